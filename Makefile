@@ -1,0 +1,83 @@
+# Needs make, Python 3.11 or newer and a package index; everything else is installed into .venv.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A uv that works, if there is one (a pyenv shim without a version behind it does not), else one of our own, apart from
+# the environment it fills: `uv pip sync` removes whatever the lock does not name, itself included.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(VENV)/tools/bin/uv)
+# The certificates of this machine, which behind a company's proxy are not those that uv brings along.
+export UV_SYSTEM_CERTS ?= 1
+TIERS := unit properties architecture contracts scenarios faults replay
+CHECKED := agents_sdk services infra tests
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+(%)?:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+	@echo "  tiers: $(TIERS)"
+
+.PHONY: install
+install: $(STAMP) ## Make .venv as requirements.lock says; nothing to do while that is unchanged
+
+$(STAMP): requirements.lock pyproject.toml
+	@if ! [ -x $(BIN)/python ]; then \
+	  if [ "$(UV)" = uv ]; then uv venv --quiet --python '>=3.11,<3.14' $(VENV); else $(PYTHON) -m venv --without-pip $(VENV); fi; fi
+	@if [ "$(UV)" != uv ] && ! [ -x $(UV) ]; then \
+	  $(PYTHON) -m venv $(VENV)/tools && $(VENV)/tools/bin/python -m pip install --quiet --disable-pip-version-check uv; fi
+	@# Compiled now: where bytecode is not written, every command would compile its imports anew (0.3 s a start).
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
+	@touch $@
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew: requirements.lock and the jars
+	$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --upgrade \
+	  --no-emit-index-url --output-file requirements.lock
+	$(MAKE) install
+	$(BIN)/python -m infra.local.artifacts --write-lock
+
+.PHONY: check
+check: $(STAMP) ## What needs no broker: format, lint, types, unit tests, laws, architecture (under a minute)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/mypy --strict agents_sdk services infra
+	$(PYTEST) -q $(wildcard tests/unit tests/properties tests/architecture)
+
+.PHONY: test
+test: check ## Everything: check, then every tier that needs the platform
+	$(PYTEST) -q tests --ignore tests/unit --ignore tests/properties --ignore tests/architecture --ignore tests/benchmarks
+
+test-%: $(STAMP) ## One tier, e.g. `make test-unit`; SEED=… for faults
+	$(PYTEST) tests/$*
+
+.PHONY: format
+format: $(STAMP) ## Format the code and mend what ruff can
+	$(BIN)/ruff format $(CHECKED)
+	$(BIN)/ruff check --fix $(CHECKED)
+
+.PHONY: up
+up: $(STAMP) ## Start the local platform in the background
+	$(BIN)/backplane up --detach
+
+.PHONY: down
+down: $(STAMP) ## Stop it
+	$(BIN)/backplane down
+
+.PHONY: demo
+demo: $(STAMP) ## The whole story on this machine
+	$(BIN)/backplane demo
+
+.PHONY: bench
+bench: $(STAMP) ## Throughput and latency, as ratios to raw Kafka; BENCH="--quick --only ledger"
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+.PHONY: clean
+clean: ## Remove the environment and all caches of this checkout; the platform's data stays
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,105 @@
+"""What an author of agents imports. Exports only; each name is loaded when it is first used, since the commands and the
+services import parts of this package and must not pay for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from agents_sdk.agent import Agent
+    from agents_sdk.blocking import Backplane, Run
+    from agents_sdk.client import AsyncBackplane
+    from agents_sdk.context import Context
+    from agents_sdk.errors import (
+        AttemptTaken,
+        BackplaneError,
+        CallFailed,
+        CallSettled,
+        ContractBroken,
+        DeliverySettled,
+        InvalidCommand,
+        Oversize,
+        Refused,
+        RunExists,
+        RunFinished,
+        ScopeDenied,
+        Unanswered,
+        UnknownAgent,
+        UnknownCall,
+        UnknownRun,
+        Unreachable,
+        VersionConflict,
+    )
+    from agents_sdk.event import Event
+    from agents_sdk.operations import CallResult
+    from agents_sdk.run import AsyncRun, RunResult
+    from agents_sdk.runner import AgentsRunner
+    from agents_sdk.settings import NotConfigured, Settings, load_settings
+    from agents_sdk.state import Entry
+
+__all__ = [
+    "Agent",
+    "AgentsRunner",
+    "AsyncBackplane",
+    "AsyncRun",
+    "AttemptTaken",
+    "Backplane",
+    "BackplaneError",
+    "CallFailed",
+    "CallResult",
+    "CallSettled",
+    "Context",
+    "ContractBroken",
+    "DeliverySettled",
+    "Entry",
+    "Event",
+    "InvalidCommand",
+    "NotConfigured",
+    "Oversize",
+    "Refused",
+    "Run",
+    "RunExists",
+    "RunFinished",
+    "RunResult",
+    "ScopeDenied",
+    "Settings",
+    "Unanswered",
+    "UnknownAgent",
+    "UnknownCall",
+    "UnknownRun",
+    "Unreachable",
+    "VersionConflict",
+    "load_settings",
+]
+
+_HOME: Final = {
+    "Agent": "agent",
+    "AgentsRunner": "runner",
+    "AsyncBackplane": "client",
+    "AsyncRun": "run",
+    "Backplane": "blocking",
+    "CallResult": "operations",
+    "Context": "context",
+    "Entry": "state",
+    "Event": "event",
+    "NotConfigured": "settings",
+    "Run": "blocking",
+    "RunResult": "run",
+    "Settings": "settings",
+    "load_settings": "settings",
+}
+"""Where each name is, unless in ``errors``."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

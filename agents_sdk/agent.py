@@ -1,0 +1,149 @@
+"""Declares an agent: its name, what it may touch, and the handlers of its messages. Pure registration, no I/O.
+
+Wrong use raises ValueError or TypeError at the line that does it, not when the agent runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from agents_sdk.core.commands import RegistrationBody
+
+if TYPE_CHECKING:
+    from agents_sdk.context import Context
+    from agents_sdk.event import Event
+
+Handler: TypeAlias = "Callable[[Context, Event], Awaitable[Any]]"
+H = TypeVar("H", bound="Handler")
+
+NAME: Final = re.compile(r"[a-z0-9_]+([.-][a-z0-9_]+)*", re.ASCII)
+"""Names of agents and of messages; the ledger's rule as well."""
+NAME_LIMIT: Final = 200
+"""Characters: a name becomes part of a topic's name, which has at most 249."""
+RESERVED: Final = "bp."
+"""Names of the platform's own parts begin so."""
+UNRESTRICTED: Final = ("*",)
+
+
+class Agent:
+    """An agent as its author declares it.
+
+    Raises:
+        ValueError: a name or a limit is not allowed; the text says what is.
+        TypeError: a string where a list of strings belongs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        reads: Iterable[str] | None = None,
+        writes: Iterable[str] | None = None,
+        capabilities: Iterable[str] | None = None,
+        publishes: Iterable[str] | None = None,
+        workflows: Iterable[str] | None = None,
+        max_deliveries: int = 3,
+    ) -> None:
+        """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
+        names, ``workflows`` of the workflows it takes part in. None leaves it unrestricted, an empty list allows
+        nothing. A message whose handler fails is delivered ``max_deliveries`` times at most.
+        """
+        self.name = _checked_name(name, "agent")
+        if name.startswith(RESERVED):
+            raise ValueError(f"agent name {name!r} is reserved; names that begin with {RESERVED!r} are the platform's")
+        if type(max_deliveries) is not int or max_deliveries < 1:
+            raise ValueError(f"max_deliveries is {max_deliveries!r}; use an integer of 1 or more")
+        self.reads = _globs("reads", reads)
+        self.writes = _globs("writes", writes)
+        self.capabilities = _globs("capabilities", capabilities)
+        self.publishes = _globs("publishes", publishes)
+        self.workflows = _globs("workflows", workflows)
+        if not self.workflows:
+            raise ValueError(f"agent {name!r} takes part in no workflow; leave workflows out to take part in all")
+        self.max_deliveries = max_deliveries
+        self._handlers: dict[str, Handler] = {}
+
+    def on(self, name: str, *more: str) -> Callable[[H], H]:
+        """Decorates the coroutine function that handles messages of this name (or of several names). It is called as
+        ``handler(ctx, event)``; when it returns the message is handled, when it raises the message is delivered again.
+
+        Raises:
+            ValueError: a name is not allowed, or has a handler already.
+            TypeError: what is decorated is no coroutine function of two arguments.
+        """
+        names = [_checked_name(item, "message") for item in (name, *more)]
+
+        def register(handler: H) -> H:
+            _check_handler(handler, self.name, names[0])
+            for item in names:
+                if item in self._handlers:
+                    raise ValueError(f"agent {self.name!r} already has a handler for {item!r}; give it one name each")
+            self._handlers.update(dict.fromkeys(names, handler))
+            return handler
+
+        return register
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Names of the messages it handles, sorted."""
+        return tuple(sorted(self._handlers))
+
+    def handler_for(self, name: str) -> Handler | None:
+        """The handler of a message; None when this version of the agent has none. The one place where wildcards
+        would be matched."""
+        return self._handlers.get(name)
+
+    def registration(self) -> RegistrationBody:
+        """The declaration as the ledger is told it."""
+        return RegistrationBody(
+            name=self.name,
+            subscriptions=list(self.subscriptions),
+            workflows=list(self.workflows),
+            reads=list(self.reads),
+            writes=list(self.writes),
+            capabilities=list(self.capabilities),
+            publishes=list(self.publishes),
+            max_deliveries=self.max_deliveries,
+        )
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, on={list(self.subscriptions)})"
+
+
+def _checked_name(name: str, what: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of {what} is a string, not {type(name).__name__}")
+    if "*" in name:
+        raise ValueError(f"{what} name {name!r} has a wildcard; use exact names")
+    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+        rule = f"lower-case letters, digits and _, parted by single . or -, at most {NAME_LIMIT} characters"
+        raise ValueError(f"{what} name {name!r} is not allowed; use {rule}")
+    return name
+
+
+def _globs(what: str, given: Iterable[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return UNRESTRICTED
+    if isinstance(given, str):
+        raise TypeError(f"{what} is the string {given!r}; use a list: [{given!r}]")
+    globs = tuple(given)
+    for glob in globs:
+        if not (glob and isinstance(glob, str)):
+            raise TypeError(f"{what} has {glob!r}; use non-empty strings")
+    return globs
+
+
+def _check_handler(handler: Any, agent: str, name: str) -> None:
+    called = f"the handler of {agent!r} for {name!r}"
+    candidates = (inspect.unwrap(handler), type(handler).__call__) if callable(handler) else ()
+    if not any(map(inspect.iscoroutinefunction, candidates)):
+        raise TypeError(
+            f"{called} is no coroutine function; write `async def {getattr(handler, '__name__', 'handle')}`"
+        )
+    try:
+        inspect.signature(handler).bind("ctx", "event")
+    except TypeError as error:
+        raise TypeError(f"{called} cannot take (ctx, event): {error}") from error

@@ -1,0 +1,46 @@
+"""The ledger's replies as values and as typed errors. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from agents_sdk.core.facts import Reply
+from agents_sdk.errors import REFUSALS, BackplaneError, CallFailed, Refused
+
+E = TypeVar("E", bound=BackplaneError)
+
+
+def checked(reply: Reply) -> Reply:
+    """The reply, unless it says no. Raises the error of its code."""
+    if reply.status == "refused":
+        raise refusal(reply.code, reply.message, detail(reply))
+    return reply
+
+
+def refusal(code: str, message: str, fields: dict[str, Any]) -> Refused:
+    """The typed error of a refusal; a code that this version does not know gives a plain Refused with that ``code``
+    among its fields."""
+    error = REFUSALS.get(code)
+    if error is not None:
+        return made(error, message, fields)
+    return made(Refused, f"{message} ({code})", {**fields, "code": code})
+
+
+def call_failed(reply: Reply, capability: str) -> CallFailed:
+    """The error of a capability call that ended without a result."""
+    fields = {"capability": capability, "call_id": reply.command_id, "error_code": reply.code, **detail(reply)}
+    return made(CallFailed, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
+
+
+def detail(reply: Reply) -> dict[str, Any]:
+    """The further fields of a reply."""
+    return msgspec.json.decode(reply.detail, type=dict[str, Any]) if reply.detail else {}
+
+
+def made(error: type[E], message: str, fields: dict[str, Any]) -> E:
+    """The error with these fields, whatever their names: they come from the wire."""
+    raised = error(message)
+    raised.fields.update(fields)
+    return raised

@@ -1,0 +1,191 @@
+"""The synchronous face, for scripts and notebooks: the objects of ``client`` and ``run`` with blocking methods.
+
+An event loop runs in a thread of its own. Nothing is written twice: each method here is made of the coroutine method
+it is named after, whose signature and docstring it keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+from agents_sdk.client import AsyncBackplane, AsyncComms
+from agents_sdk.run import AsyncRun
+from agents_sdk.state import State as AsyncState
+
+if TYPE_CHECKING:
+    from agents_sdk.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+A = TypeVar("A")
+
+CLOSE_LIMIT_S: Final = 15.0
+
+
+class LoopThread:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="backplane", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not been stopped."""
+        return self._thread.is_alive()
+
+    def wait(self, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Makes a coroutine in the loop's thread and waits for its result; Ctrl-C cancels it."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("this would wait for itself; in coroutines use AsyncBackplane")
+        if not self.running:
+            raise RuntimeError("this Backplane is closed; connect again")
+
+        async def run() -> R:
+            return await call()
+
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Ends loop and thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_LIMIT_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+class Face:
+    """A blocking object around an asynchronous one."""
+
+    def __init__(self, inner: Any, loop: LoopThread) -> None:
+        self._inner = inner
+        self._loop = loop
+
+
+def blocking(method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
+    """The blocking method of a Face for this one of its inner object."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def wait(self: Face, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        # looked up by name: the inner object may be of a class that overrides it
+        result: R = self._loop.wait(lambda: getattr(self._inner, name)(*args, **kwargs))
+        return result
+
+    return wait
+
+
+def blocking_as(
+    method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], face: Callable[[R, LoopThread], S]
+) -> Callable[Concatenate[Any, P], S]:
+    """As ``blocking``, with a Face around the result."""
+    plain = blocking(method)
+
+    @functools.wraps(method)
+    def wait(self: Face, /, *args: P.args, **kwargs: P.kwargs) -> S:
+        return face(plain(self, *args, **kwargs), self._loop)
+
+    return wait
+
+
+class State(Face):
+    """A run's state; see ``agents_sdk.state.State``."""
+
+    get = blocking(AsyncState.get)
+    entry = blocking(AsyncState.entry)
+    set = blocking(AsyncState.set)
+    delete = blocking(AsyncState.delete)
+    list = blocking(AsyncState.list)
+    history = blocking(AsyncState.history)
+
+
+class Run(Face):
+    """A run as its starter sees it; see ``agents_sdk.run.AsyncRun``."""
+
+    _inner: AsyncRun
+
+    def __init__(self, inner: AsyncRun, loop: LoopThread) -> None:
+        super().__init__(inner, loop)
+        self.state = State(inner.state, loop)
+        """The run's state; its last one, read-only, once it has ended."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._inner.id
+
+    wait = blocking(AsyncRun.wait)
+    complete = blocking(AsyncRun.complete)
+    fail = blocking(AsyncRun.fail)
+    cancel = blocking(AsyncRun.cancel)
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+
+class Comms(Face):
+    """Messages and dependencies; see ``agents_sdk.client.AsyncComms``."""
+
+    declare_dependency = blocking(AsyncComms.declare_dependency)
+    publish = blocking(AsyncComms.publish)
+    send = blocking(AsyncComms.send)
+
+
+class Backplane(Face):
+    """A connection to Backplane, for code without an event loop. ``with Backplane.connect() as backplane: …``
+
+    May be used from several threads.
+    """
+
+    _inner: AsyncBackplane
+
+    def __init__(self, inner: AsyncBackplane, loop: LoopThread) -> None:
+        super().__init__(inner, loop)
+        self.comms = Comms(inner.comms, loop)
+        """Messages and dependencies."""
+
+    @classmethod
+    def connect(cls, settings: Settings | None = None, name: str = "client") -> Self:
+        """Connects. ``settings`` None: where ``load_settings`` finds them. ``name`` stands as the agent on what this
+        client does. Raises NotConfigured, Unreachable, TopicsNotApplied, SchemasNotApplied."""
+        loop = LoopThread()
+        inner = AsyncBackplane.connect(settings, name)
+        try:
+            loop.wait(inner.open)
+        except BaseException:
+            loop.stop()
+            raise
+        return cls(inner, loop)
+
+    def close(self) -> None:
+        """Sends what is queued and disconnects. Twice does no harm."""
+        if self._loop.running:
+            self._loop.wait(self._inner.close)
+            self._loop.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    start_run = blocking_as(AsyncBackplane.start_run, Run)
+    execute = blocking(AsyncBackplane.execute)
+
+    def run(self, run_id: str) -> Run:
+        """A handle of a run that was started elsewhere or before; nothing is sent."""
+        return Run(self._inner.run(run_id), self._loop)

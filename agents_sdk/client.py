@@ -1,0 +1,171 @@
+"""The asynchronous face: connect, start runs, speak about them. ``agents_sdk.blocking`` has the other one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from agents_sdk import operations
+from agents_sdk.core.commands import RunBody, StateBody
+from agents_sdk.operations import CallResult
+from agents_sdk.run import AsyncRun
+from agents_sdk.scope import Scope, new_id
+from agents_sdk.values import to_json
+
+if TYPE_CHECKING:
+    from agents_sdk.settings import Settings
+    from agents_sdk.transport import Transport
+
+
+class RunLike(Protocol):
+    """A run handle of either face."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+
+
+class AsyncComms:
+    """Messages and dependencies between agents, said by a client. ``run`` is a run handle, or a run's id."""
+
+    def __init__(self, client: AsyncBackplane) -> None:
+        self._client = client
+
+    def declare_dependency(
+        self,
+        downstream: str,
+        depends_on: Iterable[str],
+        *,
+        run: RunLike | str,
+        trigger_when: str = "all_completed",
+        name: str = "",
+    ) -> Coroutine[Any, Any, bool]:
+        """Triggers ``downstream`` once, with the message ``name`` (default ``dependency.satisfied``), when all agents
+        of ``depends_on`` have completed their work in the run; also where they did before. Whether that is so already.
+        Raises UnknownAgent, InvalidCommand (a cycle, which it names), RunFinished, UnknownRun, Unanswered, Unreachable.
+        """
+        return operations.declare_dependency(self._client.scope(run), downstream, depends_on, trigger_when, name)
+
+    def publish(self, name: str, data: Any = None, *, run: RunLike | str) -> Coroutine[Any, Any, int]:
+        """Sends a message to every agent that subscribed to its name; how many they are. Raises InvalidCommand,
+        Oversize, RunFinished, UnknownRun, Unanswered, Unreachable."""
+        return operations.publish(self._client.scope(run), name, data)
+
+    def send(self, agent: str, name: str, data: Any = None, *, run: RunLike | str) -> Coroutine[Any, Any, str]:
+        """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
+        return operations.send(self._client.scope(run), agent, name, data)
+
+
+class AsyncBackplane:
+    """A connection to Backplane. ``async with AsyncBackplane.connect() as backplane: …``
+
+    Belongs to the event loop it was opened in. Operations are built when they are called and sent when they are
+    awaited.
+    """
+
+    def __init__(self, settings: Settings | None, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._transport: Transport | None = None
+        self.comms = AsyncComms(self)
+        """Messages and dependencies."""
+
+    @classmethod
+    def connect(cls, settings: Settings | None = None, name: str = "client") -> Self:
+        """A connection to be opened, by ``async with`` or ``open``. ``settings`` None: where ``load_settings`` finds
+        them. ``name`` stands as the agent on what this client does."""
+        return cls(settings, name)
+
+    async def open(self) -> None:
+        """Connects. Raises NotConfigured, Unreachable, TopicsNotApplied, SchemasNotApplied."""
+        from agents_sdk.settings import load_settings
+        from agents_sdk.transport import Transport
+        from agents_sdk.wire.registry import connect_codec
+
+        settings = self._settings or load_settings()
+        codec = await asyncio.to_thread(connect_codec, settings)
+        transport = Transport(settings, codec, self._name)
+        await transport.open()
+        self._transport = transport
+
+    async def close(self) -> None:
+        """Sends what is queued and disconnects; who still waits for an answer gets Unanswered."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def run(self, run_id: str) -> AsyncRun:
+        """A handle of a run that was started elsewhere or before; nothing is sent."""
+        return AsyncRun(self.transport, self.scope(run_id))
+
+    def start_run(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        run_id: str | None = None,
+        complete_when: str = "idle",
+        state: Mapping[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, AsyncRun]:
+        """Starts a run: every agent that takes part in ``workflow`` and handles ``run.started`` gets ``input`` (JSON,
+        a pydantic model or a dataclass). ``complete_when="idle"`` ends it when nothing is left to do,
+        ``"explicit"`` only by ``complete``. ``state`` is written right behind the start, in the same breath: before
+        any agent can have received its message.
+
+        Raises:
+            RunExists: a run with this ``run_id`` was started by somebody else.
+            InvalidCommand, Oversize: the input or a state value is not JSON or too large; nothing is sent.
+            Unanswered, Unreachable.
+        """
+        scope = self.scope(run_id or new_id())
+        start = scope.command(
+            "StartRun",
+            RunBody(workflow=workflow, input=to_json(input, scope.limit, "input"), complete_when=complete_when),
+        )
+        writes = [
+            scope.command("SetState", StateBody(key=key, value=to_json(value, scope.limit, f"state {key!r}")))
+            for key, value in (state or {}).items()
+        ]
+        return self._start(scope, [scope.sent(command) for command in (start, *writes)])
+
+    def execute(
+        self, capability: str, params: Any = None, *, run: RunLike | str, timeout_seconds: float | None = None
+    ) -> Coroutine[Any, Any, CallResult]:
+        """Calls a capability in a run and returns its result. ``timeout_seconds`` is for all attempts together; None:
+        the capability's default.
+
+        Raises:
+            CallFailed: no provider gave a result; the fields say what was tried.
+            InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable.
+        """
+        return operations.execute(self.scope(run), capability, params, timeout_seconds)
+
+    def scope(self, run: RunLike | str) -> Scope:
+        """Whom the commands of this client about ``run`` are from."""
+        run_id = run if isinstance(run, str) else run.id
+        return Scope(self.transport, run_id, self._name, correlation_id=run_id)
+
+    @property
+    def transport(self) -> Transport:
+        """The open connection. Raises RuntimeError before ``open`` and after ``close``."""
+        if self._transport is None:
+            raise RuntimeError("this Backplane is not open; use `async with AsyncBackplane.connect() as backplane`")
+        return self._transport
+
+    async def _start(self, scope: Scope, sent: list[Coroutine[Any, Any, Any]]) -> AsyncRun:
+        results = await asyncio.gather(*sent, return_exceptions=True)
+        for result in results:  # the start's own refusal, if any, comes first: the others follow from it
+            if isinstance(result, BaseException):
+                raise result
+        return AsyncRun(self.transport, scope)

@@ -1,0 +1,172 @@
+"""``ctx``: what a handler does things with.
+
+Handlers are durable. Every command of a handler has an id that derives from its delivery and from the command's place
+in the order of the handler's calls; when a delivery is handled again, after a crash, the ledger gives the answers it
+gave the first time, and nothing happens twice. So a handler must make its calls in the same order each time: plain
+``await`` and ``ctx.gather`` do, tasks of one's own do not and are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Iterable
+from contextvars import ContextVar
+from typing import Any, TypeVar, overload
+
+from agents_sdk import operations
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import MessageEvent, Reply
+from agents_sdk.errors import DeliverySettled
+from agents_sdk.operations import CallResult
+from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
+from agents_sdk.state import State
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+class HandlerStopped(BaseException):
+    """The delivery was handled to its end by somebody else. Not an Exception, so that a handler which catches those
+    ends as well."""
+
+
+class _Branch:
+    """A place in the order of a handler's calls: the n-th call of this branch has the id ``<prefix><n>``."""
+
+    __slots__ = ("context", "count", "prefix", "task")
+
+    def __init__(self, context: Context, prefix: str) -> None:
+        self.context = context
+        self.prefix = prefix
+        self.count = 0
+        self.task = asyncio.current_task()
+
+    def next(self) -> str:
+        name = f"{self.prefix}{self.count}"
+        self.count += 1
+        return name
+
+
+_branch: ContextVar[_Branch | None] = ContextVar("backplane_branch", default=None)
+
+
+class _HandlerScope(Scope):
+    """A scope whose refusals of a settled delivery stop the handler."""
+
+    __slots__ = ()
+
+    async def sent(self, command: Command, timeout: float | None = REQUEST_TIMEOUT_S) -> Reply:
+        """As Scope. Raises HandlerStopped."""
+        try:
+            return await super().sent(command, timeout)
+        except DeliverySettled as settled:
+            raise HandlerStopped(str(settled)) from settled
+
+
+class Context:
+    """One handling of one delivery. Made by the runner, in the task of the handler."""
+
+    def __init__(self, requests: Requests, agent: str, delivery: MessageEvent) -> None:
+        self._delivery_id = delivery.delivery_id
+        self._root = _Branch(self, "")
+        self._scope = _HandlerScope(
+            requests,
+            delivery.run_id,
+            agent,
+            correlation_id=delivery.correlation_id,
+            causation_id=delivery.event_id,
+            delivery_id=delivery.delivery_id,
+            next_id=self._next_id,
+        )
+        self.state = State(self._scope)
+        """The run's shared state."""
+
+    @property
+    def run_id(self) -> str:
+        """The run this delivery belongs to."""
+        return self._scope.run_id
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent that handles it."""
+        return self._scope.agent
+
+    def execute(
+        self, capability: str, params: Any = None, *, timeout_seconds: float | None = None
+    ) -> Coroutine[Any, Any, CallResult]:
+        """Calls a capability and returns its result; ``params`` as the capability's schema describes them.
+        ``timeout_seconds`` is for all attempts together; None: the capability's default.
+
+        Raises:
+            CallFailed: no provider gave a result; the fields say what was tried.
+            ScopeDenied: it is not among the agent's ``capabilities``.
+            InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
+        """
+        return operations.execute(self._scope, capability, params, timeout_seconds)
+
+    def decide(self, action: str, rationale: str = "", context_used: Iterable[str] = ()) -> Coroutine[Any, Any, str]:
+        """Records what was decided and why; the id of its fact. ``context_used`` are the state keys it rests on, as
+        ``key`` (the version current now) or ``key@version``. Raises RunFinished, Unanswered, Unreachable."""
+        return operations.decide(self._scope, action, rationale, context_used)
+
+    def publish(self, name: str, data: Any = None) -> Coroutine[Any, Any, int]:
+        """Sends a message to every agent that subscribed to its name; how many they are. ``data`` is JSON, a pydantic
+        model or a dataclass. Raises ScopeDenied (``publishes``), InvalidCommand, Oversize, RunFinished, Unanswered,
+        Unreachable."""
+        return operations.publish(self._scope, name, data)
+
+    def send(self, agent: str, name: str, data: Any = None) -> Coroutine[Any, Any, str]:
+        """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
+        return operations.send(self._scope, agent, name, data)
+
+    def complete_run(self, result: Any = None) -> Coroutine[Any, Any, None]:
+        """Ends the run as completed, with a JSON result. Raises InvalidCommand, Oversize, RunFinished, Unanswered,
+        Unreachable."""
+        return operations.complete_run(self._scope, result)
+
+    def fail_run(self, reason: str) -> Coroutine[Any, Any, None]:
+        """Ends the run as failed. Raises as ``complete_run``."""
+        return operations.fail_run(self._scope, reason)
+
+    @overload
+    def gather(self, first: Awaitable[A], second: Awaitable[B], /) -> Coroutine[Any, Any, tuple[A, B]]: ...
+    @overload
+    def gather(
+        self, first: Awaitable[A], second: Awaitable[B], third: Awaitable[C], /
+    ) -> Coroutine[Any, Any, tuple[A, B, C]]: ...
+    @overload
+    def gather(self, *awaitables: Awaitable[T]) -> Coroutine[Any, Any, tuple[T, ...]]: ...
+    def gather(self, *awaitables: Awaitable[Any]) -> Coroutine[Any, Any, tuple[Any, ...]]:
+        """Awaits all at once and returns their results in order. Each may be an operation of ``ctx`` or a coroutine
+        that uses ``ctx`` itself: each has an order of calls of its own, so the ids do not depend on who is faster.
+        Waits for all to end; if some raised, the error of the first of them in order is raised."""
+        return self._gathered(f"{self._current().next()}.", awaitables)
+
+    async def _gathered(self, prefix: str, awaitables: Iterable[Awaitable[Any]]) -> tuple[Any, ...]:
+        branches = (self._in_branch(f"{prefix}{index}.", one) for index, one in enumerate(awaitables))
+        results = await asyncio.gather(*branches, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return tuple(results)
+
+    async def _in_branch(self, prefix: str, awaitable: Awaitable[Any]) -> Any:
+        _branch.set(_Branch(self, prefix))
+        return await awaitable
+
+    def _current(self) -> _Branch:
+        branch = _branch.get()
+        if branch is None or branch.context is not self:
+            branch = self._root
+        if asyncio.current_task() is not branch.task:
+            raise RuntimeError(
+                "a handler's operations were called from a task of its own, where their order is left to chance;"
+                " await them in the handler, or run coroutines side by side with ctx.gather(…)"
+            )
+        return branch
+
+    def _next_id(self) -> str:
+        return ids.derive(self._delivery_id, self._current().next())

@@ -1,0 +1,199 @@
+"""The commands: requests to the ledger, imperative. One envelope, one body per family of kinds.
+
+Field by field these are the Avro record ``schemas/avro/Command.v1.avsc``; a test proves the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+
+class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """StartRun, CompleteRun, FailRun, CancelRun."""
+
+    workflow: str = ""
+    input: str = ""
+    complete_when: str = ""
+    parent_run_id: str = ""
+    result: str = ""
+    reason: str = ""
+
+
+class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """SetState, GetState, DeleteState, ListState, GetHistory."""
+
+    key: str
+    value: str = ""
+    guarded: bool = False
+    expected_version: int = 0
+    version: int = 0
+
+
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Publish, SendMessage."""
+
+    name: str
+    recipient: str = ""
+    data: str = ""
+
+
+class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """CompleteHandler, FailHandler; the delivery is the command's delivery_id."""
+
+    attempt: int = 1
+    error_type: str = ""
+    error_message: str = ""
+
+
+class DependencyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """DeclareDependency."""
+
+    downstream: str
+    depends_on: list[str] = msgspec.field(default_factory=list)
+    trigger_when: str = ""
+    name: str = ""
+
+
+class DecisionBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """RecordDecision."""
+
+    action: str
+    rationale: str = ""
+    context_used: list[str] = msgspec.field(default_factory=list)
+
+
+class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """CallCapability."""
+
+    capability: str
+    params: str = ""
+    timeout_ms: int = 0
+
+
+class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """StartAttempt, RecordAttempt."""
+
+    call_id: str
+    attempt: int = 0
+    provider: str = ""
+    model: str = ""
+    prompt_version: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano_usd: int = 0
+    price_id: str = ""
+    latency_us: int = 0
+    started_at: int = 0
+    error_class: str = ""
+    error_message: str = ""
+    executor: str = ""
+    capability: str = ""
+
+
+class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """CompleteCall, FailCall."""
+
+    call_id: str
+    result: str = ""
+    provider: str = ""
+    degraded: bool = False
+    attempts: int = 0
+    cost_nano_usd: int = 0
+    latency_us: int = 0
+    error_class: str = ""
+    error_code: str = ""
+    error_message: str = ""
+
+
+class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """RegisterAgent."""
+
+    name: str
+    subscriptions: list[str] = msgspec.field(default_factory=list)
+    workflows: list[str] = msgspec.field(default_factory=list)
+    reads: list[str] = msgspec.field(default_factory=list)
+    writes: list[str] = msgspec.field(default_factory=list)
+    capabilities: list[str] = msgspec.field(default_factory=list)
+    publishes: list[str] = msgspec.field(default_factory=list)
+    max_deliveries: int = 0
+
+
+Body = (
+    RunBody
+    | StateBody
+    | MessageBody
+    | HandlerBody
+    | DependencyBody
+    | DecisionBody
+    | CallBody
+    | AttemptBody
+    | OutcomeBody
+    | RegistrationBody
+)
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A request to the ledger; exactly one body is set, the one that belongs to ``kind``."""
+
+    command_id: str
+    kind: str
+    run_id: str
+    agent: str
+    correlation_id: str
+    causation_id: str = ""
+    delivery_id: str = ""
+    reply_to: str = ""
+    reply_partition: int = 0
+    run: RunBody | None = None
+    state: StateBody | None = None
+    message: MessageBody | None = None
+    handler: HandlerBody | None = None
+    dependency: DependencyBody | None = None
+    decision: DecisionBody | None = None
+    call: CallBody | None = None
+    attempt: AttemptBody | None = None
+    outcome: OutcomeBody | None = None
+    registration: RegistrationBody | None = None
+
+
+BODIES: Final[dict[str, type[Body]]] = {
+    "run": RunBody,
+    "state": StateBody,
+    "message": MessageBody,
+    "handler": HandlerBody,
+    "dependency": DependencyBody,
+    "decision": DecisionBody,
+    "call": CallBody,
+    "attempt": AttemptBody,
+    "outcome": OutcomeBody,
+    "registration": RegistrationBody,
+}
+"""Field of Command → class of that body."""
+
+BODY_OF_KIND: Final = {
+    "StartRun": "run",
+    "CompleteRun": "run",
+    "FailRun": "run",
+    "CancelRun": "run",
+    "AwaitRun": "run",
+    "SetState": "state",
+    "GetState": "state",
+    "DeleteState": "state",
+    "ListState": "state",
+    "GetHistory": "state",
+    "Publish": "message",
+    "SendMessage": "message",
+    "CompleteHandler": "handler",
+    "FailHandler": "handler",
+    "DeclareDependency": "dependency",
+    "RecordDecision": "decision",
+    "CallCapability": "call",
+    "StartAttempt": "attempt",
+    "RecordAttempt": "attempt",
+    "CompleteCall": "outcome",
+    "FailCall": "outcome",
+    "RegisterAgent": "registration",
+}
+"""Every kind of command, and the field of Command that holds its body."""

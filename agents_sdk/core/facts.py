@@ -1,0 +1,170 @@
+"""The facts: what happened, one class per fact topic, and the ledger's replies.
+
+Field by field these are the Avro records of ``schemas/avro`` (their ``doc`` attributes explain each field; a test
+proves the two equal). What must not live here: decisions, encoding, anything but shapes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The envelope that every fact carries."""
+
+    event_id: str
+    kind: str
+    run_id: str
+    run_seq: int
+    correlation_id: str
+    causation_id: str
+    agent: str
+    at: int
+    command_id: str
+    command_offset: int
+
+
+class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """A run began or ended. Kinds: RunStarted, RunCompleted, RunFailed, RunCancelled, RunAwaited (a client waits for
+    the end)."""
+
+    workflow: str = ""
+    input: str = ""
+    result: str = ""
+    reason: str = ""
+    state_hash: str = ""
+    complete_when: str = ""
+    parent_run_id: str = ""
+    reply_to: str = ""
+    reply_partition: int = 0
+    recipients: int = 0
+
+
+class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """A state key was written, deleted or read. Kinds: StateWritten, StateDeleted, StateRead, StateListed (key is the
+    prefix), HistoryRead."""
+
+    key: str
+    version: int = 0
+    value: str = ""
+    size: int = 0
+    value_hash: str = ""
+    guarded: bool = False
+    expected_version: int = 0
+
+
+class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """A message moved. Kinds: MessagePublished (to whoever subscribes), MessageSent (to one agent), MessageDelivered
+    (put in one agent's inbox; the record of bp.inbox.*), HandlerCompleted, HandlerFailed, MessageDeadLettered
+    (no attempts left)."""
+
+    name: str
+    message_id: str = ""
+    delivery_id: str = ""
+    workflow: str = ""
+    sender: str = ""
+    recipient: str = ""
+    data: str = ""
+    attempt: int = 0
+    recipients: int = 0
+    error_type: str = ""
+    error_message: str = ""
+
+
+class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """A dependency between agents was declared or met. Kinds: DependencyDeclared, DependencySatisfied."""
+
+    dependency_id: str
+    downstream: str
+    depends_on: list[str] = msgspec.field(default_factory=list)
+    trigger_when: str = ""
+    name: str = ""
+    satisfied_by: list[str] = msgspec.field(default_factory=list)
+
+
+class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """A capability call was asked for or settled. Kinds: CallRequested (the intent; committed before any provider is
+    called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer)."""
+
+    call_id: str
+    capability: str
+    params: str = ""
+    result: str = ""
+    provider: str = ""
+    degraded: bool = False
+    attempts: int = 0
+    cost_nano_usd: int = 0
+    latency_us: int = 0
+    error_class: str = ""
+    error_code: str = ""
+    error_message: str = ""
+    reply_to: str = ""
+    reply_partition: int = 0
+    timeout_ms: int = 0
+
+
+class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """One provider was tried once for one call: the leaf that cost is counted on. Kinds: AttemptStarted (only for
+    unsafe capabilities: claims the call before the effect), AttemptSucceeded, AttemptFailed."""
+
+    call_id: str
+    attempt: int
+    capability: str = ""
+    provider: str = ""
+    model: str = ""
+    prompt_version: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano_usd: int = 0
+    price_id: str = ""
+    latency_us: int = 0
+    started_at: int = 0
+    error_class: str = ""
+    error_message: str = ""
+    executor: str = ""
+
+
+class DecisionEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """An agent said what it decided and why. Kind: DecisionRecorded."""
+
+    action: str
+    rationale: str = ""
+    context_used: list[str] = msgspec.field(default_factory=list)
+
+
+class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """A command was refused; nothing else changed. Kind: CommandRefused."""
+
+    command_kind: str
+    code: str
+    message: str = ""
+    detail: str = ""
+
+
+class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """An agent's declaration was registered in this partition. Kind: AgentRegistered."""
+
+    name: str
+    subscriptions: list[str] = msgspec.field(default_factory=list)
+    workflows: list[str] = msgspec.field(default_factory=list)
+    reads: list[str] = msgspec.field(default_factory=list)
+    writes: list[str] = msgspec.field(default_factory=list)
+    capabilities: list[str] = msgspec.field(default_factory=list)
+    publishes: list[str] = msgspec.field(default_factory=list)
+    max_deliveries: int = 0
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The ledger's answer to the sender of one command."""
+
+    command_id: str
+    reply_to: str
+    run_id: str = ""
+    status: str
+    version: int = 0
+    value: str = ""
+    event_id: str = ""
+    run_seq: int = 0
+    code: str = ""
+    message: str = ""
+    detail: str = ""

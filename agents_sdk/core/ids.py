@@ -1,0 +1,38 @@
+"""Ids and hashes as functions of values: UUIDv5 (RFC 9562 §5.5), SHA-256 and canonical JSON.
+
+What must not live here: anything that makes an id from a clock or from chance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import uuid_utils
+
+NAMESPACE = uuid_utils.UUID("6f1d1c1e-6e0b-5a57-9d3e-0c1f5f0b7a10")
+"""Namespace of ids derived from something that is not a UUID itself."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def derive(parent: str, name: str) -> str:
+    """The UUIDv5 of ``name`` in the namespace ``parent``; the same arguments always give the same id. ``parent`` may
+    be any string: one that is not a UUID is first put into Backplane's namespace."""
+    try:
+        namespace = uuid_utils.UUID(parent)
+    except ValueError:
+        namespace = uuid_utils.uuid5(NAMESPACE, parent)
+    return str(uuid_utils.uuid5(namespace, name))
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no white space, UTF-8; equal values give equal bytes. NaN and infinities, which JSON
+    does not know, become null as in JavaScript. Raises TypeError for what JSON cannot say."""
+    return _encoder.encode(value).decode()
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of the UTF-8 bytes, hex."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""What the sender of a command is told, as a function of the fact that answers it and the run after it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents_sdk.core import ids
+from agents_sdk.core.facts import (
+    CallEvent,
+    DependencyEvent,
+    Fact,
+    MessageEvent,
+    RefusalEvent,
+    Reply,
+    RunEvent,
+    StateEvent,
+)
+from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.state import Answer, Book, Finished, Run, Version, at_version
+
+
+def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
+    """The answer that ``fact``, the first one of its command, is."""
+    answer = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    if type(fact) is StateEvent:
+        _state(book, run, fact, answer)
+    elif type(fact) is RefusalEvent:
+        return refused(fact)
+    elif (type(fact) is MessageEvent and fact.kind == "MessagePublished") or type(fact) is RunEvent:
+        answer.detail = ids.canonical({"recipients": fact.recipients})
+    elif type(fact) is DependencyEvent:
+        answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": False})
+    return answer
+
+
+def refused(fact: RefusalEvent) -> Answer:
+    """What the sender of a refused command is told."""
+    return Answer(
+        status="refused",
+        event_id=fact.event_id,
+        run_seq=fact.run_seq,
+        code=fact.code,
+        message=fact.message,
+        detail=fact.detail,
+    )
+
+
+def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
+    answer.version = fact.version
+    match fact.kind:
+        case "StateRead":
+            found = at_version(run, fact.key, fact.version) if fact.version else None
+            answer.value = found.value if found else ""
+        case "StateListed":
+            spec = book.agents.get(fact.agent)
+            listed = [
+                {"key": key, "version": kept[-1].version}
+                for key, kept in sorted(run.state.items())
+                if key.startswith(fact.key) and not kept[-1].deleted and (spec is None or allows(spec.reads, key))
+            ]
+            _within(book, answer, listed)
+        case "HistoryRead":
+            _within(book, answer, [_version(kept) for kept in run.state.get(fact.key, ())])
+
+
+def _within(book: Book, answer: Answer, rows: list[dict[str, Any]]) -> None:
+    """Puts the rows in the answer, unless they are more than a record may carry."""
+    value = ids.canonical(rows)
+    size, limit = len(value.encode()), book.limits.max_value_bytes
+    if size <= limit:
+        answer.value = value
+        return
+    answer.status, answer.code = "refused", "oversize"
+    answer.message = f"the answer has {size} bytes, the limit is {limit}; ask for less, or ask bp.state"
+    answer.detail = ids.canonical({"size": size, "limit": limit})
+
+
+def _version(kept: Version) -> dict[str, Any]:
+    fields = {name: getattr(kept, name) for name in ("version", "agent", "at", "value_hash", "event_id", "deleted")}
+    return {**fields, "size": len(kept.value.encode())}
+
+
+def outcome(fact: CallEvent) -> Answer:
+    """What the caller is told of a call that is settled."""
+    answer = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    detail: dict[str, Any] = {
+        "provider": fact.provider,
+        "attempts": fact.attempts,
+        "cost_nano_usd": fact.cost_nano_usd,
+        "latency_us": fact.latency_us,
+    }
+    if fact.kind == "CallCompleted":
+        answer.value = fact.result
+        detail["degraded"] = fact.degraded
+    else:
+        answer.status, answer.code, answer.message = "failed", fact.error_code, fact.error_message
+        detail["error_class"] = fact.error_class
+    answer.detail = ids.canonical(detail)
+    return answer
+
+
+def of_finished(finished: Finished) -> Answer:
+    """What somebody who waited for a run is told when it has ended."""
+    return Answer(
+        status=finished.status,
+        value=finished.result,
+        message=finished.reason,
+        event_id=finished.event_id,
+        run_seq=finished.seq,
+        detail=ids.canonical({"state_hash": finished.state_hash}),
+    )
+
+
+def reply(answer: Answer, command_id: str, run_id: str, reply_to: str) -> Reply:
+    """The record that carries an answer to its client."""
+    return Reply(
+        command_id=command_id,
+        reply_to=reply_to,
+        run_id=run_id,
+        status=answer.status,
+        version=answer.version,
+        value=answer.value,
+        event_id=answer.event_id,
+        run_seq=answer.run_seq,
+        code=answer.code,
+        message=answer.message,
+        detail=answer.detail,
+    )

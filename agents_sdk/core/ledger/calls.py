@@ -1,0 +1,170 @@
+"""Deciders of the capability calls: intent, attempts, outcome. Pure; see ``decide`` for the law."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
+from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.core.ledger import payloads
+from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Call, Run
+
+CAPABILITY_LIMIT = 200
+"""Characters."""
+
+
+def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """CallCapability → CallRequested, the intent that executors act on."""
+    body = command.call
+    assert body is not None
+    if not 0 < len(body.capability) <= CAPABILITY_LIMIT:
+        message = f"a capability's name has 1 to {CAPABILITY_LIMIT} characters, not {len(body.capability)}"
+        raise Refusal("invalid_command", message, field="capability")
+    spec = book.agents.get(command.agent)
+    if spec is not None and not allows(spec.capabilities, body.capability):
+        allowed = list(spec.capabilities)
+        raise Refusal(
+            "scope",
+            f"agent {command.agent!r} may not call {body.capability!r}: its capabilities are {allowed}",
+            rule="capabilities",
+            capability=body.capability,
+            allowed=allowed,
+        )
+    scribe.write(
+        CallEvent,
+        "CallRequested",
+        call_id=command.command_id,
+        capability=body.capability,
+        params=body.params or "{}",
+        timeout_ms=max(body.timeout_ms, 0),
+        reply_to=command.reply_to,
+        reply_partition=command.reply_partition,
+    )
+
+
+def await_again(command: Command, call: Call, scribe: Scribe) -> None:
+    """The caller came back from another address: note where the outcome has to go now."""
+    scribe.write(
+        CallEvent,
+        "CallAwaited",
+        call_id=command.command_id,
+        capability=call.capability,
+        reply_to=command.reply_to,
+        reply_partition=command.reply_partition,
+    )
+
+
+def _open_call(run: Run, call_id: str) -> Call:
+    call = run.calls.get(call_id)
+    if call is None:
+        raise Refusal("unknown_call", f"the run has no call {call_id!r}", call_id=call_id)
+    if call.settled:
+        raise Refusal("call_settled", f"call {call_id} has its outcome already", call_id=call_id)
+    return call
+
+
+def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """StartAttempt → AttemptStarted: the claim before an unsafe effect; an attempt is claimed once."""
+    body = command.attempt
+    assert body is not None
+    call = _open_call(run, body.call_id)
+    holder = call.started.get(body.attempt)
+    if holder is not None:
+        raise Refusal(
+            "attempt_taken",
+            f"attempt {body.attempt} of call {body.call_id} was started by {holder}",
+            call_id=body.call_id,
+            executor=holder,
+        )
+    scribe.write(
+        AttemptEvent,
+        "AttemptStarted",
+        call_id=body.call_id,
+        attempt=body.attempt,
+        capability=call.capability,
+        provider=body.provider,
+        model=body.model,
+        started_at=body.started_at,
+        executor=body.executor,
+    )
+
+
+def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """RecordAttempt → AttemptSucceeded or AttemptFailed. An attempt that ended after the call was settled, or even
+    forgotten with its handler, is recorded all the same: it cost what it cost."""
+    body = command.attempt
+    assert body is not None
+    call = run.calls.get(body.call_id)
+    capability = call.capability if call else body.capability
+    if not capability:
+        raise Refusal("unknown_call", f"the run has no call {body.call_id!r}", call_id=body.call_id)
+    _write_attempt(body, capability, scribe)
+
+
+def record_late(command: Command, scribe: Scribe) -> None:
+    """RecordAttempt for a run that has ended meanwhile: recorded, since it was paid for."""
+    body = command.attempt
+    assert body is not None
+    _write_attempt(body, body.capability, scribe)
+
+
+def _write_attempt(body: AttemptBody, capability: str, scribe: Scribe) -> None:
+    fields = msgspec.structs.asdict(body)
+    fields["capability"] = capability
+    fields["error_message"] = body.error_message[:TEXT_LIMIT]
+    scribe.write(AttemptEvent, "AttemptFailed" if body.error_class else "AttemptSucceeded", **fields)
+
+
+def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """CompleteCall → CallCompleted, or CallFailed where the result cannot be recorded: a refusal would reach only the
+    executor, which has nothing else to say, and leave the caller waiting."""
+    body = command.outcome
+    assert body is not None
+    call = _open_call(run, body.call_id)
+    try:
+        payloads.check(book.limits, "result", body.result)
+    except Refusal as unusable:
+        code = "oversize" if unusable.code == "oversize" else "invalid_result"
+        _write_failed(body, call, scribe, "unknown", code, unusable.message)
+        return
+    scribe.write(
+        CallEvent,
+        "CallCompleted",
+        call_id=body.call_id,
+        capability=call.capability,
+        result=body.result,
+        provider=body.provider,
+        degraded=body.degraded,
+        attempts=body.attempts,
+        cost_nano_usd=body.cost_nano_usd,
+        latency_us=body.latency_us,
+    )
+
+
+def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """FailCall → CallFailed."""
+    body = command.outcome
+    assert body is not None
+    call = _open_call(run, body.call_id)
+    error_class, error_code = body.error_class or "unknown", body.error_code or "call_failed"
+    _write_failed(body, call, scribe, error_class, error_code, body.error_message)
+
+
+def _write_failed(
+    body: OutcomeBody, call: Call, scribe: Scribe, error_class: str, error_code: str, message: str
+) -> None:
+    scribe.write(
+        CallEvent,
+        "CallFailed",
+        call_id=body.call_id,
+        capability=call.capability,
+        provider=body.provider,
+        attempts=body.attempts,
+        cost_nano_usd=body.cost_nano_usd,
+        latency_us=body.latency_us,
+        error_class=error_class,
+        error_code=error_code,
+        error_message=message[:TEXT_LIMIT],
+    )

@@ -1,0 +1,301 @@
+"""``decide(book, command, offset, at) → facts``: what a command causes, or why it is refused.
+
+Lives here: one decider per kind of command, in a table. Not here: changes to the book (``evolve``), clocks, ids made
+from chance, I/O, logging. Law: the same book, command, offset and time always give the same facts, and nothing is
+changed by asking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import BODY_OF_KIND, Command
+from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
+from agents_sdk.core.ledger import calls, messages, payloads, states
+from agents_sdk.core.ledger.rules import EXECUTOR, subscribers
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Call, Run, current, state_hash
+
+Decider = Callable[[Book, Run, Command, Scribe], None]
+EXECUTOR_KINDS: Final = frozenset({"StartAttempt", "RecordAttempt", "CompleteCall", "FailCall"})
+COMPLETE_WHEN: Final = ("idle", "explicit")
+ENVELOPE_LIMIT: Final = 4_096
+"""Characters."""
+NAME_LIMIT: Final = 500
+"""Characters."""
+AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+"""It becomes part of a topic's name: Kafka allows these characters, and 249 of them."""
+PAYLOADS_OF_KIND: Final = {
+    "StartRun": ("input",),
+    "CompleteRun": ("result",),
+    "SetState": ("value",),
+    "Publish": ("data",),
+    "SendMessage": ("data",),
+    "CallCapability": ("params",),
+}
+"""Fields of the body that hold JSON. CompleteCall is not here: see ``calls.complete``."""
+
+
+def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
+    """The facts that the command causes, in order; one refusal where it is refused; none where it was applied before
+    and its sender only has to be answered again."""
+    run = book.runs.get(command.run_id)
+    scribe = Scribe(command, offset, at, run.seq if run else None)
+    try:
+        if not _repeated(book, run, command, scribe):
+            _decide(book, run, command, scribe)
+    except Refusal as refusal:
+        scribe.facts.clear()
+        scribe.seq = run.seq if run else None
+        _refuse(scribe, command, refusal)
+    return scribe.facts
+
+
+def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
+    kind = command.kind
+    _check_envelope(command)
+    if kind == "RegisterAgent":
+        _register(book, command, scribe)
+        return
+    body = BODY_OF_KIND.get(kind)
+    if body is None:
+        raise Refusal("invalid_command", f"no command has the kind {kind!r}", field="kind")
+    if getattr(command, body) is None:
+        raise Refusal("invalid_command", f"{kind} needs the body {body!r}", field=body)
+    if kind == "StartRun":
+        _start_run(book, run, command, scribe)
+    elif run is None:
+        _without_run(book, command, scribe)
+    else:
+        _in_run(book, run, command, scribe)
+
+
+def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    kind = command.kind
+    if command.delivery_id and command.delivery_id in run.settled:
+        raise Refusal("delivery_settled", f"delivery {command.delivery_id} was handled before")
+    if kind in EXECUTOR_KINDS and command.agent != EXECUTOR:
+        raise Refusal("scope", f"only {EXECUTOR} may send {kind}, not {command.agent!r}", rule="executor")
+    _check_payloads(book, command)
+    DECIDERS[kind](book, run, command, scribe)
+    if kind in ENDS_WORK:
+        _complete_when_idle(run, scribe)
+
+
+def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> bool:
+    """Whether the command was seen before. A caller that asks again for what is still open (it restarted: another
+    address) is noted as the one to be told."""
+    command_id = command.command_id
+    if run is None:
+        finished = book.finished.get(command.run_id)
+        return finished is not None and (command_id in finished.answers or command_id in finished.attempted)
+    if command_id in run.answers or command_id in run.attempted:
+        return True
+    asked = run.calls.get(command_id) or run.waiting.get(command_id)
+    if asked is None:
+        return False
+    if command.reply_to and (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition):
+        if isinstance(asked, Call):
+            calls.await_again(command, asked, scribe)
+        else:
+            _await_run(book, run, command, scribe)
+    return True
+
+
+def _refuse(scribe: Scribe, command: Command, refusal: Refusal) -> None:
+    scribe.write(
+        RefusalEvent,
+        "CommandRefused",
+        command_kind=_short(command.kind),
+        code=refusal.code,
+        message=refusal.message[:TEXT_LIMIT],
+        detail=ids.canonical({name: _short(value) for name, value in refusal.detail.items()}) if refusal.detail else "",
+    )
+
+
+def _short(value: Any) -> Any:
+    """The value with long texts and lists cut: a refusal that quotes a huge command must still fit into a record."""
+    if isinstance(value, str):
+        return value[:NAME_LIMIT]
+    return [_short(part) for part in value[:50]] if isinstance(value, list) else value
+
+
+def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
+    finished = book.finished.get(command.run_id)
+    if finished is None:
+        raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
+    if command.kind == "AwaitRun":
+        return  # answered from what is remembered of the run
+    if command.kind == "RecordAttempt" and command.agent == EXECUTOR:
+        scribe.seq = finished.seq
+        calls.record_late(command, scribe)
+        return
+    raise Refusal(
+        "run_finished",
+        f"run {command.run_id} has ended: {finished.status}",
+        run_id=command.run_id,
+        status=finished.status,
+    )
+
+
+def _check_envelope(command: Command) -> None:
+    """Ids and names are repeated in every fact, so they are short, and a command without id could not be repeated."""
+    if not command.command_id:
+        raise Refusal("invalid_command", "a command needs a command_id", field="command_id")
+    size = len(command.command_id) + len(command.run_id) + len(command.agent) + len(command.reply_to)
+    size += len(command.correlation_id) + len(command.causation_id) + len(command.delivery_id)
+    if size > ENVELOPE_LIMIT:
+        message = f"ids and names of a command have at most {ENVELOPE_LIMIT} characters together, not {size}"
+        raise Refusal("invalid_command", message, field="command_id")
+
+
+def _check_payloads(book: Book, command: Command) -> None:
+    """Checked before anything else is decided on them."""
+    body: Any = getattr(command, BODY_OF_KIND[command.kind])
+    for field in PAYLOADS_OF_KIND.get(command.kind, ()):
+        text: str = getattr(body, field)
+        if text:
+            payloads.check(book.limits, field, text)
+
+
+def _register(book: Book, command: Command, scribe: Scribe) -> None:
+    spec = command.registration
+    if spec is None:
+        raise Refusal("invalid_command", "RegisterAgent needs the body 'registration'", field="registration")
+    if command.run_id:
+        raise Refusal("invalid_command", "RegisterAgent is about no run; its run_id is empty", field="run_id")
+    if not AGENT_NAME.fullmatch(spec.name) or spec.name.startswith("bp."):
+        message = f"an agent's name is 1 to 200 of A-Z a-z 0-9 . _ - and starts with none of . - bp., not {spec.name!r}"
+        raise Refusal("invalid_command", message, field="name")
+    fields = msgspec.structs.asdict(spec)
+    fields["max_deliveries"] = spec.max_deliveries or 3
+    known = book.agents.get(spec.name)
+    if known is None or any(
+        tuple(value) != getattr(known, field) if isinstance(value, list) else value != getattr(known, field)
+        for field, value in fields.items()
+    ):
+        scribe.write(AgentEvent, "AgentRegistered", **fields)
+
+
+def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
+    body = command.run
+    assert body is not None
+    if run is not None:
+        raise Refusal("run_exists", f"run {command.run_id} was started before", run_id=command.run_id)
+    finished = book.finished.get(command.run_id)
+    if finished is not None:
+        raise Refusal("run_exists", f"run {command.run_id} was started before and has ended", run_id=command.run_id)
+    if not command.run_id:
+        raise Refusal("invalid_command", "StartRun needs a run_id", field="run_id")
+    if body.complete_when not in COMPLETE_WHEN:
+        raise Refusal(
+            "invalid_command",
+            f"complete_when is {body.complete_when!r}; use one of {', '.join(COMPLETE_WHEN)}",
+            field="complete_when",
+        )
+    if len(body.workflow) > NAME_LIMIT:
+        message = f"a workflow's name has at most {NAME_LIMIT} characters, not {len(body.workflow)}"
+        raise Refusal("invalid_command", message, field="workflow")
+    _check_payloads(book, command)
+    scribe.seq = 0
+    recipients = list(subscribers(book, "run.started", body.workflow))
+    started = scribe.write(
+        RunEvent,
+        "RunStarted",
+        workflow=body.workflow,
+        input=body.input,
+        complete_when=body.complete_when,
+        parent_run_id=body.parent_run_id,
+        recipients=len(recipients),
+    )
+    for recipient in recipients:
+        messages.deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
+
+
+def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    kind = {"CompleteRun": "RunCompleted", "FailRun": "RunFailed", "CancelRun": "RunCancelled"}[command.kind]
+    body = command.run
+    assert body is not None
+    scribe.write(
+        RunEvent, kind, workflow=run.workflow, result=body.result, reason=body.reason, state_hash=state_hash(run)
+    )
+
+
+def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    scribe.write(
+        RunEvent,
+        "RunAwaited",
+        workflow=run.workflow,
+        reply_to=command.reply_to,
+        reply_partition=command.reply_partition,
+    )
+
+
+def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """What the decision rests on is pinned to versions: a key without one means the version current now."""
+    body = command.decision
+    assert body is not None
+    pinned = []
+    for used in body.context_used:
+        key, _, pin = used.rpartition("@")
+        version = current(run, used)
+        pinned.append(used if key and pin.isdecimal() else f"{used}@{version.version if version else 0}")
+    scribe.write(DecisionEvent, "DecisionRecorded", action=body.action, rationale=body.rationale, context_used=pinned)
+
+
+def _complete_when_idle(run: Run, scribe: Scribe) -> None:
+    """Ends the run if the facts just written leave nothing to do: no delivery, no call, no dependency open. At least
+    one handler must have completed, so that a run without agents waits for some instead of ending at once."""
+    if run.complete_when != "idle":
+        return
+    deliveries = len(run.deliveries)
+    open_calls = run.open_calls
+    waiting = sum(not dependency.satisfied for dependency in run.dependencies.values())
+    worked = bool(run.completed)
+    for fact in scribe.facts:
+        match fact.kind:
+            case "MessageDelivered":
+                deliveries += fact.attempt == 1  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
+            case "HandlerCompleted" | "MessageDeadLettered":
+                deliveries -= 1
+                worked = True
+            case "CallCompleted" | "CallFailed":
+                open_calls -= 1
+            case "DependencySatisfied":
+                waiting -= 1
+            case "RunFailed":
+                return
+    if worked and not deliveries and not open_calls and not waiting:
+        scribe.write(RunEvent, "RunCompleted", workflow=run.workflow, reason="idle", state_hash=state_hash(run))
+
+
+ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall"})
+"""Kinds after which a run may have nothing left to do."""
+
+DECIDERS: Final[dict[str, Decider]] = {
+    "CompleteRun": _end_run,
+    "FailRun": _end_run,
+    "CancelRun": _end_run,
+    "AwaitRun": _await_run,
+    "SetState": states.write,
+    "DeleteState": states.delete,
+    "GetState": states.read,
+    "ListState": states.list_keys,
+    "GetHistory": states.read_history,
+    "Publish": messages.publish,
+    "SendMessage": messages.send,
+    "CompleteHandler": messages.complete_handler,
+    "FailHandler": messages.fail_handler,
+    "DeclareDependency": messages.declare_dependency,
+    "RecordDecision": _record_decision,
+    "CallCapability": calls.request,
+    "StartAttempt": calls.start_attempt,
+    "RecordAttempt": calls.record_attempt,
+    "CompleteCall": calls.complete,
+    "FailCall": calls.fail,
+}

@@ -1,0 +1,278 @@
+"""``evolve(book, fact)``: the fold. Changes the book it is given, and nothing else; refuses nothing, since a fact has
+happened.
+
+Laws: folding the facts of ``decide`` in order gives the state the next decision needs (recovery is nothing else), and a
+fact folded twice changes nothing (a run skips facts up to its ``seq``, an agent those up to its registration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from agents_sdk.core import ids
+from agents_sdk.core.facts import (
+    AgentEvent,
+    AttemptEvent,
+    CallEvent,
+    DependencyEvent,
+    Fact,
+    MessageEvent,
+    RunEvent,
+    StateEvent,
+)
+from agents_sdk.core.ledger.answers import answer_to, outcome
+from agents_sdk.core.ledger.state import (
+    FINISHED_LIMIT,
+    HISTORY_LIMIT,
+    RECENT_LIMIT,
+    AgentSpec,
+    Answer,
+    Book,
+    Call,
+    Delivery,
+    Dependency,
+    Finished,
+    Run,
+    Version,
+    Waiting,
+)
+
+ENDED: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
+
+
+class Gap(Exception):
+    """A fact of a run came before its predecessor: facts were lost or read out of order; the fold cannot go on."""
+
+    def __init__(self, fact: Fact, seq: int) -> None:
+        super().__init__(f"run {fact.run_id} is at run_seq {seq}, {fact.kind} has {fact.run_seq}")
+
+
+def evolve(book: Book, fact: Fact) -> None:
+    """Folds one fact into the book. Raises Gap when the run's previous fact is missing."""
+    if fact.run_seq == 0:
+        if type(fact) is AgentEvent:
+            _registered(book, fact)
+    elif fact.kind == "RunStarted":
+        _start(book, fact)
+    else:
+        run = book.runs.get(fact.run_id)
+        if run is None:
+            finished = book.finished.get(fact.run_id)
+            if finished is not None and fact.run_seq == finished.seq + 1:
+                finished.seq = fact.run_seq
+                finished.attempted.add(fact.command_id)  # nothing else happens to a run that has ended
+        elif fact.run_seq > run.seq:
+            _advance(book, run, fact)
+    book.applied = max(book.applied, fact.command_offset)
+
+
+def _registered(book: Book, fact: AgentEvent) -> None:
+    known = book.agents.get(fact.name)
+    if known is None or fact.command_offset > known.command_offset:
+        fields = {name: _frozen(getattr(fact, name)) for name in AgentSpec.__struct_fields__}
+        book.agents[fact.name] = AgentSpec(**fields)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _start(book: Book, fact: Fact) -> None:
+    if fact.run_id in book.runs or fact.run_id in book.finished or not isinstance(fact, RunEvent):
+        return
+    run = book.runs[fact.run_id] = Run(
+        run_id=fact.run_id,
+        workflow=fact.workflow,
+        correlation_id=fact.correlation_id,
+        start_command=fact.command_id,
+        complete_when=fact.complete_when,
+        input=fact.input,
+        seq=fact.run_seq,
+    )
+    run.answers[fact.command_id] = answer_to(book, run, fact)
+
+
+def _advance(book: Book, run: Run, fact: Fact) -> None:
+    if fact.run_seq != run.seq + 1:
+        raise Gap(fact, run.seq)
+    run.seq = fact.run_seq
+    fold = FOLDS.get(fact.kind)
+    if fold is not None:
+        fold(run, fact)
+    if fact.kind in ENDED and isinstance(fact, RunEvent):
+        _finish(book, run, fact)
+    elif fact.command_id not in run.answers and fact.command_id not in run.calls:
+        _remember(book, run, fact)
+
+
+def _delivery_of(run: Run, fact: Fact) -> str:
+    """The pending delivery whose handler caused the fact; empty for none. The causation of a handler's command is the
+    MessageDelivered it handles, whose latest attempt is on record."""
+    return run.attempts.get(fact.causation_id, "")
+
+
+def _remember(book: Book, run: Run, fact: Fact) -> None:
+    """Keeps the answer that the fact is, for as long as its command may come again."""
+    if fact.kind == "RunAwaited":
+        return
+    if type(fact) is CallEvent:  # an outcome, seen by its reporter: what it says is for the caller
+        run.answers[fact.command_id] = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    else:
+        run.answers[fact.command_id] = answer_to(book, run, fact)
+    _retain(run, fact.command_id, _delivery_of(run, fact))
+
+
+def _retain(run: Run, command_id: str, delivery_id: str) -> None:
+    if delivery_id:
+        run.issued.setdefault(delivery_id, []).append(command_id)
+        return
+    run.recent.append(command_id)
+    if len(run.recent) > RECENT_LIMIT:
+        _forget(run, run.recent.pop(0))
+
+
+def _forget(run: Run, command_id: str) -> None:
+    run.answers.pop(command_id, None)
+    call = run.calls.get(command_id)
+    if call is not None and call.settled:
+        del run.calls[command_id]
+
+
+def _finish(book: Book, run: Run, fact: RunEvent) -> None:
+    del book.runs[run.run_id]
+    ending = run.answers.get(fact.command_id) or Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    book.finished[run.run_id] = Finished(
+        status=ENDED[fact.kind],
+        result=fact.result,
+        reason=fact.reason,
+        state_hash=fact.state_hash,
+        event_id=fact.event_id,
+        seq=fact.run_seq,
+        answers={run.start_command: run.answers[run.start_command], fact.command_id: ending},
+        attempted=run.attempted,
+    )
+    if len(book.finished) > FINISHED_LIMIT:
+        del book.finished[next(iter(book.finished))]
+
+
+def _state_changed(run: Run, fact: StateEvent) -> None:
+    versions = run.state.setdefault(fact.key, [])
+    versions.append(
+        Version(
+            version=fact.version,
+            value=fact.value,
+            value_hash=fact.value_hash,
+            agent=fact.agent,
+            at=fact.at,
+            event_id=fact.event_id,
+        )
+    )
+    if len(versions) > HISTORY_LIMIT:
+        del versions[0]
+
+
+def _delivered(run: Run, fact: MessageEvent) -> None:
+    if fact.attempt == 1:
+        run.pending[fact.recipient] = run.pending.get(fact.recipient, 0) + 1
+    earlier = run.deliveries.get(fact.delivery_id)
+    run.attempts[fact.event_id] = fact.delivery_id
+    run.deliveries[fact.delivery_id] = Delivery(
+        recipient=fact.recipient,
+        name=fact.name,
+        message_id=fact.message_id,
+        sender=fact.sender,
+        data=fact.data,
+        attempt=fact.attempt,
+        events=[*(earlier.events if earlier else ()), fact.event_id],
+    )
+
+
+def _settled(run: Run, fact: MessageEvent) -> None:
+    for event_id in run.deliveries.pop(fact.delivery_id).events:
+        del run.attempts[event_id]
+    run.settled.add(fact.delivery_id)
+    run.pending[fact.recipient] -= 1
+    if fact.kind == "HandlerCompleted":
+        run.completed[fact.recipient] = fact.event_id
+    for command_id in run.issued.pop(fact.delivery_id, ()):
+        if command_id != fact.command_id:
+            _forget(run, command_id)
+
+
+def _declared(run: Run, fact: DependencyEvent) -> None:
+    run.dependencies[fact.dependency_id] = Dependency(
+        downstream=fact.downstream, depends_on=fact.depends_on, name=fact.name
+    )
+
+
+def _met(run: Run, fact: DependencyEvent) -> None:
+    run.dependencies[fact.dependency_id].satisfied = True
+    if fact.command_id == fact.dependency_id:  # met as it was declared: its sender is told so
+        answer = run.answers[fact.dependency_id]
+        answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": True})
+
+
+def _call_requested(run: Run, fact: CallEvent) -> None:
+    delivery_id = _delivery_of(run, fact)
+    run.open_calls += 1
+    run.calls[fact.call_id] = Call(
+        capability=fact.capability,
+        reply_to=fact.reply_to,
+        reply_partition=fact.reply_partition,
+        delivery_id=delivery_id,
+    )
+    _retain(run, fact.call_id, delivery_id)
+
+
+def _call_awaited(run: Run, fact: CallEvent) -> None:
+    call = run.calls[fact.call_id]
+    call.reply_to, call.reply_partition = fact.reply_to, fact.reply_partition
+
+
+def _call_settled(run: Run, fact: CallEvent) -> None:
+    call = run.calls[fact.call_id]
+    call.settled = True
+    run.open_calls -= 1
+    run.answers[fact.call_id] = outcome(fact)
+    if call.delivery_id and call.delivery_id in run.settled:
+        _forget(run, fact.call_id)
+
+
+def _attempt_started(run: Run, fact: AttemptEvent) -> None:
+    run.calls[fact.call_id].started[fact.attempt] = fact.executor
+
+
+def _attempt_recorded(run: Run, fact: AttemptEvent) -> None:
+    run.attempted.add(fact.command_id)
+
+
+def _awaited(run: Run, fact: RunEvent) -> None:
+    run.waiting[fact.command_id] = Waiting(reply_to=fact.reply_to, reply_partition=fact.reply_partition)
+
+
+FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
+    "StateWritten": _state_changed,
+    "StateDeleted": _state_changed,
+    "MessageDelivered": _delivered,
+    "HandlerCompleted": _settled,
+    "MessageDeadLettered": _settled,
+    "DependencyDeclared": _declared,
+    "DependencySatisfied": _met,
+    "CallRequested": _call_requested,
+    "CallAwaited": _call_awaited,
+    "CallCompleted": _call_settled,
+    "CallFailed": _call_settled,
+    "AttemptStarted": _attempt_started,
+    "AttemptSucceeded": _attempt_recorded,
+    "AttemptFailed": _attempt_recorded,
+    "RunAwaited": _awaited,
+}
+"""What each kind changes; kinds that are not here only advance the run's sequence."""
+
+
+def copy(book: Book) -> Book:
+    """A deep copy, by way of the snapshot encoding."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(book), type=Book)

@@ -1,0 +1,33 @@
+"""Which names a declaration allows, and who hears a message. Pure matching; the globs are fnmatch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from agents_sdk.core.ledger.state import AgentSpec, Book
+
+EXECUTOR = "bp.executor"
+"""The only sender of attempts and outcomes."""
+UNRESTRICTED = ("*",)
+
+
+@lru_cache(maxsize=65_536)
+def allows(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether one of the globs matches the name."""
+    return patterns == UNRESTRICTED or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def takes_part(spec: AgentSpec, workflow: str) -> bool:
+    """Whether the agent takes part in runs of the workflow: no globs given means all."""
+    return not spec.workflows or allows(spec.workflows, workflow)
+
+
+def subscribers(book: Book, name: str, workflow: str) -> Iterable[str]:
+    """The agents that hear a message of this name in a run of this workflow, sorted by name."""
+    return [
+        agent
+        for agent, spec in sorted(book.agents.items())
+        if allows(spec.subscriptions, name) and takes_part(spec, workflow)
+    ]

@@ -1,0 +1,74 @@
+"""Writes the facts of one command: stamps each with its id and its place in the run.
+
+A fact's id derives from its command's id and its place: run and run_seq, or the command's offset where no run lives.
+So deciding the command again gives the same facts byte for byte, and a command that comes twice (a caller that asks
+again, a zombie that is refused) never gives two facts one id.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import Fact
+
+F = TypeVar("F", bound=Fact)
+
+
+class Scribe:
+    """Collects ``facts`` for one command; ``seq`` is the last sequence number of its run, None for no run."""
+
+    __slots__ = ("_at", "_command", "_offset", "facts", "seq")
+
+    def __init__(self, command: Command, offset: int, at: int, seq: int | None) -> None:
+        self._command = command
+        self._offset = offset
+        self._at = at
+        self.seq = seq
+        self.facts: list[Fact] = []
+
+    def next_event_id(self) -> str:
+        """The id that the next fact will have."""
+        return self._event_id(self._next_seq())
+
+    def _event_id(self, seq: int) -> str:
+        command = self._command
+        place = f"{command.run_id}/{seq}" if seq else f"{command.run_id}@{self._offset}"
+        return ids.derive(command.command_id, place)
+
+    def _next_seq(self) -> int:
+        return 0 if self.seq is None else self.seq + len(self.facts) + 1
+
+    def write(self, record: type[F], kind: str, **fields: Any) -> F:
+        """Appends the next fact of the command and returns it."""
+        command, seq = self._command, self._next_seq()
+        fact = record(
+            event_id=self._event_id(seq),
+            kind=kind,
+            run_id=command.run_id,
+            run_seq=seq,
+            correlation_id=command.correlation_id,
+            causation_id=command.causation_id,
+            agent=command.agent,
+            at=self._at,
+            command_id=command.command_id,
+            command_offset=self._offset,
+            **fields,
+        )
+        self.facts.append(fact)
+        return fact
+
+
+TEXT_LIMIT = 2_000
+"""Characters of a message for people kept in a fact: enough for the cause, too few for a dump of user data."""
+
+
+class Refusal(Exception):
+    """Raised by a decider: the command is refused, and nothing it wrote before counts."""
+
+    def __init__(self, code: str, message: str, **detail: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail = detail

@@ -1,0 +1,194 @@
+"""What the ledger knows, as values: the runs of one partition, folded from facts.
+
+Lives here: shapes, and questions about them that change nothing. Not here: decisions (``decide``), the fold
+(``evolve``), clocks, ids, I/O. Structs, so that a snapshot is one msgpack encoding and comes back typed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from agents_sdk.core import ids
+
+HISTORY_LIMIT = 1000
+"""Versions of a key kept for reads as of a version while the run lives; older ones are in bp.state and ClickHouse."""
+RECENT_LIMIT = 1024
+"""Answers kept per run for commands outside a handler: a client that repeats a command later than that many others
+is answered as if it were new. Answers to a handler's commands are kept until its delivery is settled."""
+FINISHED_LIMIT = 20_000
+"""Ended runs a partition remembers the outcome of (about 1 kB each, and 100 bytes an attempt): enough that a late
+command is told ``run_finished`` and a late client the result, without growing for ever."""
+
+
+class Version(msgspec.Struct, gc=False):
+    """One version of a state key; ``value`` is canonical JSON, empty where the key was deleted."""
+
+    version: int
+    value: str
+    value_hash: str
+    agent: str
+    at: int
+    event_id: str
+
+    @property
+    def deleted(self) -> bool:
+        return not self.value
+
+
+class Answer(msgspec.Struct, gc=False):
+    """What the sender of a command was told; given again when the command comes again."""
+
+    status: str = "ok"
+    version: int = 0
+    value: str = ""
+    event_id: str = ""
+    run_seq: int = 0
+    code: str = ""
+    message: str = ""
+    detail: str = ""
+
+
+class Delivery(msgspec.Struct, gc=False):
+    """A message in an agent's inbox that has not been handled to its end."""
+
+    recipient: str
+    name: str
+    message_id: str
+    sender: str
+    data: str
+    attempt: int
+    events: list[str]
+    """Event ids of its MessageDelivered facts, one an attempt."""
+
+
+class Waiting(msgspec.Struct, gc=False):
+    """A client that is told when the run ends."""
+
+    reply_to: str
+    reply_partition: int
+
+
+class Call(msgspec.Struct, gc=False):
+    """A capability call: asked for, perhaps settled."""
+
+    capability: str
+    reply_to: str
+    reply_partition: int
+    delivery_id: str
+    settled: bool = False
+    started: dict[int, str] = {}
+    """Attempts claimed by an executor (unsafe capabilities only): attempt → executor."""
+
+
+class Dependency(msgspec.Struct, gc=False):
+    """An agent that waits for others."""
+
+    downstream: str
+    depends_on: list[str]
+    name: str
+    satisfied: bool = False
+
+
+class Run(msgspec.Struct):
+    """One live run: the fold of its facts."""
+
+    run_id: str
+    workflow: str
+    correlation_id: str
+    start_command: str
+    complete_when: str
+    input: str = ""
+    seq: int = 0
+    state: dict[str, list[Version]] = {}
+    deliveries: dict[str, Delivery] = {}
+    attempts: dict[str, str] = {}
+    """Event id of each MessageDelivered of a pending delivery → that delivery."""
+    settled: set[str] = set()
+    pending: dict[str, int] = {}
+    """Agent → deliveries not handled yet."""
+    completed: dict[str, str] = {}
+    """Agent → event id of its latest HandlerCompleted."""
+    dependencies: dict[str, Dependency] = {}
+    calls: dict[str, Call] = {}
+    open_calls: int = 0
+    answers: dict[str, Answer] = {}
+    attempted: set[str] = set()
+    """RecordAttempt commands applied: an attempt is paid for once, however late its record comes again."""
+    issued: dict[str, list[str]] = {}
+    """Delivery → commands of its handler whose answers are kept."""
+    recent: list[str] = []
+    """Commands outside handlers whose answers are kept, oldest first."""
+    waiting: dict[str, Waiting] = {}
+    """AwaitRun command → who is told."""
+
+
+class Finished(msgspec.Struct, gc=False):
+    """What is remembered of an ended run."""
+
+    status: str
+    result: str
+    reason: str
+    state_hash: str
+    event_id: str
+    seq: int
+    answers: dict[str, Answer] = {}
+    """Of the commands that started and ended the run, whose senders may not have heard of it."""
+    attempted: set[str] = set()
+
+
+class AgentSpec(msgspec.Struct, frozen=True, gc=False):
+    """An agent's registered declaration; the globs that each command of it is held against."""
+
+    name: str
+    subscriptions: tuple[str, ...]
+    workflows: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    publishes: tuple[str, ...]
+    max_deliveries: int
+    command_offset: int
+    """Of its registration; an older one folded again does not replace it."""
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """Sizes above which a command is refused, bytes of UTF-8."""
+
+    max_value_bytes: int = 1_048_576
+
+
+class Book(msgspec.Struct):
+    """All that the ledger knows of one partition: ``book = fold(evolve, facts)``."""
+
+    limits: Limits = Limits()
+    agents: dict[str, AgentSpec] = {}
+    runs: dict[str, Run] = {}
+    finished: dict[str, Finished] = {}
+    applied: int = -1
+    """Offset in bp.commands of the last command whose facts are folded in."""
+
+
+def current(run: Run, key: str) -> Version | None:
+    """The newest version of a key, a deletion included; None where it was never written."""
+    versions = run.state.get(key)
+    return versions[-1] if versions else None
+
+
+def at_version(run: Run, key: str, version: int) -> Version | None:
+    """A given version of a key, or None where it never was or is no longer kept."""
+    versions = run.state.get(key)
+    if not versions:
+        return None
+    index = version - versions[0].version
+    return versions[index] if 0 <= index < len(versions) else None
+
+
+def state_hash(run: Run) -> str:
+    """SHA-256 (hex) over the canonical JSON of ``{key: [version, hash of the value]}``; deleted keys count with an
+    empty hash. Two runs have the same hash exactly when their keys, versions and values are the same."""
+    return ids.sha256(ids.canonical({key: [kept[-1].version, kept[-1].value_hash] for key, kept in run.state.items()}))
+
+
+def work_done(run: Run, agent: str) -> bool:
+    """The agent has completed its work in the run: a handler of it completed and none of its deliveries is pending."""
+    return agent in run.completed and not run.pending.get(agent)

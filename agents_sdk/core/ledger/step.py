@@ -1,0 +1,126 @@
+"""``apply``: one command decided, folded and answered. What the ledger's shell and the replay both run. Pure but for
+the book, which it advances."""
+
+from __future__ import annotations
+
+from typing import TypeGuard
+
+import msgspec
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import CallEvent, Fact, RefusalEvent, Reply
+from agents_sdk.core.ledger.answers import of_finished, outcome, refused, reply
+from agents_sdk.core.ledger.decide import decide
+from agents_sdk.core.ledger.evolve import ENDED, evolve
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT
+from agents_sdk.core.ledger.state import Answer, Book, Call, Run
+
+
+class Addressed(msgspec.Struct, frozen=True, gc=False):
+    """A reply and the partition of bp.replies its client listens to."""
+
+    partition: int
+    reply: Reply
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """What one command caused."""
+
+    facts: list[Fact]
+    replies: list[Addressed]
+
+
+def apply(book: Book, command: Command, offset: int, at: int) -> Step:
+    """Decides the command at ``offset`` of bp.commands, appended at ``at`` (microseconds UTC), and folds its facts into
+    the book. The same book and arguments always give the same step."""
+    run = book.runs.get(command.run_id)
+    facts = decide(book, command, offset, at)
+    # looked up before the fold, which may forget a call whose handler has ended: its caller is told all the same
+    settled = run.calls[facts[0].call_id] if run and facts and _is_outcome(facts[0]) else None
+    for fact in facts:
+        evolve(book, fact)
+    book.applied = max(book.applied, offset)
+    return Step(facts, _replies(book, run or book.runs.get(command.run_id), command, facts, settled))
+
+
+def _is_outcome(fact: Fact) -> TypeGuard[CallEvent]:
+    return type(fact) is CallEvent and fact.kind in ("CallCompleted", "CallFailed")
+
+
+def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str) -> RefusalEvent:
+    """The fact about a record of bp.commands that is no command; its id derives from its place in the log (the key
+    stands for the partition)."""
+    shown = (key or b"")[:200].decode(errors="replace")
+    name = ids.derive("undecodable", f"{at}/{offset}/{shown}")
+    return RefusalEvent(
+        event_id=ids.derive(name, "0"),
+        kind="CommandRefused",
+        run_id="",
+        run_seq=0,
+        correlation_id="",
+        causation_id="",
+        agent="",
+        at=at,
+        command_id=name,
+        command_offset=offset,
+        command_kind="",
+        code=code,
+        message=message[:TEXT_LIMIT],
+        detail=ids.canonical({"key": shown}),
+    )
+
+
+def _replies(book: Book, run: Run | None, command: Command, facts: list[Fact], settled: Call | None) -> list[Addressed]:
+    replies = []
+    if command.reply_to:
+        answer = _own_answer(book, run, command, facts)
+        if answer is not None:
+            own = reply(answer, command.command_id, command.run_id, command.reply_to)
+            replies.append(Addressed(command.reply_partition, own))
+    if settled is not None and settled.reply_to and _is_outcome(facts[0]):
+        told = reply(outcome(facts[0]), facts[0].call_id, command.run_id, settled.reply_to)
+        replies.append(Addressed(settled.reply_partition, told))
+    if run is not None and facts and facts[-1].kind in ENDED:
+        replies += _farewells(book, run)
+    return replies
+
+
+def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
+    """What the command's sender is told now; None where it is told later."""
+    if run is not None and command.command_id in run.answers:
+        return run.answers[command.command_id]
+    if facts:
+        if isinstance(facts[0], RefusalEvent):  # about no live run: nothing remembers it
+            return refused(facts[0])
+        if facts[0].kind in ("CallRequested", "CallAwaited", "RunAwaited"):
+            return None
+        return Answer(event_id=facts[0].event_id, run_seq=facts[0].run_seq)
+    finished = book.finished.get(command.run_id)
+    if finished is not None:
+        known = finished.answers.get(command.command_id)
+        return known or (of_finished(finished) if command.kind == "AwaitRun" else Answer(run_seq=finished.seq))
+    if run is not None and (command.command_id in run.calls or command.command_id in run.waiting):
+        return None
+    return Answer()  # nothing to do: a registration that is known, an attempt recorded long ago
+
+
+def _farewells(book: Book, run: Run) -> list[Addressed]:
+    """Tells those who wait for the run that it ended, and those who wait for its open calls that no outcome comes."""
+    finished = book.finished[run.run_id]
+    end = of_finished(finished)
+    told = [
+        Addressed(waiting.reply_partition, reply(end, command_id, run.run_id, waiting.reply_to))
+        for command_id, waiting in run.waiting.items()
+        if waiting.reply_to
+    ]
+    gone = Answer(
+        status="refused",
+        code="run_finished",
+        message=f"run {run.run_id} ended ({finished.status}) before the call was settled",
+        detail=ids.canonical({"run_id": run.run_id, "status": finished.status}),
+    )
+    for call_id, call in run.calls.items():
+        if not call.settled and call.reply_to:
+            told.append(Addressed(call.reply_partition, reply(gone, call_id, run.run_id, call.reply_to)))
+    return told

@@ -1,0 +1,132 @@
+"""Deciding a run again from its recorded commands, and comparing. Pure: the log comes in, a verdict comes out.
+
+Law: a run whose facts were written by this core compares identical; changing any recorded fact, leaving one out or
+adding one is found, and the first difference is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import AgentEvent, Fact
+from agents_sdk.core.ledger import Book, Limits, apply, evolve, state_hash
+from agents_sdk.core.ledger.evolve import ENDED
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """A command as it lies in bp.commands."""
+
+    offset: int
+    at: int
+    """Append time, microseconds UTC."""
+    command: Command
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Where the decision of today first departs from the record; a side is None where it has no fact."""
+
+    run_seq: int
+    command_offset: int
+    fields: dict[str, tuple[Any, Any]]
+    """Field → (recorded, decided again)."""
+    recorded: str | None
+    """Kind of the recorded fact."""
+    decided: str | None
+    """Kind of the fact decided again."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a replay found."""
+
+    commands: int
+    facts: int
+    """Facts compared."""
+    recorded_state_hash: str
+    """Over the state that the recorded facts fold to."""
+    replayed_state_hash: str
+    """Over the state that deciding again leads to."""
+    difference: Difference | None
+
+    @property
+    def identical(self) -> bool:
+        """Every fact is the same, and so is the state."""
+        return self.difference is None and self.recorded_state_hash == self.replayed_state_hash
+
+
+def replay(
+    run_id: str, commands: Iterable[Logged], agents: Iterable[AgentEvent], recorded: Sequence[Fact], limits: Limits
+) -> Verdict:
+    """Decides ``commands`` again, in order, among the ``agents`` registered in the run's partition, and compares the
+    facts with those ``recorded`` of the run."""
+    decided, replayed_hash, count = _decide_again(run_id, commands, agents, limits)
+    ordered = sorted(recorded, key=_order)
+    return Verdict(
+        commands=count,
+        facts=len(ordered),
+        recorded_state_hash=_folded_hash(run_id, ordered, limits),
+        replayed_state_hash=replayed_hash,
+        difference=_first_difference(ordered, decided),
+    )
+
+
+def _order(fact: Fact) -> tuple[int, int]:
+    return fact.command_offset, fact.run_seq
+
+
+def _decide_again(
+    run_id: str, commands: Iterable[Logged], agents: Iterable[AgentEvent], limits: Limits
+) -> tuple[list[Fact], str, int]:
+    book = Book(limits=limits)
+    waiting = sorted(agents, key=_order, reverse=True)
+    decided: list[Fact] = []
+    final = ""
+    count = 0
+    for logged in sorted(commands, key=lambda logged: logged.offset):
+        while waiting and waiting[-1].command_offset < logged.offset:
+            evolve(book, waiting.pop())
+        run = book.runs.get(run_id)
+        facts = apply(book, logged.command, logged.offset, logged.at).facts
+        decided += facts
+        count += 1
+        if run is not None and any(fact.kind in ENDED for fact in facts):
+            final = state_hash(run)  # the run has left the book; no fact that ends a run changes its state
+    run = book.runs.get(run_id)
+    return decided, state_hash(run) if run is not None else final, count
+
+
+def _folded_hash(run_id: str, facts: Iterable[Fact], limits: Limits) -> str:
+    book = Book(limits=limits)
+    for fact in facts:
+        if fact.kind in ENDED:
+            break
+        evolve(book, fact)
+    run = book.runs.get(run_id)
+    return state_hash(run) if run is not None else ""
+
+
+def _first_difference(recorded: Sequence[Fact], decided: Sequence[Fact]) -> Difference | None:
+    for index in range(max(len(recorded), len(decided))):
+        was = recorded[index] if index < len(recorded) else None
+        now = decided[index] if index < len(decided) else None
+        if was == now:
+            continue
+        known = was or now
+        assert known is not None
+        old = msgspec.to_builtins(was) if was else {}
+        new = msgspec.to_builtins(now) if now else {}
+        return Difference(
+            run_seq=known.run_seq,
+            command_offset=known.command_offset,
+            fields={
+                name: (old.get(name), new.get(name))
+                for name in {**old, **new}
+                if was and now and old.get(name) != new.get(name)
+            },
+            recorded=was.kind if was else None,
+            decided=now.kind if now else None,
+        )
+    return None

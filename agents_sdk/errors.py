@@ -1,0 +1,162 @@
+"""What can go wrong, by what the caller does next.
+
+    BackplaneError
+    ├── Refused               the ledger said no; nothing changed: fix the call
+    │   ├── UnknownRun  RunFinished  RunExists  UnknownAgent  UnknownCall  CallSettled
+    │   ├── VersionConflict   read again, then decide again
+    │   ├── ScopeDenied       the agent's declaration does not allow it
+    │   ├── Oversize          store the value elsewhere and pass a reference
+    │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
+    │   └── InvalidCommand    a field is missing or malformed
+    ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
+    ├── Unanswered            no answer in time; whether it was applied is unknown: send the same command again
+    ├── Unreachable           broker, registry or store cannot be reached: check `backplane status`, then try again
+    └── ContractBroken        a value does not fit the type or schema it was read as: fix the writer or the type
+
+Errors carry fields; nobody parses the text. Text: lower-case fact, the offending value, then what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+
+class BackplaneError(Exception):
+    """Base of all errors of Backplane; ``code`` is stable, ``hint`` is the next step."""
+
+    code: ClassVar[str] = "error"
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str = "", **fields: Any) -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message = message
+        self.hint = hint or type(self).hint
+        self.fields = fields
+
+
+class Refused(BackplaneError):
+    """The ledger refused a command; nothing else changed. ``fields`` has what the refusal's fact has."""
+
+    code = "refused"
+
+
+class UnknownRun(Refused):
+    """No such run, or it ended so long ago that the ledger forgot it."""
+
+    code = "unknown_run"
+
+
+class RunFinished(Refused):
+    """The run has ended; ``fields["status"]`` says how."""
+
+    code = "run_finished"
+
+
+class RunExists(Refused):
+    """A run with this id was started before, by another command."""
+
+    code = "run_exists"
+
+
+class UnknownAgent(Refused):
+    """No agent of this name is registered."""
+
+    code = "unknown_agent"
+
+
+class UnknownCall(Refused):
+    """The run has no call of this id."""
+
+    code = "unknown_call"
+
+
+class CallSettled(Refused):
+    """The call has its outcome already; a second one changes nothing."""
+
+    code = "call_settled"
+
+
+class AttemptTaken(Refused):
+    """Another executor has claimed this attempt at an unsafe call; its effect must not be repeated."""
+
+    code = "attempt_taken"
+
+
+class VersionConflict(Refused):
+    """The key is not at the expected version; ``current_version`` is where it is."""
+
+    code = "version_conflict"
+
+    @property
+    def current_version(self) -> int:
+        """The key's version when the write was refused; 0: the key does not exist."""
+        return int(self.fields["current_version"])
+
+
+class ScopeDenied(Refused):
+    """The agent's declaration does not allow this; ``fields["rule"]`` names the rule."""
+
+    code = "scope"
+
+
+class Oversize(Refused):
+    """A value is above the limit; ``fields`` has ``size`` and ``limit`` in bytes."""
+
+    code = "oversize"
+
+
+class DeliverySettled(Refused):
+    """The delivery this command belongs to was handled to its end before."""
+
+    code = "delivery_settled"
+
+
+class InvalidCommand(Refused):
+    """A field of the command is missing or malformed; ``fields["field"]`` names it."""
+
+    code = "invalid_command"
+
+
+class CallFailed(BackplaneError):
+    """A capability call ended without a result. ``fields``: capability, call_id, error_class, error_code, provider,
+    attempts, cost_nano_usd."""
+
+    code = "call_failed"
+
+
+class Unanswered(BackplaneError):
+    """No answer within the time allowed. The same command may be sent again: it is applied once."""
+
+    code = "unanswered"
+
+
+class Unreachable(BackplaneError):
+    """A server cannot be reached; ``fields["server"]`` says which."""
+
+    code = "unreachable"
+
+
+class ContractBroken(BackplaneError):
+    """A value does not fit the type it was read as; ``fields["path"]`` is where."""
+
+    code = "contract"
+
+
+REFUSALS: Final[dict[str, type[Refused]]] = {
+    error.code: error
+    for error in (
+        UnknownRun,
+        RunFinished,
+        RunExists,
+        UnknownAgent,
+        UnknownCall,
+        CallSettled,
+        AttemptTaken,
+        VersionConflict,
+        ScopeDenied,
+        Oversize,
+        DeliverySettled,
+        InvalidCommand,
+    )
+}
+"""Refusal code → the error the SDK raises for it."""

@@ -1,0 +1,233 @@
+"""One agent's inbox, read in a thread of its own as a member of the agent's consumer group.
+
+The thread owns the consumer: it polls, pauses, commits and hears of rebalances. The event loop owns the work. What both
+touch, how far each partition is finished, is behind a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from agents_sdk.lanes import OffsetTracker
+from agents_sdk.topics import inbox
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+    from agents_sdk.settings import Settings
+
+log = logging.getLogger("backplane.agents")
+
+SESSION_TIMEOUT_MS: Final = 6_000
+"""How long a killed process holds its runs back before another one gets them."""
+COMMIT_EVERY_S: Final = 1.0
+POLL_S: Final = 0.1
+"""How late a commit, a pause or the end may be; a delivery wakes the thread at once."""
+BATCH: Final = 200
+PAUSE_ABOVE: Final = 1_000
+"""Deliveries read and not finished above which reading stops until half of them are: bounds memory, not order."""
+
+
+class Arrived(NamedTuple):
+    """One record of the inbox. ``epoch`` names the time for which its partition is ours."""
+
+    partition: int
+    epoch: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | str | None]]
+
+
+class _Partition:
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.tracker = OffsetTracker()
+        self.committed: int | None = None
+
+
+class Inbox:
+    """The group member. ``open`` joins; ``arrived`` is then called on the event loop with batches of records."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        agent: str,
+        loop: asyncio.AbstractEventLoop,
+        arrived: Callable[[list[Arrived]], None],
+        *,
+        instance: str = "",
+    ) -> None:
+        """``instance`` makes the member a static one: a process that comes back under the same name gets its
+        partitions back at once, instead of when the dead one's session times out."""
+        self.agent = agent
+        self.group = f"bp.agent.{agent}"
+        self._settings = settings
+        self._instance = instance
+        self._loop = loop
+        self._arrived = arrived
+        self._lock = threading.Lock()
+        self._partitions: dict[int, _Partition] = {}
+        self._epochs = 0
+        self._stop = threading.Event()
+        self._draining = threading.Event()
+        self.joined = threading.Event()
+        self._paused = False
+        self._thread = threading.Thread(target=self._run, name=f"bp-inbox-{agent}", daemon=True)
+        self.error: BaseException | None = None
+        """What ended the thread, if it was not ``close``."""
+
+    def open(self) -> None:
+        """Begins to join the group; ``joined`` is set when the group has told what is ours."""
+        self._thread.start()
+
+    def drain(self) -> None:
+        """No more records: what was handed over is to be finished."""
+        self._draining.set()
+
+    def close(self) -> None:
+        """Commits how far the work is finished and leaves the group. Blocks."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def ours(self, record: Arrived) -> bool:
+        """Whether the record's partition is still ours: if not, somebody else gets the record."""
+        with self._lock:
+            held = self._partitions.get(record.partition)
+            return held is not None and held.epoch == record.epoch
+
+    def finish(self, record: Arrived) -> None:
+        """The record is done with."""
+        with self._lock:
+            held = self._partitions.get(record.partition)
+            if held is not None and held.epoch == record.epoch:
+                held.tracker.finish(record.offset)
+
+    @property
+    def unfinished(self) -> int:
+        """Records handed over and not finished."""
+        with self._lock:
+            return sum(held.tracker.unfinished for held in self._partitions.values())
+
+    def _run(self) -> None:
+        from confluent_kafka import Consumer
+
+        config = {
+            "group.id": self.group,
+            "client.id": f"{self.group}{'-' if self._instance else ''}{self._instance}",
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",  # an inbox is older than its first reader
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+            "queued.max.messages.kbytes": 8_192,
+            **self._settings.kafka,
+        }
+        if self._instance:
+            config["group.instance.id"] = f"{self.group}-{self._instance}"
+        consumer = Consumer(config)
+        try:
+            consumer.subscribe(
+                [inbox(self.agent)], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            self._poll(consumer)
+        except BaseException as error:  # the thread's edge: the runner looks at it
+            log.exception("reading the inbox of %s ended", self.agent)
+            self.error = error
+        finally:
+            self._commit(consumer, asynchronous=False)
+            consumer.close()
+            self.joined.set()
+
+    def _poll(self, consumer: Consumer) -> None:
+        commit_at = time.monotonic() + COMMIT_EVERY_S
+        while not self._stop.is_set():
+            # poll wakes for the first record; consume would wait for a full batch
+            first = consumer.poll(POLL_S)
+            if first is not None:
+                self._hand_over([first, *consumer.consume(BATCH, timeout=0)])
+            self._regulate(consumer)
+            if time.monotonic() >= commit_at:
+                self._commit(consumer, asynchronous=True)
+                commit_at = time.monotonic() + COMMIT_EVERY_S
+
+    def _hand_over(self, messages: list[Any]) -> None:
+        batch: list[Arrived] = []
+        with self._lock:
+            for message in messages:
+                if message.error() is not None:
+                    log.warning("inbox of %s: %s", self.agent, message.error())  # librdkafka goes on by itself
+                    continue
+                held = self._partitions.get(message.partition())
+                if held is not None and held.tracker.add(message.offset()):
+                    batch.append(
+                        Arrived(
+                            message.partition(),
+                            held.epoch,
+                            message.offset(),
+                            message.key(),
+                            message.value(),
+                            message.headers() or [],
+                        )
+                    )
+        if batch:
+            self._loop.call_soon_threadsafe(self._arrived, batch)
+
+    def _regulate(self, consumer: Consumer) -> None:
+        """Pauses and resumes reading. Group membership goes on meanwhile: the thread keeps polling."""
+        waiting = self.unfinished
+        if self._draining.is_set() or waiting > PAUSE_ABOVE:
+            consumer.pause(consumer.assignment())  # each time: partitions may have come since
+            self._paused = True
+        elif self._paused and waiting <= PAUSE_ABOVE // 2:
+            consumer.resume(consumer.assignment())
+            self._paused = False
+
+    def _commit(self, consumer: Consumer, *, asynchronous: bool, only: set[int] | None = None) -> None:
+        from confluent_kafka import KafkaException, TopicPartition
+
+        offsets = []
+        with self._lock:
+            for number, held in self._partitions.items():
+                offset = held.tracker.committable()
+                if offset is not None and offset != held.committed and (only is None or number in only):
+                    offsets.append(TopicPartition(inbox(self.agent), number, offset))
+                    held.committed = offset
+        if not offsets:
+            return
+        try:
+            if asynchronous:
+                consumer.commit(offsets=offsets)
+            else:
+                consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # what is not committed is delivered again, and answered as the first time
+            log.warning("inbox of %s: not committed: %s", self.agent, error)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[Any]) -> None:
+        with self._lock:
+            for place in partitions:
+                self._epochs += 1
+                self._partitions[place.partition] = _Partition(self._epochs)
+        self.joined.set()
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[Any]) -> None:
+        numbers = {place.partition for place in partitions}
+        self._commit(consumer, asynchronous=False, only=numbers)
+        self._forget(numbers)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[Any]) -> None:
+        self._forget({place.partition for place in partitions})
+
+    def _forget(self, numbers: set[int]) -> None:
+        with self._lock:
+            for number in numbers:
+                self._partitions.pop(number, None)

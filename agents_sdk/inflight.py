@@ -1,0 +1,125 @@
+"""The commands that wait for their answer: when to ask again, when to give up. Pure: the time is an argument.
+
+An answer can be lost, since answers are sent outside the ledger's transactions; the command itself is not. Asking again
+with the same id gives the first answer again, so a command is sent again after a while. That holds only as long as the
+ledger remembers the answer: for a command outside a handler, until so many later ones of its run (``FORGOTTEN_AFTER``);
+past that it is left unanswered rather than risked twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf
+from typing import Any, Final
+
+from agents_sdk.core.commands import Command
+
+TICK_S: Final = 0.1
+"""Times are rounded up to this; a command then costs one list append instead of a timer of its own."""
+ASK_AGAIN_S: Final = 3.0
+"""First wait; it doubles. Longer than a takeover of static members takes, shorter than people's patience."""
+ASK_AGAIN_MAX_S: Final = 20.0
+FORGOTTEN_AFTER: Final = 900
+"""Later commands of a run after which the ledger may have forgotten an answer; its own limit is 1,024."""
+READS: Final = frozenset({"GetState", "ListState", "GetHistory", "AwaitRun", "RegisterAgent"})
+"""Kinds that may be applied twice: they change nothing, or the same."""
+COUNTED_RUNS: Final = 10_000
+
+
+class Waiting:
+    """One command under way. ``slot`` is the shell's: what the answer is given to."""
+
+    __slots__ = ("again_at", "command", "deadline", "done", "number", "slot", "wait", "wire")
+
+    def __init__(self, command: Command, slot: Any, wire: Any, deadline: float, again_at: float, number: int) -> None:
+        self.command = command
+        self.slot = slot
+        self.wire = wire
+        """What the shell needs to send it again."""
+        self.deadline = deadline
+        self.again_at = again_at
+        self.wait = ASK_AGAIN_S
+        self.number = number
+        self.done = False
+
+
+class InFlight:
+    """All that is under way, by command id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Waiting] = {}
+        self._wheel: dict[int, list[Waiting]] = {}
+        self._numbers: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, command: Command, slot: Any, wire: Any, now: float, timeout: float | None) -> Waiting:
+        """Begins to wait; ``timeout`` in seconds, None for ever. Raises ValueError when the id is under way already."""
+        if command.command_id in self._waiting:
+            raise ValueError(f"command {command.command_id} is under way already; wait for its answer")
+        number = 0
+        if not command.delivery_id:
+            self._numbers[command.run_id] += 1
+            number = self._numbers[command.run_id]
+        deadline = inf if timeout is None else now + timeout
+        waiting = Waiting(command, slot, wire, deadline, now + ASK_AGAIN_S, number)
+        self._waiting[command.command_id] = waiting
+        self._schedule(waiting)
+        return waiting
+
+    def take(self, command_id: str) -> Waiting | None:
+        """Ends the waiting for a command; None when nobody waits (any more)."""
+        waiting = self._waiting.pop(command_id, None)
+        if waiting is not None:
+            waiting.done = True
+            waiting.wire = None  # the wheel holds it a while longer; its bytes need not
+        return waiting
+
+    def drain(self) -> list[Waiting]:
+        """Ends all waiting."""
+        return [waiting for command_id in list(self._waiting) if (waiting := self.take(command_id))]
+
+    def due(self, now: float) -> tuple[list[Waiting], list[Waiting]]:
+        """(to be sent again, given up) since the last call; those given up are no longer waited for."""
+        again: list[Waiting] = []
+        expired: list[Waiting] = []
+        turn = int(now / TICK_S)
+        for tick in [tick for tick in self._wheel if tick <= turn]:
+            for waiting in self._wheel.pop(tick):
+                if not waiting.done:
+                    self._settle(waiting, now, again, expired)
+        if len(self._numbers) > COUNTED_RUNS:
+            self._forget_idle_runs()
+        return again, expired
+
+    def _settle(self, waiting: Waiting, now: float, again: list[Waiting], expired: list[Waiting]) -> None:
+        if now >= waiting.deadline:
+            self._waiting.pop(waiting.command.command_id, None)
+            waiting.done = True
+            expired.append(waiting)
+            return
+        if now >= waiting.again_at:
+            if self._safe_again(waiting):
+                again.append(waiting)
+            waiting.wait = min(waiting.wait * 2, ASK_AGAIN_MAX_S)
+            waiting.again_at = now + waiting.wait
+        self._schedule(waiting)
+
+    def _safe_again(self, waiting: Waiting) -> bool:
+        command = waiting.command
+        if command.delivery_id or command.kind in READS:
+            return True
+        return self._numbers[command.run_id] - waiting.number < FORGOTTEN_AFTER
+
+    def _schedule(self, waiting: Waiting) -> None:
+        tick = int(min(waiting.deadline, waiting.again_at) / TICK_S) + 1
+        bucket = self._wheel.get(tick)
+        if bucket is None:
+            self._wheel[tick] = [waiting]
+        else:
+            bucket.append(waiting)
+
+    def _forget_idle_runs(self) -> None:
+        busy = {waiting.command.run_id for waiting in self._waiting.values()}
+        self._numbers = Counter({run: count for run, count in self._numbers.items() if run in busy})

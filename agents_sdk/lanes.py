@@ -1,0 +1,94 @@
+"""What an agent's process works on next, and how far its inbox is finished. Pure.
+
+Laws: deliveries of one run are started one after the other, in the order they came; at most ``width`` runs are worked
+on at a time; the offset committed is the lowest unfinished one, so that whatever is lost with a process comes again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Lanes(Generic[T]):
+    """A queue per run."""
+
+    def __init__(self, width: int) -> None:
+        if width < 1:
+            raise ValueError(f"width is {width}; use 1 or more")
+        self.width = width
+        self._queues: dict[str, deque[T]] = {}
+        """Runs with work, that which is being done not counted; a busy run has an entry though it may be empty."""
+        self._ready: deque[str] = deque()
+        self._busy: set[str] = set()
+        self.waiting = 0
+        """Items added and not started."""
+
+    @property
+    def busy(self) -> int:
+        """Runs being worked on."""
+        return len(self._busy)
+
+    def add(self, run_id: str, item: T) -> None:
+        """Puts an item at the end of its run's lane."""
+        queue = self._queues.get(run_id)
+        if queue is None:
+            self._queues[run_id] = deque((item,))
+            self._ready.append(run_id)
+        else:
+            queue.append(item)
+        self.waiting += 1
+
+    def start(self) -> tuple[str, T] | None:
+        """The next item to work on, with its run; None while there is none or ``width`` runs are busy."""
+        if not self._ready or len(self._busy) >= self.width:
+            return None
+        run_id = self._ready.popleft()
+        self._busy.add(run_id)
+        self.waiting -= 1
+        return run_id, self._queues[run_id].popleft()
+
+    def finish(self, run_id: str) -> None:
+        """The item started for this run is done. Runs take turns: its next one waits behind those of other runs."""
+        self._busy.remove(run_id)
+        if self._queues[run_id]:
+            self._ready.append(run_id)
+        else:
+            del self._queues[run_id]
+
+
+class OffsetTracker:
+    """How far one partition is finished. Offsets are added in rising order and finished in any; gaps between them
+    (transaction markers) mean nothing."""
+
+    def __init__(self) -> None:
+        self._order: deque[int] = deque()
+        self._finished: set[int] = set()
+        self._next: int | None = None
+
+    def add(self, offset: int) -> bool:
+        """Notes an offset as begun; False, and nothing noted, for one that is not above all before (read again)."""
+        if self._next is not None and offset < self._next:
+            return False
+        self._next = offset + 1
+        self._order.append(offset)
+        return True
+
+    def finish(self, offset: int) -> None:
+        """Notes it as finished. Raises KeyError when it was not begun, or was finished before."""
+        if not self._order or not self._order[0] <= offset <= self._order[-1] or offset in self._finished:
+            raise KeyError(offset)
+        self._finished.add(offset)
+        while self._order and self._order[0] in self._finished:
+            self._finished.remove(self._order.popleft())
+
+    @property
+    def unfinished(self) -> int:
+        """Offsets begun and not finished."""
+        return len(self._order) - len(self._finished)
+
+    def committable(self) -> int | None:
+        """The offset to read from after a restart: the lowest unfinished one; None while nothing was begun."""
+        return self._order[0] if self._order else self._next

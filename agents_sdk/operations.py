@@ -1,0 +1,138 @@
+"""What an agent or a client can say about a run, besides its state: one function each, on any scope."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agents_sdk import values
+from agents_sdk.answers import call_failed, detail
+from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
+from agents_sdk.core.facts import Reply
+from agents_sdk.scope import Scope
+
+CALL_TIMEOUT_S: Final = 300.0
+"""How long an answer to a call without a timeout of its own is waited for; the executor settles it long before."""
+CALL_SLACK_S: Final = 30.0
+"""Beyond the call's own timeout: the executor fails the call then, and that answer is the one to have."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What a capability call gave."""
+
+    result: Any
+    """As the capability's schema describes it."""
+    provider: str
+    """Who gave it."""
+    attempts: int
+    """Over all providers, the successful one counted."""
+    cost_nano_usd: int
+    """Of all attempts together, in 10⁻⁹ USD."""
+    latency_ms: float
+    """From the intent to the outcome, by the executor's clock."""
+    degraded: bool
+    """A declared substitute, not what was asked for."""
+    call_id: str
+
+
+def publish(scope: Scope, name: str, data: Any = None) -> Coroutine[Any, Any, int]:
+    """Sends a message to every agent that subscribed to its name; how many they are. Raises InvalidCommand, Oversize,
+    ScopeDenied (``publishes``), UnknownRun, RunFinished, Unanswered, Unreachable."""
+    body = MessageBody(name=name, data=values.to_json(data, scope.limit, "data"))
+    return _recipients(scope.ask("Publish", body))
+
+
+def send(scope: Scope, agent: str, name: str, data: Any = None) -> Coroutine[Any, Any, str]:
+    """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
+    body = MessageBody(name=name, recipient=agent, data=values.to_json(data, scope.limit, "data"))
+    return _event_id(scope.ask("SendMessage", body))
+
+
+def decide(scope: Scope, action: str, rationale: str, context_used: Iterable[str]) -> Coroutine[Any, Any, str]:
+    """Records a decision; the id of its fact. ``context_used`` are the state keys it rests on, as ``key`` (the version
+    current now) or ``key@version``. Raises RunFinished, UnknownRun, InvalidCommand, Unanswered, Unreachable."""
+    body = DecisionBody(action=action, rationale=rationale, context_used=_names("context_used", context_used))
+    return _event_id(scope.ask("RecordDecision", body))
+
+
+def declare_dependency(
+    scope: Scope, downstream: str, depends_on: Iterable[str], trigger_when: str, name: str
+) -> Coroutine[Any, Any, bool]:
+    """Declares a dependency; whether it is met already. Raises UnknownAgent, InvalidCommand (a cycle, which it names),
+    RunFinished, UnknownRun, Unanswered, Unreachable."""
+    body = DependencyBody(
+        downstream=downstream, depends_on=_names("depends_on", depends_on), trigger_when=trigger_when, name=name
+    )
+    return _satisfied(scope.ask("DeclareDependency", body))
+
+
+def execute(
+    scope: Scope, capability: str, params: Any, timeout_seconds: float | None
+) -> Coroutine[Any, Any, CallResult]:
+    """Calls a capability and returns its result.
+
+    Raises:
+        CallFailed: no provider gave a result; its fields say what was tried.
+        ScopeDenied, InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable.
+    """
+    text = values.to_json({} if params is None else params, scope.limit, "params")
+    timeout_ms = 0 if timeout_seconds is None else max(int(timeout_seconds * 1000), 1)
+    command = scope.command("CallCapability", CallBody(capability=capability, params=text, timeout_ms=timeout_ms))
+    wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
+    return _settled(scope, command, wait)
+
+
+def complete_run(scope: Scope, result: Any = None) -> Coroutine[Any, Any, None]:
+    """Ends the run as completed. Raises InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable."""
+    return _done(scope.ask("CompleteRun", RunBody(result=values.to_json(result, scope.limit, "result"))))
+
+
+def fail_run(scope: Scope, reason: str) -> Coroutine[Any, Any, None]:
+    """Ends the run as failed. Raises as ``complete_run``."""
+    return _done(scope.ask("FailRun", RunBody(reason=reason)))
+
+
+def cancel_run(scope: Scope, reason: str) -> Coroutine[Any, Any, None]:
+    """Ends the run as cancelled. Raises as ``complete_run``."""
+    return _done(scope.ask("CancelRun", RunBody(reason=reason)))
+
+
+def _names(what: str, given: Iterable[str]) -> list[str]:
+    if isinstance(given, str):
+        raise TypeError(f"{what} is the string {given!r}; use a list: [{given!r}]")
+    return list(given)
+
+
+async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
+    reply = await scope.sent(command, wait)
+    assert command.call is not None
+    if reply.status != "ok":
+        raise call_failed(reply, command.call.capability)
+    fields = detail(reply)
+    return CallResult(
+        result=values.from_json(reply.value) if reply.value else None,
+        provider=str(fields.get("provider", "")),
+        attempts=int(fields.get("attempts", 0)),
+        cost_nano_usd=int(fields.get("cost_nano_usd", 0)),
+        latency_ms=int(fields.get("latency_us", 0)) / 1000,
+        degraded=bool(fields.get("degraded", False)),
+        call_id=command.command_id,
+    )
+
+
+async def _recipients(asked: Coroutine[Any, Any, Reply]) -> int:
+    return int(detail(await asked).get("recipients", 0))
+
+
+async def _satisfied(asked: Coroutine[Any, Any, Reply]) -> bool:
+    return bool(detail(await asked).get("satisfied", False))
+
+
+async def _event_id(asked: Coroutine[Any, Any, Reply]) -> str:
+    return (await asked).event_id
+
+
+async def _done(asked: Coroutine[Any, Any, Reply]) -> None:
+    await asked

@@ -1,0 +1,118 @@
+"""Reads the answers for one client, in a thread of its own, and hands them to the event loop in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from agents_sdk.topics import REPLIES
+from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+    from agents_sdk.settings import Settings
+
+log = logging.getLogger("backplane.sdk")
+
+BATCH: Final = 1_000
+POLL_S: Final = 0.2
+"""How long closing may take; an answer wakes the thread at once."""
+
+
+class ReplyReader:
+    """Assigned to one partition of bp.replies, at its end: nobody but this client needs what stands there, so there is
+    no group and nothing to commit. Clients share partitions; what is not ours is dropped by its key, undecoded."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client_id: str,
+        loop: asyncio.AbstractEventLoop,
+        arrived: Callable[[list[bytes]], None],
+    ) -> None:
+        """``arrived`` is called on ``loop`` with the values of the answers that came."""
+        self._settings = settings
+        self._key = client_id.encode()
+        self._loop = loop
+        self._arrived = arrived
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bp-replies", daemon=True)
+        self._consumer: Consumer | None = None
+        self.partition = 0
+
+    def open(self) -> None:
+        """Finds the partition and its end, and begins to read. Blocks for a round trip or two.
+
+        Raises:
+            Unreachable, TopicsNotApplied: no broker, or no topic for answers.
+        """
+        from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+        consumer = self._consumer = Consumer(
+            {
+                "group.id": "bp.replies",  # librdkafka wants one; nothing is ever committed
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "fetch.wait.max.ms": 500,
+                "fetch.queue.backoff.ms": 5,
+                "topic.metadata.refresh.interval.ms": 60_000,
+                **self._settings.kafka,
+            }
+        )
+        try:
+            count = len(consumer.list_topics(REPLIES, timeout=TIMEOUT_S).topics[REPLIES].partitions)
+            if not count:
+                hint = TopicsNotApplied.hint
+                raise TopicsNotApplied(f"there is no topic {REPLIES!r}", hint=hint, topic=REPLIES)
+            self.partition = zlib.crc32(self._key) % count
+            place = TopicPartition(REPLIES, self.partition)
+            # the end as a number, now: OFFSET_END is looked up later, when the first answer may have come
+            end = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)[1]
+            consumer.assign([TopicPartition(REPLIES, self.partition, end)])
+        except KafkaException as error:
+            consumer.close()
+            raise mapped(error, self._settings, "answers cannot be read") from error
+        except BaseException:
+            consumer.close()
+            raise
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops the thread and closes the consumer."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        consumer = self._consumer
+        assert consumer is not None
+        try:
+            while not self._stop.is_set():
+                # poll wakes for the first record; consume would wait for a full batch
+                first = consumer.poll(POLL_S)
+                if first is None:
+                    continue
+                batch = [first, *consumer.consume(BATCH, timeout=0)]
+                values = [value for message in batch if (value := self._ours(message)) is not None]
+                if values:
+                    self._loop.call_soon_threadsafe(self._arrived, values)
+        except RuntimeError as error:
+            # the loop was closed under us: nobody is left to be told
+            log.debug("reply reader stopped: %s", error)
+        finally:
+            consumer.close()
+
+    def _ours(self, message: Any) -> bytes | None:
+        if message.error() is not None:
+            # librdkafka goes on by itself; commands that stay unanswered are asked again
+            log.warning("reading answers: %s", message.error())
+            return None
+        if message.key() != self._key:
+            return None
+        value: bytes | None = message.value()
+        return value

@@ -1,0 +1,203 @@
+"""A run as its starter sees it, while it goes on and after it has ended.
+
+The ledger lets go of a run that ended; its state is read from the facts then, which stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+from agents_sdk import operations, values
+from agents_sdk.answers import detail
+from agents_sdk.core.commands import RunBody, StateBody
+from agents_sdk.core.facts import Fact, Reply, RunEvent, StateEvent
+from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
+from agents_sdk.scope import Scope
+from agents_sdk.state import History, Listed, Listing, State, Version
+from agents_sdk.topics import RUNS, STATE
+
+if TYPE_CHECKING:
+    from agents_sdk.transport import Transport
+
+Kept: TypeAlias = dict[str, list[StateEvent]]
+"""Key → its versions, the oldest first."""
+FACTS_BEHIND_S: Final = 10.0
+"""How long the facts of a run may stay behind the answer that it has ended: a transaction, or a takeover."""
+STATUS: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended."""
+
+    run_id: str
+    status: str
+    """completed, failed or cancelled."""
+    result: Any
+    """What it was completed with; None for nothing."""
+    reason: str
+    """Why it failed or was cancelled; ``idle`` where it completed because nothing was left to do."""
+    state_hash: str
+    """SHA-256 over the keys, versions and values of its last state; equal states have equal hashes."""
+
+
+class AsyncRun:
+    """A handle of one run. Every operation may raise UnknownRun, Unanswered or Unreachable."""
+
+    def __init__(self, transport: Transport, scope: Scope) -> None:
+        self._scope = scope
+        self._past = Past(transport, scope.run_id)
+        self.state: State = RunState(scope, self._past)
+        """The run's state; its last one, read-only, once it has ended."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._scope.run_id
+
+    def wait(self, timeout: float | None = None) -> Coroutine[Any, Any, RunResult]:
+        """Waits until the run has ended, ``timeout`` seconds at most (None: for ever). Raises Unanswered when it goes
+        on still."""
+        return self._wait(timeout)
+
+    def complete(self, result: Any = None) -> Coroutine[Any, Any, None]:
+        """Ends the run as completed, with a JSON result. Raises RunFinished, InvalidCommand, Oversize."""
+        return operations.complete_run(self._scope, result)
+
+    def fail(self, reason: str) -> Coroutine[Any, Any, None]:
+        """Ends the run as failed. Raises RunFinished."""
+        return operations.fail_run(self._scope, reason)
+
+    def cancel(self, reason: str = "") -> Coroutine[Any, Any, None]:
+        """Ends the run as cancelled. Raises RunFinished."""
+        return operations.cancel_run(self._scope, reason)
+
+    async def _wait(self, timeout: float | None) -> RunResult:
+        try:
+            reply = await self._scope.sent(self._scope.command("AwaitRun", RunBody()), timeout)
+        except UnknownRun as unknown:
+            return await self._past.end(unknown)
+        return RunResult(
+            run_id=self.id,
+            status=reply.status,
+            result=values.from_json(reply.value) if reply.value else None,
+            reason=reply.message,
+            state_hash=str(detail(reply).get("state_hash", "")),
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+
+class Past:
+    """What the facts say of a run that has ended; read once, since it changes no more."""
+
+    def __init__(self, transport: Transport, run_id: str) -> None:
+        self._transport = transport
+        self._run_id = run_id
+        self._read: asyncio.Future[list[Fact]] | None = None
+
+    async def end(self, unknown: UnknownRun) -> RunResult:
+        """How the run ended. Raises ``unknown`` where the facts do not know it either."""
+        for fact in reversed(await self._facts(0.0)):
+            if isinstance(fact, RunEvent) and fact.kind in STATUS:
+                result = values.from_json(fact.result) if fact.result else None
+                return RunResult(self._run_id, STATUS[fact.kind], result, fact.reason, fact.state_hash)
+        raise unknown
+
+    async def versions(self, unknown: UnknownRun | None) -> Kept:
+        """All versions of all keys. Raises ``unknown`` where the facts do not know the run."""
+        facts = await self._facts(0.0 if unknown is not None else FACTS_BEHIND_S)
+        if not facts and unknown is not None:
+            raise unknown
+        found: Kept = {}
+        for fact in facts:
+            if isinstance(fact, StateEvent) and fact.kind in ("StateWritten", "StateDeleted"):
+                found.setdefault(fact.key, []).append(fact)
+        return found
+
+    async def _facts(self, wait_s: float) -> list[Fact]:
+        if self._read is None:
+            self._read = asyncio.ensure_future(asyncio.to_thread(self._load, wait_s))
+        try:
+            return await asyncio.shield(self._read)
+        except Exception:
+            self._read = None  # a broker that was away may be back
+            raise
+
+    def _load(self, wait_s: float) -> list[Fact]:
+        from agents_sdk.history import read_run
+
+        transport = self._transport
+        return read_run(transport.settings, transport.codec, self._run_id, (RUNS, STATE), until_ended_s=wait_s)
+
+
+class RunState(State):
+    """State that goes on being readable when the run has ended; writes are refused with RunFinished then."""
+
+    def __init__(self, scope: Scope, past: Past) -> None:
+        super().__init__(scope)
+        self._past = past
+
+    def _read(self, key: str, version: int) -> Coroutine[Any, Any, Reply]:
+        asked = super()._read(key, version)
+        return self._or_past(asked, lambda kept: _value_in(kept.get(key, ()), key, version))
+
+    def list(self, prefix: str = "") -> Coroutine[Any, Any, Listing]:
+        """As State."""
+
+        def keys(kept: Kept) -> Reply:
+            found = [Listed(key, of[-1].version) for key, of in sorted(kept.items()) if key.startswith(prefix)]
+            live = [listed for listed in found if kept[listed.key][-1].value]
+            return _reply(value=msgspec.json.encode(live).decode())
+
+        asked = self._scope.ask("ListState", StateBody(key=prefix))
+        return self._decoded(self._or_past(asked, keys), Listing)
+
+    def history(self, key: str) -> Coroutine[Any, Any, History]:
+        """As State."""
+
+        def versions(kept: Kept) -> Reply:
+            found = [_version(fact) for fact in kept.get(key, ())]
+            return _reply(value=msgspec.json.encode(found).decode())
+
+        asked = self._scope.ask("GetHistory", StateBody(key=key))
+        return self._decoded(self._or_past(asked, versions), History)
+
+    async def _or_past(self, asked: Coroutine[Any, Any, Reply], answer: Callable[[Kept], Reply]) -> Reply:
+        try:
+            return await asked
+        except RunFinished:
+            return answer(await self._past.versions(None))
+        except UnknownRun as unknown:
+            return answer(await self._past.versions(unknown))
+
+
+def _reply(**fields: Any) -> Reply:
+    return Reply(command_id="", reply_to="", status="ok", **fields)
+
+
+def _value_in(versions: Sequence[StateEvent], key: str, version: int) -> Reply:
+    found = [fact for fact in versions if fact.version == version] if version else versions[-1:]
+    if version and not found:
+        newest = versions[-1].version if versions else 0
+        message = f"state {key!r} has no version {version} here; its newest is {newest}"
+        raise InvalidCommand(message, field="version")
+    return _reply(value=found[0].value, version=found[0].version) if found else _reply()
+
+
+def _version(fact: StateEvent) -> Version:
+    return Version(
+        version=fact.version,
+        agent=fact.agent,
+        at=fact.at,
+        size=fact.size,
+        value_hash=fact.value_hash,
+        event_id=fact.event_id,
+        deleted=not fact.value,
+    )

@@ -1,0 +1,89 @@
+"""Who speaks, and about which run: fills the envelope of commands, and sends them.
+
+A command is built, its id included, when the operation is called; only the waiting is done by ``await``. So the ids of
+a handler's commands depend on the order of its calls and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
+
+import uuid_utils
+
+from agents_sdk.answers import checked
+from agents_sdk.core.commands import BODY_OF_KIND, Body, Command
+from agents_sdk.core.facts import Reply
+
+REQUEST_TIMEOUT_S: Final = 30.0
+"""For a command that the ledger answers at once; a takeover after a crash takes 6 s at most."""
+
+
+class Requests(Protocol):
+    """What a scope needs of the transport."""
+
+    client_id: str
+    reply_partition: int
+    max_value_bytes: int
+
+    def request(self, command: Command, timeout: float | None) -> Coroutine[Any, Any, Reply]:
+        """Sends a command and returns its answer. Raises Unanswered, Unreachable."""
+
+
+def new_id() -> str:
+    """A new time-ordered id (UUIDv7)."""
+    return str(uuid_utils.uuid7())
+
+
+class Scope:
+    """The sender of commands about one run."""
+
+    __slots__ = ("agent", "causation_id", "correlation_id", "delivery_id", "next_id", "requests", "run_id")
+
+    def __init__(
+        self,
+        requests: Requests,
+        run_id: str,
+        agent: str,
+        *,
+        correlation_id: str,
+        causation_id: str = "",
+        delivery_id: str = "",
+        next_id: Callable[[], str] = new_id,
+    ) -> None:
+        self.requests = requests
+        self.run_id = run_id
+        self.agent = agent
+        self.correlation_id = correlation_id
+        self.causation_id = causation_id
+        self.delivery_id = delivery_id
+        self.next_id = next_id
+
+    @property
+    def limit(self) -> int:
+        """Bytes a value may have."""
+        return self.requests.max_value_bytes
+
+    def command(self, kind: str, body: Body, command_id: str = "") -> Command:
+        """A command of this sender, with the next id unless one is given."""
+        return Command(
+            command_id=command_id or self.next_id(),
+            kind=kind,
+            run_id=self.run_id,
+            agent=self.agent,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            delivery_id=self.delivery_id,
+            reply_to=self.requests.client_id,
+            reply_partition=self.requests.reply_partition,
+            **{BODY_OF_KIND[kind]: body},  # type: ignore[arg-type]  # BODY_OF_KIND names the field of this body
+        )
+
+    def ask(self, kind: str, body: Body) -> Coroutine[Any, Any, Reply]:
+        """Builds a command now; awaited, sends it and returns the answer. Raises Refused (a subclass by its code),
+        Unanswered, Unreachable."""
+        return self.sent(self.command(kind, body))
+
+    async def sent(self, command: Command, timeout: float | None = REQUEST_TIMEOUT_S) -> Reply:
+        """Sends a command that is built already."""
+        return checked(await self.requests.request(command, timeout))

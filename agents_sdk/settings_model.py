@@ -1,0 +1,241 @@
+"""The shape of the settings, and how their sources are laid over each other; asked for by ``agents_sdk.settings``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from agents_sdk.settings import NotConfigured, data_dir
+
+PROJECT_FILE: Final = "backplane.toml"
+PLATFORM_FILE: Final = "platform.json"
+MASK: Final = "********"
+SECRET: Final = re.compile(r"password|secret|token|ssl\.key\.pem", re.IGNORECASE)
+
+ADDRESS: Final = {"kafka": "bootstrap.servers", "registry": "url", "clickhouse": "url"}
+"""Section → the key that names its server; whoever gives it closes the section to lower sources."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Registry(_Section):
+    """A schema registry with Confluent's API."""
+
+    url: str = ""
+    """Base URL, e.g. ``http://127.0.0.1:8081/apis/ccompat/v7``."""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class ClickHouse(_Section):
+    """Something that speaks ClickHouse's HTTP interface; locally that is the store service."""
+
+    url: str = ""
+    database: str = "backplane"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class Topics(_Section):
+    """How topics are created; an existing topic keeps what it has."""
+
+    partitions: int = Field(default=4, ge=1)
+    replication: int = Field(default=1, ge=1)
+
+
+class Limits(_Section):
+    """Bounds that hold for every agent."""
+
+    max_value_bytes: int = Field(default=1_048_576, ge=1)
+    """A state value or message body above this is refused: store it elsewhere and pass a reference."""
+
+
+class Executor(_Section):
+    """The capability executor."""
+
+    max_in_flight: int = Field(default=64, ge=1)
+    """Provider calls one executor process has open at a time."""
+
+
+class Capabilities(_Section):
+    """Where capabilities come from, besides those that are built in."""
+
+    paths: tuple[Path, ...] = ()
+    """Folders of manifests. In the environment: joined as in ``PATH``, or a JSON list."""
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Everything a process must be told. Frozen; made by ``load_settings``."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="BACKPLANE_", env_nested_delimiter="__")
+
+    data_dir: Path = Field(default_factory=data_dir)
+    """Where the local platform keeps its data."""
+    kafka: dict[str, str] = Field(default_factory=dict, repr=False)
+    """librdkafka properties by their own names, passed to every client as they are."""
+    registry: Registry = Registry()
+    clickhouse: ClickHouse = ClickHouse()
+    topics: Topics = Topics()
+    limits: Limits = Limits()
+    executor: Executor = Executor()
+    capabilities: Capabilities = Capabilities()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only: ``merge`` has already laid the sources over each other and knows where each value is from."""
+        return (init_settings,)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where a list may also be written as in ``PATH``: what is no JSON is left to the field."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
+class Layer(NamedTuple):
+    """One source: its name for ``explain``, and what it says, kafka properties under their own names."""
+
+    name: str
+    values: dict[str, Any]
+
+
+def load(overrides: Mapping[str, Any]) -> Settings:
+    """The settings of this process, ``overrides`` first."""
+    merged, _ = merge(layers(overrides))
+    return Settings(**merged)
+
+
+def explain(overrides: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(key, value, source) of every setting, sorted by key, secrets masked."""
+    merged, sources = merge(layers(overrides))
+    rows = []
+    for key, value in _flat(Settings(**merged).model_dump(mode="json")):
+        shown = MASK if SECRET.search(key) and value else _text(value)
+        rows.append((key, shown, _source_name(key, sources.get(key, "default"))))
+    return sorted(rows)
+
+
+def layers(overrides: Mapping[str, Any]) -> list[Layer]:
+    """All sources, the highest first. The data directory decides which platform counts, so it is settled on the way."""
+    found = [
+        Layer("argument", _normal(overrides)),
+        Layer("env", _normal(_Environment(Settings)())),
+        _toml_layer(Path(PROJECT_FILE)),
+    ]
+    chosen = next((layer.values["data_dir"] for layer in found if layer.values.get("data_dir")), None)
+    user_file = Path(platformdirs.user_config_dir("backplane")) / "config.toml"
+    return [*found, _platform_layer(data_dir(chosen)), _toml_layer(user_file)]
+
+
+def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of ``found`` laid over each other, the highest first, and for each dotted key the layer it is from."""
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    closed: set[str] = set()
+    for layer in found:
+        for section, value in layer.values.items():
+            if section in closed:
+                continue
+            if not isinstance(value, Mapping):
+                if section not in merged:
+                    merged[section] = value
+                    sources[section] = layer.name
+                continue
+            target = merged.setdefault(section, {})
+            for key, item in value.items():
+                if key not in target:
+                    target[key] = item
+                    sources[f"{section}.{key}"] = layer.name
+        closed |= {section for section, key in ADDRESS.items() if merged.get(section, {}).get(key)}
+    return merged, sources
+
+
+def _normal(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with plain dicts as sections, and kafka properties as dotted names and text."""
+    plain = {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in values.items()}
+    if isinstance(plain.get("kafka"), Mapping):
+        plain["kafka"] = {
+            key.lower().replace("_", "."): str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in _flat(plain["kafka"])
+        }
+    return plain
+
+
+def _toml_layer(path: Path) -> Layer:
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return Layer(str(path), {})
+    except (OSError, ValueError) as error:
+        raise NotConfigured(f"cannot read {str(path)!r}: {error}", hint="mend the file, or remove it") from error
+    paths = values.get("capabilities", {}).get("paths")
+    if isinstance(paths, list):
+        # Relative to the file that names them: the platform's parts may run in another directory.
+        values["capabilities"]["paths"] = [str(path.parent.absolute() / item) for item in paths]
+    return Layer(str(path), _normal(values))
+
+
+def _platform_layer(directory: Path) -> Layer:
+    """What a running local platform offers; nothing when none runs there."""
+    path = directory / PLATFORM_FILE
+    try:
+        record = json.loads(path.read_text())
+        os.kill(int(record["supervisor"]["pid"]), 0)
+    except PermissionError:
+        pass  # alive, and somebody else's
+    except (OSError, ValueError, KeyError, TypeError):
+        return Layer(str(path), {})
+    return Layer(str(path), _normal(record.get("settings", {})))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, Mapping):
+            yield f"{prefix}{key}", value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _source_name(key: str, source: str) -> str:
+    if source != "env":
+        return source
+    section, _, rest = key.partition(".")
+    name = f"{section}__{rest.replace('.', '_')}" if rest else section
+    return f"env BACKPLANE_{name.upper()}"

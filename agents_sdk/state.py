@@ -1,0 +1,137 @@
+"""A run's shared state: versioned keys, each value JSON. The same object serves handlers and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias
+
+import msgspec
+from typing_extensions import TypeVar
+
+from agents_sdk import values
+from agents_sdk.core.commands import StateBody
+from agents_sdk.core.facts import Reply
+from agents_sdk.errors import ContractBroken
+from agents_sdk.scope import Scope
+
+T = TypeVar("T", default=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """A value with the version it was read at."""
+
+    key: str
+    value: T
+    version: int
+    """0: the key was never written; ``value`` is None then, and where the key was deleted at ``version``."""
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version in the history of a key; the value itself is in ``get(key, version=…)`` while it is kept."""
+
+    version: int
+    agent: str
+    """Who wrote it."""
+    at: int
+    """When, microseconds UTC, by the broker's clock."""
+    size: int
+    """Bytes of canonical JSON."""
+    value_hash: str
+    """SHA-256 of them, hex; empty for a deletion."""
+    event_id: str
+    """The fact that says so."""
+    deleted: bool
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A key and its current version."""
+
+    key: str
+    version: int
+
+
+Listing: TypeAlias = list[Listed]
+History: TypeAlias = list[Version]
+
+
+class State:
+    """Reads and writes of one run's state.
+
+    Every operation may raise Unanswered or Unreachable, and Refused: UnknownRun, RunFinished, ScopeDenied (the agent's
+    ``reads`` or ``writes``), InvalidCommand (a malformed key).
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def get(self, key: str, type_: type[T] | None = None, *, version: int = 0) -> Coroutine[Any, Any, T]:
+        """The value of a key: plain JSON, or ``type_`` (a pydantic model, a dataclass, any type pydantic knows).
+        ``version`` 0 is the current one. Without ``type_``, None for a key that has no value.
+
+        Raises:
+            ContractBroken: it does not fit ``type_``; ``fields["path"]`` names the field. A key without a value fits
+                no type.
+        """
+        return self._value(self._read(key, version), key, type_)
+
+    def entry(self, key: str, type_: type[T] | None = None, *, version: int = 0) -> Coroutine[Any, Any, Entry[T]]:
+        """As ``get``, with the version, which ``set(…, expected_version=…)`` wants."""
+        return self._entry(self._read(key, version), key, type_)
+
+    def set(self, key: str, value: Any, *, expected_version: int | None = None) -> Coroutine[Any, Any, int]:
+        """Writes a key and returns its new version. The value is JSON, a pydantic model or a dataclass. With
+        ``expected_version`` only if the key is at that version; 0: only if it does not exist.
+
+        Raises:
+            VersionConflict: it is at another version, ``current_version``.
+            Oversize, InvalidCommand: the value is too large, or not JSON; raised by the call, before anything is sent.
+        """
+        text = values.to_json(value, self._scope.limit)
+        return self._version(self._write("SetState", key, text, expected_version))
+
+    def delete(self, key: str, *, expected_version: int | None = None) -> Coroutine[Any, Any, int]:
+        """Deletes a key and returns the version of the deletion. Raises VersionConflict as ``set``."""
+        return self._version(self._write("DeleteState", key, "", expected_version))
+
+    def list(self, prefix: str = "") -> Coroutine[Any, Any, Listing]:
+        """The keys that begin with ``prefix`` and have a value, sorted, with their versions."""
+        return self._decoded(self._scope.ask("ListState", StateBody(key=prefix)), Listing)
+
+    def history(self, key: str) -> Coroutine[Any, Any, History]:
+        """The versions of a key that the ledger keeps, the oldest first."""
+        return self._decoded(self._scope.ask("GetHistory", StateBody(key=key)), History)
+
+    def _read(self, key: str, version: int) -> Coroutine[Any, Any, Reply]:
+        return self._scope.ask("GetState", StateBody(key=key, version=version))
+
+    def _write(self, kind: str, key: str, text: str, expected: int | None) -> Coroutine[Any, Any, Reply]:
+        guarded = expected is not None
+        return self._scope.ask(kind, StateBody(key=key, value=text, guarded=guarded, expected_version=expected or 0))
+
+    async def _value(self, read: Coroutine[Any, Any, Reply], key: str, type_: type[T] | None) -> T:
+        reply = await read
+        return value_of(key, reply.value, reply.version, type_)
+
+    async def _entry(self, read: Coroutine[Any, Any, Reply], key: str, type_: type[T] | None) -> Entry[T]:
+        reply = await read
+        return Entry(key, value_of(key, reply.value, reply.version, type_), reply.version)
+
+    async def _version(self, written: Coroutine[Any, Any, Reply]) -> int:
+        return (await written).version
+
+    async def _decoded(self, read: Coroutine[Any, Any, Reply], type_: type[T]) -> T:
+        decoded: T = msgspec.json.decode((await read).value or "[]", type=type_)
+        return decoded
+
+
+def value_of(key: str, text: str, version: int, type_: type[T] | None) -> T:
+    """A value as it was read, as what its reader wants. Raises ContractBroken."""
+    if text:
+        return values.typed(text, type_, f"state {key!r} at version {version}")
+    if type_ is None:
+        return None  # type: ignore[return-value]  # T is Any without a type
+    what = f"was deleted at version {version}" if version else "was never written"
+    name = getattr(type_, "__name__", str(type_))
+    raise ContractBroken(f"state {key!r} {what}: it has no {name}", hint="read it without a type to get None", path="")

@@ -1,0 +1,46 @@
+"""Topic names, and which record lies in which topic; ``schemas/topics/*.yaml`` the rest; a test holds them equal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agents_sdk.core import facts
+
+COMMANDS: Final = "bp.commands"
+RUNS: Final = "bp.runs"
+STATE: Final = "bp.state"
+MESSAGES: Final = "bp.messages"
+DEPENDENCIES: Final = "bp.dependencies"
+CALLS: Final = "bp.calls"
+ATTEMPTS: Final = "bp.attempts"
+DECISIONS: Final = "bp.decisions"
+REFUSALS: Final = "bp.refusals"
+AGENTS: Final = "bp.agents"
+REPLIES: Final = "bp.replies"
+INBOX_PREFIX: Final = "bp.inbox."
+DEAD_LETTER_PREFIX: Final = "dlq."
+
+TOPIC_OF_FACT: Final[dict[type[facts.Fact], str]] = {
+    facts.RunEvent: RUNS,
+    facts.StateEvent: STATE,
+    facts.MessageEvent: MESSAGES,
+    facts.DependencyEvent: DEPENDENCIES,
+    facts.CallEvent: CALLS,
+    facts.AttemptEvent: ATTEMPTS,
+    facts.DecisionEvent: DECISIONS,
+    facts.RefusalEvent: REFUSALS,
+    facts.AgentEvent: AGENTS,
+}
+FACT_TOPICS: Final = tuple(TOPIC_OF_FACT.values())
+
+
+def inbox(agent: str) -> str:
+    """The topic that deliveries to ``agent`` are put in."""
+    return INBOX_PREFIX + agent
+
+
+def dead_letter(topic: str) -> str:
+    """The topic that takes what could not be handled from ``topic``; all inboxes share ``dlq.bp.inbox``."""
+    if topic.startswith(INBOX_PREFIX):
+        topic = INBOX_PREFIX.rstrip(".")
+    return DEAD_LETTER_PREFIX + topic

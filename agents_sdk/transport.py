@@ -1,0 +1,265 @@
+"""Commands to Kafka and their answers back: one producer, one reader of answers, for a whole process.
+
+Order of work for a command: bounded wait for room → encode → produce → wait for the answer, asking again with the same
+id where it stays away. The producer is idempotent, so a retry neither duplicates nor reorders; commands of one sender
+about one run are applied in the order in which they were issued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import Reply
+from agents_sdk.errors import BackplaneError, InvalidCommand, Oversize, Unanswered, Unreachable
+from agents_sdk.inflight import TICK_S, InFlight, Waiting
+from agents_sdk.replies import ReplyReader
+from agents_sdk.scope import new_id
+from agents_sdk.topics import COMMANDS
+from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
+
+if TYPE_CHECKING:
+    from confluent_kafka import Producer
+
+    from agents_sdk.settings import Settings
+    from agents_sdk.wire.codec import Codec
+
+log = logging.getLogger("backplane.sdk")
+
+MAX_IN_FLIGHT: Final = 2_000
+"""Commands awaiting an answer; more wait for room. 100 ms of what a ledger does in a second."""
+SLOW_KINDS: Final = frozenset({"CallCapability", "AwaitRun"})
+"""Answered when something else ends: they do not count, or their waiters would starve those they wait for."""
+CLOSE_FLUSH_S: Final = 5.0
+_PRODUCER: Final = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "partitioner": "murmur2_random",  # Java's: a run has one partition number whoever writes
+    "linger.ms": 0,
+    "compression.type": "lz4",
+    "message.max.bytes": 4_000_000,
+    "message.timeout.ms": 60_000,
+    "delivery.report.only.error": True,
+}
+
+
+class Transport:
+    """The connection of one process to the ledger. Belongs to the event loop that opened it."""
+
+    def __init__(self, settings: Settings, codec: Codec, name: str, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        """``name`` begins the client id, which answers are addressed to."""
+        self.settings = settings
+        self.codec = codec
+        self.client_id = f"{name}-{new_id()}"
+        self.reply_partition = 0
+        self.max_value_bytes = settings.limits.max_value_bytes
+        self._max_in_flight = max_in_flight
+        self._in_flight = InFlight()
+        self._counted = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        """Commands that wait for room, in order."""
+        self._admitted = 0
+        """Of these, those that have room now and have not run yet: nobody may overtake them."""
+        self._producer: Producer | None = None
+        self._outbox: list[dict[str, Any]] = []
+        self._replies: ReplyReader | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Connects. Raises Unreachable, TopicsNotApplied."""
+        from confluent_kafka import Producer
+
+        self._loop = asyncio.get_running_loop()
+        self._replies = ReplyReader(self.settings, self.client_id, self._loop, self._arrived)
+        await asyncio.to_thread(self._replies.open)
+        self.reply_partition = self._replies.partition
+        self._producer = Producer({**_PRODUCER, **self.settings.kafka})
+        self._tick()
+
+    async def close(self) -> None:
+        """Sends what is queued and ends all waiting with Unanswered."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        producer = self._producer
+        if producer is not None:
+            await asyncio.to_thread(producer.flush, CLOSE_FLUSH_S)
+            self._producer = None  # its threads end with the last reference
+        if self._replies is not None:
+            await asyncio.to_thread(self._replies.close)
+        for waiting in self._in_flight.drain():
+            self._fail(waiting, Unanswered("the connection was closed before the answer came"))
+
+    async def request(self, command: Command, timeout: float | None, *, partition: int = -1) -> Reply:
+        """Sends a command and returns its answer, whatever it says. ``timeout`` in seconds, None for ever;
+        ``partition`` overrides the one of its run.
+
+        Raises:
+            Unanswered: no answer in time; sending the same command again is safe.
+            Unreachable, Oversize: the broker did not take it.
+        """
+        counted = command.kind not in SLOW_KINDS
+        if counted:
+            if self._counted >= self._max_in_flight or self._queue or self._admitted:
+                await self._wait_for_room()
+            else:
+                self._counted += 1
+        try:
+            key, value = self._encoded(command)
+            future: asyncio.Future[Reply] = self._loop.create_future()
+            self._in_flight.add(command, future, (key, value, partition), self._loop.time(), timeout)
+            try:
+                self._produce(key, value, partition)
+                return await future
+            finally:
+                self._in_flight.take(command.command_id)
+        finally:
+            if counted:
+                self._counted -= 1
+                self._make_room()
+
+    def _encoded(self, command: Command) -> tuple[bytes, bytes]:
+        try:
+            return (command.run_id or command.agent).encode(), self.codec.encode(command)
+        except (TypeError, ValueError, AttributeError) as error:  # whatever fastavro meets in a field
+            raise InvalidCommand(f"{command.kind} cannot be encoded: {error}", field="") from error
+
+    def send(self, command: Command, *, partition: int = -1) -> None:
+        """Sends a command whose answer nobody waits for; an error of the broker is only logged."""
+        self._produce(*self._encoded(command), partition)
+
+    async def write(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        """Writes any record and returns when the broker has it. For the rare ones: it opens a producer. Raises
+        Unreachable, Oversize."""
+        await asyncio.to_thread(self._write, topic, key, value, headers)
+
+    def _write(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        from confluent_kafka import Producer
+
+        failed: list[Any] = []
+
+        def report(error: Any, _: Any) -> None:
+            failed.append(error)
+
+        producer = Producer({**_PRODUCER, "message.timeout.ms": 10_000, **self.settings.kafka})
+        producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+        producer.flush()
+        if failed:
+            raise _of_driver(failed[0], len(value or b""))
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Blocks. Raises Unreachable, TopicsNotApplied."""
+        assert self._producer is not None
+        from confluent_kafka import KafkaException
+
+        try:
+            count = len(self._producer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
+        except KafkaException as error:
+            raise mapped(error, self.settings, f"topic {topic!r} cannot be described") from error
+        if not count:
+            raise TopicsNotApplied(f"there is no topic {topic!r}", hint=TopicsNotApplied.hint, topic=topic)
+        return count
+
+    def _produce(self, key: bytes, value: bytes, partition: int) -> None:
+        """Puts a command in the outbox, which goes out when the event loop has run what is ready now: what is issued
+        together travels together, in one call, and a lone command waits for nothing."""
+        if partition >= 0:  # produce_batch would put it where its key belongs
+            assert self._producer is not None
+            self._producer.produce(COMMANDS, value, key, partition, on_delivery=self._undelivered)
+            return
+        if not self._outbox:
+            self._loop.call_soon(self._send_outbox)
+        self._outbox.append({"key": key, "value": value})
+
+    def _send_outbox(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        if self._producer is None:  # closed meanwhile: who waits has been told
+            return
+        self._producer.produce_batch(COMMANDS, outbox, on_delivery=self._undelivered)
+        for message in outbox:
+            error = message.get("_error")
+            if error is not None:
+                self._not_sent(message["value"], error)
+
+    async def _wait_for_room(self) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._queue.append(waiter)
+        # there may be room, only that others go first; soon, since awaiting what is done already would overtake them
+        self._loop.call_soon(self._make_room)
+        try:
+            await waiter
+            self._admitted -= 1
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._admitted -= 1
+                self._counted -= 1
+                self._make_room()
+            raise
+
+    def _make_room(self) -> None:
+        while self._queue and self._counted < self._max_in_flight:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._counted += 1
+                self._admitted += 1
+
+    def _arrived(self, values: list[bytes]) -> None:
+        for value in values:
+            try:
+                reply = self.codec.decode(value)
+            except Undecodable as error:
+                log.error("an answer cannot be decoded: %s", error)
+                continue
+            if isinstance(reply, Reply):
+                waiting = self._in_flight.take(reply.command_id)
+                if waiting is not None and not waiting.slot.done():
+                    waiting.slot.set_result(reply)
+
+    def _tick(self) -> None:
+        assert self._producer is not None
+        self._producer.poll(0)
+        again, expired = self._in_flight.due(self._loop.time())
+        for waiting in expired:
+            self._fail(waiting, _unanswered(waiting.command))
+        for waiting in again:
+            self._produce(*waiting.wire)
+        self._ticking = self._loop.call_later(TICK_S, self._tick)
+
+    def _undelivered(self, error: Any, message: Any) -> None:
+        """Called from poll, on the loop's thread or, while closing, from flush in another one."""
+        if error is not None:
+            self._loop.call_soon_threadsafe(self._not_sent, message.value(), error)
+
+    def _not_sent(self, value: bytes, error: Any) -> None:
+        command = self.codec.decode(value)
+        assert isinstance(command, Command)
+        failure = _of_driver(error, len(value))
+        log.warning("%s of run %s was not delivered: %s", command.kind, command.run_id, failure)
+        waiting = self._in_flight.take(command.command_id)
+        if waiting is not None:
+            self._fail(waiting, failure)
+
+    @staticmethod
+    def _fail(waiting: Waiting, error: BackplaneError) -> None:
+        if not waiting.slot.done():
+            waiting.slot.set_exception(error)
+
+
+def _unanswered(command: Command) -> Unanswered:
+    hint = "is the ledger running? see `backplane status`; sending the same command again is safe"
+    return Unanswered(f"no answer to {command.kind} of run {command.run_id!r} in time", hint=hint)
+
+
+def _of_driver(error: Any, size: int) -> BackplaneError:
+    """librdkafka's error about one command as one of ours."""
+    from confluent_kafka import KafkaError
+
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return Oversize(f"the command has {size} bytes, more than the broker takes: {error.str()}", size=size)
+    return Unreachable(
+        f"Kafka did not take the command: {error.str()}", hint="check `backplane status`", server="kafka"
+    )

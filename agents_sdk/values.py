@@ -1,0 +1,100 @@
+"""Values as authors have them, and as the log has them: canonical JSON text. Pure.
+
+pydantic is imported only when a type is asked for: it takes longer to import than the rest of the SDK.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+
+from agents_sdk.errors import ContractBroken, InvalidCommand, Oversize
+
+T = TypeVar("T")
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec does not know itself: pydantic models, at any depth."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None or isinstance(value, type):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return dump(mode="json")
+
+
+_encoder: Final = msgspec.json.Encoder(order="sorted", enc_hook=_plain)
+
+
+def to_json(value: Any, limit: int, field: str = "value") -> str:
+    """Canonical JSON of a JSON value, a pydantic model, a dataclass, or any nesting of them.
+
+    Raises:
+        InvalidCommand: it is not JSON; ``fields["field"]`` is ``field``.
+        Oversize: more than ``limit`` bytes; ``fields`` has ``size`` and ``limit``.
+    """
+    try:
+        data = _encoder.encode(value)
+        text = data.decode()
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        hint = "use JSON values, pydantic models or dataclasses"
+        raise InvalidCommand(f"{field} is not JSON: {error}", hint=hint, field=field) from error
+    if len(data) > limit:
+        message = f"{field} has {len(data)} bytes, the limit is {limit}"
+        raise Oversize(message, hint="store it elsewhere and pass a reference", size=len(data), limit=limit)
+    return text
+
+
+def from_json(text: str) -> Any:
+    """The JSON value in ``text``."""
+    return msgspec.json.decode(text)
+
+
+def typed(text: str, type_: type[T] | None, what: str) -> T:
+    """The value in ``text`` as ``type_`` (anything pydantic validates); as plain JSON for None.
+
+    Raises:
+        ContractBroken: it does not fit; ``fields["path"]`` is the first field that does not, ``fields["errors"]`` has
+            all of them. ``what`` names the value in the message.
+    """
+    if type_ is None:
+        return cast("T", from_json(text))
+    return _validated(type_, what, text, json=True)
+
+
+def converted(value: Any, type_: type[T], what: str) -> T:
+    """A JSON value as ``type_``. Raises ContractBroken, as ``typed``."""
+    return _validated(type_, what, value, json=False)
+
+
+def _validated(type_: type[T], what: str, value: Any, *, json: bool) -> T:
+    from pydantic import ValidationError
+
+    adapter = _adapter(type_)  # type: ignore[arg-type]  # every type is hashable
+    try:
+        return cast("T", adapter.validate_json(value) if json else adapter.validate_python(value))
+    except ValidationError as error:
+        errors = [{"path": _path(item["loc"]), "message": item["msg"]} for item in error.errors(include_url=False)]
+        first = errors[0]
+        where = f" at {first['path']!r}" if first["path"] else ""
+        name = getattr(type_, "__name__", str(type_))
+        raise ContractBroken(
+            f"{what} does not fit {name}{where}: {first['message']}",
+            hint="fix what wrote it, or the type",
+            path=first["path"],
+            errors=errors,
+        ) from error
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+@lru_cache(maxsize=512)
+def _adapter(type_: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(type_)

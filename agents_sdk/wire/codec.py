@@ -1,0 +1,167 @@
+"""Records to bytes and back: Avro in Confluent's wire format (0x00, schema id as big-endian int32, body).
+
+Pure but for the one function it is given, which looks a foreign schema id up. Logical types are left out of the schemas
+that fastavro is handed (the registered ones have them): times stay integer microseconds and ids stay strings, which
+saves a datetime and a UUID object a field.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+import fastavro
+import msgspec
+
+from agents_sdk import schemas
+from agents_sdk.core import commands, facts
+from agents_sdk.wire.compiled import compile_record
+
+Record: TypeAlias = facts.Fact | facts.Reply | commands.Command
+_TYPES: Final[tuple[type[Record], ...]] = (*facts.Fact.__subclasses__(), facts.Reply, commands.Command)
+RECORDS: Final[dict[str, type[Record]]] = {record.__name__: record for record in _TYPES}
+_BRANCH: Final = {name: f"backplane.{body.__name__}" for name, body in commands.BODIES.items()}
+_MAGIC: Final = 0
+_HEADER: Final = struct.Struct(">bI")
+
+
+class Undecodable(Exception):
+    """These bytes are no record of ours. ``code`` is ``undecodable`` or ``unknown_schema``; dead-letter them."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SchemaSource(Protocol):
+    """Where writer schemas of other versions come from."""
+
+    def __call__(self, schema_id: int, /) -> dict[str, Any]:
+        """The schema with this id. Raises LookupError when the registry does not know it."""
+
+
+def without_logical_types(schema: Any) -> Any:
+    """The same schema with every logicalType (and doc) left out."""
+    if isinstance(schema, list):
+        return [without_logical_types(branch) for branch in schema]
+    if isinstance(schema, dict):
+        return {key: without_logical_types(part) for key, part in schema.items() if key not in ("logicalType", "doc")}
+    return schema
+
+
+def _parse(schema: dict[str, Any]) -> Any:
+    return fastavro.parse_schema(without_logical_types(schema))
+
+
+def _schema(name: str) -> dict[str, Any]:
+    return schemas.avro(name, schemas.latest_version(name))
+
+
+def _one_body(command: commands.Command) -> bool:
+    """Whether the command has the body of its kind; another one beside it would do no harm."""
+    name = commands.BODY_OF_KIND.get(command.kind)
+    return name is not None and getattr(command, name) is not None
+
+
+class Codec:
+    """Encodes with the schema ids it is given; decodes those, and any other version the registry knows, resolved to
+    today's record (missing fields get their defaults)."""
+
+    def __init__(self, schema_ids: Mapping[str, int], fetch: SchemaSource) -> None:
+        """``schema_ids``: record name → id in the registry of the schema in this checkout."""
+        self._fetch = fetch
+        self._writers = {
+            RECORDS[name]: (_HEADER.pack(_MAGIC, schema_id), _parse(_schema(name)))
+            for name, schema_id in schema_ids.items()
+        }
+        self._compiled = {
+            record: compile_record(record, without_logical_types(_schema(record.__name__)), commands.BODIES)
+            for record in self._writers
+        }
+        self._readers: dict[int, Callable[[bytes], Record]] = {
+            schema_id: self._fast_reader(RECORDS[name]) for name, schema_id in schema_ids.items()
+        }
+
+    def encode(self, record: Record) -> bytes:
+        """The record's bytes. Raises ValueError or TypeError, naming the field, when it cannot be written; a float
+        where an integer belongs is cut, silently: that much is left to the type checker."""
+        prefix, schema = self._writers[type(record)]
+        try:
+            return self._compiled[type(record)].write(record, prefix)
+        except Exception:  # noqa: BLE001, S110 -- fastavro knows what is wrong and says it
+            pass
+        out = io.BytesIO()
+        out.write(prefix)
+        fields = msgspec.structs.asdict(record)
+        if type(record) is commands.Command:
+            name = commands.BODY_OF_KIND.get(record.kind, "")
+            if name and fields[name] is not None:
+                # the tuple names the union branch, which spares fastavro the search for it
+                fields[name] = (_BRANCH[name], msgspec.structs.asdict(fields[name]))
+        fastavro.schemaless_writer(out, schema, fields)
+        return out.getvalue()
+
+    def decode(self, data: bytes | None) -> Record:
+        """The record in these bytes. Raises Undecodable."""
+        if data is None or len(data) < _HEADER.size:
+            raise Undecodable("undecodable", f"{0 if data is None else len(data)} bytes are too few for a record")
+        magic, schema_id = _HEADER.unpack_from(data)
+        if magic != _MAGIC:
+            raise Undecodable("undecodable", f"first byte is {magic}, not 0: not in Confluent's wire format")
+        reader = self._readers.get(schema_id)
+        if reader is None:
+            reader = self._readers[schema_id] = self._foreign_reader(schema_id)
+        try:
+            return reader(data)
+        except Exception as error:  # fastavro raises whatever its C code meets on bad bytes
+            message = f"bytes do not fit schema {schema_id}: {type(error).__name__}: {error}"
+            raise Undecodable("undecodable", message) from error
+
+    def _fast_reader(self, record: type[Record]) -> Callable[[bytes], Record]:
+        slow = self._reader(record, self._writers[record][1])
+        read = self._compiled[record].read
+
+        def fast(data: bytes) -> Record:
+            try:
+                found, end = read(data, _HEADER.size)
+            except Exception:  # noqa: BLE001 -- fastavro knows what is wrong and says it
+                return slow(data)
+            if end != len(data) or (record is commands.Command and not _one_body(found)):
+                return slow(data)
+            return cast(Record, found)
+
+        return fast
+
+    def _foreign_reader(self, schema_id: int) -> Callable[[bytes], Record]:
+        try:
+            writer = self._fetch(schema_id)
+        except LookupError as error:
+            raise Undecodable("unknown_schema", f"no schema has the id {schema_id} in the registry") from error
+        record = RECORDS.get(str(writer.get("name")))
+        if record is None or record not in self._writers:
+            raise Undecodable("unknown_schema", f"schema {schema_id} is {writer.get('name')!r}: no record of ours")
+        return self._reader(record, _parse(writer), self._writers[record][1])
+
+    @staticmethod
+    def _reader(record: type[Record], writer: Any, target: Any = None) -> Callable[[bytes], Record]:
+        read = fastavro.schemaless_reader
+
+        def plain(data: bytes) -> Record:
+            body = io.BytesIO(data)
+            body.seek(_HEADER.size)
+            fields: dict[str, Any] = read(body, writer, target)  # type: ignore[assignment]  # a record is a dict
+            return record(**fields)
+
+        def command(data: bytes) -> Record:
+            body = io.BytesIO(data)
+            body.seek(_HEADER.size)
+            fields: dict[str, Any] = read(body, writer, target)  # type: ignore[assignment]  # a record is a dict
+            name = commands.BODY_OF_KIND.get(fields["kind"], "")
+            if not name or fields[name] is None:
+                raise ValueError(f"a command of kind {fields['kind']!r} without its body")
+            fields[name] = commands.BODIES[name](**fields[name])
+            return record(**fields)
+
+        return command if record is commands.Command else plain

@@ -1,0 +1,263 @@
+"""The schema registry: ids of our schemas, and the schemas behind foreign ids.
+
+SHELL around confluent_kafka's client, which takes 0.4 s to import and is therefore imported only when a registry is
+opened. Any registry with Confluent's API will do; where they differ (404 or 40401, 409 or 40901), both are understood.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVar
+
+from agents_sdk import schemas, topics
+from agents_sdk.errors import BackplaneError, Unreachable
+from agents_sdk.wire.codec import RECORDS, Codec
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+    from agents_sdk.settings import Settings
+
+TIMEOUT_S: Final = 10
+"""The client's own default is none at all: one answer that never comes would hang a process for good."""
+RETRIES: Final = 2
+RETRY_WAIT_MS: Final = 200
+"""A refused connection is reported within a second; the client's defaults take up to seven."""
+PARALLEL: Final = 4
+UNKNOWN_S: Final = 5.0
+"""An unknown id may become known when somebody applies schemas; asking again later than this is soon enough."""
+LEVEL: Final = "FULL_TRANSITIVE"
+"""Every reader, old or new, reads every record, old or new: replays start at offset 0."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class SchemasNotApplied(BackplaneError):
+    """The registry does not know a schema of this checkout; ``fields["subject"]`` names it."""
+
+    code: ClassVar[str] = "schemas_not_applied"
+    hint = "run `backplane schemas apply`"
+
+
+class SchemaRejected(BackplaneError):
+    """The registry refused a schema: incompatible with what is registered, or invalid."""
+
+    code: ClassVar[str] = "schema_rejected"
+    hint = "compare with `backplane schemas diff`"
+
+
+class Registered(NamedTuple):
+    """One version of a subject."""
+
+    version: int
+    schema_id: int
+    schema: dict[str, Any]
+
+
+def subject(topic: str) -> str:
+    """The subject of a topic's values by TopicNameStrategy."""
+    return f"{topic}-value"
+
+
+@cache
+def topic_of(record: str) -> str:
+    """The topic whose subject knows the record; same content has one id in all subjects, so one is enough."""
+    named = {fact.__name__: topic for fact, topic in topics.TOPIC_OF_FACT.items()}
+    return {**named, "Command": topics.COMMANDS, "Reply": topics.REPLIES}[record]
+
+
+def text(schema: dict[str, Any]) -> str:
+    """The schema as it is sent: always the same bytes, since some registries give a reformatted schema a new id."""
+    return json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
+
+
+def connect_codec(settings: Settings) -> Codec:
+    """A codec that writes with the ids of this checkout's schemas and reads whatever the registry knows.
+
+    Raises:
+        SchemasNotApplied: the registry does not have one of them.
+        Unreachable: it does not answer.
+    """
+    with Registry(settings) as registry:
+        ids = registry.ids(RECORDS)
+    return Codec(ids, ForeignSchemas(settings))
+
+
+class ForeignSchemas:
+    """Schemas of other versions by their ids, for a codec: each is asked for when a record with it first comes.
+
+    Holds no connection between two questions, and remembers for a while that an id is unknown, or a flood of alien
+    records would cost a request each.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._unknown: dict[int, float] = {}
+
+    def __call__(self, schema_id: int, /) -> dict[str, Any]:
+        """The schema with this id. Raises LookupError when there is none, Unreachable when nobody says."""
+        now = time.monotonic()
+        if now < self._unknown.get(schema_id, 0.0) + UNKNOWN_S:
+            raise LookupError(f"no schema had the id {schema_id} a moment ago")
+        try:
+            with Registry(self._settings) as registry:
+                return registry.fetch(schema_id)
+        except LookupError:
+            self._unknown[schema_id] = now
+            raise
+
+
+class Registry:
+    """One registry, to be closed. Safe to use from several threads; every method raises Unreachable when it does not
+    answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.registry.url
+        if not self.url:
+            raise Unreachable(
+                "no schema registry is configured",
+                hint="run `backplane up`, or set BACKPLANE_REGISTRY__URL",
+                server="registry",
+            )
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+
+        config: dict[str, Any] = {
+            "url": self.url,
+            "timeout": TIMEOUT_S,
+            "max.retries": RETRIES,
+            "retries.wait.ms": RETRY_WAIT_MS,
+        }
+        if settings.registry.username:
+            secret = settings.registry.password.get_secret_value()
+            config["basic.auth.user.info"] = f"{settings.registry.username}:{secret}"
+        self._client: SchemaRegistryClient = SchemaRegistryClient(config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def ids(self, records: Iterable[str]) -> dict[str, int]:
+        """Record name → id of its latest schema in this checkout. Raises SchemasNotApplied."""
+
+        def look_up(record: str) -> int:
+            name = subject(topic_of(record))
+            found = self.lookup(name, schemas.avro(record, schemas.latest_version(record)))
+            if found is None:
+                raise SchemasNotApplied(
+                    f"the registry at {self.url} does not have this version of {record!r} under {name!r}",
+                    hint=SchemasNotApplied.hint,
+                    subject=name,
+                    record=record,
+                )
+            return found
+
+        names = list(records)
+        return dict(zip(names, self.each(look_up, names), strict=True))
+
+    def each(self, ask: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """``ask`` of every item, some at a time, answers in the order of the items; the first error is raised."""
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return list(pool.map(ask, items))
+
+    def lookup(self, name: str, schema: dict[str, Any]) -> int | None:
+        """The id of this very schema under a subject, None when it is not registered there."""
+        found = self._ask(lambda: self._client.lookup_schema(name, _avro(schema)), missing=None)
+        return None if found is None else _known(found.schema_id)
+
+    def fetch(self, schema_id: int) -> dict[str, Any]:
+        """The schema with this id. Raises LookupError when there is none. Ids are immutable: the client keeps it."""
+        found = self._ask(lambda: self._client.get_schema(schema_id), missing=None)
+        if found is None:
+            raise LookupError(f"no schema has the id {schema_id} in the registry at {self.url}")
+        loaded = json.loads(found.schema_str or "null")
+        if not isinstance(loaded, dict):
+            message = f"schema {schema_id} in the registry at {self.url} is no record"
+            raise LookupError(message)  # not the caller's type error: the id leads nowhere
+        return loaded
+
+    def versions(self, name: str) -> list[Registered]:
+        """All versions of a subject, the oldest first; empty when there is no such subject."""
+
+        def one(number: int) -> Registered:
+            found = self._client.get_version(name, number)
+            return Registered(number, _known(found.schema_id), json.loads(found.schema.schema_str or "{}"))
+
+        numbers: list[int] = self._ask(lambda: self._client.get_versions(name), missing=[])
+        return [self._ask(partial(one, number)) for number in sorted(numbers)]
+
+    def subjects(self) -> set[str]:
+        """All subjects."""
+        return set(self._ask(self._client.get_subjects))
+
+    def accepts(self, name: str, schema: dict[str, Any]) -> bool:
+        """Whether the registry's own check finds the schema compatible with the whole subject."""
+        return bool(self._ask(lambda: self._client.test_compatibility_all_versions(name, _avro(schema)), missing=True))
+
+    def register(self, name: str, schema: dict[str, Any]) -> int:
+        """Registers the schema under the subject; its id. Raises SchemaRejected."""
+        try:
+            return int(self._ask(lambda: self._client.register_schema(name, _avro(schema)), about=name))
+        except SchemaRejected:
+            # Of two writers at once some registries refuse the second, whose schema is there by now.
+            found = self.lookup(name, schema)
+            if found is None:
+                raise
+            return found
+
+    def level(self, name: str) -> str:
+        """The subject's own compatibility level; empty where it has none."""
+        return str(self._ask(lambda: self._client.get_compatibility(name), missing=""))
+
+    def set_level(self, name: str, level: str = LEVEL) -> None:
+        """Sets the compatibility level of an existing subject. Raises SchemaRejected."""
+        try:
+            self._ask(lambda: self._client.set_compatibility(name, level), about=name)
+        except SchemaRejected:
+            if self.level(name) != level:  # else somebody has set it at the same moment, which Apicurio refuses to us
+                raise
+
+    def _ask(self, request: Callable[[], Any], *, missing: Any = ..., about: str = "") -> Any:
+        """What the registry answers, ``missing`` for any kind of 404 when given; driver errors end here."""
+        from confluent_kafka.schema_registry.common._httpx_compat import httpx
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+        try:
+            return request()
+        except SchemaRegistryError as error:
+            status, code = int(error.http_status_code), int(error.error_code or 0)
+            if missing is not ... and (status == 404 or 40400 <= code < 40500):
+                return missing
+            said = f"{error.error_message} (HTTP {status}, code {code})"
+            if status >= 500:
+                raise Unreachable(
+                    f"the schema registry at {self.url} fails: {said}", hint="see its log", server="registry"
+                ) from error
+            hint = SchemaRejected.hint if status in (409, 422) else "check the registry's address and credentials"
+            what = f"the registry at {self.url} refuses {about or 'the request'}: {said}"
+            raise SchemaRejected(what, hint=hint, subject=about, status=status, error_code=code) from error
+        except httpx.TransportError as error:
+            raise Unreachable(
+                f"the schema registry at {self.url} does not answer: {type(error).__name__}: {error}",
+                hint="check `backplane status`",
+                server="registry",
+            ) from error
+
+
+def _avro(schema: dict[str, Any]) -> Any:
+    from confluent_kafka.schema_registry import Schema
+
+    return Schema(text(schema), "AVRO")
+
+
+def _known(schema_id: int | None) -> int:
+    if schema_id is None:
+        raise LookupError("the registry answered without an id")
+    return schema_id

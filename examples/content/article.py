@@ -1,0 +1,94 @@
+"""What the agents pass around: the values in the run's shared state, and the messages between them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class Brief(BaseModel):
+    """What is wanted."""
+
+    topic: str
+    sources: int = 6
+    """Documents to write from, at most."""
+
+
+class Source(BaseModel):
+    """A document that was found."""
+
+    id: str
+    title: str
+    url: str
+    text: str
+    score: float
+
+
+class Findings(BaseModel):
+    """What the article may be made of, the best first."""
+
+    topic: str
+    sources: list[Source]
+
+
+class Paragraph(BaseModel):
+    """A piece of the article, and the ids of the sources it was made from."""
+
+    id: str = ""
+    heading: str = ""
+    text: str
+    sources: list[str]
+
+
+class Draft(BaseModel):
+    """The article, at some version."""
+
+    title: str
+    summary: str
+    paragraphs: list[Paragraph]
+
+    @property
+    def words(self) -> int:
+        """How long it is."""
+        return sum(len(paragraph.text.split()) for paragraph in self.paragraphs)
+
+    @property
+    def cited(self) -> set[str]:
+        """The ids of all sources that it names."""
+        return {source for paragraph in self.paragraphs for source in paragraph.sources}
+
+
+class Submitted(BaseModel):
+    """To the reviewer: this version of the draft is ready."""
+
+    version: int
+
+
+class Returned(BaseModel):
+    """To the author: please write it again."""
+
+    version: int
+    notes: list[str]
+
+
+class Approved(BaseModel):
+    """To everybody: this version of the draft is to be published."""
+
+    version: int
+
+
+class Hero(BaseModel):
+    """The image above the article."""
+
+    path: str
+    alt: str
+    width: int
+    height: int
+
+
+class Page(BaseModel):
+    """Where the article is."""
+
+    path: str
+    url: str
+    sha256: str
+    draft_version: int

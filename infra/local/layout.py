@@ -1,0 +1,132 @@
+"""Where a platform keeps its things in the data directory, and who owns that directory.
+
+<data_dir>/platform.json   what runs: ports, pids, addresses; replaced atomically, kept after `down` for its ports
+<data_dir>/platform.lock   held (flock) by the supervisor as long as it lives; the kernel frees it, however it dies
+<data_dir>/logs/           one file a part
+<data_dir>/<part>/         what the part stores
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from infra.local.errors import DataDirTaken, disk_error
+
+LOCK_WAIT_S: Final = 1.0
+"""How long to try for the lock: longer than another process's glance at it (``running``), too short to annoy."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one data directory."""
+
+    data_dir: Path
+
+    @property
+    def record(self) -> Path:
+        """The published state of the platform."""
+        return self.data_dir / "platform.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock is ownership."""
+        return self.data_dir / "platform.lock"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of logs."""
+        return self.data_dir / "logs"
+
+    def log(self, part: str) -> Path:
+        """The log of ``part``."""
+        return self.logs / f"{part}.log"
+
+    def store(self, part: str) -> Path:
+        """Where ``part`` keeps its data."""
+        return self.data_dir / part
+
+    def create(self) -> None:
+        """Make the folders.
+
+        Raises:
+            DiskFull, PlatformError: they cannot be made.
+        """
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, self.logs) from error
+
+    def read_record(self) -> dict[str, Any]:
+        """The published record; empty when there is none."""
+        try:
+            record = json.loads(self.record.read_text())
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Replace the record; a reader sees the old one or the new one, never half of one.
+
+        Raises:
+            DiskFull, PlatformError: it cannot be written.
+        """
+        draft = self.record.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            draft.write_text(json.dumps(record, indent=1))
+            draft.replace(self.record)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise disk_error(error, self.record) from error
+
+    def running(self) -> bool:
+        """Whether a supervisor owns this directory now."""
+        try:
+            descriptor = os.open(self.lock, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def own(self) -> int:
+        """Take the directory for this process; the descriptor returned is the ownership, until closed.
+
+        Raises:
+            DataDirTaken: another supervisor has it.
+            DiskFull, PlatformError: the lock file cannot be made.
+        """
+        self.create()
+        try:
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise disk_error(error, self.lock) from error
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                os.close(descriptor)
+                raise self._taken() from None
+            return descriptor
+
+    def _taken(self) -> DataDirTaken:
+        pid = self.read_record().get("supervisor", {}).get("pid")
+        return DataDirTaken(
+            f"the data directory {str(self.data_dir)!r} is in use by the platform with pid {pid}",
+            hint="stop that one with `backplane down`, or start this one elsewhere with --data-dir",
+            data_dir=str(self.data_dir),
+            pid=pid,
+        )

@@ -1,0 +1,60 @@
+"""Is it up? Questions asked over loopback, each with its own short time limit; never an exception, only no."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from typing import Any, Final
+
+from infra.local.ports import LOOPBACK
+
+TIMEOUT_S: Final = 2.0
+METADATA: Final = 3
+METADATA_VERSION: Final = 5
+"""The last one whose request has no tagged fields."""
+
+
+async def kafka_answers(port: int, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether a broker on ``port`` takes requests and has itself in the cluster's metadata.
+
+    Asked in a dozen bytes of the protocol rather than with librdkafka: the supervisor asks, which must stay small,
+    and forks, which it must not do beside librdkafka's threads.
+    """
+    client = b"backplane"
+    request = struct.pack(">hhih", METADATA, METADATA_VERSION, 1, len(client)) + client + struct.pack(">i?", 0, False)
+    # size, correlation id, throttle time, number of brokers
+    answer = await _ask(port, struct.pack(">i", len(request)) + request, 16, timeout_s)
+    return len(answer) == 16 and struct.unpack(">iiii", answer)[3] > 0
+
+
+async def http_ok(port: int, path: str, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether GET ``path`` answers 200."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}:{port}\r\nConnection: close\r\n\r\n"
+    answer = await _ask(port, request.encode(), len("HTTP/1.1 200"), timeout_s)
+    return answer.endswith(b" 200")
+
+
+async def health(port: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """What a Python part says of itself at ``/health``; empty when it says nothing."""
+    # HTTP/1.0: the answer ends with the connection and is never chunked.
+    answer = await _ask(port, b"GET /health HTTP/1.0\r\n\r\n", -1, timeout_s)
+    try:
+        said = json.loads(answer.partition(b"\r\n\r\n")[2])
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+async def _ask(port: int, request: bytes, size: int, timeout_s: float) -> bytes:
+    """The first ``size`` bytes of the answer, all of it for -1; empty when there is none in time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            try:
+                writer.write(request)
+                return await (reader.read() if size < 0 else reader.readexactly(size))
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return b""

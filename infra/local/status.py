@@ -1,0 +1,69 @@
+"""What runs, now: the supervisor's record, with what only the kernel and the parts themselves can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import psutil
+
+from infra.local import probes
+from infra.local.layout import Layout
+
+
+def read(layout: Layout) -> dict[str, Any]:
+    """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit."""
+    if not layout.running():
+        return {"state": "stopped", "data_dir": str(layout.data_dir), "rss_mb": 0, "parts": []}
+    record = layout.read_record()
+    lags = asyncio.run(_lags(record.get("parts", {})))
+    parts = [_part(name, part, lags.get(name, {})) for name, part in record.get("parts", {}).items()]
+    supervisor = record.get("supervisor", {})
+    own = {"pid": supervisor.get("pid"), "rss_mb": _rss_mb(supervisor.get("pid"))}
+    return {
+        "state": record.get("state", "starting"),
+        "data_dir": str(layout.data_dir),
+        "profile": record.get("profile"),
+        "supervisor": own,
+        "settings": record.get("settings", {}),
+        "rss_mb": sum(part["rss_mb"] or 0 for part in parts) + (own["rss_mb"] or 0),
+        "parts": parts,
+    }
+
+
+def _part(name: str, part: dict[str, Any], lag: dict[str, int]) -> dict[str, Any]:
+    started = part["started_at"]
+    return {
+        "part": name,
+        "state": part["state"],
+        "pid": part["pid"],
+        "port": part["port"],
+        "rss_mb": _rss_mb(part["pid"]),
+        "restarts": part["restarts"],
+        "uptime_s": round(time.time() - started) if started else None,
+        "lag": lag or None,
+        "last_exit": part["last_exit"],
+        "log": part["log"],
+        "task": part["task"],
+        # A task that went well is over; people look for what runs.
+        "shown": not (part["task"] and part["state"] == "done" and not part["last_exit"]),
+    }
+
+
+def _rss_mb(pid: int | None) -> int | None:
+    try:
+        return psutil.Process(pid).memory_info().rss // 1_048_576 if pid else None
+    except psutil.Error:
+        return None
+
+
+async def _lags(parts: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """What the parts that have a /health say of their lag; Kafka and the registry have none."""
+    asked = {
+        name: part["port"]
+        for name, part in parts.items()
+        if part["port"] and part["state"] == "ready" and name not in ("kafka", "registry")
+    }
+    said = await asyncio.gather(*(probes.health(port) for port in asked.values()))
+    return {name: answer.get("lag", {}) for name, answer in zip(asked, said, strict=True)}

@@ -1,0 +1,129 @@
+-- Every record of every fact topic, one row each, never changed.
+--
+-- One wide table: a run's facts of all kinds are read together (timeline, lineage, cost), so there is nothing to join.
+-- Columns carry the names of the Avro fields they hold; a field that a record does not have is the column's default,
+-- and a column that is always default in a part costs next to nothing there. The one renamed field is CallEvent's
+-- cost_nano_usd, call_cost_nano_usd here: the books count attempts only, and sum(cost_nano_usd) must not count twice.
+--
+-- ORDER BY: nearly every question names a run, and run_seq is the run's own total order over all topics: a timeline is
+-- one range read, already sorted. run_id is a UUIDv7, so runs of one time lie together. (topic, partition, offset)
+-- makes the key unique for facts about no run, which have run_seq 0.
+-- PARTITION BY month: only for retention (drop a month). The sink never lets one insert span two months, because an
+-- insert is atomic only within one partition: that is what makes "resume after the highest offset stored" exact.
+-- Deduplication window: a plain MergeTree keeps none by default; the sink names every insert with a token, so that
+-- repeating one whose answer was lost adds nothing.
+-- fsync: offsets in Kafka are not committed anywhere else, but a power cut that lost this part and kept a later one
+-- would leave a hole under the highest offset, which nobody would read again.
+-- Projection positions: where the sink resumes and what reconcile compares; kept in each part, so it costs nothing to
+-- ask and cannot disagree with the rows.
+-- Codecs: offsets, sequence numbers and times grow slowly (Delta); ids are 36 characters of hexadecimal, for which
+-- ZSTD(1) finds the 16 bytes in them; bodies are read rarely and one at a time, hence ZSTD(3).
+-- Wide parts only above 256 MB: a wide part is two files a column, and creating 150 of them an insert took longer than
+-- everything else an insert does (measured: 8 of 15 µs a row); most of them are merged away within a minute.
+-- Bloom filters: an event, a call, a delivery or a state key asked for without its run.
+CREATE DATABASE IF NOT EXISTS {database} {cluster} ENGINE = Atomic;
+
+CREATE TABLE {database}.events {cluster}
+(
+    topic LowCardinality(String) COMMENT 'Kafka topic the record lies in',
+    partition Int32 CODEC(T64, LZ4),
+    offset Int64 CODEC(Delta, ZSTD(1)),
+    appended_at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'the broker''s timestamp of the record',
+
+    event_id String CODEC(ZSTD(1)),
+    kind LowCardinality(String) COMMENT 'what happened, past tense; Unreadable: a record that is no fact of ours, see error_code',
+    run_id String CODEC(ZSTD(1)),
+    run_seq Int64 CODEC(Delta, ZSTD(1)) COMMENT 'gap-free position in the run, from 1; 0: about no run',
+    correlation_id String CODEC(ZSTD(1)),
+    causation_id String CODEC(ZSTD(1)) COMMENT 'event_id of the fact that led to this one',
+    agent LowCardinality(String) COMMENT 'who sent the command; bp.executor for attempts and outcomes, see v_cost for the caller',
+    at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'append time of the command',
+    command_id String CODEC(ZSTD(1)),
+    command_offset Int64 CODEC(Delta, ZSTD(1)),
+
+    workflow LowCardinality(String),
+    input String CODEC(ZSTD(3)),
+    result String CODEC(ZSTD(3)),
+    reason String CODEC(ZSTD(1)),
+    state_hash String CODEC(ZSTD(1)),
+    complete_when LowCardinality(String),
+    parent_run_id String CODEC(ZSTD(1)),
+    reply_to String CODEC(ZSTD(1)),
+    reply_partition Int32 CODEC(T64, LZ4),
+
+    key String CODEC(ZSTD(1)) COMMENT 'state key',
+    version Int64 CODEC(T64, LZ4),
+    value String CODEC(ZSTD(3)),
+    size Int32 CODEC(T64, LZ4),
+    value_hash String CODEC(ZSTD(1)),
+    guarded Bool,
+    expected_version Int64 CODEC(T64, LZ4),
+
+    name LowCardinality(String) COMMENT 'message or agent name',
+    message_id String CODEC(ZSTD(1)),
+    delivery_id String CODEC(ZSTD(1)),
+    sender LowCardinality(String),
+    recipient LowCardinality(String),
+    data String CODEC(ZSTD(3)),
+    attempt Int32 CODEC(T64, LZ4) COMMENT 'of the delivery, or of the call over all providers',
+    recipients Int32 CODEC(T64, LZ4),
+    error_type LowCardinality(String),
+    error_message String CODEC(ZSTD(3)),
+
+    dependency_id String CODEC(ZSTD(1)),
+    downstream LowCardinality(String),
+    depends_on Array(String) CODEC(ZSTD(1)),
+    trigger_when LowCardinality(String),
+    satisfied_by Array(String) CODEC(ZSTD(1)),
+
+    call_id String CODEC(ZSTD(1)),
+    capability LowCardinality(String),
+    params String CODEC(ZSTD(3)),
+    provider LowCardinality(String),
+    degraded Bool,
+    attempts Int32 CODEC(T64, LZ4),
+    call_cost_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'what the executor reported for the whole call; never summed into the books',
+    latency_us Int64 CODEC(T64, LZ4),
+    error_class LowCardinality(String),
+    error_code LowCardinality(String),
+    timeout_ms Int64 CODEC(T64, LZ4),
+
+    model LowCardinality(String),
+    prompt_version LowCardinality(String),
+    input_tokens Int64 CODEC(T64, LZ4),
+    output_tokens Int64 CODEC(T64, LZ4),
+    cost_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'of one attempt, the leaf that cost is counted on',
+    price_id LowCardinality(String) COMMENT 'empty: unpriced, which is not the same as free',
+    started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'by the executor''s own clock',
+    executor LowCardinality(String),
+
+    action LowCardinality(String),
+    rationale String CODEC(ZSTD(3)),
+    context_used Array(String) CODEC(ZSTD(1)) COMMENT 'key@version',
+
+    command_kind LowCardinality(String),
+    code LowCardinality(String),
+    message String CODEC(ZSTD(3)),
+    detail String CODEC(ZSTD(3)),
+
+    subscriptions Array(String) CODEC(ZSTD(1)),
+    workflows Array(String) CODEC(ZSTD(1)),
+    reads Array(String) CODEC(ZSTD(1)),
+    writes Array(String) CODEC(ZSTD(1)),
+    capabilities Array(String) CODEC(ZSTD(1)),
+    publishes Array(String) CODEC(ZSTD(1)),
+    max_deliveries Int32 CODEC(T64, LZ4),
+
+    INDEX by_event event_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_call call_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_delivery delivery_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_key key TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_kind kind TYPE set(32) GRANULARITY 1,
+    PROJECTION positions (SELECT topic, partition, max(offset), count() GROUP BY topic, partition)
+)
+ENGINE = {replicated}MergeTree
+PARTITION BY toYYYYMM(at)
+PRIMARY KEY (run_id, run_seq)
+ORDER BY (run_id, run_seq, topic, partition, offset)
+SETTINGS min_bytes_for_wide_part = 268435456, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Every record of every fact topic, one row each. Example: what did run R do? SELECT run_seq, kind, agent FROM events WHERE run_id = ''R'' ORDER BY run_seq';

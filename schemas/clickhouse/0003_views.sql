@@ -1,0 +1,105 @@
+-- Views for people: stable names over the wide table, money in USD. Each comment holds a question it answers.
+
+-- Attempts are sent by the executor; the agent that pays is the one that asked for the call.
+CREATE VIEW {database}.v_cost {cluster} AS
+SELECT
+    attempts.run_id AS run_id,
+    calls.agent AS agent,
+    attempts.capability AS capability,
+    attempts.provider AS provider,
+    attempts.model AS model,
+    attempts.call_id AS call_id,
+    attempts.attempt AS attempt,
+    attempts.kind = 'AttemptSucceeded' AS succeeded,
+    attempts.price_id AS price_id,
+    attempts.price_id != '' AS priced,
+    attempts.cost_nano_usd AS cost_nano_usd,
+    CAST(attempts.cost_nano_usd, 'Decimal(38, 9)') / 1000000000 AS cost_usd,
+    attempts.input_tokens AS input_tokens,
+    attempts.output_tokens AS output_tokens,
+    attempts.latency_us AS latency_us,
+    attempts.at AS at
+FROM {database}.events AS attempts
+LEFT JOIN
+(
+    SELECT run_id, call_id, agent
+    FROM {database}.events
+    WHERE kind = 'CallRequested'
+) AS calls USING (run_id, call_id)
+WHERE attempts.kind IN ('AttemptSucceeded', 'AttemptFailed')
+COMMENT 'One row per attempt at a provider, the only place cost is counted. Example: what did each agent spend today? SELECT agent, sum(cost_usd) FROM v_cost WHERE at >= today() GROUP BY agent';
+
+CREATE VIEW {database}.v_calls {cluster} AS
+SELECT
+    run_id,
+    call_id,
+    anyIf(events.agent, kind = 'CallRequested') AS agent,
+    any(events.capability) AS capability,
+    multiIf(countIf(kind = 'CallCompleted') > 0, 'completed', countIf(kind = 'CallFailed') > 0, 'failed', 'open') AS status,
+    anyIf(events.provider, kind IN ('CallCompleted', 'CallFailed')) AS provider,
+    max(events.degraded) AS degraded,
+    countIf(kind IN ('AttemptSucceeded', 'AttemptFailed')) AS attempts,
+    sum(events.cost_nano_usd) AS cost_nano_usd,
+    CAST(sum(events.cost_nano_usd), 'Decimal(38, 9)') / 1000000000 AS cost_usd,
+    maxIf(events.latency_us, kind IN ('CallCompleted', 'CallFailed')) AS latency_us,
+    anyIf(events.error_class, kind = 'CallFailed') AS error_class,
+    anyIf(events.error_code, kind = 'CallFailed') AS error_code,
+    minIf(events.at, kind = 'CallRequested') AS requested_at,
+    anyIf(events.params, kind = 'CallRequested') AS params,
+    anyIf(events.result, kind = 'CallCompleted') AS result
+FROM {database}.events
+WHERE call_id != '' AND kind != 'CallAwaited'
+GROUP BY run_id, call_id
+COMMENT 'One row per capability call with its outcome. Example: which calls fell back to another provider? SELECT * FROM v_calls WHERE attempts > 1';
+
+CREATE VIEW {database}.v_state_history {cluster} AS
+SELECT run_id, key, version, agent, at, kind = 'StateDeleted' AS deleted, value, size, value_hash, event_id
+FROM {database}.events
+WHERE kind IN ('StateWritten', 'StateDeleted')
+COMMENT 'One row per version of a state key. Example: how did the article change? SELECT version, agent, value FROM v_state_history WHERE run_id = ''R'' AND key = ''article'' ORDER BY version';
+
+CREATE VIEW {database}.v_messages {cluster} AS
+SELECT
+    run_id,
+    delivery_id,
+    any(events.message_id) AS message_id,
+    any(events.name) AS name,
+    any(events.sender) AS sender,
+    any(events.recipient) AS recipient,
+    multiIf(
+        countIf(kind = 'HandlerCompleted') > 0, 'handled',
+        countIf(kind = 'MessageDeadLettered') > 0, 'dead',
+        'open') AS status,
+    countIf(kind = 'MessageDelivered') AS deliveries,
+    minIf(events.at, kind = 'MessageDelivered') AS delivered_at,
+    if(status = 'open', NULL, maxIf(events.at, kind IN ('HandlerCompleted', 'MessageDeadLettered'))) AS settled_at,
+    anyIf(events.error_message, kind IN ('HandlerFailed', 'MessageDeadLettered')) AS error_message,
+    anyIf(events.data, kind = 'MessageDelivered') AS data
+FROM {database}.events
+WHERE delivery_id != ''
+GROUP BY run_id, delivery_id
+COMMENT 'One row per delivery of a message to an agent. Example: what is still open? SELECT * FROM v_messages WHERE status = ''open''';
+
+CREATE VIEW {database}.v_lineage {cluster} AS
+SELECT
+    edges.run_id AS run_id,
+    edges.relation AS relation,
+    edges.child_event AS child_event,
+    child.kind AS child_kind,
+    child.agent AS child_agent,
+    edges.state_key AS state_key,
+    edges.version AS version,
+    if(edges.parent_event != '', edges.parent_event, writer.child_event) AS parent_event,
+    child.topic AS topic,
+    child.partition AS partition,
+    child.offset AS offset
+FROM {database}.edges AS edges
+LEFT JOIN {database}.events AS child ON child.run_id = edges.run_id AND child.event_id = edges.child_event
+LEFT JOIN
+(
+    SELECT run_id, state_key, version, child_event
+    FROM {database}.edges
+    WHERE relation = 'wrote'
+) AS writer ON writer.run_id = edges.run_id AND writer.state_key = edges.state_key AND writer.version = edges.version
+WHERE edges.relation != 'wrote'
+COMMENT 'Edges with their ends named; reads and decisions lead to the event that wrote the version. Example: what did event E rest on? SELECT relation, parent_event, state_key, version FROM v_lineage WHERE run_id = ''R'' AND child_event = ''E''';

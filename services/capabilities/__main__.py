@@ -1,0 +1,33 @@
+"""``python -m services.capabilities``: one executor; more of them share the partitions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from agents_sdk.settings import load_settings
+from agents_sdk.wire.registry import connect_codec
+from services.capabilities.app import create
+from services.capabilities.manifest import ManifestError
+from services.capabilities.registry import load_registry
+from services.runtime.app import run
+
+
+def main() -> None:
+    """Parses the command line and runs until told to stop. Exits with 2 when a manifest cannot be used."""
+    parser = argparse.ArgumentParser(prog="services.capabilities", description=__doc__)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--http-port", type=int, required=True)
+    options = parser.parse_args()
+    overrides = {"data_dir": options.data_dir} if options.data_dir else {}
+    settings = load_settings(**overrides)
+    try:
+        registry = load_registry(settings.capabilities.paths)
+    except ManifestError as error:
+        print(f"backplane executor: {error}", file=sys.stderr)
+        sys.exit(2)
+    run(create(settings, connect_codec(settings), registry, options.http_port))
+
+
+if __name__ == "__main__":
+    main()

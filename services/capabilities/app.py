@@ -1,0 +1,188 @@
+"""The executor's faust app: partitions and batches of bp.calls to the engine, the engine's progress to the group.
+
+What a new owner of a partition does, in this order, so that no call runs again whose outcome is recorded:
+1. note the end of the partition at the moment of assignment;
+2. hold the calls that the first batch brings;
+3. read the outcomes between that batch and the noted end;
+4. start those held calls that have none, and from then on every call as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any, Final, cast
+
+import faust
+import uuid_utils
+from confluent_kafka import TopicPartition
+from faust.types import TP
+
+from agents_sdk.core.facts import CallEvent
+from agents_sdk.settings import Settings
+from agents_sdk.topics import CALLS
+from agents_sdk.wire.codec import Codec, Undecodable
+from services.capabilities.engine import OUTCOMES, CallEngine
+from services.capabilities.model import environment
+from services.capabilities.producer import KafkaOutbox
+from services.capabilities.providers.fleet import Fleet
+from services.capabilities.registry import Registry
+from services.capabilities.settle import Clock, Settler
+from services.runtime import clients
+from services.runtime.app import batches, done, make_app, serve_health
+from services.runtime.batch import Batch, BatchConsumer
+from services.runtime.log import read_range
+
+log = logging.getLogger("backplane.executor")
+
+GROUP: Final = "bp.executor"
+WATERMARK_TIMEOUT_S: Final = 10.0
+HANDOVER_GRACE_S: Final = 4.0
+"""For unsafe calls under way when partitions are taken from us; below the session timeout of 6 s."""
+STOP_GRACE_S: Final = 5.0
+"""For running calls when the process is told to stop; the supervisor kills after 10 s."""
+
+
+class Executor:
+    """The engine, its way to the ledger, and what is known about the partitions' past."""
+
+    def __init__(self, app: faust.App, settings: Settings, codec: Codec, registry: Registry) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid_utils.uuid7()}"
+        self.joined = False
+        self._app = app
+        self._settings = settings
+        self._codec = codec
+        self._fleet = Fleet(settings.data_dir, environment())
+        self._outbox = KafkaOutbox(settings, codec, self.name)
+        settler = Settler(
+            registry,
+            self._fleet,
+            self._outbox,
+            executor=self.name,
+            max_result_bytes=settings.limits.max_value_bytes,
+            clock=Clock(),
+        )
+        self.engine = CallEngine(
+            settler, max_in_flight=settings.executor.max_in_flight, done=self._done, crash=self._crash
+        )
+        self.owned: set[int] = set()
+        self._ends: dict[int, asyncio.Task[int]] = {}
+
+    def assign(self, partitions: set[int]) -> None:
+        """These are ours now, and no others."""
+        self._outbox.open()
+        for number in self.owned - partitions:
+            self._ends.pop(number).cancel()
+        for number in partitions - self.owned:
+            self._ends[number] = asyncio.get_running_loop().create_task(asyncio.to_thread(self._end, number))
+        self.owned = partitions
+        self.engine.own(partitions)
+        self.joined = True
+
+    async def process(self, batch: Batch) -> None:
+        """Hands one batch to the engine; returns when there is room for the next."""
+        if batch.partition not in self.owned:
+            return
+        records = [
+            (record.offset, self._decode(batch.partition, record.offset, record.value)) for record in batch.records
+        ]
+        if not self.engine.is_ready(batch.partition):
+            looking = self._ends[batch.partition]
+            await asyncio.wait([looking])
+            if looking.cancelled():
+                return
+            await self.engine.deliver(batch.partition, records)
+            after, end = batch.records[-1].offset + 1, looking.result()
+            settled = await asyncio.to_thread(self._outcomes, batch.partition, after, end) if after < end else set()
+            self.engine.ready(batch.partition, settled)
+        else:
+            await self.engine.deliver(batch.partition, records)
+
+    async def stop(self) -> None:
+        """Lets running calls end, then closes everything."""
+        await self.engine.stop(STOP_GRACE_S)
+        await self._outbox.close()
+        await self._fleet.close()
+
+    def _end(self, partition: int) -> int:
+        consumer = clients.reader(self._settings.kafka)
+        try:
+            place = TopicPartition(CALLS, partition)
+            return int(consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)[1])
+        finally:
+            consumer.close()
+
+    def _outcomes(self, partition: int, start: int, stop: int) -> set[str]:
+        consumer = clients.reader(self._settings.kafka)
+        try:
+            facts = (
+                self._decode(partition, message.offset() or 0, message.value())
+                for message in read_range(consumer, CALLS, partition, start, stop)
+            )
+            return {fact.call_id for fact in facts if fact is not None and fact.kind in OUTCOMES}
+        finally:
+            consumer.close()
+
+    def _decode(self, partition: int, offset: int, value: bytes | None) -> CallEvent | None:
+        try:
+            record = self._codec.decode(value)
+        except Undecodable as error:
+            # written by no ledger of ours: there is no call to fail, and the record stays where it is
+            log.error("%s[%d] offset %d is skipped: %s", CALLS, partition, offset, error)
+            return None
+        return record if isinstance(record, CallEvent) else None
+
+    def _done(self, partition: int, offset: int) -> None:
+        if partition in self.owned and not self._app.rebalancing:
+            done(self._app, CALLS, partition, offset)
+
+    def _crash(self, error: Exception) -> None:
+        self._crashing = asyncio.get_running_loop().create_task(self._app.crash(error))
+
+
+def create(settings: Settings, codec: Codec, registry: Registry, http_port: int) -> faust.App:
+    """The app, ready to run."""
+    app = make_app(GROUP, settings, http_port)
+    executor = Executor(app, settings, codec, registry)
+
+    @app.agent(batches(app, CALLS), name="bp.executor.calls")
+    async def calls(stream: Any) -> None:
+        async for batch in stream:
+            try:
+                await executor.process(batch)
+            except Exception as error:
+                # going on would skip records; a successor reads them again
+                log.exception("partition %d cannot go on", batch.partition)
+                await app.crash(error)
+                raise
+
+    @app.on_partitions_assigned.connect
+    async def assigned(_: Any, /, *args: Any, signal: Any, **__: Any) -> None:
+        executor.assign({tp.partition for tp in args[0] if tp.topic == CALLS})
+
+    @app.on_partitions_revoked.connect
+    async def revoked(_: Any, /, *args: Any, signal: Any, **__: Any) -> None:
+        await executor.engine.drain_unsafe(HANDOVER_GRACE_S)
+
+    @app.on_before_shutdown.connect
+    async def stopping(*_: Any, **__: Any) -> None:
+        await executor.stop()
+
+    async def health() -> dict[str, Any]:
+        ready = executor.joined and not app.rebalancing
+        lag = {
+            f"{CALLS}[{number}]": executor.engine.backlog(number) + _unread(app, number) for number in executor.owned
+        }
+        return {"status": "ok" if ready else "starting", "lag": lag, "in_flight": executor.engine.in_flight}
+
+    serve_health(app, health)
+    return app
+
+
+def _unread(app: faust.App, partition: int) -> int:
+    """Records that were not fetched yet; behind the last record stands the marker of its transaction, which is none."""
+    place = TP(CALLS, partition)
+    read = cast(BatchConsumer, app.consumer)._read_offset.get(place)
+    return max((app.consumer.highwater(place) or 0) - (read or 0) - 2, 0)

@@ -1,0 +1,127 @@
+"""``content_publish`` to a static site below the data directory: Markdown → sanitised HTML → one page per slug.
+
+Idempotent: the same params give the same bytes at the same place. Nothing of the author's reaches the page unsanitised:
+text is Markdown without raw HTML, cleaned by nh3 again, and everything else is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import nh3
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from services.capabilities.catalogue.artifacts import write_whole
+from services.capabilities.outcome import ProviderError
+from services.capabilities.providers.python import ProviderContext
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+SLUG_CHARS: Final = 60
+LINK_SCHEMES: Final = ("http://", "https://", "file://")
+TAGS: Final = {"p", "em", "strong", "a", "code", "pre", "ul", "ol", "li", "blockquote", "h2", "h3", "h4", "br", "hr"}
+
+
+def content_publish(params: Mapping[str, Any], context: ProviderContext) -> dict[str, Any]:
+    """Writes the page and its hero image. Raises ProviderError(invalid_request) for a hero that is no artifact here."""
+    title = " ".join(str(params["title"]).split())
+    slug = slug_of(str(params.get("slug") or "") or f"{title} {context.run_id[-6:]}")
+    folder = context.data_dir / "published" / slug
+    hero = _hero(params.get("hero"), context.data_dir, folder)
+    page = render(params, hero, context.run_id).encode()
+    path = folder / "index.html"
+    write_whole(path, page)
+    return {
+        "path": str(path),
+        "url": path.as_uri(),
+        "slug": slug,
+        "sha256": hashlib.sha256(page).hexdigest(),
+        "size": len(page),
+    }
+
+
+def render(params: Mapping[str, Any], hero: Mapping[str, Any] | None, run_id: str) -> str:
+    """The page. Each paragraph has its id and, as ``data-source``, the ids of its sources."""
+    sources = [_source(source) for source in params.get("sources") or ()]
+    numbers = {source["id"]: number for number, source in enumerate(sources, 1)}
+    paragraphs = [_paragraph(paragraph, place, numbers) for place, paragraph in enumerate(_given_paragraphs(params), 1)]
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template("page.html.j2").render(
+        lang=str(params.get("lang") or "en"),
+        title=" ".join(str(params["title"]).split()),
+        summary=str(params.get("summary") or ""),
+        paragraphs=paragraphs,
+        sources=sources,
+        hero=hero,
+        run_id=run_id,
+    )
+
+
+def slug_of(text: str) -> str:
+    """The text as one folder name: a-z, 0-9 and hyphens. "page" when nothing is left of it."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_CHARS].strip("-") or "page"
+
+
+def html_of(markdown: str) -> str:
+    """Markdown as HTML that holds nothing but text, structure and harmless links."""
+    rendered = MarkdownIt("commonmark", {"html": False}).render(markdown)
+    return nh3.clean(rendered, tags=TAGS, url_schemes={"http", "https"}, link_rel="noopener").strip()
+
+
+def _given_paragraphs(params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    if params.get("paragraphs"):
+        return list(params["paragraphs"])
+    return [{"text": str(params.get("markdown") or "")}]
+
+
+def _paragraph(paragraph: Mapping[str, Any], place: int, numbers: Mapping[str, int]) -> dict[str, Any]:
+    cited = [str(identity) for identity in paragraph.get("sources") or ()]
+    marks = "".join(
+        f'<sup><a href="#source-{numbers[identity]}">{numbers[identity]}</a></sup>'
+        for identity in cited
+        if identity in numbers
+    )
+    html = html_of(str(paragraph["text"]))
+    if html.endswith("</p>"):
+        html = html.removesuffix("</p>") + marks + "</p>"
+    else:
+        html += f"<p>{marks}</p>" if marks else ""
+    return {
+        "id": slug_of(str(paragraph.get("id") or f"p{place}")),
+        "heading": str(paragraph.get("heading") or ""),
+        "html": Markup(html),  # noqa: S704  # sanitised by html_of; the marks hold only numbers
+        "sources": [{"id": identity} for identity in cited],
+    }
+
+
+def _source(source: Mapping[str, Any]) -> dict[str, str]:
+    url = str(source.get("url") or "")
+    return {
+        "id": str(source["id"]),
+        "title": str(source.get("title") or source["id"]),
+        "link": url if url.startswith(LINK_SCHEMES) else "",
+    }
+
+
+def _hero(hero: Mapping[str, Any] | None, data_dir: Path, folder: Path) -> dict[str, Any] | None:
+    """Copies the image beside the page. Only artifacts: a page must not publish any other file."""
+    if not hero:
+        return None
+    path = Path(str(hero["path"])).resolve()
+    if not path.is_relative_to((data_dir / "artifacts").resolve()) or not path.is_file():
+        raise ProviderError(
+            "invalid_request", f"hero {str(path)!r} is no artifact of this platform", code="no_artifact"
+        )
+    name = f"hero{path.suffix}"
+    write_whole(folder / name, path.read_bytes())
+    size = {side: int(hero[side]) if hero.get(side) else 0 for side in ("width", "height")}
+    return {"file": name, "alt": str(hero.get("alt") or ""), **size}

@@ -1,0 +1,237 @@
+"""Runs the calls of the partitions this process owns: at most ``max_in_flight`` at a time, each settled once.
+
+It knows neither Kafka nor faust. The shell says which partitions are ours (``own``), hands over their records in order
+(``deliver``), and says for each partition when it is known which calls of the past are settled (``ready``); until then
+calls are held, because a re-read request may have its outcome further on. ``done`` is told how far a partition is
+finished; a successor begins there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from agents_sdk.core.facts import CallEvent
+from services.capabilities.progress import Progress
+from services.capabilities.settle import OutboxBroken, SettledElsewhere, Settler
+
+log = logging.getLogger("backplane.executor")
+
+OUTCOMES: Final = frozenset({"CallCompleted", "CallFailed"})
+BACKLOG_FACTOR: Final = 8
+"""Calls waiting per slot before ``deliver`` makes its caller wait: enough to refill slots at once, bounded memory."""
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    partition: _Partition
+    offset: int
+    fact: CallEvent
+    task: asyncio.Task[None] | None = None
+    dropped: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Partition:
+    number: int
+    progress: Progress = field(default_factory=Progress)
+    jobs: dict[str, _Job] = field(default_factory=dict)
+    held: list[_Job] | None = field(default_factory=list)
+    """Calls that wait for ``ready``; None afterwards."""
+    settled: set[str] = field(default_factory=set)
+    """Outcomes seen while calls are held."""
+
+
+class CallEngine:
+    """The executor without its shell."""
+
+    def __init__(
+        self,
+        settler: Settler,
+        *,
+        max_in_flight: int,
+        done: Callable[[int, int], None],
+        crash: Callable[[Exception], None],
+    ) -> None:
+        """``done(partition, offset)``: everything below the offset is finished. ``crash(error)``: the way to the ledger
+        is broken and this process is of no use."""
+        self._settler = settler
+        self._max_in_flight = max_in_flight
+        self._done = done
+        self._crash = crash
+        self._partitions: dict[int, _Partition] = {}
+        self._waiting: deque[_Job] = deque()
+        self._running: set[_Job] = set()
+        self._orphans: dict[str, _Job] = {}
+        """Unsafe calls of lost partitions, still running: delivered again, they must not start a second time."""
+        self._room = asyncio.Event()
+        self._room.set()
+        self._stopping = False
+
+    def own(self, partitions: Collection[int]) -> None:
+        """These are ours now, and no others. Calls of a lost partition are cancelled, but for unsafe ones, which may be
+        in the middle of their effect; a partition we had before keeps its calls and its place."""
+        for number in [number for number in self._partitions if number not in partitions]:
+            lost = self._partitions.pop(number)
+            for job in list(lost.jobs.values()):
+                self._drop(job)
+                if job.task is not None and not self._settler.may_cancel(job.fact):
+                    self._orphans[job.fact.call_id] = job
+        for number in partitions:
+            self._partitions.setdefault(number, _Partition(number))
+            self.report(number)
+
+    def is_ready(self, partition: int) -> bool:
+        """Whether the partition is ours and its calls are started as they come."""
+        owned = self._partitions.get(partition)
+        return owned is not None and owned.held is None
+
+    async def deliver(self, partition: int, records: Iterable[tuple[int, CallEvent | None]]) -> None:
+        """Takes records of a partition in order of offset; None is a record that could not be read. Records that were
+        delivered before are ignored. Returns when there is room for more."""
+        owned = self._partitions.get(partition)
+        if owned is None:
+            return
+        for offset, fact in records:
+            if offset >= owned.progress.next:
+                self._take(owned, offset, fact)
+        self._pump()
+        self.report(partition)
+        await self._room.wait()
+
+    def ready(self, partition: int, settled: Collection[str] = ()) -> None:
+        """The past of the partition is known: ``settled`` are the calls with an outcome that was not delivered yet."""
+        owned = self._partitions.get(partition)
+        if owned is None or owned.held is None:
+            return
+        held, owned.held = owned.held, None
+        for job in held:
+            if job.fact.call_id in owned.settled or job.fact.call_id in settled:
+                self._end(job)
+            else:
+                self._waiting.append(job)
+        owned.settled.clear()
+        self._pump()
+        self.report(partition)
+
+    def report(self, partition: int) -> None:
+        """Tells ``done`` how far the partition is."""
+        owned = self._partitions.get(partition)
+        if owned is not None and owned.progress.next:
+            self._done(partition, owned.progress.lowest)
+
+    def backlog(self, partition: int) -> int:
+        """Calls of the partition that are not finished."""
+        owned = self._partitions.get(partition)
+        return owned.progress.unfinished if owned else 0
+
+    @property
+    def in_flight(self) -> int:
+        """Calls being settled."""
+        return len(self._running)
+
+    async def drain_unsafe(self, grace_seconds: float) -> None:
+        """Gives running unsafe calls this long to settle, before partitions are handed over: the next owner would find
+        their attempts claimed and have to call their outcome unknown."""
+        tasks = [job.task for job in self._running if job.task and not self._settler.may_cancel(job.fact)]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_seconds)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Starts nothing more, gives running calls this long to settle, cancels the rest: their requests stay
+        unfinished and are executed by the next owner."""
+        self._stopping = True
+        self._room.set()
+        self._waiting.clear()
+        tasks = [job.task for job in self._running if job.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take(self, owned: _Partition, offset: int, fact: CallEvent | None) -> None:
+        if fact is None or (fact.kind != "CallRequested" and fact.kind not in OUTCOMES):
+            owned.progress.read(offset)
+        elif fact.kind in OUTCOMES:
+            owned.progress.read(offset)
+            self._outcome(owned, fact.call_id)
+        elif fact.call_id in owned.jobs:
+            owned.progress.read(offset)
+        else:
+            owned.progress.take(offset)
+            orphan = self._orphans.pop(fact.call_id, None)
+            if orphan is not None:
+                orphan.partition, orphan.offset, orphan.dropped = owned, offset, False
+                owned.jobs[fact.call_id] = orphan
+                return
+            job = owned.jobs[fact.call_id] = _Job(owned, offset, fact)
+            (self._waiting if owned.held is None else owned.held).append(job)
+
+    def _outcome(self, owned: _Partition, call_id: str) -> None:
+        """A call is settled: by us, most of the time; by its run's end, or a predecessor, else."""
+        if owned.held is not None:
+            owned.settled.add(call_id)
+            return
+        job = owned.jobs.get(call_id)
+        if job is not None:
+            self._drop(job)
+
+    def _drop(self, job: _Job) -> None:
+        """The call is no longer ours to settle."""
+        job.dropped = True
+        if job.task is None:
+            self._end(job)
+        elif self._settler.may_cancel(job.fact):
+            job.task.cancel()
+
+    def _pump(self) -> None:
+        """Starts what there are slots for."""
+        while self._waiting and len(self._running) < self._max_in_flight and not self._stopping:
+            job = self._waiting.popleft()
+            if job.dropped:
+                continue
+            self._running.add(job)
+            job.task = asyncio.get_running_loop().create_task(self._run(job))
+        if len(self._waiting) < self._max_in_flight * BACKLOG_FACTOR or self._stopping:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    async def _run(self, job: _Job) -> None:
+        settled = False
+        try:
+            await self._settle(job.fact)
+            settled = True
+        except SettledElsewhere as over:
+            log.info("call %s needs no outcome: %s", job.fact.call_id, over)
+            settled = True
+        except asyncio.CancelledError:
+            settled = job.dropped
+        except Exception as error:
+            log.exception("call %s cannot be reported", job.fact.call_id)
+            self._crash(error)
+        finally:
+            self._running.discard(job)
+            if settled:
+                self._end(job)
+                self.report(job.partition.number)
+            self._pump()
+
+    async def _settle(self, fact: CallEvent) -> None:
+        try:
+            await self._settler.settle(fact)
+        except (SettledElsewhere, OutboxBroken):
+            raise
+        except Exception as error:  # a bug of ours must fail this call, visibly, and no other
+            log.exception("call %s met an error of the executor", fact.call_id)
+            await self._settler.give_up(fact, error)
+
+    def _end(self, job: _Job) -> None:
+        self._orphans.pop(job.fact.call_id, None)
+        job.partition.jobs.pop(job.fact.call_id, None)
+        job.partition.progress.finish(job.offset)

@@ -1,0 +1,85 @@
+"""What one attempt is given and what it gives back. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from services.capabilities.model import ErrorClass, Price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an attempt used up."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRequest:
+    """One attempt at one provider."""
+
+    call_id: str
+    """Also the idempotency key: the same in every attempt at this call."""
+    run_id: str
+    agent: str
+    attempt: int
+    params: Mapping[str, Any]
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The provider answered. A Python function may return one of these instead of its bare result."""
+
+    result: Any
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    prompt_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The provider did not give a usable answer."""
+
+    error_class: ErrorClass
+    code: str
+    """A stable word for the cause."""
+    message: str
+    retry_after: float | None = None
+    """Seconds that the provider asks to be left alone."""
+    uncertain: bool = False
+    """The effect may have happened all the same: the request was sent and no refusal came back."""
+    usage: Usage = field(default_factory=Usage)
+
+
+AttemptOutcome: TypeAlias = Answer | Failure
+
+
+class ProviderError(Exception):
+    """Raised by a Python provider to say what kind of failure this is; any other exception counts as ``unknown``."""
+
+    def __init__(
+        self, error_class: ErrorClass, message: str, *, code: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+        self.code = code or error_class
+        self.retry_after = retry_after
+
+
+def cost_nano_usd(price: Price | None, outcome: AttemptOutcome) -> int:
+    """What the attempt costs by this price; 0 without one (unpriced: the attempt's price_id is empty)."""
+    if price is None:
+        return 0
+    usage = outcome.usage
+    per_call = price.per_call_nano_usd if isinstance(outcome, Answer) or price.charge_failures else 0
+    return (
+        per_call
+        + usage.input_tokens * price.per_input_token_nano_usd
+        + usage.output_tokens * price.per_output_token_nano_usd
+        + round(usage.cpu_seconds * price.per_cpu_second_nano_usd)
+    )

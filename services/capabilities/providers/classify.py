@@ -1,0 +1,129 @@
+"""HTTP responses and httpx's errors → failures. Pure tables; rules of a manifest come before the built-in ones.
+
+``uncertain`` says that the effect may have happened: true when the request went out and no clear refusal came back.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+
+from services.capabilities.model import ErrorClass, ErrorRule
+from services.capabilities.outcome import Failure
+from services.capabilities.template import expression
+
+QUOTE_LIMIT: Final = 300
+"""Characters of a provider's own words in a message: enough for a cause, too little for a page of HTML."""
+
+_BY_STATUS: Final[dict[int, ErrorClass]] = {
+    401: "auth",
+    402: "quota",
+    403: "auth",
+    407: "auth",
+    408: "transient",
+    409: "transient",
+    425: "transient",
+    429: "rate_limited",
+    451: "content_refused",
+    501: "invalid_request",
+    502: "outage",
+    503: "outage",
+    504: "transient",
+}
+_UNCERTAIN_4XX: Final = frozenset({408, 409})
+"""Refusals that may come after the effect: a timeout of the server's, a conflict with what the request itself did."""
+
+_BY_ERROR: Final[tuple[tuple[type[Exception], ErrorClass, str, bool], ...]] = (
+    (httpx.ConnectTimeout, "outage", "connect_timeout", False),
+    (httpx.PoolTimeout, "transient", "no_free_connection", False),
+    (httpx.ReadTimeout, "transient", "read_timeout", True),
+    (httpx.WriteTimeout, "transient", "write_timeout", True),
+    (httpx.ConnectError, "outage", "connect_failed", False),
+    (httpx.ProxyError, "outage", "proxy_failed", False),
+    (httpx.NetworkError, "transient", "connection_lost", True),
+    (httpx.RemoteProtocolError, "transient", "truncated_response", True),
+    (httpx.LocalProtocolError, "invalid_request", "unsendable_request", False),
+    (httpx.UnsupportedProtocol, "invalid_request", "unsupported_url", False),
+    (httpx.InvalidURL, "invalid_request", "invalid_url", False),
+    (httpx.DecodingError, "transient", "undecodable_response", True),
+    (httpx.TooManyRedirects, "unknown", "too_many_redirects", False),
+)
+"""The first line whose class fits counts; the last field is ``uncertain``."""
+
+
+def of_error(error: Exception) -> Failure | None:
+    """The failure that an error of httpx stands for; None when it is no error of httpx's."""
+    for kind, error_class, code, uncertain in _BY_ERROR:
+        if isinstance(error, kind):
+            message = f"{code.replace('_', ' ')}: {error}" if str(error) else code.replace("_", " ")
+            return Failure(error_class=error_class, code=code, message=message[:QUOTE_LIMIT], uncertain=uncertain)
+    return None
+
+
+def of_response(
+    status: int, reason: str, retry_after: str | None, body: Any, rules: Sequence[ErrorRule], now: dt.datetime
+) -> Failure | None:
+    """The failure that a response stands for; None: it is a success. ``body`` is its JSON, or None."""
+    rule = next((rule for rule in rules if _fits(rule, status, body)), None)
+    error_class = rule.error_class if rule else default_class(status)
+    if error_class is None:
+        return None
+    words = expression(rule.message)(body) if rule and rule.message else own_words(body)
+    message = f"HTTP {status} {reason}".strip() + (f": {words}" if words else "")
+    return Failure(
+        error_class=error_class,
+        code=f"http_{status}",
+        message=message[:QUOTE_LIMIT],
+        retry_after=parse_retry_after(retry_after, now),
+        uncertain=status < 300 or status >= 500 or status in _UNCERTAIN_4XX,
+    )
+
+
+def default_class(status: int) -> ErrorClass | None:
+    """The class of a status that no rule of the manifest fits; None for success."""
+    if 200 <= status < 300:
+        return None
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= 500:
+        return "transient"
+    return "invalid_request" if status >= 400 else "unknown"
+
+
+def parse_retry_after(value: str | None, now: dt.datetime) -> float | None:
+    """Seconds to wait by a Retry-After header (RFC 9110 §10.2.3: seconds or a date); None when absent or unreadable."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=dt.UTC)
+    return max(0.0, (at - now).total_seconds())
+
+
+def own_words(body: Any) -> str:
+    """What the provider says about its failure, where the usual APIs put it."""
+    for place in ("error.message", "message", "detail", "error"):
+        found = expression(place)(body) if isinstance(body, dict) else None
+        if isinstance(found, str) and found:
+            return found
+    return ""
+
+
+def _fits(rule: ErrorRule, status: int, body: Any) -> bool:
+    expected = rule.status
+    if isinstance(expected, int):
+        status_fits = status == expected
+    elif isinstance(expected, list):
+        status_fits = status in expected
+    else:
+        status_fits = expected == "any" or status // 100 == int(expected[0])
+    return status_fits and (not rule.body or bool(expression(rule.body)(body)))

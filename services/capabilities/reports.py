@@ -1,0 +1,138 @@
+"""The commands the executor sends about a call: attempts and the outcome, with ids derived from the call's. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
+from agents_sdk.core.facts import CallEvent
+from services.capabilities.model import Provider
+from services.capabilities.outcome import AttemptOutcome, Failure, cost_nano_usd
+
+EXECUTOR: Final = "bp.executor"
+"""The agent name that attempts and outcomes are sent under; the ledger takes them from no other."""
+MESSAGE_LIMIT: Final = 2_000
+"""Characters; the facts' limit."""
+
+
+def started(
+    fact: CallEvent, number: int, provider: str, *, executor: str, started_at: int, reply_to: str, reply_partition: int
+) -> Command:
+    """StartAttempt: the claim before an unsafe effect. Its id names the executor too, so that another executor's claim
+    is another command and is refused, not answered like the first."""
+    return Command(
+        command_id=ids.derive(fact.call_id, f"start/{number}/{executor}"),
+        kind="StartAttempt",
+        run_id=fact.run_id,
+        agent=EXECUTOR,
+        correlation_id=fact.correlation_id,
+        causation_id=fact.event_id,
+        reply_to=reply_to,
+        reply_partition=reply_partition,
+        attempt=AttemptBody(
+            call_id=fact.call_id, attempt=number, provider=provider, executor=executor, started_at=started_at
+        ),
+    )
+
+
+def attempted(
+    fact: CallEvent,
+    number: int,
+    provider: Provider,
+    outcome: AttemptOutcome,
+    *,
+    executor: str,
+    started_at: int,
+    latency_us: int,
+) -> Command:
+    """RecordAttempt: what one provider did, took and cost."""
+    failure = outcome if isinstance(outcome, Failure) else None
+    answer = None if isinstance(outcome, Failure) else outcome
+    return Command(
+        command_id=ids.derive(fact.call_id, f"attempt/{number}"),
+        kind="RecordAttempt",
+        run_id=fact.run_id,
+        agent=EXECUTOR,
+        correlation_id=fact.correlation_id,
+        causation_id=fact.event_id,
+        attempt=AttemptBody(
+            call_id=fact.call_id,
+            attempt=number,
+            capability=fact.capability,
+            provider=provider.name,
+            model=answer.model if answer else "",
+            prompt_version=answer.prompt_version if answer else "",
+            input_tokens=outcome.usage.input_tokens,
+            output_tokens=outcome.usage.output_tokens,
+            cost_nano_usd=cost_nano_usd(provider.price, outcome),
+            price_id=provider.price.id if provider.price else "",
+            latency_us=latency_us,
+            started_at=started_at,
+            error_class=failure.error_class if failure else "",
+            error_message=failure.message[:MESSAGE_LIMIT] if failure else "",
+            executor=executor,
+        ),
+    )
+
+
+def completed(
+    fact: CallEvent,
+    result: str,
+    *,
+    provider: str,
+    attempts: int,
+    cost: int,
+    latency_us: int,
+    degraded: bool = False,
+    reason: str = "",
+) -> Command:
+    """CompleteCall; ``result`` is canonical JSON, ``reason`` says why it is degraded."""
+    body = OutcomeBody(
+        call_id=fact.call_id,
+        result=result,
+        provider=provider,
+        degraded=degraded,
+        attempts=attempts,
+        cost_nano_usd=cost,
+        latency_us=latency_us,
+        error_message=reason[:MESSAGE_LIMIT],
+    )
+    return _outcome(fact, "CompleteCall", body)
+
+
+def failed(
+    fact: CallEvent,
+    *,
+    error_class: str,
+    code: str,
+    message: str,
+    provider: str = "",
+    attempts: int = 0,
+    cost: int = 0,
+    latency_us: int = 0,
+) -> Command:
+    """FailCall."""
+    body = OutcomeBody(
+        call_id=fact.call_id,
+        provider=provider,
+        attempts=attempts,
+        cost_nano_usd=cost,
+        latency_us=latency_us,
+        error_class=error_class,
+        error_code=code,
+        error_message=message[:MESSAGE_LIMIT],
+    )
+    return _outcome(fact, "FailCall", body)
+
+
+def _outcome(fact: CallEvent, kind: str, body: OutcomeBody) -> Command:
+    return Command(
+        command_id=ids.derive(fact.call_id, "outcome"),
+        kind=kind,
+        run_id=fact.run_id,
+        agent=EXECUTOR,
+        correlation_id=fact.correlation_id,
+        causation_id=fact.event_id,
+        outcome=body,
+    )

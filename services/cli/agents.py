@@ -1,0 +1,107 @@
+"""``backplane agents``: run the agents of a module."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli.output import CommandError, DataDir, message
+
+if TYPE_CHECKING:
+    from agents_sdk.agent import Agent
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run agents.")
+
+
+@app.callback()
+def group() -> None:
+    """Run agents."""
+
+
+@app.command()
+def run(
+    module: Annotated[str, typer.Argument(metavar="MODULE", help="A module (pkg.mod) or a file (agents.py).")],
+    agent: Annotated[list[str] | None, typer.Option("--agent", help="Only the agent of this name; repeatable.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Runs each agent works on at a time.")] = 64,
+    instance: Annotated[
+        str, typer.Option(help="A name kept over restarts: a killed process gets its work back at once.")
+    ] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Run the agents of a module until Ctrl-C or SIGTERM. Several processes share the work of an agent."""
+    from agents_sdk.runner import AgentsRunner, run_until_signalled
+    from agents_sdk.settings import load_settings
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    agents = select(find_agents(load(module)), agent or [], module)
+    overrides = {"data_dir": data_dir} if data_dir else {}
+    runner = AgentsRunner(agents, load_settings(**overrides), concurrency=concurrency, instance=instance)
+    names = ", ".join(one.name for one in runner.agents)
+    run_until_signalled(runner, lambda: message(f"agents: ready: {names}"))
+
+
+def load(name: str) -> ModuleType:
+    """The module or file of this name, with the working directory importable as with ``python -m``.
+
+    Raises:
+        CommandError: there is none, or a module it imports is missing.
+    """
+    if name.endswith(".py"):
+        return _load_file(Path(name))
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            hint = "name a module as in `import`, or a file ending in .py"
+            raise CommandError("not_found", f"no module {name!r}", hint) from error
+        raise CommandError("failure", f"module {name!r} cannot be imported: {error}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise CommandError("not_found", f"no file {str(path)!r}", "name a module as in `import`, or a file")
+    sys.path.insert(0, str(path.parent.absolute()))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # as an import would: dataclasses and pydantic look their module up by name
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def find_agents(module: ModuleType) -> list[Agent]:
+    """The agents among a module's names, and in its lists and tuples of agents, each once, in order."""
+    from agents_sdk.agent import Agent
+
+    found: dict[int, Agent] = {}
+    values: list[Any] = list(vars(module).values())
+    for value in values:
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, Agent):
+                found[id(item)] = item
+    return list(found.values())
+
+
+def select(agents: list[Agent], names: list[str], module: str) -> list[Agent]:
+    """The agents of these names, all without names.
+
+    Raises:
+        CommandError: there are none, or not that one.
+    """
+    if not agents:
+        raise CommandError("not_found", f"no agents in {module!r}", "an agent is a global: research = Agent(…)")
+    known = {agent.name: agent for agent in agents}
+    for name in names:
+        if name not in known:
+            raise CommandError("not_found", f"no agent {name!r} in {module!r}", f"there are {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)] if names else agents

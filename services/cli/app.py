@@ -1,0 +1,135 @@
+"""Entry of the command ``backplane``, and the table of its commands.
+
+``backplane --help`` is printed from the table alone; a command's module is imported when that command runs. To add a
+command or a group: one line in ``COMMANDS`` and a module with a function, or with a ``typer.Typer``, of that name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from services.cli.output import report, silence_stdout
+
+
+class Entry(NamedTuple):
+    """Where a command is, and its line in the help."""
+
+    module: str
+    attribute: str
+    """A function: one command. A ``typer.Typer``: a group of commands."""
+    help: str
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "demo": Entry("services.cli.demo.command", "demo", "See it all once: five agents publish an article."),
+    "up": Entry("services.cli.platform", "up", "Start the local platform: Kafka, registry, store and our services."),
+    "down": Entry("services.cli.platform", "down", "Stop the local platform; its data stays."),
+    "status": Entry("services.cli.platform", "status", "Show each part of the platform: state, port, memory, lag."),
+    "logs": Entry("services.cli.platform", "logs", "Show the log of a part."),
+    "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the platform, and say what to mend."),
+    "topics": Entry("services.cli.topics", "app", "Show topics; create and check them."),
+    "schemas": Entry("services.cli.schemas", "app", "Show schemas; register and compare them."),
+    "agents": Entry("services.cli.agents", "app", "Run agents."),
+    "start": Entry("services.cli.state", "start", "Start a run."),
+    "state": Entry("services.cli.state", "app", "Read and write a run's shared state."),
+    "runs": Entry("services.cli.insight", "runs", "List the runs, the newest first: how they ended, what they cost."),
+    "run": Entry("services.cli.insight", "run", "Tell what happened in a run."),
+    "cost": Entry("services.cli.insight", "cost", "Tell what a run cost, by agent, capability or provider."),
+    "lineage": Entry("services.cli.insight", "lineage", "Tell what a value of a run's state rests on."),
+    "replay": Entry("services.cli.replay", "replay", "Decide a run again from its commands, and compare."),
+    "sql": Entry("services.cli.insight", "sql", "Ask the store in SQL; it only reads."),
+    "call": Entry("services.cli.call", "call", "Call a capability and print its result."),
+    "capabilities": Entry("services.cli.capabilities", "app", "Show what can be called, and by which providers."),
+    "config": Entry("services.cli.config", "app", "Show the settings, and where each comes from."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Commands by name from ``COMMANDS``."""
+
+    # The contexts and commands below are typer's own copy of click's, which it does not export: hence Any.
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+        """What help and completion need of a command, without importing it."""
+        entry = COMMANDS.get(cmd_name)
+        return TyperCommand(cmd_name, help=entry.help) if entry else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command itself, imported now."""
+        name, stub, rest = super().resolve_command(ctx, args)
+        return name, load(stub.name) if stub and stub.name else None, rest
+
+
+def load(name: str) -> Any:
+    """The command of this name in ``COMMANDS``, ready to be invoked."""
+    entry = COMMANDS[name]
+    found: typer.Typer | Callable[..., Any] = getattr(importlib.import_module(entry.module), entry.attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False)
+        single.command(name)(found)
+        found = single
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    name="backplane",
+    cls=LazyGroup,
+    help="Orchestration for multi-agent systems, on Kafka.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and end."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks; may stand anywhere in the line."),
+) -> None:
+    """Options of every command."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(version_of("agent-backplane"))
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are told, never raised (but for ``--debug``)."""
+    arguments = list(argv)
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in own
+    if "--debug" in own:
+        arguments.remove("--debug")
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="backplane", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        silence_stdout()
+        return 141  # 128 + SIGPIPE, as every program that writes into `head`
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- the edge: whatever it is, it is told
+        return report(error, as_json="--json" in own, debug=debug)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

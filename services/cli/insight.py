@@ -1,0 +1,283 @@
+"""``backplane sql|cost|runs|run|lineage``: what happened, what it cost, where it came from; asked of the store."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+
+from agents_sdk.settings import load_settings
+from services.cli.output import (
+    CommandError,
+    DataDir,
+    ExitCode,
+    JsonFlag,
+    interactive,
+    message,
+    print_json,
+    print_rows,
+)
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from services.sink.answers import Cost, Progress
+
+WAIT_S: Final = 10.0
+"""The store is two seconds behind at most; a busy machine gets five times that."""
+NAMES_FORMAT: Final = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its first characters, or `last`.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait up to 10 s until the store has all facts of the run.")
+]
+
+
+class By(StrEnum):
+    """What cost is asked by."""
+
+    agent = "agent"
+    capability = "capability"
+    provider = "provider"
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class _Asked:
+    """A run, found in the store; ``seen`` says whether all of it is there."""
+
+    def __init__(self, text: str, data_dir: Any, wait: bool) -> None:
+        from services.sink.answers import find_run, wait_for
+        from services.sink.queries import behind, connect_store
+
+        settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
+        self.client: Client = connect_store(settings)
+        if wait:
+            self._await_first(settings, text)
+        self.run = find_run(self.client, text)
+        timeout = WAIT_S if wait else 0.0
+        self.seen: Progress = wait_for(self.client, self.run, lambda: behind(settings), timeout)
+
+    def _await_first(self, settings: Any, text: str) -> None:
+        """A run that began a moment ago may not be in the store at all."""
+        import time
+
+        from services.sink.queries import behind
+
+        deadline = time.monotonic() + WAIT_S
+        while behind(settings) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def finish(self) -> None:
+        """Ends the command, with what it means when facts are missing."""
+        if not self.seen.whole:
+            lacking = self.seen.last_seq - self.seen.facts
+            message(f"warning: the store lacks {lacking} facts of this run; what is shown is not all of it")
+            message("hint: try again in a moment; `backplane status` shows how far behind the store is")
+            raise typer.Exit(ExitCode.NOT_VERIFIED)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One reading statement; `-` reads it from stdin.")],
+    form: Annotated[Format, typer.Option("--format", "-o", help="How rows are printed.")] = Format.table,
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Ask the store in SQL. Tables: events, edges; views: v_cost, v_calls, v_state_history, v_messages, v_lineage.
+
+    A statement that names a FORMAT of ClickHouse's own is answered in that.
+    """
+    from services.sink.queries import connect_store, raw
+    from services.sink.queries import query as ask_store
+
+    text = (sys.stdin.read() if query == "-" else query).strip().rstrip(";")
+    if not text:
+        raise CommandError("usage", "the query is empty", "backplane sql 'SHOW TABLES'")
+    client = connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {})))
+    chosen = Format.json if as_json else form
+    if NAMES_FORMAT.search(text):
+        _write(raw(client, text, None))
+    elif chosen is Format.csv:
+        _write(raw(client, text, "CSVWithNames"))
+    elif chosen is Format.jsonl:
+        _write(raw(client, text, "JSONEachRow"))
+    elif chosen is Format.json:
+        print_json([msgspec.json.decode(line) for line in raw(client, text, "JSONEachRow").splitlines()])
+    else:
+        result = ask_store(client, text)
+        print_rows(result.column_names, result.result_rows)
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def cost(
+    run: RunArgument,
+    by: Annotated[By, typer.Option("--by", help="What to add up by.")] = By.agent,
+    wait: Wait = True,
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Tell what a run cost. Counted on attempts at providers only; the total is the same by whatever it is asked."""
+    from services.sink.answers import costs, usd
+
+    asked = _Asked(run, data_dir, wait)
+    rows = costs(asked.client, by.value, asked.run)
+    total, unpriced = sum(row.cost_nano_usd for row in rows), sum(row.unpriced for row in rows)
+    if as_json:
+        print_json(
+            {
+                "run_id": asked.run,
+                "by": by.value,
+                "cost_nano_usd": total,
+                "unpriced": unpriced,
+                "complete": asked.seen.whole,
+                "rows": msgspec.to_builtins(rows),
+            }
+        )
+    else:
+        _print_costs(by.value, rows)
+        message(f"total {usd(total)}" + (f", and {unpriced} attempts without a price" if unpriced else ""))
+    asked.finish()
+
+
+def _print_costs(by: str, rows: Iterable[Cost]) -> None:
+    from services.sink.answers import usd
+
+    columns = (by, "cost", "calls", "attempts", "failed", "unpriced", "wasted", "tokens in", "tokens out")
+    table = [
+        (
+            row.name or "(unknown)",
+            usd(row.cost_nano_usd),
+            row.calls,
+            row.attempts,
+            row.failed or "",
+            row.unpriced or "",
+            usd(row.wasted_nano_usd) if row.wasted_nano_usd else "",
+            row.input_tokens or "",
+            row.output_tokens or "",
+        )
+        for row in rows
+    ]
+    print_rows(columns, table)
+
+
+def runs(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many.")] = 20,
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List the runs, the newest first."""
+    from services.cli.story import duration
+    from services.sink.answers import runs as ask_runs
+    from services.sink.answers import usd
+    from services.sink.queries import connect_store
+
+    client = connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {})))
+    found = ask_runs(client, limit)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    columns = ("run", "workflow", "status", "started", "took", "agents", "calls", "failures", "facts", "cost")
+    rows = [
+        (
+            row.run_id,
+            row.workflow,
+            row.status,
+            _when(row.started_at),
+            duration(row.last_at - row.started_at),
+            row.agents,
+            row.calls,
+            row.failures or "",
+            row.facts,
+            usd(row.cost_nano_usd) + (" + ?" if row.unpriced else ""),
+        )
+        for row in found
+    ]
+    print_rows(columns, rows)
+    if not found:
+        message("no runs yet; `backplane demo` makes one")
+
+
+def _when(micros: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def run(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
+    """Tell what happened in a run: who did what, when, how long it took, what failed and what it cost."""
+    from services.sink.answers import runs as ask_runs
+    from services.sink.answers import timeline
+
+    asked = _Asked(run, data_dir, wait)
+    about = ask_runs(asked.client, 1, asked.run)
+    events = timeline(asked.client, asked.run)
+    if as_json:
+        head = msgspec.to_builtins(about[0]) if about else {"run_id": asked.run}
+        shown = [{**_slim(event), "run_seq": event.run_seq} for event in events]
+        print_json({**head, "complete": asked.seen.whole, "events": shown})
+    else:
+        from services.cli.paint import paint_run
+
+        paint_run(about[0] if about else None, events, colour=interactive())
+    asked.finish()
+
+
+def _slim(event: Any) -> dict[str, Any]:
+    """The event's fields that say something."""
+    return {name: value for name, value in msgspec.to_builtins(event).items() if value not in ("", 0, False, [])}
+
+
+def lineage(
+    run: RunArgument,
+    key: Annotated[str, typer.Argument(metavar="KEY[@VERSION]", help="A state key; the newest version by default.")],
+    wait: Wait = True,
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Tell what a value rests on: who wrote it, what they had decided, read and called before, and so on up."""
+    from services.sink.answers import timeline
+    from services.sink.edges import state_reference
+    from services.sink.lineage import Lineage, one_path
+
+    asked = _Asked(run, data_dir, wait)
+    known = Lineage(timeline(asked.client, asked.run))
+    root = known.up(*state_reference(key))
+    if root is None:
+        keys = ", ".join(known.keys()) or "nothing"
+        raise CommandError("not_found", f"run {asked.run} never wrote {key!r}", f"it wrote {keys}")
+    if as_json:
+        path = [node.event.event_id for node in one_path(root) if node.event]
+        print_json({"run_id": asked.run, "path": path, "root": _node(root)})
+    else:
+        from services.cli.paint import paint_lineage
+
+        paint_lineage(root, colour=interactive())
+    asked.finish()
+
+
+def _node(node: Any) -> dict[str, Any]:
+    event = _slim(node.event) if node.event else None
+    return {
+        "relation": node.relation,
+        "state": node.state,
+        "event": event,
+        "repeated": node.repeated,
+        "rests_on": [_node(child) for child in node.rests_on],
+    }

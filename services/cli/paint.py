@@ -1,0 +1,138 @@
+"""Timeline and lineage on a terminal, by rich; the same words without colour in a pipe."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from services.cli.story import Line, duration, money, tell
+from services.sink.answers import Event, RunRow, usd
+from services.sink.lineage import Node
+
+LANES: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
+TONES: Final = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}
+STATUS: Final = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+WIDTH_IN_PIPE: Final = 10_000
+"""Lines of a pipe are not wrapped: grep wants them whole."""
+TEXT_LIMIT: Final = 400
+BODY_LIMIT: Final = 100
+SLOW_US: Final = 1_000_000
+
+
+def show(what: RenderableType, colour: bool) -> None:
+    """For a person in colour, for a pipe plain, each line whole and without trailing blanks."""
+    if colour:
+        Console(highlight=False).print(what)
+        return
+    page = io.StringIO()
+    Console(file=page, highlight=False, no_color=True, width=WIDTH_IN_PIPE, force_terminal=False).print(what)
+    for line in page.getvalue().splitlines():
+        print(line.rstrip())
+
+
+def paint_run(about: RunRow | None, events: Sequence[Event], colour: bool) -> None:
+    """Header, one line an event, footer with the sums."""
+    if about:
+        show(_header(about), colour)
+    lanes: dict[str, str] = {}
+    start = events[0].at if events else 0
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for justify in ("right", "left", "left", "right", "right"):
+        table.add_column(justify=justify, overflow="fold", no_wrap=not colour)
+    for line in tell(events):
+        _add(table, line, start, lanes, 0)
+    show(table, colour)
+    if about:
+        show(_footer(about, events), colour)
+
+
+def _add(table: Table, line: Line, start: int, lanes: dict[str, str], depth: int) -> None:
+    lane = lanes.setdefault(line.lane, LANES[len(lanes) % len(LANES)])
+    tone = TONES.get(line.tone, "")
+    took = duration(line.duration_us) if line.duration_us is not None else ""
+    table.add_row(
+        Text(f"+{(line.at - start) / 1_000_000:.3f}s" if not depth else "", style="dim"),
+        Text(line.lane if not depth else "", style=lane),
+        Text(f"{'   ' * depth}{line.mark} {_cut(line.text)}", style=tone),
+        Text(took, style="yellow" if line.duration_us and line.duration_us > SLOW_US else "dim"),
+        Text(money(line.cost_nano_usd), style="dim"),
+    )
+    for under in line.under:
+        _add(table, under, start, lanes, depth + 1)
+
+
+def _header(about: RunRow) -> Text:
+    text = Text.assemble((about.run_id, "bold"), "  ", (about.workflow, "bold"), "  ")
+    text.append(about.status, STATUS.get(about.status, ""))
+    if about.reason:
+        text.append(f"  {about.reason}", "red")
+    return text
+
+
+def _footer(about: RunRow, events: Sequence[Event]) -> Text:
+    attempts = sum(event.kind in ("AttemptSucceeded", "AttemptFailed") for event in events)
+    retries = attempts - len({event.call_id for event in events if event.kind in ("AttemptSucceeded", "AttemptFailed")})
+    parts = [
+        f"{about.facts} facts",
+        f"{about.agents} agents",
+        f"{about.calls} calls in {attempts} attempts",
+        duration(about.last_at - about.started_at),
+        usd(about.cost_nano_usd),
+    ]
+    if retries:
+        parts.insert(3, f"{retries} retries or fallbacks")
+    text = Text(" · ".join(parts), style="bold")
+    if about.unpriced:
+        text.append(f" and {about.unpriced} attempts without a price", "yellow")
+    return text
+
+
+def paint_lineage(root: Node, colour: bool) -> None:
+    """The tree, each node with its agent and where its fact lies in Kafka."""
+    tree = Tree(_label(root))
+    _grow(tree, root)
+    show(tree, colour)
+
+
+def _grow(tree: Tree, node: Node) -> None:
+    for child in node.rests_on:
+        _grow(tree.add(_label(child)), child)
+
+
+def _label(node: Node) -> Text:
+    event = node.event
+    if event is None:
+        return Text.assemble((f"read {node.state}", "bold"), ("  written outside this run", "yellow"))
+    text = Text(_what(node, event), style="bold")
+    if node.agent:
+        text.append("  by ", "not bold dim").append(node.agent, "not bold cyan")
+    if told := event.rationale if node.relation == "decided" else event.body if node.relation == "called" else "":
+        text.append(f"  {_cut(told, BODY_LIMIT)}", "not bold")
+    if node.repeated:
+        text.append("  (told above)", "not bold dim")
+    text.append(f"  {event.topic}[{event.partition}]@{event.offset}", "not bold dim")
+    return text
+
+
+def _what(node: Node, event: Event) -> str:
+    if node.state:
+        return f"{'wrote' if node.relation == 'wrote' else 'read'} {node.state}"
+    if node.relation == "decided":
+        return f"decided {event.action}"
+    if node.relation == "tried":
+        what = event.provider + (f" {event.model}" if event.model else "")
+        return f"tried {what}{f': {event.error_class}' if event.error_class else ''}"
+    if node.relation == "called":
+        return f"called {event.capability}{f' → {event.provider}' if event.provider else ''}"
+    return f"set off by {event.name or event.kind}"
+
+
+def _cut(text: str, limit: int = TEXT_LIMIT) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"

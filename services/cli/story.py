@@ -1,0 +1,203 @@
+"""A run's timeline in people's words, as values: events in, lines out. No colour, no terminal, no store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.sink.answers import Event, usd
+
+SETTLED: Final = ("CallCompleted", "CallFailed")
+TRIED: Final = ("AttemptSucceeded", "AttemptFailed")
+HANDLED: Final = ("HandlerCompleted", "HandlerFailed")
+HIDDEN: Final = frozenset(
+    {*SETTLED, *TRIED, "AttemptStarted", "HandlerCompleted", "RunAwaited", "CallAwaited", "StateListed", "HistoryRead"}
+)
+"""Told on the line of what they belong to, or of no interest to a reader."""
+
+
+@dataclass
+class Line:
+    """One line of the timeline."""
+
+    at: int
+    lane: str
+    """The agent it is about."""
+    mark: str
+    """One character."""
+    text: str
+    tone: str = ""
+    """good, bad, warn, dim or nothing."""
+    duration_us: int | None = None
+    cost_nano_usd: int = 0
+    under: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a line may need of other events."""
+
+    calls: dict[str, list[Event]]
+    handled: dict[tuple[str, int], Event]
+
+
+def tell(events: Sequence[Event]) -> Iterator[Line]:
+    """The run's lines in its order; attempts and outcomes stand under the call they belong to."""
+    context = Context({}, {})
+    for event in events:
+        if event.call_id and event.kind != "CallRequested":
+            context.calls.setdefault(event.call_id, []).append(event)
+        if event.kind in HANDLED:
+            context.handled[event.delivery_id, event.attempt] = event
+    for event in events:
+        if event.kind not in HIDDEN:
+            yield WORDS.get(event.kind, _other)(event, context)
+
+
+def _other(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "·", event.kind, "dim")
+
+
+def _started(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "▶", f"run of {event.workflow or 'no workflow'} started")
+
+
+def _ended(event: Event, _: Context) -> Line:
+    word = event.kind.removeprefix("Run").lower()
+    why = {"": "", "idle": ": nothing left to do"}.get(event.reason, f": {event.reason}")
+    return Line(event.at, event.agent, "■", f"run {word}{why}", "good" if word == "completed" else "bad")
+
+
+def _delivered(event: Event, context: Context) -> Line:
+    sender = f" from {event.sender}" if event.sender and event.sender != event.recipient else ""
+    again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+    line = Line(event.at, event.recipient, "┌", f"handles {event.name}{sender}{again}", "warn" if again else "")
+    done = context.handled.get((event.delivery_id, event.attempt))
+    line.duration_us = done.at - event.at if done else None
+    return line
+
+
+def _handler_failed(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "✗", f"fails on {event.name}: {event.error_type}: {event.error_message}", "bad")
+
+
+def _dead(event: Event, _: Context) -> Line:
+    return Line(event.at, event.recipient, "✗", f"gives up on {event.name} after {event.attempt} attempts", "bad")
+
+
+def _published(event: Event, _: Context) -> Line:
+    heard = {0: "nobody listens", 1: "to 1 agent"}.get(event.recipients, f"to {event.recipients} agents")
+    return Line(event.at, event.agent, "»", f"publishes {event.name}, {heard}", "" if event.recipients else "warn")
+
+
+def _sent(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "›", f"sends {event.name} to {event.recipient}")
+
+
+def _wrote(event: Event, _: Context) -> Line:
+    verb = "deletes" if event.kind == "StateDeleted" else "writes"
+    size = f" ({_size(event.size)})" if event.size else ""
+    return Line(event.at, event.agent, "✎", f"{verb} {event.key}@{event.version}{size}")
+
+
+def _read(event: Event, _: Context) -> Line:
+    what = f"{event.key}@{event.version}" if event.version else f"{event.key}, which is not there"
+    return Line(event.at, event.agent, "·", f"reads {what}", "dim")
+
+
+def _decided(event: Event, _: Context) -> Line:
+    why = f": {event.rationale}" if event.rationale else ""
+    return Line(event.at, event.agent, "◆", f"decides {event.action}{why}")
+
+
+def _called(event: Event, context: Context) -> Line:
+    about = context.calls.get(event.call_id, [])
+    tried = [other for other in about if other.kind in TRIED]
+    outcome = next((other for other in about if other.kind in SETTLED), None)
+    line = Line(event.at, event.agent, "⚙", f"calls {event.capability}")
+    line.cost_nano_usd = sum(other.cost_nano_usd for other in tried)
+    line.under = [_tried(attempt) for attempt in tried] if len(tried) > 1 or not outcome else []
+    if outcome is None:
+        line.text += ", no answer yet"
+        return line
+    line.duration_us = outcome.at - event.at
+    if outcome.kind == "CallFailed":
+        line.text += f": {outcome.error_code or outcome.error_class}: {outcome.error_message}"
+        line.tone = "bad"
+        return line
+    line.text += f" → {outcome.provider}"
+    tried_before = sorted({other.provider for other in tried} - {outcome.provider})
+    if tried_before:
+        line.text += f", fallback from {', '.join(tried_before)}"
+    if outcome.degraded:
+        line.text += ", degraded"
+    line.tone = "warn" if outcome.degraded or len(tried) > 1 else ""
+    return line
+
+
+def _tried(attempt: Event) -> Line:
+    with_model = f" ({attempt.model})" if attempt.model else ""
+    base = Line(attempt.at, attempt.agent, "✓", f"{attempt.provider}{with_model}", "good", attempt.latency_us)
+    base.cost_nano_usd = attempt.cost_nano_usd
+    if attempt.kind == "AttemptFailed":
+        base.mark, base.tone = "✗", "bad"
+        base.text += f": {attempt.error_class}: {attempt.error_message}".rstrip(": ")
+    return base
+
+
+def _declared(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "⧖", f"{event.downstream} is to wait for {', '.join(event.depends_on)}", "dim")
+
+
+def _satisfied(event: Event, _: Context) -> Line:
+    done = ", ".join(event.depends_on)
+    return Line(
+        event.at, event.downstream, "⧗", f"may start: {done} {'are' if len(event.depends_on) > 1 else 'is'} done"
+    )
+
+
+def _refused(event: Event, _: Context) -> Line:
+    return Line(
+        event.at, event.agent, "⊘", f"{event.command_kind or 'command'} refused, {event.code}: {event.message}", "warn"
+    )
+
+
+WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
+    "RunStarted": _started,
+    "RunCompleted": _ended,
+    "RunFailed": _ended,
+    "RunCancelled": _ended,
+    "MessageDelivered": _delivered,
+    "HandlerFailed": _handler_failed,
+    "MessageDeadLettered": _dead,
+    "MessagePublished": _published,
+    "MessageSent": _sent,
+    "StateWritten": _wrote,
+    "StateDeleted": _wrote,
+    "StateRead": _read,
+    "DecisionRecorded": _decided,
+    "CallRequested": _called,
+    "DependencyDeclared": _declared,
+    "DependencySatisfied": _satisfied,
+    "CommandRefused": _refused,
+}
+
+
+def duration(micros: int) -> str:
+    """``0 ms``, ``12 ms``, ``3.4 s``, ``2 min 5 s``."""
+    if micros < 999_500:
+        return f"{round(micros / 1000)} ms"
+    if micros < 60_000_000:
+        return f"{micros / 1_000_000:.1f} s"
+    minutes, seconds = divmod(round(micros / 1_000_000), 60)
+    return f"{minutes} min {seconds} s"
+
+
+def money(nano: int) -> str:
+    """Nothing for nothing."""
+    return usd(nano) if nano else ""
+
+
+def _size(count: int) -> str:
+    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"

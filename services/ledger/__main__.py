@@ -1,0 +1,25 @@
+"""``python -m services.ledger``: one ledger worker; more of them share the partitions."""
+
+from __future__ import annotations
+
+import argparse
+
+from agents_sdk.settings import load_settings
+from agents_sdk.wire.registry import connect_codec
+from services.ledger.app import create
+from services.runtime.app import run
+
+
+def main() -> None:
+    """Parses the command line and runs until told to stop."""
+    parser = argparse.ArgumentParser(prog="services.ledger", description=__doc__)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--http-port", type=int, required=True)
+    options = parser.parse_args()
+    overrides = {"data_dir": options.data_dir} if options.data_dir else {}
+    settings = load_settings(**overrides)
+    run(create(settings, connect_codec(settings), options.http_port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The ledger's faust app: which partitions are ours, and their batches to their books."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import faust
+
+from agents_sdk.settings import Settings
+from agents_sdk.topics import COMMANDS
+from agents_sdk.wire.codec import Codec
+from services.ledger.committer import Fenced
+from services.ledger.partition import GROUP, PartitionLedger
+from services.ledger.snapshots import Snapshots
+from services.runtime import clients
+from services.runtime.app import batches, done, make_app, serve_health
+from services.runtime.batch import Batch
+
+log = logging.getLogger("backplane.ledger")
+
+
+class Ledger:
+    """The partitions this worker owns, each opened once, in the background, as soon as it is assigned."""
+
+    def __init__(self, app: faust.App, settings: Settings, codec: Codec) -> None:
+        self._app = app
+        self._settings = settings
+        self._codec = codec
+        self._snapshots = Snapshots(app, settings.topics.partitions, settings.kafka)
+        self._replies = clients.producer(
+            settings.kafka, enable_idempotence=False, acks=1, **{"delivery.report.only.error": True}
+        )
+        self.joined = False
+        """The group has told this worker its partitions, which may be none."""
+        self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
+        self._committing: dict[int, asyncio.Task[None]] = {}
+
+    def assign(self, partition: int) -> None:
+        """Begins to open a partition."""
+        if partition not in self.open:
+            self.open[partition] = asyncio.get_running_loop().create_task(self._open(partition))
+
+    async def _open(self, partition: int) -> PartitionLedger:
+        opened = PartitionLedger(
+            partition,
+            self._settings,
+            self._codec,
+            self._replies,
+            self._snapshots,
+            lambda offset: done(self._app, COMMANDS, partition, offset),
+        )
+        try:
+            await opened.open()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("partition %d cannot be taken over", partition)
+            await self._app.crash(error)
+            raise
+        self._committing[partition] = asyncio.get_running_loop().create_task(self._commit(opened))
+        return opened
+
+    async def _commit(self, opened: PartitionLedger) -> None:
+        try:
+            await opened.committer.run()
+        except Fenced as fenced:
+            log.warning("partition %d is no longer ours: %s", opened.number, fenced)
+            self.revoke(opened.number)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # facts that cannot be written make the book a lie: stop, and let the successor fold the truth
+            log.exception("partition %d cannot be written", opened.number)
+            await self._app.crash(error)
+
+    def revoke(self, partition: int) -> None:
+        """Forgets a partition; what was decided but not written is decided again by its next owner."""
+        for tasks in (self.open, self._committing):
+            task = tasks.pop(partition, None)
+            if task is not None:
+                task.cancel()
+
+    def opened(self) -> list[PartitionLedger]:
+        """The partitions that are ready."""
+        ready = [task for task in self.open.values() if task.done() and not task.cancelled()]
+        return [task.result() for task in ready if task.exception() is None]
+
+    async def process(self, batch: Batch) -> None:
+        """Applies one batch, if the partition is still ours."""
+        self.assign(batch.partition)
+        with contextlib.suppress(asyncio.CancelledError):
+            ledger = await self.open[batch.partition]
+            await ledger.process(batch.records)
+
+
+def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
+    """The app, ready to run."""
+    app = make_app(GROUP, settings, http_port)
+    ledger = Ledger(app, settings, codec)
+
+    @app.agent(batches(app, COMMANDS), name="bp.ledger.commands")
+    async def commands(stream: Any) -> None:
+        async for batch in stream:
+            try:
+                await ledger.process(batch)
+            except Exception as error:
+                log.exception("partition %d cannot go on", batch.partition)
+                await app.crash(error)
+                raise
+
+    @app.on_partitions_assigned.connect
+    async def assigned(_: Any, /, *args: Any, signal: Any, **__: Any) -> None:
+        for tp in args[0]:
+            if tp.topic == COMMANDS:
+                ledger.assign(tp.partition)
+        ledger.joined = True
+
+    @app.on_partitions_revoked.connect
+    async def revoked(_: Any, /, *args: Any, signal: Any, **__: Any) -> None:
+        for tp in args[0]:
+            if tp.topic == COMMANDS:
+                ledger.revoke(tp.partition)
+
+    async def health() -> dict[str, Any]:
+        opened = ledger.opened()
+        ready = ledger.joined and not app.rebalancing and len(opened) == len(ledger.open)
+        lag = {
+            f"{COMMANDS}[{part.number}]": max(
+                (app.consumer.highwater(_tp(part.number)) or 0) - part.book.applied - 1, 0
+            )
+            for part in opened
+        }
+        return {"status": "ok" if ready else "starting", "lag": lag, "runs": sum(len(p.book.runs) for p in opened)}
+
+    serve_health(app, health)
+    return app
+
+
+def _tp(partition: int) -> Any:
+    from faust.types import TP
+
+    return TP(COMMANDS, partition)

@@ -1,0 +1,148 @@
+"""Writes what a partition's commands caused: one Kafka transaction for all that waits, while the next is decided.
+
+The transactional id belongs to the partition, so opening it fences whoever held the partition before. The offsets of
+bp.commands are not part of the transaction: each fact carries its command's offset, and recovery reads that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+from confluent_kafka import KafkaException, Producer
+
+from services.runtime import clients
+
+log = logging.getLogger("backplane.ledger")
+
+MAX_WAITING: Final = 4_000
+"""Records decided but not written, above which deciding waits: bounds memory and the age of an early answer's facts."""
+TRANSACTION_TIMEOUT_MS: Final = 15_000
+"""A transaction left open by a killed worker holds readers back this long, unless a successor ends it by fencing."""
+COMMIT_TIMEOUT_S: Final = 10.0
+LINGER_S: Final = 0.02
+"""How long facts that set nothing off wait for others to share their transaction. A transaction costs the broker about
+2 ms of processor time, which the next command would wait behind: 3.3 → 2.2 ms p50 for single writes, measured."""
+
+
+class Fenced(Exception):
+    """Another worker owns the partition now: forget it, it is in good hands."""
+
+
+class Outgoing(NamedTuple):
+    """One record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Group(NamedTuple):
+    """All that one batch of commands caused; ``encode`` gives the records, so that it costs the writer's thread."""
+
+    encode: Callable[[], list[Outgoing]]
+    size: int
+    next_offset: int
+    urgent: bool
+    """Somebody acts on these facts as soon as they are committed: an executor, an agent."""
+
+
+class Committer:
+    """The only writer of one partition number of the fact topics."""
+
+    def __init__(self, kafka: Mapping[str, str], partition: int, committed: Callable[[int], None]) -> None:
+        """``committed(next_offset)`` is called on the event loop after each transaction."""
+        self.partition = partition
+        self._committed = committed
+        self._waiting: list[Group] = []
+        self._records = 0
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._producer: Producer = clients.producer(
+            kafka,
+            **{
+                "transactional.id": f"bp.ledger-{partition}",
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "queue.buffering.max.messages": 200_000,
+                "delivery.report.only.error": True,
+                # the commit flushes at once whatever this says; 0 would wake librdkafka for every record
+                "linger.ms": 20,
+            },
+        )
+
+    async def open(self) -> None:
+        """Fences the predecessor and ends its transaction. Raises KafkaException."""
+        await asyncio.to_thread(self._producer.init_transactions, 30.0)
+
+    async def put(self, group: Group) -> None:
+        """Hands a group over; waits while too much is waiting."""
+        await self._room.wait()
+        self._idle.clear()
+        self._waiting.append(group)
+        self._records += group.size
+        if self._records > MAX_WAITING:
+            self._room.clear()
+        if group.urgent or not self._room.is_set():
+            self._urgent.set()
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Returns when all that was handed over is committed."""
+        self._urgent.set()
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Commits groups until cancelled. Raises Fenced when another worker took the partition, KafkaException when
+        the broker cannot take the facts: both mean that this partition's state here is worth nothing any more."""
+        while True:
+            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), LINGER_S)
+            self._wake.clear()
+            self._urgent.clear()
+            groups, self._waiting = self._waiting, []
+            self._records = 0
+            self._room.set()
+            if groups:
+                await asyncio.to_thread(self._commit, groups)
+                self._committed(groups[-1].next_offset)
+            if not self._waiting:
+                self._idle.set()
+
+    def _commit(self, groups: list[Group]) -> None:
+        records = [record for group in groups for record in group.encode()]
+        if not records:
+            return
+        try:
+            self._write(records)
+        except KafkaException as failure:
+            error = failure.args[0]
+            if error.fatal():
+                raise Fenced(str(error)) from failure
+            if not error.txn_requires_abort():
+                raise
+            log.warning("partition %d: transaction aborted, written again: %s", self.partition, error)
+            self._producer.abort_transaction(COMMIT_TIMEOUT_S)
+            self._write(records)
+
+    def _write(self, records: list[Outgoing]) -> None:
+        producer = self._producer
+        producer.begin_transaction()
+        for topic, key, value, headers in records:
+            producer.produce(topic, value, key, self.partition, headers=cast(Any, headers))
+        for attempt in range(3):
+            try:
+                producer.commit_transaction(COMMIT_TIMEOUT_S)
+                return
+            except KafkaException as failure:
+                # a retriable error (a timeout) leaves the transaction as it was: committing again is safe
+                if attempt == 2 or not failure.args[0].retriable():
+                    raise

@@ -1,0 +1,199 @@
+"""One partition of the ledger: decode, decide, answer, hand over to the committer.
+
+Order of work on a batch, which is the delivery guarantee:
+1. skip commands that the facts say were applied; read those that the batch skipped over;
+2. decide each by the core, which also folds its facts into the book;
+3. send the answers (early: the core is deterministic, so the answer to a durable command cannot change any more);
+4. hand the facts to the committer, which writes them in one transaction;
+5. only then is the batch's offset finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
+
+from confluent_kafka import Producer
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import Fact, MessageEvent
+from agents_sdk.core.ledger import Book, Limits, Step, apply, undecodable
+from agents_sdk.core.ledger.evolve import Gap
+from agents_sdk.settings import Settings
+from agents_sdk.topics import COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
+from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
+from agents_sdk.wire.headers import fact_headers
+from services.ledger.committer import Committer, Group, Outgoing
+from services.ledger.recovery import recover
+from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
+from services.runtime import clients
+from services.runtime.batch import Record
+from services.runtime.log import read_range
+
+log = logging.getLogger("backplane.ledger")
+
+GROUP = "bp.ledger"
+"""The consumer group of the ledger's workers."""
+TRIGGERS: Final = frozenset({"CallRequested", "MessageDelivered"})
+"""Kinds of facts that an executor or an agent acts on: they are committed at once."""
+Poison: TypeAlias = tuple[Record, Undecodable]
+
+
+class PartitionLedger:
+    """The book of one partition and the two ways out of it: facts by transaction, answers at once."""
+
+    def __init__(
+        self,
+        number: int,
+        settings: Settings,
+        codec: Codec,
+        replies: Producer,
+        snapshots: Snapshots,
+        done: Callable[[int], None],
+    ) -> None:
+        self.number = number
+        self._limits = Limits(max_value_bytes=settings.limits.max_value_bytes)
+        self.book = Book(limits=self._limits)
+        self.committer = Committer(settings.kafka, number, done)
+        self._kafka = settings.kafka
+        self._codec = codec
+        self._replies = replies
+        self._snapshots = snapshots
+        self._next = 0
+        self._started = False
+        """A first batch was processed: from here on, offsets that are skipped hold no commands."""
+        self._dirty: dict[str, int] = {}
+        """Runs touched since the last snapshot → the command that touched them last."""
+        self._facts = 0
+        self._answers: dict[int, list[dict[str, Any]]] = {}
+        """Answers of the batch being applied, by partition of bp.replies."""
+        self._snapshot: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Takes the partition over: fences, then folds the facts that its snapshot does not have."""
+        await self.committer.open()
+        book, offsets = await self._snapshots.load(self.number, self._limits)
+        try:
+            await asyncio.to_thread(self._recover, book, offsets)
+        except Gap as gap:
+            # a worker that was fenced while it wrote its snapshot may leave an old run beside a newer meta record
+            log.warning("partition %d: snapshot unusable (%s), folding all facts", self.number, gap)
+            await asyncio.to_thread(self._recover, Book(limits=self._limits), {})
+        self._next = self.book.applied + 1
+
+    def _recover(self, book: Book, offsets: dict[str, int]) -> None:
+        consumer = clients.reader(self._kafka)
+        try:
+            recover(consumer, self._codec, self.number, book, self._dirty, offsets)
+        finally:
+            consumer.close()
+        self.book = book
+
+    async def process(self, records: list[Record]) -> None:
+        """Applies a batch of bp.commands; returns when its facts are handed over, which may wait for room."""
+        fresh = [record for record in records if record.offset >= self._next]
+        if not fresh:
+            return
+        if not self._started and fresh[0].offset > self._next:
+            fresh = await asyncio.to_thread(self._missed, self._next, fresh[0].offset) + fresh
+        self._started = True
+        steps: list[Step] = []
+        poison: list[Poison] = []
+        for record in fresh:
+            self._apply(record, steps, poison)
+        self._answer()
+        self._next = fresh[-1].offset + 1
+        size = sum(len(step.facts) for step in steps)
+        urgent = any(fact.kind in TRIGGERS for step in steps for fact in step.facts)
+        await self.committer.put(Group(partial(self._encode, steps, poison), size, self._next, urgent))
+        self._facts += size
+        if self._facts >= FACTS_BETWEEN and (self._snapshot is None or self._snapshot.done()):
+            await self._take_snapshot()
+
+    async def _take_snapshot(self) -> None:
+        """Encodes what changed while nothing is on its way, and leaves the writing to a task."""
+        offsets = await self._snapshots.offsets(self.number)
+        await self.committer.drained()
+        dirty, self._dirty, self._facts = self._dirty, {}, 0
+        changes = self._snapshots.capture(self.number, self.book, dirty, offsets)
+        self._snapshot = asyncio.create_task(self._snapshots.write(self.number, changes))
+
+    def _missed(self, start: int, stop: int) -> list[Record]:
+        """Commands that the group's offset had passed before their facts were written: after a crash between both."""
+        consumer = clients.reader(self._kafka)
+        try:
+            return [
+                Record(m.offset() or 0, m.timestamp()[1], m.key(), m.value(), tuple(cast(Any, m.headers() or ())))
+                for m in read_range(consumer, COMMANDS, self.number, start, stop)
+            ]
+        finally:
+            consumer.close()
+
+    def _apply(self, record: Record, steps: list[Step], poison: list[Poison]) -> None:
+        at = record.timestamp_ms * 1000
+        try:
+            command = self._codec.decode(record.value)
+            if not isinstance(command, Command):
+                raise Undecodable("undecodable", f"a {type(command).__name__} is no command")
+        except Undecodable as error:
+            log.warning("partition %d offset %d: %s", self.number, record.offset, error)
+            steps.append(Step([undecodable(record.key, record.offset, at, error.code, str(error))], []))
+            poison.append((record, error))
+            return
+        step = apply(self.book, command, record.offset, at)
+        for addressed in step.replies:
+            self._answers.setdefault(addressed.partition, []).append(
+                {"key": addressed.reply.reply_to, "value": self._codec.encode(addressed.reply)}
+            )
+        if step.facts:
+            steps.append(step)
+            self._dirty[command.run_id] = record.offset
+
+    def _answer(self) -> None:
+        """Sends the batch's answers, in one call a partition: one by one costs a wake-up of librdkafka's thread each,
+        a third of the worker's time when measured. They carry no headers, which that call does not take."""
+        answers, self._answers = self._answers, {}
+        for partition, messages in answers.items():
+            try:
+                self._replies.produce_batch(REPLIES, messages, partition)
+            except BufferError:
+                # the queue is full: the broker is slow. The client asks again and is answered from the book.
+                log.warning("partition %d: %d answers dropped, reply queue full", self.number, len(messages))
+        self._replies.poll(0)
+
+    def _encode(self, steps: list[Step], poison: list[Poison]) -> list[Outgoing]:
+        out: list[Outgoing] = []
+        for step in steps:
+            for fact in step.facts:
+                self._encode_fact(fact, out)
+        for record, error in poison:
+            letter = DeadLetter.of(COMMANDS, self.number, record.offset, GROUP, error, stage="decode")
+            headers = dead_letter_headers(letter, record.headers)
+            out.append(Outgoing(dead_letter(COMMANDS), record.key, record.value, headers))
+        return out
+
+    def _encode_fact(self, fact: Fact, out: list[Outgoing]) -> None:
+        value = self._codec.encode(fact)
+        key = fact.run_id.encode() or None
+        headers = fact_headers(fact)
+        topic = TOPIC_OF_FACT[type(fact)]
+        out.append(Outgoing(topic, key, value, headers))
+        if topic is not MESSAGES or not isinstance(fact, MessageEvent):
+            return
+        if fact.kind == "MessageDelivered":
+            out.append(Outgoing(inbox(fact.recipient), key, value, headers))
+        elif fact.kind == "MessageDeadLettered":
+            letter = DeadLetter(
+                topic=inbox(fact.recipient),
+                partition=self.number,
+                group=f"bp.agent.{fact.recipient}",
+                delivery_count=fact.attempt,
+                message=fact.error_message,
+                exception_class=fact.error_type,
+                stage="handle",
+            )
+            out.append(Outgoing(dead_letter(letter.topic), key, value, dead_letter_headers(letter, headers)))

@@ -1,0 +1,121 @@
+"""A faust app with batch delivery, wired for Backplane: makes it, runs it as a process, tells its health."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, cast
+
+import faust
+from yarl import URL
+
+from agents_sdk.settings import Settings
+from services.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
+
+SESSION_TIMEOUT_S: Final = 6.0
+"""How long a killed worker's partitions wait for a successor, unless it comes back under its own name before.
+Faust's default is 60 s."""
+MAX_BATCH_RECORDS: Final = 500
+"""Records of one fetch over all partitions: bounds a transaction, and so the latency of the commands behind it."""
+
+
+def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
+    """A faust app for the consumer group ``name``. ``http_port`` also names the group member: a worker that comes back
+    on its port is known to the broker as the same one and gets its partitions back at once (static membership)."""
+    datadir = Path(settings.data_dir) / "faust" / f"{name}-{http_port}"
+    datadir.mkdir(parents=True, exist_ok=True)
+    app = faust.App(
+        name,
+        broker=URL(f"aiokafka://{settings.kafka['bootstrap.servers'].split(',')[0]}"),
+        broker_credentials=_credentials(settings.kafka),
+        store="rocksdb://",
+        datadir=str(datadir),
+        value_serializer="raw",
+        key_serializer="raw",
+        topic_partitions=settings.topics.partitions,
+        topic_replication_factor=settings.topics.replication,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        web_port=http_port,
+        web_bind="127.0.0.1",
+        web_host="127.0.0.1",
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=SESSION_TIMEOUT_S / 3,
+        broker_commit_interval=1.0,
+        broker_max_poll_records=MAX_BATCH_RECORDS,
+        consumer_group_instance_id=f"{name}-{http_port}",
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=16,
+        stream_wait_empty=False,
+    )
+    app.transport = BatchTransport(app.conf.broker, app, app.loop)
+    return app
+
+
+def batches(app: faust.App, topic: str) -> Any:
+    """The channel of a topic whose messages are Batches; hand it to ``app.agent``."""
+    cast(BatchTransport, app.transport).batched.add(topic)
+    return app.topic(topic, value_serializer=UNTOUCHED, key_serializer=UNTOUCHED, internal=False)
+
+
+def done(app: faust.App, topic: str, partition: int, offset: int) -> None:
+    """Every record below ``offset`` is finished; committed within a second."""
+    consumer = app.consumer
+    assert isinstance(consumer, BatchConsumer)
+    consumer.done(topic, partition, offset)
+
+
+def serve_health(app: faust.App, health: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    """``GET /health`` answers what ``health`` says, as JSON: 200 when its status is ok, else 503."""
+
+    @app.page("/health")
+    async def page(self: Any, request: Any) -> Any:
+        body = await health()
+        return self.json(body, status=200 if body.get("status") == "ok" else 503)
+
+
+class _Worker(faust.Worker):
+    """Faust's worker without its terminal spinner, which writes control characters into our logs."""
+
+    def on_init_dependencies(self) -> Any:
+        self.spinner = None
+        return super().on_init_dependencies()
+
+
+def run(app: faust.App) -> None:
+    """Runs the app until SIGTERM or SIGINT, then leaves the group and exits the process."""
+    worker = _Worker(app, loglevel="INFO", quiet=True, redirect_stdouts=False, logging_config=LOGGING)
+    worker.spinner = None
+    worker.execute_from_commandline()
+
+
+LOGGING: Final[dict[str, Any]] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"backplane": {"level": "INFO"}, "faust": {"level": "WARNING"}, "mode": {"level": "WARNING"}},
+}
+
+
+def _credentials(kafka: dict[str, str]) -> Any:
+    """librdkafka's security properties as faust's credentials: plaintext, TLS, SASL PLAIN and SCRAM."""
+    protocol = kafka.get("security.protocol", "plaintext").lower()
+    if protocol == "plaintext":
+        return None
+    context = None
+    if protocol.endswith("ssl"):
+        import ssl
+
+        context = ssl.create_default_context(cafile=kafka.get("ssl.ca.location"))
+        if "ssl.certificate.location" in kafka:
+            context.load_cert_chain(kafka["ssl.certificate.location"], kafka.get("ssl.key.location"))
+    if protocol == "ssl":
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=kafka.get("sasl.username"),
+        password=kafka.get("sasl.password"),
+        mechanism=kafka.get("sasl.mechanism", "PLAIN"),
+        ssl_context=context,
+    )

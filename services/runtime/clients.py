@@ -1,0 +1,44 @@
+"""confluent-kafka clients with the properties that Backplane's guarantees rest on, over the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+
+SAME_PARTITIONER = {"partitioner": "murmur2_random"}
+"""Java's default: a record has the same partition whichever client wrote it."""
+
+
+def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
+    """An idempotent producer: retries neither duplicate nor reorder."""
+    return Producer(
+        {
+            "enable.idempotence": True,
+            "linger.ms": 0,
+            "compression.type": "lz4",
+            "message.max.bytes": 4_000_000,
+            **SAME_PARTITIONER,
+            **kafka,
+            **{name.replace("_", "."): value for name, value in properties.items()},
+        }
+    )
+
+
+def reader(kafka: Mapping[str, str], **properties: Any) -> Consumer:
+    """A consumer for ``assign``: committed records only, no group, no commits; asks for what it is told to read."""
+    return Consumer(
+        {
+            "group.id": "bp.reader",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,
+            "queued.max.messages.kbytes": 16_384,
+            **kafka,
+            **{name.replace("_", "."): value for name, value in properties.items()},
+        }
+    )

@@ -1,0 +1,133 @@
+"""``python -m services.sink --data-dir D --http-port N``: the process that takes the facts into ClickHouse.
+
+Without an address of a ClickHouse server in the settings (or with its own), it owns the embedded engine in the data
+directory and answers ClickHouse's HTTP interface on the port. With one, it writes there, and the port tells its health.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from agents_sdk.settings import load_settings
+
+if TYPE_CHECKING:
+    from agents_sdk.settings import Settings
+    from services.sink.engine import Engine
+    from services.sink.ingest import Ingest, Opened
+    from services.sink.source import FactSource
+
+log = logging.getLogger("backplane.sink")
+
+GC_THRESHOLD: Final = (50_000, 20, 50)
+"""A batch is tens of thousands of tuples that die together; Python's default looks through them 50 times a batch."""
+SETTLE_S: Final = 0.2
+
+
+def main() -> None:
+    """Parses, wires, runs until SIGTERM or SIGINT; exits with 1 when ingestion cannot go on."""
+    parser = argparse.ArgumentParser(prog="python -m services.sink", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, help="the platform's data directory")
+    parser.add_argument("--http-port", type=int, required=True, help="loopback port of the HTTP interface")
+    arguments = parser.parse_args()
+    os.environ["TZ"] = "UTC"  # before the engine starts: times without a zone are UTC everywhere
+    logging.basicConfig(stream=sys.stderr, level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("aiohttp.access", "httpx", "httpx2"):
+        logging.getLogger(chatty).setLevel("WARNING")
+    gc.set_threshold(*GC_THRESHOLD)
+    overrides = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
+    sys.exit(asyncio.run(serve(load_settings(**overrides), arguments.http_port)))
+
+
+async def serve(settings: Settings, port: int) -> int:
+    """The whole process; its exit code."""
+    from aiohttp import web
+
+    from services.sink.dead import DeadLetters
+    from services.sink.engine import Engine
+    from services.sink.http import make_server
+    from services.sink.ingest import Ingest
+    from services.sink.source import FactSource
+
+    engine = Engine(Path(settings.data_dir) / "clickhouse") if embedded(settings, port) else None
+    stop = threading.Event()
+    source, letters = FactSource(settings.kafka), DeadLetters(settings.kafka)
+    ingest = Ingest(source, letters, lambda: _open(settings, engine), stop)
+    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters)))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await asyncio.to_thread(ingest.run)
+        return 0
+    except Exception as error:  # noqa: BLE001 — whatever it was, the supervisor starts us again
+        log.error("ingestion ended: %s: %s", type(error).__name__, error)
+        return 1
+    finally:
+        source.close()
+        await runner.cleanup()
+        if engine is not None:
+            engine.close()
+
+
+def embedded(settings: Settings, port: int) -> bool:
+    """Whether the store is ours: no address is configured, or the one that we are listening at."""
+    url = urlsplit(settings.clickhouse.url)
+    return not settings.clickhouse.url or (url.hostname in ("127.0.0.1", "localhost", "::1") and url.port == port)
+
+
+def _open(settings: Settings, engine: Engine | None) -> Opened:
+    """The store, migrated, with nothing of a predecessor still under way, and the codec."""
+    from agents_sdk.wire.registry import connect_codec
+    from services.sink.ingest import Opened
+    from services.sink.migrate import migrate
+    from services.sink.queries import connect_store
+    from services.sink.writer import Writer
+
+    codec = connect_codec(settings)
+    database = settings.clickhouse.database
+    client = engine.writer() if engine is not None else connect_store(settings, database="")
+    for name in migrate(client, database):
+        log.info("migration applied: %s", name)
+    writer = Writer(client, database)
+    while writer.inserting():  # a dead predecessor's last insert: what it stores must count before we look
+        log.info("waiting for an insert under way")
+        time.sleep(SETTLE_S)
+    return Opened(Writer(client, database), codec.decode)
+
+
+async def health(ingest: Ingest, source: FactSource, letters: Any) -> dict[str, Any]:
+    """What ``/health`` says: status ``ok`` while facts flow, and how far behind each topic is, asked of Kafka now."""
+    from confluent_kafka import KafkaException
+
+    status = ingest.status
+    said: dict[str, Any] = {
+        "status": "ok" if status.state == "running" else status.state,
+        "lag": {},
+        "rows": status.rows,
+        "dead_letters": letters.written,
+        "lost": source.lost,
+    }
+    if status.error:
+        said["error"] = status.error
+    if status.state != "starting":
+        try:
+            said["lag"] = await asyncio.to_thread(source.lag, status.following)
+        except KafkaException as error:  # the store answers all the same
+            said |= {"status": "degraded", "error": f"Kafka does not tell the ends of the topics: {error}"}
+    return said
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""What the store answers, typed: one class and one function a question. Money: nano-USD; times: microseconds UTC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from agents_sdk.errors import UnknownRun
+from services.sink.queries import ask
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+By = Literal["agent", "capability", "provider"]
+LATEST: Final = ("last", "latest")
+MAX_EVENTS: Final = 100_000
+"""Of one run that are taken into memory; 50 MB."""
+POLL_S: Final = 0.1
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What one agent, capability or provider cost, over its attempts."""
+
+    name: str
+    calls: int
+    attempts: int
+    failed: int
+    unpriced: int
+    """Attempts without a price: not free, unknown."""
+    cost_nano_usd: int
+    wasted_nano_usd: int
+    """Of failed attempts."""
+    input_tokens: int
+    output_tokens: int
+    latency_us: int
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """A run in one line."""
+
+    run_id: str
+    workflow: str
+    status: str
+    started_at: int
+    last_at: int
+    facts: int
+    last_seq: int
+    agents: int
+    calls: int
+    failures: int
+    cost_nano_usd: int
+    unpriced: int
+    reason: str
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A fact in a run's timeline; fields as in ``schemas/clickhouse``, long texts cut."""
+
+    run_seq: int
+    at: int
+    kind: str
+    agent: str
+    event_id: str
+    causation_id: str = ""
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    key: str = ""
+    version: int = 0
+    size: int = 0
+    name: str = ""
+    sender: str = ""
+    recipient: str = ""
+    delivery_id: str = ""
+    message_id: str = ""
+    call_id: str = ""
+    capability: str = ""
+    provider: str = ""
+    model: str = ""
+    prompt_version: str = ""
+    attempt: int = 0
+    attempts: int = 0
+    latency_us: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano_usd: int = 0
+    price_id: str = ""
+    degraded: bool = False
+    error_class: str = ""
+    error_code: str = ""
+    error_type: str = ""
+    error_message: str = ""
+    action: str = ""
+    rationale: str = ""
+    context_used: list[str] = []
+    downstream: str = ""
+    depends_on: list[str] = []
+    satisfied_by: list[str] = []
+    command_kind: str = ""
+    code: str = ""
+    message: str = ""
+    workflow: str = ""
+    reason: str = ""
+    state_hash: str = ""
+    recipients: int = 0
+    body: str = ""
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """One topic-partition: rows must equal offsets."""
+
+    topic: str
+    partition: int
+    rows: int
+    offsets: int
+    first_offset: int
+    last_offset: int
+    unreadable: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How much of a run is in the store."""
+
+    facts: int
+    last_seq: int
+    ended: int
+
+    @property
+    def whole(self) -> bool:
+        """Every fact up to the highest number is there."""
+        return self.facts > 0 and self.facts == self.last_seq
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A run's id."""
+
+    run_id: str
+
+
+def costs(client: Client, by: By, run: str = "") -> list[Cost]:
+    """Cost of a run, or of all with an empty ``run``; the sum is the same by whatever it is asked."""
+    return ask(client, "cost", Cost, by=by, run=run)
+
+
+def runs(client: Client, limit: int = 20, run: str = "") -> list[RunRow]:
+    """The newest runs first, or the one asked for."""
+    return ask(client, "runs", RunRow, limit=limit, run=run)
+
+
+def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) -> list[Event]:
+    """A run's facts in its order, those after ``run_seq`` ``after``."""
+    return ask(client, "timeline", Event, run=run, after=after, limit=limit)
+
+
+def progress(client: Client, run: str) -> Progress:
+    """How much of the run is in the store."""
+    return ask(client, "progress", Progress, run=run)[0]
+
+
+def reconcile(client: Client) -> list[Reconciled]:
+    """Rows against offsets, per topic-partition."""
+    return ask(client, "reconcile", Reconciled)
+
+
+def find_run(client: Client, text: str) -> str:
+    """The id of the run that ``text`` names: a whole id, its first characters, or ``last``.
+
+    Raises:
+        UnknownRun: none is in the store, or several begin so.
+    """
+    if text in LATEST:
+        found = [row.run_id for row in runs(client, 1)]
+    else:
+        found = [row.run_id for row in ask(client, "runs_like", Known, prefix=text)]
+    if len(found) > 1 and text not in found:
+        raise UnknownRun(
+            f"several runs begin with {text!r}: {', '.join(found)} …", hint="give more characters", run=text
+        )
+    if not found:
+        raise UnknownRun(f"no run {text!r} is in the store", hint="`backplane runs` lists those there are", run=text)
+    return text if text in found else found[0]
+
+
+def wait_for(client: Client, run: str, behind: Callable[[], int | None], timeout_s: float) -> Progress:
+    """Waits until the store has all facts of a run that ended, or as many as Kafka had when this was called of one that
+    did not; at most ``timeout_s``. ``behind`` says how many facts the store lacks, None where nobody knows."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        lacking = behind()
+        seen = progress(client, run)
+        if seen.whole and (seen.ended or lacking == 0):
+            return seen
+        if lacking == 0 or time.monotonic() >= deadline:
+            return seen
+        time.sleep(POLL_S)
+
+
+def usd(nano: int) -> str:
+    """``$0.001234``: exact, at least two decimals, no float."""
+    value = Decimal(nano) / 1_000_000_000
+    text = f"{value:.9f}".rstrip("0")
+    whole, _, decimals = text.partition(".")
+    return f"${whole}.{decimals.ljust(2, '0')}" if nano >= 0 else f"-${whole[1:]}.{decimals.ljust(2, '0')}"

@@ -1,0 +1,105 @@
+"""Which SQL may be asked of the store by anyone: one statement, that reads, within the store.
+
+ClickHouse's own ``readonly = 1`` refuses writes, settings and sources outside, but lets ``SYSTEM …``, ``KILL QUERY``,
+a second statement after a semicolon, ``file('/etc/passwd')`` and calls to language models pass (measured). So the
+statement is also looked at, with ClickHouse's parser rather than one of ours.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+READING: Final = ("SELECT", "WITH", "SHOW", "DESCRIBE", "EXISTS", "EXPLAIN", "FROM", "(")
+SELECTING: Final = ("SELECT", "WITH", "FROM", "(")
+HARMLESS: Final = frozenset(
+    (
+        *(
+            "generateRandom",
+            "generateSeries",
+            "generate_series",
+            "numbers",
+            "numbers_mt",
+            "primes",
+            "zeros",
+            "zeros_mt",
+        ),
+        *("format", "loop", "merge", "null", "values", "view", "viewExplain", "viewIfPermitted"),
+    )
+)
+"""Table functions that read nothing but the store or make numbers; all others are refused by name, new ones too, and
+with them the one scalar function that reads files, which is called ``file`` as well."""
+FUNCTION: Final = re.compile(r"^ *Function (\S+)", re.MULTILINE)
+LITERAL: Final = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"")
+FORMAT: Final = re.compile(r" FORMAT (\w+)(?: SETTINGS .*)?$")
+READONLY: Final = 164
+FORBIDDEN: Final = 497
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement that may be run."""
+
+    format: str
+    """The one it names itself; empty: none."""
+    selects: bool
+    """Its result may come block by block; chDB gives that of SHOW, DESCRIBE and the like in one piece only."""
+
+
+class Statements:
+    """Checks statements with the parser of the engine behind ``handle``, which nothing else may use."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._lock = threading.Lock()
+        names = self._ask("SELECT name FROM system.table_functions FORMAT TSVRaw").split("\n")
+        models = self._ask("SELECT name FROM system.functions WHERE match(name, '^(ai|AI)[A-Z]') FORMAT TSVRaw")
+        self._refused = frozenset(
+            name.lower() for name in (*names, *models.split("\n")) if name and name not in HARMLESS
+        )
+
+    def check(self, sql: str, parameters: Mapping[str, str]) -> Statement:
+        """Raises QueryFailed as a server would: 62 for what is no single statement, 164 for one that does not read."""
+        from services.sink.engine import QueryFailed
+
+        try:
+            plain = self._ask("SELECT formatQuerySingleLine({q:String}) FORMAT TSVRaw", q=_escaped(sql)).rstrip("\n")
+            if not plain.lstrip().upper().startswith(READING):
+                word = plain.split(" ", 1)[0]
+                raise QueryFailed(
+                    f"Code: {READONLY}. DB::Exception: Cannot execute {word} here: only SELECT, SHOW, DESCRIBE, "
+                    "EXISTS, EXPLAIN and WITH are answered. (READONLY)"
+                )
+            tree = self._ask(f"EXPLAIN AST {plain}", **parameters) if not plain.startswith("EXPLAIN") else plain
+        except RuntimeError as error:
+            raise QueryFailed(str(error)) from error
+        bare = LITERAL.sub("''", plain)
+        if " INTO OUTFILE " in bare:
+            raise QueryFailed(f"Code: {READONLY}. DB::Exception: INTO OUTFILE is not answered here. (READONLY)")
+        called = {name.lower() for name in FUNCTION.findall(tree)} | _called(plain)
+        if called & self._refused:
+            raise QueryFailed(
+                f"Code: {FORBIDDEN}. DB::Exception: Function {min(called & self._refused)} reaches outside the store. "
+                "(ACCESS_DENIED)"
+            )
+        named = FORMAT.search(bare)
+        return Statement(named.group(1) if named else "", plain.startswith(SELECTING))
+
+    def _ask(self, sql: str, **parameters: str) -> str:
+        with self._lock:
+            result = self._handle.query(sql, "TSVRaw", params=parameters)
+        return bytes(result.bytes()).decode() if result is not None else ""
+
+
+def _called(plain: str) -> set[str]:
+    """Names before a bracket in an EXPLAIN, whose own tree the parser does not show; too many rather than too few."""
+    return {name.lower() for name in re.findall(r"(\w+)\s*\(", plain)} if plain.startswith("EXPLAIN") else set()
+
+
+def _escaped(text: str) -> str:
+    for plain, code in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"), ("\0", "\\0")):
+        text = text.replace(plain, code)
+    return text

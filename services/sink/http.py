@@ -1,0 +1,180 @@
+"""ClickHouse's own HTTP interface over the embedded engine, reading only: clickhouse-connect, Grafana and curl talk to
+it as to a server. The protocol: https://clickhouse.com/docs/interfaces/http
+
+``/`` answers queries, ``/ping`` says ``Ok.``, ``/health`` tells how the sink does. Any user and password are let in:
+the server listens on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
+
+from services.sink.engine import LIMITS, Answer, Engine, QueryFailed
+
+Health = Callable[[], Awaitable[dict[str, Any]]]
+
+CONCURRENT: Final = 4
+"""Queries at a time; more wait their turn, so that ingestion keeps a share of the machine."""
+MAX_QUERY_BYTES: Final = 4 * 2**20
+TRANSPORT: Final = frozenset(
+    (
+        *("query", "query_id", "database", "default_format", "user", "password", "quota_key", "role", "readonly"),
+        *("session_id", "session_timeout", "session_check", "wait_end_of_query", "buffer_size", "decompress"),
+        *("enable_http_compression", "client_protocol_version", "add_http_cors_header", "stacktrace"),
+        *("send_progress_in_http_headers", "http_headers_progress_interval_ms"),
+        "cancel_http_readonly_queries_on_client_close",
+    )
+)
+"""Parameters about the connection, which the embedded engine does not know; accepted so that clients work unchanged."""
+FORMATTING: Final = ("output_format_", "format_", "date_time_")
+BAD_REQUEST: Final = frozenset({6, 26, 27, 38, 41, 53, 62, 69, 70, 72, 130, 386, 456, 457, 1000})
+NOT_FOUND: Final = frozenset({16, 46, 47, 60, 81, 82, 115})
+STATUS: Final = {
+    **dict.fromkeys(BAD_REQUEST, 400),
+    **dict.fromkeys(NOT_FOUND, 404),
+    159: 408,
+    396: 413,
+    497: 403,
+}
+"""ClickHouse's code → HTTP status, as a server has it; all others are 500."""
+NOT_IMPLEMENTED: Final = 48
+
+
+class Asked(NamedTuple):
+    """One request, taken apart."""
+
+    sql: str
+    parameters: dict[str, str]
+    settings: dict[str, str]
+    database: str
+    default_format: str
+    whole: bool
+    query_id: str
+
+
+def make_server(engine: Engine | None, health: Health) -> web.Application:
+    """The application. Without an engine it tells its health and nothing else."""
+    app = web.Application(client_max_size=MAX_QUERY_BYTES)
+    turns = asyncio.Semaphore(CONCURRENT)
+
+    async def ping(_: web.Request) -> web.Response:
+        return web.Response(text="Ok.\n")
+
+    async def tell_health(_: web.Request) -> web.Response:
+        said = await health()
+        return web.json_response(said, status=200 if said.get("status") == "ok" else 503)
+
+    async def query(request: web.Request) -> web.StreamResponse:
+        if engine is None:
+            return web.Response(status=404, text="the store is an external ClickHouse server; ask that\n")
+        query_id = request.query.get("query_id") or str(uuid.uuid4())
+        try:
+            asked = await _asked(request, query_id)
+            async with turns:
+                return await _answered(request, engine, asked)
+        except QueryFailed as failure:
+            return _failed(failure, query_id)
+
+    app.router.add_get("/ping", ping)
+    app.router.add_get("/health", tell_health)
+    app.router.add_route("*", "/", query)
+    return app
+
+
+async def _asked(request: web.Request, query_id: str) -> Asked:
+    given: dict[str, str] = dict(request.query)
+    sql = given.get("query", "")
+    if request.method == "POST":
+        if request.content_type == "multipart/form-data":
+            form = {name: str(value) for name, value in (await request.post()).items()}
+            sql = form.pop("query", sql)
+            given |= form
+        else:
+            body = (await request.read()).decode()
+            sql = f"{sql}\n{body}" if sql and body else sql or body
+    if not sql.strip():
+        sql = "SELECT 'Ok.'"
+    return Asked(
+        sql,
+        {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")},
+        _settings({name: value for name, value in given.items() if not name.startswith("param_")}),
+        given.get("database") or request.headers.get("X-ClickHouse-Database") or "",
+        given.get("default_format") or request.headers.get("X-ClickHouse-Format") or "TabSeparated",
+        given.get("wait_end_of_query") == "1",
+        query_id,
+    )
+
+
+def _settings(given: Mapping[str, str]) -> dict[str, str]:
+    """The settings a request may make: how the result is written, and limits below ours. Raises QueryFailed."""
+    made: dict[str, str] = {}
+    for name, value in given.items():
+        if name in TRANSPORT or (name == "compress" and value == "0"):
+            continue
+        limit = LIMITS.get(name)
+        if name.startswith(FORMATTING) and name.isidentifier():
+            made[name] = value
+        elif isinstance(limit, int) and value.isdecimal():
+            made[name] = str(min(int(value) or limit, limit))
+        elif limit != value:
+            raise QueryFailed(f"Code: 164. DB::Exception: Cannot modify '{name}' setting in readonly mode. (READONLY)")
+    return made
+
+
+async def _answered(request: web.Request, engine: Engine, asked: Asked) -> web.StreamResponse:
+    answer = await asyncio.to_thread(
+        engine.query,
+        asked.sql,
+        asked.parameters,
+        asked.settings,
+        asked.database,
+        asked.default_format,
+        asked.whole,
+    )
+    # Taken before the headers go out: most queries that fail do so before their first block.
+    first = await asyncio.to_thread(next, answer.chunks, b"")
+    response = web.StreamResponse(headers=_headers(asked, answer))
+    await response.prepare(request)
+    chunk: bytes = first
+    try:
+        while chunk:
+            await response.write(chunk)
+            chunk = await asyncio.to_thread(next, answer.chunks, b"")
+    except QueryFailed:
+        # Status and headers are gone: cutting the connection is what tells a client that this is not the whole.
+        if request.transport is not None:
+            request.transport.abort()
+        return response
+    finally:
+        answer.close()
+    await response.write_eof()
+    return response
+
+
+def _headers(asked: Asked, answer: Answer) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json; charset=UTF-8" if "JSON" in answer.format else "text/plain; charset=UTF-8",
+        "X-ClickHouse-Format": answer.format,
+        "X-ClickHouse-Query-Id": asked.query_id,
+        "X-ClickHouse-Summary": json.dumps(answer.summary),
+        "X-ClickHouse-Timezone": "UTC",
+        "X-ClickHouse-Server-Display-Name": "backplane",
+    }
+
+
+def _failed(failure: QueryFailed, query_id: str) -> web.Response:
+    return web.Response(
+        status=STATUS.get(failure.code, 501 if failure.code == NOT_IMPLEMENTED else 500),
+        text=f"{failure}\n",
+        headers={
+            "X-ClickHouse-Exception-Code": str(failure.code),
+            "X-ClickHouse-Query-Id": query_id,
+            "X-ClickHouse-Timezone": "UTC",
+        },
+    )

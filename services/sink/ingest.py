@@ -1,0 +1,234 @@
+"""The sink's loop: from Kafka to the store, two threads so that decoding goes on while the store works.
+
+The reader, for each batch:
+1. commits how far the store is, as a hint, and fetches records (one thread for both: confluent-kafka lets only one into
+   a consumer at a time, and a commit from another waits for ever),
+2. decodes them; what cannot be decoded goes to its dead-letter topic, which is flushed,
+3. makes columns of them and hands them over; at most one batch waits, so memory is bounded.
+The writer, for each batch:
+4. writes it, again and again with growing pauses until the store has taken it,
+5. notes how far the store is.
+
+A store that is down stops step 4, so the reader stops at step 3 and librdkafka at its queue's limit; nothing else in
+the platform waits for this process. A crash anywhere is repaired by starting: the store says where to go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from agents_sdk.core.facts import Fact
+from agents_sdk.wire.codec import Undecodable
+from services.sink.rows import Record, unmappable, unreadable
+from services.sink.writer import Batch, Place
+
+log = logging.getLogger("backplane.sink")
+
+MAX_ROWS: Final = 20_000
+"""Rows of a batch: enough that an insert's fixed cost (10 ms) does not count, few enough for 100 MB."""
+MAX_BYTES: Final = 32 * 2**20
+"""Encoded bytes of a batch."""
+LINGER_S: Final = 0.4
+"""How long a batch is waited for: visible within two seconds, with parts few enough for the merges."""
+PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Between attempts while the store or the registry is away; the last one repeats."""
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """What ``services.sink.source.FactSource`` does."""
+
+    lost: int
+
+    def start(self, stored: Mapping[Place, int]) -> None: ...
+    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> Any: ...
+    def commit(self, following: Mapping[Place, int]) -> None: ...
+
+
+class Store(Protocol):
+    """What ``services.sink.writer.Writer`` does."""
+
+    def stored(self) -> dict[Place, int]: ...
+    def prepare(self, records: list[Record]) -> Batch: ...
+    def write(self, batch: Batch) -> None: ...
+
+
+class Letters(Protocol):
+    """What ``services.sink.dead.DeadLetters`` does."""
+
+    written: int
+
+    def put(self, message: Any, code: str, reason: str) -> None: ...
+    def flush(self) -> None: ...
+
+
+class Opened(NamedTuple):
+    """What the loop needs of the outside, besides the source."""
+
+    store: Store
+    decode: Callable[[bytes | None], object]
+
+
+class Handed(NamedTuple):
+    """A batch on its way from the reader to the writer."""
+
+    batch: Batch
+    rows: int
+    following: dict[Place, int]
+
+
+@dataclass
+class Status:
+    """What the process says about itself; written by the two threads, read by any."""
+
+    state: str = "starting"
+    """starting, running, or paused: the store does not take the batch."""
+    error: str = ""
+    """Why it is paused."""
+    rows: int = 0
+    """Stored since the process began."""
+    following: dict[Place, int] = field(default_factory=dict)
+    """Partition → the first offset that is not in the store."""
+
+
+class Ingest:
+    """The two threads. ``connect`` opens the store and the codec, and is called again until it does not raise."""
+
+    def __init__(
+        self,
+        source: Source,
+        letters: Letters,
+        connect: Callable[[], Opened],
+        stop: threading.Event,
+    ) -> None:
+        self._source = source
+        self._letters = letters
+        self._connect = connect
+        self._stop = stop
+        self._handed: queue.Queue[Handed] = queue.Queue(maxsize=1)
+        self._failure: BaseException | None = None
+        self._committed: dict[Place, int] = {}
+        self.status = Status()
+
+    def run(self) -> None:
+        """Works until ``stop`` is set; raises what ended the reader or the writer for good."""
+        opened = self._until_done(self._connect, "the store cannot be opened")
+        if opened is None:
+            return
+        stored = opened.store.stored()
+        self.status.following = {place: offset + 1 for place, offset in stored.items()}
+        if self._until_done(lambda: self._started(stored), "Kafka cannot be read") is None:
+            return
+        self.status.state = "running"
+        reading = threading.Thread(target=self._read_on, args=opened, name="sink-reader", daemon=True)
+        reading.start()
+        try:
+            self._write_on(opened.store)
+        finally:
+            self._stop.set()
+            reading.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _started(self, stored: Mapping[Place, int]) -> bool:
+        self._source.start(stored)
+        return True
+
+    def _read_on(self, store: Store, decode: Callable[[bytes | None], object]) -> None:
+        try:
+            while not self._stop.is_set():
+                handed = self._next(store, decode)
+                while handed is not None and not self._stop.is_set():
+                    try:
+                        self._handed.put(handed, timeout=0.5)
+                        break
+                    except queue.Full:
+                        continue
+        except Exception as error:  # noqa: BLE001 — told by run(), which ends the process
+            self._failure = error
+        finally:
+            self._stop.set()
+
+    def _next(self, store: Store, decode: Callable[[bytes | None], object]) -> Handed | None:
+        following = self.status.following
+        if following is not self._committed:
+            self._source.commit(following)
+            self._committed = following
+        fetched = self._source.fetch(MAX_ROWS, MAX_BYTES, LINGER_S)
+        if not fetched.messages and not fetched.ends:
+            return None
+        before = self._letters.written
+        records = [self._record(message, decode) for message in fetched.messages]
+        if self._letters.written != before:
+            self._letters.flush()
+        after = {(record.topic, record.partition): record.offset + 1 for record in records}
+        return Handed(store.prepare(records), len(records), {**after, **fetched.ends})
+
+    def _record(self, message: Any, decode: Callable[[bytes | None], object]) -> Record:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        stamp = message.timestamp()[1]
+        try:
+            fact = decode(message.value())
+        except Undecodable as error:
+            code, reason = error.code, str(error)
+        else:
+            if not isinstance(fact, Fact):
+                code, reason = "undecodable", f"a {type(fact).__name__} is no fact"
+            elif reason := unmappable(fact):
+                code = "unmappable"
+            else:
+                return Record(topic, partition, offset, stamp, fact)
+        self._letters.put(message, code, reason)
+        return unreadable(topic, partition, offset, stamp, code, reason)
+
+    def _write_on(self, store: Store) -> None:
+        while not self._stop.is_set():
+            try:
+                handed = self._handed.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            self._until_done(partial(store.write, handed.batch), "the store does not take the batch")
+            if self._stop.is_set() and self.status.state == "paused":
+                return
+            self.status.rows += handed.rows
+            self.status.following = {**self.status.following, **handed.following}
+
+    def _until_done(self, action: Callable[[], T], what: str) -> T | None:
+        """The action's result, however often it takes; None when the process is to end first."""
+        for pause in _pauses():
+            try:
+                result = action()
+            except _waited_for() as error:
+                self.status.state, self.status.error = "paused", f"{what}: {error}"
+                log.warning("%s; next attempt in %.1f s: %s", what, pause, error)
+                if self._stop.wait(pause):
+                    return None
+            else:
+                if self.status.state == "paused":
+                    log.warning("going on after: %s", what)
+                    self.status.state, self.status.error = "running", ""
+                return result
+        return None
+
+
+def _pauses() -> Iterable[float]:
+    yield from PAUSES_S
+    while True:
+        yield PAUSES_S[-1]
+
+
+def _waited_for() -> tuple[type[BaseException], ...]:
+    """Errors that pass: the store's own, Kafka's, and anything unreachable."""
+    from clickhouse_connect.driver.exceptions import Error
+    from confluent_kafka import KafkaException
+
+    from agents_sdk.errors import Unreachable
+
+    return (Error, KafkaException, Unreachable, OSError)

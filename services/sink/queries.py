@@ -1,0 +1,131 @@
+"""Questions to the store: one SQL file each, parameters bound, answers as rows of a named type.
+
+``connect_store`` is how every other process reaches the store: over HTTP, whether it is the embedded engine in the sink
+or a ClickHouse server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from agents_sdk.errors import BackplaneError, Unreachable
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from agents_sdk.settings import Settings
+
+FOLDER: Final = Path(__file__).parent / "sql"
+CONNECT_S: Final = 5
+ANSWER_S: Final = 60
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+
+class QueryRefused(BackplaneError):
+    """The store did not answer the question; ``fields["code"]`` is ClickHouse's code."""
+
+    code: ClassVar[str] = "query_failed"
+
+
+def connect_store(settings: Settings, database: str | None = None) -> Client:
+    """A clickhouse-connect client of the store; ``database`` instead of the one in the settings, "" for the server's
+    own default. Raises Unreachable."""
+    if not settings.clickhouse.url:
+        raise Unreachable(
+            "no store is configured", hint="run `backplane up`, or set BACKPLANE_CLICKHOUSE__URL", server="store"
+        )
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import Error
+
+    url = urlsplit(settings.clickhouse.url)
+    try:
+        return clickhouse_connect.get_client(
+            interface=url.scheme or "http",
+            host=url.hostname or "127.0.0.1",
+            port=url.port or (8443 if url.scheme == "https" else 8123),
+            username=settings.clickhouse.username or "default",
+            password=settings.clickhouse.password.get_secret_value(),
+            database=settings.clickhouse.database if database is None else database or "default",
+            connect_timeout=CONNECT_S,
+            send_receive_timeout=ANSWER_S,
+            autogenerate_session_id=False,
+        )
+    except Error as error:
+        raise Unreachable(
+            f"the store at {settings.clickhouse.url} does not answer: {_short(error)}",
+            hint="check `backplane status`",
+            server="store",
+        ) from error
+
+
+@cache
+def question(name: str) -> str:
+    """The SQL of ``sql/<name>.sql``."""
+    return (FOLDER / f"{name}.sql").read_text()
+
+
+def ask(client: Client, name: str, answer: type[A], **parameters: Any) -> list[A]:
+    """The rows of one question, each as an ``answer``, whose fields are named as the columns.
+
+    Raises:
+        QueryRefused: ClickHouse's own error.
+        Unreachable: no answer.
+    """
+    result = query(client, question(name), parameters)
+    return [answer(**dict(zip(result.column_names, row, strict=True))) for row in result.result_rows]
+
+
+def query(client: Client, sql: str, parameters: dict[str, Any] | None = None) -> Any:
+    """What the store answers. Raises as ``ask``."""
+    with errors_told():
+        return client.query(sql, parameters=parameters)
+
+
+def raw(client: Client, sql: str, fmt: str | None) -> bytes:
+    """What the store answers, as ClickHouse writes it in this format, or in the one that the statement names. Raises as
+    ``ask``."""
+    with errors_told():
+        return client.raw_query(sql, fmt=fmt)
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """The driver's errors as ours; a test proves that none gets by."""
+    from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
+
+    try:
+        yield
+    except (OperationalError, StreamFailureError) as error:
+        raise Unreachable(
+            f"the store does not answer: {_short(error)}", hint="check `backplane status`", server="store"
+        ) from error
+    except Error as error:
+        hint = "`backplane sql 'SHOW TABLES'` lists the tables and views"
+        raise QueryRefused(_short(error), hint=hint, code=getattr(error, "code", None)) from error
+
+
+def behind(settings: Settings) -> int | None:
+    """How many facts the store lacks, asked of the sink; None where it cannot be asked, as with an external server."""
+    import httpx
+
+    try:
+        said = httpx.get(f"{settings.clickhouse.url.rstrip('/')}/health", timeout=CONNECT_S).json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return sum(said["lag"].values()) if isinstance(said, dict) and said.get("lag") else None
+
+
+def _short(error: Exception) -> str:
+    """The driver's text without its URL and its stack of wrappers."""
+    text = str(error)
+    start = text.find("Code: ")
+    text = text[start:] if start >= 0 else text
+    return text.split(" (for url ")[0].strip()

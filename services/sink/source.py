@@ -1,0 +1,171 @@
+"""The fact topics as one stream that starts where the store says.
+
+SHELL around confluent-kafka. Partitions are assigned, never subscribed to: the store decides where to go on, and the
+group's committed offsets are only a hint for tools that show lag. Reads committed records, so offsets have gaps where
+transactions ended; the end of a partition is learned from its EOF event, which counts those too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Final, NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from agents_sdk.errors import BackplaneError
+from agents_sdk.topics import FACT_TOPICS
+from services.runtime.clients import reader
+from services.sink.writer import Place
+
+log = logging.getLogger("backplane.sink")
+
+GROUP: Final = "bp.sink"
+TIMEOUT_S: Final = 10.0
+CHUNK: Final = 1_000
+"""Messages taken from librdkafka at a time; of large ones fewer, so that a chunk stays within the batch's bytes."""
+DISCOVERY_S: Final = 3.0
+"""How often topics that are not there yet, or got more partitions, are looked for."""
+
+
+class StoreAhead(BackplaneError):
+    """The store holds offsets that Kafka does not have: they belong to different clusters, or Kafka lost its data."""
+
+    code: ClassVar[str] = "store_ahead"
+    hint = "point the sink at the store of this cluster, or give it an empty database"
+
+
+class Fetched(NamedTuple):
+    """What one fetch brought."""
+
+    messages: list[Message]
+    ends: dict[Place, int]
+    """Partitions that were read to their end → the offset after it, behind any transaction marker."""
+
+
+class FactSource:
+    """The records of the fact topics, each partition in its order. One thread for all but ``lag``: confluent-kafka lets
+    one into a consumer at a time, and another waits for as long as the first keeps coming back."""
+
+    def __init__(self, kafka: Mapping[str, str], topics: Iterable[str] = FACT_TOPICS) -> None:
+        self._topics = tuple(topics)
+        self._consumer = reader(
+            kafka,
+            group_id=GROUP,
+            auto_offset_reset="error",  # what is gone must be told, not skipped
+            queued_max_messages_kbytes=32_768,
+            fetch_message_max_bytes=4_194_304,
+        )
+        self._admin = AdminClient({**kafka})
+        self._assigned: set[Place] = set()
+        self._looked_at = 0.0
+        self._mean_bytes = 500.0
+        self.lost = 0
+        """Facts that were deleted from Kafka before they were read; more than 0 is worth waking somebody."""
+        self._lock = threading.Lock()
+
+    def start(self, stored: Mapping[Place, int]) -> None:
+        """Goes to the record after ``stored`` of every partition.
+
+        Raises:
+            StoreAhead: the store is ahead of Kafka.
+            KafkaException: Kafka does not answer.
+        """
+        self._stored = dict(stored)
+        self._discover()
+
+    def _discover(self) -> None:
+        """Assigns the partitions that exist and are not assigned yet."""
+        self._looked_at = time.monotonic()
+        known = self._consumer.list_topics(timeout=TIMEOUT_S).topics
+        found = {(topic, number) for topic in self._topics if topic in known for number in known[topic].partitions}
+        fresh = sorted(found - self._assigned)
+        if fresh:
+            self._consumer.incremental_assign([self._beginning(place) for place in fresh])
+            self._assigned |= set(fresh)
+
+    def _beginning(self, place: Place) -> TopicPartition:
+        topic, partition = place
+        following = self._stored.get(place, -1) + 1
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
+        if following > high:
+            raise StoreAhead(
+                f"the store has {topic}[{partition}] up to offset {following - 1}, but the topic ends at {high}",
+                hint=StoreAhead.hint,
+                topic=topic,
+                partition=partition,
+                offset=following - 1,
+            )
+        if 0 < following < low or (following == 0 and low > 0):
+            self.lost += low - following
+            log.error("facts lost: %s[%d] offsets %d to %d were deleted unread", topic, partition, following, low - 1)
+            following = low
+        return TopicPartition(topic, partition, following if following else OFFSET_BEGINNING)
+
+    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> Fetched:
+        """Records until there are ``max_rows`` or ``max_bytes``, or ``linger_s`` have passed. Raises KafkaException."""
+        if time.monotonic() - self._looked_at > DISCOVERY_S:
+            try:
+                self._discover()
+            except KafkaException as error:
+                log.warning("kafka: no metadata: %s", error)  # what is assigned is read on as soon as it can be
+        deadline = time.monotonic() + linger_s
+        messages: list[Message] = []
+        ends: dict[Place, int] = {}
+        size = 0
+        while len(messages) < max_rows and size < max_bytes:
+            wanted = min(CHUNK, max_rows - len(messages), max(1, int((max_bytes - size) / self._mean_bytes)))
+            chunk = self._consumer.consume(wanted, timeout=max(0.0, deadline - time.monotonic()))
+            kept = [message for message in chunk if not self._ended(message, ends)]
+            bytes_ = sum(len(message) for message in kept)
+            if kept:
+                self._mean_bytes = bytes_ / len(kept) + 100
+            messages += kept
+            size += bytes_
+            if time.monotonic() >= deadline:
+                break
+        return Fetched(messages, ends)
+
+    @staticmethod
+    def _ended(message: Message, ends: dict[Place, int]) -> bool:
+        """Whether this is no record but an event; ends of partitions are noted."""
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() == KafkaError._PARTITION_EOF:
+            ends[str(message.topic()), int(message.partition() or 0)] = int(message.offset() or 0)
+        elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise KafkaException(error)
+        else:
+            log.warning("kafka: %s", error.str())  # librdkafka goes on by itself
+        return True
+
+    def commit(self, following: Mapping[Place, int]) -> None:
+        """Tells the group's coordinator how far the store is, for tools that show lag."""
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in following.items()]
+        if offsets:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def lag(self, following: Mapping[Place, int]) -> dict[str, int]:
+        """Records of each topic that are committed in Kafka and not in the store, asked of the broker now; the marker
+        of a transaction counts as one until the partition was read to its end. Raises KafkaException."""
+        with self._lock:
+            places = sorted(self._assigned)
+            latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # ships no types
+            request = {TopicPartition(topic, partition): latest for topic, partition in places}
+            answers = self._admin.list_offsets(
+                request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
+            )
+        lags = dict.fromkeys(self._topics, 0)
+        for asked, answer in answers.items():
+            behind = answer.result().offset - following.get((asked.topic, asked.partition), 0)
+            lags[asked.topic] += max(0, behind)
+        return lags
+
+    def close(self) -> None:
+        """Leaves Kafka."""
+        self._consumer.close()

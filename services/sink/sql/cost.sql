@@ -1,0 +1,16 @@
+-- What did a run cost, by agent, capability or provider? Attempts only: they are the leaves. An empty run: all runs.
+SELECT
+    multiIf({by:String} = 'agent', agent, {by:String} = 'capability', capability, provider) AS name,
+    uniqExact(run_id, call_id) AS calls,
+    count() AS attempts,
+    countIf(NOT succeeded) AS failed,
+    countIf(NOT priced) AS unpriced,
+    sum(v_cost.cost_nano_usd) AS cost_nano_usd,
+    sumIf(v_cost.cost_nano_usd, NOT succeeded) AS wasted_nano_usd,
+    sum(v_cost.input_tokens) AS input_tokens,
+    sum(v_cost.output_tokens) AS output_tokens,
+    sum(v_cost.latency_us) AS latency_us
+FROM v_cost
+WHERE {run:String} = '' OR run_id = {run:String}
+GROUP BY name
+ORDER BY cost_nano_usd DESC, calls DESC, name

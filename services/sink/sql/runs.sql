@@ -1,0 +1,30 @@
+-- Which runs were there, the newest first, and how did they end?
+SELECT
+    run_id,
+    anyIf(workflow, kind = 'RunStarted') AS workflow,
+    multiIf(
+        countIf(kind = 'RunCompleted') > 0, 'completed',
+        countIf(kind = 'RunFailed') > 0, 'failed',
+        countIf(kind = 'RunCancelled') > 0, 'cancelled',
+        'running') AS status,
+    toUnixTimestamp64Micro(min(at)) AS started_at,
+    toUnixTimestamp64Micro(max(at)) AS last_at,
+    count() AS facts,
+    max(run_seq) AS last_seq,
+    uniqExactIf(agent, agent != 'bp.executor') AS agents,
+    countIf(kind = 'CallRequested') AS calls,
+    countIf(kind IN ('AttemptFailed', 'HandlerFailed', 'CommandRefused')) AS failures,
+    sum(cost_nano_usd) AS cost_nano_usd,
+    countIf(kind IN ('AttemptSucceeded', 'AttemptFailed') AND price_id = '') AS unpriced,
+    anyIf(reason, kind IN ('RunFailed', 'RunCancelled')) AS reason
+FROM events
+WHERE run_id IN
+(
+    SELECT run_id
+    FROM events
+    WHERE kind = 'RunStarted' AND ({run:String} = '' OR run_id = {run:String})
+    ORDER BY at DESC, run_id DESC
+    LIMIT {limit:UInt32}
+)
+GROUP BY run_id
+ORDER BY started_at DESC, run_id DESC

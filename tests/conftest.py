@@ -1,0 +1,83 @@
+"""Fixtures of all tiers: real brokers where a tier may have them, and a seal on the tiers that may not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from infra.local.platform import LocalPlatform
+
+TESTS: Final = Path(__file__).parent
+SEALED: Final = ("unit", "properties", "architecture")
+"""Tiers that must pass on a machine where nothing runs."""
+
+REAL: Final = frozenset({"broker", "platform"})
+"""Fixtures that start servers."""
+
+
+def tier(path: Path) -> str:
+    """The folder of ``tests`` that a test lies in."""
+    return path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test of a sealed tier that asks for a server, before anything runs."""
+    for item in items:
+        wanted = REAL & set(getattr(item, "fixturenames", ()))
+        if tier(item.path) in SEALED and wanted:
+            raise pytest.UsageError(f"{item.nodeid} is in a tier without servers and asks for {sorted(wanted)}")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Kafka and the registry, with topics and schemas neither created nor registered; one for the session."""
+    from infra.local.platform import LocalPlatform
+
+    with LocalPlatform(tmp_path_factory.mktemp("broker"), parts=("kafka", "registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """The whole platform; one for the session. Use names of your own for runs and agents: others use it too."""
+    from infra.local.platform import LocalPlatform
+
+    with LocalPlatform(tmp_path_factory.mktemp("platform")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the platform, the settings or the configuration of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith("BACKPLANE_") and name not in ("BACKPLANE_CACHE_DIR", "BACKPLANE_MAVEN_URL"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BACKPLANE_DATA_DIR", str(tmp_path / "no-platform"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+
+
+@pytest.fixture(autouse=True)
+def seal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the sealed tiers no platform can be started and no other machine be reached."""
+    if tier(request.path) not in SEALED:
+        return
+    from infra.local import platform
+
+    def refuse_platform(*args: Any, **options: Any) -> NoReturn:
+        pytest.fail("this tier runs without servers; a test that needs one belongs to contracts or scenarios")
+
+    connect = socket.socket.connect
+
+    def connect_at_home(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            pytest.fail(f"this tier runs without a network; it tried to reach {address[0]!r}")
+        connect(self, address)
+
+    monkeypatch.setattr(platform, "launch", refuse_platform)
+    monkeypatch.setattr(socket.socket, "connect", connect_at_home)

@@ -1,0 +1,73 @@
+"""The embedded engine, one a process (chDB allows no more), with a fresh database for each test that wants one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from services.sink.engine import Engine
+from services.sink.http import make_server
+from services.sink.migrate import migrate
+from services.sink.writer import Writer
+
+_numbers = itertools.count(1)
+
+
+class Database(NamedTuple):
+    """A migrated database, the client that writes and the writer over it."""
+
+    name: str
+    client: Any
+    writer: Writer
+
+    def rows(self, sql: str) -> list[Any]:
+        """What a statement over this database answers."""
+        return list(self.client.query(sql.replace("{database}", self.name)).result_rows)
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    found = Engine(tmp_path_factory.mktemp("chdb"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def database(engine: Engine) -> Iterator[Database]:
+    """Fresh and migrated."""
+    client = engine.writer()
+    name = f"test_{next(_numbers)}"
+    migrate(client, name)
+    yield Database(name, client, Writer(client, name))
+    client.command(f"DROP DATABASE {name} SYNC")
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def port(engine: Engine) -> Iterator[int]:
+    """The HTTP interface over the engine, on a free loopback port."""
+    from aiohttp import web
+
+    from infra.local.ports import choose
+
+    number = choose(["store"], {})["store"]
+    loop = asyncio.new_event_loop()
+
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "lag": {"bp.runs": 0}}
+
+    runner = web.AppRunner(make_server(engine, health))
+    loop.run_until_complete(runner.setup())
+    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", number).start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield number
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.run_until_complete(runner.cleanup())
+    loop.close()

@@ -1,0 +1,175 @@
+"""The questions, asked of the real engine over HTTP; the books balance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import clickhouse_connect
+import pytest
+
+from agents_sdk.core import facts
+from agents_sdk.errors import UnknownRun
+from services.sink import answers
+from services.sink.queries import QueryRefused, ask, query
+from tests.contracts.sink.conftest import Database
+from tests.support.stories import NOON, article, records
+
+FIRST = "01930000-0000-7000-8000-000000000001"
+SECOND = "01930001-0000-7000-8000-000000000002"
+STORIES = [article(FIRST), article(SECOND, NOON + 60_000_000)]
+FACTS = [fact for story in STORIES for fact in story.facts]
+
+
+@pytest.fixture
+def client(database: Database, port: int) -> Iterator[Any]:
+    """What another process has: a client over HTTP on a store with two runs."""
+    database.writer.write(database.writer.prepare(records(FACTS)))
+    found = clickhouse_connect.get_client(host="127.0.0.1", port=port, database=database.name)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("run", ["", FIRST])
+def test_cost_is_the_same_by_whatever_it_is_asked(client: Any, run: str) -> None:
+    """Per agent, per capability and per provider add up to the leaves, attempts and unpriced ones as well."""
+    leaves = [fact for fact in FACTS if isinstance(fact, facts.AttemptEvent) and run in ("", fact.run_id)]
+
+    for by in ("agent", "capability", "provider"):
+        found = answers.costs(client, by, run)  # type: ignore[arg-type]  # each is a By
+        assert sum(row.cost_nano_usd for row in found) == sum(leaf.cost_nano_usd for leaf in leaves) > 0
+        assert sum(row.attempts for row in found) == len(leaves)
+        assert sum(row.unpriced for row in found) == sum(not leaf.price_id for leaf in leaves) > 0
+
+
+def test_the_agent_that_asked_pays(client: Any) -> None:
+    """Attempts are the executor's commands, and the executor pays for nothing."""
+    found = {row.name: row.cost_nano_usd for row in answers.costs(client, "agent", FIRST)}
+
+    assert found == {"research_agent": 1_500_000, "content_agent": 2_250_001, "review_agent": 0}
+
+
+def test_cost_view_is_exact_in_usd(client: Any) -> None:
+    """Money leaves as a decimal, the last nano-dollar included."""
+    [(total,)] = query(client, "SELECT toString(sum(cost_usd)) FROM v_cost").result_rows
+
+    assert total == "0.007500002"
+
+
+def test_runs_are_listed_the_newest_first(client: Any) -> None:
+    """Each with its end, its facts and its cost."""
+    newest, oldest = answers.runs(client)
+
+    assert (newest.run_id, oldest.run_id) == (SECOND, FIRST)
+    assert (newest.status, newest.workflow, newest.calls) == ("completed", "content", 3)
+    assert newest.facts == newest.last_seq == sum(fact.run_id == SECOND for fact in FACTS)
+    assert newest.cost_nano_usd == 3_750_001
+    assert [row.run_id for row in answers.runs(client, 1)] == [SECOND]
+
+
+def test_a_timeline_is_the_run_in_its_order(client: Any) -> None:
+    """All facts of the run, none of another, by run_seq; a reader can go on where it stopped."""
+    told = answers.timeline(client, FIRST)
+
+    assert [event.event_id for event in told] == [fact.event_id for fact in FACTS if fact.run_id == FIRST]
+    assert [event.run_seq for event in answers.timeline(client, FIRST, after=5, limit=3)] == [6, 7, 8]
+
+
+@pytest.mark.parametrize(("text", "run"), [(FIRST, FIRST), ("01930000", FIRST), ("last", SECOND)])
+def test_a_run_is_found_by_its_beginning(client: Any, text: str, run: str) -> None:
+    """People type the first characters, or `last`."""
+    assert answers.find_run(client, text) == run
+
+
+@pytest.mark.parametrize(("text", "says"), [("0193", "several runs"), ("ffff", "no run 'ffff'")])
+def test_a_run_that_is_not_one_is_told(client: Any, text: str, says: str) -> None:
+    """None, or several."""
+    with pytest.raises(UnknownRun, match=says):
+        answers.find_run(client, text)
+
+
+def test_rows_and_offsets_are_reconciled(client: Any) -> None:
+    """One row an offset, in every topic-partition."""
+    found = answers.reconcile(client)
+
+    assert {row.topic for row in found} == {record.topic for record in records(FACTS)}
+    assert all(row.rows == row.offsets for row in found)
+    assert sum(row.rows for row in found) == len(FACTS)
+
+
+def test_waiting_ends_when_an_ended_run_is_whole(client: Any) -> None:
+    """Facts count without gaps, so nothing needs to be asked of Kafka."""
+    seen = answers.wait_for(client, FIRST, lambda: 99, timeout_s=5)
+
+    assert seen.whole
+    assert seen.ended
+
+
+def test_waiting_gives_up_in_time_and_says_what_is_missing(database: Database, client: Any) -> None:
+    """A fact that never comes does not hold the caller up for ever."""
+    missing = FACTS[20].event_id
+    database.client.command(
+        f"ALTER TABLE {database.name}.events DELETE WHERE event_id = '{missing}' SETTINGS mutations_sync = 2"
+    )
+
+    seen = answers.wait_for(client, FIRST, lambda: 1, timeout_s=0.3)
+
+    assert not seen.whole
+    assert seen.last_seq - seen.facts == 1
+
+
+@pytest.mark.parametrize("view", ["v_calls", "v_messages", "v_state_history", "v_lineage"])
+def test_views_tell_the_story(client: Any, view: str) -> None:
+    """Each view has the rows of both runs that its name promises."""
+    counts = {
+        "v_calls": sum(fact.kind == "CallRequested" for fact in FACTS),
+        "v_messages": sum(fact.kind == "MessageDelivered" for fact in FACTS),
+        "v_state_history": sum(fact.kind == "StateWritten" for fact in FACTS),
+    }
+    [(found,)] = query(client, f"SELECT count() FROM {view}").result_rows
+
+    assert found == counts.get(view, found) > 0
+
+
+def test_lineage_view_leads_from_a_read_to_its_writer(client: Any) -> None:
+    """SQL alone walks one hop up."""
+    sql = (
+        "SELECT parent_event FROM v_lineage WHERE run_id = {run:String} AND relation = 'read' AND state_key = 'article'"
+    )
+    [(parent,)] = query(client, sql, {"run": FIRST}).result_rows
+
+    [writer] = [
+        f
+        for f in FACTS
+        if isinstance(f, facts.StateEvent) and f.run_id == FIRST and (f.key, f.kind) == ("article", "StateWritten")
+    ]
+    assert parent == writer.event_id
+
+
+def test_a_call_in_its_view_has_its_outcome(client: Any) -> None:
+    """Caller, provider that answered, attempts, exact cost."""
+    sql = (
+        "SELECT agent, status, provider, attempts, toString(cost_usd) FROM v_calls "
+        "WHERE run_id = {run:String} AND capability = 'web_search'"
+    )
+
+    assert query(client, sql, {"run": FIRST}).result_rows == [("research_agent", "completed", "corpus", 2, "0.0015")]
+
+
+def test_an_error_of_clickhouse_is_ours(client: Any) -> None:
+    """Its code as a field, its text without the driver's wrapping."""
+    with pytest.raises(QueryRefused, match="Unknown table expression identifier 'nothing'") as caught:
+        query(client, "SELECT * FROM nothing")
+
+    assert caught.value.fields["code"] == 60
+    assert "url" not in str(caught.value)
+
+
+def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> None:
+    """An SQL file that nothing asks would rot."""
+    from services.sink.queries import FOLDER
+
+    asked = {"cost", "runs", "timeline", "progress", "runs_like", "reconcile"}
+    assert {path.stem for path in FOLDER.glob("*.sql")} == asked
+    assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
+    assert ask(client, "runs_like", answers.Known, prefix="x") == []

@@ -1,0 +1,225 @@
+"""ClickHouse's HTTP interface over the embedded engine, asked by the real clients."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import clickhouse_connect
+import httpx
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
+
+from tests.contracts.sink.conftest import Database
+from tests.support.stories import article, records
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[Any]:
+    found = clickhouse_connect.get_client(host="127.0.0.1", port=port)
+    yield found
+    found.close()
+
+
+def get(port: int, query: str, **params: str) -> httpx.Response:
+    return httpx.get(f"http://127.0.0.1:{port}/", params={"query": query, **params})
+
+
+def test_types_arrive_as_from_a_server(client: Any) -> None:
+    """Numbers, text, times, money, lists and nothing."""
+    result = client.query(
+        "SELECT toInt64(-1) AS a, 'ü\\n' AS b, toDateTime64('2026-11-24 12:00:00.000001', 6, 'UTC') AS c, "
+        "toDecimal64('0.000000001', 9) AS d, ['x'] AS e, NULL AS f, toLowCardinality('g') AS g"
+    )
+
+    assert result.column_names == ("a", "b", "c", "d", "e", "f", "g")
+    assert result.result_rows == [
+        (
+            -1,
+            "ü\n",
+            datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC).replace(tzinfo=None),
+            Decimal("1E-9"),
+            ["x"],
+            None,
+            "g",
+        )
+    ]
+
+
+def test_parameters_are_bound(client: Any) -> None:
+    """Text that would be SQL stays text."""
+    hostile = "'; DROP TABLE x; --\t\n\\"
+
+    assert client.query("SELECT {a:String}, {b:UInt8}", parameters={"a": hostile, "b": 7}).result_rows == [(hostile, 7)]
+
+
+def test_commands_streams_and_raw_formats(client: Any) -> None:
+    """All ways of asking that clickhouse-connect has, but data frames."""
+    assert client.command("SELECT 42") == 42
+    with client.query_row_block_stream("SELECT number FROM numbers(200000)") as stream:
+        assert sum(len(block) for block in stream) == 200_000
+    assert client.raw_query("SELECT 1 AS x", fmt="JSONEachRow") == b'{"x":1}\n'
+    with client.raw_stream("SELECT number FROM numbers(3)", fmt="CSV") as raw:
+        assert raw.read() == b"0\n1\n2\n"
+    assert client.query("SELECT 1 AS x WHERE 0").result_rows == []
+    assert client.query("SELECT 1 AS x LIMIT 0").column_names == ("x",)
+    assert client.ping()
+
+
+def test_the_summary_tells_what_was_read(client: Any) -> None:
+    """As a server's header does."""
+    summary = client.query("SELECT sum(number) FROM numbers(1000)").summary
+
+    assert summary["read_rows"] == "1000"
+    assert int(summary["elapsed_ns"]) > 0
+
+
+def test_the_database_is_the_connection_s(database: Database, port: int) -> None:
+    """Tables need no prefix, and one client's database is not another's."""
+    database.writer.write(database.writer.prepare(records(article().facts)))
+    own = clickhouse_connect.get_client(host="127.0.0.1", port=port, database=database.name)
+    try:
+        assert own.command("SELECT count() FROM events") == len(article().facts)
+        with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
+            clickhouse_connect.get_client(host="127.0.0.1", port=port).command("SELECT count() FROM events")
+    finally:
+        own.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("SELECT nothing", 404, 47),
+        ("SELECT * FROM nothing", 404, 60),
+        ("SELEC 1", 400, 62),
+        ("SELECT 1; SELECT 2", 400, 62),
+        ("SELECT {a:String}", 400, 456),
+        ("INSERT INTO t VALUES (1)", 500, 164),
+        ("DROP DATABASE system", 500, 164),
+        ("SYSTEM STOP MERGES", 500, 164),
+        ("KILL QUERY WHERE 1", 500, 164),
+        ("SET max_execution_time = 0", 500, 164),
+        ("SELECT 1 SETTINGS max_execution_time = 0", 500, 164),
+        ("SELECT 1 SETTINGS readonly = 0", 500, 164),
+        ("SELECT 1 INTO OUTFILE '/tmp/x'", 500, 164),
+        ("SELECT 1 /* x */ INTO /* y */ OUTFILE '/tmp/x' FORMAT CSV", 500, 164),
+        ("CREATE TEMPORARY TABLE x (a Int8)", 500, 164),
+        ("SELECT file('/etc/passwd')", 403, 497),
+        ("SELECT `file`('/etc/passwd')", 403, 497),
+        ("WITH file('/etc/passwd') AS x SELECT x", 403, 497),
+        ("EXPLAIN SELECT file('/etc/passwd')", 403, 497),
+        ("SELECT * FROM file('/etc/passwd', LineAsString)", 403, 497),
+        ("SELECT * FROM url('http://127.0.0.1:1/', LineAsString)", 403, 497),
+        ("SELECT * FROM python(x)", 403, 497),
+        ("DESCRIBE TABLE s3('http://127.0.0.1:1/a/b')", 403, 497),
+        ("SELECT throwIf(number = 2) FROM numbers(3)", 500, 395),
+    ],
+)
+def test_errors_are_a_server_s(port: int, query: str, status: int, code: int) -> None:
+    """Status, code header and text; nothing that writes or reaches outside gets through."""
+    answer = get(port, query)
+
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
+    assert answer.text.startswith(f"Code: {code}. DB::Exception")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SHOW TABLES FROM system",
+        "DESCRIBE TABLE system.one",
+        "EXISTS TABLE system.one",
+        "EXPLAIN SELECT 1",
+        "WITH 1 AS x SELECT x",
+        "(SELECT 1) UNION ALL (SELECT 2)",
+        "-- why\nSELECT 1 -- how",
+        "SELECT 'file(1); DROP TABLE x' AS `INTO OUTFILE`;",
+        "SELECT count() FROM numbers(3)",
+    ],
+)
+def test_what_only_reads_is_answered(port: int, query: str) -> None:
+    """Words inside of text and names do no harm."""
+    assert get(port, query).status_code == 200
+
+
+def test_a_query_may_come_in_the_body(port: int) -> None:
+    """As curl sends it, alone or after what the address holds."""
+    url = f"http://127.0.0.1:{port}/"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    assert httpx.post(url, content="SELECT 1 + 1", headers=form).text == "2\n"
+    assert httpx.post(url, params={"query": "SELECT"}, content="3").text == "3\n"
+    assert httpx.post(url, content="SELECT {a:UInt8}", params={"param_a": "5"}).text == "5\n"
+
+
+def test_the_format_is_the_statement_s_else_the_request_s(port: int) -> None:
+    """FORMAT, default_format, then tabs; the header names it."""
+    named = get(port, "SELECT 1 AS x FORMAT JSONEachRow", default_format="CSV")
+    asked = get(port, "SELECT 'a' AS x", default_format="CSV")
+
+    assert (named.text, named.headers["X-ClickHouse-Format"]) == ('{"x":1}\n', "JSONEachRow")
+    assert (asked.text, asked.headers["X-ClickHouse-Format"]) == ('"a"\n', "CSV")
+    assert get(port, "SELECT 1, 2").text == "1\t2\n"
+
+
+def test_settings_may_tighten_and_format_only(port: int) -> None:
+    """A limit of ours cannot be raised, and what we do not know is refused."""
+    assert get(port, "SELECT getSetting('max_result_rows')", max_result_rows="5").text == "5\n"
+    assert get(port, "SELECT getSetting('max_result_rows')", max_result_rows="99999999").text == "1000000\n"
+    assert get(port, "SELECT getSetting('max_result_rows')", max_result_rows="0").text == "1000000\n"
+    assert get(port, "SELECT 1.5 FORMAT JSONEachRow", output_format_json_quote_decimals="1").status_code == 200
+    assert get(port, "SELECT 1", allow_ddl="1").headers["X-ClickHouse-Exception-Code"] == "164"
+    assert get(port, "SELECT 1", compress="1").headers["X-ClickHouse-Exception-Code"] == "164"
+
+
+def test_a_result_too_large_is_an_error_not_a_part_of_it(port: int, client: Any) -> None:
+    """Also when the first rows are out already: the connection is cut, so no client takes the part for the whole."""
+    assert get(port, "SELECT number FROM numbers(2000000)", wait_end_of_query="1").status_code == 413
+    with pytest.raises((DatabaseError, StreamFailureError)):
+        client.query("SELECT number FROM numbers(2000000)")
+    with pytest.raises(httpx.RemoteProtocolError):
+        get(port, "SELECT throwIf(number = 900000) FROM numbers(1000000) FORMAT CSV")
+
+
+def test_a_query_that_takes_too_long_is_ended(port: int) -> None:
+    """By its own limit or by ours."""
+    began = time.monotonic()
+    answer = get(port, "SELECT count() FROM numbers(100000000000)", max_execution_time="1")
+
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (408, "159")
+    assert time.monotonic() - began < 5
+
+
+def test_queries_run_side_by_side_and_do_not_stop_inserts(port: int, database: Database) -> None:
+    """Four at a time; a writer gets through while they run."""
+    slow = "SELECT sleep(1)"
+    began = time.monotonic()
+    threads = [threading.Thread(target=get, args=(port, slow)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    database.writer.write(database.writer.prepare(records(article().facts)))
+    written = time.monotonic() - began
+    for thread in threads:
+        thread.join()
+
+    assert written < 1
+    assert time.monotonic() - began < 3
+
+
+def test_ping_and_health(port: int) -> None:
+    """What load balancers and the supervisor ask."""
+    assert httpx.get(f"http://127.0.0.1:{port}/ping").text == "Ok.\n"
+    assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {"status": "ok", "lag": {"bp.runs": 0}}
+
+
+def test_a_client_that_goes_away_leaves_nothing_behind(port: int, client: Any) -> None:
+    """The handle of a stream that nobody reads on is closed."""
+    query = {"query": "SELECT number FROM numbers(900000)"}
+    with httpx.stream("GET", f"http://127.0.0.1:{port}/", params=query) as answer:
+        next(answer.iter_bytes())
+
+    assert client.command("SELECT 1") == 1

@@ -1,0 +1,144 @@
+"""The sink as a process on a real Kafka: what it does when Kafka is not what the store remembers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from agents_sdk.settings import Settings
+from agents_sdk.topics import TOPIC_OF_FACT
+from agents_sdk.wire.registry import connect_codec
+from services.runtime.clients import producer
+from services.topics.apply import apply_schemas, apply_topics
+from tests.support.eventually import assert_eventually
+from tests.support.sinks import SinkProcess, committed
+from tests.support.stories import Story, article
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def settings(broker: Any) -> Settings:
+    found: Settings = broker.settings
+    apply_topics(found)
+    apply_schemas(found)
+    return found
+
+
+@pytest.fixture
+def sink(settings: Settings, tmp_path: Path) -> Iterator[SinkProcess]:
+    with SinkProcess(settings, tmp_path / "data") as running:
+        running.wait_until_caught_up()
+        yield running
+
+
+def tell(settings: Settings) -> Story:
+    """A run of its own in Kafka."""
+    story = article(str(uuid.uuid4()), int(time.time() * 1_000_000))
+    codec, out = connect_codec(settings), producer(settings.kafka)
+    for fact in story.facts:
+        out.produce(TOPIC_OF_FACT[type(fact)], key=fact.run_id, value=codec.encode(fact))
+    assert out.flush(30) == 0
+    return story
+
+
+def test_facts_become_visible_and_lag_goes_back_to_nothing(settings: Settings, sink: SinkProcess) -> None:
+    """A run that was just written is there a moment later, whole."""
+    story = tell(settings)
+
+    def there() -> None:
+        [(rows,)] = sink.rows(f"SELECT count() FROM events WHERE run_id = '{story.run_id}'")  # noqa: S608 -- ours
+        assert rows == sum(fact.run_id == story.run_id for fact in story.facts)
+
+    assert_eventually(there)
+    assert sink.wait_until_caught_up()["lost"] == 0
+
+
+def test_a_stop_is_orderly_and_the_next_start_goes_on(settings: Settings, sink: SinkProcess) -> None:
+    """SIGTERM ends it with 0; what came meanwhile is taken up, nothing twice."""
+    tell(settings)
+    assert sink.stop() == 0
+    tell(settings)
+
+    sink.start().wait_until_caught_up()
+
+    assert sink.rows("SELECT count(), uniqExact(topic, partition, offset) FROM events") == [(len(committed(settings)),) * 2]
+
+
+def test_the_group_shows_how_far_the_store_is(settings: Settings, sink: SinkProcess) -> None:
+    """Tools that know only consumer groups see the lag too."""
+    tell(settings)
+    sink.wait_until_caught_up()
+
+    def committed_offsets() -> None:
+        from confluent_kafka import ConsumerGroupTopicPartitions
+
+        [answer] = AdminClient({**settings.kafka}).list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions("bp.sink")]
+        ).values()
+        found = {(at.topic, at.partition): at.offset for at in answer.result().topic_partitions}
+        stored = {(topic, number): at for topic, number, at in sink.rows("SELECT topic, partition, max(offset) FROM events GROUP BY topic, partition")}
+        assert stored
+        assert all(found.get(place, 0) > at for place, at in stored.items())
+
+    assert_eventually(committed_offsets)
+
+
+def test_facts_deleted_before_they_were_read_are_told(settings: Settings, sink: SinkProcess) -> None:
+    """Retention that overtakes the sink is not passed over in silence."""
+    sink.stop()
+    tell(settings)
+    admin = AdminClient({**settings.kafka})
+    ends = {(one.topic, one.partition): one.offset + 1 for one in committed(settings) if one.topic == "bp.decisions"}
+    for future in admin.delete_records([TopicPartition(*place, end) for place, end in ends.items()]).values():
+        future.result(10)
+
+    sink.start()
+
+    assert sink.wait_until_caught_up()["lost"] >= 1
+    assert "facts lost: bp.decisions" in sink.log.read_text()
+
+
+def test_a_store_of_another_cluster_is_refused(settings: Settings, sink: SinkProcess) -> None:
+    """Offsets that Kafka does not have: it ends with the reason instead of skipping what it takes for known."""
+    tell(settings)
+    sink.wait_until_caught_up()
+    sink.stop()
+    kafka = AdminClient({**settings.kafka})
+    for future in kafka.delete_topics(["bp.refusals"]).values():
+        future.result(10)
+    assert_eventually(lambda: _gone(kafka, "bp.refusals"))
+    apply_topics(settings)
+
+    sink.start()
+
+    assert sink.process is not None
+    assert sink.process.wait(60) == 1
+    assert "the store has bp.refusals" in sink.log.read_text()
+
+
+def _gone(kafka: AdminClient, topic: str) -> None:
+    assert topic not in kafka.list_topics(timeout=10).topics
+
+
+def test_the_store_answers_while_kafka_is_away(sink: SinkProcess, settings: Settings) -> None:
+    """Whoever looks for what happened does so most when something is down."""
+    own = SinkProcess(
+        settings.model_copy(update={"kafka": {"bootstrap.servers": "127.0.0.1:1"}}), sink.data_dir.parent / "alone"
+    )
+    with own:
+
+        def answers() -> None:
+            assert own.health()["status"] != "gone"
+
+        assert_eventually(answers, 60)
+        assert httpx.get(f"http://127.0.0.1:{own.port}/", params={"query": "SELECT 1"}).text == "1\n"
+        assert own.health()["status"] != "ok"

@@ -1,0 +1,338 @@
+"""An HTTP provider against a real server on the loopback that answers as servers do on good and on bad days."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from services.capabilities.model import HttpProvider
+from services.capabilities.outcome import Answer, AttemptRequest, Failure
+from services.capabilities.providers.http import HttpAttempts
+
+HUGE = 3_000_000
+
+
+class Server(ThreadingHTTPServer):
+    """Remembers the requests."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[dict[str, Any]] = []
+        self.release = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up in the middle is what some tests are about."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The first part of the path says how to behave."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(length)
+        asked = urlsplit(self.path)
+        self.server.seen.append(
+            {"path": self.path, "query": parse_qs(asked.query), "headers": dict(self.headers), "body": body}
+        )
+        getattr(self, asked.path.strip("/").split("/")[0])()
+
+    do_GET = do_POST  # noqa: N815  # the name that http.server calls
+
+    def ok(self) -> None:
+        self._send(200, json.dumps({"data": {"text": "hello"}, "usage": {"in": 5, "out": 7}, "model": "m-1"}).encode())
+
+    def limited(self) -> None:
+        self._send(429, b'{"error": {"message": "slow down"}}', **{"retry-after": "12"})
+
+    def broken(self) -> None:
+        self._send(500, b"<html>oops</html>")
+
+    def moved(self) -> None:
+        self._send(302, b"", location="http://127.0.0.1:9/elsewhere")
+
+    def html(self) -> None:
+        self._send(200, b"<html>login</html>", **{"content-type": "text/html"})
+
+    def empty(self) -> None:
+        self._send(200, b"")
+
+    def malformed(self) -> None:
+        self._send(200, b'{"data": {"text": "hel')
+
+    def truncated(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "1000")
+        self.end_headers()
+        self.wfile.write(b'{"data":')
+        self.close_connection = True
+
+    def huge(self) -> None:
+        self._send(200, b'"' + b"x" * HUGE + b'"')
+
+    def endless(self) -> None:
+        self._chunks(b'{"data": "', forever=b"x" * 65_536, pause=0.0)
+
+    def drip(self) -> None:
+        self._chunks(b" ", forever=b" ", pause=0.02)
+
+    def silent(self) -> None:
+        self.server.release.wait(5)
+        self.close_connection = True
+
+    def hangup(self) -> None:
+        self.close_connection = True
+        self.connection.close()
+
+    def model_text(self) -> None:
+        inner = json.dumps({"text": "hello"})
+        self._send(
+            200, json.dumps({"choices": [{"message": {"content": inner}}], "usage": {"in": 1, "out": 2}}).encode()
+        )
+
+    def model_chat(self) -> None:
+        self._send(200, json.dumps({"choices": [{"message": {"content": "Sure! Here it is"}}]}).encode())
+
+    def _send(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _chunks(self, first: bytes, *, forever: bytes, pause: float) -> None:
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        chunk = first
+        while not self.server.release.wait(pause):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            chunk = forever
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """The server, on a free port."""
+    running = Server()
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield running
+    running.release.set()
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+async def ask(server: Server, path: str, *, timeout: float = 5.0, environment: Any = None, **fields: Any) -> Any:
+    """One attempt at a provider with this path; fields go into its manifest, ``request`` is merged."""
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    request = {"base_url": {"value": url}, "path": path, **fields.pop("request", {})}
+    given = {"response": {"result": "data"}, **fields}
+    spec = HttpProvider.model_validate({"name": "api", "kind": "http", "request": request, **given})
+    attempts = HttpAttempts(spec, environment or {}, Path("/nonexistent"))
+    try:
+        return await attempts.attempt(
+            AttemptRequest(
+                call_id="call-1", run_id="r", agent="a", attempt=1, params={"q": "ä b"}, timeout_seconds=timeout
+            )
+        )
+    finally:
+        await attempts.close()
+
+
+async def test_a_good_answer_is_mapped(server: Server) -> None:
+    """Result, model and tokens come from where the manifest says."""
+    response = {"result": "data", "model": "model", "input_tokens": "usage.in", "output_tokens": "usage.out"}
+
+    answer = await ask(server, "/ok", response=response)
+
+    assert isinstance(answer, Answer)
+    assert (answer.result, answer.model) == ({"text": "hello"}, "m-1")
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (5, 7)
+
+
+async def test_the_request_is_what_the_templates_say(server: Server) -> None:
+    """Path, query, headers and body; the call id as idempotency key; secrets where the API wants them."""
+    await ask(
+        server,
+        "/ok/${params.q}",
+        request={
+            "query": {"q": "${params.q}", "none": "${params.none}"},
+            "headers": {"idempotency-key": "${call.id}"},
+            "body": {"text": "${params.q}", "none": "${params.none}", "n": 1},
+        },
+        auth={"kind": "bearer", "secret": {"env": "KEY"}},
+        environment={"KEY": "s3cret"},
+    )
+
+    seen = server.seen[0]
+    headers = {name.lower(): value for name, value in seen["headers"].items()}
+    assert seen["path"].startswith("/ok/%C3%A4%20b?")
+    assert seen["query"] == {"q": ["ä b"]}
+    assert json.loads(seen["body"]) == {"text": "ä b", "n": 1}
+    assert (headers["idempotency-key"], headers["authorization"]) == ("call-1", "Bearer s3cret")
+    assert headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("auth", "place"),
+    [
+        ({"kind": "header", "name": "x-key"}, "x-key: s3cret"),
+        ({"kind": "query", "name": "key"}, "key=s3cret"),
+        ({"kind": "basic"}, "authorization: Basic czNjcmV0"),
+    ],
+)
+async def test_each_kind_of_auth_puts_the_secret_in_its_place(server: Server, auth: Any, place: str) -> None:
+    """Header, query parameter, basic."""
+    await ask(server, "/ok", auth={**auth, "secret": {"env": "KEY"}}, environment={"KEY": "s3cret"})
+
+    seen = server.seen[0]
+    headers = [f"{name.lower()}: {value}" for name, value in seen["headers"].items()]
+    assert place in [*headers, *seen["path"].partition("?")[2].split("&")]
+
+
+@pytest.mark.parametrize(
+    ("path", "error_class", "code", "uncertain"),
+    [
+        ("/limited", "rate_limited", "http_429", False),
+        ("/broken", "transient", "http_500", True),
+        ("/moved", "unknown", "http_302", False),
+        ("/html", "transient", "malformed_response", True),
+        ("/empty", "transient", "malformed_response", True),
+        ("/malformed", "transient", "malformed_response", True),
+        ("/truncated", "transient", "truncated_response", True),
+        ("/hangup", "transient", None, True),
+    ],
+)
+async def test_bad_answers_are_typed(
+    server: Server, path: str, error_class: str, code: str | None, uncertain: bool
+) -> None:
+    """Each is a failure of its class, none is an exception, none a result."""
+    failure = await ask(server, path)
+
+    assert isinstance(failure, Failure)
+    assert (failure.error_class, failure.uncertain) == (error_class, uncertain)
+    assert code is None or failure.code == code
+
+
+async def test_retry_after_reaches_the_core(server: Server) -> None:
+    """With the provider's own words."""
+    failure = await ask(server, "/limited")
+
+    assert (failure.retry_after, failure.message) == (12.0, "HTTP 429 Too Many Requests: slow down")
+
+
+@pytest.mark.parametrize("path", ["/huge", "/endless"])
+async def test_a_response_above_the_limit_is_cut_off(server: Server, path: str) -> None:
+    """Announced or streamed for ever: it is not read to its end."""
+    failure = await ask(server, path, response={"result": "@", "max_bytes": 1_000_000})
+
+    assert (failure.error_class, failure.code) == ("unknown", "response_too_large")
+
+
+async def test_a_response_within_the_limit_is_read(server: Server) -> None:
+    """The limit is a limit, not a size."""
+    answer = await ask(server, "/huge", response={"result": "@"})
+
+    assert len(answer.result) == HUGE
+
+
+@pytest.mark.parametrize("path", ["/silent", "/drip"])
+async def test_the_deadline_is_over_the_whole_exchange(server: Server, path: str) -> None:
+    """A server that sends a byte now and then must not keep a call for ever."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    failure = await ask(server, path, timeout=0.2)
+
+    assert (failure.error_class, failure.code, failure.uncertain) == ("transient", "timeout", True)
+    assert loop.time() - began < 2
+
+
+async def test_nothing_listening_is_an_outage(server: Server) -> None:
+    """And certain: no request went out."""
+    failure = await ask(server, "/", request={"base_url": {"value": "http://127.0.0.1:1"}})
+
+    assert (failure.error_class, failure.code, failure.uncertain) == ("outage", "connect_failed", False)
+
+
+async def test_a_name_that_does_not_resolve_is_an_outage(server: Server) -> None:
+    """DNS failures come as connection errors."""
+    failure = await ask(server, "/", request={"base_url": {"value": "http://no-such-host.invalid"}})
+
+    assert failure.error_class == "outage"
+
+
+async def test_tls_where_there_is_none_is_an_outage(server: Server) -> None:
+    """A handshake that fails sends no request."""
+    port = server.server_address[1]
+
+    failure = await ask(server, "/ok", request={"base_url": {"value": f"https://127.0.0.1:{port}"}})
+
+    assert (failure.error_class, failure.uncertain) == ("outage", False)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("url", ["not a url", "ftp://127.0.0.1", "http://[::1", "http://127.0.0.1:99999"])
+async def test_an_impossible_address_is_an_invalid_request(server: Server, url: str) -> None:
+    """Typed, never raised."""
+    failure = await ask(server, "/", request={"base_url": {"value": url}})
+
+    assert (failure.error_class, failure.uncertain) == ("invalid_request", False)
+
+
+@pytest.mark.parametrize("secret", ["line\nbreak", "schlüssel"])
+async def test_a_secret_that_no_header_may_hold_is_not_sent_nor_shown(server: Server, secret: str) -> None:
+    """A key file with a stray line break is told without the key."""
+    failure = await ask(server, "/ok", auth={"kind": "bearer", "secret": {"env": "KEY"}}, environment={"KEY": secret})
+
+    assert failure.error_class == "invalid_request"
+    assert secret not in failure.message
+    assert server.seen == []
+
+
+async def test_a_models_json_text_is_parsed(server: Server) -> None:
+    """Structured outputs come as text within the JSON."""
+    response = {"json_text": "choices[0].message.content", "result": "@"}
+
+    answer = await ask(server, "/model_text", response=response)
+    chat = await ask(server, "/model_chat", response=response)
+
+    assert answer.result == {"text": "hello"}
+    assert (chat.error_class, chat.code) == ("transient", "malformed_response")
+
+
+async def test_attempts_share_connections(server: Server) -> None:
+    """A hundred at a time over one pool of ten connections all come back."""
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    spec = HttpProvider.model_validate(
+        {
+            "name": "api",
+            "kind": "http",
+            "concurrency": 10,
+            "request": {"base_url": {"value": url}, "path": "/ok"},
+        }
+    )
+    attempts = HttpAttempts(spec, {}, Path("/nonexistent"))
+    request = AttemptRequest(call_id="c", run_id="r", agent="a", attempt=1, params={}, timeout_seconds=20)
+
+    outcomes = await asyncio.gather(*(attempts.attempt(request) for _ in range(100)))
+    await attempts.close()
+
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)

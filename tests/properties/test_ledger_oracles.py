@@ -1,0 +1,298 @@
+"""The ledger against naive oracles: dicts of lists, and everything recomputed from all facts, over any history."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+from hypothesis import given
+
+from agents_sdk.core.ledger.evolve import ENDED
+from tests.properties.test_ledger_laws import LAW
+from tests.support.ledger_strategies import HISTORIES, Entry, History
+
+Values = dict[tuple[str, str], list[str]]
+"""(run, key) → values by version, a deletion as an empty one."""
+
+
+def _kinds(entry: Entry) -> list[str]:
+    return [fact.kind for fact in entry.facts]
+
+
+def _check_write(entry: Entry, values: list[str]) -> None:
+    """Compare-and-set as a list of values has it."""
+    command, body = entry.command, entry.command.state
+    assert body is not None
+    fact: Any = entry.facts[0]
+    version = len(values)
+    absent = not values or not values[-1]
+    fits = not body.guarded or body.expected_version == version or (body.expected_version == 0 and absent)
+    if fact.kind == "CommandRefused":
+        if fact.code == "version_conflict":
+            assert not fits
+            assert msgspec.json.decode(fact.detail)["current_version"] == version
+        return
+    if fact.kind not in ("StateWritten", "StateDeleted"):  # its id was a call's before: asked again
+        return
+    assert fits
+    assert fact.version == version + 1
+    values.append(body.value if command.kind == "SetState" else "")
+    told = entry.own_reply()
+    assert (told is not None) == bool(command.reply_to)
+    assert told is None or (told.status, told.version) == ("ok", version + 1)
+
+
+def _check_read(entry: Entry, values: list[str]) -> None:
+    fact: Any = entry.facts[0]
+    body, told = entry.command.state, entry.own_reply()
+    if body is not None and fact.kind == "CommandRefused" and "has no version" in fact.message:
+        assert not 1 <= body.version <= len(values)
+    if body is None or fact.kind != "StateRead":
+        return
+    assert fact.version == (body.version or len(values))
+    if told is not None:
+        assert told.version == fact.version
+        assert told.value == (values[fact.version - 1] if fact.version else "")
+
+
+@LAW
+@given(HISTORIES)
+def test_state_is_a_list_of_values_for_each_key(history: History) -> None:
+    """Writes append if their guard fits, deletes append nothing-there, reads see the list, as of any version."""
+    values: Values = defaultdict(list)
+    for entry in history.entries:
+        body = entry.command.state
+        if not entry.lived or body is None or not entry.facts:
+            continue
+        known = values[entry.command.run_id, body.key]
+        if entry.command.kind in ("SetState", "DeleteState"):
+            _check_write(entry, known)
+        elif entry.command.kind == "GetState":
+            _check_read(entry, known)
+        elif entry.command.kind == "GetHistory" and entry.facts[0].kind == "HistoryRead" and entry.command.reply_to:
+            told = entry.own_reply()
+            assert told is not None
+            rows = msgspec.json.decode(told.value) if told.value else []
+            assert [row["deleted"] for row in rows] == [not value for value in known] or told.code == "oversize"
+
+
+class Work:
+    """Who has done its work, recomputed from all facts of a run each time it is asked."""
+
+    def __init__(self) -> None:
+        self.facts: list[Any] = []
+
+    def of(self, *kinds: str) -> Iterator[Any]:
+        return (fact for fact in self.facts if fact.kind in kinds)
+
+    def open_deliveries(self) -> dict[str, str]:
+        """Delivery → agent."""
+        handled = {fact.delivery_id for fact in self.of("HandlerCompleted", "MessageDeadLettered")}
+        made = {fact.delivery_id: fact.recipient for fact in self.of("MessageDelivered")}
+        return {delivery: agent for delivery, agent in made.items() if delivery not in handled}
+
+    def open_calls(self) -> set[str]:
+        settled = {fact.call_id for fact in self.of("CallCompleted", "CallFailed")}
+        return {fact.call_id for fact in self.of("CallRequested")} - settled
+
+    def waiting(self) -> dict[str, Any]:
+        """Dependency → its declaration, those not met."""
+        met = {fact.dependency_id for fact in self.of("DependencySatisfied")}
+        declared = {fact.dependency_id: fact for fact in self.of("DependencyDeclared")}
+        return {name: fact for name, fact in declared.items() if name not in met}
+
+    def completed(self) -> dict[str, str]:
+        """Agent with all its work done → its latest HandlerCompleted."""
+        busy = set(self.open_deliveries().values())
+        return {f.recipient: f.event_id for f in self.of("HandlerCompleted") if f.recipient not in busy}
+
+    def idle(self) -> bool:
+        worked = any(self.of("HandlerCompleted"))
+        return worked and not (self.open_deliveries() or self.open_calls() or self.waiting())
+
+
+@LAW
+@given(HISTORIES)
+def test_a_dependency_triggers_once_and_with_the_fact_that_met_it(history: History) -> None:
+    """In the step in which the last upstream agent completes, or it is declared with all done; at no other time."""
+    work: dict[str, Work] = defaultdict(Work)
+    for entry in history.entries:
+        run = work[entry.command.run_id]
+        due: dict[str, list[str]] = {}
+        for fact in entry.facts:
+            run.facts.append(fact)
+            if fact.kind in ("HandlerCompleted", "DependencyDeclared"):
+                done = run.completed()
+                due |= {
+                    name: [done[agent] for agent in declared.depends_on]
+                    for name, declared in run.waiting().items()
+                    if all(agent in done for agent in declared.depends_on)
+                }
+        met: list[Any] = [fact for fact in entry.facts if fact.kind == "DependencySatisfied"]
+        assert {fact.dependency_id: fact.satisfied_by for fact in met} == due
+        assert len(met) == len(due)
+        for fact in met:
+            triggers: list[Any] = [f for f in entry.facts if getattr(f, "message_id", "") == fact.event_id]
+            assert [(f.kind, f.recipient, f.attempt) for f in triggers] == [("MessageDelivered", fact.downstream, 1)]
+            assert triggers[0].run_seq > fact.run_seq > entry.facts[0].run_seq
+        if entry.command.kind == "DeclareDependency" and entry.lived and met and entry.own_reply():
+            told = entry.own_reply()
+            assert told is not None
+            assert msgspec.json.decode(told.detail)["satisfied"] is True
+
+
+@LAW
+@given(HISTORIES)
+def test_a_run_ends_by_itself_exactly_when_nothing_is_left_to_do(history: History) -> None:
+    """An idle run has ended after the step that made it idle and not before; an explicit one never ends so."""
+    work: dict[str, Work] = defaultdict(Work)
+    modes: dict[str, str] = {}
+    for entry in history.entries:
+        run_id = entry.command.run_id
+        for fact in entry.facts:
+            known: Any = fact
+            if fact.kind == "RunCompleted" and known.reason == "idle":
+                assert modes[run_id] == "idle"
+                assert work[run_id].idle()
+            if fact.kind == "RunStarted":
+                modes[run_id] = known.complete_when
+            work[run_id].facts.append(fact)
+        if entry.lives:
+            assert modes[run_id] == "explicit" or not work[run_id].idle()
+
+
+@LAW
+@given(HISTORIES)
+def test_a_run_starts_once_and_ends_once_and_only_costs_come_later(history: History) -> None:
+    """After the end nothing but attempts, which were paid for, joins the run's sequence."""
+    started: set[str] = set()
+    ended: set[str] = set()
+    for fact in history.facts:
+        if not fact.run_seq:
+            continue
+        assert (fact.run_id in started) == (fact.kind != "RunStarted")
+        assert fact.run_id not in ended or fact.kind in ("AttemptSucceeded", "AttemptFailed")
+        if fact.kind == "RunStarted":
+            assert fact.run_seq == 1
+            started.add(fact.run_id)
+        elif fact.kind in ENDED:
+            ended.add(fact.run_id)
+    assert started - ended == set(history.book.runs)
+    assert ended == set(history.book.finished)
+
+
+@LAW
+@given(HISTORIES)
+def test_a_call_is_asked_for_claimed_settled_and_paid_for_once(history: History) -> None:
+    """One intent before one outcome, one claim an attempt, one cost for each record of an attempt."""
+    intents: set[str] = set()
+    outcomes: Counter[str] = Counter()
+    claims: Counter[tuple[str, int]] = Counter()
+    costs: Counter[str] = Counter()
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            match fact.kind:
+                case "CallRequested":
+                    assert known.call_id not in intents
+                    intents.add(known.call_id)
+                case "CallCompleted" | "CallFailed":
+                    assert known.call_id in intents
+                    outcomes[known.call_id] += 1
+                case "AttemptStarted":
+                    claims[known.call_id, known.attempt] += 1
+                case "AttemptSucceeded" | "AttemptFailed":
+                    costs[fact.command_id] += 1
+    assert all(count == 1 for counts in (outcomes, claims, costs) for count in counts.values())
+
+
+@LAW
+@given(HISTORIES)
+def test_every_attempt_at_a_call_is_paid_for_however_late(history: History) -> None:
+    """An executor's record of an attempt is never refused once its run exists, open or settled, live or ended."""
+    existing: set[str] = set()
+    for entry in history.entries:
+        command = entry.command
+        sound = command.kind == "RecordAttempt" and command.agent == "bp.executor" and not command.delivery_id
+        if sound and command.run_id in existing and command.attempt and command.attempt.capability:
+            assert "CommandRefused" not in _kinds(entry)
+        existing |= {fact.run_id for fact in entry.facts if fact.kind == "RunStarted"}
+
+
+@LAW
+@given(HISTORIES)
+def test_a_delivery_is_handled_by_its_recipient_within_its_attempts(history: History) -> None:
+    """Attempts count 1, 2, … up to the agent's limit; it ends once, completed or as a dead letter."""
+    attempts: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
+    limit: dict[str, int] = {}
+    for entry in history.entries:
+        kinds = _kinds(entry)
+        for fact in entry.facts:
+            known: Any = fact
+            match fact.kind:
+                case "AgentRegistered":
+                    limit[known.name] = max(known.max_deliveries, limit.get(known.name, 0))
+                case "MessageDelivered":
+                    attempts[known.delivery_id] += 1
+                    assert known.attempt == attempts[known.delivery_id] <= limit[known.recipient]
+                    assert not ends[known.delivery_id]
+                case "HandlerCompleted" | "MessageDeadLettered":
+                    ends[known.delivery_id] += 1
+                    assert known.recipient == fact.agent == entry.command.agent
+        assert ("MessageDeadLettered" in kinds) == ("RunFailed" in kinds and entry.command.kind == "FailHandler")
+    assert set(ends.values()) <= {0, 1}
+
+
+@LAW
+@given(HISTORIES)
+def test_agents_do_only_what_their_declaration_allows(history: History) -> None:
+    """No fact shows a declared agent beyond its globs at that time; a list shows only keys it may read."""
+    specs: dict[str, Any] = {}
+    rights = {
+        "StateWritten": ("writes", "key"), "StateDeleted": ("writes", "key"), "StateRead": ("reads", "key"),
+        "HistoryRead": ("reads", "key"), "CallRequested": ("capabilities", "capability"),
+        "MessagePublished": ("publishes", "name"), "MessageSent": ("publishes", "name"),
+    }  # fmt: skip
+    for entry in history.entries:
+        for fact in entry.facts:
+            if fact.kind == "AgentRegistered":
+                specs[fact.name] = fact  # type: ignore[attr-defined]  # the kind says it is an AgentEvent
+            spec, right = specs.get(fact.agent), rights.get(fact.kind)
+            if spec is not None and right is not None:
+                name = getattr(fact, right[1])
+                assert any(fnmatchcase(name, glob) for glob in getattr(spec, right[0]))
+            told = entry.own_reply()
+            if spec is not None and fact.kind == "StateListed" and told is not None and told.value:
+                for row in msgspec.json.decode(told.value):
+                    assert any(fnmatchcase(row["key"], glob) for glob in spec.reads)
+
+
+@LAW
+@given(HISTORIES)
+def test_messages_reach_every_subscriber_of_the_workflow_once(history: History) -> None:
+    """A published message is delivered to each declared agent whose globs match, and to nobody else."""
+    specs: dict[str, Any] = {}
+    workflows: dict[str, str] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            if fact.kind == "AgentRegistered":
+                specs[known.name] = known
+            elif fact.kind == "RunStarted":
+                workflows[fact.run_id] = known.workflow
+            if fact.kind not in ("RunStarted", "MessagePublished"):
+                continue
+            name = "run.started" if fact.kind == "RunStarted" else known.name
+            expected = sorted(
+                agent for agent, spec in specs.items()
+                if any(fnmatchcase(name, glob) for glob in spec.subscriptions)
+                and (not spec.workflows or any(fnmatchcase(workflows[fact.run_id], g) for g in spec.workflows))
+            )  # fmt: skip
+            made: list[Any] = [f for f in entry.facts if getattr(f, "message_id", "") == fact.event_id]
+            assert [f.recipient for f in made] == expected
+            assert known.recipients == len(expected)
+            assert all((f.kind, f.name, f.attempt) == ("MessageDelivered", name, 1) for f in made)

@@ -1,0 +1,139 @@
+"""Builders for the executor's tests: call facts, capabilities with scripted providers, an outbox that records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import CallEvent, Reply
+from services.capabilities.model import Capability, Provider
+from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
+from services.capabilities.providers.fleet import Claim, Ranking
+from services.capabilities.registry import Contract, Registry
+from services.capabilities.settle import Clock, Settler
+
+Script = Callable[[AttemptRequest], AttemptOutcome]
+
+
+def requested(call_id: str, capability: str = "probe", params: Any = None, **fields: Any) -> CallEvent:
+    """A CallRequested fact."""
+    return call_event("CallRequested", call_id, capability=capability, params=ids.canonical(params or {}), **fields)
+
+
+def call_event(kind: str, call_id: str, **fields: Any) -> CallEvent:
+    """A fact about a call of run r."""
+    given = {"capability": "probe", **fields}
+    return CallEvent(
+        event_id=f"event of {call_id}",
+        kind=kind,
+        run_id="r",
+        run_seq=1,
+        correlation_id="r",
+        causation_id="",
+        agent="asker",
+        at=0,
+        command_id=call_id,
+        command_offset=0,
+        call_id=call_id,
+        **given,
+    )
+
+
+def capability(*providers: str, name: str = "probe", **fields: Any) -> Capability:
+    """A capability whose providers are Python functions that nobody calls."""
+    given: dict[str, Any] = {
+        "name": name,
+        "description": "A capability of the tests.",
+        "side_effects": "read",
+        "params": {"type": "object"},
+        "result": {"type": "object"},
+        "retry": {"wait_initial_seconds": 0.001, "wait_max_seconds": 0.01, "wait_jitter_seconds": 0.0},
+        "providers": [{"name": each, "kind": "python", "function": "a:b"} for each in providers or ("one",)],
+    }
+    return Capability.model_validate({**given, **fields})
+
+
+def registry(*capabilities: Capability) -> Registry:
+    """These capabilities and no others."""
+    return Registry(Contract(each, Path("test.yaml")) for each in capabilities)
+
+
+class Outbox:
+    """Records what is sent; ``durable`` unset holds back the acknowledgements."""
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.claims: list[tuple[str, int]] = []
+        self.durable = asyncio.Event()
+        self.durable.set()
+        self.answer = Reply(command_id="", reply_to="", status="ok")
+
+    async def _acknowledged(self) -> None:
+        await self.durable.wait()
+
+    def send(self, commands: Sequence[Command]) -> asyncio.Future[None]:
+        self.commands += commands
+        return asyncio.ensure_future(self._acknowledged())
+
+    async def claim(self, fact: CallEvent, attempt: int, provider: str, started_at: int) -> Reply:
+        self.claims.append((fact.call_id, attempt))
+        return self.answer
+
+    def kinds(self) -> list[str]:
+        """Kinds of what was sent, in order."""
+        return [command.kind for command in self.commands]
+
+    def outcome(self) -> Any:
+        """The body of the only outcome."""
+        found = [command.outcome for command in self.commands if command.outcome is not None]
+        assert len(found) == 1, found
+        return found[0]
+
+
+class Asking:
+    """Providers by script: a function, or a list of outcomes given one after the other."""
+
+    def __init__(self, **scripts: Script | Sequence[AttemptOutcome]) -> None:
+        self.scripts = {name: script if callable(script) else list(script) for name, script in scripts.items()}
+        self.asked: list[str] = []
+        self.active = 0
+        self.most_active = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.skipped: tuple[tuple[str, str], ...] = ()
+
+    def ranking(self, contract: Contract) -> Ranking:
+        out = {name for name, _ in self.skipped}
+        ready = tuple(each.name for each in contract.capability.providers if each.name not in out)
+        return Ranking(ready, self.skipped)
+
+    async def attempt(
+        self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None
+    ) -> AttemptOutcome:
+        if claim is not None:
+            await claim()
+        self.asked.append(provider.name)
+        self.active += 1
+        self.most_active = max(self.most_active, self.active)
+        try:
+            await self.gate.wait()
+        finally:
+            self.active -= 1
+        script = self.scripts.get(provider.name)
+        if script is None:
+            return Answer(result={"from": provider.name})
+        return script(request) if callable(script) else script.pop(0)
+
+
+def failure(error_class: Any = "transient", **fields: Any) -> Failure:
+    """A failure with a message."""
+    return Failure(**{"error_class": error_class, "code": str(error_class), "message": "no luck", **fields})
+
+
+def settler(known: Registry, asking: Asking, outbox: Outbox, *, max_result_bytes: int = 1_000) -> Settler:
+    """A settler of executor "me"."""
+    return Settler(known, asking, outbox, executor="me", max_result_bytes=max_result_bytes, clock=Clock())

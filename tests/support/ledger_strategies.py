@@ -1,0 +1,398 @@
+"""Histories of the ledger's core: bytes → commands, plausible and not, → what ``apply`` made of them.
+
+Each command is chosen with an eye on the book (which deliveries are open, which calls), since one made up blindly would
+be refused nearly always. Four bytes are one command and zero is none, so that a failing history shrinks to few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from hypothesis import strategies as st
+
+from agents_sdk import schemas
+from agents_sdk.core import ids
+from agents_sdk.core.commands import (
+    BODIES,
+    BODY_OF_KIND,
+    AttemptBody,
+    CallBody,
+    Command,
+    DecisionBody,
+    DependencyBody,
+    HandlerBody,
+    MessageBody,
+    OutcomeBody,
+    RegistrationBody,
+    RunBody,
+    StateBody,
+)
+from agents_sdk.core.facts import Fact, Reply
+from agents_sdk.core.ledger import Book, Limits, apply
+from agents_sdk.core.ledger.step import Addressed
+from agents_sdk.wire.codec import Codec
+
+RUNS: Final = ("run-1", "run-2", "run-3", "nowhere")
+AGENTS: Final = ("alpha", "beta", "gamma", "delta")
+SENDERS: Final = ("client", "client", *AGENTS, "ghost", "client")
+KEYS: Final = ("plan", "notes", "alpha.draft", "beta.draft", "ä/ö 🙂")
+NAMES: Final = ("task.ready", "draft.done", "review-1.asked", "Not A Name")
+VALUES: Final = (
+    "1",
+    '{"a":[1,2,{"b":null}]}',
+    '"ä🙂"',
+    "null",
+    "",
+    "{",
+    "[" * 1000 + "]" * 1000,
+    '"' + "x" * 600 + '"',
+)
+ADDRESSES: Final = (("c1", 0), ("c2", 1), ("", 0), ("c1", 0))
+LIMITS: Final = Limits(max_value_bytes=500)
+SPECS: Final = {
+    "alpha": {"subscriptions": ["run.started", "task.*"], "reads": ["*"], "writes": ["*"], "publishes": ["*"]},
+    "beta": {"subscriptions": ["*"], "reads": ["beta.*", "plan"], "writes": ["beta.*"], "publishes": ["draft.*"]},
+    "gamma": {"subscriptions": ["draft.done"], "workflows": ["w"], "reads": [], "writes": ["p*"], "publishes": []},
+    "delta": {"subscriptions": [], "reads": ["*"], "writes": [], "publishes": ["*"], "capabilities": ["*"]},
+}
+
+
+def codec() -> Codec:
+    """The real codec, with made-up schema ids."""
+
+    def unknown(schema_id: int, /) -> dict[str, Any]:
+        raise LookupError(schema_id)
+
+    return Codec({name: number for number, name in enumerate(schemas.records(), 1)}, unknown)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command and what it caused."""
+
+    command: Command
+    offset: int
+    at: int
+    facts: list[Fact]
+    replies: list[Addressed]
+    lived: bool
+    """Its run lived when it came."""
+    lives: bool
+    """Its run lives after it."""
+    in_settled_delivery: bool
+    """It came after its delivery was handled to its end."""
+
+    def own_reply(self) -> Reply | None:
+        """What its sender was told at once."""
+        mine = [told.reply for told in self.replies if told.reply.command_id == self.command.command_id]
+        return mine[0] if mine else None
+
+
+class History:
+    """Commands applied one after the other. No dataclass: hypothesis would print all of its fields."""
+
+    def __init__(self, before: Callable[[Book, Command, int, int], None] | None = None) -> None:
+        """``before`` looks at the book before each command."""
+        self.book = Book(limits=LIMITS)
+        self.entries: list[Entry] = []
+        self.offset = -1
+        self.before = before
+
+    def send(self, command: Command, step: int = 1) -> Entry:
+        """Applies the command at the next offset."""
+        self.offset += step
+        at = 1_700_000_000_000_000 + self.offset // 3 * 1000
+        if self.before is not None:
+            self.before(self.book, command, self.offset, at)
+        run = self.book.runs.get(command.run_id)
+        settled = run is not None and command.delivery_id in run.settled
+        done = apply(self.book, command, self.offset, at)
+        lives = command.run_id in self.book.runs
+        entry = Entry(command, self.offset, at, done.facts, done.replies, run is not None, lives, settled)
+        self.entries.append(entry)
+        return entry
+
+    @property
+    def facts(self) -> list[Fact]:
+        """All facts, in the order they were decided."""
+        return [fact for entry in self.entries for fact in entry.facts]
+
+    @property
+    def replies(self) -> list[Addressed]:
+        """All replies, in the order they were made."""
+        return [told for entry in self.entries for told in entry.replies]
+
+    def __repr__(self) -> str:
+        return "\n".join(["History:", *map(self._line, self.entries)])
+
+    @staticmethod
+    def _line(entry: Entry) -> str:
+        command, kinds = entry.command, [fact.kind for fact in entry.facts]
+        said = [(told.reply.status, told.reply.code) for told in entry.replies]
+        who = f"{command.run_id} by {command.agent[:20]} id {command.command_id[:20]}"
+        return f"  {entry.offset} {command.kind[:20]} {who} → {kinds} {said}"
+
+
+class Author:
+    """Chooses the next command from three bytes and the history so far."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.requested: list[tuple[str, str, str]] = []
+        """Run, call and event id of every call ever asked for: executors come late."""
+        self.delivered: list[Any] = []
+        """Every MessageDelivered ever: zombies come late too."""
+
+    def note(self, entry: Entry) -> None:
+        """Remembers what later commands can refer to."""
+        for fact in entry.facts:
+            if fact.kind == "CallRequested":
+                self.requested.append((fact.run_id, fact.command_id, fact.event_id))
+            elif fact.kind == "MessageDelivered":
+                self.delivered.append(fact)
+
+    def command(self, a: int, b: int, c: int, kind: str, **fields: Any) -> Command:
+        """A command from outside a handler: fresh id, some run, sender and address."""
+        reply_to, reply_partition = ADDRESSES[c // 7 % len(ADDRESSES)]
+        common: dict[str, Any] = {
+            "command_id": ids.derive("test", f"{len(self.history.entries)}"),
+            "kind": kind,
+            "run_id": self._run_id(a),
+            "agent": SENDERS[a // 8 % len(SENDERS)],
+            "correlation_id": "correlation",
+            "reply_to": reply_to,
+            "reply_partition": reply_partition,
+        }
+        return Command(**{**common, **fields})
+
+    def handler_command(self, a: int, b: int, c: int) -> Command | None:
+        """A command that a handler sends: its id counts within the delivery, so that it often comes again."""
+        delivery = self._delivery(a)
+        if delivery is None:
+            return None
+        inner = INSIDE[b % len(INSIDE)](self, a, b // len(INSIDE), c)
+        assert inner is not None
+        return msgspec.structs.replace(inner, **self._within(delivery, f"{c % 4}"))
+
+    def settle(self, a: int, b: int, c: int) -> Command | None:
+        """CompleteHandler, or in one case of five FailHandler."""
+        delivery: Any = self._delivery(a)
+        if delivery is None:
+            return None
+        attempt = delivery.attempt if b % 8 else c % 4
+        kind = "FailHandler" if b % 5 == 4 else "CompleteHandler"
+        body = HandlerBody(attempt=attempt, error_type="ValueError", error_message="ä" * (c * 20))
+        return self.command(a, b, c, kind, handler=body, **self._within(delivery, f"{kind}/{attempt}"))
+
+    def executor(self, a: int, b: int, c: int) -> Command | None:
+        """What executors report about calls, open or not, of runs that live or not."""
+        if not self.requested:
+            return None
+        runs = self.history.book.runs
+        orphans = [request for request in self.requested if request[0] not in runs]
+        known = orphans if orphans and a >= 192 else self.requested
+        run_id, call_id, event_id = known[a % len(known)]
+        kind = ("CompleteCall", "RecordAttempt", "FailCall", "StartAttempt", "CompleteCall")[b % 5]
+        process = f"process-{b // 5 % 2}"
+        name = {"StartAttempt": f"start/{c % 2}/{process}", "RecordAttempt": f"attempt/{c % 2}"}.get(kind, "outcome")
+        attempt = AttemptBody(call_id=call_id, attempt=c % 2, capability="search", cost_nano_usd=7, executor=process)
+        outcome = OutcomeBody(call_id=call_id, result=VALUES[c % len(VALUES)], attempts=1, cost_nano_usd=7)
+        if b % 31 == 30:
+            attempt, outcome = AttemptBody(call_id="no call", capability=""), OutcomeBody(call_id="no call")
+        return self.command(
+            a, b, c, kind,
+            command_id=ids.derive(call_id, name), run_id=run_id, causation_id=event_id,
+            agent="bp.executor" if c % 16 else "ghost",
+            **({"attempt": attempt} if kind.endswith("Attempt") else {"outcome": outcome}),
+        )  # fmt: skip
+
+    def again(self, a: int, b: int, c: int) -> Command | None:
+        """An earlier command once more, in one case of two from another address."""
+        entries = self.history.entries
+        if not entries:
+            return None
+        earlier = entries[-1 - (a * 7 + b) % len(entries)].command
+        if c % 2:
+            return earlier
+        reply_to, reply_partition = ADDRESSES[c // 2 % len(ADDRESSES)]
+        return msgspec.structs.replace(earlier, reply_to=reply_to, reply_partition=reply_partition)
+
+    def malformed(self, a: int, b: int, c: int) -> Command | None:
+        """A command that no SDK sends."""
+        sound = OUTSIDE[b % len(OUTSIDE)](self, a, b, c)
+        if sound is None:
+            return None
+        changes: tuple[dict[str, Any], ...] = (
+            {"kind": "Explode"},
+            {"kind": "é" * 5000},
+            {"command_id": ""},
+            {"agent": "x" * 5000},
+            {"run_id": "", "kind": "StartRun", "run": RunBody(complete_when="idle")},
+            {"state": None, "run": None, "message": None, "call": None, "handler": None, "registration": None},
+            {"kind": "SetState", "state": StateBody(key="k" * 600, value="1")},
+            {"kind": "SetState", "state": StateBody(key="", value="1")},
+            {"kind": "GetState", "state": StateBody(key="plan", version=-1)},
+            {"kind": "StartRun", "run": RunBody(workflow="w" * 600, complete_when="idle")},
+            {"kind": "RegisterAgent", "registration": RegistrationBody(name="bp.executor")},
+            {"kind": "DeclareDependency", "dependency": DependencyBody(downstream="alpha", trigger_when="any")},
+            {"kind": "CallCapability", "call": CallBody(capability="")},
+            {"delivery_id": "no delivery"},
+        )
+        return msgspec.structs.replace(sound, **changes[c % len(changes)])
+
+    def _run_id(self, a: int) -> str:
+        """Mostly a run that lives."""
+        runs = list(self.history.book.runs)
+        return runs[a % len(runs)] if runs and a < 236 else RUNS[a % len(RUNS)]
+
+    def _delivery(self, a: int) -> Any:
+        """A delivery made some time, mostly one that is open."""
+        runs = self.history.book.runs
+        open_ones = [d for d in self.delivered if d.run_id in runs and d.delivery_id in runs[d.run_id].deliveries]
+        known = open_ones if open_ones and a < 216 else self.delivered
+        return known[a % len(known)] if known else None
+
+    @staticmethod
+    def _within(delivery: Any, name: str) -> dict[str, Any]:
+        return {
+            "command_id": ids.derive(delivery.delivery_id, name),
+            "run_id": delivery.run_id,
+            "agent": delivery.recipient,
+            "causation_id": delivery.event_id,
+            "delivery_id": delivery.delivery_id,
+        }
+
+
+Move = Callable[[Author, int, int, int], Command | None]
+
+
+def _start(author: Author, a: int, b: int, c: int) -> Command:
+    mode = "" if b > 250 else ("idle", "idle", "explicit")[b % 3]
+    body = RunBody(workflow="w" if c % 4 else "other", input=VALUES[b % 3], complete_when=mode)
+    run_id = RUNS[b % 3] if c % 8 == 7 else f"run-{len(author.history.entries)}"
+    return author.command(a, b, c, "StartRun", run_id=run_id, run=body)
+
+
+def _state(author: Author, a: int, b: int, c: int) -> Command:
+    kind = ("SetState", "SetState", "GetState", "DeleteState", "SetState", "ListState", "GetHistory", "SetState")[b % 8]
+    key = KEYS[max(c % 8 - 3, 0)]  # mostly the first, so that its versions count up
+    version = c // 8 % 4
+    if kind == "ListState":
+        key = ("", "alpha.", "p")[c % 3]
+    value = VALUES[a % 3] if a < 200 else VALUES[a % len(VALUES)]
+    guarded = b // 8 % 2 == 1
+    body = StateBody(key=key, value=value, guarded=guarded, expected_version=version, version=version if guarded else 0)
+    return author.command(a, b, c, kind, state=body)
+
+
+def _message(author: Author, a: int, b: int, c: int) -> Command:
+    name = NAMES[c % len(NAMES)]
+    if b % 2:
+        return author.command(a, b, c, "Publish", message=MessageBody(name=name, data=VALUES[b % 3]))
+    body = MessageBody(name=name, recipient=(*AGENTS, "alpah")[b // 2 % 5], data=VALUES[b % 3])
+    return author.command(a, b, c, "SendMessage", message=body)
+
+
+def _depend(author: Author, a: int, b: int, c: int) -> Command:
+    others = [agent for index, agent in enumerate(AGENTS) if c >> index & 1]
+    body = DependencyBody(downstream=AGENTS[b % 4], depends_on=others, trigger_when="all_completed", name="")
+    return author.command(a, b, c, "DeclareDependency", dependency=body)
+
+
+def _decision(author: Author, a: int, b: int, c: int) -> Command:
+    body = DecisionBody(action="choose", context_used=["plan", "plan@1", KEYS[c % len(KEYS)]])
+    return author.command(a, b, c, "RecordDecision", decision=body)
+
+
+def _call(author: Author, a: int, b: int, c: int) -> Command:
+    body = CallBody(capability=("search", "text")[c % 2], params=VALUES[b % 3])
+    return author.command(a, b, c, "CallCapability", call=body)
+
+
+def _await(author: Author, a: int, b: int, c: int) -> Command:
+    return author.command(a, b, c, "AwaitRun", run=RunBody())
+
+
+def _end(author: Author, a: int, b: int, c: int) -> Command:
+    if c % 4:  # rarely, so that runs live long enough for something to happen
+        return _await(author, a, b, c)
+    kind = ("CompleteRun", "FailRun", "CancelRun")[b % 3]
+    return author.command(a, b, c, kind, run=RunBody(result=VALUES[c % 3], reason="because"))
+
+
+def _register(author: Author, a: int, b: int, c: int) -> Command:
+    name = AGENTS[b % 4]
+    spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, **SPECS[name]}
+    run_id = RUNS[0] if c % 32 == 31 else ""
+    return author.command(a, b, c, "RegisterAgent", run_id=run_id, registration=RegistrationBody(name=name, **spec))
+
+
+INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _state, _call, _await)
+OUTSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _await, _end, _register, _start)
+MOVES: Final[tuple[Move, ...]] = (
+    _state, _message, _state, _state, _depend, _depend, _decision, _call, _end, _start, _register, _state,
+    *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
+    Author.malformed, Author.malformed,
+)  # fmt: skip
+
+
+def prelude(author: Author) -> Iterator[Command]:
+    """All agents registered, two runs started, work in the first that others wait for: without it most histories
+    would only be refusals, and agents would seldom be busy with two things."""
+    for number in range(len(AGENTS)):
+        yield _register(author, 0, number, 2)
+    yield _start(author, 0, 0, 1)
+    yield _start(author, 1, 2, 1)
+    for number in range(3):
+        yield _message(author, 0, 2 * number, 0)
+    yield _depend(author, 0, 3, 0b0001)
+    yield _depend(author, 0, 2, 0b0011)
+
+
+def play(choices: bytes, before: Callable[[Book, Command, int, int], None] | None = None) -> History:
+    """The history that the bytes stand for; the same bytes always give the same one."""
+    history = History(before=before)
+    author = Author(history)
+    if not choices[:1] or choices[0] < 224:
+        for opening in prelude(author):
+            author.note(history.send(opening))
+    for start in range(1, len(choices) - 3, 4):
+        move, a, b, c = choices[start : start + 4]
+        chosen = MOVES[(move - 1) % len(MOVES)] if move else None
+        command = chosen(author, a, b, c) if chosen else None
+        if command is not None:
+            author.note(history.send(command, 1 + (c == 9)))
+    return history
+
+
+CHOICES: Final = st.binary(min_size=161, max_size=321)
+HISTORIES: Final = CHOICES.map(play)
+TEXTS: Final = st.one_of(
+    st.text(max_size=8), st.sampled_from(("", *RUNS, *SENDERS, *KEYS, "bp.executor", "all_completed", *VALUES))
+)
+
+
+@st.composite
+def arbitrary(draw: st.DrawFn) -> Command:
+    """Any command at all whose fields have the right Python types."""
+    numbers = st.integers(-(2**31), 2**31 - 1)
+
+    def body(name: str) -> Any:
+        fields: dict[str, Any] = {
+            field.name: draw(
+                st.booleans() if field.type is bool else numbers if field.type is int
+                else st.lists(TEXTS, max_size=3) if field.type == list[str] else TEXTS
+            )
+            for field in msgspec.structs.fields(BODIES[name])
+        }  # fmt: skip
+        return BODIES[name](**fields)
+
+    kind = draw(st.one_of(st.sampled_from(sorted(BODY_OF_KIND)), TEXTS))
+    wanted = {BODY_OF_KIND.get(kind, "state"), draw(st.sampled_from(sorted(BODIES)))}
+    texts = ("command_id", "run_id", "agent", "correlation_id", "causation_id", "delivery_id", "reply_to")
+    envelope: dict[str, Any] = {name: draw(TEXTS) for name in texts}
+    bodies = {name: body(name) for name in sorted(wanted) if draw(st.integers(0, 9))}
+    return Command(kind=kind, reply_partition=draw(numbers), **envelope, **bodies)

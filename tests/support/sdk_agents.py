@@ -1,0 +1,43 @@
+"""Agents that the SDK's contract tests run in processes of their own, by ``backplane agents run``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pydantic import BaseModel
+
+from agents_sdk import Agent, Context, Event
+
+
+class Findings(BaseModel):
+    sources: list[str]
+
+
+story_research = Agent("story_research", reads=["brief"], writes=["research_findings"], workflows=["story"])
+story_analysis = Agent("story_analysis", reads=["research_findings"], writes=["article"], workflows=["story"])
+steady = Agent("steady", workflows=["steady"])
+
+
+@story_research.on("run.started")
+async def investigate(ctx: Context, event: Event) -> None:
+    brief: Any = await ctx.state.get("brief")
+    echoed = await ctx.execute(capability="echo", params={"query": event.data["topic"]})
+    await ctx.decide(action="keep_all", rationale="there is one", context_used=["brief"])
+    await ctx.state.set("research_findings", Findings(sources=[echoed.result["params"]["query"], brief["tone"]]))
+    await ctx.publish("search.completed", {"count": 2})
+
+
+@story_analysis.on("dependency.satisfied")
+async def analyse(ctx: Context, event: Event) -> None:
+    findings = await ctx.state.get("research_findings", Findings)
+    await ctx.state.set("article", {"text": " and ".join(findings.sources), "after": event.data["depends_on"]})
+
+
+@steady.on("run.started")
+async def count(ctx: Context, event: Event) -> None:
+    """Ten writes with a pause between them, so that a kill finds it in the middle."""
+    for step in range(10):
+        await ctx.state.set(f"step.{step}", step, expected_version=0)
+        await ctx.decide(f"step {step}")
+        await asyncio.sleep(event.data["pause_s"])

@@ -1,0 +1,110 @@
+"""An agent is declared in full or not at all: wrong use fails where it is written."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from agents_sdk.agent import NAME_LIMIT, Agent
+
+
+async def handle(ctx: Any, event: Any) -> None:
+    """A handler."""
+
+
+def test_none_is_registered_as_unrestricted_and_an_empty_list_as_nothing() -> None:
+    """What is left out is allowed, what is listed is all that is allowed."""
+    agent = Agent("a", writes=[], capabilities=["web_search"])
+    agent.on("run.started", "other.name")(handle)
+
+    body = agent.registration()
+
+    assert (body.reads, body.writes, body.capabilities) == (["*"], [], ["web_search"])
+    assert (body.publishes, body.workflows, body.max_deliveries) == (["*"], ["*"], 3)
+    assert body.subscriptions == ["other.name", "run.started"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Upper", "white space", "a..b", ".a", "a-", "ä", "a/b", "a\n", "x" * (NAME_LIMIT + 1), "bp.executor"]
+)
+def test_agent_name_outside_the_rule_is_refused(name: str) -> None:
+    """A name becomes part of a topic's name and of URLs."""
+    with pytest.raises(ValueError, match="agent name"):
+        Agent(name)
+
+
+@pytest.mark.parametrize("name", ["search.*", "Search", "a b", ""])
+def test_message_name_outside_the_rule_is_refused(name: str) -> None:
+    """Handlers are for exact names."""
+    with pytest.raises(ValueError, match="message name"):
+        Agent("a").on(name)
+
+
+@pytest.mark.parametrize("field", ["reads", "writes", "capabilities", "publishes", "workflows"])
+def test_string_in_place_of_a_list_is_refused(field: str) -> None:
+    """A string is a list of letters to Python, which nobody means."""
+    with pytest.raises(TypeError, match=field):
+        Agent("a", **{field: "brief"})  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "3"])
+def test_max_deliveries_that_is_no_count_is_refused(value: Any) -> None:
+    """Attempts are counted from one."""
+    with pytest.raises(ValueError, match="max_deliveries"):
+        Agent("a", max_deliveries=value)
+
+
+def test_no_workflow_at_all_is_refused() -> None:
+    """The ledger reads an empty list as all."""
+    with pytest.raises(ValueError, match="no workflow"):
+        Agent("a", workflows=[])
+
+
+def test_second_handler_for_a_name_is_refused_and_registers_nothing() -> None:
+    """One message has one handler in an agent."""
+    agent = Agent("a")
+    agent.on("x")(handle)
+
+    with pytest.raises(ValueError, match="already has a handler for 'x'"):
+        agent.on("y", "x")(handle)
+
+    assert agent.subscriptions == ("x",)
+
+
+def test_handler_that_is_no_coroutine_function_is_refused() -> None:
+    """A blocking handler would stop all others of its process."""
+
+    def blocking(ctx: Any, event: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="async def"):
+        Agent("a").on("x")(blocking)  # type: ignore[type-var]  # that is the point
+
+
+def test_handler_with_other_parameters_is_refused() -> None:
+    """It is called as handler(ctx, event)."""
+
+    async def one(ctx: Any) -> None: ...
+
+    with pytest.raises(TypeError, match=r"\(ctx, event\)"):
+        Agent("a").on("x")(one)  # type: ignore[type-var]  # that is the point
+
+
+def test_methods_partials_and_callables_are_handlers() -> None:
+    """Whatever awaits like a coroutine function of two arguments is one."""
+
+    class Callable:
+        async def __call__(self, ctx: Any, event: Any) -> None: ...
+
+        async def method(self, ctx: Any, event: Any) -> None: ...
+
+    async def three(extra: int, ctx: Any, event: Any) -> None: ...
+
+    agent = Agent("a")
+    agent.on("callable")(Callable())
+    agent.on("method")(Callable().method)
+    agent.on("partial")(functools.partial(three, 1))
+
+    assert agent.subscriptions == ("callable", "method", "partial")
+    assert agent.handler_for("nobody") is None

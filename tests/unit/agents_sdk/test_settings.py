@@ -1,0 +1,164 @@
+"""Settings come from their highest source, and it can be told which."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from agents_sdk.settings import NotConfigured, explain, load_settings
+
+HERE = "127.0.0.1:1"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory, a data directory and a configuration folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BACKPLANE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path
+
+
+def running_platform(home: Path, pid: int | None = None, **sections: object) -> None:
+    """A record as a supervisor publishes it; by default that of a process that lives: this one."""
+    (home / "data").mkdir(exist_ok=True)
+    record = {"supervisor": {"pid": pid or os.getpid()}, "settings": sections}
+    (home / "data" / "platform.json").write_text(json.dumps(record))
+
+
+def user_file(home: Path, text: str) -> None:
+    (home / "config" / "backplane").mkdir(parents=True, exist_ok=True)
+    (home / "config" / "backplane" / "config.toml").write_text(text)
+
+
+def test_no_address_anywhere_says_what_to_run(home: Path) -> None:
+    """Without a platform the error names the command that starts one."""
+    with pytest.raises(NotConfigured, match="backplane up"):
+        load_settings()
+
+
+def test_sources_lie_over_each_other_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argument, environment, project file, platform, user file: take one away and the next shows."""
+    user_file(home, '[kafka]\nbootstrap.servers = "user:1"')
+    assert load_settings().kafka == {"bootstrap.servers": "user:1"}
+
+    running_platform(home, kafka={"bootstrap.servers": "platform:1"})
+    assert load_settings().kafka == {"bootstrap.servers": "platform:1"}
+
+    (home / "backplane.toml").write_text('[kafka]\n"bootstrap.servers" = "project:1"')
+    assert load_settings().kafka == {"bootstrap.servers": "project:1"}
+
+    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", "env:1")
+    assert load_settings().kafka == {"bootstrap.servers": "env:1"}
+
+    assert load_settings(kafka={"bootstrap.servers": "argument:1"}).kafka == {"bootstrap.servers": "argument:1"}
+
+
+def test_librdkafka_properties_have_their_own_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment names become dotted ones; numbers and booleans of a file become the text librdkafka takes."""
+    monkeypatch.setenv("BACKPLANE_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    (home / "backplane.toml").write_text(
+        f'[kafka]\nbootstrap.servers = "{HERE}"\n"linger.ms" = 5\n"enable.idempotence" = true'
+    )
+
+    assert load_settings().kafka == {
+        "bootstrap.servers": HERE,
+        "security.protocol": "SASL_SSL",
+        "linger.ms": "5",
+        "enable.idempotence": "true",
+    }
+
+
+def test_credentials_never_reach_a_server_named_by_a_higher_source(home: Path) -> None:
+    """The user's password for the company's cluster is not sent to the local platform."""
+    user_file(
+        home,
+        '[kafka]\n"bootstrap.servers" = "company:1"\n"sasl.password" = "hunter2"\n'
+        '[registry]\nurl = "http://company"\npassword = "hunter2"',
+    )
+    running_platform(home, kafka={"bootstrap.servers": HERE}, registry={"url": "http://here"})
+
+    settings = load_settings()
+    assert settings.kafka == {"bootstrap.servers": HERE}
+    assert settings.registry.password.get_secret_value() == ""
+
+
+def test_secret_from_the_environment_joins_an_address_from_a_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual way to keep a password out of a file."""
+    (home / "backplane.toml").write_text('[kafka]\n"bootstrap.servers" = "company:1"')
+    monkeypatch.setenv("BACKPLANE_KAFKA__SASL_PASSWORD", "hunter2")
+
+    assert load_settings().kafka == {"bootstrap.servers": "company:1", "sasl.password": "hunter2"}
+
+
+def test_platform_that_is_gone_is_no_source(home: Path) -> None:
+    """The record of a supervisor that was killed does not send anyone to a dead port."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    running_platform(home, pid=gone.pid, kafka={"bootstrap.servers": HERE})
+
+    with pytest.raises(NotConfigured):
+        load_settings()
+
+
+def test_explain_names_the_source_of_each_value_and_masks_secrets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of defaults; no secret is shown whatever the source."""
+    (home / "backplane.toml").write_text('[kafka]\n"bootstrap.servers" = "company:1"\n[topics]\npartitions = 8')
+    monkeypatch.setenv("BACKPLANE_KAFKA__SASL_PASSWORD", "hunter2")
+    monkeypatch.setenv("BACKPLANE_REGISTRY__PASSWORD", "hunter2")
+    rows = {row.key: row for row in explain(topics={"replication": 3})}
+
+    assert rows["topics.partitions"][1:] == ("8", "backplane.toml")
+    assert rows["topics.replication"][1:] == ("3", "argument")
+    assert rows["kafka.sasl.password"][1:] == ("********", "env BACKPLANE_KAFKA__SASL_PASSWORD")
+    assert rows["limits.max_value_bytes"][1:] == ("1048576", "default")
+    assert "hunter2" not in str(rows)
+
+
+def test_explain_works_without_a_platform(home: Path) -> None:
+    """It is what one runs to find out why nothing is configured."""
+    assert "data_dir" in {row.key for row in explain()}
+
+
+def test_unknown_key_is_an_error_that_names_it(home: Path) -> None:
+    """A misspelt setting does not pass for a default."""
+    (home / "backplane.toml").write_text("[topics]\npartitoins = 8")
+
+    with pytest.raises(ValidationError, match="partitoins"):
+        load_settings(kafka={"bootstrap.servers": HERE})
+
+
+def test_broken_file_is_named(home: Path) -> None:
+    """The message says which file to mend."""
+    (home / "backplane.toml").write_text("[topics")
+
+    with pytest.raises(NotConfigured, match=r"backplane\.toml"):
+        load_settings()
+
+
+def test_capability_paths_of_a_file_are_relative_to_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those of the environment are written as in PATH."""
+    (home / "backplane.toml").write_text('[capabilities]\npaths = ["mine"]')
+    assert load_settings(kafka={"bootstrap.servers": HERE}).capabilities.paths == (home / "mine",)
+
+    monkeypatch.setenv("BACKPLANE_CAPABILITIES__PATHS", f"/a{os.pathsep}/b")
+    assert load_settings(kafka={"bootstrap.servers": HERE}).capabilities.paths == (Path("/a"), Path("/b"))
+
+
+def test_settings_do_not_show_secrets_when_printed(home: Path) -> None:
+    """Neither kafka's nor the registry's."""
+    settings = load_settings(kafka={"bootstrap.servers": HERE, "sasl.password": "hunter2"})
+
+    assert "hunter2" not in repr(settings)
+
+
+def test_import_is_cheap() -> None:
+    """A command that needs no settings does not pay for pydantic."""
+    code = "import sys, agents_sdk.settings; sys.exit('pydantic' in sys.modules or 'confluent_kafka' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

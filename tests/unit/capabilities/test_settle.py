@@ -1,0 +1,271 @@
+"""One call from request to outcome."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from agents_sdk.core import ids
+from agents_sdk.core.facts import Reply
+from services.capabilities.outcome import Answer, Usage
+from services.capabilities.settle import SettledElsewhere
+from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
+
+
+async def test_a_call_answered_at_once_sends_attempt_and_outcome_together() -> None:
+    """A success is one RecordAttempt and one CompleteCall, with ids derived from the call."""
+    outbox = Outbox()
+
+    await settler(registry(capability()), Asking(), outbox).settle(requested("c"))
+
+    assert outbox.kinds() == ["RecordAttempt", "CompleteCall"]
+    attempt, outcome = outbox.commands
+    assert (attempt.command_id, outcome.command_id) == (ids.derive("c", "attempt/1"), ids.derive("c", "outcome"))
+    assert {command.agent for command in outbox.commands} == {"bp.executor"}
+    assert {command.causation_id for command in outbox.commands} == {"event of c"}
+    assert outbox.outcome().result == '{"from":"one"}'
+    assert outbox.outcome().attempts == 1
+
+
+async def test_costs_are_counted_on_attempts_and_summed_in_the_outcome() -> None:
+    """Each attempt has its own price's cost and id; the outcome has their sum."""
+    price = {"id": "list-1", "per_call_nano_usd": 7, "per_input_token_nano_usd": 2, "charge_failures": True}
+    known = registry(capability(providers=[{"name": "one", "kind": "python", "function": "a:b", "price": price}]))
+    outbox = Outbox()
+    asking = Asking(one=[failure(), Answer(result={}, usage=Usage(input_tokens=10))])
+
+    await settler(known, asking, outbox).settle(requested("c"))
+
+    attempts = [command.attempt for command in outbox.commands if command.attempt]
+    assert [(attempt.cost_nano_usd, attempt.price_id) for attempt in attempts] == [(7, "list-1"), (27, "list-1")]
+    assert outbox.outcome().cost_nano_usd == 34
+
+
+async def test_an_unpriced_provider_is_not_a_free_one() -> None:
+    """Without a price the attempt's price_id is empty."""
+    outbox = Outbox()
+
+    await settler(registry(capability()), Asking(), outbox).settle(requested("c"))
+
+    body = outbox.commands[0].attempt
+    assert body is not None
+    assert (body.price_id, body.cost_nano_usd) == ("", 0)
+
+
+async def test_a_rate_limited_provider_is_left_for_the_next() -> None:
+    """A Retry-After beyond patience means falling back at once; both attempts are told, numbered over all providers."""
+    outbox = Outbox()
+    asking = Asking(one=[failure("rate_limited", retry_after=30.0)])
+
+    await settler(registry(capability("one", "two")), asking, outbox).settle(requested("c"))
+
+    attempts = [command.attempt for command in outbox.commands if command.attempt]
+    assert [(body.provider, body.attempt, body.error_class) for body in attempts] == [
+        ("one", 1, "rate_limited"),
+        ("two", 2, ""),
+    ]
+    assert (outbox.outcome().provider, outbox.outcome().attempts) == ("two", 2)
+
+
+async def test_transient_failures_are_retried_until_attempts_run_out() -> None:
+    """Three attempts, then FailCall with the last class and the whole story."""
+    outbox = Outbox()
+    asking = Asking(one=lambda _: failure("transient"))
+
+    await settler(registry(capability()), asking, outbox).settle(requested("c"))
+
+    assert asking.asked == ["one"] * 3
+    assert outbox.outcome().error_code == "providers_exhausted"
+    assert "one transient: no luck (3 times)" in outbox.outcome().error_message
+
+
+async def test_a_failed_attempt_is_told_before_the_next_begins() -> None:
+    """Whoever watches the log sees the failure while the fallback is still under way."""
+    outbox = Outbox()
+    asking = Asking(one=[failure("auth")])
+    asking.gate.clear()
+    running = asyncio.ensure_future(settler(registry(capability("one", "two")), asking, outbox).settle(requested("c")))
+    await _until(lambda: asking.asked == ["one"])
+    asking.gate.set()
+    await asyncio.sleep(0)
+    asking.gate.clear()
+
+    await _until(lambda: asking.asked == ["one", "two"])
+    assert outbox.kinds() == ["RecordAttempt"]
+
+    asking.gate.set()
+    await running
+
+
+async def test_an_unknown_capability_fails_with_the_nearest_names() -> None:
+    """The caller learns what it may have meant."""
+    outbox = Outbox()
+
+    await settler(registry(capability(name="web_search")), Asking(), outbox).settle(requested("c", "web_serch"))
+
+    assert outbox.kinds() == ["FailCall"]
+    assert outbox.outcome().error_code == "unknown_capability"
+    assert "'web_search'" in outbox.outcome().error_message
+
+
+@pytest.mark.parametrize(
+    ("params", "told"), [({"n": "many"}, "params.n: "), ({}, '"n" is a required property'), ([1], "params: ")]
+)
+async def test_params_that_break_the_schema_fail_without_an_attempt(params: object, told: str) -> None:
+    """error_class invalid_request, the message begins with the path."""
+    schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
+    outbox, asking = Outbox(), Asking()
+    fact = msgspec.structs.replace(requested("c"), params=ids.canonical(params))
+
+    await settler(registry(capability(params=schema)), asking, outbox).settle(fact)
+
+    assert asking.asked == []
+    assert (outbox.outcome().error_class, outbox.outcome().error_code) == ("invalid_request", "invalid_params")
+    assert told in outbox.outcome().error_message
+
+
+async def test_params_that_are_no_json_fail() -> None:
+    """Garbage in a fact ends as a failed call, not as a stuck one."""
+    outbox = Outbox()
+
+    await settler(registry(capability()), Asking(), outbox).settle(msgspec.structs.replace(requested("c"), params="{"))
+
+    assert outbox.outcome().error_code == "invalid_params"
+
+
+async def test_defaults_of_the_schema_reach_the_provider() -> None:
+    """A parameter that is not given has its declared default."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "default": 5}}}
+    asking = Asking(one=lambda request: Answer(result=dict(request.params)))
+    outbox = Outbox()
+
+    await settler(registry(capability(params=schema)), asking, outbox).settle(requested("c"))
+
+    assert outbox.outcome().result == '{"n":5}'
+
+
+async def test_a_result_that_breaks_its_schema_falls_back() -> None:
+    """A provider that answers nonsense is as good as one that fails; what it used is still charged."""
+    schema = {"type": "object", "required": ["hits"]}
+    asking = Asking(two=[Answer(result={"hits": []})])
+    outbox = Outbox()
+
+    await settler(registry(capability("one", "two", result=schema)), asking, outbox).settle(requested("c"))
+
+    first = outbox.commands[0].attempt
+    assert first is not None
+    assert "result: " in first.error_message
+    assert outbox.outcome().provider == "two"
+
+
+async def test_a_result_above_the_limit_falls_back() -> None:
+    """Nothing that the log refuses is sent to it."""
+    asking = Asking(one=[Answer(result={"text": "x" * 2_000})])
+    outbox = Outbox()
+
+    await settler(registry(capability("one", "two")), asking, outbox).settle(requested("c"))
+
+    first = outbox.commands[0].attempt
+    assert first is not None
+    assert "2011 bytes" in first.error_message
+    assert outbox.outcome().provider == "two"
+
+
+async def test_a_result_that_json_cannot_say_costs_one_attempt() -> None:
+    """A provider's bug ends in the story of the call."""
+    outbox = Outbox()
+
+    await settler(registry(capability("one", "two")), Asking(one=[Answer(result={"f": object()})]), outbox).settle(
+        requested("c")
+    )
+
+    assert outbox.outcome().provider == "two"
+
+
+async def test_a_degraded_result_is_marked_and_says_why() -> None:
+    """When all fails the declared substitute is given, never silently."""
+    known = registry(capability(degraded_result={"hits": []}))
+    outbox = Outbox()
+
+    await settler(known, Asking(one=[failure("auth")]), outbox).settle(requested("c"))
+
+    outcome = outbox.outcome()
+    assert (outcome.result, outcome.degraded) == ('{"hits":[]}', True)
+    assert "one auth: no luck" in outcome.error_message
+
+
+async def test_an_unsafe_call_is_claimed_before_each_attempt() -> None:
+    """Intent before effect, also for retries."""
+    asking = Asking(one=[failure("rate_limited"), Answer(result={})])
+    outbox = Outbox()
+
+    await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"))
+
+    assert outbox.claims == [("c", 1), ("c", 2)]
+    assert outbox.outcome().attempts == 2
+
+
+async def test_an_unsafe_call_of_unknown_outcome_is_not_tried_again() -> None:
+    """A timeout after sending may have had its effect: neither retry nor fallback."""
+    asking = Asking(one=[failure("transient", uncertain=True)])
+    outbox = Outbox()
+
+    await settler(registry(capability("one", "two", side_effects="unsafe")), asking, outbox).settle(requested("c"))
+
+    assert asking.asked == ["one"]
+    assert (outbox.outcome().error_class, outbox.outcome().error_code) == ("unknown", "outcome_unknown")
+
+
+async def test_an_unsafe_call_claimed_by_another_executor_is_not_made() -> None:
+    """After a takeover nobody knows whether the effect happened: the call ends so, the provider is not asked."""
+    asking, outbox = Asking(), Outbox()
+    outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", message="by another")
+
+    await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"))
+
+    assert asking.asked == []
+    assert outbox.kinds() == ["FailCall"]
+    assert (outbox.outcome().error_code, outbox.outcome().attempts) == ("outcome_unknown", 0)
+
+
+async def test_an_unsafe_call_that_is_settled_already_is_left_alone() -> None:
+    """A claim refused because the call has its outcome sends nothing at all."""
+    asking, outbox = Asking(), Outbox()
+    outbox.answer = Reply(command_id="", reply_to="", status="refused", code="call_settled", message="done")
+
+    with pytest.raises(SettledElsewhere):
+        await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"))
+
+    assert (asking.asked, outbox.commands) == ([], [])
+
+
+async def test_the_callers_time_is_shared_by_all_attempts() -> None:
+    """With 50 ms for the call, waits and attempts fit into 50 ms."""
+    known = registry(capability(retry={"max_attempts": 20, "wait_initial_seconds": 0.02, "wait_jitter_seconds": 0.0}))
+    outbox = Outbox()
+
+    await settler(known, Asking(one=lambda _: failure()), outbox).settle(requested("c", timeout_ms=50))
+
+    assert outbox.outcome().error_code == "deadline_exceeded"
+    assert outbox.outcome().attempts < 5
+    assert "0.05 s" in outbox.outcome().error_message
+
+
+async def test_without_a_ready_provider_the_call_says_what_is_missing() -> None:
+    """A secret that is not set is named, not its value."""
+    asking, outbox = Asking(), Outbox()
+    asking.skipped = (("one", "$API_KEY"),)
+
+    await settler(registry(capability()), asking, outbox).settle(requested("c"))
+
+    assert outbox.outcome().error_code == "no_provider"
+    assert "one was not asked: it lacks $API_KEY" in outbox.outcome().error_message
+
+
+async def _until(reached: object) -> None:
+    assert callable(reached)
+    async with asyncio.timeout(2):
+        while not reached():
+            await asyncio.sleep(0)

@@ -1,0 +1,48 @@
+"""Request templates."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.capabilities.template import ABSENT, TemplateError, template, url_path
+
+SCOPE = {"params": {"q": "a b&c", "n": 3, "list": [1, 2], "none": None, "path": "../x?y"}, "config": {}}
+
+
+@pytest.mark.parametrize(
+    ("tree", "rendered"),
+    [
+        ("${params.n}", 3),
+        ("${params.list}", [1, 2]),
+        ("n=${params.n}, q=${params.q}", "n=3, q=a b&c"),
+        ("list ${params.list}", "list [1,2]"),
+        ("none:${params.none}", "none:"),
+        ("plain", "plain"),
+        ("", ""),
+        ("$${params.n}", "${params.n}"),
+        ({"a": {"b": "${params.n}", "c": "${params.missing}"}}, {"a": {"b": 3}}),
+        (["${params.none}", 1, True, None], [1, True, None]),
+        ("${params.{x: n, y: '}'}}", {"x": 3, "y": "}"}),
+        ("${params.missing || 'other'}", "other"),
+    ],
+)
+def test_templates_render(tree: object, rendered: object) -> None:
+    """Types are kept, absent values leave no trace, text is text."""
+    assert template(tree)(SCOPE) == rendered
+
+
+def test_a_null_alone_is_absent() -> None:
+    """So that a whole body can be left out."""
+    assert template("${params.none}")(SCOPE) is ABSENT
+
+
+def test_a_parameter_cannot_leave_its_path_segment() -> None:
+    """Values are percent-encoded, slashes and question marks included."""
+    assert url_path("/v1/${params.path}/x")(SCOPE) == "/v1/..%2Fx%3Fy/x"
+
+
+@pytest.mark.parametrize("text", ["${params.n", "${", "${a b}", "${'open}"])
+def test_a_template_that_cannot_be_read_is_refused(text: str) -> None:
+    """When the manifest is loaded, not when the first call is made."""
+    with pytest.raises(TemplateError):
+        template({"deep": [text]})

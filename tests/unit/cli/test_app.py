@@ -1,0 +1,161 @@
+"""The command starts fast, speaks one way, and its exit codes can be relied on."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from agents_sdk.errors import REFUSALS, BackplaneError, Unanswered, Unreachable
+from agents_sdk.settings import NotConfigured
+from infra.local.errors import NotRunning, PlatformError
+from services.cli import app as cli
+from services.cli.output import CommandError, ExitCode, described, print_rows, report
+
+HEAVY = ("confluent_kafka", "faust", "chdb", "fastavro", "clickhouse_connect", "pydantic", "httpx", "psutil", "jgo")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What a command needs is imported when that command runs: chdb alone is 180 MB."""
+    code = (
+        "import sys; from services.cli.app import run; assert run(['--help']) == 0;"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stderr.strip() == "[]"
+    assert all(name in done.stdout for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_command_of_the_table_loads_and_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line in the table without a module behind it fails here."""
+    entry = cli.COMMANDS[name]
+    assert hasattr(importlib.import_module(entry.module), entry.attribute)
+
+    assert cli.run([name, "--help"]) == ExitCode.OK
+    assert "Usage" in capsys.readouterr().out
+    assert entry.help.endswith(".")
+
+
+def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr, with where to look."""
+    assert cli.run(["bogus"]) == ExitCode.USAGE
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "bogus" in err
+    assert "--help" in err
+
+
+def test_error_under_json_is_one_object_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program reads code, message and hint; stdout stays empty."""
+    assert cli.run(["status", "--json", "--data-dir", str(tmp_path)]) == ExitCode.UNREACHABLE
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert json.loads(err).keys() == {"code", "message", "hint"}
+    assert json.loads(err)["code"] == "not_running"
+
+
+def test_down_of_nothing_is_no_error(tmp_path: Path) -> None:
+    """It is stopped: that is what was asked."""
+    assert cli.run(["down", "--data-dir", str(tmp_path)]) == ExitCode.OK
+
+
+def test_config_explain_shows_values_with_their_source(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a list of objects under --json, as text separated by tabs in a pipe."""
+    assert cli.run(["config", "explain", "--json"]) == ExitCode.OK
+    rows = json.loads(capsys.readouterr().out)
+    assert {"key": "topics.partitions", "value": "4", "source": "default"} in rows
+
+    assert cli.run(["config", "explain"]) == ExitCode.OK
+    assert "topics.partitions\t4\tdefault" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotConfigured("no"), ExitCode.UNREACHABLE),
+        (NotRunning("no"), ExitCode.UNREACHABLE),
+        (Unreachable("no"), ExitCode.UNREACHABLE),
+        (Unanswered("no"), ExitCode.UNREACHABLE),
+        (REFUSALS["scope"]("no"), ExitCode.REFUSED),
+        (REFUSALS["unknown_run"]("no"), ExitCode.NOT_FOUND),
+        (PlatformError("no"), ExitCode.FAILURE),
+        (BackplaneError("no"), ExitCode.FAILURE),
+        (CommandError("not_verified", "no"), ExitCode.NOT_VERIFIED),
+        (ZeroDivisionError("no"), ExitCode.FAILURE),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+        (typer.Abort(), ExitCode.INTERRUPTED),
+        (typer.BadParameter("no"), ExitCode.USAGE),
+        (typer.Exit(7), ExitCode.REFUSED),
+    ],
+)
+def test_exit_code_follows_the_error(error: BaseException, code: ExitCode) -> None:
+    """Scripts branch on it."""
+    assert report(error) == code
+
+
+def test_every_refusal_is_told_from_a_failure() -> None:
+    """A refusal of the ledger is never reported as a mere failure."""
+    for code, refusal in REFUSALS.items():
+        assert report(refusal("no")) in (ExitCode.NOT_FOUND, ExitCode.REFUSED), code
+
+
+def test_unforeseen_error_shows_its_traceback_only_with_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--debug may stand anywhere in the line, but not behind --, where it belongs to somebody else."""
+
+    def broken() -> None:
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr(cli, "load", lambda name: typer.main.get_command(single(broken)))
+    assert cli.run(["doctor"]) == ExitCode.FAILURE
+    quiet = capsys.readouterr().err
+    assert "ZeroDivisionError: nothing to divide by" in quiet
+    assert "Traceback" not in quiet
+    assert "--debug" in quiet
+
+    assert cli.run(["doctor", "--debug"]) == ExitCode.FAILURE
+    assert "Traceback" in capsys.readouterr().err
+    assert cli.run(["doctor", "--", "--debug"]) != ExitCode.OK
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def single(function: object) -> typer.Typer:
+    made = typer.Typer(add_completion=False)
+    made.command()(function)  # type: ignore[arg-type]
+    return made
+
+
+def test_reader_that_goes_away_ends_the_command_quietly() -> None:
+    """`backplane … | head -1` shows one line and no traceback."""
+    command = f"{sys.executable} -m services.cli.app config explain; echo $? >&2"
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}
+    )
+
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert done.stderr.strip() in ("0", "141")
+
+
+def test_cells_with_tabs_and_newlines_stay_in_their_column(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe reads one row a line."""
+    print_rows(("a", "b"), [("x\ty", "line\nbreak"), (None, 1)])
+
+    assert capsys.readouterr().out == "a\tb\nx y\tline break\n\t1\n"
+
+
+def test_error_without_a_code_is_internal_and_says_how_to_see_more() -> None:
+    """An error nobody foresaw is told by its type and text."""
+    about = described(ValueError("odd"))
+
+    assert about == {"code": "internal", "message": "ValueError: odd", "hint": "run it again with --debug to see where"}

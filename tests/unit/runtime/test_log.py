@@ -1,0 +1,116 @@
+"""Merged reading: the order of decision over several topics, in bounded memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.runtime import log
+
+
+class FakeMessage:
+    """As much of a confluent Message as the reader looks at."""
+
+    def __init__(self, topic: str, offset: int, value: bytes | None, error: KafkaError | None = None) -> None:
+        self._topic, self._offset, self._value, self._error = topic, offset, value, error
+
+    def topic(self) -> str:
+        return self._topic
+
+    def offset(self) -> int:
+        return self._offset
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 0
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+
+class FakeConsumer:
+    """Serves topics in arbitrary slices, honours pause, and signals the end of each partition once."""
+
+    def __init__(self, topics: dict[str, list[int]], seed: int) -> None:
+        self._left = {topic: list(enumerate(values)) for topic, values in topics.items()}
+        self._paused: set[str] = set()
+        self._random = random.Random(seed)
+        self.most_buffered = 0
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._left[partition.topic] = self._left[partition.topic][partition.offset :]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self._paused |= {partition.topic for partition in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self._paused -= {partition.topic for partition in partitions}
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        ready = [topic for topic in self._left if topic not in self._paused]
+        if not ready:
+            pytest.fail("the reader waits for topics that it has paused")
+        topic = self._random.choice(ready)
+        taken = self._left[topic][: self._random.randint(1, count)]
+        self._left[topic] = self._left[topic][len(taken) :]
+        out = [FakeMessage(topic, offset, str(value).encode()) for offset, value in taken]
+        if not self._left[topic]:
+            del self._left[topic]
+            out.append(FakeMessage(topic, -1, None, KafkaError(KafkaError._PARTITION_EOF)))
+        return out
+
+
+def merged(topics: dict[str, list[int]], seed: int, starts: dict[str, int] | None = None) -> list[int]:
+    consumer: Any = FakeConsumer(topics, seed)
+    decode: Callable[[bytes | None], object] = lambda value: int(value or b"0")  # noqa: E731  # a name would say no more
+    located = log.read_merged(
+        consumer, 0, starts or dict.fromkeys(topics, 0), decode, lambda record: (int(str(record)),)
+    )
+    return [int(str(one.record)) for one in located]
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcde"), st.lists(st.integers(0, 1000), max_size=60), min_size=1),
+    st.integers(0, 2**32),
+)
+def test_any_slicing_gives_the_sorted_union(topics: dict[str, list[int]], seed: int) -> None:
+    """However the broker slices and interleaves topics, the merge is the sorted union of all their records."""
+    ordered = {topic: sorted(values) for topic, values in topics.items()}
+
+    assert merged(ordered, seed) == sorted(value for values in topics.values() for value in values)
+
+
+def test_starts_leave_out_what_lies_before() -> None:
+    """A topic is read from its start offset on."""
+    assert merged({"a": [1, 3, 5], "b": [2, 4]}, 7, {"a": 2, "b": 1}) == [4, 5]
+
+
+def test_a_topic_that_runs_ahead_is_paused_and_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pausing bounds the buffers and loses nothing."""
+    monkeypatch.setattr(log, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(log, "RESUME_BELOW", 5)
+    monkeypatch.setattr(log, "CHUNK", 7)
+    topics = {"long": list(range(500)), "late": [400, 450, 600]}
+
+    assert merged(topics, 3) == sorted([*range(500), 400, 450, 600])
+
+
+def test_an_error_of_the_broker_is_raised() -> None:
+    """Only the end of a partition is no error."""
+
+    class Broken(FakeConsumer):
+        def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+            return [FakeMessage("a", 0, None, KafkaError(KafkaError._ALL_BROKERS_DOWN))]
+
+    consumer: Any = Broken({"a": [1]}, 0)
+    with pytest.raises(KafkaException):
+        list(log.read_merged(consumer, 0, {"a": 0}, lambda value: value, lambda record: (0,)))

@@ -1,0 +1,254 @@
+"""The sink's loop over a source and a store in memory: order, pauses, dead letters, ends."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from agents_sdk.core.facts import DecisionEvent, Fact, Reply
+from agents_sdk.wire.codec import Undecodable
+from services.sink import ingest as module
+from services.sink.ingest import Ingest, Opened
+from services.sink.rows import Record, Unreadable
+from services.sink.source import Fetched
+from services.sink.writer import Batch, Place, Writer
+from tests.support.eventually import assert_eventually
+from tests.support.stories import NOON
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSES_S", (0.01,))
+
+
+class Message:
+    def __init__(self, offset: int, value: object) -> None:
+        self._offset, self._value = offset, value
+
+    def topic(self) -> str:
+        return "bp.decisions"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, NOON // 1000
+
+    def value(self) -> object:
+        return self._value
+
+
+class MemorySource:
+    lost = 0
+
+    def __init__(self) -> None:
+        self.fetches: queue.Queue[Fetched | Exception] = queue.Queue()
+        self.started: list[dict[Place, int]] = []
+        self.committed: dict[Place, int] = {}
+
+    def start(self, stored: Mapping[Place, int]) -> None:
+        self.started.append(dict(stored))
+
+    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> Fetched:
+        try:
+            found = self.fetches.get(timeout=0.02)
+        except queue.Empty:
+            return Fetched([], {})
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def commit(self, following: Mapping[Place, int]) -> None:
+        self.committed = dict(following)
+
+    def bring(self, first: int, *values: object, end: int | None = None) -> None:
+        messages: list[Any] = [Message(first + number, value) for number, value in enumerate(values)]
+        self.fetches.put(Fetched(messages, {} if end is None else {("bp.decisions", 0): end}))
+
+
+class MemoryStore:
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.written: list[Record] = []
+        self.attempts = 0
+        self._batches: dict[str, list[Record]] = {}
+
+    def stored(self) -> dict[Place, int]:
+        return {("bp.decisions", 0): 4}
+
+    def prepare(self, records: list[Record]) -> Batch:
+        token = str(len(self._batches))
+        self._batches[token] = records
+        return Batch(token, [])
+
+    def write(self, batch: Batch) -> None:
+        self.attempts += 1
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionRefusedError("the store is down")
+        self.written += self._batches[batch.token]
+
+
+class MemoryLetters:
+    def __init__(self) -> None:
+        self.written = 0
+        self.put_aside: list[tuple[int, str]] = []
+        self.flushed = 0
+
+    def put(self, message: Any, code: str, reason: str) -> None:
+        self.written += 1
+        self.put_aside.append((message.offset(), code))
+
+    def flush(self) -> None:
+        self.flushed = self.written
+
+
+class Running:
+    def __init__(self, store: MemoryStore) -> None:
+        self.source, self.store, self.letters = MemorySource(), store, MemoryLetters()
+        self.stop = threading.Event()
+        self.ingest = Ingest(self.source, self.letters, lambda: Opened(store, self.decode), self.stop)
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    @staticmethod
+    def decode(value: Any) -> object:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    def _run(self) -> None:
+        try:
+            self.ingest.run()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the test looks at it
+            self.error = error
+
+    def end(self) -> None:
+        self.stop.set()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    made = Running(MemoryStore())
+    yield made
+    made.end()
+
+
+def fact(number: int, at: int = NOON) -> DecisionEvent:
+    blank: dict[str, Any] = dict.fromkeys(Fact.__struct_fields__, "")
+    return DecisionEvent(**{**blank, "run_seq": number, "command_offset": 0, "at": at}, action=str(number))
+
+
+def offsets(store: MemoryStore, count: int) -> list[int]:
+    def there() -> list[int]:
+        assert len(store.written) >= count
+        return [record.offset for record in store.written]
+
+    return assert_eventually(there, 5)
+
+
+def test_it_starts_after_what_the_store_has(running: Running) -> None:
+    """The store, not the group's offsets, says where to go on."""
+    assert_eventually(lambda: _equal(running.source.started, [{("bp.decisions", 0): 4}]))
+
+
+def _equal(found: object, expected: object) -> None:
+    assert found == expected
+
+
+def test_batches_are_written_in_order_and_then_committed(running: Running) -> None:
+    """The hint follows the store, never leads it."""
+    running.source.bring(5, fact(1), fact(2))
+    running.source.bring(7, fact(3), end=9)
+
+    assert offsets(running.store, 3) == [5, 6, 7]
+    assert_eventually(lambda: _equal(running.source.committed, {("bp.decisions", 0): 9}))
+    assert running.ingest.status.rows == 3
+
+
+def test_a_store_that_is_down_pauses_and_loses_nothing() -> None:
+    """The same batch is tried until the store takes it; the status says why nothing moves."""
+    running = Running(MemoryStore(failures=30))
+    running.source.bring(5, fact(1))
+    running.source.bring(6, fact(2))
+    try:
+        assert_eventually(lambda: _equal(running.ingest.status.state, "paused"))
+        assert "the store is down" in running.ingest.status.error
+        assert offsets(running.store, 2) == [5, 6]
+        assert running.store.attempts == 32
+        assert running.ingest.status.state == "running"
+    finally:
+        running.end()
+
+
+def test_while_the_store_is_down_at_most_three_batches_are_held() -> None:
+    """One being written, one waiting, one just read: memory stays bounded."""
+    running = Running(MemoryStore(failures=10**9))
+    try:
+        for number in range(20):
+            running.source.bring(5 + number, fact(number))
+        assert_eventually(lambda: _equal(running.source.fetches.qsize(), 17))
+        running.stop.wait(0.2)
+        assert running.source.fetches.qsize() == 17
+    finally:
+        running.end()
+    assert running.store.written == []
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (Undecodable("undecodable", "first byte is 9"), "undecodable"),
+        (Undecodable("unknown_schema", "no schema has the id 7"), "unknown_schema"),
+        (Reply(command_id="c", reply_to="r", status="ok"), "undecodable"),
+        (fact(1, at=-5), "unmappable"),
+    ],
+)
+def test_what_cannot_be_read_is_put_aside_and_has_a_row(running: Running, value: object, code: str) -> None:
+    """A poisonous record does not stop the sink, is safe before its row is stored, and keeps rows equal to offsets."""
+    running.source.bring(5, fact(1), value, fact(2))
+
+    assert offsets(running.store, 3) == [5, 6, 7]
+    assert running.letters.put_aside == [(6, code)]
+    assert running.letters.flushed == 1
+    row = running.store.written[1].row
+    assert isinstance(row, Unreadable)
+    assert row.error_code == code
+
+
+def test_an_error_that_does_not_pass_ends_the_loop() -> None:
+    """The process ends and is started anew; it never goes on with a hole."""
+    running = Running(MemoryStore())
+    running.source.fetches.put(ValueError("broken"))
+    running._thread.join(5)
+
+    assert isinstance(running.error, ValueError)
+    assert running.stop.is_set()
+
+
+def test_a_stop_during_a_pause_ends_without_the_batch() -> None:
+    """What was not stored is read again by the next process."""
+    running = Running(MemoryStore(failures=10**9))
+    running.source.bring(5, fact(1))
+    assert_eventually(lambda: _equal(running.ingest.status.state, "paused"))
+
+    running.end()
+
+    assert running.ingest.status.following == {("bp.decisions", 0): 5}
+    assert running.source.committed.get(("bp.decisions", 0), 5) == 5
+
+
+def test_the_real_writer_has_the_shape_that_the_loop_needs() -> None:
+    """The store in memory stands for this class."""
+    for name in ("stored", "prepare", "write"):
+        assert callable(getattr(Writer, name))
