@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,6 +18,9 @@ SESSION_TIMEOUT_S: Final = 6.0
 Faust's default is 60 s."""
 MAX_BATCH_RECORDS: Final = 500
 """Records of one fetch over all partitions: bounds a transaction, and so the latency of the commands behind it."""
+GC_THRESHOLD: Final = (50_000, 20, 50)
+"""A batch makes thousands of objects that die together, and a book holds millions that live: by Python's default the
+collector goes through the young ones every few commands and through the whole book within minutes, for milliseconds."""
 
 
 def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
@@ -86,6 +90,7 @@ def run(app: faust.App) -> None:
     """Runs the app until SIGTERM or SIGINT, then leaves the group and exits the process."""
     worker = _Worker(app, loglevel="INFO", quiet=True, redirect_stdouts=False, logging_config=LOGGING)
     worker.spinner = None
+    gc.set_threshold(*GC_THRESHOLD)
     worker.execute_from_commandline()
 
 

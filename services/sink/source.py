@@ -59,6 +59,10 @@ class FactSource:
             auto_offset_reset="error",  # what is gone must be told, not skipped
             queued_max_messages_kbytes=32_768,
             fetch_message_max_bytes=4_194_304,
+            # not for each fact: a fetch asks for all partitions, and one a transaction cost the broker and us 2 ms each,
+            # a third of all that a lone state write costs; well within the two seconds that rows may take
+            fetch_min_bytes=65_536,
+            fetch_wait_max_ms=250,
         )
         self._admin = AdminClient({**kafka})
         self._assigned: set[Place] = set()
