@@ -10,14 +10,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias
 
 import fastavro
 import msgspec
 
 from agents_sdk import schemas
 from agents_sdk.core import commands, facts
-from agents_sdk.wire.compiled import compile_record
 
 Record: TypeAlias = facts.Fact | facts.Reply | commands.Command
 _TYPES: Final[tuple[type[Record], ...]] = (*facts.Fact.__subclasses__(), facts.Reply, commands.Command)
@@ -59,12 +58,6 @@ def _schema(name: str) -> dict[str, Any]:
     return schemas.avro(name, schemas.latest_version(name))
 
 
-def _one_body(command: commands.Command) -> bool:
-    """Whether the command has the body of its kind; another one beside it would do no harm."""
-    name = commands.BODY_OF_KIND.get(command.kind)
-    return name is not None and getattr(command, name) is not None
-
-
 class Codec:
     """Encodes with the schema ids it is given; decodes those, and any other version the registry knows, resolved to
     today's record (missing fields get their defaults)."""
@@ -76,22 +69,15 @@ class Codec:
             RECORDS[name]: (_HEADER.pack(_MAGIC, schema_id), _parse(_schema(name)))
             for name, schema_id in schema_ids.items()
         }
-        self._compiled = {
-            record: compile_record(record, without_logical_types(_schema(record.__name__)), commands.BODIES)
-            for record in self._writers
-        }
         self._readers: dict[int, Callable[[bytes], Record]] = {
-            schema_id: self._fast_reader(RECORDS[name]) for name, schema_id in schema_ids.items()
+            schema_id: self._reader(RECORDS[name], self._writers[RECORDS[name]][1])
+            for name, schema_id in schema_ids.items()
         }
 
     def encode(self, record: Record) -> bytes:
         """The record's bytes. Raises ValueError or TypeError, naming the field, when it cannot be written; a float
         where an integer belongs is cut, silently: that much is left to the type checker."""
         prefix, schema = self._writers[type(record)]
-        try:
-            return self._compiled[type(record)].write(record, prefix)
-        except Exception:  # noqa: BLE001, S110 -- fastavro knows what is wrong and says it
-            pass
         out = io.BytesIO()
         out.write(prefix)
         fields = msgspec.structs.asdict(record)
@@ -118,21 +104,6 @@ class Codec:
         except Exception as error:  # fastavro raises whatever its C code meets on bad bytes
             message = f"bytes do not fit schema {schema_id}: {type(error).__name__}: {error}"
             raise Undecodable("undecodable", message) from error
-
-    def _fast_reader(self, record: type[Record]) -> Callable[[bytes], Record]:
-        slow = self._reader(record, self._writers[record][1])
-        read = self._compiled[record].read
-
-        def fast(data: bytes) -> Record:
-            try:
-                found, end = read(data, _HEADER.size)
-            except Exception:  # noqa: BLE001 -- fastavro knows what is wrong and says it
-                return slow(data)
-            if end != len(data) or (record is commands.Command and not _one_body(found)):
-                return slow(data)
-            return cast(Record, found)
-
-        return fast
 
     def _foreign_reader(self, schema_id: int) -> Callable[[bytes], Record]:
         try:
