@@ -31,7 +31,7 @@ review = Agent(
     workflows=["content"],
 )
 
-MAX_DRAFTS = 3
+MAX_DRAFTS = 2
 MIN_WORDS = 120
 MIN_SOURCES = 4
 
@@ -114,7 +114,7 @@ async def check(ctx: Context, event: Event) -> None:
         await ctx.decide(f"return draft {version}", rationale="; ".join(notes), context_used=[f"draft@{version}"])
         await ctx.send("content_agent", "draft.returned", Returned(version=version, notes=notes))
     else:
-        why = f"good enough for draft {version}; still: {'; '.join(notes)}" if notes else "nothing is missing"
+        why = f"the last draft there is time for; still: {'; '.join(notes)}" if notes else "nothing is missing"
         await ctx.decide(f"approve draft {version}", rationale=why, context_used=[f"draft@{version}"])
         await ctx.publish("draft.approved", Approved(version=version))
 

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
 
 from agents_sdk.errors import BackplaneError
 from agents_sdk.topics import FACT_TOPICS
@@ -59,8 +58,8 @@ class FactSource:
             auto_offset_reset="error",  # what is gone must be told, not skipped
             queued_max_messages_kbytes=32_768,
             fetch_message_max_bytes=4_194_304,
-            # not for each fact: a fetch asks for all partitions, and one a transaction cost the broker and us 2 ms each,
-            # a third of all that a lone state write costs; well within the two seconds that rows may take
+            # not for each fact: a fetch asks for all partitions, and one a transaction cost the broker and us 2 ms
+            # each, a third of all that a lone state write costs; well within the two seconds that rows may take
             fetch_min_bytes=65_536,
             fetch_wait_max_ms=250,
         )

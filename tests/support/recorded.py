@@ -27,6 +27,10 @@ class Recorded(msgspec.Struct, frozen=True):
     agents: list[AgentEvent]
     facts: list[Fact]
 
+    def __repr__(self) -> str:
+        """Short: hypothesis prints it."""
+        return f"Recorded({self.run_id!r}, {len(self.commands)} commands, {len(self.facts)} facts)"
+
     def replayed(self, **changed: Any) -> Verdict:
         """The verdict on this record, with ``facts``, ``commands`` or ``agents`` changed."""
         record = msgspec.structs.replace(self, **changed)

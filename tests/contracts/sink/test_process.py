@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from agents_sdk.settings import Settings
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.registry import connect_codec
-from services.runtime.clients import producer
+from services.runtime.clients import producer, reader
 from services.topics.apply import apply_schemas, apply_topics
 from tests.support.eventually import assert_eventually
 from tests.support.sinks import SinkProcess, committed
@@ -55,7 +55,7 @@ def test_facts_become_visible_and_lag_goes_back_to_nothing(settings: Settings, s
     story = tell(settings)
 
     def there() -> None:
-        [(rows,)] = sink.rows(f"SELECT count() FROM events WHERE run_id = '{story.run_id}'")  # noqa: S608 -- ours
+        [(rows,)] = sink.rows(f"SELECT count() FROM events WHERE run_id = '{story.run_id}'")
         assert rows == sum(fact.run_id == story.run_id for fact in story.facts)
 
     assert_eventually(there)
@@ -70,7 +70,9 @@ def test_a_stop_is_orderly_and_the_next_start_goes_on(settings: Settings, sink: 
 
     sink.start().wait_until_caught_up()
 
-    assert sink.rows("SELECT count(), uniqExact(topic, partition, offset) FROM events") == [(len(committed(settings)),) * 2]
+    assert sink.rows("SELECT count(), uniqExact(topic, partition, offset) FROM events") == [
+        (len(committed(settings)),) * 2
+    ]
 
 
 def test_the_group_shows_how_far_the_store_is(settings: Settings, sink: SinkProcess) -> None:
@@ -78,18 +80,17 @@ def test_the_group_shows_how_far_the_store_is(settings: Settings, sink: SinkProc
     tell(settings)
     sink.wait_until_caught_up()
 
-    def committed_offsets() -> None:
-        from confluent_kafka import ConsumerGroupTopicPartitions
+    stored = sink.rows("SELECT topic, partition, max(offset) FROM events GROUP BY topic, partition")
+    group = reader(settings.kafka, group_id="bp.sink")
 
-        [answer] = AdminClient({**settings.kafka}).list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions("bp.sink")]
-        ).values()
-        found = {(at.topic, at.partition): at.offset for at in answer.result().topic_partitions}
-        stored = {(topic, number): at for topic, number, at in sink.rows("SELECT topic, partition, max(offset) FROM events GROUP BY topic, partition")}
+    def committed_offsets() -> None:
+        places = [TopicPartition(topic, number) for topic, number, _ in stored]
+        found = {(one.topic, one.partition): one.offset for one in group.committed(places, timeout=10)}
         assert stored
-        assert all(found.get(place, 0) > at for place, at in stored.items())
+        assert all(found[topic, number] > at for topic, number, at in stored)
 
     assert_eventually(committed_offsets)
+    group.close()
 
 
 def test_facts_deleted_before_they_were_read_are_told(settings: Settings, sink: SinkProcess) -> None:

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 import pytest
 from clickhouse_connect.driver.exceptions import Error
 
+from agents_sdk import schemas
+from agents_sdk.core.facts import Fact
+from agents_sdk.topics import TOPIC_OF_FACT
 from services.sink.edges import edges_of
-from services.sink.rows import Record
+from services.sink.rows import COLUMNS_OF, Record
 from services.sink.writer import Batch, Writer
 from tests.contracts.sink.conftest import Database
 from tests.support.stories import NOON, article, records
 
 DAY = 86_400_000_000
+TIMES = ("at", "started_at")
 
 
 def facts(runs: int = 3, apart_us: int = 0) -> list[Record]:
@@ -135,6 +139,28 @@ def _fields(record: Record) -> dict[str, object]:
     import msgspec
 
     return msgspec.structs.asdict(record.row)
+
+
+@pytest.mark.parametrize("record", TOPIC_OF_FACT, ids=lambda record: record.__name__)
+@pytest.mark.parametrize("extreme", [-1, 1])
+def test_the_oddest_fact_comes_back_as_it_was(database: Database, record: type[Fact], extreme: int) -> None:
+    """The ends of every number's range, and text that is special to SQL, to tabs, to C and to UTF-8."""
+    text = "\0\\N\t\n'\"`{x}ü🙂\u2028"
+    fields: dict[str, object] = {}
+    for field in schemas.avro(record.__name__)["fields"]:
+        kind = field["type"]["type"] if isinstance(field["type"], dict) else field["type"]
+        span = {"int": 31, "long": 63}.get(kind)
+        end = extreme * 2**span - (extreme > 0) if span else None
+        fields[field["name"]] = {"string": text, "boolean": extreme > 0, "array": [text, ""]}.get(kind, end)
+    fields |= {"at": NOON, "kind": text}
+    if "started_at" in fields:
+        fields["started_at"] = NOON - 1
+    write(database, [Record(TOPIC_OF_FACT[record], 0, 0, 0, record(**fields))])
+
+    columns = dict(zip(record.__struct_fields__, COLUMNS_OF[record], strict=True))
+    asked = ", ".join(f"toUnixTimestamp64Micro({columns[name]})" if name in TIMES else columns[name] for name in fields)
+    [row] = database.rows(f"SELECT {asked} FROM {{database}}.events")
+    assert dict(zip(fields, row, strict=True)) == fields
 
 
 def test_a_refused_insert_raises_and_stores_nothing_of_the_step(database: Database) -> None:

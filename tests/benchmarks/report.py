@@ -1,0 +1,91 @@
+"""The figures as ratios to the floors, beside what is aimed at. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+Found = dict[str, dict[str, Any]]
+
+
+class Aim(NamedTuple):
+    """One line of the table."""
+
+    figure: str
+    """Dotted key in the JSON."""
+    unit: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+TABLE: Final = (
+    Aim("floor.produce_per_s", "records/s"),
+    Aim("floor.produce_avro_per_s", "records/s"),
+    Aim("floor.pingpong_p50_ms", "ms"),
+    Aim("floor.transaction_p50_ms", "ms"),
+    Aim("ledger.commands_per_s", "commands/s"),
+    Aim("ledger.ratio", "× (produce + Avro)", at_least=0.4),
+    Aim("state_write.p50_ms", "ms"),
+    Aim("state_write.p95_ms", "ms"),
+    Aim("state_write.p99_ms", "ms"),
+    Aim("state_write.ratio", "× (ping-pong + transaction)", at_most=1.5),
+    Aim("state_write.ratio_to_pingpong", "× ping-pong", at_most=4.0),
+    Aim("call.p50_ms", "ms"),
+    Aim("call.p99_ms", "ms"),
+    Aim("call.ratio", "× (4 ping-pong + 2 transactions)", at_most=2.0),
+    Aim("call.per_s", "calls/s", at_least=3000),
+    Aim("sink.rows_per_s", "rows/s"),
+    Aim("sink.floor_rows_per_s", "rows/s"),
+    Aim("sink.ratio", "× floor"),
+    Aim("restart.seconds", "s, with a snapshot"),
+    Aim("restart.without_snapshot_seconds", "s, all facts folded"),
+    Aim("cold_start.seconds", "s"),
+)
+
+
+def with_ratios(found: Found) -> Found:
+    """The same figures with their ratios to the floors, as far as both were measured."""
+    floor = found.get("floor", {})
+    pingpong, transaction = floor.get("pingpong_p50_ms"), floor.get("transaction_p50_ms")
+    whole = {name: dict(figures) for name, figures in found.items()}
+    if pingpong and transaction:
+        if "state_write" in whole:
+            p50 = whole["state_write"]["p50_ms"]
+            whole["state_write"]["ratio"] = round(p50 / (pingpong + transaction), 2)
+            whole["state_write"]["ratio_to_pingpong"] = round(p50 / pingpong, 2)
+        if "call" in whole:
+            whole["call"]["ratio"] = round(whole["call"]["p50_ms"] / (4 * pingpong + 2 * transaction), 2)
+    if "ledger" in whole and floor.get("produce_avro_per_s"):
+        whole["ledger"]["ratio"] = round(whole["ledger"]["commands_per_s"] / floor["produce_avro_per_s"], 3)
+    if "sink" in whole:
+        whole["sink"]["ratio"] = round(whole["sink"]["rows_per_s"] / whole["sink"]["floor_rows_per_s"], 2)
+    return whole
+
+
+def lines(found: Found) -> list[str]:
+    """The table: figure, value, unit, aim, whether it was reached; then memory."""
+    rows = []
+    for aim in TABLE:
+        section, key = aim.figure.split(".")
+        value = found.get(section, {}).get(key)
+        if value is not None:
+            rows.append(f"{aim.figure:34} {value:>12,} {aim.unit:36} {_verdict(aim, value)}".rstrip())
+    for part, sizes in found.get("memory_mb", {}).items():
+        rows.append(f"{'memory_mb.' + part:34} {sizes['idle']:>12,} MB at rest, {sizes['load']:,} under load")
+    return rows
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """Where it was measured."""
+    return (
+        f"{machine['cores']} cores, Python {machine['python']}, {machine['memory_gb']} GB, "
+        f"load {machine['load_at_start']} at the start, {machine['load_at_end']} at the end"
+    )
+
+
+def _verdict(aim: Aim, value: float) -> str:
+    if aim.at_least is not None:
+        return f"aim ≥ {aim.at_least:,}: {'reached' if value >= aim.at_least else 'not reached'}"
+    if aim.at_most is not None:
+        return f"aim ≤ {aim.at_most:,}: {'reached' if value <= aim.at_most else 'not reached'}"
+    return ""

@@ -1,0 +1,159 @@
+"""``backplane sql|cost|runs|run|lineage`` against the real engine, as a person in a pipe and as a program."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from services.cli.app import run as run_command
+from services.cli.output import ExitCode
+from tests.contracts.sink.conftest import Database
+from tests.support.stories import article, records
+
+STORY = article()
+RUN = STORY.run_id
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its document."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def backplane(
+    database: Database, port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Runs a command line on a store that has one run."""
+    database.writer.write(database.writer.prepare(records(STORY.facts)))
+    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__DATABASE", database.name)
+
+    def run(*arguments: str) -> Done:
+        capfd.readouterr()
+        code = run_command(arguments)
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+def test_cost_by_each_has_one_total(backplane: Callable[..., Done]) -> None:
+    """The table and the document say the same, to the nano-dollar, unpriced attempts beside it."""
+    for by in ("agent", "capability", "provider"):
+        document = backplane("cost", RUN, "--by", by, "--json").json
+        assert (document["cost_nano_usd"], document["unpriced"], document["complete"]) == (3_750_001, 1, True)
+        assert sum(row["cost_nano_usd"] for row in document["rows"]) == 3_750_001
+
+    told = backplane("cost", "last")
+    assert told.out.splitlines()[1].split("\t")[:4] == ["content_agent", "$0.002250001", "1", "1"]
+    assert "total $0.003750001, and 1 attempts without a price" in told.err
+
+
+def test_runs_are_listed(backplane: Callable[..., Done]) -> None:
+    """One line a run."""
+    [row] = backplane("runs", "--json").json
+    assert (row["run_id"], row["status"], row["cost_nano_usd"], row["agents"]) == (RUN, "completed", 3_750_001, 4)
+    assert RUN in backplane("runs", "--limit", "1").out
+
+
+def test_a_run_is_told(backplane: Callable[..., Done]) -> None:
+    """In a pipe each line is whole, without colour and without trailing blanks."""
+    told = backplane("run", RUN[:8])
+
+    assert told.code == ExitCode.OK
+    assert "\x1b" not in told.out
+    assert all(line == line.rstrip() for line in told.out.splitlines())
+    assert "calls web_search → corpus, fallback from brave" in told.out
+    assert told.out.splitlines()[0].split() == [RUN, "content", "completed"]
+
+
+def test_a_run_as_a_document_has_all_its_facts(backplane: Callable[..., Done]) -> None:
+    """In order, without gaps."""
+    document = backplane("run", RUN, "--json").json
+
+    assert [event["run_seq"] for event in document["events"]] == list(range(1, document["facts"] + 1))
+
+
+def test_lineage_leads_to_a_provider(backplane: Callable[..., Done]) -> None:
+    """As a tree with each fact's place in Kafka, and as a document with one path."""
+    told = backplane("lineage", RUN, "article@1").out
+    document = backplane("lineage", RUN, "article", "--json").json
+
+    assert told.startswith("wrote article@1  by content_agent")
+    assert "tried openai small-4  bp.attempts[0]@" in told
+    assert document["path"][0] == document["root"]["event"]["event_id"]
+    assert len(document["path"]) == 4
+
+
+def test_sql_in_each_format(backplane: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows as asked; a FORMAT in the statement wins; a dash reads the statement."""
+    ask = "SELECT kind, count() AS n FROM events WHERE kind LIKE 'Attempt%' GROUP BY kind ORDER BY kind"
+
+    assert backplane("sql", ask).out == "kind\tn\nAttemptFailed\t1\nAttemptSucceeded\t3\n"
+    assert backplane("sql", ask, "--json").json == [
+        {"kind": "AttemptFailed", "n": 1},
+        {"kind": "AttemptSucceeded", "n": 3},
+    ]
+    assert backplane("sql", ask, "-o", "csv").out.splitlines()[0] == '"kind","n"'
+    assert json.loads(backplane("sql", ask, "-o", "jsonl").out.splitlines()[1])["n"] == 3
+    assert backplane("sql", f"{ask} FORMAT TSV;").out == "AttemptFailed\t1\nAttemptSucceeded\t3\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 7 AS x"))
+    assert backplane("sql", "-").out == "x\n7\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("sql", "DROP TABLE events"), ExitCode.FAILURE, "only SELECT"),
+        (("sql", " "), ExitCode.USAGE, "the query is empty"),
+        (("sql", "SELECT x"), ExitCode.FAILURE, "Unknown expression identifier `x`"),
+        (("cost", "ffffffff"), ExitCode.NOT_FOUND, "no run 'ffffffff'"),
+        (("run", "last", "--by", "agent"), ExitCode.USAGE, "--by"),
+        (("lineage", "last", "nothing"), ExitCode.NOT_FOUND, "it wrote article, brief, research_findings, review"),
+    ],
+)
+def test_errors_have_their_exit_code(
+    backplane: Callable[..., Done], arguments: tuple[str, ...], code: ExitCode, says: str
+) -> None:
+    """A script learns from the code, a person from the text; nothing on stdout."""
+    done = backplane(*arguments)
+
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+
+
+def test_a_run_of_which_facts_are_missing_is_not_passed_off_as_whole(
+    database: Database, backplane: Callable[..., Done]
+) -> None:
+    """What is there is shown, and the exit code says that it is not all."""
+    lost = STORY.facts[12].event_id
+    database.client.command(
+        f"ALTER TABLE {database.name}.events DELETE WHERE event_id = '{lost}' SETTINGS mutations_sync = 2"
+    )
+
+    done = backplane("cost", RUN, "--json")
+
+    assert (done.code, done.json["complete"]) == (ExitCode.NOT_VERIFIED, False)
+    assert "lacks 1 facts" in done.err
+
+
+def test_a_store_that_does_not_answer_is_told(backplane: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do next."""
+    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", "http://127.0.0.1:1")
+
+    done = backplane("runs")
+
+    assert done.code == ExitCode.UNREACHABLE
+    assert "hint: check `backplane status`" in done.err

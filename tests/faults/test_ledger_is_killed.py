@@ -1,0 +1,75 @@
+"""Ledgers, executors and agents are killed while forty runs are in flight; the log is as if nobody had been."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from infra.local.platform import LocalPlatform
+from tests.support.chaos.platform import target
+from tests.support.chaos.schedule import Gunman, plan
+from tests.support.chaos.trial import judge, summary, trial
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+SEED: Final = int(os.environ.get("SEED", "1"))
+SHOTS: Final = 15
+"""About 25 s of them."""
+ASLEEP_S: Final = 8.0
+"""Longer than a member's session of 6 s."""
+BEFORE_S: Final = 2.0
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Two ledgers, two executors; what they say stays in the logs of its directory."""
+    with target(tmp_path_factory.mktemp("shot-at")) as running:
+        yield running
+
+
+async def test_everything_is_killed(platform: LocalPlatform) -> None:
+    """SIGKILL of ledgers, executors and agents at seeded moments, alone, together and while they recover: each command
+    is applied once, no answer was wrong, no call was executed after its outcome was recorded."""
+    print(f"SEED={SEED}")
+
+    async def deeds(gunman: Gunman) -> None:
+        await gunman.carry_out(plan(SEED, SHOTS))
+
+    outcome = await trial(platform, SEED, deeds)
+    print(summary(outcome, SEED))
+    judge(outcome)
+    assert len(outcome.hits) >= SHOTS
+    assert len(outcome.result.ended) >= 40
+
+
+async def test_zombie_is_fenced(platform: LocalPlatform) -> None:
+    """A ledger sleeps for longer than its session, while another one takes its partitions over, and wakes in the
+    middle of its work: what it still writes does not appear, and what it still answers is right."""
+
+    async def deeds(gunman: Gunman) -> None:
+        for part in ("ledger", "ledger-2"):
+            await asyncio.sleep(BEFORE_S)
+            async with gunman.frozen(part):
+                await asyncio.sleep(ASLEEP_S)
+            await asyncio.sleep(BEFORE_S)
+
+    outcome = await trial(platform, SEED, deeds)
+    print(summary(outcome, SEED))
+    judge(outcome)
+
+
+async def test_broker_is_killed(platform: LocalPlatform) -> None:
+    """The broker is killed and comes back with what it had acknowledged: nothing is lost, nothing is there twice."""
+
+    async def deeds(gunman: Gunman) -> None:
+        await asyncio.sleep(BEFORE_S)
+        gunman.shoot("kafka")
+        await gunman.back("kafka")
+        await asyncio.sleep(3 * BEFORE_S)
+
+    outcome = await trial(platform, SEED, deeds)
+    print(summary(outcome, SEED))
+    judge(outcome)

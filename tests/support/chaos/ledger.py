@@ -1,0 +1,15 @@
+"""The ledger as it is, but for snapshots every few hundred facts: so that a short test recovers from some."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from services.ledger import partition
+from services.ledger.__main__ import main
+
+FACTS_BETWEEN: Final = int(os.environ.get("TEST_FACTS_BETWEEN", "400"))
+
+if __name__ == "__main__":
+    partition.FACTS_BETWEEN = FACTS_BETWEEN
+    main()
