@@ -18,9 +18,6 @@ from tests.support.recorded import Recorded, dump, load
 HISTORIES: Final = sorted((Path(__file__).parent / "histories").glob("*.json.gz"))
 PLACE: Final = ("run_seq", "command_offset")
 """Where a fact stands. Changing these moves it, so that the difference may be named at either place."""
-UNFOLDABLE: Final = pytest.mark.xfail(
-    strict=True, reason="core.replay raises Gap or KeyError where the recorded facts do not fold; it must name them"
-)
 QUICK: Final = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 
 
@@ -89,7 +86,6 @@ def test_an_untouched_record_is_identical(record: Recorded) -> None:
     assert record.replayed().identical
 
 
-@UNFOLDABLE
 @QUICK
 @given(record=runs, data=st.data())
 def test_a_changed_fact_is_found_and_named(record: Recorded, data: st.DataObject) -> None:
@@ -108,7 +104,6 @@ def test_a_changed_fact_is_found_and_named(record: Recorded, data: st.DataObject
     assert verdict.difference.fields == {field: (value, getattr(fact, field))}
 
 
-@UNFOLDABLE
 @QUICK
 @given(record=runs, data=st.data())
 def test_a_fact_in_another_place_is_found(record: Recorded, data: st.DataObject) -> None:
@@ -124,7 +119,6 @@ def test_a_fact_in_another_place_is_found(record: Recorded, data: st.DataObject)
     assert verdict.difference is not None
 
 
-@UNFOLDABLE
 @QUICK
 @given(record=runs, data=st.data())
 def test_a_missing_fact_is_found_and_named(record: Recorded, data: st.DataObject) -> None:
@@ -142,7 +136,6 @@ def test_a_missing_fact_is_found_and_named(record: Recorded, data: st.DataObject
     assert not verdict.identical
 
 
-@UNFOLDABLE
 @QUICK
 @given(record=runs, data=st.data())
 def test_a_fact_too_many_is_found_and_named(record: Recorded, data: st.DataObject) -> None:

@@ -47,15 +47,21 @@ VALUES: Final = (
     "null",
     "",
     "{",
-    "[" * 1000 + "]" * 1000,
-    '"' + "x" * 600 + '"',
+    "[" * 2_000 + "]" * 2_000,
+    '"' + "x" * 6_000 + '"',
 )
 ADDRESSES: Final = (("c1", 0), ("c2", 1), ("", 0), ("c1", 0))
-LIMITS: Final = Limits(max_value_bytes=500)
+LIMITS: Final = Limits(max_value_bytes=5_000)
 SPECS: Final = {
     "alpha": {"subscriptions": ["run.started", "task.*"], "reads": ["*"], "writes": ["*"], "publishes": ["*"]},
     "beta": {"subscriptions": ["*"], "reads": ["beta.*", "plan"], "writes": ["beta.*"], "publishes": ["draft.*"]},
-    "gamma": {"subscriptions": ["draft.done"], "workflows": ["w"], "reads": [], "writes": ["p*"], "publishes": []},
+    "gamma": {
+        "subscriptions": ["draft.done", "run.*"],
+        "workflows": ["w"],
+        "reads": [],
+        "writes": ["p*"],
+        "publishes": [],
+    },
     "delta": {"subscriptions": [], "reads": ["*"], "writes": [], "publishes": ["*"], "capabilities": ["*"]},
 }
 
@@ -185,7 +191,10 @@ class Author:
         attempt = delivery.attempt if b % 8 else c % 4
         kind = "FailHandler" if b % 5 == 4 else "CompleteHandler"
         body = HandlerBody(attempt=attempt, error_type="ValueError", error_message="ä" * (c * 20))
-        return self.command(a, b, c, kind, handler=body, **self._within(delivery, f"{kind}/{attempt}"))
+        within = self._within(delivery, f"{kind}/{attempt}")
+        if c % 16 == 15:  # somebody else's delivery
+            within |= {"agent": AGENTS[c // 16 % 4], "command_id": ids.derive(within["command_id"], "stolen")}
+        return self.command(a, b, c, kind, handler=body, **within)
 
     def executor(self, a: int, b: int, c: int) -> Command | None:
         """What executors report about calls, open or not, of runs that live or not."""
@@ -197,7 +206,8 @@ class Author:
         run_id, call_id, event_id = known[a % len(known)]
         kind = ("CompleteCall", "RecordAttempt", "FailCall", "StartAttempt", "CompleteCall")[b % 5]
         process = f"process-{b // 5 % 2}"
-        name = {"StartAttempt": f"start/{c % 2}/{process}", "RecordAttempt": f"attempt/{c % 2}"}.get(kind, "outcome")
+        name = {"StartAttempt": f"start/{c % 2}/{process}", "RecordAttempt": f"attempt/{c % 2}"}.get(kind)
+        name = name or ("outcome" if c % 3 else f"outcome/{process}")
         attempt = AttemptBody(call_id=call_id, attempt=c % 2, capability="search", cost_nano_usd=7, executor=process)
         outcome = OutcomeBody(call_id=call_id, result=VALUES[c % len(VALUES)], attempts=1, cost_nano_usd=7)
         if b % 31 == 30:
@@ -344,8 +354,8 @@ def prelude(author: Author) -> Iterator[Command]:
     would only be refusals, and agents would seldom be busy with two things."""
     for number in range(len(AGENTS)):
         yield _register(author, 0, number, 2)
-    yield _start(author, 0, 0, 1)
-    yield _start(author, 1, 2, 1)
+    yield _start(author, 0, 0, 7)
+    yield _start(author, 1, 2, 7)
     for number in range(3):
         yield _message(author, 0, 2 * number, 0)
     yield _depend(author, 0, 3, 0b0001)

@@ -1,0 +1,190 @@
+"""The ledger on a real broker: whatever is put before it, it answers or buries, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from agents_sdk import (
+    Agent,
+    AsyncBackplane,
+    Context,
+    Event,
+    Oversize,
+    RunFinished,
+    ScopeDenied,
+    Settings,
+    UnknownRun,
+    VersionConflict,
+)
+from agents_sdk.core.commands import Command, StateBody
+from agents_sdk.core.facts import StateEvent
+from agents_sdk.core.ledger import Limits
+from agents_sdk.history import read_run
+from agents_sdk.runner import register
+from agents_sdk.scope import Scope, new_id
+from agents_sdk.settings import load_settings
+from agents_sdk.wire.codec import Codec
+from agents_sdk.wire.registry import connect_codec
+from infra.local.platform import LocalPlatform
+from tests.support.chaos import laws
+from tests.support.chaos.log import decode, read
+from tests.support.ledgers import LedgerProcess
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+LIMIT: Final = 50_000
+PARTITIONS: Final = 4
+CHANGELOG: Final = "bp.ledger-snapshots-changelog"
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Kafka and the registry, with topics and schemas, and nobody who decides."""
+    with LocalPlatform(tmp_path_factory.mktemp("ledger"), parts=("kafka", "registry", "topics")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def settings(servers: LocalPlatform) -> Settings:
+    found = servers.settings
+    sections = {"kafka": found.kafka, "registry": found.registry, "limits": {"max_value_bytes": LIMIT}}
+    return load_settings(data_dir=servers.layout.data_dir, **sections)
+
+
+@pytest.fixture(scope="module")
+def codec(settings: Settings) -> Codec:
+    return connect_codec(settings)
+
+
+@pytest.fixture(scope="module")
+def worker(settings: Settings) -> Iterator[LedgerProcess]:
+    """One ledger, which no test may stop; the same process at the end as at the beginning."""
+    with LedgerProcess(settings) as running:
+        first = running.process
+        yield running
+        assert running.process is first
+        assert running.running(), running.log.read_text()[-3000:]
+
+
+@pytest.fixture
+async def backplane(settings: Settings, worker: LedgerProcess) -> AsyncIterator[AsyncBackplane]:
+    async with AsyncBackplane.connect(settings, name="tester") as opened:
+        yield opened
+
+
+def command(kind: str = "SetState", **fields: Any) -> Command:
+    """A command written by hand, with nobody to answer to."""
+    given = {"command_id": new_id(), "run_id": new_id(), "agent": "tester", "correlation_id": "c"}
+    return Command(kind=kind, **{**given, **fields})
+
+
+async def test_what_is_not_possible_is_refused_by_its_name(backplane: AsyncBackplane) -> None:
+    """Unknown run, finished run, too large a value, another version: the sender gets the typed error."""
+    run = await backplane.start_run("limits", complete_when="explicit")
+    with pytest.raises(UnknownRun) as unknown:
+        await backplane.run(new_id()).state.set("k", 1)
+    assert unknown.value.fields["run_id"]
+    await run.state.set("k", 1)
+    with pytest.raises(VersionConflict) as conflict:
+        await run.state.set("k", 2, expected_version=7)
+    assert conflict.value.fields["current_version"] == 1
+    by_hand = Scope(backplane.transport, run.id, "tester", correlation_id="c")
+    with pytest.raises(Oversize) as oversize:  # not checked by the SDK on this way
+        await by_hand.ask("SetState", StateBody(key="k", value='"' + "x" * LIMIT + '"'))
+    assert oversize.value.fields["limit"] == LIMIT
+    assert await run.state.set("k", "y" * (LIMIT - 2)) == 2  # at the limit, to the byte
+    await run.complete()
+    with pytest.raises(RunFinished) as finished:
+        await by_hand.ask("SetState", StateBody(key="k", value="1"))
+    assert finished.value.fields["status"] == "completed"
+
+
+async def test_command_sent_twice_is_applied_once(backplane: AsyncBackplane, settings: Settings, codec: Codec) -> None:
+    """The same id gives the first answer again, whatever happened in between; there is one fact."""
+    run = await backplane.start_run("twice", complete_when="explicit")
+    by_hand = Scope(backplane.transport, run.id, "tester", correlation_id="c")
+    first = by_hand.command("SetState", StateBody(key="k", value="1", guarded=True))
+    answer = await by_hand.sent(first)
+    await run.state.set("k", 2)
+    again = await by_hand.sent(first)
+    another = await by_hand.sent(msgspec.structs.replace(first, state=StateBody(key="k", value="3")))
+    assert answer == again == another
+    await run.complete()
+
+    facts = read_run(settings, codec, run.id, until_ended_s=10)
+    assert [fact.value for fact in facts if isinstance(fact, StateEvent)] == ["1", "2"]
+
+
+async def test_roles_are_enforced_by_the_ledger(backplane: AsyncBackplane) -> None:
+    """What a role does not allow is refused to whoever says that it is this agent, and nothing changes."""
+    agent = Agent(
+        f"narrow_{new_id()[-8:]}", reads=["plan"], writes=["draft.*"], capabilities=["echo"], publishes=["a.*"]
+    )
+
+    @agent.on("go")
+    async def nothing(ctx: Context, event: Event) -> None:
+        return
+
+    await register(backplane.transport, agent)
+    run = await backplane.start_run("roles", complete_when="explicit")
+    narrow = Scope(backplane.transport, run.id, agent.name, correlation_id="c")
+    assert (await narrow.ask("SetState", StateBody(key="draft.one", value="1"))).version == 1
+    for kind, body, rule in (
+        ("SetState", StateBody(key="plan", value="1"), "writes"),
+        ("DeleteState", StateBody(key="plan"), "writes"),
+        ("GetState", StateBody(key="draft.one"), "reads"),
+        ("GetHistory", StateBody(key="draft.one"), "reads"),
+    ):
+        with pytest.raises(ScopeDenied) as denied:
+            await narrow.ask(kind, body)
+        assert denied.value.fields["rule"] == rule
+    assert await run.state.get("plan") is None
+
+
+async def test_rebalance_loses_nothing(settings: Settings, codec: Codec, worker: LedgerProcess) -> None:
+    """A second worker comes and goes while runs go on: the partitions move, every answer is right, nothing is there
+    twice."""
+    second = LedgerProcess(settings)
+    stop = asyncio.Event()
+
+    async def count(backplane: AsyncBackplane) -> tuple[str, int]:
+        run = await backplane.start_run("rebalance", complete_when="explicit")
+        version = 0
+        while not stop.is_set():
+            version = await run.state.set("n", version + 1, expected_version=version)
+            await asyncio.sleep(0.01)
+        await run.complete()
+        return run.id, version
+
+    async with AsyncBackplane.connect(settings, name="rebalance") as backplane:
+        counting = [asyncio.create_task(count(backplane)) for _ in range(12)]
+        await asyncio.to_thread(second.start)
+        try:
+            await asyncio.to_thread(second.wait_until_ready, PARTITIONS // 2)
+            assert not second.partitions() & worker.partitions()
+            await asyncio.sleep(0.5)
+        finally:
+            code = await asyncio.to_thread(second.end)
+        await asyncio.to_thread(worker.wait_until_ready, PARTITIONS)
+        await asyncio.sleep(0.5)
+        stop.set()
+        counted = dict(await asyncio.gather(*counting))
+    assert code == 0
+    for run, version in counted.items():
+        facts = await asyncio.to_thread(read_run, settings, codec, run, until_ended_s=20)
+        assert [fact.version for fact in facts if isinstance(fact, StateEvent)] == list(range(1, version + 1))
+    _lawful(settings, codec)
+
+
+def _lawful(settings: Settings, codec: Codec) -> None:
+    log = decode(read(settings), codec, PARTITIONS)
+    end = {
+        partition: max(f.command_offset for o, f in log.facts if o.partition == partition) for partition in log.commands
+    }
+    assert laws.facts_once(log) == []
+    assert laws.oracle(log, Limits(max_value_bytes=LIMIT), end) == []
+    assert laws.runs_replay(log, Limits(max_value_bytes=LIMIT)) == []
