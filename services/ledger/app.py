@@ -78,6 +78,9 @@ class Ledger:
 
     def revoke(self, partition: int) -> None:
         """Forgets a partition; what was decided but not written is decided again by its next owner."""
+        for opened in self.opened():
+            if opened.number == partition:
+                opened.committer.end(Fenced("the partition was given back"))
         for tasks in (self.open, self._committing):
             task = tasks.pop(partition, None)
             if task is not None:
@@ -89,9 +92,9 @@ class Ledger:
         return [task.result() for task in ready if task.exception() is None]
 
     async def process(self, batch: Batch) -> None:
-        """Applies one batch, if the partition is still ours."""
+        """Applies one batch, if the partition is still ours; if not, its new owner does."""
         self.assign(batch.partition)
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, Fenced):
             ledger = await self.open[batch.partition]
             await ledger.process(batch.records)
 

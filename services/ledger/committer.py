@@ -66,6 +66,7 @@ class Committer:
         self._room.set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._ended: BaseException | None = None
         self._producer: Producer = clients.producer(
             kafka,
             **{
@@ -83,8 +84,9 @@ class Committer:
         await asyncio.to_thread(self._producer.init_transactions, 30.0)
 
     async def put(self, group: Group) -> None:
-        """Hands a group over; waits while too much is waiting."""
+        """Hands a group over; waits while too much is waiting. Raises Fenced when nothing is written any more."""
         await self._room.wait()
+        self._check()
         self._idle.clear()
         self._waiting.append(group)
         self._records += group.size
@@ -95,13 +97,32 @@ class Committer:
         self._wake.set()
 
     async def drained(self) -> None:
-        """Returns when all that was handed over is committed."""
+        """Returns when all that was handed over is committed. Raises Fenced when it never will be."""
         self._urgent.set()
         await self._idle.wait()
+        self._check()
+
+    def _check(self) -> None:
+        if self._ended is not None:
+            raise Fenced(f"partition {self.partition} is not written here any more") from self._ended
 
     async def run(self) -> None:
         """Commits groups until cancelled. Raises Fenced when another worker took the partition, KafkaException when
         the broker cannot take the facts: both mean that this partition's state here is worth nothing any more."""
+        try:
+            await self._run()
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def end(self, why: BaseException) -> None:
+        """Nothing is written any more: whoever waits for a commit would wait for ever, and the worker's other
+        partitions behind it."""
+        self._ended = why
+        self._room.set()
+        self._idle.set()
+
+    async def _run(self) -> None:
         while True:
             await self._wake.wait()
             with contextlib.suppress(TimeoutError):

@@ -1,0 +1,60 @@
+"""The writer of a partition on a real broker: what becomes of those who wait for it when another worker takes over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from agents_sdk.topics import RUNS
+from infra.local.platform import LocalPlatform
+from services.ledger.committer import Committer, Fenced, Group, Outgoing
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with LocalPlatform(tmp_path_factory.mktemp("committer"), parts=("kafka", "registry", "topics")) as running:
+        yield running.settings.kafka
+
+
+def group(size: int = 1) -> Group:
+    return Group(lambda: [Outgoing(RUNS, b"k", b"v", [])] * size, size, 1, urgent=True)
+
+
+async def opened(kafka: dict[str, str], committed: list[int]) -> tuple[Committer, asyncio.Task[None]]:
+    committer = Committer(kafka, 0, committed.append)
+    await committer.open()
+    return committer, asyncio.create_task(committer.run())
+
+
+async def test_nobody_waits_for_a_writer_that_was_fenced(kafka: dict[str, str]) -> None:
+    """A successor takes the partition: who waits for the old writer's commit is told, and so is who comes later."""
+    committed: list[int] = []
+    old, writing = await opened(kafka, committed)
+    await old.put(group())
+    await old.drained()
+    assert committed == [1]
+
+    new, successor = await opened(kafka, [])
+    await old.put(group())
+    with pytest.raises(Fenced):
+        await asyncio.wait_for(old.drained(), 30)
+    with pytest.raises(Fenced):
+        await old.put(group())
+    with pytest.raises(Fenced):
+        await writing
+    await new.put(group())
+    await asyncio.wait_for(new.drained(), 30)
+    successor.cancel()
+
+
+async def test_nobody_waits_for_a_writer_that_was_ended(kafka: dict[str, str]) -> None:
+    """A partition given back while somebody waits for room: the wait ends."""
+    old, writing = await opened(kafka, [])
+    old.end(Fenced("given back"))
+    with pytest.raises(Fenced):
+        await asyncio.wait_for(old.drained(), 30)
+    writing.cancel()
