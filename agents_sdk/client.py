@@ -12,7 +12,7 @@ from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.operations import CallResult
 from agents_sdk.run import AsyncRun
 from agents_sdk.scope import Scope, new_id
-from agents_sdk.values import to_json
+from agents_sdk.values import milliseconds, to_json
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -116,12 +116,13 @@ class AsyncBackplane:
         *,
         run_id: str | None = None,
         complete_when: str = "idle",
+        deadline_seconds: float | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> Coroutine[Any, Any, AsyncRun]:
         """Starts a run: every agent that takes part in ``workflow`` and handles ``run.started`` gets ``input`` (JSON,
         a pydantic model or a dataclass). ``complete_when="idle"`` ends it when nothing is left to do,
-        ``"explicit"`` only by ``complete``. ``state`` is written right behind the start, in the same breath: before
-        any agent can have received its message.
+        ``"explicit"`` only by ``complete``. A run that has not ended after ``deadline_seconds`` fails. ``state`` is
+        written right behind the start, in the same breath: before any agent can have received its message.
 
         Raises:
             RunExists: a run with this ``run_id`` was started by somebody else.
@@ -129,10 +130,13 @@ class AsyncBackplane:
             Unanswered, Unreachable.
         """
         scope = self.scope(run_id or new_id())
-        start = scope.command(
-            "StartRun",
-            RunBody(workflow=workflow, input=to_json(input, scope.limit, "input"), complete_when=complete_when),
+        body = RunBody(
+            workflow=workflow,
+            input=to_json(input, scope.limit, "input"),
+            complete_when=complete_when,
+            deadline_ms=milliseconds("deadline_seconds", deadline_seconds),
         )
+        start = scope.command("StartRun", body)
         writes = [
             scope.command("SetState", StateBody(key=key, value=to_json(value, scope.limit, f"state {key!r}")))
             for key, value in (state or {}).items()

@@ -78,7 +78,7 @@ def execute(
         ScopeDenied, InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable.
     """
     text = values.to_json({} if params is None else params, scope.limit, "params")
-    timeout_ms = 0 if timeout_seconds is None else max(int(timeout_seconds * 1000), 1)
+    timeout_ms = values.milliseconds("timeout_seconds", timeout_seconds)
     command = scope.command("CallCapability", CallBody(capability=capability, params=text, timeout_ms=timeout_ms))
     wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
     return _settled(scope, command, wait)

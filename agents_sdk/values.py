@@ -98,3 +98,13 @@ def _adapter(type_: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(type_)
+
+
+def milliseconds(what: str, seconds: float | None) -> int:
+    """A time limit as commands carry it: whole milliseconds, at least 1; 0 for None. Raises ValueError for a time that
+    is not above 0."""
+    if seconds is None:
+        return 0
+    if not seconds > 0:
+        raise ValueError(f"{what} is {seconds!r}; use seconds above 0, or None for no limit")
+    return max(round(seconds * 1000), 1)

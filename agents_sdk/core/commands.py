@@ -19,6 +19,7 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parent_run_id: str = ""
     result: str = ""
     reason: str = ""
+    deadline_ms: int = 0
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -37,6 +38,7 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str
     recipient: str = ""
     data: str = ""
+    deadline_ms: int = 0
 
 
 class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -45,6 +47,7 @@ class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: int = 1
     error_type: str = ""
     error_message: str = ""
+    result: str = ""
 
 
 class DependencyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -54,6 +57,8 @@ class DependencyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     depends_on: list[str] = msgspec.field(default_factory=list)
     trigger_when: str = ""
     name: str = ""
+    count: int = 0
+    deadline_ms: int = 0
 
 
 class DecisionBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -118,6 +123,15 @@ class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     capabilities: list[str] = msgspec.field(default_factory=list)
     publishes: list[str] = msgspec.field(default_factory=list)
     max_deliveries: int = 0
+    supervisor: str = ""
+    handler_timeout_ms: int = 0
+
+
+class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """TimerFired."""
+
+    name: str
+    due_at: int = 0
 
 
 Body = (
@@ -131,6 +145,7 @@ Body = (
     | AttemptBody
     | OutcomeBody
     | RegistrationBody
+    | TimerBody
 )
 
 
@@ -156,6 +171,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: AttemptBody | None = None
     outcome: OutcomeBody | None = None
     registration: RegistrationBody | None = None
+    timer: TimerBody | None = None
 
 
 BODIES: Final[dict[str, type[Body]]] = {
@@ -169,6 +185,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "attempt": AttemptBody,
     "outcome": OutcomeBody,
     "registration": RegistrationBody,
+    "timer": TimerBody,
 }
 """Field of Command → class of that body."""
 
@@ -195,5 +212,6 @@ BODY_OF_KIND: Final = {
     "CompleteCall": "outcome",
     "FailCall": "outcome",
     "RegisterAgent": "registration",
+    "TimerFired": "timer",
 }
 """Every kind of command, and the field of Command that holds its body."""

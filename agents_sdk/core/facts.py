@@ -38,6 +38,7 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     reply_to: str = ""
     reply_partition: int = 0
     recipients: int = 0
+    deadline_at: int = 0
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -69,6 +70,12 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     recipients: int = 0
     error_type: str = ""
     error_message: str = ""
+    deadline_at: int = 0
+    cause: str = ""
+    request_id: str = ""
+    result: str = ""
+    reply_to: str = ""
+    reply_partition: int = 0
 
 
 class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -80,6 +87,8 @@ class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
     trigger_when: str = ""
     name: str = ""
     satisfied_by: list[str] = msgspec.field(default_factory=list)
+    count: int = 0
+    deadline_at: int = 0
 
 
 class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -152,6 +161,8 @@ class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
     capabilities: list[str] = msgspec.field(default_factory=list)
     publishes: list[str] = msgspec.field(default_factory=list)
     max_deliveries: int = 0
+    supervisor: str = ""
+    handler_timeout_ms: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -50,6 +50,7 @@ CREATE TABLE {database}.events {cluster}
     parent_run_id String CODEC(ZSTD(1)),
     reply_to String CODEC(ZSTD(1)),
     reply_partition Int32 CODEC(T64, LZ4),
+    deadline_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of the run, message or dependency; 1970: none',
 
     key String CODEC(ZSTD(1)) COMMENT 'state key',
     version Int64 CODEC(T64, LZ4),
@@ -69,12 +70,15 @@ CREATE TABLE {database}.events {cluster}
     recipients Int32 CODEC(T64, LZ4),
     error_type LowCardinality(String),
     error_message String CODEC(ZSTD(3)),
+    cause LowCardinality(String) COMMENT 'why a message is a dead letter',
+    request_id String CODEC(ZSTD(1)),
 
     dependency_id String CODEC(ZSTD(1)),
     downstream LowCardinality(String),
     depends_on Array(String) CODEC(ZSTD(1)),
     trigger_when LowCardinality(String),
     satisfied_by Array(String) CODEC(ZSTD(1)),
+    count Int32 CODEC(T64, LZ4),
 
     call_id String CODEC(ZSTD(1)),
     capability LowCardinality(String),
@@ -113,6 +117,8 @@ CREATE TABLE {database}.events {cluster}
     capabilities Array(String) CODEC(ZSTD(1)),
     publishes Array(String) CODEC(ZSTD(1)),
     max_deliveries Int32 CODEC(T64, LZ4),
+    supervisor LowCardinality(String),
+    handler_timeout_ms Int64 CODEC(T64, LZ4),
 
     INDEX by_event event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_call call_id TYPE bloom_filter(0.01) GRANULARITY 1,

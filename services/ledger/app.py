@@ -33,10 +33,12 @@ class Ledger:
         self._replies = clients.producer(
             settings.kafka, enable_idempotence=False, acks=1, **{"delivery.report.only.error": True}
         )
+        self._commands = clients.producer(settings.kafka, **{"delivery.report.only.error": True})
         self.joined = False
         """The group has told this worker its partitions, which may be none."""
         self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
         self._committing: dict[int, asyncio.Task[None]] = {}
+        self._ringing: dict[int, asyncio.Task[None]] = {}
 
     def assign(self, partition: int) -> None:
         """Begins to open a partition."""
@@ -49,6 +51,7 @@ class Ledger:
             self._settings,
             self._codec,
             self._replies,
+            self._commands,
             self._snapshots,
             lambda offset: done(self._app, COMMANDS, partition, offset),
         )
@@ -61,6 +64,7 @@ class Ledger:
             await self._app.crash(error)
             raise
         self._committing[partition] = asyncio.get_running_loop().create_task(self._commit(opened))
+        self._ringing[partition] = asyncio.get_running_loop().create_task(opened.alarms.run())
         return opened
 
     async def _commit(self, opened: PartitionLedger) -> None:
@@ -81,7 +85,7 @@ class Ledger:
         for opened in self.opened():
             if opened.number == partition:
                 opened.committer.end(Fenced("the partition was given back"))
-        for tasks in (self.open, self._committing):
+        for tasks in (self.open, self._committing, self._ringing):
             task = tasks.pop(partition, None)
             if task is not None:
                 task.cancel()

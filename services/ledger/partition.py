@@ -22,11 +22,13 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact, MessageEvent
 from agents_sdk.core.ledger import Book, Limits, Step, apply, undecodable
 from agents_sdk.core.ledger.evolve import Gap
+from agents_sdk.core.ledger.timers import set_by
 from agents_sdk.settings import Settings
 from agents_sdk.topics import COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
-from agents_sdk.wire.headers import fact_headers
+from agents_sdk.wire.headers import command_headers, fact_headers
+from services.ledger.alarms import Alarms
 from services.ledger.committer import Committer, Group, Outgoing
 from services.ledger.recovery import recover
 from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
@@ -52,6 +54,7 @@ class PartitionLedger:
         settings: Settings,
         codec: Codec,
         replies: Producer,
+        commands: Producer,
         snapshots: Snapshots,
         done: Callable[[int], None],
     ) -> None:
@@ -62,6 +65,8 @@ class PartitionLedger:
         self._kafka = settings.kafka
         self._codec = codec
         self._replies = replies
+        self._commands = commands
+        self.alarms = Alarms(lambda: self.book, self._send)
         self._snapshots = snapshots
         self._next = 0
         self._started = False
@@ -84,6 +89,7 @@ class PartitionLedger:
             log.warning("partition %d: snapshot unusable (%s), folding all facts", self.number, gap)
             await asyncio.to_thread(self._recover, Book(limits=self._limits), {})
         self._next = self.book.applied + 1
+        self.alarms.set_all((run_id, run.timers) for run_id, run in self.book.runs.items())
 
     def _recover(self, book: Book, offsets: dict[str, int]) -> None:
         consumer = clients.reader(self._kafka)
@@ -152,6 +158,21 @@ class PartitionLedger:
         if step.facts:
             steps.append(step)
             self._dirty[command.run_id] = record.offset
+        for fact in step.facts:
+            timer = set_by(fact)
+            if timer is not None:
+                self.alarms.set(fact.run_id, *timer)
+
+    def _send(self, command: Command) -> None:
+        """Puts a command of the ledger's own in its place in the partition's order."""
+        self._commands.produce(
+            COMMANDS,
+            self._codec.encode(command),
+            command.run_id.encode(),
+            self.number,
+            headers=cast(Any, command_headers(command)),
+        )
+        self._commands.poll(0)
 
     def _answer(self) -> None:
         """Sends the batch's answers, in one call a partition: one by one costs a wake-up of librdkafka's thread each,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
@@ -117,6 +118,28 @@ async def test_command_sent_twice_is_applied_once(backplane: AsyncBackplane, set
 
     facts = read_run(settings, codec, run.id, until_ended_s=10)
     assert [fact.value for fact in facts if isinstance(fact, StateEvent)] == ["1", "2"]
+
+
+async def test_deadline_outlives_the_ledger(
+    backplane: AsyncBackplane, settings: Settings, codec: Codec, worker: LedgerProcess
+) -> None:
+    """Runs that are late fail, at their time; also where their ledger was killed and another one has them then."""
+    soon = await backplane.start_run("late", complete_when="explicit", deadline_seconds=0.5)
+    ended = await soon.wait(30)
+    assert (ended.status, "deadline" in ended.reason) == ("failed", True)
+
+    second = LedgerProcess(settings)
+    await asyncio.to_thread(second.start)
+    await asyncio.to_thread(second.wait_until_ready, PARTITIONS // 2)
+    later = [
+        await backplane.start_run("late", complete_when="explicit", deadline_seconds=3) for _ in range(2 * PARTITIONS)
+    ]
+    await asyncio.to_thread(second.end, signal.SIGKILL)
+    assert {(await run.wait(60)).status for run in later} == {"failed"}
+    await asyncio.to_thread(worker.wait_until_ready, PARTITIONS)
+    for run, seconds in ((soon.id, 0.5), *((run.id, 3) for run in later)):
+        started, *_, failed = read_run(settings, codec, run, until_ended_s=10)
+        assert failed.at >= started.at + seconds * 1_000_000
 
 
 async def test_roles_are_enforced_by_the_ledger(backplane: AsyncBackplane) -> None:

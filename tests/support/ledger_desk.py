@@ -32,9 +32,9 @@ class Desk:
         command = Command(kind=kind, agent=agent, run_id=run_id, **{**default, BODY_OF_KIND[kind]: body, **envelope})
         return self.put(command)
 
-    def put(self, command: Command) -> Step:
-        """Applies the command at the next offset."""
-        step = apply(self.book, command, len(self.sent), 1_000 * len(self.sent))
+    def put(self, command: Command, at: int | None = None) -> Step:
+        """Applies the command at the next offset; ``at`` a time of its own, microseconds."""
+        step = apply(self.book, command, len(self.sent), 1_000 * len(self.sent) if at is None else at)
         self.sent.append(command)
         self.facts += step.facts
         self.replies += [addressed.reply for addressed in step.replies]

@@ -31,7 +31,7 @@ from agents_sdk.core.commands import (
     StateBody,
 )
 from agents_sdk.core.facts import Fact, Reply
-from agents_sdk.core.ledger import Book, Limits, apply
+from agents_sdk.core.ledger import Book, Limits, apply, timers
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.wire.codec import Codec
 
@@ -281,7 +281,8 @@ Move = Callable[[Author, int, int, int], Command | None]
 
 def _start(author: Author, a: int, b: int, c: int) -> Command:
     mode = "" if b > 250 else ("idle", "idle", "explicit")[b % 3]
-    body = RunBody(workflow="w" if c % 4 else "other", input=VALUES[b % 3], complete_when=mode)
+    late = (0, 0, 0, 3, 12, -1)[a % 6] if len(author.history.entries) > 12 else 0
+    body = RunBody(workflow="w" if c % 4 else "other", input=VALUES[b % 3], complete_when=mode, deadline_ms=late)
     run_id = RUNS[b % 3] if c % 8 == 7 else f"run-{len(author.history.entries)}"
     return author.command(a, b, c, "StartRun", run_id=run_id, run=body)
 
@@ -333,6 +334,17 @@ def _end(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, kind, run=RunBody(result=VALUES[c % 3], reason="because"))
 
 
+def _timer(author: Author, a: int, b: int, c: int) -> Command | None:
+    """A timer of a live run, due or not; now and then with a time it never had, or from somebody else."""
+    runs = author.history.book.runs
+    armed = [(run_id, name, due) for run_id, run in runs.items() for name, due in run.timers.items()]
+    if not armed:
+        return None
+    run_id, name, due = armed[a % len(armed)]
+    fired = timers.fired(run_id, "correlation", name, due if b % 8 else due - 1, len(author.history.entries))
+    return fired if c % 16 else msgspec.structs.replace(fired, agent="ghost")
+
+
 def _register(author: Author, a: int, b: int, c: int) -> Command:
     name = AGENTS[b % 4]
     spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, **SPECS[name]}
@@ -344,7 +356,7 @@ INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, 
 OUTSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _await, _end, _register, _start)
 MOVES: Final[tuple[Move, ...]] = (
     _state, _message, _state, _state, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
+    _timer, *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
     Author.malformed, Author.malformed,
 )  # fmt: skip
 

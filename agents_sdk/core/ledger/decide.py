@@ -16,13 +16,17 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.ledger import calls, messages, payloads, states
-from agents_sdk.core.ledger.rules import EXECUTOR, subscribers
+from agents_sdk.core.ledger import calls, messages, payloads, states, timers
+from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Run, current, state_hash
 
 Decider = Callable[[Book, Run, Command, Scribe], None]
-EXECUTOR_KINDS: Final = frozenset({"StartAttempt", "RecordAttempt", "CompleteCall", "FailCall"})
+ONLY_FROM: Final = {
+    **dict.fromkeys(("StartAttempt", "RecordAttempt", "CompleteCall", "FailCall"), EXECUTOR),
+    "TimerFired": LEDGER,
+}
+"""Kinds that only one of the platform's own parts may send."""
 COMPLETE_WHEN: Final = ("idle", "explicit")
 ENVELOPE_LIMIT: Final = 4_096
 """Characters."""
@@ -79,8 +83,9 @@ def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     kind = command.kind
     if command.delivery_id and command.delivery_id in run.settled:
         raise Refusal("delivery_settled", f"delivery {command.delivery_id} was handled before")
-    if kind in EXECUTOR_KINDS and command.agent != EXECUTOR:
-        raise Refusal("scope", f"only {EXECUTOR} may send {kind}, not {command.agent!r}", rule="executor")
+    only = ONLY_FROM.get(kind, command.agent)
+    if command.agent != only:
+        raise Refusal("scope", f"only {only} may send {kind}, not {command.agent!r}", rule=only.removeprefix("bp."))
     _check_payloads(book, command)
     DECIDERS[kind](book, run, command, scribe)
     if kind in ENDS_WORK:
@@ -202,6 +207,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         message = f"a workflow's name has at most {NAME_LIMIT} characters, not {len(body.workflow)}"
         raise Refusal("invalid_command", message, field="workflow")
     _check_payloads(book, command)
+    deadline_at = timers.due_at(scribe.at, body.deadline_ms)
     scribe.seq = 0
     recipients = list(subscribers(book, "run.started", body.workflow))
     started = scribe.write(
@@ -212,6 +218,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         complete_when=body.complete_when,
         parent_run_id=body.parent_run_id,
         recipients=len(recipients),
+        deadline_at=deadline_at,
     )
     for recipient in recipients:
         messages.deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
@@ -274,7 +281,7 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
         scribe.write(RunEvent, "RunCompleted", workflow=run.workflow, reason="idle", state_hash=state_hash(run))
 
 
-ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall"})
+ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall", "TimerFired"})
 """Kinds after which a run may have nothing left to do."""
 
 DECIDERS: Final[dict[str, Decider]] = {
@@ -298,4 +305,5 @@ DECIDERS: Final[dict[str, Decider]] = {
     "RecordAttempt": calls.record_attempt,
     "CompleteCall": calls.complete,
     "FailCall": calls.fail,
+    "TimerFired": timers.fire,
 }

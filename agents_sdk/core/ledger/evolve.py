@@ -23,6 +23,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
+from agents_sdk.core.ledger import timers
 from agents_sdk.core.ledger.answers import answer_to, outcome
 from agents_sdk.core.ledger.state import (
     FINISHED_LIMIT,
@@ -92,6 +93,7 @@ def _start(book: Book, fact: Fact) -> None:
         input=fact.input,
         seq=fact.run_seq,
     )
+    timers.fold(run, fact)
     run.answers[fact.command_id] = answer_to(book, run, fact)
 
 
@@ -102,6 +104,7 @@ def _advance(book: Book, run: Run, fact: Fact) -> None:
     fold = FOLDS.get(fact.kind)
     if fold is not None:
         fold(run, fact)
+    timers.fold(run, fact)
     if fact.kind in ENDED and isinstance(fact, RunEvent):
         _finish(book, run, fact)
     elif fact.command_id not in run.answers and fact.command_id not in run.calls:

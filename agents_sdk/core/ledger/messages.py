@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, HandlerBody, MessageBody
 from agents_sdk.core.facts import DependencyEvent, MessageEvent, RunEvent
-from agents_sdk.core.ledger.rules import allows, subscribers
+from agents_sdk.core.ledger.rules import LEDGER, allows, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Dependency, Run, state_hash, work_done
 
@@ -156,7 +156,7 @@ def _satisfy(run: Run, dependency_id: str, dependency: Dependency, by: list[str]
         satisfied_by=by,
     )
     data = ids.canonical({"depends_on": dependency.depends_on})
-    deliver(scribe, run.workflow, met.event_id, dependency.name, "bp.ledger", dependency.downstream, data)
+    deliver(scribe, run.workflow, met.event_id, dependency.name, LEDGER, dependency.downstream, data)
 
 
 def fail_handler(book: Book, run: Run, command: Command, scribe: Scribe) -> None:

@@ -10,6 +10,8 @@ from agents_sdk.core.ledger.state import AgentSpec, Book
 
 EXECUTOR = "bp.executor"
 """The only sender of attempts and outcomes."""
+LEDGER = "bp.ledger"
+"""The only sender of timers; it speaks for itself when a deadline has come."""
 UNRESTRICTED = ("*",)
 
 

@@ -19,12 +19,13 @@ F = TypeVar("F", bound=Fact)
 class Scribe:
     """Collects ``facts`` for one command; ``seq`` is the last sequence number of its run, None for no run."""
 
-    __slots__ = ("_at", "_command", "_offset", "facts", "seq")
+    __slots__ = ("_command", "_offset", "at", "facts", "seq")
 
     def __init__(self, command: Command, offset: int, at: int, seq: int | None) -> None:
         self._command = command
         self._offset = offset
-        self._at = at
+        self.at = at
+        """Append time of the command, microseconds UTC."""
         self.seq = seq
         self.facts: list[Fact] = []
 
@@ -51,7 +52,7 @@ class Scribe:
             correlation_id=command.correlation_id,
             causation_id=command.causation_id,
             agent=command.agent,
-            at=self._at,
+            at=self.at,
             command_id=command.command_id,
             command_offset=self._offset,
             **fields,

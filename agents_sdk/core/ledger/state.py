@@ -120,6 +120,8 @@ class Run(msgspec.Struct):
     """Commands outside handlers whose answers are kept, oldest first."""
     waiting: dict[str, Waiting] = {}
     """AwaitRun command → who is told."""
+    timers: dict[str, int] = {}
+    """Name → when it is due, microseconds UTC; see ``timers``."""
 
 
 class Finished(msgspec.Struct, gc=False):
@@ -147,6 +149,8 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     capabilities: tuple[str, ...]
     publishes: tuple[str, ...]
     max_deliveries: int
+    supervisor: str
+    handler_timeout_ms: int
     command_offset: int
     """Of its registration; an older one folded again does not replace it."""
 

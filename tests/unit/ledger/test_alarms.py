@@ -1,0 +1,99 @@
+"""Alarms ring when a timer is due by the machine's clock, and again until the book has heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.ledger import Book
+from agents_sdk.core.ledger.state import Run
+from services.ledger.alarms import Alarms
+from tests.support.eventually import assert_soon
+
+DUE = 1_700_000_000_000_000
+
+
+class Clock:
+    now = DUE / 1_000_000 - 1
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Desk:
+    """A book of one run with one timer, its alarms, and what they sent."""
+
+    def __init__(self) -> None:
+        run = Run(run_id="r", workflow="w", correlation_id="c", start_command="s", complete_when="explicit")
+        run.timers["run"] = DUE
+        self.book = Book(runs={"r": run})
+        self.clock = Clock()
+        self.sent: list[Command] = []
+        self.alarms = Alarms(lambda: self.book, self.sent.append, self.clock)
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    made = Desk()
+    ringing = asyncio.create_task(made.alarms.run())
+    yield made
+    ringing.cancel()
+
+
+async def turns(desk: Desk, seconds: float) -> None:
+    """Sets the clock on, and lets the alarms look at it."""
+    desk.clock.now += seconds
+    desk.alarms.set("nobody", "run", 0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_an_alarm_rings_when_it_is_due_and_not_before(desk: Desk) -> None:
+    """And names the timer."""
+    desk.alarms.set_all([("r", {"run": DUE})])
+    await turns(desk, 0.9)
+    assert desk.sent == []
+    await turns(desk, 0.2)
+    (command,) = desk.sent
+    assert (command.kind, command.run_id, command.correlation_id) == ("TimerFired", "r", "c")
+    assert command.timer is not None
+    assert (command.timer.name, command.timer.due_at) == ("run", DUE)
+
+
+async def test_an_alarm_rings_until_the_book_has_heard(desk: Desk) -> None:
+    """A command that was lost, or came too early, is sent again; when the timer is gone there is silence."""
+    desk.alarms.set("r", "run", DUE)
+    await turns(desk, 1.0)
+    await turns(desk, 1.0)
+    assert len(desk.sent) == 2
+    assert desk.sent[0].timer == desk.sent[1].timer
+    assert desk.sent[0].command_id != desk.sent[1].command_id
+    del desk.book.runs["r"].timers["run"]
+    await turns(desk, 3600)
+    assert len(desk.sent) == 2
+
+
+async def test_an_alarm_of_a_timer_that_was_set_anew_is_silent(desk: Desk) -> None:
+    """The book has another time for it by then."""
+    desk.alarms.set("r", "run", DUE - 500_000)
+    await turns(desk, 0.9)
+    assert desk.sent == []
+
+
+async def test_an_alarm_wakes_a_sleeper(desk: Desk) -> None:
+    """One that is set while nothing is due for long is not slept over."""
+    desk.clock.now = DUE / 1_000_000 - 0.05
+    desk.alarms.set("r", "run", DUE + 3_600_000_000)
+    await asyncio.sleep(0)
+    desk.book.runs["r"].timers["run"] = DUE
+
+    desk.alarms.set("r", "run", DUE)
+    desk.clock.now += 0.1
+
+    async def rang() -> None:
+        assert desk.sent
+
+    await assert_soon(rang)
