@@ -69,8 +69,6 @@ class PartitionLedger:
         self.alarms = Alarms(lambda: self.book, self._send)
         self._snapshots = snapshots
         self._next = 0
-        self._started = False
-        """A first batch was processed: from here on, offsets that are skipped hold no commands."""
         self._dirty: dict[str, int] = {}
         """Runs touched since the last snapshot → the command that touched them last."""
         self._facts = 0
@@ -104,9 +102,8 @@ class PartitionLedger:
         fresh = [record for record in records if record.offset >= self._next]
         if not fresh:
             return
-        if not self._started and fresh[0].offset > self._next:
+        if fresh[0].offset > self._next:
             fresh = await asyncio.to_thread(self._missed, self._next, fresh[0].offset) + fresh
-        self._started = True
         steps: list[Step] = []
         poison: list[Poison] = []
         for record in fresh:
@@ -129,7 +126,8 @@ class PartitionLedger:
         self._snapshot = asyncio.create_task(self._snapshots.write(self.number, changes))
 
     def _missed(self, start: int, stop: int) -> list[Record]:
-        """Commands that the group's offset had passed before their facts were written: after a crash between both."""
+        """Commands that the batches passed over: those before the group's offset whose facts were not written when a
+        worker died. To be sure, any others as well: a command left out would be lost, though its answer may be out."""
         consumer = clients.reader(self._kafka)
         try:
             return [

@@ -88,7 +88,9 @@ class BatchConsumer(driver.Consumer):
         for tp, fetched in records.items():
             if self.app.consumer_generation_id != generation or not self._flowing():
                 return
-            if active is not None and tp not in active:
+            # A partition whose stream has enough waiting leaves ``active`` while this fetch is under way: what was
+            # fetched is delivered all the same, or it would be lost, since the position has moved on.
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
             if tp.topic in batched:
                 yield tp, self._batch_message(tp, fetched)

@@ -1,0 +1,63 @@
+"""Batch delivery: what was fetched of a partition reaches the stream, however full the stream is by then."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from types import SimpleNamespace
+from typing import Any
+
+from faust.types import TP
+
+from services.runtime.batch import Batch, BatchConsumer
+
+Fetched = namedtuple("Fetched", "offset timestamp timestamp_type key value headers")
+COMMANDS = TP("bp.commands", 0)
+OTHER = TP("bp.commands", 1)
+
+
+class Consumer(BatchConsumer):
+    """One whose next fetch is given; nothing else of it is used."""
+
+    should_stop = False
+
+    def __init__(self, active: set[TP], fetched: dict[TP, list[Fetched]]) -> None:
+        self.app: Any = SimpleNamespace(consumer_generation_id=1)
+        self.transport: Any = SimpleNamespace(batched={"bp.commands"})
+        self.flow_active = True
+        self._active_partitions = active
+        self._paused_partitions = set()
+        self._buffered_partitions = set()
+        self._fetched = fetched
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        self._fetched, fetched = {}, self._fetched
+        return fetched, self._active_partitions
+
+
+def fetched(*offsets: int) -> list[Fetched]:
+    return [Fetched(offset, 1_000, 0, b"k", b"v", ()) for offset in offsets]
+
+
+async def delivered(consumer: Consumer) -> dict[TP, list[int]]:
+    """Partition → the offsets of its batch."""
+    found = {}
+    async for tp, message in consumer.getmany(1.0):
+        batch: Batch = message.value
+        found[tp] = [record.offset for record in batch.records]
+    return found
+
+
+async def test_what_was_fetched_while_the_buffer_filled_is_delivered() -> None:
+    """The partition is not asked for again until the buffer has room; what came meanwhile is not thrown away."""
+    consumer = Consumer({COMMANDS, OTHER}, {COMMANDS: fetched(5, 6, 8), OTHER: fetched(1)})
+    consumer.app.in_recovery = False
+    consumer.on_buffer_full(COMMANDS)
+
+    assert await delivered(consumer) == {COMMANDS: [5, 6, 8], OTHER: [1]}
+
+
+async def test_what_was_fetched_of_a_partition_that_is_not_read_is_left_out() -> None:
+    """Faust sets its position anew before it is read again."""
+    consumer = Consumer({OTHER}, {COMMANDS: fetched(5), OTHER: fetched(1)})
+
+    assert await delivered(consumer) == {OTHER: [1]}
