@@ -48,8 +48,12 @@ class Child:
                 os.nice(nice)
 
         try:
-            with log.open("ab") as out:
-                self._from = out.tell()
+            out = log.open("ab")
+        except OSError as error:
+            raise disk_error(error, log) from error
+        with out:
+            self._from = out.tell()
+            try:
                 self._process = subprocess.Popen(
                     argv,
                     env=dict(env),
@@ -59,12 +63,9 @@ class Child:
                     start_new_session=True,
                     preexec_fn=before_exec,  # noqa: PLW1509 -- no other thread runs in a supervisor
                 )
-        except (PermissionError, FileNotFoundError) as error:
-            if error.filename == argv[0]:
-                raise JavaMissing(f"cannot execute {argv[0]!r}: {error.strerror}") from error
-            raise disk_error(error, log) from error
-        except OSError as error:
-            raise disk_error(error, log) from error
+            except OSError as error:
+                # Not there, not executable, or made for another processor; ours runs already, so it is Java.
+                raise JavaMissing(f"cannot execute {argv[0]!r}: {error.strerror}", program=argv[0]) from error
 
     @property
     def pid(self) -> int:

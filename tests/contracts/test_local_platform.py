@@ -21,8 +21,10 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from agents_sdk.topics import CALLS, COMMANDS, FACT_TOPICS
 from infra.local.kafka import MAX_MESSAGE_BYTES
 from infra.local.platform import LocalPlatform
+from infra.local.status import read
 from tests.support.eventually import assert_eventually
 
 SERVERS = ("kafka", "registry")
@@ -127,6 +129,18 @@ def test_settings_lead_to_the_platform_of_the_data_directory(
     monkeypatch.setenv("BACKPLANE_DATA_DIR", str(broker.layout.data_dir))
     assert load_settings().kafka == broker.settings.kafka
     assert load_settings().registry.url == broker.settings.registry.url
+
+
+def test_status_has_memory_of_every_part_and_lag_of_every_worker(platform: LocalPlatform) -> None:
+    """Of the real parts: what each takes, and how far ledger, executor and store are behind, by topic."""
+    parts = {part["part"]: part for part in read(platform.layout)["parts"] if part["shown"] and not part["task"]}
+
+    assert set(parts) == {"kafka", "registry", "store", "ledger", "executor"}
+    assert all(part["state"] == "ready" and part["rss_mb"] > 20 and part["port"] for part in parts.values()), parts
+    topics = {name: {topic.partition("[")[0] for topic in parts[name]["lag"] or ()} for name in parts}
+    assert topics["ledger"] == {COMMANDS}
+    assert topics["executor"] == {CALLS}
+    assert topics["store"] == set(FACT_TOPICS)
 
 
 def test_two_platforms_run_side_by_side(broker: LocalPlatform, own: LocalPlatform) -> None:

@@ -16,11 +16,10 @@ import pytest
 
 from infra.local import child as child_module
 from infra.local.child import Child
-from infra.local.errors import DataDirTaken, DiskFull, PlatformError
+from infra.local.errors import DataDirTaken, DiskFull, JavaMissing, PlatformError
 from infra.local.layout import Layout
 from infra.local.platform import LocalPlatform, stop
 from infra.local.status import read
-from infra.local.supervisor import check_room
 from services.cli.app import run
 from tests.support.eventually import assert_eventually
 
@@ -231,10 +230,117 @@ def ended(child: Child) -> None:
     assert child.exit_reason() is not None
 
 
-def test_full_disk_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka on a full disk fails hard, and late."""
-    check_room(tmp_path)
+def test_full_disk_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kafka on a full disk fails hard, and late; and a supervisor of its own could not even write why it ended."""
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10_000_000})())
+    data_dir = tmp_path / "data"
 
-    with pytest.raises(DiskFull, match="9 MB are free"):
-        check_room(tmp_path)
+    with (
+        pytest.raises(DiskFull, match="9 MB are free"),
+        LocalPlatform(data_dir, table=TABLES + "WELL"),
+    ):
+        pytest.fail("it started")
+    assert not list((data_dir / "logs").iterdir())
+    assert run(["up", "--data-dir", str(data_dir)]) == 1
+    assert "9 MB are free" in capsys.readouterr().err
+    assert not Layout(data_dir).running()
+
+
+def test_program_that_cannot_be_executed_is_told_from_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    """A Java that is not there, not executable, or made for another processor: what to do is to get another one."""
+    java, log = tmp_path / "java", tmp_path / "kafka.log"
+    for strerror in ("No such file", "Permission denied", "Exec format error"):
+        with pytest.raises(JavaMissing, match=f"cannot execute .*{strerror}"):
+            Child([str(java)], dict(os.environ), log)
+        java.chmod(0o755) if java.exists() else java.write_bytes(b"\x7fELF of some other kind")
+
+    with pytest.raises(PlatformError, match="cannot write") as caught:
+        Child([sys.executable, "-c", ""], dict(os.environ), tmp_path / "no-folder" / "kafka.log")
+    assert not isinstance(caught.value, JavaMissing)
+
+
+def restarted(platform: LocalPlatform, before: int) -> None:
+    assert platform.part("second")["state"] == "ready"
+    assert platform.part("second")["pid"] != before
+
+
+def test_supervisor_whose_own_log_is_on_a_full_disk_goes_on(tmp_path: Path) -> None:
+    """Parts are not taken down because nobody can be told how they are."""
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.log("supervisor").symlink_to("/dev/full")
+    with LocalPlatform(layout.data_dir, table=TABLES + "WELL") as platform:
+        before = platform.kill("second")
+        assert_eventually(lambda: restarted(platform, before))
+
+
+def test_supervisor_that_cannot_publish_says_so_once_and_publishes_when_it_can(well: LocalPlatform) -> None:
+    """A disk that is full for an hour costs one line, and what happened meanwhile is told in the end."""
+    before, record, log = well.pid("second"), well.layout.record, well.layout.log("supervisor")
+    record.unlink()
+    (record / "in-the-way").mkdir(parents=True)
+    os.kill(before, signal.SIGKILL)
+    assert_eventually(lambda: said(log, "second: ready", 2))
+    assert log.read_text().count("cannot publish") == 1
+
+    (record / "in-the-way").rmdir()
+    record.rmdir()
+    assert_eventually(lambda: published(well))
+    assert well.part("second")["restarts"] == 1
+
+
+def published(platform: LocalPlatform) -> None:
+    assert platform.record().get("state") == "ready"
+
+
+def said(log: Path, what: str, count: int) -> None:
+    assert log.read_text().count(what) == count
+
+
+def test_part_that_is_gone_without_a_record_of_it_is_not_called_ready(tmp_path: Path) -> None:
+    """What the kernel says goes before what was written down, which on a full disk is old."""
+    layout = Layout(tmp_path)
+    owned = layout.own()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    about = {
+        "state": "ready",
+        "port": None,
+        "started_at": None,
+        "restarts": 0,
+        "last_exit": "",
+        "log": "",
+        "task": False,
+    }
+    parts = {"kafka": {**about, "pid": ended.pid}, "store": {**about, "pid": os.getpid()}}
+    layout.write_record({"state": "ready", "supervisor": {"pid": os.getpid()}, "parts": parts})
+
+    found = read(layout)
+    os.close(owned)
+    assert found["state"] == "degraded"
+    assert [part["state"] for part in found["parts"]] == ["gone", "ready"]
+    assert "supervisor" in found["parts"][0]["last_exit"]
+
+
+def test_logs_are_followed_also_over_a_cut(well: LocalPlatform) -> None:
+    """Old lines, then new ones as they come; a log that the supervisor has cut is read from its new beginning."""
+    command = [sys.executable, "-m", "services.cli.app", "logs", "second", "--follow", "-n", "1", "--data-dir"]
+    log = well.layout.log("second")
+    with subprocess.Popen([*command, str(well.layout.data_dir)], stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        try:
+            assert following.stdout.readline() == "serving\n"
+            with log.open("a") as file:
+                file.write("one\nha")
+                file.flush()
+                assert following.stdout.readline() == "one\n"
+                file.write("lf\n")
+                file.flush()
+                assert following.stdout.readline() == "half\n"
+            log.write_text("new\n")
+            assert following.stdout.readline() == "new\n"
+        finally:
+            following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 130
