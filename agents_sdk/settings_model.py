@@ -27,6 +27,9 @@ PLATFORM_FILE: Final = "platform.json"
 MASK: Final = "********"
 SECRET: Final = re.compile(r"password|secret|token|ssl\.key\.pem", re.IGNORECASE)
 
+UNDERSCORED: Final = frozenset({"log_level"})
+"""librdkafka's properties with an underscore in their name; all others have dots, which the environment cannot have."""
+
 ADDRESS: Final = {"kafka": "bootstrap.servers", "registry": "url", "clickhouse": "url"}
 """Section → the key that names its server; whoever gives it closes the section to lower sources."""
 
@@ -188,10 +191,15 @@ def _normal(values: Mapping[str, Any]) -> dict[str, Any]:
     plain = {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in values.items()}
     if isinstance(plain.get("kafka"), Mapping):
         plain["kafka"] = {
-            key.lower().replace("_", "."): str(value).lower() if isinstance(value, bool) else str(value)
+            _property(key): str(value).lower() if isinstance(value, bool) else str(value)
             for key, value in _flat(plain["kafka"])
         }
     return plain
+
+
+def _property(key: str) -> str:
+    name = key.lower()
+    return name if name in UNDERSCORED else name.replace("_", ".")
 
 
 def _toml_layer(path: Path) -> Layer:

@@ -120,11 +120,23 @@ def described(error: BaseException) -> dict[str, Any]:
     code = getattr(error, "code", None)
     if isinstance(code, str):
         return {"code": code, "message": getattr(error, "message", str(error)), "hint": getattr(error, "hint", "")}
-    if type(error).__name__ == "ValidationError" and type(error).__module__.startswith("pydantic"):
+    wrong = _wrong_setting(error)
+    if wrong:
         hint = "`backplane config explain` shows where each setting comes from"
-        return {"code": "invalid_settings", "message": str(error), "hint": hint}
+        return {"code": "invalid_settings", "message": wrong, "hint": hint}
     text = f"{type(error).__name__}: {error}"
     return {"code": "internal", "message": text, "hint": "run it again with --debug to see where"}
+
+
+def _wrong_setting(error: BaseException) -> str:
+    """What pydantic or librdkafka says of a setting they refuse; empty: it is another error. Told by name, since help
+    must import neither.
+    """
+    if type(error).__name__ == "ValidationError" and type(error).__module__.startswith("pydantic"):
+        return str(error)
+    if type(error).__name__ == "KafkaException" and error.args[0].name() == "_INVALID_ARG":
+        return f"librdkafka: {error.args[0].str()}"
+    return ""
 
 
 def report(error: BaseException, *, as_json: bool = False, debug: bool = False) -> int:

@@ -11,6 +11,7 @@ import faust
 from yarl import URL
 
 from agents_sdk.settings import Settings
+from services.runtime import brokers
 from services.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
 
 SESSION_TIMEOUT_S: Final = 6.0
@@ -30,8 +31,8 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
     datadir.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         name,
-        broker=URL(f"aiokafka://{settings.kafka['bootstrap.servers'].split(',')[0]}"),
-        broker_credentials=_credentials(settings.kafka),
+        broker=[URL(f"aiokafka://{server}") for server in brokers.addresses(settings.kafka)],
+        broker_credentials=brokers.credentials(settings.kafka),
         store="rocksdb://",
         datadir=str(datadir),
         value_serializer="raw",
@@ -102,25 +103,3 @@ LOGGING: Final[dict[str, Any]] = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {"backplane": {"level": "INFO"}, "faust": {"level": "WARNING"}, "mode": {"level": "WARNING"}},
 }
-
-
-def _credentials(kafka: dict[str, str]) -> Any:
-    """librdkafka's security properties as faust's credentials: plaintext, TLS, SASL PLAIN and SCRAM."""
-    protocol = kafka.get("security.protocol", "plaintext").lower()
-    if protocol == "plaintext":
-        return None
-    context = None
-    if protocol.endswith("ssl"):
-        import ssl
-
-        context = ssl.create_default_context(cafile=kafka.get("ssl.ca.location"))
-        if "ssl.certificate.location" in kafka:
-            context.load_cert_chain(kafka["ssl.certificate.location"], kafka.get("ssl.key.location"))
-    if protocol == "ssl":
-        return faust.SSLCredentials(context)
-    return faust.SASLCredentials(
-        username=kafka.get("sasl.username"),
-        password=kafka.get("sasl.password"),
-        mechanism=kafka.get("sasl.mechanism", "PLAIN"),
-        ssl_context=context,
-    )

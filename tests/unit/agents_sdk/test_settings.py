@@ -75,6 +75,18 @@ def test_librdkafka_properties_have_their_own_names(home: Path, monkeypatch: pyt
     }
 
 
+def test_property_with_an_underscore_keeps_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """librdkafka has no log.level; every client would refuse to start."""
+    from confluent_kafka import Producer
+
+    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", HERE)
+    monkeypatch.setenv("BACKPLANE_KAFKA__LOG_LEVEL", "3")
+    settings = load_settings()
+
+    assert settings.kafka == {"bootstrap.servers": HERE, "log_level": "3"}
+    Producer(settings.kafka)
+
+
 def test_credentials_never_reach_a_server_named_by_a_higher_source(home: Path) -> None:
     """The user's password for the company's cluster is not sent to the local platform."""
     user_file(
