@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
@@ -20,6 +20,7 @@ from agents_sdk.replies import ReplyReader
 from agents_sdk.scope import new_id
 from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.headers import Headers, command_headers
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ _PRODUCER: Final = {
 }
 
 
+class _Wire(NamedTuple):
+    """A command as it is produced."""
+
+    key: bytes
+    value: bytes
+    partition: int
+    """-1: where its key belongs."""
+    headers: Headers
+
+
 class Transport:
     """The connection of one process to the ledger. Belongs to the event loop that opened it."""
 
@@ -65,7 +76,7 @@ class Transport:
         self._admitted = 0
         """Of these, those that have room now and have not run yet: nobody may overtake them."""
         self._producer: Producer | None = None
-        self._outbox: list[dict[str, Any]] = []
+        self._outbox: list[_Wire] = []
         self._replies: ReplyReader | None = None
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -108,11 +119,11 @@ class Transport:
             else:
                 self._counted += 1
         try:
-            key, value = self._encoded(command)
+            wire = self._encoded(command, partition)
             future: asyncio.Future[Reply] = self._loop.create_future()
-            self._in_flight.add(command, future, (key, value, partition), self._loop.time(), timeout)
+            self._in_flight.add(command, future, wire, self._loop.time(), timeout)
             try:
-                self._produce(key, value, partition)
+                self._produce(wire)
                 return await future
             finally:
                 self._in_flight.take(command.command_id)
@@ -121,15 +132,16 @@ class Transport:
                 self._counted -= 1
                 self._make_room()
 
-    def _encoded(self, command: Command) -> tuple[bytes, bytes]:
+    def _encoded(self, command: Command, partition: int) -> _Wire:
         try:
-            return (command.run_id or command.agent).encode(), self.codec.encode(command)
+            key, value = (command.run_id or command.agent).encode(), self.codec.encode(command)
+            return _Wire(key, value, partition, command_headers(command))
         except (TypeError, ValueError, AttributeError) as error:  # whatever fastavro meets in a field
             raise InvalidCommand(f"{command.kind} cannot be encoded: {error}", field="") from error
 
     def send(self, command: Command, *, partition: int = -1) -> None:
         """Sends a command whose answer nobody waits for; an error of the broker is only logged."""
-        self._produce(*self._encoded(command), partition)
+        self._produce(self._encoded(command, partition))
 
     async def write(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """Writes any record and returns when the broker has it. For the rare ones: it opens a producer. Raises
@@ -163,26 +175,27 @@ class Transport:
             raise TopicsNotApplied(f"there is no topic {topic!r}", hint=TopicsNotApplied.hint, topic=topic)
         return count
 
-    def _produce(self, key: bytes, value: bytes, partition: int) -> None:
+    def _produce(self, wire: _Wire) -> None:
         """Puts a command in the outbox, which goes out when the event loop has run what is ready now: what is issued
-        together travels together, in one call, and a lone command waits for nothing."""
-        if partition >= 0:  # produce_batch would put it where its key belongs
-            assert self._producer is not None
-            self._producer.produce(COMMANDS, value, key, partition, on_delivery=self._undelivered)
-            return
+        together travels together, and a lone command waits for nothing."""
         if not self._outbox:
             self._loop.call_soon(self._send_outbox)
-        self._outbox.append({"key": key, "value": value})
+        self._outbox.append(wire)
 
     def _send_outbox(self) -> None:
+        from confluent_kafka import KafkaError, KafkaException
+
         outbox, self._outbox = self._outbox, []
-        if self._producer is None:  # closed meanwhile: who waits has been told
+        producer = self._producer
+        if producer is None:  # closed meanwhile: who waits has been told
             return
-        self._producer.produce_batch(COMMANDS, outbox, on_delivery=self._undelivered)
-        for message in outbox:
-            error = message.get("_error")
-            if error is not None:
-                self._not_sent(message["value"], error)
+        for key, value, partition, headers in outbox:
+            try:
+                producer.produce(COMMANDS, value, key, partition, self._undelivered, headers=cast(Any, headers))
+            except BufferError:
+                self._not_sent(value, KafkaError(KafkaError._QUEUE_FULL))
+            except KafkaException as refused:
+                self._not_sent(value, refused.args[0])
 
     async def _wait_for_room(self) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -226,7 +239,7 @@ class Transport:
         for waiting in expired:
             self._fail(waiting, _unanswered(waiting.command))
         for waiting in again:
-            self._produce(*waiting.wire)
+            self._produce(waiting.wire)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
     def _undelivered(self, error: Any, message: Any) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from agents_sdk.core.commands import Command, RunBody, StateBody
 from agents_sdk.core.facts import Reply
@@ -25,15 +25,15 @@ class Broker:
         self.sent: list[Command] = []
         self.refuse: Any = None
 
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]], on_delivery: Any = None) -> int:
-        for message in messages:
-            command = CODEC.decode(message["value"])
-            assert isinstance(command, Command)
-            if self.refuse is not None:
-                message["_error"] = self.refuse
-            else:
-                self.sent.append(command)
-        return len(messages)
+    def produce(
+        self, topic: str, value: bytes, key: bytes, partition: int, told: Any, headers: list[tuple[str, bytes]]
+    ) -> None:
+        command = CODEC.decode(value)
+        assert isinstance(command, Command)
+        assert dict(headers)["ce_id"] == command.command_id.encode()
+        if self.refuse is not None:
+            raise KafkaException(self.refuse)
+        self.sent.append(command)
 
     def poll(self, timeout: float) -> int:
         return 0
