@@ -19,10 +19,12 @@ from typing import Any, Final, TypeAlias, cast
 from confluent_kafka import Producer
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import Fact, MessageEvent
+from agents_sdk.core.facts import Fact, MessageEvent, RefusalEvent
 from agents_sdk.core.ledger import Book, Limits, Step, apply, undecodable
 from agents_sdk.core.ledger.evolve import Gap
+from agents_sdk.core.ledger.rules import EXECUTOR
 from agents_sdk.core.ledger.timers import set_by
+from agents_sdk.errors import REFUSALS
 from agents_sdk.settings import Settings
 from agents_sdk.topics import COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Codec, Undecodable
@@ -42,7 +44,8 @@ GROUP = "bp.ledger"
 """The consumer group of the ledger's workers."""
 TRIGGERS: Final = frozenset({"CallRequested", "MessageDelivered"})
 """Kinds of facts that an executor or an agent acts on: they are committed at once."""
-Poison: TypeAlias = tuple[Record, Undecodable]
+Dead: TypeAlias = tuple[Record, str, BaseException | tuple[str, str]]
+"""A record of bp.commands, the stage at which it was given up, and why."""
 
 
 class PartitionLedger:
@@ -105,14 +108,14 @@ class PartitionLedger:
         if fresh[0].offset > self._next:
             fresh = await asyncio.to_thread(self._missed, self._next, fresh[0].offset) + fresh
         steps: list[Step] = []
-        poison: list[Poison] = []
+        dead: list[Dead] = []
         for record in fresh:
-            self._apply(record, steps, poison)
+            self._apply(record, steps, dead)
         self._answer()
         self._next = fresh[-1].offset + 1
         size = sum(len(step.facts) for step in steps)
         urgent = any(fact.kind in TRIGGERS for step in steps for fact in step.facts)
-        await self.committer.put(Group(partial(self._encode, steps, poison), size, self._next, urgent))
+        await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, urgent))
         self._facts += size
         if self._facts >= FACTS_BETWEEN and (self._snapshot is None or self._snapshot.done()):
             await self._take_snapshot()
@@ -137,7 +140,7 @@ class PartitionLedger:
         finally:
             consumer.close()
 
-    def _apply(self, record: Record, steps: list[Step], poison: list[Poison]) -> None:
+    def _apply(self, record: Record, steps: list[Step], dead: list[Dead]) -> None:
         at = record.timestamp_ms * 1000
         try:
             command = self._codec.decode(record.value)
@@ -146,13 +149,15 @@ class PartitionLedger:
         except Undecodable as error:
             log.warning("partition %d offset %d: %s", self.number, record.offset, error)
             steps.append(Step([undecodable(record.key, record.offset, at, error.code, str(error))], []))
-            poison.append((record, error))
+            dead.append((record, "decode", error))
             return
         step = apply(self.book, command, record.offset, at)
         for addressed in step.replies:
             self._answers.setdefault(addressed.partition, []).append(
                 {"key": addressed.reply.reply_to, "value": self._codec.encode(addressed.reply)}
             )
+        if refusal := _unheard(command, step):
+            dead.append((record, "decide", (REFUSALS[refusal.code].__name__, refusal.message)))
         if step.facts:
             steps.append(step)
             self._dirty[command.run_id] = record.offset
@@ -184,13 +189,13 @@ class PartitionLedger:
                 log.warning("partition %d: %d answers dropped, reply queue full", self.number, len(messages))
         self._replies.poll(0)
 
-    def _encode(self, steps: list[Step], poison: list[Poison]) -> list[Outgoing]:
+    def _encode(self, steps: list[Step], dead: list[Dead]) -> list[Outgoing]:
         out: list[Outgoing] = []
         for step in steps:
             for fact in step.facts:
                 self._encode_fact(fact, out)
-        for record, error in poison:
-            letter = DeadLetter.of(COMMANDS, self.number, record.offset, GROUP, error, stage="decode")
+        for record, stage, why in dead:
+            letter = DeadLetter.of(COMMANDS, self.number, record.offset, GROUP, why, stage=stage)
             headers = dead_letter_headers(letter, record.headers)
             out.append(Outgoing(dead_letter(COMMANDS), record.key, record.value, headers))
         return out
@@ -216,3 +221,12 @@ class PartitionLedger:
                 stage="handle",
             )
             out.append(Outgoing(dead_letter(letter.topic), key, value, dead_letter_headers(letter, headers)))
+
+
+def _unheard(command: Command, step: Step) -> RefusalEvent | None:
+    """The refusal that nobody is told: the command has no address to answer to. An executor wants no answers to its
+    reports; it learns from the facts that a call was settled without it."""
+    if command.reply_to or command.agent == EXECUTOR or not step.facts:
+        return None
+    first = step.facts[0]
+    return first if isinstance(first, RefusalEvent) else None

@@ -22,24 +22,27 @@ from agents_sdk import (
     UnknownRun,
     VersionConflict,
 )
-from agents_sdk.core.commands import Command, StateBody
-from agents_sdk.core.facts import StateEvent
-from agents_sdk.core.ledger import Limits
+from agents_sdk.core.commands import Command, RunBody, StateBody
+from agents_sdk.core.facts import RefusalEvent, StateEvent
+from agents_sdk.core.ledger import Limits, undecodable
+from agents_sdk.core.partition import partition_of
 from agents_sdk.history import read_run
 from agents_sdk.runner import register
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.settings import load_settings
+from agents_sdk.topics import COMMANDS, REFUSALS, dead_letter
 from agents_sdk.wire.codec import Codec
+from agents_sdk.wire.dead_letters import DeadLetter, read_dead_letter
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
 from tests.support.chaos import laws
-from tests.support.chaos.log import decode, read
-from tests.support.ledgers import LedgerProcess
+from tests.support.chaos.log import Lying, decode, read
+from tests.support.eventually import assert_eventually
+from tests.support.ledgers import LedgerProcess, put
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LIMIT: Final = 50_000
 PARTITIONS: Final = 4
-CHANGELOG: Final = "bp.ledger-snapshots-changelog"
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,101 @@ def command(kind: str = "SetState", **fields: Any) -> Command:
     """A command written by hand, with nobody to answer to."""
     given = {"command_id": new_id(), "run_id": new_id(), "agent": "tester", "correlation_id": "c"}
     return Command(kind=kind, **{**given, **fields})
+
+
+def buried(settings: Settings, places: list[tuple[int, int]]) -> list[tuple[Lying, DeadLetter]]:
+    """The dead letters of the commands at these places, in that order, once each is there exactly once."""
+
+    def look() -> list[tuple[Lying, DeadLetter]]:
+        found: dict[tuple[int, int], list[tuple[Lying, DeadLetter]]] = {place: [] for place in places}
+        for one in read(settings, [dead_letter(COMMANDS)]):
+            letter = read_dead_letter(one.headers)
+            assert letter is not None
+            if (letter.partition, letter.offset) in found:
+                found[letter.partition, letter.offset].append((one, letter))
+        assert [len(letters) for letters in found.values()] == [1] * len(places)
+        return [letters[0] for letters in found.values()]
+
+    return assert_eventually(look)
+
+
+def refusals(settings: Settings, codec: Codec, places: list[tuple[int, int]]) -> list[RefusalEvent]:
+    """The refusals of the commands at these places, in that order."""
+    lying = [(one.partition, codec.decode(one.value)) for one in read(settings, [REFUSALS])]
+    by_place = {(part, fact.command_offset): fact for part, fact in lying if isinstance(fact, RefusalEvent)}
+    assert by_place.keys() >= set(places)
+    return [by_place[place] for place in places]
+
+
+async def test_poisonous_records_are_buried_and_stop_nobody(
+    backplane: AsyncBackplane, settings: Settings, codec: Codec
+) -> None:
+    """What is no command is a fact and a dead letter, byte for byte and with its cause, and the next command of its
+    partition is answered."""
+    sound = codec.encode(command(state=StateBody(key="k", value="1")))
+    fact = codec.encode(undecodable(b"k", 0, 0, "x", "a fact, which is no command"))
+    bodies = {
+        b"\xffnonsense": "undecodable",
+        b"": "undecodable",
+        b"\x00" + (2**31 - 1).to_bytes(4, "big") + sound[5:]: "unknown_schema",
+        sound[:-3]: "undecodable",
+        fact: "undecodable",
+    }
+    runs = [await backplane.start_run("poison", complete_when="explicit") for _ in range(2 * PARTITIONS)]
+    records = [
+        {"value": body, "key": b"\xfe key", "partition": partition, "headers": [("mine", b"1")]}
+        for partition in range(PARTITIONS)
+        for body in bodies
+    ]
+    places = await asyncio.to_thread(put, settings, records)
+    for run in runs:
+        assert await run.state.set("k", 1) == 1
+        await run.complete()
+
+    letters = await asyncio.to_thread(buried, settings, places)
+    for record, (one, letter) in zip(records, letters, strict=True):
+        assert (one.key, one.value) == (record["key"], record["value"])
+        assert ("mine", b"1") in one.headers
+        assert (letter.topic, letter.group, letter.stage) == (COMMANDS, "bp.ledger", "decode")
+        assert letter.exception_class
+        assert letter.message
+    facts = await asyncio.to_thread(refusals, settings, codec, places)
+    assert [fact.code for fact in facts] == list(bodies.values()) * PARTITIONS
+
+
+async def test_refused_commands_without_a_sender_are_buried(
+    backplane: AsyncBackplane, settings: Settings, codec: Codec
+) -> None:
+    """Where nobody can be told, the refusal is a dead letter as well: the command as it was, and which rule it broke.
+    One that has an address is answered there, and is no dead letter."""
+    ended = await backplane.start_run("nobody", complete_when="explicit")
+    await ended.complete()
+    live = await backplane.start_run("nobody", complete_when="explicit")
+    large = StateBody(key="k", value='"' + "x" * LIMIT + '"')
+    wrong = {
+        "UnknownRun": command(state=StateBody(key="k", value="1")),
+        "RunFinished": command(run_id=ended.id, state=StateBody(key="k", value="1")),
+        "Oversize": command(run_id=live.id, state=large),
+        "InvalidCommand": command(run_id=live.id, state=StateBody(key="", value="1")),
+        "RunExists": command("StartRun", run_id=live.id, run=RunBody(workflow="nobody", complete_when="idle")),
+    }
+    answered = command(state=StateBody(key="k", value="1"), reply_to="somebody")
+    sent = [*wrong.values(), answered]
+    values = [codec.encode(each) for each in sent]
+    where = [partition_of(each.run_id, PARTITIONS) for each in sent]
+    records = [{"value": value, "partition": part} for value, part in zip(values, where, strict=True)]
+    places = await asyncio.to_thread(put, settings, records)
+
+    letters = await asyncio.to_thread(buried, settings, places[:-1])
+    assert [letter.exception_class for _, letter in letters] == list(wrong)
+    assert {letter.stage for _, letter in letters} == {"decide"}
+    assert [one.value for one, _ in letters] == values[:-1]
+    told = await asyncio.to_thread(assert_eventually, lambda: refusals(settings, codec, places))
+    assert [letter.message for _, letter in letters] == [fact.message for fact in told[:-1]]
+    assert told[-1].code == "unknown_run"
+    await live.complete()
+    everything = await asyncio.to_thread(read, settings, [dead_letter(COMMANDS)])
+    assert values[-1] not in [one.value for one in everything]
 
 
 async def test_what_is_not_possible_is_refused_by_its_name(backplane: AsyncBackplane) -> None:
