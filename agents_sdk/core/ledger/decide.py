@@ -134,8 +134,8 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
     finished = book.finished.get(command.run_id)
     if finished is None:
         raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
-    if command.kind == "AwaitRun":
-        return  # answered from what is remembered of the run
+    if command.kind in ("AwaitRun", "CompleteHandler"):
+        return  # answered from what is remembered of the run; a handler that ended its run has nothing to add
     if command.kind == "RecordAttempt" and command.agent == EXECUTOR:
         scribe.seq = finished.seq
         calls.record_late(command, scribe)

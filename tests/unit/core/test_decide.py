@@ -85,6 +85,16 @@ def test_a_run_that_has_ended_is_answered_from_memory(desk: Desk) -> None:
     assert answer(desk.start()).code == "run_exists"
 
 
+def test_a_handler_that_ended_its_run_ends_well(desk: Desk) -> None:
+    """Its end is neither a fact nor a refusal: nothing failed. One that fails afterwards is refused."""
+    desk.register("one", subscriptions=["run.started"])
+    delivery = desk.start("explicit").facts[1]
+    assert kinds(desk.within(delivery, "FailRun", reason="nothing found")) == ["RunFailed"]
+    step = desk.complete(delivery)
+    assert (step.facts, answer(step).status) == ([], "ok")
+    assert answer(desk.within(delivery, "FailHandler", attempt=1)).code == "run_finished"
+
+
 def test_a_repeated_start_gets_its_answer_though_many_commands_came_between(desk: Desk) -> None:
     """The start's answer is kept as long as the run: its client may be the slowest of all."""
     first = answer(desk.start())
