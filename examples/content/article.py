@@ -51,6 +51,11 @@ class Draft(BaseModel):
         """How long it is."""
         return sum(len(paragraph.text.split()) for paragraph in self.paragraphs)
 
+    def numbered(self) -> Draft:
+        """The same with an id for each paragraph: not every provider of text gives them."""
+        named = [each.model_copy(update={"id": each.id or f"p{n}"}) for n, each in enumerate(self.paragraphs, 1)]
+        return self.model_copy(update={"paragraphs": named})
+
     @property
     def cited(self) -> set[str]:
         """The ids of all sources that it names."""

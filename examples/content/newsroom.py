@@ -43,6 +43,9 @@ async def investigate(ctx: Context, event: Event) -> None:
     first = await search(ctx, brief.topic)
     more = await ctx.gather(*(search(ctx, f"{hit.title} {brief.topic}") for hit in first[:2]))
     found = ranked(first, *more)
+    if not found:
+        await ctx.fail_run(f"no document is about “{brief.topic}”")
+        return
     kept = found[: brief.sources]
     await ctx.decide(
         f"keep {len(kept)} of {len(found)} documents",
@@ -93,7 +96,7 @@ async def submit(ctx: Context, style: str, feedback: str = "") -> None:
             "feedback": feedback,
         },
     )
-    draft = Draft.model_validate(answer.result)
+    draft = Draft.model_validate(answer.result).numbered()
     await ctx.decide(
         f"write {len(draft.paragraphs)} paragraphs from {len(draft.cited)} sources",
         rationale="the reviewer's notes" if feedback else "a short draft shows soonest what is missing",

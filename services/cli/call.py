@@ -66,9 +66,12 @@ def call(
 
 
 def _summary(capability: str, run_id: str, result: CallResult) -> str:
-    told = f"{capability} by {result.provider}{', DEGRADED' if result.degraded else ''}: {result.attempts} attempt"
-    told += "s" if result.attempts != 1 else ""
-    return f"{told}, {result.latency_ms:.1f} ms, {result.cost_nano_usd / 1e9:.9f} USD; run {run_id}"
+    from services.cli.story import counted
+    from services.sink.answers import usd
+
+    told = f"{capability} by {result.provider}{', DEGRADED' if result.degraded else ''}"
+    tried, cost = counted(result.attempts, "attempt"), usd(result.cost_nano_usd)
+    return f"{told}: {tried}, {result.latency_ms:.1f} ms, {cost}; run {run_id}"
 
 
 async def _call(

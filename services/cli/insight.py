@@ -134,6 +134,7 @@ def cost(
     data_dir: DataDir = None,
 ) -> None:
     """Tell what a run cost. Counted on attempts at providers only; the total is the same by whatever it is asked."""
+    from services.cli.story import counted
     from services.sink.answers import costs, usd
 
     asked = _Asked(run, data_dir, wait)
@@ -152,7 +153,7 @@ def cost(
         )
     else:
         _print_costs(by.value, rows)
-        message(f"total {usd(total)}" + (f", and {unpriced} attempts without a price" if unpriced else ""))
+        message(f"total {usd(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""))
     asked.finish()
 
 

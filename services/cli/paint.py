@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from services.cli.story import Line, duration, money, tell
+from services.cli.story import Line, counted, duration, money, tell
 from services.sink.answers import Event, RunRow, usd
 from services.sink.lineage import Node
 
@@ -79,17 +79,17 @@ def _footer(about: RunRow, events: Sequence[Event]) -> Text:
     attempts = sum(event.kind in ("AttemptSucceeded", "AttemptFailed") for event in events)
     retries = attempts - len({event.call_id for event in events if event.kind in ("AttemptSucceeded", "AttemptFailed")})
     parts = [
-        f"{about.facts} facts",
-        f"{about.agents} agents",
-        f"{about.calls} calls in {attempts} attempts",
+        counted(about.facts, "fact"),
+        counted(about.agents, "agent"),
+        f"{counted(about.calls, 'call')} in {counted(attempts, 'attempt')}",
         duration(about.last_at - about.started_at),
         usd(about.cost_nano_usd),
     ]
     if retries:
-        parts.insert(3, f"{retries} retries or fallbacks")
+        parts.insert(3, "1 retry or fallback" if retries == 1 else f"{retries} retries or fallbacks")
     text = Text(" · ".join(parts), style="bold")
     if about.unpriced:
-        text.append(f" and {about.unpriced} attempts without a price", "yellow")
+        text.append(f" and {counted(about.unpriced, 'attempt')} without a price", "yellow")
     return text
 
 

@@ -194,6 +194,11 @@ def duration(micros: int) -> str:
     return f"{minutes} min {seconds} s"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 call``, ``2 calls``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def money(nano: int) -> str:
     """Nothing for nothing."""
     return usd(nano) if nano else ""

@@ -50,6 +50,7 @@ class RunRow(msgspec.Struct, frozen=True):
     facts: int
     last_seq: int
     agents: int
+    """Those that a message was delivered to; who only started the run is none."""
     calls: int
     failures: int
     cost_nano_usd: int

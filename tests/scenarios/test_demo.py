@@ -236,6 +236,29 @@ def test_the_demo_writes_from_a_folder(of_folder: Shown) -> None:
     assert "alert" not in Path(of_folder.document["page"]).read_text()
 
 
+def test_one_document_is_enough(platform: Any, tmp_path: Path) -> None:
+    """The smallest corpus there is gives a page, and the fallback happens on the way all the same."""
+    (tmp_path / "log.md").write_text(DOCUMENTS["log.md"])
+    assert faults(demo(platform.settings, "--corpus", str(tmp_path), "--topic", "event logs")) == []
+
+
+def test_a_topic_that_no_document_is_about_is_told(platform: Any, tmp_path: Path) -> None:
+    """No page, exit code 1, and why: in words for a person. Nothing else is wrong with such a run."""
+    (tmp_path / "log.md").write_text(DOCUMENTS["log.md"])
+    where = ["--data-dir", str(platform.settings.data_dir), "--corpus", str(tmp_path)]
+    argv = [*DEMO, *where, "--topic", "zxqvw"]
+    told = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    document = subprocess.run([*argv, "--json"], capture_output=True, text=True, timeout=120, check=False)
+
+    assert (told.returncode, document.returncode) == (1, 1), told.stderr
+    assert "error: the run failed: no document is about “zxqvw”\nhint: another --topic" in told.stderr
+    assert "warning" not in told.stderr
+    assert "none was published" in told.stdout
+    found = json.loads(document.stdout)
+    assert (found["status"], found["page"], found["doubts"]) == ("failed", "", [])
+    assert found["reason"] == "no document is about “zxqvw”"
+
+
 def test_the_corpus_is_as_it_was_afterwards(of_folder: Shown) -> None:
     """The platform's own choice of documents, and of a search service, outlives a demo."""
     assert not (of_folder.settings.data_dir / "corpus.path").exists()
@@ -360,9 +383,10 @@ def _kafka_starts(data_dir: Path) -> None:
     [
         (["--corpus", "{empty}"], "no document in"),
         (["--corpus", "{empty}/nowhere"], "does not exist"),
+        (["--topic", " "], "the topic is empty"),
     ],
 )
-def test_a_corpus_without_documents_is_refused_before_anything_starts(
+def test_wrong_use_is_refused_before_anything_starts(
     alone: Path, tmp_path: Path, options: list[str], said: str
 ) -> None:
     """Wrong use is told at once: exit code 2, what is wrong, and no platform."""

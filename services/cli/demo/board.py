@@ -13,7 +13,6 @@ from agents_sdk.core.facts import (
     DecisionEvent,
     Fact,
     MessageEvent,
-    RunEvent,
     StateEvent,
 )
 from services.cli.output import message
@@ -104,7 +103,7 @@ class Silent:
 class Plain(Silent):
     """For a pipe or a log: lines."""
 
-    KINDS: Final = (RunEvent, DecisionEvent, AttemptEvent)
+    KINDS: Final = (DecisionEvent, AttemptEvent)
 
     def __init__(self) -> None:
         self._doing = Doing()
@@ -114,9 +113,9 @@ class Plain(Silent):
         message(text)
 
     def fact(self, fact: Fact) -> None:
-        """A line for a decision, a failed attempt, and the end of the run."""
+        """A line for a decision, a failed attempt and a failed handler."""
         agent = self._doing.take(fact)
-        if isinstance(fact, self.KINDS) and agent:
+        if agent and (isinstance(fact, self.KINDS) or fact.kind == "HandlerFailed"):
             message(f"  {agent:<15} {self._doing.now[agent][1]}")
 
 

@@ -53,7 +53,7 @@ def demo(
     when the run did not complete, 6 when rows, cost, lineage or replay do not fit its facts.
     """
     began = _process_start()
-    folder = _checked(corpus)
+    folder = _checked(corpus, topic)
     if not as_json:
         message(f"Five agents in two processes write about “{topic}”, from {_described(folder)}.")
     from agents_sdk.settings import data_dir as settle_data_dir
@@ -129,8 +129,10 @@ def _watched(stage: Stage, shown: Board, follower: Follower) -> float:
     return first
 
 
-def _checked(corpus: Path | None) -> str:
-    """The folder, absolute; empty for none. Raises CommandError where it has no documents."""
+def _checked(corpus: Path | None, topic: str) -> str:
+    """The folder, absolute; empty for none. Raises CommandError where it has no documents, or the topic no words."""
+    if not topic.strip():
+        raise CommandError("usage", "the topic is empty", f"for example --topic {TOPIC!r}")
     if corpus is None:
         return ""
     from services.capabilities.catalogue.corpus import CorpusError, open_corpus
@@ -161,6 +163,10 @@ def _part(ending: Ending, seconds: float, first_event_s: float, own: bool, where
         f" {ending.facts} facts in Kafka, {ending.rows} rows in ClickHouse."
     )
     up = f"`backplane up --detach{where}`, then " if own else ""
+    if ending.run.status != "completed":
+        message(f"error: the run {ending.run.status}: {ending.run.reason}")
+        message(f"hint: another --topic or --corpus may do better; {up}`backplane run last{where}` tells the run again")
+        return
     message(f"Next: {up}`backplane lineage last page{where}`.")
 
 

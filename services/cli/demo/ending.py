@@ -37,6 +37,7 @@ class Bill(msgspec.Struct, frozen=True):
     calls: int
     attempts: int
     failed: int
+    unpriced: int
     input_tokens: int
     output_tokens: int
     latency_us: int
@@ -79,7 +80,7 @@ class Ending(msgspec.Struct, frozen=True):
             found.append(f"the store has {self.rows} rows for {self.facts} facts")
         if self.cost != self.attempts_cost:
             found.append(f"the bills add up to {self.cost} nano-USD, the attempts to {self.attempts_cost}")
-        if self.broken:
+        if self.broken and self.run.status == "completed":
             found.append(f"the lineage has a gap: {self.broken}")
         if not self.verdict.identical:
             found.append("the replay differs")

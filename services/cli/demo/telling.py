@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from rich.table import Table
 from rich.text import Text
 
 from services.cli.output import interactive
 from services.cli.paint import paint_run, show
-from services.cli.story import duration
+from services.cli.story import counted, duration
 from services.sink.answers import usd
 
 if TYPE_CHECKING:
@@ -29,10 +28,8 @@ def tell(ending: Ending) -> None:
     colour = interactive()
     _page(ending, colour)
     _heading("Timeline", colour)
-    # The store counts everybody who did something; the one who started the run is no agent.
-    agents = {event.recipient for event in ending.events if event.kind == "MessageDelivered"}
     shown = [event for event in ending.events if event.kind not in QUIET]
-    paint_run(msgspec.structs.replace(ending.run, agents=len(agents)), shown, colour)
+    paint_run(ending.run, shown, colour)
     _heading("Cost", colour, "asked of ClickHouse, counted on attempts")
     show(_costs(ending), colour)
     if ending.path is not None:
@@ -55,9 +52,9 @@ def _page(ending: Ending, colour: bool) -> None:
         show(Text("none was published", "red"), colour)
         return
     cited = {source for paragraph in ending.draft["paragraphs"] for source in paragraph["sources"]}
-    title, paragraphs = ending.draft["title"], len(ending.draft["paragraphs"])
+    title, paragraphs = ending.draft["title"], counted(len(ending.draft["paragraphs"]), "paragraph")
     show(Text.assemble((str(ending.page["url"]), "cyan underline" if colour else "")), colour)
-    about = f"“{title}”: {paragraphs} paragraphs from {len(cited)} sources, hero image, draft {ending.drafts}"
+    about = f"“{title}”: {paragraphs} from {counted(len(cited), 'source')}, hero image, draft {ending.drafts}"
     show(Text(about, "dim"), colour)
 
 
@@ -77,7 +74,7 @@ def _costs(ending: Ending) -> Table:
             Text(str(bill.failed), "yellow") if bill.failed else "",
             str(tokens) if tokens else "",
             duration(bill.latency_us),
-            _aligned(bill.cost_nano_usd),
+            "no price" if bill.unpriced == bill.attempts else _aligned(bill.cost_nano_usd),
         )
     attempts = sum(bill.attempts for bill in ending.bills)
     table.add_row(Text("total", "bold"), "", "", str(attempts), "", "", "", Text(_aligned(ending.cost), "bold"))
@@ -117,6 +114,7 @@ def document(ending: Ending, **more: Any) -> dict[str, Any]:
     return {
         "run_id": ending.run.run_id,
         "status": ending.run.status,
+        "reason": ending.run.reason,
         "page": ending.page.get("path", ""),
         "facts": ending.facts,
         "rows": ending.rows,

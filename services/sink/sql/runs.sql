@@ -11,7 +11,7 @@ SELECT
     toUnixTimestamp64Micro(max(at)) AS last_at,
     count() AS facts,
     max(run_seq) AS last_seq,
-    uniqExactIf(agent, agent != 'bp.executor') AS agents,
+    uniqExactIf(recipient, kind = 'MessageDelivered') AS agents,
     countIf(kind = 'CallRequested') AS calls,
     countIf(kind IN ('AttemptFailed', 'HandlerFailed', 'CommandRefused')) AS failures,
     sum(cost_nano_usd) AS cost_nano_usd,

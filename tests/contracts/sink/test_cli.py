@@ -58,13 +58,13 @@ def test_cost_by_each_has_one_total(backplane: Callable[..., Done]) -> None:
 
     told = backplane("cost", "last")
     assert told.out.splitlines()[1].split("\t")[:4] == ["content_agent", "$0.002250001", "1", "1"]
-    assert "total $0.003750001, and 1 attempts without a price" in told.err
+    assert "total $0.003750001, and 1 attempt without a price" in told.err
 
 
 def test_runs_are_listed(backplane: Callable[..., Done]) -> None:
     """One line a run."""
     [row] = backplane("runs", "--json").json
-    assert (row["run_id"], row["status"], row["cost_nano_usd"], row["agents"]) == (RUN, "completed", 3_750_001, 4)
+    assert (row["run_id"], row["status"], row["cost_nano_usd"], row["agents"]) == (RUN, "completed", 3_750_001, 3)
     assert RUN in backplane("runs", "--limit", "1").out
 
 

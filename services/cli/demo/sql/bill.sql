@@ -6,6 +6,7 @@ SELECT
     uniqExact(call_id) AS calls,
     count() AS attempts,
     countIf(NOT succeeded) AS failed,
+    countIf(NOT priced) AS unpriced,
     sum(v_cost.input_tokens) AS input_tokens,
     sum(v_cost.output_tokens) AS output_tokens,
     sum(v_cost.latency_us) AS latency_us,
