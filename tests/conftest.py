@@ -26,6 +26,16 @@ def tier(path: Path) -> str:
     return path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
 
 
+PAID: Final = ("OPENAI_API_KEY",)
+"""Keys with which a built-in provider that costs money would be asked."""
+
+
+def pytest_configure() -> None:
+    """Before any server is started: they hand their environment on."""
+    for name in PAID:
+        os.environ.pop(name, None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse a test of a sealed tier that asks for a server, before anything runs."""
     for item in items:
