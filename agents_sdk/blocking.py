@@ -126,6 +126,11 @@ class Run(Face):
         """The run's id."""
         return self._inner.id
 
+    @property
+    def recipients(self) -> int | None:
+        """How many agents were given the run's input at its start; None: it was not started by this handle."""
+        return self._inner.recipients
+
     wait = blocking(AsyncRun.wait)
     complete = blocking(AsyncRun.complete)
     fail = blocking(AsyncRun.fail)

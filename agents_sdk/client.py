@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from agents_sdk import operations
+from agents_sdk.answers import detail
 from agents_sdk.core.commands import RunBody, StateBody
+from agents_sdk.core.facts import Reply
 from agents_sdk.operations import CallResult
 from agents_sdk.run import AsyncRun
 from agents_sdk.scope import Scope, new_id
@@ -167,9 +169,10 @@ class AsyncBackplane:
             raise RuntimeError("this Backplane is not open; use `async with AsyncBackplane.connect() as backplane`")
         return self._transport
 
-    async def _start(self, scope: Scope, sent: list[Coroutine[Any, Any, Any]]) -> AsyncRun:
-        results = await asyncio.gather(*sent, return_exceptions=True)
-        for result in results:  # the start's own refusal, if any, comes first: the others follow from it
+    async def _start(self, scope: Scope, sent: list[Coroutine[Any, Any, Reply]]) -> AsyncRun:
+        replies: list[Reply] = []
+        for result in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(result, BaseException):
-                raise result
-        return AsyncRun(self.transport, scope)
+                raise result  # the start's own refusal, if any, comes first: the others follow from it
+            replies.append(result)
+        return AsyncRun(self.transport, scope, int(detail(replies[0]).get("recipients", 0)))

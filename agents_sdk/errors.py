@@ -2,7 +2,7 @@
 
     BackplaneError
     ├── Refused               the ledger said no; nothing changed: fix the call
-    │   ├── UnknownRun  RunFinished  RunExists  UnknownAgent  UnknownCall  CallSettled
+    │   ├── UnknownRun  RunFinished  RunExists  UnknownAgent  UnknownCall  CallSettled  AttemptTaken
     │   ├── VersionConflict   read again, then decide again
     │   ├── ScopeDenied       the agent's declaration does not allow it
     │   ├── Oversize          store the value elsewhere and pass a reference

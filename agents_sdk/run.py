@@ -49,8 +49,10 @@ class RunResult:
 class AsyncRun:
     """A handle of one run. Every operation may raise UnknownRun, Unanswered or Unreachable."""
 
-    def __init__(self, transport: Transport, scope: Scope) -> None:
+    def __init__(self, transport: Transport, scope: Scope, recipients: int | None = None) -> None:
         self._scope = scope
+        self.recipients = recipients
+        """How many agents were given the run's input at its start; None: it was not started by this handle."""
         self._past = Past(transport, scope.run_id)
         self.state: State = RunState(scope, self._past)
         """The run's state; its last one, read-only, once it has ended."""

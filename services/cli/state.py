@@ -122,6 +122,9 @@ def start(
     content = parsed(input_, "--input")
     with connected(data_dir) as backplane:
         run = backplane.start_run(workflow, content, run_id=run_id or None)
+        if not run.recipients:
+            message(f"warning: nobody was given the input: no agent of {workflow!r} handles run.started")
+            message("hint: start agents first (`backplane agents run MODULE`), then start another run")
         if not wait:
             print_json({"run_id": run.id}) if as_json else print(run.id)
             return

@@ -42,6 +42,7 @@ from agents_sdk import (
 from agents_sdk.context import HandlerStopped
 from agents_sdk.core.commands import HandlerBody, StateBody
 from agents_sdk.core.facts import DecisionEvent, MessageEvent, StateEvent
+from agents_sdk.core.partition import partition_of
 from agents_sdk.errors import DeliverySettled
 from agents_sdk.history import read_agents, read_commands, read_run
 from agents_sdk.scope import Scope, new_id
@@ -126,6 +127,7 @@ def test_story_of_the_issue_by_the_synchronous_face(settings: Settings) -> None:
         )
         ended = run.wait(60)
 
+        assert (run.recipients, backplane.run(run.id).recipients) == (1, None)
         assert met is False
         assert (ended.status, ended.reason) == ("completed", "idle"), ended
         assert run.state.get("article") == {"text": "event streaming and dry", "after": ["story_research"]}
@@ -459,6 +461,36 @@ async def test_history_of_a_run_is_gap_free_and_its_commands_are_all_there(setti
     upto = await asyncio.to_thread(read_commands, settings, codec, run.id, last_offset=last)
     assert upto == commands[:2]
     assert await asyncio.to_thread(read_run, settings, codec, new_id()) == []
+
+
+@pytest.mark.slow
+async def test_processes_share_an_agents_inbox(settings: Settings, tmp_path: Path) -> None:
+    """Two processes of one agent, runs in every partition: each run is handled by one of them, once, and both work."""
+    journal = tmp_path / "journal"
+    first, second = Process(settings, "shared"), Process(settings, "shared")
+    with processes(first, second):
+        await asyncio.to_thread(assert_eventually, lambda: _members(settings, "bp.agent.shared", 2))
+        async with AsyncBackplane.connect(settings) as backplane:
+            wanted = dict.fromkeys(range(settings.topics.partitions), 2)
+            runs = []
+            while any(wanted.values()):
+                run_id = new_id()
+                if wanted[partition_of(run_id, settings.topics.partitions)]:
+                    wanted[partition_of(run_id, settings.topics.partitions)] -= 1
+                    runs.append(await backplane.start_run("shared", {"journal": str(journal)}, run_id=run_id))
+            ended = await asyncio.gather(*(run.wait(30) for run in runs))
+
+    assert {end.status for end in ended} == {"completed"}
+    lines = [line.split() for line in journal.read_text().splitlines()]
+    assert sorted(run_id for run_id, _ in lines) == sorted(run.id for run in runs)
+    assert {int(pid) for _, pid in lines} == {first.process.pid, second.process.pid}
+
+
+def _members(settings: Settings, group: str, count: int) -> None:
+    admin = AdminClient(dict(settings.kafka))  # kept: the answer never comes to one that was collected
+    found = admin.describe_consumer_groups([group], request_timeout=10.0)[group].result(15.0)
+    assert found.state.name == "STABLE", found.state
+    assert len([one for one in found.members if one.assignment.topic_partitions]) == count
 
 
 @pytest.mark.slow
