@@ -22,7 +22,7 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact, MessageEvent, RefusalEvent
 from agents_sdk.core.ledger import Book, Limits, Step, apply, undecodable
 from agents_sdk.core.ledger.evolve import Gap
-from agents_sdk.core.ledger.rules import EXECUTOR
+from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.core.ledger.timers import set_by
 from agents_sdk.errors import REFUSALS
 from agents_sdk.settings import Settings
@@ -224,9 +224,9 @@ class PartitionLedger:
 
 
 def _unheard(command: Command, step: Step) -> RefusalEvent | None:
-    """The refusal that nobody is told: the command has no address to answer to. An executor wants no answers to its
-    reports; it learns from the facts that a call was settled without it."""
-    if command.reply_to or command.agent == EXECUTOR or not step.facts:
+    """The refusal that nobody is told: the command has no address to answer to. The platform's own processes want no
+    answers: an executor's report may come after its call was settled, a timer after its run has ended."""
+    if command.reply_to or command.agent in (EXECUTOR, LEDGER) or not step.facts:
         return None
     first = step.facts[0]
     return first if isinstance(first, RefusalEvent) else None
