@@ -11,10 +11,11 @@ where it has finished, and that is what is committed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import aiokafka
+from aiokafka.errors import IllegalStateError
 from faust.serializers.codecs import Codec as FaustCodec
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -63,6 +64,15 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """As faust's, which crashes the worker when the group is rebalanced in the middle: a partition that was taken
+        away meanwhile is not sought. Another assignment is on its way then, and it is sought for all again."""
+        try:
+            found: Mapping[TP, int] = await super().seek_to_committed()
+        except (IllegalStateError, AssertionError):
+            return {}
+        return found
 
 
 class BatchConsumer(driver.Consumer):
