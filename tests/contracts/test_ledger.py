@@ -286,6 +286,7 @@ async def test_rebalance_loses_nothing(settings: Settings, codec: Codec, worker:
         await asyncio.to_thread(second.start)
         try:
             await asyncio.to_thread(second.wait_until_ready, PARTITIONS // 2)
+            await asyncio.to_thread(worker.wait_until_ready, PARTITIONS // 2)
             assert not second.partitions() & worker.partitions()
             await asyncio.sleep(0.5)
         finally:
