@@ -18,7 +18,12 @@ from tests.contracts.sink.conftest import Database
 from tests.support.stories import NOON, article, records
 
 DAY = 86_400_000_000
-TIMES = ("at", "started_at")
+TIMES = {
+    field["name"]
+    for record in TOPIC_OF_FACT
+    for field in schemas.avro(record.__name__)["fields"]
+    if isinstance(field["type"], dict) and field["type"].get("logicalType") == "timestamp-micros"
+}
 
 
 def facts(runs: int = 3, apart_us: int = 0) -> list[Record]:
@@ -153,8 +158,7 @@ def test_the_oddest_fact_comes_back_as_it_was(database: Database, record: type[F
         end = extreme * 2**span - (extreme > 0) if span else None
         fields[field["name"]] = {"string": text, "boolean": extreme > 0, "array": [text, ""]}.get(kind, end)
     fields |= {"at": NOON, "kind": text}
-    if "started_at" in fields:
-        fields["started_at"] = NOON - 1
+    fields |= dict.fromkeys(TIMES & fields.keys() - {"at"}, NOON - 1)
     write(database, [Record(TOPIC_OF_FACT[record], 0, 0, 0, record(**fields))])
 
     columns = dict(zip(record.__struct_fields__, COLUMNS_OF[record], strict=True))
