@@ -16,14 +16,16 @@ import psutil
 
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
-from tests.benchmarks import calls, floors, ledger, report, restart, sink
+from tests.benchmarks import calls, floors, ledger, messages, report, restart, sink
 from tests.benchmarks.stage import CAPABILITIES, Figures, Memory, Stage, Stopwatch
 
 OUTPUT: Final = Path("var/bench/latest.json")
 MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "floor": floors.measure,
     "state_write": ledger.state_write,
+    "state_read": ledger.state_read,
     "ledger": ledger.throughput,
+    "message": messages.measure,
     "call": calls.measure,
     "sink": sink.measure,
     "restart": restart.measure,

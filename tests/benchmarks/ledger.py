@@ -32,6 +32,22 @@ def state_write(stage: Stage) -> Figures:
     return asyncio.run(connected(stage, measured))
 
 
+def state_read(stage: Stage) -> Figures:
+    """One read at a time: a command like the write, and a fact as well."""
+
+    async def measured(backplane: AsyncBackplane) -> Figures:
+        (run,) = await start_runs(backplane, 1)
+        await _write(run, 1)
+        taken = []
+        for _ in range(stage.size(2000, 300)):
+            watch = Stopwatch()
+            await run.state.get("key")
+            taken.append(watch.seconds)
+        return quantiles(taken)
+
+    return asyncio.run(connected(stage, measured))
+
+
 def throughput(stage: Stage) -> Figures:
     """Commands a second, exactly once, 100 runs from one SDK process; the store takes their facts meanwhile."""
 

@@ -1,0 +1,95 @@
+"""Messages between agents: round trips, triggers, fan-out and fan-in. Two processes: the agents', and this one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from agents_sdk.client import AsyncBackplane
+from tests.benchmarks import agents, crowd
+from tests.benchmarks.ledger import RUNS, connected
+from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
+
+READY_S: Final = 120.0
+"""A hundred agents join their groups one after the other."""
+
+
+def measure(stage: Stage) -> Figures:
+    """Round trips of one run alone, and of a hundred at once; triggers; fan-out to a hundred agents and in from them.
+    ``perf_counter`` is the machine's clock, the same in both processes."""
+
+    async def measured(backplane: AsyncBackplane) -> Figures:
+        rounds = stage.size(500, 50)
+        await _rally(backplane, 50)
+        with stage.cpu(rounds) as cpu:
+            alone = quantiles(await _rally(backplane, rounds))
+        each = stage.size(60, 6)
+        watch = Stopwatch()
+        many = [taken for one in await _at_once(backplane, RUNS, each) for taken in one]
+        per_s = len(many) / watch.seconds
+        triggers = [await _trigger(backplane) for _ in range(stage.size(200, 20))]
+        return {
+            **{f"roundtrip_{name}": value for name, value in alone.items()},
+            "roundtrips_per_s": round(per_s),
+            **{f"trigger_{name}": value for name, value in quantiles(triggers).items()},
+            "cpu_us_a_roundtrip": cpu,
+        }
+
+    async def fanned(backplane: AsyncBackplane) -> Figures:
+        fans = [await _fan(backplane) for _ in range(stage.size(20, 3))]
+        return {f"fan_{way}_100_p50_ms": quantiles([fan[way] for fan in fans])["p50_ms"] for way in ("out", "in")}
+
+    figures: Figures = {}
+    # one after the other: a hundred waiting consumers cost a broker on two cores more than the messages do
+    for module, measure_it in ((agents, measured), (crowd, fanned)):
+        with _running(stage, Path(module.__file__)):
+            figures |= asyncio.run(connected(stage, measure_it))
+    return figures
+
+
+async def _rally(backplane: AsyncBackplane, rounds: int) -> list[float]:
+    run = await backplane.start_run("bench.rally", {"rounds": rounds}, complete_when="explicit")
+    taken: list[float] = (await run.wait(300)).result
+    return taken
+
+
+async def _at_once(backplane: AsyncBackplane, runs: int, rounds: int) -> list[list[float]]:
+    return await asyncio.gather(*(_rally(backplane, rounds) for _ in range(runs)))
+
+
+async def _trigger(backplane: AsyncBackplane) -> float:
+    run = await backplane.start_run("bench.trigger", complete_when="explicit")
+    await backplane.comms.declare_dependency("bench_downstream", ["bench_upstream"], run=run)
+    (taken,) = (await run.wait(60)).result
+    return float(taken)
+
+
+async def _fan(backplane: AsyncBackplane) -> Any:
+    run = await backplane.start_run("bench.fan", complete_when="explicit")
+    await backplane.comms.declare_dependency("bench_gatherer", [one.name for one in crowd.fan], run=run)
+    await backplane.comms.publish("fan.out", time.perf_counter(), run=run)
+    return (await run.wait(60)).result
+
+
+@contextlib.contextmanager
+def _running(stage: Stage, module: Path) -> Iterator[None]:
+    """The agents of a module, in a process of their own."""
+    where = str(stage.platform.layout.data_dir)
+    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(module), "--data-dir", where]
+    log = stage.platform.layout.data_dir / "logs" / f"{module.stem}.log"
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            deadline = time.monotonic() + READY_S
+            while b"ready" not in log.read_bytes():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the agents did not start: {log.read_text()[-2000:]}")
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
