@@ -104,8 +104,10 @@ class State(Face):
     """A run's state; see ``agents_sdk.state.State``."""
 
     get = blocking(AsyncState.get)
+    get_many = blocking(AsyncState.get_many)
     entry = blocking(AsyncState.entry)
     set = blocking(AsyncState.set)
+    update = blocking(AsyncState.update)
     delete = blocking(AsyncState.delete)
     list = blocking(AsyncState.list)
     history = blocking(AsyncState.history)

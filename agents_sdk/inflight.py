@@ -21,7 +21,7 @@ ASK_AGAIN_S: Final = 3.0
 ASK_AGAIN_MAX_S: Final = 20.0
 FORGOTTEN_AFTER: Final = 900
 """Later commands of a run after which the ledger may have forgotten an answer; its own limit is 1,024."""
-READS: Final = frozenset({"GetState", "ListState", "GetHistory", "AwaitRun", "RegisterAgent"})
+READS: Final = frozenset({"GetState", "GetStates", "ListState", "GetHistory", "AwaitRun", "RegisterAgent"})
 """Kinds that may be applied twice: they change nothing, or the same."""
 COUNTED_RUNS: Final = 10_000
 

@@ -6,6 +6,7 @@ The ledger lets go of a run that ended; its state is read from the facts then, w
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -146,9 +147,19 @@ class RunState(State):
         super().__init__(scope)
         self._past = past
 
-    def _read(self, key: str, version: int) -> Coroutine[Any, Any, Reply]:
-        asked = super()._read(key, version)
-        return self._or_past(asked, lambda kept: _value_in(kept.get(key, ()), key, version))
+    def _read(self, key: str, version: int = 0, at: int = 0) -> Coroutine[Any, Any, Reply]:
+        asked = super()._read(key, version, at)
+        return self._or_past(asked, lambda kept: _value_in(kept.get(key, ()), key, version, at))
+
+    def _read_many(self, keys: builtins.list[str]) -> Coroutine[Any, Any, Reply]:
+        def found(kept: Kept) -> Reply:
+            newest = [kept[key][-1] for key in keys if key in kept]
+            rows = [
+                {"key": f.key, "version": f.version, "value": msgspec.Raw(f.value.encode())} for f in newest if f.value
+            ]
+            return _reply(value=msgspec.json.encode(rows).decode())
+
+        return self._or_past(super()._read_many(keys), found)
 
     def list(self, prefix: str = "") -> Coroutine[Any, Any, Listing]:
         """As State."""
@@ -184,8 +195,9 @@ def _reply(**fields: Any) -> Reply:
     return Reply(command_id="", reply_to="", status="ok", **fields)
 
 
-def _value_in(versions: Sequence[StateEvent], key: str, version: int) -> Reply:
-    found = [fact for fact in versions if fact.version == version] if version else versions[-1:]
+def _value_in(versions: Sequence[StateEvent], key: str, version: int, at: int) -> Reply:
+    known = [fact for fact in versions if fact.at <= at] if at else versions
+    found = [fact for fact in versions if fact.version == version] if version else known[-1:]
     if version and not found:
         newest = versions[-1].version if versions else 0
         message = f"state {key!r} has no version {version} here; its newest is {newest}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import builtins
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias
+from datetime import datetime
+from typing import Any, Final, Generic, TypeAlias
 
 import msgspec
 from typing_extensions import TypeVar
@@ -12,10 +14,12 @@ from typing_extensions import TypeVar
 from agents_sdk import values
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import Reply
-from agents_sdk.errors import ContractBroken
+from agents_sdk.errors import ContractBroken, VersionConflict
 from agents_sdk.scope import Scope
 
 T = TypeVar("T", default=Any)
+UPDATE_RETRIES: Final = 50
+"""Of each round of concurrent updates of a key one gets through: enough for some dozens at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,14 @@ class Listed(msgspec.Struct, frozen=True):
     version: int
 
 
+class Found(msgspec.Struct, frozen=True):
+    """A key as an answer about several keys has it; no ``value`` where it has none."""
+
+    key: str
+    version: int
+    value: msgspec.Raw = msgspec.Raw()
+
+
 Listing: TypeAlias = list[Listed]
 History: TypeAlias = list[Version]
 
@@ -66,19 +78,36 @@ class State:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def get(self, key: str, type_: type[T] | None = None, *, version: int = 0) -> Coroutine[Any, Any, T]:
+    def get(
+        self, key: str, type_: type[T] | None = None, *, version: int = 0, at: datetime | int | None = None
+    ) -> Coroutine[Any, Any, T]:
         """The value of a key: plain JSON, or ``type_`` (a pydantic model, a dataclass, any type pydantic knows).
-        ``version`` 0 is the current one. Without ``type_``, None for a key that has no value.
+        ``version`` 0 is the current one; ``at`` is a time, as a datetime with its zone or in microseconds since 1970:
+        what the key was then, by the broker's clock. Without ``type_``, None for a key that has no value.
 
         Raises:
             ContractBroken: it does not fit ``type_``; ``fields["path"]`` names the field. A key without a value fits
                 no type.
         """
-        return self._value(self._read(key, version), key, type_)
+        return self._value(self._read(key, version, values.microseconds("at", at)), key, type_)
 
-    def entry(self, key: str, type_: type[T] | None = None, *, version: int = 0) -> Coroutine[Any, Any, Entry[T]]:
+    def get_many(self, keys: Iterable[str], type_: type[T] | None = None) -> Coroutine[Any, Any, dict[str, T]]:
+        """The values of several keys, all of one moment; keys that have no value are left out.
+
+        Raises:
+            Oversize: together they are more than an answer may carry; ask for fewer.
+            ContractBroken: one does not fit ``type_``, as in ``get``.
+        """
+        if isinstance(keys, str):
+            raise TypeError(f"keys is the string {keys!r}; use a list: [{keys!r}]")
+        wanted = builtins.list(dict.fromkeys(keys))
+        return self._many(self._read_many(wanted) if wanted else None, type_)
+
+    def entry(
+        self, key: str, type_: type[T] | None = None, *, version: int = 0, at: datetime | int | None = None
+    ) -> Coroutine[Any, Any, Entry[T]]:
         """As ``get``, with the version, which ``set(…, expected_version=…)`` wants."""
-        return self._entry(self._read(key, version), key, type_)
+        return self._entry(self._read(key, version, values.microseconds("at", at)), key, type_)
 
     def set(self, key: str, value: Any, *, expected_version: int | None = None) -> Coroutine[Any, Any, int]:
         """Writes a key and returns its new version. The value is JSON, a pydantic model or a dataclass. With
@@ -90,6 +119,33 @@ class State:
         """
         text = values.to_json(value, self._scope.limit)
         return self._version(self._write("SetState", key, text, expected_version))
+
+    async def update(
+        self,
+        key: str,
+        change: Callable[[T | None], T],
+        type_: type[T] | None = None,
+        *,
+        retries: int = UPDATE_RETRIES,
+    ) -> Entry[T]:
+        """Writes ``change(value)`` in place of the value, and returns it with its version. ``change`` is given None
+        where the key has no value, and is asked again, with the newer value, when somebody else wrote meanwhile: so
+        no update is lost. In a handler it must give the same for the same value each time.
+
+        Raises:
+            VersionConflict: somebody else was faster ``retries`` times.
+            ContractBroken, Oversize, InvalidCommand: as ``get`` and ``set``.
+        """
+        for left in range(retries, -1, -1):
+            reply = await self._read(key)
+            before = value_of(key, reply.value, reply.version, type_) if reply.value else None
+            after = change(before)
+            try:
+                return Entry(key, after, await self.set(key, after, expected_version=reply.version))
+            except VersionConflict:
+                if not left:
+                    raise
+        raise ValueError(f"retries is {retries}; use 0 or more")
 
     def delete(self, key: str, *, expected_version: int | None = None) -> Coroutine[Any, Any, int]:
         """Deletes a key and returns the version of the deletion. Raises VersionConflict as ``set``."""
@@ -103,8 +159,11 @@ class State:
         """The versions of a key that the ledger keeps, the oldest first."""
         return self._decoded(self._scope.ask("GetHistory", StateBody(key=key)), History)
 
-    def _read(self, key: str, version: int) -> Coroutine[Any, Any, Reply]:
-        return self._scope.ask("GetState", StateBody(key=key, version=version))
+    def _read(self, key: str, version: int = 0, at: int = 0) -> Coroutine[Any, Any, Reply]:
+        return self._scope.ask("GetState", StateBody(key=key, version=version, at=at))
+
+    def _read_many(self, keys: builtins.list[str]) -> Coroutine[Any, Any, Reply]:
+        return self._scope.ask("GetStates", StateBody(key="", keys=keys))
 
     def _write(self, kind: str, key: str, text: str, expected: int | None) -> Coroutine[Any, Any, Reply]:
         guarded = expected is not None
@@ -113,6 +172,14 @@ class State:
     async def _value(self, read: Coroutine[Any, Any, Reply], key: str, type_: type[T] | None) -> T:
         reply = await read
         return value_of(key, reply.value, reply.version, type_)
+
+    async def _many(self, read: Coroutine[Any, Any, Reply] | None, type_: type[T] | None) -> dict[str, T]:
+        rows = msgspec.json.decode((await read).value, type=builtins.list[Found]) if read else []
+        return {
+            row.key: value_of(row.key, bytes(row.value).decode(), row.version, type_)
+            for row in rows
+            if bytes(row.value)
+        }
 
     async def _entry(self, read: Coroutine[Any, Any, Reply], key: str, type_: type[T] | None) -> Entry[T]:
         reply = await read

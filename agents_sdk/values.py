@@ -5,6 +5,7 @@ pydantic is imported only when a type is asked for: it takes longer to import th
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
@@ -13,6 +14,7 @@ import msgspec
 from agents_sdk.errors import ContractBroken, InvalidCommand, Oversize
 
 T = TypeVar("T")
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _plain(value: Any) -> Any:
@@ -98,6 +100,16 @@ def _adapter(type_: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(type_)
+
+
+def microseconds(what: str, at: datetime | int | None) -> int:
+    """A time as commands carry it, microseconds since 1970; 0 for None. Raises ValueError for a datetime without its
+    zone, which would mean another time on another machine."""
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise ValueError(f"{what} is {at.isoformat()} without a zone; use datetime(…, tzinfo=UTC)")
+        return (at - EPOCH) // timedelta(microseconds=1)
+    return at or 0
 
 
 def milliseconds(what: str, seconds: float | None) -> int:

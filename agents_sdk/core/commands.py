@@ -23,13 +23,15 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """SetState, GetState, DeleteState, ListState, GetHistory."""
+    """SetState, GetState, GetStates, DeleteState, ListState, GetHistory."""
 
     key: str
     value: str = ""
     guarded: bool = False
     expected_version: int = 0
     version: int = 0
+    keys: list[str] = msgspec.field(default_factory=list)
+    at: int = 0
 
 
 class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -197,6 +199,7 @@ BODY_OF_KIND: Final = {
     "AwaitRun": "run",
     "SetState": "state",
     "GetState": "state",
+    "GetStates": "state",
     "DeleteState": "state",
     "ListState": "state",
     "GetHistory": "state",

@@ -52,6 +52,7 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
     value_hash: str = ""
     guarded: bool = False
     expected_version: int = 0
+    batch: int = 0
 
 
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):

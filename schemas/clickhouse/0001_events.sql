@@ -59,6 +59,7 @@ CREATE TABLE {database}.events {cluster}
     value_hash String CODEC(ZSTD(1)),
     guarded Bool,
     expected_version Int64 CODEC(T64, LZ4),
+    batch Int32 CODEC(T64, LZ4) COMMENT 'keys read by the same command; 0: this one alone',
 
     name LowCardinality(String) COMMENT 'message or agent name',
     message_id String CODEC(ZSTD(1)),

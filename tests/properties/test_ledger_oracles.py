@@ -45,6 +45,23 @@ def _check_write(entry: Entry, values: list[str]) -> None:
     assert told is None or (told.status, told.version) == ("ok", version + 1)
 
 
+def _check_reads(entry: Entry, values: Values) -> None:
+    """Every key asked for at once, each a fact, at its newest version; and told in one list."""
+    body, told = entry.command.state, entry.own_reply()
+    if body is None or entry.facts[0].kind != "StateRead":
+        return
+    newest = [(key, values[entry.command.run_id, key]) for key in body.keys]
+    reads: list[Any] = entry.facts
+    assert [(fact.key, fact.version, fact.batch) for fact in reads] == [(k, len(v), len(newest)) for k, v in newest]
+    if told is not None:
+        rows = [
+            {"key": key, "version": len(known)}
+            | ({"value": msgspec.json.decode(known[-1])} if known and known[-1] else {})
+            for key, known in newest
+        ]
+        assert msgspec.json.decode(told.value) == rows
+
+
 def _check_read(entry: Entry, values: list[str]) -> None:
     fact: Any = entry.facts[0]
     body, told = entry.command.state, entry.own_reply()
@@ -52,7 +69,8 @@ def _check_read(entry: Entry, values: list[str]) -> None:
         assert not 1 <= body.version <= len(values)
     if body is None or fact.kind != "StateRead":
         return
-    assert fact.version == (body.version or len(values))
+    if not body.at:
+        assert fact.version == (body.version or len(values))
     if told is not None:
         assert told.version == fact.version
         assert told.value == (values[fact.version - 1] if fact.version else "")
@@ -70,6 +88,8 @@ def test_state_is_a_list_of_values_for_each_key(history: History) -> None:
         known = values[entry.command.run_id, body.key]
         if entry.command.kind in ("SetState", "DeleteState"):
             _check_write(entry, known)
+        elif entry.command.kind == "GetStates":
+            _check_reads(entry, values)
         elif entry.command.kind == "GetState":
             _check_read(entry, known)
         elif entry.command.kind == "GetHistory" and entry.facts[0].kind == "HistoryRead" and entry.command.reply_to:

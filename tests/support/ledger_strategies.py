@@ -110,7 +110,7 @@ class History:
     def send(self, command: Command, step: int = 1) -> Entry:
         """Applies the command at the next offset."""
         self.offset += step
-        at = 1_700_000_000_000_000 + self.offset // 3 * 1000
+        at = self.now()
         if self.before is not None:
             self.before(self.book, command, self.offset, at)
         run = self.book.runs.get(command.run_id)
@@ -120,6 +120,10 @@ class History:
         entry = Entry(command, self.offset, at, done.facts, done.replies, run is not None, lives, settled)
         self.entries.append(entry)
         return entry
+
+    def now(self) -> int:
+        """When the last command came."""
+        return 1_700_000_000_000_000 + self.offset // 3 * 1000
 
     @property
     def facts(self) -> list[Fact]:
@@ -287,15 +291,24 @@ def _start(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, "StartRun", run_id=run_id, run=body)
 
 
+STATE_KINDS: Final = (
+    "SetState", "SetState", "GetState", "DeleteState", "SetState", "ListState", "GetHistory", "SetState", "GetStates",
+    "GetState", "GetStates",
+)  # fmt: skip
+
+
 def _state(author: Author, a: int, b: int, c: int) -> Command:
-    kind = ("SetState", "SetState", "GetState", "DeleteState", "SetState", "ListState", "GetHistory", "SetState")[b % 8]
+    kind = STATE_KINDS[b % len(STATE_KINDS)]
     key = KEYS[max(c % 8 - 3, 0)]  # mostly the first, so that its versions count up
     version = c // 8 % 4
     if kind == "ListState":
         key = ("", "alpha.", "p")[c % 3]
     value = VALUES[a % 3] if a < 200 else VALUES[a % len(VALUES)]
-    guarded = b // 8 % 2 == 1
-    body = StateBody(key=key, value=value, guarded=guarded, expected_version=version, version=version if guarded else 0)
+    guarded = b // len(STATE_KINDS) % 2 == 1
+    body = StateBody(
+        key=key, value=value, guarded=guarded, expected_version=version, version=version if guarded else 0,
+        keys=[key, *KEYS[: c % 4 - 1]] if c % 16 != 15 else [], at=author.history.now() - 1_000 * c if b > 200 else 0,
+    )  # fmt: skip
     return author.command(a, b, c, kind, state=body)
 
 

@@ -50,7 +50,10 @@ def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
     match fact.kind:
         case "StateRead":
             found = at_version(run, fact.key, fact.version) if fact.version else None
-            answer.value = found.value if found else ""
+            if fact.batch:
+                answer.version, answer.value = 0, f"[{entry(fact.key, found)}]"
+            else:
+                answer.value = found.value if found else ""
         case "StateListed":
             spec = book.agents.get(fact.agent)
             listed = [
@@ -61,6 +64,20 @@ def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
             _within(book, answer, listed)
         case "HistoryRead":
             _within(book, answer, [_version(kept) for kept in run.state.get(fact.key, ())])
+
+
+def entry(key: str, found: Version | None) -> str:
+    """A key as an answer about several keys tells it; without ``value`` where it has none."""
+    value = f',"value":{found.value}' if found and found.value else ""
+    return f'{{"key":{ids.canonical(key)}{value},"version":{found.version if found else 0}}}'
+
+
+def read_along(run: Run, fact: StateEvent) -> None:
+    """Adds a key to the answer of the command that read it, unless it is the command's first: that one begins it."""
+    answer = run.answers.get(fact.command_id) if fact.batch else None
+    if answer is not None:
+        found = at_version(run, fact.key, fact.version) if fact.version else None
+        answer.value = f"{answer.value[:-1]},{entry(fact.key, found)}]"
 
 
 def _within(book: Book, answer: Answer, rows: list[dict[str, Any]]) -> None:

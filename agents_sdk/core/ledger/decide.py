@@ -292,6 +292,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     "SetState": states.write,
     "DeleteState": states.delete,
     "GetState": states.read,
+    "GetStates": states.read_many,
     "ListState": states.list_keys,
     "GetHistory": states.read_history,
     "Publish": messages.publish,

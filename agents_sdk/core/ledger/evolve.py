@@ -24,7 +24,7 @@ from agents_sdk.core.facts import (
     StateEvent,
 )
 from agents_sdk.core.ledger import timers
-from agents_sdk.core.ledger.answers import answer_to, outcome
+from agents_sdk.core.ledger.answers import answer_to, outcome, read_along
 from agents_sdk.core.ledger.state import (
     FINISHED_LIMIT,
     HISTORY_LIMIT,
@@ -259,6 +259,7 @@ def _awaited(run: Run, fact: RunEvent) -> None:
 FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "StateWritten": _state_changed,
     "StateDeleted": _state_changed,
+    "StateRead": read_along,
     "MessageDelivered": _delivered,
     "HandlerCompleted": _settled,
     "MessageDeadLettered": _settled,

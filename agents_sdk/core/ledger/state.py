@@ -6,6 +6,8 @@ Lives here: shapes, and questions about them that change nothing. Not here: deci
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import msgspec
 
 from agents_sdk.core import ids
@@ -185,6 +187,16 @@ def at_version(run: Run, key: str, version: int) -> Version | None:
         return None
     index = version - versions[0].version
     return versions[index] if 0 <= index < len(versions) else None
+
+
+def at_time(run: Run, key: str, at: int) -> Version | None:
+    """The version of a key that was current at a time (microseconds UTC), or None where it was not written yet.
+    Raises LookupError where that version is no longer kept."""
+    versions = run.state.get(key, [])
+    index = bisect_right(versions, at, key=lambda version: version.at)
+    if not index and versions and versions[0].version > 1:
+        raise LookupError(key)
+    return versions[index - 1] if index else None
 
 
 def state_hash(run: Run) -> str:

@@ -1,14 +1,17 @@
-"""Deciders of the state commands: write, delete, read, list, history. Pure; see ``decide`` for the law."""
+"""Deciders of the state commands: write, delete, read, read many, list, history. Pure; see ``decide`` for the law."""
 
 from __future__ import annotations
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.facts import StateEvent
+from agents_sdk.core.ledger.answers import entry
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Run, at_version, current
+from agents_sdk.core.ledger.state import Book, Run, Version, at_time, at_version, current
 
+KEYS_LIMIT = 1_000
+"""Keys read by one command: each is a fact, and a transaction should not wait for more."""
 KEY_LIMIT = 512
 """Characters of a state key: it stands in every fact, row and URL about the key."""
 
@@ -16,19 +19,23 @@ KEY_LIMIT = 512
 def _checked(book: Book, command: Command, right: str) -> StateBody:
     body = command.state
     assert body is not None
-    if not 0 < len(body.key) <= KEY_LIMIT:
-        raise Refusal("invalid_command", f"a key has 1 to {KEY_LIMIT} characters, not {len(body.key)}", field="key")
-    spec = book.agents.get(command.agent)
-    if spec is not None and not allows(spec.reads if right == "reads" else spec.writes, body.key):
+    _check_key(book, command.agent, body.key, right)
+    return body
+
+
+def _check_key(book: Book, agent: str, key: str, right: str) -> None:
+    if not 0 < len(key) <= KEY_LIMIT:
+        raise Refusal("invalid_command", f"a key has 1 to {KEY_LIMIT} characters, not {len(key)}", field="key")
+    spec = book.agents.get(agent)
+    if spec is not None and not allows(spec.reads if right == "reads" else spec.writes, key):
         patterns = list(spec.reads if right == "reads" else spec.writes)
         raise Refusal(
             "scope",
-            f"agent {command.agent!r} may not touch state {body.key!r}: its {right} are {patterns}",
+            f"agent {agent!r} may not touch state {key!r}: its {right} are {patterns}",
             rule=right,
-            key=body.key,
+            key=key,
             allowed=patterns,
         )
-    return body
 
 
 def _guard(run: Run, body: StateBody) -> int:
@@ -85,22 +92,58 @@ def delete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 def read(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """GetState → StateRead, carrying the version read; version 0 where there is none."""
     body = _checked(book, command, "reads")
-    found = at_version(run, body.key, body.version) if body.version else current(run, body.key)
-    if body.version and found is None:
-        newest = current(run, body.key)
-        raise Refusal(
-            "invalid_command",
-            f"state {body.key!r} has no version {body.version} here; its newest is {newest.version if newest else 0}",
-            field="version",
-        )
+    if body.version and body.at:
+        raise Refusal("invalid_command", "a read is as of a version or as of a time, not both", field="at")
+    _read(scribe, body.key, _as_of(run, body) if body.version or body.at else current(run, body.key))
+
+
+def _as_of(run: Run, body: StateBody) -> Version | None:
+    newest = current(run, body.key)
+    if body.version:
+        found = at_version(run, body.key, body.version)
+        if found is None:
+            message = f"state {body.key!r} has no version {body.version} here; its newest is "
+            raise Refusal("invalid_command", f"{message}{newest.version if newest else 0}", field="version")
+        return found
+    try:
+        return at_time(run, body.key, body.at)
+    except LookupError as error:
+        message = f"what state {body.key!r} was at {body.at} is not kept here any more; ask bp.state"
+        raise Refusal("invalid_command", message, field="at") from error
+
+
+def _read(scribe: Scribe, key: str, found: Version | None, batch: int = 0) -> None:
     scribe.write(
         StateEvent,
         "StateRead",
-        key=body.key,
+        key=key,
         version=found.version if found else 0,
         size=len(found.value.encode()) if found else 0,
         value_hash=found.value_hash if found else "",
+        batch=batch,
     )
+
+
+def read_many(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """GetStates → a StateRead for each key, all of the same moment; refused as a whole where one may not be read, or
+    where they are more than an answer may carry."""
+    body = command.state
+    assert body is not None
+    if not 0 < len(body.keys) <= KEYS_LIMIT:
+        message = f"GetStates reads 1 to {KEYS_LIMIT} keys, not {len(body.keys)}"
+        raise Refusal("invalid_command", message, field="keys")
+    if len(set(body.keys)) != len(body.keys):
+        raise Refusal("invalid_command", "GetStates reads each key once; leave out what is there twice", field="keys")
+    found = []
+    for key in body.keys:
+        _check_key(book, command.agent, key, "reads")
+        found.append((key, current(run, key)))
+    size, limit = sum(len(entry(*one).encode()) + 1 for one in found) + 1, book.limits.max_value_bytes
+    if size > limit:
+        message = f"the {len(found)} keys have {size} bytes, an answer has at most {limit}; ask for fewer"
+        raise Refusal("oversize", message, size=size, limit=limit)
+    for key, version in found:
+        _read(scribe, key, version, len(found))
 
 
 def list_keys(book: Book, run: Run, command: Command, scribe: Scribe) -> None:

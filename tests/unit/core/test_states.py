@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -129,3 +131,56 @@ def test_an_oversize_value_is_refused_by_its_bytes(desk: Desk) -> None:
 def test_a_key_has_1_to_512_characters(desk: Desk, key: str) -> None:
     """A key that is none, or too long for a row and a URL, is refused."""
     assert answer(desk.send("SetState", key=key, value="1")).code == "invalid_command"
+
+
+def test_a_read_as_of_a_time_gives_what_was_current_then(desk: Desk) -> None:
+    """The newest version not later than the time; nothing before the first; the current one for a time to come."""
+    for value in "123":  # at 1,000, 2,000 and 3,000 µs
+        desk.send("SetState", key="k", value=value)
+    told = [answer(desk.send("GetState", key="k", at=at)) for at in (999, 1_000, 2_999, 10**15)]
+    assert [(reply.version, reply.value) for reply in told] == [(0, ""), (1, "1"), (2, "2"), (3, "3")]
+    both = answer(desk.send("GetState", key="k", at=1_000, version=1))
+    assert (both.code, "not both" in both.message) == ("invalid_command", True)
+
+
+def test_a_time_whose_version_is_forgotten_is_refused(desk: Desk) -> None:
+    """What is no longer kept is not passed off as never written."""
+    with patch("agents_sdk.core.ledger.evolve.HISTORY_LIMIT", 2):
+        for value in "123":
+            desk.send("SetState", key="k", value=value)
+    assert answer(desk.send("GetState", key="k", at=2_000)).value == "2"
+    assert answer(desk.send("GetState", key="k", at=1_000)).code == "invalid_command"
+
+
+def test_several_keys_are_read_at_once_each_a_fact(desk: Desk) -> None:
+    """One answer in the order asked, absent and deleted ones without a value, each read with its version and hash."""
+    desk.book.limits = msgspec.structs.replace(desk.book.limits, max_value_bytes=5_000)
+    desk.send("SetState", key='ä"🙂', value='{"a":[null]}')
+    desk.send("SetState", key="gone", value="1")
+    desk.send("DeleteState", key="gone")
+    desk.send("SetState", key="null", value="null")
+    step = desk.send("GetStates", key="", keys=['ä"🙂', "never", "gone", "null"])
+    assert msgspec.json.decode(answer(step).value) == [
+        {"key": 'ä"🙂', "value": {"a": [None]}, "version": 1},
+        {"key": "never", "version": 0},
+        {"key": "gone", "version": 2},
+        {"key": "null", "value": None, "version": 1},
+    ]
+    reads: list[Any] = step.facts
+    assert [(fact.kind, fact.version, fact.size, fact.batch) for fact in reads] == [
+        ("StateRead", 1, 12, 4), ("StateRead", 0, 0, 4), ("StateRead", 2, 0, 4), ("StateRead", 1, 4, 4),
+    ]  # fmt: skip
+    assert reads[0].value_hash == hashlib.sha256(b'{"a":[null]}').hexdigest()
+    assert answer(desk.again()) == answer(step)
+
+
+def test_reading_several_keys_is_refused_as_a_whole(desk: Desk) -> None:
+    """One key out of scope, none at all, one twice, too many, or more bytes than an answer has: no fact of a read."""
+    desk.register("narrow", reads=["open"])
+    desk.send("SetState", key="open", value='"12345678"')
+    for keys, code in ((["open", "shut"], "scope"), ([], "invalid_command"), (["open"] * 2, "invalid_command")):
+        step = desk.send("GetStates", key="", keys=keys, agent="narrow")
+        assert (kinds(step), answer(step).code) == (["CommandRefused"], code)
+    assert answer(desk.send("GetStates", key="", keys=[str(n) for n in range(1_001)])).code == "invalid_command"
+    large = desk.send("GetStates", key="", keys=["open"])  # 20 bytes are allowed
+    assert (answer(large).code, detail(large)) == ("oversize", {"size": 47, "limit": 20})
