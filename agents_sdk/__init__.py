@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from agents_sdk.blocking import Backplane, Run
     from agents_sdk.client import AsyncBackplane
     from agents_sdk.context import Context
+    from agents_sdk.contracts import MessageContract, StateContract
     from agents_sdk.errors import (
         AttemptTaken,
         BackplaneError,
         CallFailed,
         CallSettled,
         ContractBroken,
+        ContractViolated,
         DeliverySettled,
         InvalidCommand,
         Oversize,
@@ -50,10 +52,12 @@ __all__ = [
     "CallSettled",
     "Context",
     "ContractBroken",
+    "ContractViolated",
     "DeliverySettled",
     "Entry",
     "Event",
     "InvalidCommand",
+    "MessageContract",
     "NotConfigured",
     "Oversize",
     "Refused",
@@ -63,6 +67,7 @@ __all__ = [
     "RunResult",
     "ScopeDenied",
     "Settings",
+    "StateContract",
     "Unanswered",
     "UnknownAgent",
     "UnknownCall",
@@ -82,10 +87,12 @@ _HOME: Final = {
     "Context": "context",
     "Entry": "state",
     "Event": "event",
+    "MessageContract": "contracts",
     "NotConfigured": "settings",
     "Run": "blocking",
     "RunResult": "run",
     "Settings": "settings",
+    "StateContract": "contracts",
     "load_settings": "settings",
 }
 """Where each name is, unless in ``errors``."""

@@ -6,6 +6,7 @@
     │   ├── VersionConflict   read again, then decide again
     │   ├── ScopeDenied       the agent's declaration does not allow it
     │   ├── Oversize          store the value elsewhere and pass a reference
+    │   ├── ContractViolated  the value does not fit the contract of its key or message
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
@@ -105,6 +106,13 @@ class Oversize(Refused):
     code = "oversize"
 
 
+class ContractViolated(Refused):
+    """A value does not fit the contract of its state key or message. ``fields``: ``key`` or ``name``, ``path`` (the
+    field in the value), ``contract`` (pattern@version), and ``value``, what stands there, shortened."""
+
+    code = "contract"
+
+
 class DeliverySettled(Refused):
     """The delivery this command belongs to was handled to its end before."""
 
@@ -155,6 +163,7 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         VersionConflict,
         ScopeDenied,
         Oversize,
+        ContractViolated,
         DeliverySettled,
         InvalidCommand,
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import uuid_utils
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import AgentEvent, Fact
+from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.partition import partition_of
-from agents_sdk.topics import AGENTS, COMMANDS, FACT_TOPICS, RUNS
+from agents_sdk.topics import AGENTS, COMMANDS, CONTRACTS, FACT_TOPICS, RUNS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
@@ -31,6 +31,7 @@ SLACK_MS: Final = 60_000
 END_KINDS: Final = frozenset({"RunCompleted", "RunFailed", "RunCancelled"})
 BATCH: Final = 2_000
 
+F = TypeVar("F", bound=Fact)
 Take = Callable[[Any], bool]
 
 
@@ -108,16 +109,25 @@ def read_commands(
 def read_agents(settings: Settings, codec: Codec, run_id: str) -> list[AgentEvent]:
     """The registrations of agents in the run's partition, in order; each has the offset of its command, so that those
     before the run's first command are the ones it met. Raises Unreachable, TopicsNotApplied."""
-    found: list[AgentEvent] = []
+    return _read_declared(settings, codec, run_id, AGENTS, AgentEvent)
+
+
+def read_contracts(settings: Settings, codec: Codec, run_id: str) -> list[ContractEvent]:
+    """The contracts applied in the run's partition, in order, as ``read_agents``; every partition has the same ones."""
+    return _read_declared(settings, codec, run_id, CONTRACTS, ContractEvent)
+
+
+def _read_declared(settings: Settings, codec: Codec, run_id: str, topic: str, record: type[F]) -> list[F]:
+    found: list[F] = []
 
     def take(message: Any) -> bool:
         fact = _fact(codec, message)
-        if isinstance(fact, AgentEvent):
+        if isinstance(fact, record):
             found.append(fact)
         return True
 
     with _reader(settings) as reader:
-        reader.read([AGENTS], reader.partition_of(run_id), 0, take)
+        reader.read([topic], reader.partition_of(run_id), 0, take)
     return found
 
 

@@ -16,6 +16,7 @@ ATTEMPTS: Final = "bp.attempts"
 DECISIONS: Final = "bp.decisions"
 REFUSALS: Final = "bp.refusals"
 AGENTS: Final = "bp.agents"
+CONTRACTS: Final = "bp.contracts"
 REPLIES: Final = "bp.replies"
 INBOX_PREFIX: Final = "bp.inbox."
 DEAD_LETTER_PREFIX: Final = "dlq."
@@ -30,6 +31,7 @@ TOPIC_OF_FACT: Final[dict[type[facts.Fact], str]] = {
     facts.DecisionEvent: DECISIONS,
     facts.RefusalEvent: REFUSALS,
     facts.AgentEvent: AGENTS,
+    facts.ContractEvent: CONTRACTS,
 }
 FACT_TOPICS: Final = tuple(TOPIC_OF_FACT.values())
 

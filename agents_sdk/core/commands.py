@@ -136,6 +136,16 @@ class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     due_at: int = 0
 
 
+class ContractBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """ApplyContract."""
+
+    target: str
+    pattern: str
+    schema: str = ""
+    reducer: str = ""
+    schema_id: int = 0
+
+
 Body = (
     RunBody
     | StateBody
@@ -148,6 +158,7 @@ Body = (
     | OutcomeBody
     | RegistrationBody
     | TimerBody
+    | ContractBody
 )
 
 
@@ -174,6 +185,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: OutcomeBody | None = None
     registration: RegistrationBody | None = None
     timer: TimerBody | None = None
+    contract: ContractBody | None = None
 
 
 BODIES: Final[dict[str, type[Body]]] = {
@@ -188,6 +200,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "outcome": OutcomeBody,
     "registration": RegistrationBody,
     "timer": TimerBody,
+    "contract": ContractBody,
 }
 """Field of Command → class of that body."""
 
@@ -216,5 +229,9 @@ BODY_OF_KIND: Final = {
     "FailCall": "outcome",
     "RegisterAgent": "registration",
     "TimerFired": "timer",
+    "ApplyContract": "contract",
 }
 """Every kind of command, and the field of Command that holds its body."""
+
+ABOUT_NO_RUN: Final = frozenset({"RegisterAgent", "ApplyContract"})
+"""Kinds that are sent to every partition, without a run."""

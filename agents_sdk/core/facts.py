@@ -53,6 +53,8 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
     guarded: bool = False
     expected_version: int = 0
     batch: int = 0
+    reducer: str = ""
+    operand: str = ""
 
 
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -164,6 +166,17 @@ class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
     max_deliveries: int = 0
     supervisor: str = ""
     handler_timeout_ms: int = 0
+
+
+class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """A contract of state keys or of messages holds in this partition from here on. Kind: ContractApplied."""
+
+    target: str
+    pattern: str
+    schema: str = ""
+    reducer: str = ""
+    contract_version: int = 0
+    schema_id: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -7,14 +7,17 @@ adding one is found, and the first difference is named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import AgentEvent, Fact
+from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.ledger import Book, Limits, apply, evolve, state_hash
 from agents_sdk.core.ledger.evolve import ENDED, Gap
+
+Declared: TypeAlias = AgentEvent | ContractEvent
+"""A fact about no run that decides about runs."""
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -58,11 +61,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def replay(
-    run_id: str, commands: Iterable[Logged], agents: Iterable[AgentEvent], recorded: Sequence[Fact], limits: Limits
+    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], recorded: Sequence[Fact], limits: Limits
 ) -> Verdict:
-    """Decides ``commands`` again, in order, among the ``agents`` registered in the run's partition, and compares the
-    facts with those ``recorded`` of the run."""
-    decided, replayed_hash, count = _decide_again(run_id, commands, agents, limits)
+    """Decides ``commands`` again, in order, among what was ``declared`` in the run's partition, agents and contracts,
+    and compares the facts with those ``recorded`` of the run."""
+    decided, replayed_hash, count = _decide_again(run_id, commands, declared, limits)
     ordered = sorted(recorded, key=_order)
     return Verdict(
         commands=count,
@@ -78,10 +81,10 @@ def _order(fact: Fact) -> tuple[int, int]:
 
 
 def _decide_again(
-    run_id: str, commands: Iterable[Logged], agents: Iterable[AgentEvent], limits: Limits
+    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], limits: Limits
 ) -> tuple[list[Fact], str, int]:
     book = Book(limits=limits)
-    waiting = sorted(agents, key=_order, reverse=True)
+    waiting: list[Declared] = sorted(declared, key=_order, reverse=True)
     decided: list[Fact] = []
     final = ""
     count = 0

@@ -33,6 +33,10 @@ UNKNOWN_S: Final = 5.0
 LEVEL: Final = "FULL_TRANSITIVE"
 """Every reader, old or new, reads every record, old or new: replays start at offset 0."""
 
+AVRO: Final = "AVRO"
+JSON: Final = "JSON"
+"""Kinds of schema."""
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -167,9 +171,9 @@ class Registry:
         with ThreadPoolExecutor(PARALLEL) as pool:
             return list(pool.map(ask, items))
 
-    def lookup(self, name: str, schema: dict[str, Any]) -> int | None:
+    def lookup(self, name: str, schema: dict[str, Any], kind: str = AVRO) -> int | None:
         """The id of this very schema under a subject, None when it is not registered there."""
-        found = self._ask(lambda: self._client.lookup_schema(name, _avro(schema)), missing=None)
+        found = self._ask(lambda: self._client.lookup_schema(name, _sent(schema, kind)), missing=None)
         return None if found is None else _known(found.schema_id)
 
     def fetch(self, schema_id: int) -> dict[str, Any]:
@@ -197,17 +201,18 @@ class Registry:
         """All subjects."""
         return set(self._ask(self._client.get_subjects))
 
-    def accepts(self, name: str, schema: dict[str, Any]) -> bool:
+    def accepts(self, name: str, schema: dict[str, Any], kind: str = AVRO) -> bool:
         """Whether the registry's own check finds the schema compatible with the whole subject."""
-        return bool(self._ask(lambda: self._client.test_compatibility_all_versions(name, _avro(schema)), missing=True))
+        sent = _sent(schema, kind)
+        return bool(self._ask(lambda: self._client.test_compatibility_all_versions(name, sent), missing=True))
 
-    def register(self, name: str, schema: dict[str, Any]) -> int:
+    def register(self, name: str, schema: dict[str, Any], kind: str = AVRO) -> int:
         """Registers the schema under the subject; its id. Raises SchemaRejected."""
         try:
-            return int(self._ask(lambda: self._client.register_schema(name, _avro(schema)), about=name))
+            return int(self._ask(lambda: self._client.register_schema(name, _sent(schema, kind)), about=name))
         except SchemaRejected:
             # Of two writers at once some registries refuse the second, whose schema is there by now.
-            found = self.lookup(name, schema)
+            found = self.lookup(name, schema, kind)
             if found is None:
                 raise
             return found
@@ -251,10 +256,10 @@ class Registry:
             ) from error
 
 
-def _avro(schema: dict[str, Any]) -> Any:
+def _sent(schema: dict[str, Any], kind: str) -> Any:
     from confluent_kafka.schema_registry import Schema
 
-    return Schema(text(schema), "AVRO")
+    return Schema(text(schema), kind)
 
 
 def _known(schema_id: int | None) -> int:

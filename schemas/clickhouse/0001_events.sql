@@ -60,6 +60,8 @@ CREATE TABLE {database}.events {cluster}
     guarded Bool,
     expected_version Int64 CODEC(T64, LZ4),
     batch Int32 CODEC(T64, LZ4) COMMENT 'keys read by the same command; 0: this one alone',
+    reducer LowCardinality(String) COMMENT 'how the operand became the value; of a contract: how writes are joined',
+    operand String CODEC(ZSTD(3)),
 
     name LowCardinality(String) COMMENT 'message or agent name',
     message_id String CODEC(ZSTD(1)),
@@ -120,6 +122,12 @@ CREATE TABLE {database}.events {cluster}
     max_deliveries Int32 CODEC(T64, LZ4),
     supervisor LowCardinality(String),
     handler_timeout_ms Int64 CODEC(T64, LZ4),
+
+    target LowCardinality(String) COMMENT 'of a contract: state or message',
+    pattern String CODEC(ZSTD(1)),
+    schema String CODEC(ZSTD(3)),
+    contract_version Int64 CODEC(T64, LZ4),
+    schema_id Int32 CODEC(T64, LZ4),
 
     INDEX by_event event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_call call_id TYPE bloom_filter(0.01) GRANULARITY 1,

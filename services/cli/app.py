@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the platform, and say what to mend."),
     "topics": Entry("services.cli.topics", "app", "Show topics; create and check them."),
     "schemas": Entry("services.cli.schemas", "app", "Show schemas; register and compare them."),
+    "contracts": Entry("services.cli.contracts", "app", "Apply and show contracts of state and messages."),
     "agents": Entry("services.cli.agents", "app", "Run agents."),
     "start": Entry("services.cli.state", "start", "Start a run."),
     "state": Entry("services.cli.state", "app", "Read and write a run's shared state."),

@@ -22,7 +22,7 @@ from confluent_kafka import TopicPartition
 from faust.streams import current_event
 
 from agents_sdk.core.ledger import Book, Limits
-from agents_sdk.core.ledger.state import AgentSpec, Finished, Run
+from agents_sdk.core.ledger.state import AgentSpec, Contract, Finished, Run
 from agents_sdk.topics import FACT_TOPICS
 from services.runtime import clients
 
@@ -40,6 +40,7 @@ class Meta(msgspec.Struct):
     applied: int
     offsets: dict[str, int]
     agents: dict[str, AgentSpec]
+    contracts: dict[str, dict[str, Contract]]
 
 
 class Snapshots:
@@ -73,7 +74,7 @@ class Snapshots:
         if raw is None:
             return book, {}
         meta = msgspec.msgpack.decode(raw, type=Meta)
-        book.applied, book.agents = meta.applied, meta.agents
+        book.applied, book.agents, book.contracts = meta.applied, meta.agents, meta.contracts
         ended: list[tuple[int, str, Finished]] = []
         for key, value in stored.items():
             _, kind, run_id = key.split("/", 2)
@@ -119,7 +120,7 @@ class Snapshots:
             changes.append((live, None))
             if run_id in book.finished:
                 changes.append((end, msgspec.msgpack.encode((touched, book.finished[run_id]))))
-        meta = Meta(applied=book.applied, offsets=offsets, agents=book.agents)
+        meta = Meta(applied=book.applied, offsets=offsets, agents=book.agents, contracts=book.contracts)
         changes.append((f"{partition}/meta", msgspec.msgpack.encode(meta)))
         return changes
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from agents_sdk.core.facts import AgentEvent, Fact
+from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Limits
-from agents_sdk.core.replay import Logged, Verdict, replay
+from agents_sdk.core.replay import Declared, Logged, Verdict, replay
 from agents_sdk.errors import UnknownRun
-from agents_sdk.history import END_KINDS, read_agents, read_commands, read_run
+from agents_sdk.history import END_KINDS, read_agents, read_commands, read_contracts, read_run
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -31,13 +31,13 @@ def replay_run(settings: Settings, codec: Codec, run_id: str, behind_s: float = 
         Undecodable: a fact of this run cannot be read.
     """
     limits = Limits(max_value_bytes=settings.limits.max_value_bytes)
-    agents = read_agents(settings, codec, run_id)
+    declared: list[Declared] = [*read_agents(settings, codec, run_id), *read_contracts(settings, codec, run_id)]
     deadline = time.monotonic() + behind_s
     while True:
         facts = read_run(settings, codec, run_id, whole=True)
         if not facts:
             raise UnknownRun(f"no run {run_id!r} is in Kafka", hint="`backplane runs` lists them", run=run_id)
-        verdict = _replayed(settings, codec, run_id, facts, agents, limits)
+        verdict = _replayed(settings, codec, run_id, facts, declared, limits)
         difference = verdict.difference
         # A command whose facts are missing may be one that is being decided at this moment.
         if difference is None or difference.recorded is not None or time.monotonic() >= deadline:
@@ -50,10 +50,10 @@ def _replayed(
     codec: Codec,
     run_id: str,
     facts: Sequence[Fact],
-    agents: Sequence[AgentEvent],
+    declared: Sequence[Declared],
     limits: Limits,
 ) -> Verdict:
     ended = any(fact.kind in END_KINDS for fact in facts)
     last = None if ended else max(fact.command_offset for fact in facts)
     commands = [Logged(*found) for found in read_commands(settings, codec, run_id, last_offset=last)]
-    return replay(run_id, commands, agents, facts, limits)
+    return replay(run_id, commands, declared, facts, limits)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from agents_sdk import schemas
 from agents_sdk.core import ids
+from agents_sdk.core.commands import ABOUT_NO_RUN
 
 Schema = Mapping[str, Any]
 
@@ -208,8 +209,8 @@ def _command(schema: Schema, command: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(field["name"], f"a command of kind {kind} needs this body")
         if given and not belongs:
             yield Problem(field["name"], f"is no body of a command of kind {kind}")
-    if not command["run_id"] and kind != "RegisterAgent":
-        yield Problem("run_id", f"is empty; only RegisterAgent is about no run, not {kind}")
+    if not command["run_id"] and kind not in ABOUT_NO_RUN:
+        yield Problem("run_id", f"is empty; only {' and '.join(sorted(ABOUT_NO_RUN))} are about no run, not {kind}")
 
 
 def _reply(reply: Mapping[str, Any]) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ FILES: Final = sorted(path.relative_to(ROOT) for package in PACKAGES for path in
 
 SHELLS_ONLY: Final = {"faust", "mode", "clickhouse_connect", "chdb", "services", "infra"}
 """What an agent author's process must never need."""
-CORE_MAY: Final = {"msgspec", "uuid_utils", "__future__"}
+CORE_MAY: Final = {"msgspec", "uuid_utils", "jsonschema_rs", "__future__"}
 IMPURE: Final = {"time", "random", "os", "asyncio", "logging", "secrets", "threading", "socket", "subprocess"}
 """Modules through which a decision would see a clock, chance or the world."""
 IMPURE_ATTRIBUTES: Final = {"uuid1", "uuid4", "uuid7", "now", "utcnow", "today"}

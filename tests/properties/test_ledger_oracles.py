@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 from hypothesis import given
 
+from agents_sdk.core.facts import ContractEvent
 from agents_sdk.core.ledger.evolve import ENDED
 from tests.properties.test_ledger_laws import LAW
+from tests.support.joining import joined
 from tests.support.ledger_strategies import HISTORIES, Entry, History
 
 Values = dict[tuple[str, str], list[str]]
@@ -22,7 +24,13 @@ def _kinds(entry: Entry) -> list[str]:
     return [fact.kind for fact in entry.facts]
 
 
-def _check_write(entry: Entry, values: list[str]) -> None:
+def _reducer(contracts: dict[str, str], key: str) -> str:
+    """Of the contract that is most specific, in the order the strategies' patterns have."""
+    order = ("notes", "alpha.*", "a[", "n*s", "*.draft")
+    return next((contracts[p] for p in order if p in contracts and fnmatchcase(key, p)), "replace")
+
+
+def _check_write(entry: Entry, values: list[str], reducer: str) -> None:
     """Compare-and-set as a list of values has it."""
     command, body = entry.command, entry.command.state
     assert body is not None
@@ -39,7 +47,14 @@ def _check_write(entry: Entry, values: list[str]) -> None:
         return
     assert fits
     assert fact.version == version + 1
-    values.append(body.value if command.kind == "SetState" else "")
+    after = ""
+    if command.kind == "SetState":
+        how = "replace" if body.guarded else reducer
+        after = body.value if how == "replace" else joined(how, values[-1] if values else "", body.value)
+        assert (fact.reducer, fact.operand) == (("", "") if how == "replace" else (how, body.value))
+        assert msgspec.json.decode(fact.value) == msgspec.json.decode(after)
+        after = fact.value
+    values.append(after)
     told = entry.own_reply()
     assert (told is not None) == bool(command.reply_to)
     assert told is None or (told.status, told.version) == ("ok", version + 1)
@@ -81,13 +96,15 @@ def _check_read(entry: Entry, values: list[str]) -> None:
 def test_state_is_a_list_of_values_for_each_key(history: History) -> None:
     """Writes append if their guard fits, deletes append nothing-there, reads see the list, as of any version."""
     values: Values = defaultdict(list)
+    contracts: dict[str, str] = {}
     for entry in history.entries:
+        contracts |= {f.pattern: f.reducer for f in entry.facts if isinstance(f, ContractEvent) and f.target == "state"}
         body = entry.command.state
         if not entry.lived or body is None or not entry.facts:
             continue
         known = values[entry.command.run_id, body.key]
         if entry.command.kind in ("SetState", "DeleteState"):
-            _check_write(entry, known)
+            _check_write(entry, known, _reducer(contracts, body.key))
         elif entry.command.kind == "GetStates":
             _check_reads(entry, values)
         elif entry.command.kind == "GetState":

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from agents_sdk.core.facts import AgentEvent, Fact
+from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.replay import Logged
 from tests.support.ledger_strategies import LIMITS, play
 from tests.support.recorded import Recorded, dump, load
@@ -58,7 +58,8 @@ def played(choices: bytes) -> Recorded:
     assume(run_id)
     agents = [fact for entry in history.entries for fact in entry.facts if isinstance(fact, AgentEvent)]
     commands = [Logged(e.offset, e.at, e.command) for e in history.entries if e.command.run_id == run_id]
-    return Recorded(run_id, LIMITS.max_value_bytes, commands, agents, facts[run_id])
+    contracts = [fact for entry in history.entries for fact in entry.facts if isinstance(fact, ContractEvent)]
+    return Recorded(run_id, LIMITS.max_value_bytes, commands, agents, facts[run_id], contracts)
 
 
 runs = st.one_of(

@@ -21,6 +21,7 @@ from agents_sdk.core.commands import (
     AttemptBody,
     CallBody,
     Command,
+    ContractBody,
     DecisionBody,
     DependencyBody,
     HandlerBody,
@@ -253,6 +254,13 @@ class Author:
             {"kind": "RegisterAgent", "registration": RegistrationBody(name="bp.executor")},
             {"kind": "DeclareDependency", "dependency": DependencyBody(downstream="alpha", trigger_when="any")},
             {"kind": "CallCapability", "call": CallBody(capability="")},
+            {
+                "kind": "ApplyContract",
+                "run_id": "",
+                "contract": ContractBody(target="agents", pattern="*", schema="{}"),
+            },
+            {"kind": "ApplyContract", "run_id": "", "contract": ContractBody(target="state", pattern="", schema="{}")},
+            {"kind": "ApplyContract", "run_id": "", "contract": ContractBody(target="state", pattern="*", schema="{")},
             {"delivery_id": "no delivery"},
         )
         return msgspec.structs.replace(sound, **changes[c % len(changes)])
@@ -358,6 +366,17 @@ def _timer(author: Author, a: int, b: int, c: int) -> Command | None:
     return fired if c % 16 else msgspec.structs.replace(fired, agent="ghost")
 
 
+def _contract(author: Author, a: int, b: int, c: int) -> Command:
+    """Mostly one that lets all writes through, so that the values go on changing."""
+    target = "message" if b % 8 == 7 else "state"
+    pattern = ("draft.*", "*")[c % 2] if target == "message" else ("notes", "alpha.*", "*.draft", "n*s", "a[")[c % 5]
+    schema = "{}" if a % 4 else ('{"type":"array"}', '{"type":"integer"}', '{"type":"number"}', "[]")[a // 4 % 4]
+    reducer = ("replace", "append", "merge", "counter", "set-union", "", "sum")[b // 8 % 7] if target == "state" else ""
+    run_id = RUNS[0] if c % 32 == 31 else ""
+    body = ContractBody(target=target, pattern=pattern, schema=schema, reducer=reducer, schema_id=c)
+    return author.command(a, b, c, "ApplyContract", run_id=run_id, contract=body)
+
+
 def _register(author: Author, a: int, b: int, c: int) -> Command:
     name = AGENTS[b % 4]
     spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, **SPECS[name]}
@@ -369,7 +388,8 @@ INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, 
 OUTSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _await, _end, _register, _start)
 MOVES: Final[tuple[Move, ...]] = (
     _state, _message, _state, _state, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
+    _timer, _contract, _contract,
+    *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
     Author.malformed, Author.malformed,
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from agents_sdk.core import facts as shapes
-from agents_sdk.core.facts import AgentEvent, Fact
+from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.ledger import Limits
 from agents_sdk.core.replay import Logged, Verdict, replay
 
@@ -26,16 +26,17 @@ class Recorded(msgspec.Struct, frozen=True):
     commands: list[Logged]
     agents: list[AgentEvent]
     facts: list[Fact]
+    contracts: list[ContractEvent] = []
 
     def __repr__(self) -> str:
         """Short: hypothesis prints it."""
         return f"Recorded({self.run_id!r}, {len(self.commands)} commands, {len(self.facts)} facts)"
 
     def replayed(self, **changed: Any) -> Verdict:
-        """The verdict on this record, with ``facts``, ``commands`` or ``agents`` changed."""
+        """The verdict on this record, with ``facts``, ``commands``, ``agents`` or ``contracts`` changed."""
         record = msgspec.structs.replace(self, **changed)
         limits = Limits(max_value_bytes=record.max_value_bytes)
-        return replay(record.run_id, record.commands, record.agents, record.facts, limits)
+        return replay(record.run_id, record.commands, [*record.agents, *record.contracts], record.facts, limits)
 
 
 def dump(record: Recorded, file: Path) -> None:
@@ -54,12 +55,13 @@ def load(file: Path) -> Recorded:
         commands=msgspec.convert(plain["commands"], list[Logged]),
         agents=msgspec.convert(plain["agents"], list[AgentEvent]),
         facts=[msgspec.convert(fact, getattr(shapes, name)) for name, fact in plain["facts"]],
+        contracts=msgspec.convert(plain.get("contracts", []), list[ContractEvent]),
     )
 
 
 def main() -> None:
     """Records a run."""
-    from agents_sdk.history import read_agents, read_commands, read_run
+    from agents_sdk.history import read_agents, read_commands, read_contracts, read_run
     from agents_sdk.settings import load_settings
     from agents_sdk.wire.registry import connect_codec
 
@@ -72,8 +74,9 @@ def main() -> None:
     codec = connect_codec(settings)
     commands = [Logged(*found) for found in read_commands(settings, codec, given.run)]
     agents = [a for a in read_agents(settings, codec, given.run) if a.command_offset < commands[-1].offset]
+    contracts = [c for c in read_contracts(settings, codec, given.run) if c.command_offset < commands[-1].offset]
     facts = read_run(settings, codec, given.run, whole=True)
-    dump(Recorded(given.run, settings.limits.max_value_bytes, commands, agents, facts), given.file)
+    dump(Recorded(given.run, settings.limits.max_value_bytes, commands, agents, facts, contracts), given.file)
 
 
 if __name__ == "__main__":

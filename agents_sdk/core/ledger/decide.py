@@ -16,7 +16,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.ledger import calls, messages, payloads, states, timers
+from agents_sdk.core.ledger import calls, contracts, messages, payloads, states, timers
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Run, current, state_hash
@@ -65,6 +65,9 @@ def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> No
     _check_envelope(command)
     if kind == "RegisterAgent":
         _register(book, command, scribe)
+        return
+    if kind == "ApplyContract":
+        contracts.apply(book, command, scribe)
         return
     body = BODY_OF_KIND.get(kind)
     if body is None:

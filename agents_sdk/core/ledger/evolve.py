@@ -17,13 +17,14 @@ from agents_sdk.core.facts import (
     AgentEvent,
     AttemptEvent,
     CallEvent,
+    ContractEvent,
     DependencyEvent,
     Fact,
     MessageEvent,
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import timers
+from agents_sdk.core.ledger import contracts, timers
 from agents_sdk.core.ledger.answers import answer_to, outcome, read_along
 from agents_sdk.core.ledger.state import (
     FINISHED_LIMIT,
@@ -56,6 +57,8 @@ def evolve(book: Book, fact: Fact) -> None:
     if fact.run_seq == 0:
         if type(fact) is AgentEvent:
             _registered(book, fact)
+        elif type(fact) is ContractEvent:
+            contracts.fold(book, fact)
     elif fact.kind == "RunStarted":
         _start(book, fact)
     else:

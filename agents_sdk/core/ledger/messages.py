@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, HandlerBody, MessageBody
 from agents_sdk.core.facts import DependencyEvent, MessageEvent, RunEvent
+from agents_sdk.core.ledger import contracts
 from agents_sdk.core.ledger.rules import LEDGER, allows, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Dependency, Run, state_hash, work_done
@@ -57,6 +58,7 @@ def _checked(book: Book, command: Command) -> MessageBody:
             name=body.name,
             allowed=allowed,
         )
+    contracts.check_message(book, body.name, body.data)
     return body
 
 

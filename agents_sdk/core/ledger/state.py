@@ -157,6 +157,17 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     """Of its registration; an older one folded again does not replace it."""
 
 
+class Contract(msgspec.Struct, frozen=True, gc=False):
+    """What values of the state keys or messages that the glob matches must be; see ``contracts``."""
+
+    pattern: str
+    schema: str
+    reducer: str
+    version: int
+    command_offset: int
+    """Of its application; an older one folded again does not replace it."""
+
+
 class Limits(msgspec.Struct, frozen=True, gc=False):
     """Sizes above which a command is refused, bytes of UTF-8."""
 
@@ -168,6 +179,8 @@ class Book(msgspec.Struct):
 
     limits: Limits = Limits()
     agents: dict[str, AgentSpec] = {}
+    contracts: dict[str, dict[str, Contract]] = {}
+    """Target (state, message) → pattern → contract."""
     runs: dict[str, Run] = {}
     finished: dict[str, Finished] = {}
     applied: int = -1

@@ -5,7 +5,9 @@ from __future__ import annotations
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.facts import StateEvent
+from agents_sdk.core.ledger import contracts
 from agents_sdk.core.ledger.answers import entry
+from agents_sdk.core.ledger.reducers import REPLACE, Irreducible, reduced
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, Version, at_time, at_version, current
@@ -56,22 +58,43 @@ def _guard(run: Run, body: StateBody) -> int:
 
 
 def write(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """SetState → StateWritten with the next version."""
+    """SetState → StateWritten with the next version. The value joins the one there as the key's contract says; a
+    guarded write knows what it replaces, and replaces it."""
     body = _checked(book, command, "writes")
     if not body.value:
         raise Refusal("invalid_command", "SetState needs a value; None is written as null", field="value")
     version = _guard(run, body)
+    contract = contracts.governing(book, contracts.STATE, body.key)
+    reducer = contract.reducer if contract is not None and not body.guarded else REPLACE
+    value = body.value if reducer == REPLACE else _joined(book, run, body, reducer)
+    if contract is not None:
+        contracts.check(contract, "key", body.key, value)
     scribe.write(
         StateEvent,
         "StateWritten",
         key=body.key,
         version=version + 1,
-        value=body.value,
-        size=len(body.value.encode()),
-        value_hash=ids.sha256(body.value),
+        value=value,
+        size=len(value.encode()),
+        value_hash=ids.sha256(value),
         guarded=body.guarded,
         expected_version=body.expected_version,
+        reducer="" if reducer == REPLACE else reducer,
+        operand="" if reducer == REPLACE else body.value,
     )
+
+
+def _joined(book: Book, run: Run, body: StateBody, reducer: str) -> str:
+    before = current(run, body.key)
+    try:
+        value = reduced(reducer, before.value if before else "", body.value)
+    except Irreducible as error:
+        raise Refusal("contract", f"state {body.key!r}: {error}", key=body.key, path="", contract=reducer) from error
+    size, limit = len(value.encode()), book.limits.max_value_bytes
+    if size > limit:
+        message = f"state {body.key!r} would have {size} bytes after this {reducer}, the limit is {limit}"
+        raise Refusal("oversize", message, size=size, limit=limit)
+    return value
 
 
 def delete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:

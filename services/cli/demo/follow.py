@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.partition import partition_of
-from agents_sdk.topics import AGENTS, COMMANDS, FACT_TOPICS
+from agents_sdk.topics import AGENTS, COMMANDS, CONTRACTS, FACT_TOPICS
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -32,7 +32,11 @@ class Follower:
         self._key = run_id.encode()
         self._consumer = clients.reader(settings.kafka, fetch_wait_max_ms=500)
         count = len(self._consumer.list_topics(COMMANDS, timeout=TIMEOUT_S).topics[COMMANDS].partitions)
-        places = [TopicPartition(topic, partition_of(run_id, count)) for topic in FACT_TOPICS if topic != AGENTS]
+        places = [
+            TopicPartition(topic, partition_of(run_id, count))
+            for topic in FACT_TOPICS
+            if topic not in (AGENTS, CONTRACTS)
+        ]
         for place in places:
             # a number, not "the end": that would be looked up later, when the first facts may be there
             place.offset = self._consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)[1]

@@ -14,10 +14,20 @@ from typing import Any, Final
 import msgspec
 
 from agents_sdk.core import ids
-from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import AgentEvent, CallEvent, Fact, MessageEvent, RefusalEvent, Reply, RunEvent, StateEvent
+from agents_sdk.core.commands import ABOUT_NO_RUN, Command
+from agents_sdk.core.facts import (
+    AgentEvent,
+    CallEvent,
+    ContractEvent,
+    Fact,
+    MessageEvent,
+    RefusalEvent,
+    Reply,
+    RunEvent,
+    StateEvent,
+)
 from agents_sdk.core.ledger import Book, Limits, apply, undecodable
-from agents_sdk.core.replay import Logged, replay
+from agents_sdk.core.replay import Declared, Logged, replay
 from agents_sdk.topics import INBOX_PREFIX, TOPIC_OF_FACT, inbox
 from agents_sdk.wire.codec import Undecodable
 from tests.support.chaos.journal import Execution
@@ -140,7 +150,7 @@ def told_the_truth(told: list[Told], log: Log) -> list[str]:
 
 def _mistake(told: Told, by_event: Mapping[str, Fact], caused: list[Fact]) -> str:
     command, reply = told.command, told.reply
-    if command.kind == "RegisterAgent":
+    if command.kind in ABOUT_NO_RUN:
         return ""
     fact = by_event.get(reply.event_id)
     if fact is None:
@@ -282,19 +292,19 @@ def runs_replay(log: Log, limits: Limits) -> list[str]:
             if isinstance(command, Command) and command.run_id:
                 commands[command.run_id].append(Logged(one.offset, one.at_ms * 1000, command))
     recorded: dict[str, list[Fact]] = defaultdict(list)
-    agents: dict[int, list[AgentEvent]] = defaultdict(list)
+    declared: dict[int, list[Declared]] = defaultdict(list)
     place: dict[str, int] = {}
     for one, fact in log.facts:
         recorded[fact.run_id].append(fact)
         place[fact.run_id] = one.partition
-        if isinstance(fact, AgentEvent):
-            agents[one.partition].append(fact)
+        if isinstance(fact, AgentEvent | ContractEvent):
+            declared[one.partition].append(fact)
     wrong = []
     for run, facts in recorded.items():
         ends = [fact for fact in facts if fact.kind in ENDS]
         if not run or not ends:
             continue
-        verdict = replay(run, commands[run], agents[place[run]], facts, limits)
+        verdict = replay(run, commands[run], declared[place[run]], facts, limits)
         hashes = {verdict.recorded_state_hash, verdict.replayed_state_hash, *(_hash(end) for end in ends)}
         if not verdict.identical or len(hashes) != 1 or len(ends) != 1:
             wrong.append(f"run {run}: {verdict}")

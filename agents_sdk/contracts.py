@@ -1,0 +1,81 @@
+"""Declares what state values and messages must be; ``backplane contracts apply`` makes the ledger hold everybody to it.
+
+Pure declaration, no I/O. Wrong use raises ValueError or TypeError at the line that does it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Final, Literal, TypeAlias
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import ContractBody
+from agents_sdk.core.ledger.contracts import MESSAGE, PATTERN_LIMIT, STATE
+from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
+
+Reducer: TypeAlias = Literal["replace", "append", "merge", "counter", "set-union"]
+SUBJECT: Final = "bp.contract."
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+class Contract:
+    """What values of a kind must be. Two contracts of one target and pattern: the one applied last holds."""
+
+    target: str
+
+    def __init__(self, pattern: str, type_: Any) -> None:
+        if not 0 < len(pattern) <= PATTERN_LIMIT:
+            raise ValueError(f"pattern is {pattern!r}; use a glob of 1 to {PATTERN_LIMIT} characters")
+        self.pattern = pattern
+        self.type = type_
+        self.reducer = ""
+
+    @cached_property
+    def schema(self) -> str:
+        """The JSON Schema of the type, canonical JSON. Raises TypeError where pydantic knows none."""
+        from pydantic import TypeAdapter
+        from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+        try:
+            return ids.canonical(TypeAdapter(self.type).json_schema())
+        except (PydanticSchemaGenerationError, PydanticUserError) as error:
+            raise TypeError(f"{self!r}: {self.type!r} has no JSON Schema: {error.message}") from error
+
+    @property
+    def subject(self) -> str:
+        """The subject of its schema in the registry; characters that subjects do not take are written as ``~2f``."""
+        plain = (char if char in _PLAIN else "".join(f"~{byte:02x}" for byte in char.encode()) for char in self.pattern)
+        return f"{SUBJECT}{self.target}.{''.join(plain)}"
+
+    def body(self, schema_id: int = 0) -> ContractBody:
+        """What the ledger is told."""
+        return ContractBody(
+            target=self.target, pattern=self.pattern, schema=self.schema, reducer=self.reducer, schema_id=schema_id
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.pattern!r})"
+
+
+class StateContract(Contract):
+    """What the values of the state keys that ``pattern`` matches must be, and how concurrent writes are joined.
+
+    ``type_`` is a pydantic model, a dataclass, or any type pydantic knows. ``reducer`` says what a write without
+    ``expected_version`` does: ``replace`` the value, ``append`` an element to a list, ``merge`` an object into it
+    (RFC 7396), add a number to a ``counter``, or add elements that are not there yet (``set-union``). The type is the
+    one of the whole value. A write with ``expected_version``, and ``update``, always replace.
+    """
+
+    target = STATE
+
+    def __init__(self, pattern: str, type_: Any, *, reducer: Reducer = REPLACE) -> None:
+        super().__init__(pattern, type_)
+        if reducer not in REDUCERS:
+            raise ValueError(f"reducer is {reducer!r}; use one of {', '.join(REDUCERS)}")
+        self.reducer = reducer
+
+
+class MessageContract(Contract):
+    """What the data of messages must be whose name ``pattern`` matches; what runs are started with is not checked."""
+
+    target = MESSAGE

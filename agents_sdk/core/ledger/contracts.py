@@ -1,0 +1,179 @@
+"""Contracts: which one governs a state key or a message, and whether a value fits it. Pure; see ``decide`` for the law.
+
+A contract holds from its place in the partition's order on, and says nothing about what was written before. Where
+several match, the most specific governs, alone. A value is checked as it is after its reducer.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import jsonschema_rs
+import msgspec
+from jsonschema_rs import ValidationErrorKind
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command, ContractBody
+from agents_sdk.core.facts import ContractEvent
+from agents_sdk.core.ledger import payloads
+from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
+from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Contract
+
+STATE: Final = "state"
+MESSAGE: Final = "message"
+PATTERN_LIMIT: Final = 512
+"""Characters, as a state key has."""
+VALUE_SHOWN: Final = 200
+"""Characters of an offending value that its refusal quotes."""
+WILDCARDS: Final = frozenset("*?[")
+
+ALTERNATIVES: Final = (ValidationErrorKind.AnyOf, ValidationErrorKind.OneOfNotValid)
+
+Validator: TypeAlias = Any
+"""jsonschema_rs has a class for each draft, and no name for all of them."""
+
+
+def governing(book: Book, target: str, name: str) -> Contract | None:
+    """The contract of a state key or message; None where there is none."""
+    contracts = book.contracts.get(target)
+    if not contracts:
+        return None
+    pattern = most_specific(tuple(contracts), name)
+    return None if pattern is None else contracts[pattern]
+
+
+@lru_cache(maxsize=65_536)
+def most_specific(patterns: tuple[str, ...], name: str) -> str | None:
+    """Of the globs that match: the one without wildcards, else the one that fixes most characters before its first
+    wildcard, then in all."""
+    return max((pattern for pattern in patterns if allows((pattern,), name)), key=_specificity, default=None)
+
+
+def _specificity(pattern: str) -> tuple[bool, int, int, str]:
+    first = next((index for index, char in enumerate(pattern) if char in WILDCARDS), len(pattern))
+    return first == len(pattern), first, sum(char not in WILDCARDS for char in pattern), pattern
+
+
+def check(contract: Contract, field: str, name: str, value: str) -> None:
+    """Raises Refusal where the value does not fit; ``field`` (key or name) is what the refusal calls ``name``."""
+    try:
+        decoded = msgspec.json.decode(value or "null")
+    except msgspec.DecodeError as error:
+        raise Refusal("invalid_command", f"{field} {name!r}: the value is not JSON: {error}", field="value") from error
+    validator = _validator(contract.schema)
+    if validator.is_valid(decoded):
+        return
+    # the first in an order of our own: which one the validator meets first may differ from process to process
+    path, message, found = min(_faults(validator.iter_errors(decoded)), key=lambda fault: fault[:2])
+    where = f" at {path!r}" if path else ""
+    governs = f"{contract.pattern}@{contract.version}"
+    raise Refusal(
+        "contract",
+        f"{field} {name!r} breaks its contract {governs!r}{where}: {message}",
+        path=path,
+        contract=governs,
+        value=ids.canonical(found)[:VALUE_SHOWN],
+        **{field: name},
+    )
+
+
+def check_message(book: Book, name: str, data: str) -> None:
+    """Raises Refusal where a message's data breaks the contract of its name."""
+    contract = governing(book, MESSAGE, name)
+    if contract is not None:
+        check(contract, "name", name, data)
+
+
+def _faults(errors: Any) -> list[tuple[str, str, Any]]:
+    """(path, what is wrong, the value there) of each error; of alternatives, that of the one which got furthest."""
+    faults = []
+    for error in errors:
+        path, kind = list(error.instance_path), error.kind
+        if isinstance(kind, ALTERNATIVES):
+            inner = [fault for branch in kind.context for fault in _faults(branch) if len(fault[0]) > len(_path(path))]
+            if inner:
+                faults.append(min(inner, key=lambda fault: (-len(fault[0]), *fault[:2])))
+                continue
+        if isinstance(kind, ValidationErrorKind.Required):
+            path.append(kind.property)
+        elif isinstance(kind, ValidationErrorKind.AdditionalProperties):
+            path.append(min(kind.unexpected))
+        faults.append((_path(path), str(error.message)[:VALUE_SHOWN], error.instance))
+    return faults
+
+
+def _path(location: list[int | str]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+@lru_cache(maxsize=512)
+def _validator(schema: str) -> Validator:
+    """The compiled schema. It fetches nothing, and its patterns run in linear time. Raises ValueError."""
+    options = jsonschema_rs.RegexOptions()
+    try:
+        return jsonschema_rs.validator_for(
+            msgspec.json.decode(schema), offline=True, mask="it", pattern_options=options, validate_formats=False
+        )
+    except jsonschema_rs.ReferencingError as error:
+        raise ValueError(str(error)) from error
+
+
+def apply(book: Book, command: Command, scribe: Scribe) -> None:
+    """ApplyContract → ContractApplied, unless this very contract holds already."""
+    body = command.contract
+    if body is None:
+        raise Refusal("invalid_command", "ApplyContract needs the body 'contract'", field="contract")
+    if command.run_id:
+        raise Refusal("invalid_command", "ApplyContract is about no run; its run_id is empty", field="run_id")
+    if command.agent in book.agents:
+        message = f"agent {command.agent!r} may not apply contracts: only an operator's client may"
+        raise Refusal("scope", message, rule="contracts")
+    reducer = _checked(book, body)
+    known = book.contracts.get(body.target, {}).get(body.pattern)
+    if known is not None and (known.schema, known.reducer) == (body.schema, reducer):
+        return
+    fields = msgspec.structs.asdict(body) | {"reducer": reducer}
+    version = known.version + 1 if known else 1
+    scribe.write(ContractEvent, "ContractApplied", **fields, contract_version=version)
+
+
+def _checked(book: Book, body: ContractBody) -> str:
+    """The reducer, empty for messages."""
+    if body.target not in (STATE, MESSAGE):
+        message = f"a contract is about {STATE} or {MESSAGE}, not {body.target!r}"
+        raise Refusal("invalid_command", message, field="target")
+    if not 0 < len(body.pattern) <= PATTERN_LIMIT:
+        message = f"a pattern has 1 to {PATTERN_LIMIT} characters, not {len(body.pattern)}"
+        raise Refusal("invalid_command", message, field="pattern")
+    reducers = list(REDUCERS) if body.target == STATE else [""]
+    reducer = body.reducer or (REPLACE if body.target == STATE else "")
+    if reducer not in reducers:
+        allowed = ", ".join(REDUCERS) if body.target == STATE else "none for messages"
+        raise Refusal("invalid_command", f"reducer is {reducer!r}; use {allowed}", field="reducer")
+    payloads.check(book.limits, "schema", body.schema)
+    try:
+        _validator(body.schema)
+    except ValueError as error:
+        said = " ".join(str(error).split())
+        raise Refusal("invalid_command", f"schema is no JSON Schema: {said}", field="schema") from error
+    return reducer
+
+
+def fold(book: Book, fact: ContractEvent) -> None:
+    """Keeps the contract in place of an older one."""
+    contracts = book.contracts.setdefault(fact.target, {})
+    known = contracts.get(fact.pattern)
+    if known is None or fact.command_offset > known.command_offset:
+        contracts[fact.pattern] = Contract(
+            pattern=fact.pattern,
+            schema=fact.schema,
+            reducer=fact.reducer,
+            version=fact.contract_version,
+            command_offset=fact.command_offset,
+        )
