@@ -196,3 +196,7 @@ class Backplane(Face):
     def run(self, run_id: str) -> Run:
         """A handle of a run that was started elsewhere or before; nothing is sent."""
         return Run(self._inner.run(run_id), self._loop)
+
+    def memory(self, namespace: str) -> State:
+        """A long-term memory, shared by all runs; see ``Context.memory``."""
+        return State(self._inner.memory(namespace), self._loop)

@@ -14,6 +14,7 @@ from agents_sdk.core.facts import Reply
 from agents_sdk.operations import CallResult
 from agents_sdk.run import AsyncRun
 from agents_sdk.scope import Scope, new_id
+from agents_sdk.state import State, memory_run
 from agents_sdk.values import milliseconds, to_json
 
 if TYPE_CHECKING:
@@ -110,6 +111,10 @@ class AsyncBackplane:
     def run(self, run_id: str) -> AsyncRun:
         """A handle of a run that was started elsewhere or before; nothing is sent."""
         return AsyncRun(self.transport, self.scope(run_id))
+
+    def memory(self, namespace: str) -> State:
+        """A long-term memory, shared by all runs; see ``Context.memory``."""
+        return State(self.scope(memory_run(namespace)))
 
     def start_run(
         self,

@@ -20,7 +20,7 @@ from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.errors import DeliverySettled
 from agents_sdk.operations import CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
-from agents_sdk.state import State
+from agents_sdk.state import State, memory_run
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -93,6 +93,12 @@ class Context:
     def agent(self) -> str:
         """The name of the agent that handles it."""
         return self._scope.agent
+
+    def memory(self, namespace: str) -> State:
+        """A long-term memory, shared by all runs: the same operations as ``state``, for what outlives the run. It
+        exists as soon as it is used. A role's ``reads`` and ``writes`` see its keys as ``memory/<namespace>/<key>``.
+        Raises ValueError for a namespace that is not allowed."""
+        return State(self._scope.about(memory_run(namespace)))
 
     def execute(
         self, capability: str, params: Any = None, *, timeout_seconds: float | None = None

@@ -7,7 +7,7 @@ a handler's commands depend on the order of its calls and on nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import uuid_utils
 
@@ -58,6 +58,18 @@ class Scope:
         self.causation_id = causation_id
         self.delivery_id = delivery_id
         self.next_id = next_id
+
+    def about(self, run_id: str) -> Self:
+        """The same sender, in the same order of calls, about another run."""
+        return type(self)(
+            self.requests,
+            run_id,
+            self.agent,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            delivery_id=self.delivery_id,
+            next_id=self.next_id,
+        )
 
     @property
     def limit(self) -> int:

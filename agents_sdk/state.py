@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from agents_sdk import values
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ledger.memory import NAMESPACE, PREFIX
 from agents_sdk.errors import ContractBroken, VersionConflict
 from agents_sdk.scope import Scope
 
@@ -202,3 +203,11 @@ def value_of(key: str, text: str, version: int, type_: type[T] | None) -> T:
     what = f"was deleted at version {version}" if version else "was never written"
     name = getattr(type_, "__name__", str(type_))
     raise ContractBroken(f"state {key!r} {what}: it has no {name}", hint="read it without a type to get None", path="")
+
+
+def memory_run(namespace: str) -> str:
+    """The run id under which a memory lies. Raises ValueError for a name that is not allowed."""
+    if not NAMESPACE.fullmatch(namespace):
+        allowed = "1 to 200 of A-Z a-z 0-9 . _ -, none of . - first"
+        raise ValueError(f"memory namespace {namespace!r} is not allowed; use {allowed}")
+    return PREFIX + namespace

@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "agents": Entry("services.cli.agents", "app", "Run agents."),
     "start": Entry("services.cli.state", "start", "Start a run."),
     "state": Entry("services.cli.state", "app", "Read and write a run's shared state."),
+    "memory": Entry("services.cli.memory", "app", "Read long-term memories."),
     "runs": Entry("services.cli.insight", "runs", "List the runs, the newest first: how they ended, what they cost."),
     "run": Entry("services.cli.insight", "run", "Tell what happened in a run."),
     "cost": Entry("services.cli.insight", "cost", "Tell what a run cost, by agent, capability or provider."),

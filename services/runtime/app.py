@@ -24,6 +24,10 @@ GC_THRESHOLD: Final = (50_000, 20, 50)
 collector goes through the young ones every few commands and through the whole book within minutes, for milliseconds."""
 
 
+MAX_RECORD_BYTES: Final = 4_000_000
+"""As our own producers have it: a run or a memory is one record of the snapshot, and faust's limit is 1 MB."""
+
+
 def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
     """A faust app for the consumer group ``name``. ``http_port`` also names the group member: a worker that comes back
     on its port is known to the broker as the same one and gets its partitions back at once (static membership)."""
@@ -52,6 +56,7 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=16,
         stream_wait_empty=False,
+        producer_max_request_size=MAX_RECORD_BYTES,
     )
     app.transport = BatchTransport(app.conf.broker, app, app.loop)
     return app

@@ -119,7 +119,12 @@ def test_folding_the_facts_gives_the_book_that_applying_gave(history: History) -
 def test_folding_gives_the_same_book_when_old_answers_and_versions_are_forgotten(choices: bytes) -> None:
     """What is forgotten for want of room is forgotten by the fold at the same fact."""
     module = "agents_sdk.core.ledger.evolve"
-    with patch(f"{module}.RECENT_LIMIT", 5), patch(f"{module}.HISTORY_LIMIT", 2), patch(f"{module}.FINISHED_LIMIT", 2):
+    with (
+        patch(f"{module}.RECENT_LIMIT", 5),
+        patch(f"{module}.HISTORY_LIMIT", 2),
+        patch(f"{module}.FINISHED_LIMIT", 2),
+        patch("agents_sdk.core.ledger.memory.RECENT_LIMIT", 5),
+    ):
         history = play(choices)
         assert same(fold(history.facts), history.book)
         assert all(len(run.recent) <= 5 for run in history.book.runs.values())

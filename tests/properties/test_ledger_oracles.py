@@ -16,6 +16,12 @@ from tests.properties.test_ledger_laws import LAW
 from tests.support.joining import joined
 from tests.support.ledger_strategies import HISTORIES, Entry, History
 
+
+def scoped(run_id: str, key: str) -> str:
+    """What globs are held against."""
+    return f"{run_id}/{key}" if run_id.startswith("memory/") else key
+
+
 Values = dict[tuple[str, str], list[str]]
 """(run, key) → values by version, a deletion as an empty one."""
 
@@ -100,11 +106,11 @@ def test_state_is_a_list_of_values_for_each_key(history: History) -> None:
     for entry in history.entries:
         contracts |= {f.pattern: f.reducer for f in entry.facts if isinstance(f, ContractEvent) and f.target == "state"}
         body = entry.command.state
-        if not entry.lived or body is None or not entry.facts:
+        if not (entry.lived or entry.lives) or body is None or not entry.facts:
             continue
         known = values[entry.command.run_id, body.key]
         if entry.command.kind in ("SetState", "DeleteState"):
-            _check_write(entry, known, _reducer(contracts, body.key))
+            _check_write(entry, known, _reducer(contracts, scoped(entry.command.run_id, body.key)))
         elif entry.command.kind == "GetStates":
             _check_reads(entry, values)
         elif entry.command.kind == "GetState":
@@ -197,7 +203,7 @@ def test_a_run_ends_by_itself_exactly_when_nothing_is_left_to_do(history: Histor
             if fact.kind == "RunStarted":
                 modes[run_id] = known.complete_when
             work[run_id].facts.append(fact)
-        if entry.lives:
+        if entry.lives and not run_id.startswith("memory/"):
             assert modes[run_id] == "explicit" or not work[run_id].idle()
 
 
@@ -207,8 +213,9 @@ def test_a_run_starts_once_and_ends_once_and_only_costs_come_later(history: Hist
     """After the end nothing but attempts, which were paid for, joins the run's sequence."""
     started: set[str] = set()
     ended: set[str] = set()
+    memories = {"memory/lessons", "memory/facts"}
     for fact in history.facts:
-        if not fact.run_seq:
+        if not fact.run_seq or fact.run_id in memories:
             continue
         assert (fact.run_id in started) == (fact.kind != "RunStarted")
         assert fact.run_id not in ended or fact.kind in ("AttemptSucceeded", "AttemptFailed")
@@ -217,7 +224,7 @@ def test_a_run_starts_once_and_ends_once_and_only_costs_come_later(history: Hist
             started.add(fact.run_id)
         elif fact.kind in ENDED:
             ended.add(fact.run_id)
-    assert started - ended == set(history.book.runs)
+    assert started - ended == set(history.book.runs) - memories
     assert ended == set(history.book.finished)
 
 
@@ -301,11 +308,12 @@ def test_agents_do_only_what_their_declaration_allows(history: History) -> None:
             spec, right = specs.get(fact.agent), rights.get(fact.kind)
             if spec is not None and right is not None:
                 name = getattr(fact, right[1])
+                name = scoped(fact.run_id, name) if right[1] == "key" else name
                 assert any(fnmatchcase(name, glob) for glob in getattr(spec, right[0]))
             told = entry.own_reply()
             if spec is not None and fact.kind == "StateListed" and told is not None and told.value:
                 for row in msgspec.json.decode(told.value):
-                    assert any(fnmatchcase(row["key"], glob) for glob in spec.reads)
+                    assert any(fnmatchcase(scoped(fact.run_id, row["key"]), glob) for glob in spec.reads)
 
 
 @LAW

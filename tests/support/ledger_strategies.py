@@ -37,6 +37,7 @@ from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.wire.codec import Codec
 
 RUNS: Final = ("run-1", "run-2", "run-3", "nowhere")
+MEMORIES: Final = ("memory/lessons", "memory/facts", "memory/not a name")
 AGENTS: Final = ("alpha", "beta", "gamma", "delta")
 SENDERS: Final = ("client", "client", *AGENTS, "ghost", "client")
 KEYS: Final = ("plan", "notes", "alpha.draft", "beta.draft", "ä/ö 🙂")
@@ -317,7 +318,8 @@ def _state(author: Author, a: int, b: int, c: int) -> Command:
         key=key, value=value, guarded=guarded, expected_version=version, version=version if guarded else 0,
         keys=[key, *KEYS[: c % 4 - 1]] if c % 16 != 15 else [], at=author.history.now() - 1_000 * c if b > 200 else 0,
     )  # fmt: skip
-    return author.command(a, b, c, kind, state=body)
+    where = {"run_id": MEMORIES[a % len(MEMORIES)]} if b >= 176 else {}
+    return author.command(a, b, c, kind, state=body, **where)
 
 
 def _message(author: Author, a: int, b: int, c: int) -> Command:

@@ -15,6 +15,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
+from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.state import Answer, Book, Finished, Run, Version, at_version
 
@@ -59,7 +60,9 @@ def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
             listed = [
                 {"key": key, "version": kept[-1].version}
                 for key, kept in sorted(run.state.items())
-                if key.startswith(fact.key) and not kept[-1].deleted and (spec is None or allows(spec.reads, key))
+                if key.startswith(fact.key)
+                and not kept[-1].deleted
+                and (spec is None or allows(spec.reads, scoped(run.run_id, key)))
             ]
             _within(book, answer, listed)
         case "HistoryRead":

@@ -16,7 +16,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.ledger import calls, contracts, messages, payloads, states, timers
+from agents_sdk.core.ledger import calls, contracts, memory, messages, payloads, states, timers
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Run, current, state_hash
@@ -49,6 +49,8 @@ def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
     """The facts that the command causes, in order; one refusal where it is refused; none where it was applied before
     and its sender only has to be answered again."""
     run = book.runs.get(command.run_id)
+    if run is None and memory.opens(command):
+        run = memory.unopened(command.run_id)
     scribe = Scribe(command, offset, at, run.seq if run else None)
     try:
         if not _repeated(book, run, command, scribe):
@@ -74,6 +76,7 @@ def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> No
         raise Refusal("invalid_command", f"no command has the kind {kind!r}", field="kind")
     if getattr(command, body) is None:
         raise Refusal("invalid_command", f"{kind} needs the body {body!r}", field=body)
+    memory.check(command)
     if kind == "StartRun":
         _start_run(book, run, command, scribe)
     elif run is None:

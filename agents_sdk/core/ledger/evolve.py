@@ -24,7 +24,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import contracts, timers
+from agents_sdk.core.ledger import contracts, memory, timers
 from agents_sdk.core.ledger.answers import answer_to, outcome, read_along
 from agents_sdk.core.ledger.state import (
     FINISHED_LIMIT,
@@ -63,6 +63,8 @@ def evolve(book: Book, fact: Fact) -> None:
         _start(book, fact)
     else:
         run = book.runs.get(fact.run_id)
+        if run is None and memory.is_memory(fact.run_id):
+            run = book.runs[fact.run_id] = memory.unopened(fact.run_id)
         if run is None:
             finished = book.finished.get(fact.run_id)
             if finished is not None and fact.run_seq == finished.seq + 1:
@@ -136,7 +138,7 @@ def _retain(run: Run, command_id: str, delivery_id: str) -> None:
         run.issued.setdefault(delivery_id, []).append(command_id)
         return
     run.recent.append(command_id)
-    if len(run.recent) > RECENT_LIMIT:
+    if len(run.recent) > (memory.RECENT_LIMIT if memory.is_memory(run.run_id) else RECENT_LIMIT):
         _forget(run, run.recent.pop(0))
 
 

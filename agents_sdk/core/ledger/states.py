@@ -7,6 +7,7 @@ from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.facts import StateEvent
 from agents_sdk.core.ledger import contracts
 from agents_sdk.core.ledger.answers import entry
+from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.reducers import REPLACE, Irreducible, reduced
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
@@ -21,21 +22,21 @@ KEY_LIMIT = 512
 def _checked(book: Book, command: Command, right: str) -> StateBody:
     body = command.state
     assert body is not None
-    _check_key(book, command.agent, body.key, right)
+    _check_key(book, command, body.key, right)
     return body
 
 
-def _check_key(book: Book, agent: str, key: str, right: str) -> None:
+def _check_key(book: Book, command: Command, key: str, right: str) -> None:
     if not 0 < len(key) <= KEY_LIMIT:
         raise Refusal("invalid_command", f"a key has 1 to {KEY_LIMIT} characters, not {len(key)}", field="key")
-    spec = book.agents.get(agent)
-    if spec is not None and not allows(spec.reads if right == "reads" else spec.writes, key):
+    spec, name = book.agents.get(command.agent), scoped(command.run_id, key)
+    if spec is not None and not allows(spec.reads if right == "reads" else spec.writes, name):
         patterns = list(spec.reads if right == "reads" else spec.writes)
         raise Refusal(
             "scope",
-            f"agent {agent!r} may not touch state {key!r}: its {right} are {patterns}",
+            f"agent {spec.name!r} may not touch state {name!r}: its {right} are {patterns}",
             rule=right,
-            key=key,
+            key=name,
             allowed=patterns,
         )
 
@@ -64,7 +65,7 @@ def write(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if not body.value:
         raise Refusal("invalid_command", "SetState needs a value; None is written as null", field="value")
     version = _guard(run, body)
-    contract = contracts.governing(book, contracts.STATE, body.key)
+    contract = contracts.governing(book, contracts.STATE, scoped(run.run_id, body.key))
     reducer = contract.reducer if contract is not None and not body.guarded else REPLACE
     value = body.value if reducer == REPLACE else _joined(book, run, body, reducer)
     if contract is not None:
@@ -159,7 +160,7 @@ def read_many(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         raise Refusal("invalid_command", "GetStates reads each key once; leave out what is there twice", field="keys")
     found = []
     for key in body.keys:
-        _check_key(book, command.agent, key, "reads")
+        _check_key(book, command, key, "reads")
         found.append((key, current(run, key)))
     size, limit = sum(len(entry(*one).encode()) + 1 for one in found) + 1, book.limits.max_value_bytes
     if size > limit:
