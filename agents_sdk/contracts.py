@@ -12,6 +12,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import ContractBody
 from agents_sdk.core.ledger.contracts import MESSAGE, PATTERN_LIMIT, STATE
 from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
+from agents_sdk.values import milliseconds
 
 Reducer: TypeAlias = Literal["replace", "append", "merge", "counter", "set-union"]
 SUBJECT: Final = "bp.contract."
@@ -29,6 +30,7 @@ class Contract:
         self.pattern = pattern
         self.type = type_
         self.reducer = ""
+        self.ttl_ms = 0
 
     @cached_property
     def schema(self) -> str:
@@ -50,7 +52,12 @@ class Contract:
     def body(self, schema_id: int = 0) -> ContractBody:
         """What the ledger is told."""
         return ContractBody(
-            target=self.target, pattern=self.pattern, schema=self.schema, reducer=self.reducer, schema_id=schema_id
+            target=self.target,
+            pattern=self.pattern,
+            schema=self.schema,
+            reducer=self.reducer,
+            schema_id=schema_id,
+            ttl_ms=self.ttl_ms,
         )
 
     def __repr__(self) -> str:
@@ -63,16 +70,20 @@ class StateContract(Contract):
     ``type_`` is a pydantic model, a dataclass, or any type pydantic knows. ``reducer`` says what a write without
     ``expected_version`` does: ``replace`` the value, ``append`` an element to a list, ``merge`` an object into it
     (RFC 7396), add a number to a ``counter``, or add elements that are not there yet (``set-union``). The type is the
-    one of the whole value. A write with ``expected_version``, and ``update``, always replace.
+    one of the whole value. A write with ``expected_version``, and ``update``, always replace. A value that has not been
+    written anew for ``ttl_seconds`` expires.
     """
 
     target = STATE
 
-    def __init__(self, pattern: str, type_: Any, *, reducer: Reducer = REPLACE) -> None:
+    def __init__(
+        self, pattern: str, type_: Any, *, reducer: Reducer = REPLACE, ttl_seconds: float | None = None
+    ) -> None:
         super().__init__(pattern, type_)
         if reducer not in REDUCERS:
             raise ValueError(f"reducer is {reducer!r}; use one of {', '.join(REDUCERS)}")
         self.reducer = reducer
+        self.ttl_ms = milliseconds("ttl_seconds", ttl_seconds)
 
 
 class MessageContract(Contract):

@@ -120,7 +120,7 @@ class Past:
             raise unknown
         found: Kept = {}
         for fact in facts:
-            if isinstance(fact, StateEvent) and fact.kind in ("StateWritten", "StateDeleted"):
+            if isinstance(fact, StateEvent) and fact.kind in ("StateWritten", "StateDeleted", "StateExpired"):
                 found.setdefault(fact.key, []).append(fact)
         return found
 

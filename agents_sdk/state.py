@@ -110,16 +110,21 @@ class State:
         """As ``get``, with the version, which ``set(…, expected_version=…)`` wants."""
         return self._entry(self._read(key, version, values.microseconds("at", at)), key, type_)
 
-    def set(self, key: str, value: Any, *, expected_version: int | None = None) -> Coroutine[Any, Any, int]:
+    def set(
+        self, key: str, value: Any, *, expected_version: int | None = None, ttl_seconds: float | None = None
+    ) -> Coroutine[Any, Any, int]:
         """Writes a key and returns its new version. The value is JSON, a pydantic model or a dataclass. With
-        ``expected_version`` only if the key is at that version; 0: only if it does not exist.
+        ``expected_version`` only if the key is at that version; 0: only if it does not exist. The value expires, as if
+        it was deleted, after ``ttl_seconds`` (None: as the key's contract says) unless it is written anew.
 
         Raises:
             VersionConflict: it is at another version, ``current_version``.
+            ContractViolated: it breaks the key's contract; ``fields["path"]`` names the field.
             Oversize, InvalidCommand: the value is too large, or not JSON; raised by the call, before anything is sent.
         """
         text = values.to_json(value, self._scope.limit)
-        return self._version(self._write("SetState", key, text, expected_version))
+        ttl_ms = values.milliseconds("ttl_seconds", ttl_seconds)
+        return self._version(self._write("SetState", key, text, expected_version, ttl_ms))
 
     async def update(
         self,
@@ -128,6 +133,7 @@ class State:
         type_: type[T] | None = None,
         *,
         retries: int = UPDATE_RETRIES,
+        ttl_seconds: float | None = None,
     ) -> Entry[T]:
         """Writes ``change(value)`` in place of the value, and returns it with its version. ``change`` is given None
         where the key has no value, and is asked again, with the newer value, when somebody else wrote meanwhile: so
@@ -142,7 +148,8 @@ class State:
             before = value_of(key, reply.value, reply.version, type_) if reply.value else None
             after = change(before)
             try:
-                return Entry(key, after, await self.set(key, after, expected_version=reply.version))
+                written = self.set(key, after, expected_version=reply.version, ttl_seconds=ttl_seconds)
+                return Entry(key, after, await written)
             except VersionConflict:
                 if not left:
                     raise
@@ -166,9 +173,12 @@ class State:
     def _read_many(self, keys: builtins.list[str]) -> Coroutine[Any, Any, Reply]:
         return self._scope.ask("GetStates", StateBody(key="", keys=keys))
 
-    def _write(self, kind: str, key: str, text: str, expected: int | None) -> Coroutine[Any, Any, Reply]:
-        guarded = expected is not None
-        return self._scope.ask(kind, StateBody(key=key, value=text, guarded=guarded, expected_version=expected or 0))
+    def _write(
+        self, kind: str, key: str, text: str, expected: int | None, ttl_ms: int = 0
+    ) -> Coroutine[Any, Any, Reply]:
+        guarded, version = expected is not None, expected or 0
+        body = StateBody(key=key, value=text, guarded=guarded, expected_version=version, ttl_ms=ttl_ms)
+        return self._scope.ask(kind, body)
 
     async def _value(self, read: Coroutine[Any, Any, Reply], key: str, type_: type[T] | None) -> T:
         reply = await read

@@ -32,6 +32,7 @@ class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: int = 0
     keys: list[str] = msgspec.field(default_factory=list)
     at: int = 0
+    ttl_ms: int = 0
 
 
 class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -144,6 +145,7 @@ class ContractBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     schema: str = ""
     reducer: str = ""
     schema_id: int = 0
+    ttl_ms: int = 0
 
 
 Body = (

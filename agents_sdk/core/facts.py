@@ -42,8 +42,8 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """A state key was written, deleted or read. Kinds: StateWritten, StateDeleted, StateRead, StateListed (key is the
-    prefix), HistoryRead."""
+    """A state key was written, deleted or read. Kinds: StateWritten, StateDeleted, StateExpired (its time to live is
+    over), StateRead, StateListed (key is the prefix), HistoryRead."""
 
     key: str
     version: int = 0
@@ -55,6 +55,7 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
     batch: int = 0
     reducer: str = ""
     operand: str = ""
+    expires_at: int = 0
 
 
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -177,6 +178,7 @@ class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):
     reducer: str = ""
     contract_version: int = 0
     schema_id: int = 0
+    ttl_ms: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -62,6 +62,7 @@ CREATE TABLE {database}.events {cluster}
     batch Int32 CODEC(T64, LZ4) COMMENT 'keys read by the same command; 0: this one alone',
     reducer LowCardinality(String) COMMENT 'how the operand became the value; of a contract: how writes are joined',
     operand String CODEC(ZSTD(3)),
+    expires_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of the value written; 1970: never',
 
     name LowCardinality(String) COMMENT 'message or agent name',
     message_id String CODEC(ZSTD(1)),
@@ -128,6 +129,7 @@ CREATE TABLE {database}.events {cluster}
     schema String CODEC(ZSTD(3)),
     contract_version Int64 CODEC(T64, LZ4),
     schema_id Int32 CODEC(T64, LZ4),
+    ttl_ms Int64 CODEC(T64, LZ4),
 
     INDEX by_event event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_call call_id TYPE bloom_filter(0.01) GRANULARITY 1,

@@ -53,9 +53,9 @@ GROUP BY run_id, call_id
 COMMENT 'One row per capability call with its outcome. Example: which calls fell back to another provider? SELECT * FROM v_calls WHERE attempts > 1';
 
 CREATE VIEW {database}.v_state_history {cluster} AS
-SELECT run_id, key, version, agent, at, kind = 'StateDeleted' AS deleted, value, size, value_hash, event_id
+SELECT run_id, key, version, agent, at, kind != 'StateWritten' AS deleted, value, size, value_hash, event_id
 FROM {database}.events
-WHERE kind IN ('StateWritten', 'StateDeleted')
+WHERE kind IN ('StateWritten', 'StateDeleted', 'StateExpired')
 COMMENT 'One row per version of a state key. Example: how did the article change? SELECT version, agent, value FROM v_state_history WHERE run_id = ''R'' AND key = ''article'' ORDER BY version';
 
 CREATE VIEW {database}.v_messages {cluster} AS

@@ -69,6 +69,7 @@ def _satisfied(fact: Any) -> list[Edge]:
 BY_KIND: Final[dict[str, Callable[[Any], list[Edge]]]] = {
     "StateWritten": _wrote,
     "StateDeleted": _wrote,
+    "StateExpired": _wrote,
     "StateRead": _read,
     "HistoryRead": _read,
     "DecisionRecorded": _decided,

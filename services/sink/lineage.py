@@ -16,7 +16,7 @@ from services.sink.edges import state_reference
 
 DEPTH = 12
 """Writers one behind the other that are followed."""
-WRITES = ("StateWritten", "StateDeleted")
+WRITES = ("StateWritten", "StateDeleted", "StateExpired")
 
 
 class Node(msgspec.Struct, kw_only=True):

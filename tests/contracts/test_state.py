@@ -264,3 +264,24 @@ async def test_bad_input_is_refused_and_other_runs_go_on(backplane: AsyncBackpla
     assert await victim.state.list() == []
     for run in (victim, other):
         await run.complete()
+
+
+async def test_a_value_lives_no_longer_than_it_may(backplane: AsyncBackplane, settings: Settings, codec: Codec) -> None:
+    """By the write or by the contract; a rewrite gives it more, a delete needs none; not one is early."""
+    namespace = own("passing")
+    await applied(backplane, settings, StateContract(f"memory/{namespace}/brief", str, ttl_seconds=0.3))
+    memory = backplane.memory(namespace)
+    await memory.set("brief", "by contract")
+    await memory.set("own", 1, ttl_seconds=0.3)
+    await memory.set("kept", 1, ttl_seconds=0.3)
+    await memory.set("kept", 2)
+    await memory.set("gone", 1, ttl_seconds=0.3)
+    await memory.delete("gone")
+    facts = await asyncio.to_thread(state_facts, settings, codec, f"memory/{namespace}", "StateExpired", 2)
+    due = {(fact.key, fact.version + 1): fact.expires_at for fact in facts if fact.expires_at}
+    expired = [fact for fact in facts if fact.kind == "StateExpired"]
+    assert {fact.key for fact in expired} == {"brief", "own"}
+    for fact in expired:
+        assert due[fact.key, fact.version] <= fact.at < due[fact.key, fact.version] + 5_000_000
+    assert await memory.get_many(["brief", "own", "kept", "gone"]) == {"kept": 2}
+    assert (await asyncio.to_thread(replay_run, settings, codec, f"memory/{namespace}")).identical

@@ -179,7 +179,7 @@ def test_sequences_have_no_gaps_and_ids_are_unique(history: History) -> None:
         if fact.run_seq:
             runs[fact.run_id] += 1
             assert fact.run_seq == runs[fact.run_id]
-        if fact.kind in ("StateWritten", "StateDeleted"):
+        if fact.kind in ("StateWritten", "StateDeleted", "StateExpired"):
             written: Any = fact
             versions[fact.run_id, written.key] += 1
             assert written.version == versions[fact.run_id, written.key]

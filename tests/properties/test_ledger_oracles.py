@@ -32,7 +32,7 @@ def _kinds(entry: Entry) -> list[str]:
 
 def _reducer(contracts: dict[str, str], key: str) -> str:
     """Of the contract that is most specific, in the order the strategies' patterns have."""
-    order = ("notes", "alpha.*", "a[", "n*s", "*.draft")
+    order = ("plan", "notes", "alpha.*", "a[", "n*s", "*.draft")
     return next((contracts[p] for p in order if p in contracts and fnmatchcase(key, p)), "replace")
 
 
@@ -105,6 +105,11 @@ def test_state_is_a_list_of_values_for_each_key(history: History) -> None:
     contracts: dict[str, str] = {}
     for entry in history.entries:
         contracts |= {f.pattern: f.reducer for f in entry.facts if isinstance(f, ContractEvent) and f.target == "state"}
+        for fact in entry.facts:
+            if fact.kind == "StateExpired":
+                expired: Any = fact
+                values[fact.run_id, expired.key].append("")
+                assert expired.version == len(values[fact.run_id, expired.key])
         body = entry.command.state
         if not (entry.lived or entry.lives) or body is None or not entry.facts:
             continue

@@ -317,6 +317,7 @@ def _state(author: Author, a: int, b: int, c: int) -> Command:
     body = StateBody(
         key=key, value=value, guarded=guarded, expected_version=version, version=version if guarded else 0,
         keys=[key, *KEYS[: c % 4 - 1]] if c % 16 != 15 else [], at=author.history.now() - 1_000 * c if b > 200 else 0,
+        ttl_ms=(0, 0, 1, 4, -1)[c // 4 % 5] if a % 2 else 0,
     )  # fmt: skip
     where = {"run_id": MEMORIES[a % len(MEMORIES)]} if b >= 176 else {}
     return author.command(a, b, c, kind, state=body, **where)
@@ -371,11 +372,17 @@ def _timer(author: Author, a: int, b: int, c: int) -> Command | None:
 def _contract(author: Author, a: int, b: int, c: int) -> Command:
     """Mostly one that lets all writes through, so that the values go on changing."""
     target = "message" if b % 8 == 7 else "state"
-    pattern = ("draft.*", "*")[c % 2] if target == "message" else ("notes", "alpha.*", "*.draft", "n*s", "a[")[c % 5]
+    pattern = (
+        ("draft.*", "*")[c % 2]
+        if target == "message"
+        else ("plan", "plan", "notes", "alpha.*", "*.draft", "n*s", "a[", "plan")[c % 8]
+    )
     schema = "{}" if a % 4 else ('{"type":"array"}', '{"type":"integer"}', '{"type":"number"}', "[]")[a // 4 % 4]
     reducer = ("replace", "append", "merge", "counter", "set-union", "", "sum")[b // 8 % 7] if target == "state" else ""
     run_id = RUNS[0] if c % 32 == 31 else ""
-    body = ContractBody(target=target, pattern=pattern, schema=schema, reducer=reducer, schema_id=c)
+    body = ContractBody(
+        target=target, pattern=pattern, schema=schema, reducer=reducer, schema_id=c, ttl_ms=(0, 0, 2)[c % 3]
+    )
     return author.command(a, b, c, "ApplyContract", run_id=run_id, contract=body)
 
 

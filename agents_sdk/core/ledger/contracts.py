@@ -21,6 +21,7 @@ from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Contract
+from agents_sdk.core.ledger.timers import due_at
 
 STATE: Final = "state"
 MESSAGE: Final = "message"
@@ -136,7 +137,7 @@ def apply(book: Book, command: Command, scribe: Scribe) -> None:
         raise Refusal("scope", message, rule="contracts")
     reducer = _checked(book, body)
     known = book.contracts.get(body.target, {}).get(body.pattern)
-    if known is not None and (known.schema, known.reducer) == (body.schema, reducer):
+    if known is not None and (known.schema, known.reducer, known.ttl_ms) == (body.schema, reducer, body.ttl_ms):
         return
     fields = msgspec.structs.asdict(body) | {"reducer": reducer}
     version = known.version + 1 if known else 1
@@ -156,6 +157,9 @@ def _checked(book: Book, body: ContractBody) -> str:
     if reducer not in reducers:
         allowed = ", ".join(REDUCERS) if body.target == STATE else "none for messages"
         raise Refusal("invalid_command", f"reducer is {reducer!r}; use {allowed}", field="reducer")
+    if body.target != STATE and body.ttl_ms:
+        raise Refusal("invalid_command", "messages have no time to live; they have deadlines", field="ttl_ms")
+    due_at(0, body.ttl_ms, "ttl_ms")
     payloads.check(book.limits, "schema", body.schema)
     try:
         _validator(body.schema)
@@ -174,6 +178,7 @@ def fold(book: Book, fact: ContractEvent) -> None:
             pattern=fact.pattern,
             schema=fact.schema,
             reducer=fact.reducer,
+            ttl_ms=fact.ttl_ms,
             version=fact.contract_version,
             command_offset=fact.command_offset,
         )

@@ -264,6 +264,7 @@ def _awaited(run: Run, fact: RunEvent) -> None:
 FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "StateWritten": _state_changed,
     "StateDeleted": _state_changed,
+    "StateExpired": _state_changed,
     "StateRead": read_along,
     "MessageDelivered": _delivered,
     "HandlerCompleted": _settled,

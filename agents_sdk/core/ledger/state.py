@@ -163,6 +163,7 @@ class Contract(msgspec.Struct, frozen=True, gc=False):
     pattern: str
     schema: str
     reducer: str
+    ttl_ms: int
     version: int
     command_offset: int
     """Of its application; an older one folded again does not replace it."""

@@ -12,6 +12,7 @@ from agents_sdk.core.ledger.reducers import REPLACE, Irreducible, reduced
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, Version, at_time, at_version, current
+from agents_sdk.core.ledger.timers import due_at
 
 KEYS_LIMIT = 1_000
 """Keys read by one command: each is a fact, and a transaction should not wait for more."""
@@ -80,6 +81,7 @@ def write(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         value_hash=ids.sha256(value),
         guarded=body.guarded,
         expected_version=body.expected_version,
+        expires_at=due_at(scribe.at, body.ttl_ms or (contract.ttl_ms if contract else 0), "ttl_ms"),
         reducer="" if reducer == REPLACE else reducer,
         operand="" if reducer == REPLACE else body.value,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agents_sdk.core.ledger import timers
@@ -57,3 +59,69 @@ def test_a_deadline_out_of_range_is_refused(desk: Desk, deadline_ms: int) -> Non
     """Below nothing, or so far away that the unit must be wrong."""
     step = desk.start(deadline_ms=deadline_ms)
     assert (answer(step).code, detail(step)["field"]) == ("invalid_command", "deadline_ms")
+
+
+def expire(desk: Desk, at: int, due: int | None = None, key: str = "a/b") -> Any:
+    """The ledger's word that a value of the run is due."""
+    due = desk.book.runs["r"].timers[f"state/{key}"] if due is None else due
+    return desk.put(timers.fired("r", "", f"state/{key}", due, len(desk.sent)), at)
+
+
+def test_a_value_expires_when_its_time_to_live_is_over(desk: Desk) -> None:
+    """It is gone as if it was deleted, by a version of its own; the run goes on."""
+    desk.start()
+    written: Any = desk.send("SetState", key="a/b", value="1", ttl_ms=5).facts[0]  # at 1,000 µs
+    assert written.expires_at == 6_000
+    assert kinds(expire(desk, 5_999)) == ["CommandRefused"]
+    step = expire(desk, 6_000)
+    expired: Any = step.facts[0]
+    assert (kinds(step), expired.key, expired.version, expired.agent) == (["StateExpired"], "a/b", 2, "bp.ledger")
+    assert answer(desk.send("GetState", key="a/b")).value == ""
+    assert desk.book.runs["r"].timers == {}
+    assert answer(desk.send("SetState", key="a/b", value="2", guarded=True)).version == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "due"),
+    [
+        ("SetState", {"value": "2", "ttl_ms": 50}, 52_000),
+        ("SetState", {"value": "2"}, None),
+        ("DeleteState", {}, None),
+    ],
+)
+def test_a_rewrite_sets_the_time_to_live_anew_and_a_delete_stops_it(
+    desk: Desk, kind: str, fields: dict[str, Any], due: int | None
+) -> None:
+    """The timer of before does nothing any more, though it rings."""
+    desk.start()
+    desk.send("SetState", key="a/b", value="1", ttl_ms=5)
+    desk.send(kind, key="a/b", **fields)  # at 2,000 µs
+    assert desk.book.runs["r"].timers == ({} if due is None else {"state/a/b": due})
+    assert kinds(expire(desk, 6_000, 6_000)) == []
+    if due is not None:
+        assert kinds(expire(desk, due)) == ["StateExpired"]
+
+
+def test_a_contract_gives_the_time_to_live_of_writes_that_say_none(desk: Desk) -> None:
+    """In runs and in memories alike; a memory's expiry needs no run."""
+    desk.start()
+    desk.send("ApplyContract", run_id="", target="state", pattern="*note", schema="{}", ttl_ms=3)
+    assert desk.send("SetState", key="note", value="1").facts[0].expires_at == 5_000  # type: ignore[attr-defined]
+    assert desk.send("SetState", key="note", value="1", ttl_ms=1).facts[0].expires_at == 4_000  # type: ignore[attr-defined]
+    desk.send("SetState", key="note", value="1", run_id="memory/m")
+    step = desk.put(timers.fired("memory/m", "", "state/note", 7_000), 7_000)
+    assert kinds(step) == ["StateExpired"]
+    assert answer(desk.send("GetState", key="note", run_id="memory/m")).version == 2
+
+
+@pytest.mark.parametrize("ttl_ms", [-1, timers.DEADLINE_LIMIT_MS + 1])
+def test_a_time_to_live_out_of_range_is_refused(desk: Desk, ttl_ms: int) -> None:
+    """By its field; of a write and of a contract; messages have none at all."""
+    desk.start()
+    sound = {"target": "state", "pattern": "k", "schema": "{}", "run_id": "", "ttl_ms": ttl_ms}
+    for step in (
+        desk.send("SetState", key="k", value="1", ttl_ms=ttl_ms),
+        desk.send("ApplyContract", **sound),
+        desk.send("ApplyContract", **{**sound, "target": "message", "ttl_ms": 1}),
+    ):
+        assert (answer(step).code, detail(step)["field"]) == ("invalid_command", "ttl_ms")
