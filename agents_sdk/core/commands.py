@@ -17,6 +17,7 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input: str = ""
     complete_when: str = ""
     parent_run_id: str = ""
+    root_run_id: str = ""
     result: str = ""
     reason: str = ""
     deadline_ms: int = 0

@@ -22,6 +22,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at: int
     command_id: str
     command_offset: int
+    parent_run_id: str = ""
+    root_run_id: str = ""
 
 
 class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -34,7 +36,6 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     state_hash: str = ""
     complete_when: str = ""
-    parent_run_id: str = ""
     reply_to: str = ""
     reply_partition: int = 0
     recipients: int = 0

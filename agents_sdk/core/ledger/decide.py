@@ -50,6 +50,9 @@ def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
     and its sender only has to be answered again."""
     run = book.runs.get(command.run_id)
     scribe = Scribe(command, offset, at, run.seq if run else None)
+    known = run or book.finished.get(command.run_id)
+    if known is not None:
+        scribe.parent_run_id, scribe.root_run_id = known.parent_run_id, known.root_run_id
     try:
         if not _repeated(book, run, command, scribe):
             _decide(book, run, command, scribe)
@@ -209,6 +212,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
     _check_payloads(book, command)
     deadline_at = timers.due_at(scribe.at, body.deadline_ms)
     scribe.seq = 0
+    scribe.parent_run_id, scribe.root_run_id = body.parent_run_id, body.root_run_id or command.run_id
     recipients = list(subscribers(book, "run.started", body.workflow))
     started = scribe.write(
         RunEvent,
@@ -216,7 +220,6 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         workflow=body.workflow,
         input=body.input,
         complete_when=body.complete_when,
-        parent_run_id=body.parent_run_id,
         recipients=len(recipients),
         deadline_at=deadline_at,
     )

@@ -90,6 +90,8 @@ def _start(book: Book, fact: Fact) -> None:
         correlation_id=fact.correlation_id,
         start_command=fact.command_id,
         complete_when=fact.complete_when,
+        parent_run_id=fact.parent_run_id,
+        root_run_id=fact.root_run_id,
         input=fact.input,
         seq=fact.run_seq,
     )
@@ -154,6 +156,8 @@ def _finish(book: Book, run: Run, fact: RunEvent) -> None:
         state_hash=fact.state_hash,
         event_id=fact.event_id,
         seq=fact.run_seq,
+        parent_run_id=run.parent_run_id,
+        root_run_id=run.root_run_id,
         answers={run.start_command: run.answers[run.start_command], fact.command_id: ending},
         attempted=run.attempted,
     )

@@ -97,6 +97,8 @@ class Run(msgspec.Struct):
     correlation_id: str
     start_command: str
     complete_when: str
+    parent_run_id: str = ""
+    root_run_id: str = ""
     input: str = ""
     seq: int = 0
     state: dict[str, list[Version]] = {}
@@ -133,6 +135,8 @@ class Finished(msgspec.Struct, gc=False):
     state_hash: str
     event_id: str
     seq: int
+    parent_run_id: str = ""
+    root_run_id: str = ""
     answers: dict[str, Answer] = {}
     """Of the commands that started and ended the run, whose senders may not have heard of it."""
     attempted: set[str] = set()
