@@ -11,7 +11,7 @@ import msgspec
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """StartRun, CompleteRun, FailRun, CancelRun."""
+    """StartRun, CompleteRun, FailRun, CancelRun, AwaitRun, StartChild, AwaitChild, CancelChild, ReportChild."""
 
     workflow: str = ""
     input: str = ""
@@ -21,6 +21,10 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     result: str = ""
     reason: str = ""
     deadline_ms: int = 0
+    deadline_at: int = 0
+    child_run_id: str = ""
+    status: str = ""
+    state_hash: str = ""
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -196,6 +200,10 @@ BODY_OF_KIND: Final = {
     "FailRun": "run",
     "CancelRun": "run",
     "AwaitRun": "run",
+    "StartChild": "run",
+    "AwaitChild": "run",
+    "CancelChild": "run",
+    "ReportChild": "run",
     "SetState": "state",
     "GetState": "state",
     "DeleteState": "state",

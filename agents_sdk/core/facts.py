@@ -27,8 +27,9 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """A run began or ended. Kinds: RunStarted, RunCompleted, RunFailed, RunCancelled, RunAwaited (a client waits for
-    the end)."""
+    """A run began or ended, or one of its children did. Kinds: RunStarted, RunCompleted, RunFailed, RunCancelled,
+    RunAwaited (a client waits for the end), ChildStarted, ChildAwaited, ChildCancelled (it is told to end),
+    ChildOrphaned (its parent ended first: it is told to end), ChildEnded (with its outcome)."""
 
     workflow: str = ""
     input: str = ""
@@ -40,6 +41,8 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     reply_partition: int = 0
     recipients: int = 0
     deadline_at: int = 0
+    child_run_id: str = ""
+    status: str = ""
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):

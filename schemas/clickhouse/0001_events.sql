@@ -52,6 +52,8 @@ CREATE TABLE {database}.events {cluster}
     reply_to String CODEC(ZSTD(1)),
     reply_partition Int32 CODEC(T64, LZ4),
     deadline_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of the run, message or dependency; 1970: none',
+    child_run_id String CODEC(ZSTD(1)) COMMENT 'which child, in a parent''s facts about its children',
+    status LowCardinality(String) COMMENT 'how the child ended',
 
     key String CODEC(ZSTD(1)) COMMENT 'state key',
     version Int64 CODEC(T64, LZ4),

@@ -98,6 +98,10 @@ class Work:
         settled = {fact.call_id for fact in self.of("CallCompleted", "CallFailed")}
         return {fact.call_id for fact in self.of("CallRequested")} - settled
 
+    def open_children(self) -> set[str]:
+        ended = {fact.child_run_id for fact in self.of("ChildEnded")}
+        return {fact.child_run_id for fact in self.of("ChildStarted")} - ended
+
     def waiting(self) -> dict[str, Any]:
         """Dependency → its declaration, those not met."""
         met = {fact.dependency_id for fact in self.of("DependencySatisfied")}
@@ -111,7 +115,7 @@ class Work:
 
     def idle(self) -> bool:
         worked = any(self.of("HandlerCompleted"))
-        return worked and not (self.open_deliveries() or self.open_calls() or self.waiting())
+        return worked and not (self.open_deliveries() or self.open_calls() or self.open_children() or self.waiting())
 
 
 @LAW

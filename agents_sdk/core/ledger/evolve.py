@@ -24,7 +24,7 @@ from agents_sdk.core.facts import (
     StateEvent,
 )
 from agents_sdk.core.ledger import timers
-from agents_sdk.core.ledger.answers import answer_to, outcome
+from agents_sdk.core.ledger.answers import answer_to, of_child, outcome
 from agents_sdk.core.ledger.state import (
     FINISHED_LIMIT,
     HISTORY_LIMIT,
@@ -33,6 +33,8 @@ from agents_sdk.core.ledger.state import (
     Answer,
     Book,
     Call,
+    Child,
+    ChildWait,
     Delivery,
     Dependency,
     Finished,
@@ -41,6 +43,8 @@ from agents_sdk.core.ledger.state import (
     Waiting,
 )
 
+UNANSWERED: Final = frozenset({"RunAwaited", "ChildAwaited", "ChildOrphaned"})
+"""Kinds that are no answer to the command that caused them: that comes later, or is another of its facts."""
 ENDED: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
 
@@ -121,7 +125,7 @@ def _delivery_of(run: Run, fact: Fact) -> str:
 
 def _remember(book: Book, run: Run, fact: Fact) -> None:
     """Keeps the answer that the fact is, for as long as its command may come again."""
-    if fact.kind == "RunAwaited":
+    if fact.kind in UNANSWERED:
         return
     if type(fact) is CallEvent:  # an outcome, seen by its reporter: what it says is for the caller
         run.answers[fact.command_id] = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
@@ -141,6 +145,7 @@ def _retain(run: Run, command_id: str, delivery_id: str) -> None:
 
 def _forget(run: Run, command_id: str) -> None:
     run.answers.pop(command_id, None)
+    run.child_waits.pop(command_id, None)
     call = run.calls.get(command_id)
     if call is not None and call.settled:
         del run.calls[command_id]
@@ -260,6 +265,29 @@ def _awaited(run: Run, fact: RunEvent) -> None:
     run.waiting[fact.command_id] = Waiting(reply_to=fact.reply_to, reply_partition=fact.reply_partition)
 
 
+def _child_started(run: Run, fact: RunEvent) -> None:
+    run.children[fact.child_run_id] = Child(workflow=fact.workflow)
+    run.open_children += 1
+
+
+def _child_awaited(run: Run, fact: RunEvent) -> None:
+    known = run.children[fact.child_run_id].outcome
+    if fact.command_id not in run.child_waits:
+        _retain(run, fact.command_id, _delivery_of(run, fact))
+    if known is not None:
+        run.answers[fact.command_id] = known
+    else:
+        run.child_waits[fact.command_id] = ChildWait(fact.child_run_id, fact.reply_to, fact.reply_partition)
+
+
+def _child_ended(run: Run, fact: RunEvent) -> None:
+    known = run.children[fact.child_run_id].outcome = of_child(fact)
+    run.open_children -= 1
+    for command_id in [id_ for id_, wait in run.child_waits.items() if wait.child_run_id == fact.child_run_id]:
+        del run.child_waits[command_id]
+        run.answers[command_id] = known
+
+
 FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "StateWritten": _state_changed,
     "StateDeleted": _state_changed,
@@ -276,6 +304,9 @@ FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "AttemptSucceeded": _attempt_recorded,
     "AttemptFailed": _attempt_recorded,
     "RunAwaited": _awaited,
+    "ChildStarted": _child_started,
+    "ChildAwaited": _child_awaited,
+    "ChildEnded": _child_ended,
 }
 """What each kind changes; kinds that are not here only advance the run's sequence."""
 

@@ -80,6 +80,22 @@ class Call(msgspec.Struct, gc=False):
     """Attempts claimed by an executor (unsafe capabilities only): attempt → executor."""
 
 
+class Child(msgspec.Struct, gc=False):
+    """A run that this one started."""
+
+    workflow: str
+    outcome: Answer | None = None
+    """How it ended, as whoever awaits it is told; None while it goes on."""
+
+
+class ChildWait(msgspec.Struct, gc=False):
+    """Somebody who is told when a child has ended."""
+
+    child_run_id: str
+    reply_to: str
+    reply_partition: int
+
+
 class Dependency(msgspec.Struct, gc=False):
     """An agent that waits for others."""
 
@@ -122,6 +138,10 @@ class Run(msgspec.Struct):
     """Commands outside handlers whose answers are kept, oldest first."""
     waiting: dict[str, Waiting] = {}
     """AwaitRun command → who is told."""
+    children: dict[str, Child] = {}
+    open_children: int = 0
+    child_waits: dict[str, ChildWait] = {}
+    """AwaitChild command → who is told, while the child goes on."""
     timers: dict[str, int] = {}
     """Name → when it is due, microseconds UTC; see ``timers``."""
 
