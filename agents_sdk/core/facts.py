@@ -61,7 +61,7 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A message moved. Kinds: MessagePublished (to whoever subscribes), MessageSent (to one agent), MessageDelivered
     (put in one agent's inbox; the record of bp.inbox.*), HandlerCompleted, HandlerFailed, MessageDeadLettered
-    (no attempts left)."""
+    (no attempts left), DeliveryCancelled (its run ended first; a record of bp.inbox.* as well)."""
 
     name: str
     message_id: str = ""
@@ -97,7 +97,8 @@ class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A capability call was asked for or settled. Kinds: CallRequested (the intent; committed before any provider is
-    called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer)."""
+    called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer), CallCancelled (its
+    run ended first)."""
 
     call_id: str
     capability: str

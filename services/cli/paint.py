@@ -130,6 +130,8 @@ def _what(node: Node, event: Event) -> str:
         return f"tried {what}{f': {event.error_class}' if event.error_class else ''}"
     if node.relation == "called":
         return f"called {event.capability}{f' → {event.provider}' if event.provider else ''}"
+    if node.relation == "delegated":
+        return f"delegated to run {event.child_run_id}{f' → {event.status}' if event.status else ''}"
     return f"set off by {event.name or event.kind}"
 
 

@@ -43,7 +43,17 @@ log = logging.getLogger("backplane.ledger")
 
 GROUP = "bp.ledger"
 """The consumer group of the ledger's workers."""
-TRIGGERS: Final = frozenset({"CallRequested", "MessageDelivered", "ChildStarted", "ChildCancelled", "ChildOrphaned"})
+TRIGGERS: Final = frozenset(
+    {
+        "CallRequested",
+        "CallCancelled",
+        "MessageDelivered",
+        "DeliveryCancelled",
+        "ChildStarted",
+        "ChildCancelled",
+        "ChildOrphaned",
+    }
+)
 """Kinds of facts that an executor, an agent or another run acts on: they are committed at once."""
 Dead: TypeAlias = tuple[Record, str, BaseException | tuple[str, str]]
 """A record of bp.commands, the stage at which it was given up, and why."""
@@ -220,7 +230,7 @@ class PartitionLedger:
         out += [self._said(command) for command in issued(fact)]
         if topic is not MESSAGES or not isinstance(fact, MessageEvent):
             return
-        if fact.kind == "MessageDelivered":
+        if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
             out.append(Outgoing(inbox(fact.recipient), key, value, headers))
         elif fact.kind == "MessageDeadLettered":
             letter = DeadLetter(

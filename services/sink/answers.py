@@ -108,6 +108,8 @@ class Event(msgspec.Struct, frozen=True):
     reason: str = ""
     state_hash: str = ""
     recipients: int = 0
+    child_run_id: str = ""
+    status: str = ""
     body: str = ""
 
 

@@ -190,6 +190,26 @@ def test_a_run_starts_once_and_ends_once_and_only_costs_come_later(history: Hist
 
 @LAW
 @given(HISTORIES)
+def test_what_a_run_leaves_open_when_it_ends_is_told_so_once(history: History) -> None:
+    """Each open delivery but that of the handler which ends the run, each open call, each open child; nothing else."""
+    work: dict[str, Work] = defaultdict(Work)
+    told = ("DeliveryCancelled", "CallCancelled", "ChildOrphaned")
+    for entry in history.entries:
+        known = work[entry.command.run_id]
+        known.facts += [fact for fact in entry.facts if fact.kind not in told]
+        left: list[Any] = [fact for fact in entry.facts if fact.kind in told]
+        if not any(fact.kind in ENDED for fact in entry.facts):
+            assert left == []
+            continue
+        assert sorted(fact.delivery_id for fact in left if fact.kind == told[0]) == sorted(
+            known.open_deliveries().keys() - {entry.command.delivery_id}
+        )
+        assert sorted(fact.call_id for fact in left if fact.kind == told[1]) == sorted(known.open_calls())
+        assert sorted(fact.child_run_id for fact in left if fact.kind == told[2]) == sorted(known.open_children())
+
+
+@LAW
+@given(HISTORIES)
 def test_a_call_is_asked_for_claimed_settled_and_paid_for_once(history: History) -> None:
     """One intent before one outcome, one claim an attempt, one cost for each record of an attempt."""
     intents: set[str] = set()

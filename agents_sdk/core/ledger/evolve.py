@@ -43,7 +43,7 @@ from agents_sdk.core.ledger.state import (
     Waiting,
 )
 
-UNANSWERED: Final = frozenset({"RunAwaited", "ChildAwaited", "ChildOrphaned"})
+UNANSWERED: Final = frozenset({"RunAwaited", "ChildAwaited", "DeliveryCancelled", "CallCancelled", "ChildOrphaned"})
 """Kinds that are no answer to the command that caused them: that comes later, or is another of its facts."""
 ENDED: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
@@ -145,7 +145,6 @@ def _retain(run: Run, command_id: str, delivery_id: str) -> None:
 
 def _forget(run: Run, command_id: str) -> None:
     run.answers.pop(command_id, None)
-    run.child_waits.pop(command_id, None)
     call = run.calls.get(command_id)
     if call is not None and call.settled:
         del run.calls[command_id]
@@ -271,21 +270,25 @@ def _child_started(run: Run, fact: RunEvent) -> None:
 
 
 def _child_awaited(run: Run, fact: RunEvent) -> None:
+    wait = ChildWait(fact.child_run_id, _delivery_of(run, fact), fact.reply_to, fact.reply_partition)
     known = run.children[fact.child_run_id].outcome
-    if fact.command_id not in run.child_waits:
-        _retain(run, fact.command_id, _delivery_of(run, fact))
-    if known is not None:
-        run.answers[fact.command_id] = known
+    if known is None:
+        run.child_waits[fact.command_id] = wait
     else:
-        run.child_waits[fact.command_id] = ChildWait(fact.child_run_id, fact.reply_to, fact.reply_partition)
+        _told_of_child(run, fact.command_id, wait, known)
 
 
 def _child_ended(run: Run, fact: RunEvent) -> None:
     known = run.children[fact.child_run_id].outcome = of_child(fact)
     run.open_children -= 1
     for command_id in [id_ for id_, wait in run.child_waits.items() if wait.child_run_id == fact.child_run_id]:
-        del run.child_waits[command_id]
+        _told_of_child(run, command_id, run.child_waits.pop(command_id), known)
+
+
+def _told_of_child(run: Run, command_id: str, wait: ChildWait, known: Answer) -> None:
+    if not wait.delivery_id or wait.delivery_id not in run.settled:
         run.answers[command_id] = known
+        _retain(run, command_id, wait.delivery_id)
 
 
 FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {

@@ -32,6 +32,11 @@ class Scribe:
         self.root_run_id = ""
         """Where the run of the command stands in its tree; both empty where the command is about no run."""
 
+    @property
+    def delivery_id(self) -> str:
+        """The delivery whose handler sent the command; empty outside a handler."""
+        return self._command.delivery_id
+
     def next_event_id(self) -> str:
         """The id that the next fact will have."""
         return self._event_id(self._next_seq())

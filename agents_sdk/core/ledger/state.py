@@ -92,6 +92,7 @@ class ChildWait(msgspec.Struct, gc=False):
     """Somebody who is told when a child has ended."""
 
     child_run_id: str
+    delivery_id: str
     reply_to: str
     reply_partition: int
 

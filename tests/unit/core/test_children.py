@@ -200,16 +200,21 @@ def test_nobody_waits_for_a_child_when_the_parent_has_ended(desk: Desk) -> None:
     assert [t.code for t in told] == ["run_finished"]
 
 
-def test_what_a_handler_was_told_of_children_is_forgotten_with_its_delivery(desk: Desk) -> None:
-    """Waits and outcomes are kept until the delivery is handled, and no longer."""
+def test_what_a_handler_is_told_of_children_is_kept_until_its_delivery_is_handled(desk: Desk) -> None:
+    """An answer that comes later still goes to who asked, and is forgotten at once."""
     child, _ = start(desk)
-    delivery = desk.deliver("one")
-    desk.within(delivery, "AwaitChild", child_run_id=child)
-    waiting = desk.sent[-1].command_id
-    assert list(desk.book.runs["r"].child_waits) == [waiting]
-    desk.complete(delivery)
-    run = desk.book.runs["r"]
-    assert run.child_waits == {}
     (report,) = follows(desk.send("CompleteRun", run_id=child))
+    other, _ = start(desk)
+    delivery = desk.deliver("one")
+    desk.within(delivery, "AwaitChild", 0, child_run_id=other)
+    open_wait = desk.sent[-1].command_id
     desk.put(report)
-    assert waiting not in run.answers
+    desk.within(delivery, "AwaitChild", 1, child_run_id=child)
+    told = desk.sent[-1].command_id
+    run = desk.book.runs["r"]
+    assert (told in run.answers, list(run.child_waits)) == (True, [open_wait])
+    desk.complete(delivery)
+    assert (told in run.answers, list(run.child_waits)) == (False, [open_wait])
+    (report,) = follows(desk.send("CompleteRun", run_id=other))
+    assert [t.reply.command_id for t in desk.put(report).replies] == [open_wait]
+    assert (open_wait in run.answers, run.child_waits) == (False, {})
