@@ -116,7 +116,6 @@ class Run(msgspec.Struct):
     complete_when: str
     parent_run_id: str = ""
     root_run_id: str = ""
-    input: str = ""
     seq: int = 0
     state: dict[str, list[Version]] = {}
     deliveries: dict[str, Delivery] = {}
