@@ -72,6 +72,8 @@ def _header(about: RunRow) -> Text:
     text.append(about.status, STATUS.get(about.status, ""))
     if about.reason:
         text.append(f"  {about.reason}", "red")
+    if about.parent_run_id:
+        text.append(f"  started by {about.parent_run_id}", "dim")
     return text
 
 
