@@ -4,6 +4,7 @@
 CREATE VIEW {database}.v_cost {cluster} AS
 SELECT
     attempts.run_id AS run_id,
+    attempts.root_run_id AS root_run_id,
     calls.agent AS agent,
     attempts.capability AS capability,
     attempts.provider AS provider,

@@ -216,7 +216,8 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
     _check_payloads(book, command)
     deadline_at = body.deadline_at if body.parent_run_id else timers.due_at(scribe.at, body.deadline_ms)
     scribe.seq = 0
-    scribe.parent_run_id, scribe.root_run_id = body.parent_run_id, body.root_run_id or command.run_id
+    scribe.parent_run_id = body.parent_run_id
+    scribe.root_run_id = body.root_run_id if body.parent_run_id else command.run_id
     recipients = list(subscribers(book, "run.started", body.workflow))
     started = scribe.write(
         RunEvent,

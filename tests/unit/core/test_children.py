@@ -66,7 +66,9 @@ def test_who_awaits_a_child_is_told_its_outcome_once_it_has_ended(desk: Desk) ->
     assert desk.send("AwaitChild", child_run_id=child, reply_to="early", command_id="w").replies == []
     ended = desk.send("CompleteRun", run_id=child, result="42")
     (report,) = follows(ended)
-    told = [t.reply for t in desk.put(report).replies if t.reply.reply_to == "early"]
+    step = desk.put(report)
+    assert step.facts[0].causation_id == ended.facts[0].event_id
+    told = [t.reply for t in step.replies if t.reply.reply_to == "early"]
     assert [(t.command_id, t.status, t.value) for t in told] == [("w", "completed", "42")]
     late = answer(desk.send("AwaitChild", child_run_id=child))
     assert (late.status, late.value) == ("completed", "42")

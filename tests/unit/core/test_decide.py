@@ -186,7 +186,7 @@ def test_a_decision_pins_what_it_rests_on_to_versions(desk: Desk) -> None:
 def test_every_fact_of_a_run_says_where_the_run_stands_in_its_tree(desk: Desk) -> None:
     """A root run is its own root, a child names parent and root, also after its end; facts about no run name none."""
     desk.register("one")
-    desk.start()
+    desk.start(root_run_id="somebody's")
     desk.deliver("one")
     desk.start(run_id="child", agent="bp.ledger", parent_run_id="r", root_run_id="r")
     desk.send("CancelRun", run_id="child")
