@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from agents_sdk.agent import Agent
+    from agents_sdk.answers import RunResult
     from agents_sdk.blocking import Backplane, Run
+    from agents_sdk.child import Child
     from agents_sdk.client import AsyncBackplane
     from agents_sdk.context import Context
     from agents_sdk.contracts import MessageContract, StateContract
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
         BackplaneError,
         CallFailed,
         CallSettled,
+        ChildCancelled,
+        ChildFailed,
         ContractBroken,
         ContractViolated,
         DeliverySettled,
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     )
     from agents_sdk.event import Event
     from agents_sdk.operations import CallResult
-    from agents_sdk.run import AsyncRun, RunResult
+    from agents_sdk.run import AsyncRun
     from agents_sdk.runner import AgentsRunner
     from agents_sdk.settings import NotConfigured, Settings, load_settings
     from agents_sdk.state import Entry
@@ -50,6 +54,9 @@ __all__ = [
     "CallFailed",
     "CallResult",
     "CallSettled",
+    "Child",
+    "ChildCancelled",
+    "ChildFailed",
     "Context",
     "ContractBroken",
     "ContractViolated",
@@ -84,13 +91,14 @@ _HOME: Final = {
     "AsyncRun": "run",
     "Backplane": "blocking",
     "CallResult": "operations",
+    "Child": "child",
     "Context": "context",
     "Entry": "state",
     "Event": "event",
     "MessageContract": "contracts",
     "NotConfigured": "settings",
     "Run": "blocking",
-    "RunResult": "run",
+    "RunResult": "answers",
     "Settings": "settings",
     "StateContract": "contracts",
     "load_settings": "settings",

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 
+from agents_sdk import values
 from agents_sdk.core.facts import Reply
-from agents_sdk.errors import REFUSALS, BackplaneError, CallFailed, Refused
+from agents_sdk.errors import REFUSALS, BackplaneError, CallFailed, ChildCancelled, ChildFailed, Refused
 
 E = TypeVar("E", bound=BackplaneError)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended."""
+
+    run_id: str
+    status: str
+    """completed, failed or cancelled."""
+    result: Any
+    """What it was completed with; None for nothing."""
+    reason: str
+    """Why it failed or was cancelled; ``idle`` where it completed because nothing was left to do."""
+    state_hash: str
+    """SHA-256 over the keys, versions and values of its last state; equal states have equal hashes."""
 
 
 def checked(reply: Reply) -> Reply:
@@ -32,6 +49,24 @@ def call_failed(reply: Reply, capability: str) -> CallFailed:
     """The error of a capability call that ended without a result."""
     fields = {"capability": capability, "call_id": reply.command_id, "error_code": reply.code, **detail(reply)}
     return made(CallFailed, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
+
+
+def run_result(run_id: str, reply: Reply) -> RunResult:
+    """How a run ended, of the answer to whoever waited for it."""
+    return RunResult(
+        run_id=run_id,
+        status=reply.status,
+        result=values.from_json(reply.value) if reply.value else None,
+        reason=reply.message,
+        state_hash=str(detail(reply).get("state_hash", "")),
+    )
+
+
+def child_error(run_id: str, reply: Reply) -> ChildFailed | ChildCancelled:
+    """The error of a child run that ended without a result."""
+    error = ChildCancelled if reply.status == "cancelled" else ChildFailed
+    why = f": {reply.message}" if reply.message else ""
+    return error(f"run {run_id} {reply.status}{why}", run_id=run_id, status=reply.status, reason=reply.message)
 
 
 def detail(reply: Reply) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
+from agents_sdk.child import Child as AsyncChild
 from agents_sdk.client import AsyncBackplane, AsyncComms
 from agents_sdk.run import AsyncRun
 from agents_sdk.state import State as AsyncState
@@ -113,6 +114,23 @@ class State(Face):
     history = blocking(AsyncState.history)
 
 
+class Child(Face):
+    """A run that was started for another one; see ``agents_sdk.child.Child``."""
+
+    _inner: AsyncChild
+
+    @property
+    def id(self) -> str:
+        """The child's run id."""
+        return self._inner.id
+
+    wait = blocking(AsyncChild.wait)
+    cancel = blocking(AsyncChild.cancel)
+
+    def __repr__(self) -> str:
+        return f"Child({self.id!r})"
+
+
 class Run(Face):
     """A run as its starter sees it; see ``agents_sdk.run.AsyncRun``."""
 
@@ -137,6 +155,7 @@ class Run(Face):
     complete = blocking(AsyncRun.complete)
     fail = blocking(AsyncRun.fail)
     cancel = blocking(AsyncRun.cancel)
+    start_run = blocking_as(AsyncRun.start_run, Child)
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
 from agents_sdk import operations
+from agents_sdk.child import Child, start_child
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
@@ -127,6 +128,27 @@ class Context:
     def send(self, agent: str, name: str, data: Any = None) -> Coroutine[Any, Any, str]:
         """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
         return operations.send(self._scope, agent, name, data)
+
+    def start_run(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        run_id: str | None = None,
+        complete_when: str = "idle",
+        deadline_seconds: float | None = None,
+    ) -> Coroutine[Any, Any, Child]:
+        """Starts a run for this one; ``result = await child`` waits for it, ``child.cancel()`` ends it. Every agent
+        that takes part in ``workflow`` and handles ``run.started`` gets ``input``. The child ends when this run ends,
+        and its deadline is no later; this run, if it completes when idle, waits for the child. A child that fails
+        fails nobody else: ``await child`` raises, and the handler decides.
+
+        Raises:
+            RunExists: this run has started one with this ``run_id`` before. Where it was started by somebody else,
+                ``await child`` raises ChildFailed.
+            InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
+        """
+        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds)
 
     def complete_run(self, result: Any = None) -> Coroutine[Any, Any, None]:
         """Ends the run as completed, with a JSON result. Raises InvalidCommand, Oversize, RunFinished, Unanswered,

@@ -10,6 +10,8 @@
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
+    ├── ChildFailed           a child run failed: go on without it, start another one, or let the error end the handler
+    ├── ChildCancelled        a child run was cancelled, by its starter or by somebody else
     ├── Unanswered            no answer in time; whether it was applied is unknown: send the same command again
     ├── Unreachable           broker, registry or store cannot be reached: check `backplane status`, then try again
     └── ContractBroken        a value does not fit the type or schema it was read as: fix the writer or the type
@@ -130,6 +132,18 @@ class CallFailed(BackplaneError):
     attempts, cost_nano_usd."""
 
     code = "call_failed"
+
+
+class ChildFailed(BackplaneError):
+    """A child run failed. ``fields``: run_id, status, reason."""
+
+    code = "child_failed"
+
+
+class ChildCancelled(BackplaneError):
+    """A child run was cancelled. ``fields``: run_id, status, reason."""
+
+    code = "child_cancelled"
 
 
 class Unanswered(BackplaneError):

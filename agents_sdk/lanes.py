@@ -7,6 +7,7 @@ on at a time; the offset committed is the lowest unfinished one, so that whateve
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -49,6 +50,18 @@ class Lanes(Generic[T]):
         self._busy.add(run_id)
         self.waiting -= 1
         return run_id, self._queues[run_id].popleft()
+
+    def drop(self, run_id: str, matches: Callable[[T], bool]) -> list[T]:
+        """Takes items of a run that were not started out of its lane."""
+        queue = self._queues.get(run_id, deque())
+        dropped = [item for item in queue if matches(item)]
+        for item in dropped:
+            queue.remove(item)
+        self.waiting -= len(dropped)
+        if dropped and not queue and run_id not in self._busy:
+            del self._queues[run_id]
+            self._ready.remove(run_id)
+        return dropped
 
     def finish(self, run_id: str) -> None:
         """The item started for this run is done. Runs take turns: its next one waits behind those of other runs."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 from agents_sdk import operations, values
-from agents_sdk.answers import detail
+from agents_sdk.answers import RunResult, run_result
+from agents_sdk.child import Child, start_child
 from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.core.facts import Fact, Reply, RunEvent, StateEvent
 from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
@@ -30,21 +30,6 @@ Kept: TypeAlias = dict[str, list[StateEvent]]
 FACTS_BEHIND_S: Final = 10.0
 """How long the facts of a run may stay behind the answer that it has ended: a transaction, or a takeover."""
 STATUS: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended."""
-
-    run_id: str
-    status: str
-    """completed, failed or cancelled."""
-    result: Any
-    """What it was completed with; None for nothing."""
-    reason: str
-    """Why it failed or was cancelled; ``idle`` where it completed because nothing was left to do."""
-    state_hash: str
-    """SHA-256 over the keys, versions and values of its last state; equal states have equal hashes."""
 
 
 class AsyncRun:
@@ -80,18 +65,31 @@ class AsyncRun:
         """Ends the run as cancelled. Raises RunFinished."""
         return operations.cancel_run(self._scope, reason)
 
+    def start_run(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        run_id: str | None = None,
+        complete_when: str = "idle",
+        deadline_seconds: float | None = None,
+    ) -> Coroutine[Any, Any, Child]:
+        """Starts a run for this one, which ends when this one ends, and is late at the latest when this one is.
+        Otherwise as ``AsyncBackplane.start_run``. ``await child`` waits for its result.
+
+        Raises:
+            RunExists: this run has started one with this ``run_id`` before. Where it was started by somebody else,
+                waiting for the child raises ChildFailed.
+            RunFinished, InvalidCommand, Oversize.
+        """
+        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds)
+
     async def _wait(self, timeout: float | None) -> RunResult:
         try:
             reply = await self._scope.sent(self._scope.command("AwaitRun", RunBody()), timeout)
         except UnknownRun as unknown:
             return await self._past.end(unknown)
-        return RunResult(
-            run_id=self.id,
-            status=reply.status,
-            result=values.from_json(reply.value) if reply.value else None,
-            reason=reply.message,
-            state_hash=str(detail(reply).get("state_hash", "")),
-        )
+        return run_result(self.id, reply)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"

@@ -2,7 +2,8 @@
 
 Order of work on a delivery, which is the delivery guarantee:
 1. read from the inbox; runs side by side, the deliveries of one run one after the other;
-2. run the handler, whose commands the ledger applies once however often it runs;
+2. run the handler, whose commands the ledger applies once however often it runs; if its run ends meanwhile, the
+   handler is cancelled, and there is nothing to tell;
 3. tell the ledger that it completed or failed, and wait until it has heard;
 4. only then is the record finished; the offset committed is the lowest unfinished one.
 """
@@ -42,6 +43,7 @@ DRAIN_S: Final = 8.0
 JOIN_S: Final = 15.0
 ERROR_TEXT_LIMIT: Final = 2_000
 """Characters; the facts' limit."""
+INBOX_KINDS: Final = frozenset({"MessageDelivered", "DeliveryCancelled"})
 TELL_AGAIN_S: Final = 1.0
 SETTLED: Final = (DeliverySettled, RunFinished, UnknownRun)
 """Refusals that mean: nothing is left to do about this delivery."""
@@ -152,6 +154,10 @@ class _Worker:
         self._inbox = Inbox(transport.settings, agent.name, self._loop, self._arrived, instance=instance)
         self._lanes: Lanes[tuple[Arrived, MessageEvent]] = Lanes(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._handling: dict[str, asyncio.Task[None]] = {}
+        """Delivery → the task that handles it."""
+        self._stopped: set[str] = set()
+        """Of these, those whose run has ended."""
         self._closing = False
 
     async def start(self) -> None:
@@ -182,36 +188,56 @@ class _Worker:
         for record in batch:
             try:
                 delivery = self._transport.codec.decode(record.value)
-                if not isinstance(delivery, MessageEvent) or delivery.kind != "MessageDelivered":
+                if not isinstance(delivery, MessageEvent) or delivery.kind not in INBOX_KINDS:
                     raise Undecodable("undecodable", f"a {type(delivery).__name__} is no delivery")
             except Undecodable as error:
                 self._spawn(self._bury(record, error))
                 continue
-            self._lanes.add(delivery.run_id, (record, delivery))
+            if delivery.kind == "DeliveryCancelled":
+                self._cancel(record, delivery)
+            else:
+                self._lanes.add(delivery.run_id, (record, delivery))
         self._start_some()
+
+    def _cancel(self, record: Arrived, cancelled: MessageEvent) -> None:
+        """The run of a delivery has ended: its handler is stopped, or will not start."""
+        delivery_id = cancelled.delivery_id
+        for queued, _ in self._lanes.drop(cancelled.run_id, lambda item: item[1].delivery_id == delivery_id):
+            self._inbox.finish(queued)
+        task = self._handling.get(delivery_id)
+        if task is not None and delivery_id not in self._stopped:
+            self._stopped.add(delivery_id)
+            task.cancel("the run has ended")
+        self._inbox.finish(record)
 
     def _start_some(self) -> None:
         while not self._closing and (started := self._lanes.start()) is not None:
             run_id, (record, delivery) = started
             if self._inbox.ours(record):
-                self._spawn(self._work(record, delivery))
+                self._handling[delivery.delivery_id] = self._spawn(self._work(record, delivery))
             else:
                 self._lanes.finish(run_id)  # somebody else gets it
 
-    def _spawn(self, work: Any) -> None:
-        task = self._loop.create_task(work)
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _work(self, record: Arrived, delivery: MessageEvent) -> None:
         try:
             await self._handle(delivery)
             self._inbox.finish(record)
         except asyncio.CancelledError:
-            raise
+            if delivery.delivery_id not in self._stopped:
+                raise
+            log.info("agent %s: delivery %s stopped, its run has ended", self.agent.name, delivery.delivery_id)
+            self._inbox.finish(record)
         except Exception:  # a bug of ours: the record stays unfinished and comes again after a restart
             log.exception("agent %s: delivery %s", self.agent.name, delivery.delivery_id)
         finally:
+            del self._handling[delivery.delivery_id]
+            self._stopped.discard(delivery.delivery_id)
             self._lanes.finish(delivery.run_id)
             self._start_some()
 
@@ -226,7 +252,7 @@ class _Worker:
         except HandlerStopped:
             log.info("agent %s: delivery %s was handled before", self.agent.name, delivery.delivery_id)
         except asyncio.CancelledError as cancelled:
-            if self._closing:
+            if self._closing or delivery.delivery_id in self._stopped:
                 raise
             await self._failed(delivery, cancelled)
         except Exception as error:

@@ -11,15 +11,20 @@ import msgspec
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """StartRun, CompleteRun, FailRun, CancelRun."""
+    """StartRun, CompleteRun, FailRun, CancelRun, AwaitRun, StartChild, AwaitChild, CancelChild, ReportChild."""
 
     workflow: str = ""
     input: str = ""
     complete_when: str = ""
     parent_run_id: str = ""
+    root_run_id: str = ""
     result: str = ""
     reason: str = ""
     deadline_ms: int = 0
+    deadline_at: int = 0
+    child_run_id: str = ""
+    status: str = ""
+    state_hash: str = ""
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -212,6 +217,10 @@ BODY_OF_KIND: Final = {
     "FailRun": "run",
     "CancelRun": "run",
     "AwaitRun": "run",
+    "StartChild": "run",
+    "AwaitChild": "run",
+    "CancelChild": "run",
+    "ReportChild": "run",
     "SetState": "state",
     "GetState": "state",
     "GetStates": "state",

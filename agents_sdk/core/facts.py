@@ -22,11 +22,14 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at: int
     command_id: str
     command_offset: int
+    parent_run_id: str = ""
+    root_run_id: str = ""
 
 
 class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """A run began or ended. Kinds: RunStarted, RunCompleted, RunFailed, RunCancelled, RunAwaited (a client waits for
-    the end)."""
+    """A run began or ended, or one of its children did. Kinds: RunStarted, RunCompleted, RunFailed, RunCancelled,
+    RunAwaited (a client waits for the end), ChildStarted, ChildAwaited, ChildCancelled (it is told to end),
+    ChildOrphaned (its parent ended first: it is told to end), ChildEnded (with its outcome)."""
 
     workflow: str = ""
     input: str = ""
@@ -34,11 +37,12 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     state_hash: str = ""
     complete_when: str = ""
-    parent_run_id: str = ""
     reply_to: str = ""
     reply_partition: int = 0
     recipients: int = 0
     deadline_at: int = 0
+    child_run_id: str = ""
+    status: str = ""
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -61,7 +65,7 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A message moved. Kinds: MessagePublished (to whoever subscribes), MessageSent (to one agent), MessageDelivered
     (put in one agent's inbox; the record of bp.inbox.*), HandlerCompleted, HandlerFailed, MessageDeadLettered
-    (no attempts left)."""
+    (no attempts left), DeliveryCancelled (its run ended first; a record of bp.inbox.* as well)."""
 
     name: str
     message_id: str = ""
@@ -97,7 +101,8 @@ class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A capability call was asked for or settled. Kinds: CallRequested (the intent; committed before any provider is
-    called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer)."""
+    called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer), CallCancelled (its
+    run ended first)."""
 
     call_id: str
     capability: str

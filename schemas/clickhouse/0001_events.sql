@@ -20,7 +20,7 @@
 -- ZSTD(1) finds the 16 bytes in them; bodies are read rarely and one at a time, hence ZSTD(3).
 -- Wide parts only above 256 MB: a wide part is two files a column, and creating 150 of them an insert took longer than
 -- everything else an insert does (measured: 8 of 15 µs a row); most of them are merged away within a minute.
--- Bloom filters: an event, a call, a delivery or a state key asked for without its run.
+-- Bloom filters: an event, a call, a delivery or a state key asked for without its run; a tree of runs by its root.
 CREATE DATABASE IF NOT EXISTS {database} {cluster} ENGINE = Atomic;
 
 CREATE TABLE {database}.events {cluster}
@@ -40,6 +40,8 @@ CREATE TABLE {database}.events {cluster}
     at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'append time of the command',
     command_id String CODEC(ZSTD(1)),
     command_offset Int64 CODEC(Delta, ZSTD(1)),
+    parent_run_id String CODEC(ZSTD(1)) COMMENT 'the run that started this run; empty for a root run',
+    root_run_id String CODEC(ZSTD(1)) COMMENT 'the top of the tree of runs, for a root run itself; empty: about no run',
 
     workflow LowCardinality(String),
     input String CODEC(ZSTD(3)),
@@ -47,10 +49,11 @@ CREATE TABLE {database}.events {cluster}
     reason String CODEC(ZSTD(1)),
     state_hash String CODEC(ZSTD(1)),
     complete_when LowCardinality(String),
-    parent_run_id String CODEC(ZSTD(1)),
     reply_to String CODEC(ZSTD(1)),
     reply_partition Int32 CODEC(T64, LZ4),
     deadline_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of the run, message or dependency; 1970: none',
+    child_run_id String CODEC(ZSTD(1)) COMMENT 'which child, in a parent''s facts about its children',
+    status LowCardinality(String) COMMENT 'how the child ended',
 
     key String CODEC(ZSTD(1)) COMMENT 'state key',
     version Int64 CODEC(T64, LZ4),
@@ -134,6 +137,7 @@ CREATE TABLE {database}.events {cluster}
     INDEX by_event event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_call call_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_delivery delivery_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_root root_run_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_key key TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_kind kind TYPE set(32) GRANULARITY 1,
     PROJECTION positions (SELECT topic, partition, max(offset), count() GROUP BY topic, partition)

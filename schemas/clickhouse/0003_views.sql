@@ -4,6 +4,7 @@
 CREATE VIEW {database}.v_cost {cluster} AS
 SELECT
     attempts.run_id AS run_id,
+    attempts.root_run_id AS root_run_id,
     calls.agent AS agent,
     attempts.capability AS capability,
     attempts.provider AS provider,
@@ -35,7 +36,7 @@ SELECT
     call_id,
     anyIf(events.agent, kind = 'CallRequested') AS agent,
     any(events.capability) AS capability,
-    multiIf(countIf(kind = 'CallCompleted') > 0, 'completed', countIf(kind = 'CallFailed') > 0, 'failed', 'open') AS status,
+    multiIf(countIf(kind = 'CallCompleted') > 0, 'completed', countIf(kind = 'CallFailed') > 0, 'failed', countIf(kind = 'CallCancelled') > 0, 'cancelled', 'open') AS status,
     anyIf(events.provider, kind IN ('CallCompleted', 'CallFailed')) AS provider,
     max(events.degraded) AS degraded,
     countIf(kind IN ('AttemptSucceeded', 'AttemptFailed')) AS attempts,
@@ -69,10 +70,11 @@ SELECT
     multiIf(
         countIf(kind = 'HandlerCompleted') > 0, 'handled',
         countIf(kind = 'MessageDeadLettered') > 0, 'dead',
+        countIf(kind = 'DeliveryCancelled') > 0, 'cancelled',
         'open') AS status,
     countIf(kind = 'MessageDelivered') AS deliveries,
     minIf(events.at, kind = 'MessageDelivered') AS delivered_at,
-    if(status = 'open', NULL, maxIf(events.at, kind IN ('HandlerCompleted', 'MessageDeadLettered'))) AS settled_at,
+    if(status = 'open', NULL, maxIf(events.at, kind IN ('HandlerCompleted', 'MessageDeadLettered', 'DeliveryCancelled'))) AS settled_at,
     anyIf(events.error_message, kind IN ('HandlerFailed', 'MessageDeadLettered')) AS error_message,
     anyIf(events.data, kind = 'MessageDelivered') AS data
 FROM {database}.events

@@ -129,6 +129,9 @@ def _write(data: bytes) -> None:
 def cost(
     run: RunArgument,
     by: Annotated[By, typer.Option("--by", help="What to add up by.")] = By.agent,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="With all runs that it started, and those that they did.")
+    ] = False,
     wait: Wait = True,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
@@ -138,13 +141,14 @@ def cost(
     from services.sink.answers import costs, usd
 
     asked = _Asked(run, data_dir, wait)
-    rows = costs(asked.client, by.value, asked.run)
+    rows = costs(asked.client, by.value, asked.run, tree=tree)
     total, unpriced = sum(row.cost_nano_usd for row in rows), sum(row.unpriced for row in rows)
     if as_json:
         print_json(
             {
                 "run_id": asked.run,
                 "by": by.value,
+                "tree": tree,
                 "cost_nano_usd": total,
                 "unpriced": unpriced,
                 "complete": asked.seen.whole,
@@ -183,10 +187,10 @@ def runs(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """List the runs, the newest first."""
+    """List the runs, the newest first, and below each the runs that it started."""
     from services.cli.story import duration
+    from services.sink.answers import by_parent, usd
     from services.sink.answers import runs as ask_runs
-    from services.sink.answers import usd
     from services.sink.queries import connect_store
 
     client = connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {})))
@@ -198,7 +202,7 @@ def runs(
     rows = [
         (
             row.run_id,
-            row.workflow,
+            "└ " * depth + row.workflow,
             row.status,
             _when(row.started_at),
             duration(row.last_at - row.started_at),
@@ -208,7 +212,7 @@ def runs(
             row.facts,
             usd(row.cost_nano_usd) + (" + ?" if row.unpriced else ""),
         )
-        for row in found
+        for depth, row in by_parent(found)
     ]
     print_rows(columns, rows)
     if not found:

@@ -72,6 +72,8 @@ def _header(about: RunRow) -> Text:
     text.append(about.status, STATUS.get(about.status, ""))
     if about.reason:
         text.append(f"  {about.reason}", "red")
+    if about.parent_run_id:
+        text.append(f"  started by {about.parent_run_id}", "dim")
     return text
 
 
@@ -130,6 +132,8 @@ def _what(node: Node, event: Event) -> str:
         return f"tried {what}{f': {event.error_class}' if event.error_class else ''}"
     if node.relation == "called":
         return f"called {event.capability}{f' → {event.provider}' if event.provider else ''}"
+    if node.relation == "delegated":
+        return f"delegated to run {event.child_run_id}{f' → {event.status}' if event.status else ''}"
     return f"set off by {event.name or event.kind}"
 
 

@@ -12,7 +12,17 @@ SETTLED: Final = ("CallCompleted", "CallFailed")
 TRIED: Final = ("AttemptSucceeded", "AttemptFailed")
 HANDLED: Final = ("HandlerCompleted", "HandlerFailed")
 HIDDEN: Final = frozenset(
-    {*SETTLED, *TRIED, "AttemptStarted", "HandlerCompleted", "RunAwaited", "CallAwaited", "StateListed", "HistoryRead"}
+    {
+        *SETTLED,
+        *TRIED,
+        "AttemptStarted",
+        "HandlerCompleted",
+        "RunAwaited",
+        "CallAwaited",
+        "ChildAwaited",
+        "StateListed",
+        "HistoryRead",
+    }
 )
 """Told on the line of what they belong to, or of no interest to a reader."""
 
@@ -146,6 +156,28 @@ def _tried(attempt: Event) -> Line:
     return base
 
 
+def _child_started(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "▷", f"starts {event.workflow or 'a run'} as {event.child_run_id}")
+
+
+def _child_told(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "□", f"cancels {event.child_run_id}: {event.reason}".rstrip(": "), "warn")
+
+
+def _child_ended(event: Event, _: Context) -> Line:
+    why = f": {event.reason}" if event.reason not in ("", "idle") else ""
+    tone = "good" if event.status == "completed" else "bad"
+    return Line(event.at, event.agent, "□", f"{event.child_run_id} {event.status}{why}", tone)
+
+
+def _stopped(event: Event, _: Context) -> Line:
+    return Line(event.at, event.recipient, "✗", f"stops {event.name}, the run ends", "warn")
+
+
+def _call_stopped(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "✗", f"stops the call of {event.capability}, the run ends", "warn")
+
+
 def _declared(event: Event, _: Context) -> Line:
     return Line(event.at, event.agent, "⧖", f"{event.downstream} is to wait for {', '.join(event.depends_on)}", "dim")
 
@@ -168,6 +200,12 @@ WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     "RunCompleted": _ended,
     "RunFailed": _ended,
     "RunCancelled": _ended,
+    "ChildStarted": _child_started,
+    "ChildCancelled": _child_told,
+    "ChildOrphaned": _child_told,
+    "ChildEnded": _child_ended,
+    "DeliveryCancelled": _stopped,
+    "CallCancelled": _call_stopped,
     "MessageDelivered": _delivered,
     "HandlerFailed": _handler_failed,
     "MessageDeadLettered": _dead,

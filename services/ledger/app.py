@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from typing import Any, cast
 
 import faust
 
@@ -17,7 +17,7 @@ from services.ledger.partition import GROUP, PartitionLedger
 from services.ledger.snapshots import Snapshots
 from services.runtime import clients
 from services.runtime.app import batches, done, make_app, serve_health
-from services.runtime.batch import Batch
+from services.runtime.batch import Batch, BatchConsumer
 
 log = logging.getLogger("backplane.ledger")
 
@@ -100,7 +100,7 @@ class Ledger:
         self.assign(batch.partition)
         with contextlib.suppress(asyncio.CancelledError, Fenced):
             ledger = await self.open[batch.partition]
-            await ledger.process(batch.records)
+            await ledger.process(batch)
 
 
 def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
@@ -134,19 +134,9 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
     async def health() -> dict[str, Any]:
         opened = ledger.opened()
         ready = ledger.joined and not app.rebalancing and len(opened) == len(ledger.open)
-        lag = {
-            f"{COMMANDS}[{part.number}]": max(
-                (app.consumer.highwater(_tp(part.number)) or 0) - part.book.applied - 1, 0
-            )
-            for part in opened
-        }
+        consumer = cast(BatchConsumer, app.consumer)
+        lag = {f"{COMMANDS}[{part.number}]": consumer.behind(COMMANDS, part.number, part.next) for part in opened}
         return {"status": "ok" if ready else "starting", "lag": lag, "runs": sum(len(p.book.runs) for p in opened)}
 
     serve_health(app, health)
     return app
-
-
-def _tp(partition: int) -> Any:
-    from faust.types import TP
-
-    return TP(COMMANDS, partition)

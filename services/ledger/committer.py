@@ -39,6 +39,12 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+    by_key: bool = False
+    """It lies where its key belongs, as a client's record would; else in the committer's own partition."""
+
+
+BY_KEY: Final = -1
+"""librdkafka's number for the partition that the key has."""
 
 
 class Group(NamedTuple):
@@ -157,8 +163,9 @@ class Committer:
     def _write(self, records: list[Outgoing]) -> None:
         producer = self._producer
         producer.begin_transaction()
-        for topic, key, value, headers in records:
-            producer.produce(topic, value, key, self.partition, headers=cast(Any, headers))
+        for topic, key, value, headers, by_key in records:
+            partition = BY_KEY if by_key else self.partition
+            producer.produce(topic, value, key, partition, headers=cast(Any, headers))
         for attempt in range(3):
             try:
                 producer.commit_transaction(COMMIT_TIMEOUT_S)

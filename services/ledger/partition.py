@@ -4,7 +4,8 @@ Order of work on a batch, which is the delivery guarantee:
 1. skip commands that the facts say were applied; read those that the batch skipped over;
 2. decide each by the core, which also folds its facts into the book;
 3. send the answers (early: the core is deterministic, so the answer to a durable command cannot change any more);
-4. hand the facts to the committer, which writes them in one transaction;
+4. hand the facts, and the commands for other runs that follow from them, to the committer, which writes them in one
+   transaction;
 5. only then is the batch's offset finished.
 """
 
@@ -20,8 +21,8 @@ from confluent_kafka import Producer
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact, MessageEvent, RefusalEvent
-from agents_sdk.core.ledger import Book, Limits, Step, apply, undecodable
-from agents_sdk.core.ledger.evolve import Gap
+from agents_sdk.core.ledger import Book, Limits, Step, apply, issued, undecodable
+from agents_sdk.core.ledger.evolve import ENDED, Gap
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.core.ledger.timers import set_by
 from agents_sdk.errors import REFUSALS
@@ -35,17 +36,32 @@ from services.ledger.committer import Committer, Group, Outgoing
 from services.ledger.recovery import recover
 from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
 from services.runtime import clients
-from services.runtime.batch import Record
+from services.runtime.batch import Batch, Record
 from services.runtime.log import read_range
 
 log = logging.getLogger("backplane.ledger")
 
 GROUP = "bp.ledger"
 """The consumer group of the ledger's workers."""
-TRIGGERS: Final = frozenset({"CallRequested", "MessageDelivered"})
-"""Kinds of facts that an executor or an agent acts on: they are committed at once."""
+TRIGGERS: Final = frozenset(
+    {
+        "CallRequested",
+        "CallCancelled",
+        "MessageDelivered",
+        "DeliveryCancelled",
+        "ChildStarted",
+        "ChildCancelled",
+        "ChildOrphaned",
+    }
+)
+"""Kinds of facts that an executor, an agent or another run acts on: they are committed at once."""
 Dead: TypeAlias = tuple[Record, str, BaseException | tuple[str, str]]
 """A record of bp.commands, the stage at which it was given up, and why."""
+
+
+def urgent(fact: Fact) -> bool:
+    """Whether somebody waits for the fact to be committed."""
+    return fact.kind in TRIGGERS or bool(fact.parent_run_id and fact.kind in ENDED)
 
 
 class PartitionLedger:
@@ -92,6 +108,11 @@ class PartitionLedger:
         self._next = self.book.applied + 1
         self.alarms.set_all((run_id, run.timers) for run_id, run in self.book.runs.items())
 
+    @property
+    def next(self) -> int:
+        """All of bp.commands below this offset was applied."""
+        return self._next
+
     def _recover(self, book: Book, offsets: dict[str, int]) -> None:
         consumer = clients.reader(self._kafka)
         try:
@@ -100,22 +121,22 @@ class PartitionLedger:
             consumer.close()
         self.book = book
 
-    async def process(self, records: list[Record]) -> None:
+    async def process(self, batch: Batch) -> None:
         """Applies a batch of bp.commands; returns when its facts are handed over, which may wait for room."""
-        fresh = [record for record in records if record.offset >= self._next]
+        fresh = [record for record in batch.records if record.offset >= self._next]
+        if batch.start > self._next:
+            fresh = await asyncio.to_thread(self._missed, self._next, batch.start) + fresh
+        self._next = max(self._next, batch.stop)
         if not fresh:
             return
-        if fresh[0].offset > self._next:
-            fresh = await asyncio.to_thread(self._missed, self._next, fresh[0].offset) + fresh
         steps: list[Step] = []
         dead: list[Dead] = []
         for record in fresh:
             self._apply(record, steps, dead)
         self._answer()
-        self._next = fresh[-1].offset + 1
         size = sum(len(step.facts) for step in steps)
-        urgent = any(fact.kind in TRIGGERS for step in steps for fact in step.facts)
-        await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, urgent))
+        waited_for = any(urgent(fact) for step in steps for fact in step.facts)
+        await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, waited_for))
         self._facts += size
         if self._facts >= FACTS_BETWEEN and (self._snapshot is None or self._snapshot.done()):
             await self._take_snapshot()
@@ -168,14 +189,14 @@ class PartitionLedger:
 
     def _send(self, command: Command) -> None:
         """Puts a command of the ledger's own in its place in the partition's order."""
-        self._commands.produce(
-            COMMANDS,
-            self._codec.encode(command),
-            command.run_id.encode(),
-            self.number,
-            headers=cast(Any, command_headers(command)),
-        )
+        topic, key, value, headers, _ = self._said(command)
+        self._commands.produce(topic, value, key, self.number, headers=cast(Any, headers))
         self._commands.poll(0)
+
+    def _said(self, command: Command) -> Outgoing:
+        """The record of a command of the ledger's own."""
+        value = self._codec.encode(command)
+        return Outgoing(COMMANDS, command.run_id.encode(), value, command_headers(command), by_key=True)
 
     def _answer(self) -> None:
         """Sends the batch's answers, in one call a partition: one by one costs a wake-up of librdkafka's thread each,
@@ -206,9 +227,10 @@ class PartitionLedger:
         headers = fact_headers(fact)
         topic = TOPIC_OF_FACT[type(fact)]
         out.append(Outgoing(topic, key, value, headers))
+        out += [self._said(command) for command in issued(fact)]
         if topic is not MESSAGES or not isinstance(fact, MessageEvent):
             return
-        if fact.kind == "MessageDelivered":
+        if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
             out.append(Outgoing(inbox(fact.recipient), key, value, headers))
         elif fact.kind == "MessageDeadLettered":
             letter = DeadLetter(

@@ -41,6 +41,10 @@ class Batch(NamedTuple):
     topic: str
     partition: int
     records: list[Record]
+    start: int
+    """No committed record lies between here and the first one."""
+    stop: int
+    """The next batch starts here, unless something was left out between the two."""
 
 
 class Untouched(FaustCodec):
@@ -56,11 +60,74 @@ class Untouched(FaustCodec):
 UNTOUCHED: Final = Untouched()
 
 
+class Reading:
+    """From where to where one partition has been fetched. Gaps in the offsets do not tell whether records were left
+    out: the markers of transactions leave gaps as well. The consumer's position does."""
+
+    def __init__(self) -> None:
+        self.start = -1
+        """Where the fetch that gave the last records began; -1: unknown."""
+        self.stop = -1
+        """Where the last fetch ended; -1: unknown."""
+        self.position = -1
+
+    def fetching(self, position: int) -> None:
+        """A fetch begins at this position: where the last one ended, unless it was set anew."""
+        if position != self.position:
+            self.stop = position
+
+    def fetched(self, position: int, records: int, moved: bool = False) -> None:
+        """It ended at this position with so many records; with none, it passed over markers only. ``moved``: the
+        position was set anew meanwhile."""
+        self.position = position
+        if moved:
+            self.stop = -1
+        if records:
+            self.start, self.stop = self.stop, position
+
+
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """Reads committed records only: a processor must never act on what a transaction may yet abort."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.readings: dict[TP, Reading] = {}
+        """What was fetched; changed only while a fetch is under way, read only between two."""
+        self._moves = 0
+        """How often positions were set anew; odd while that is under way."""
+
+    async def _fetch_records(self, consumer: Any, *args: Any, **kwargs: Any) -> Any:
+        assigned, moves = _assignment(consumer), self._moves
+        known = _positions(assigned)
+        for place, position in known.items():
+            self.readings.setdefault(place, Reading()).fetching(position)
+        records = await super()._fetch_records(consumer, *args, **kwargs)
+        moved = moves % 2 == 1 or self._moves != moves or _assignment(consumer) is not assigned
+        for place, position in _positions(_assignment(consumer)).items():
+            reading = self.readings.setdefault(place, Reading())
+            reading.fetched(position, len(records.get(place, ())), moved or place not in known)
+        return records
+
+    def _watch_moves(self, consumer: Any) -> None:
+        """Counts what faust does to the position besides fetching."""
+        seek, to_committed = consumer.seek, consumer.seek_to_committed
+
+        def noted(*args: Any) -> None:
+            self._moves += 2
+            seek(*args)
+
+        async def noted_to_committed(*args: Any) -> Any:
+            self._moves += 1
+            try:
+                return await to_committed(*args)
+            finally:
+                self._moves += 1
+
+        consumer.seek, consumer.seek_to_committed = noted, noted_to_committed
+
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
+        self._watch_moves(consumer)
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
@@ -73,6 +140,17 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         except (IllegalStateError, AssertionError):
             return {}
         return found
+
+
+def _assignment(consumer: Any) -> Any:
+    subscription = consumer._subscription.subscription
+    return subscription.assignment if subscription is not None else None
+
+
+def _positions(assignment: Any) -> dict[TP, int]:
+    """Where the next fetch of each assigned partition begins."""
+    states = {place: assignment.state_value(place) for place in assignment.tps} if assignment is not None else {}
+    return {TP(*place): state.position for place, state in states.items() if state.has_valid_position}
 
 
 class BatchConsumer(driver.Consumer):
@@ -127,6 +205,7 @@ class BatchConsumer(driver.Consumer):
             tp.topic,
             tp.partition,
             [Record(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in fetched],
+            *self._span(tp, fetched),
         )
         last = fetched[-1]
         return ConsumerMessage(
@@ -142,6 +221,18 @@ class BatchConsumer(driver.Consumer):
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
+
+    def _span(self, tp: TP, fetched: list[Any]) -> tuple[int, int]:
+        reading = cast(_ConsumerThread, self._thread).readings[tp]
+        return reading.start if reading.start >= 0 else fetched[0].offset, reading.stop
+
+    def behind(self, topic: str, partition: int, finished: int) -> int:
+        """How many records at most lie between ``finished`` and the end of the partition."""
+        tp = TP(topic, partition)
+        reading = cast(_ConsumerThread, self._thread).readings.get(tp)
+        if reading is None:
+            return 0
+        return max((self.highwater(tp) or 0) - reading.position, 0) + max(reading.stop - finished, 0)
 
     def done(self, topic: str, partition: int, offset: int) -> None:
         """All records below ``offset`` are finished; the next commit says so. Going back is ignored."""

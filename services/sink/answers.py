@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -19,6 +19,8 @@ By = Literal["agent", "capability", "provider"]
 LATEST: Final = ("last", "latest")
 MAX_EVENTS: Final = 100_000
 """Of one run that are taken into memory; 50 MB."""
+MAX_RUNS: Final = 100_000
+"""Of one tree that are taken into memory."""
 POLL_S: Final = 0.1
 
 
@@ -56,6 +58,10 @@ class RunRow(msgspec.Struct, frozen=True):
     cost_nano_usd: int
     unpriced: int
     reason: str
+    parent_run_id: str
+    root_run_id: str
+    children: int
+    """Child runs it started itself."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -108,6 +114,8 @@ class Event(msgspec.Struct, frozen=True):
     reason: str = ""
     state_hash: str = ""
     recipients: int = 0
+    child_run_id: str = ""
+    status: str = ""
     body: str = ""
 
 
@@ -142,14 +150,43 @@ class Known(msgspec.Struct, frozen=True):
     run_id: str
 
 
-def costs(client: Client, by: By, run: str = "") -> list[Cost]:
-    """Cost of a run, or of all with an empty ``run``; the sum is the same by whatever it is asked."""
-    return ask(client, "cost", Cost, by=by, run=run)
+def costs(client: Client, by: By, run: str = "", *, tree: bool = False) -> list[Cost]:
+    """Cost of a run, with ``tree`` also of all runs below it, or of all with an empty ``run``; the sum is the same by
+    whatever it is asked."""
+    return ask(client, "cost", Cost, by=by, runs=family(client, run) if tree else [run] if run else [])
 
 
-def runs(client: Client, limit: int = 20, run: str = "") -> list[RunRow]:
-    """The newest runs first, or the one asked for."""
-    return ask(client, "runs", RunRow, limit=limit, run=run)
+def family(client: Client, run: str) -> list[str]:
+    """The run and all runs below it, parents before their children."""
+    (about,) = runs(client, 1, run)
+    below: dict[str, list[str]] = {}
+    for row in reversed(runs(client, MAX_RUNS, root=about.root_run_id)):
+        below.setdefault(row.parent_run_id, []).append(row.run_id)
+    found = [run]
+    for one in found:
+        found += below.get(one, ())
+    return found
+
+
+def by_parent(rows: Sequence[RunRow]) -> list[tuple[int, RunRow]]:
+    """The rows with how deep each stands below another of them, children behind their parents and the oldest first;
+    otherwise in the order given."""
+    known = {row.run_id for row in rows}
+    below: dict[str, list[RunRow]] = {}
+    for row in reversed(rows):
+        below.setdefault(row.parent_run_id, []).append(row)
+    found: list[tuple[int, RunRow]] = []
+    waiting = [(0, row) for row in reversed(rows) if row.parent_run_id not in known]
+    while waiting:
+        depth, row = waiting.pop()
+        found.append((depth, row))
+        waiting += [(depth + 1, child) for child in reversed(below.get(row.run_id, []))]
+    return found
+
+
+def runs(client: Client, limit: int = 20, run: str = "", root: str = "") -> list[RunRow]:
+    """The newest runs first, the one asked for, or those of the tree under ``root``."""
+    return ask(client, "runs", RunRow, limit=limit, run=run, root=root)
 
 
 def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) -> list[Event]:

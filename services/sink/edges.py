@@ -82,6 +82,7 @@ BY_KIND: Final[dict[str, Callable[[Any], list[Edge]]]] = {
     "HandlerCompleted": _handled,
     "HandlerFailed": _handled,
     "MessageDeadLettered": _handled,
+    "DeliveryCancelled": _handled,
     "DependencySatisfied": _satisfied,
 }
 """Kind → its edges besides ``cause``, which every fact with a causation_id has."""

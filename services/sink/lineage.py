@@ -23,7 +23,7 @@ class Node(msgspec.Struct, kw_only=True):
     """One thing that the thing above it rests on."""
 
     relation: str
-    """wrote, decided, read, called, tried or triggered."""
+    """wrote, decided, read, called, tried, delegated (to a child run) or triggered."""
     event: Event | None
     """None: a version whose writer is not in the run."""
     agent: str = ""
@@ -45,6 +45,7 @@ class Lineage:
         self._handlers: dict[str, list[Event]] = {}
         self._calls: dict[str, list[Event]] = {}
         self._delivered = {event.delivery_id: event for event in events if event.kind == "MessageDelivered"}
+        self._ended = {event.child_run_id: event for event in events if event.kind == "ChildEnded"}
         self._newest: dict[str, int] = {}
         for event in events:
             if event.kind in WRITES:
@@ -102,6 +103,8 @@ class Lineage:
         for other in fresh:
             if other.kind == "CallRequested":
                 yield self._called(other)
+            elif other.kind == "ChildAwaited":
+                yield Node(relation="delegated", event=self._ended.get(other.child_run_id, other), agent=other.agent)
         if trigger := self._trigger(handler, seen, depth):
             yield trigger
 

@@ -16,7 +16,7 @@ import psutil
 
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
-from tests.benchmarks import calls, floors, ledger, messages, report, restart, sink
+from tests.benchmarks import calls, floors, ledger, messages, report, restart, runs, sink
 from tests.benchmarks.stage import CAPABILITIES, Figures, Memory, Stage, Stopwatch
 
 OUTPUT: Final = Path("var/bench/latest.json")
@@ -29,8 +29,10 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "call": calls.measure,
     "sink": sink.measure,
     "restart": restart.measure,
+    "runs": runs.measure,
 }
 """In this order: the log grows from one to the next."""
+ALONE: Final = ("restart", "runs")
 
 
 def main() -> None:
@@ -56,18 +58,18 @@ def main() -> None:
 
 
 def _measured(chosen: list[str], *, quick: bool) -> dict[str, Figures]:
-    """All but the restart on one platform; the restart, which needs a log of its own, on a second one."""
+    """All on one platform but those that need a log and a ledger of their own."""
     found: dict[str, Figures] = {}
-    shared = [name for name in MEASUREMENTS if name in chosen and name != "restart"]
+    shared = [name for name in MEASUREMENTS if name in chosen and name not in ALONE]
     if shared:
         with _stage(quick=quick) as stage:
             memory = Memory(stage)
             for name in dict.fromkeys(["floor", *shared]):
                 found[name] = _told(name, stage)
             found["memory_mb"] = memory.figures()
-    if "restart" in chosen:
+    for name in [name for name in ALONE if name in chosen]:
         with _stage(quick=quick) as stage:
-            found["restart"] = _told("restart", stage)
+            found[name] = _told(name, stage)
     return found
 
 

@@ -48,6 +48,10 @@ TABLE: Final = (
     Aim("sink.ratio", "× floor"),
     Aim("restart.seconds", "s, with a snapshot"),
     Aim("restart.without_snapshot_seconds", "s, all facts folded"),
+    Aim("runs.idle_bytes", "bytes an idle run, resident", at_most=4096),
+    Aim("runs.open", "runs open at once", at_least=100_000),
+    Aim("runs.starts_per_s", "starts/s"),
+    Aim("runs.restart_seconds", "s, with all of them open"),
     Aim("cold_start.seconds", "s"),
 )
 

@@ -37,7 +37,7 @@ def measure(stage: Stage) -> Figures:
         time.sleep(0.5)
 
     async def measured(backplane: AsyncBackplane) -> Figures:
-        without = await _killed(stage, backplane)
+        without = await killed(stage, backplane)
         if stage.quick:
             return {"facts": count, "seconds": without, "without_snapshot_seconds": without}
         runs = await start_runs(backplane, RUNS)
@@ -46,7 +46,7 @@ def measure(stage: Stage) -> Figures:
         await asyncio.sleep(5)
         return {
             "facts": count + commands,
-            "seconds": await _killed(stage, backplane),
+            "seconds": await killed(stage, backplane),
             "without_snapshot_seconds": without,
             "commands_per_s_before": round(commands / loading),
         }
@@ -55,7 +55,7 @@ def measure(stage: Stage) -> Figures:
     return figures
 
 
-async def _killed(stage: Stage, backplane: AsyncBackplane) -> float:
+async def killed(stage: Stage, backplane: AsyncBackplane) -> float:
     """Seconds until a run can be started in every partition."""
     partitions = stage.settings.topics.partitions
     runs: dict[int, str] = {}

@@ -104,6 +104,25 @@ def test_lanes_keep_order_within_a_run_and_the_width_over_runs(
     assert lanes.waiting == 0
 
 
+def test_dropped_items_are_never_started_and_their_lane_goes_on() -> None:
+    """From a lane that waits, from one that is busy, and from one that is empty afterwards."""
+    lanes: Lanes[str] = Lanes(2)
+    for run, item in (("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("c", "c1")):
+        lanes.add(run, item)
+    assert lanes.start() == ("a", "a1")
+    assert lanes.drop("a", lambda item: item == "a2") == ["a2"]
+    assert lanes.drop("b", lambda item: True) == ["b1"]
+    assert lanes.drop("nobody", lambda item: True) == []
+    assert lanes.waiting == 2
+    assert lanes.start() == ("c", "c1")
+    lanes.finish("a")
+    assert lanes.start() == ("a", "a3")
+    assert lanes.drop("a", lambda item: True) == []
+    lanes.finish("a")
+    lanes.add("b", "b2")
+    assert lanes.start() == ("b", "b2")
+
+
 def test_runs_take_turns() -> None:
     """A run with much to do does not keep others waiting until it is through."""
     lanes: Lanes[str] = Lanes(1)

@@ -146,6 +146,10 @@ class Work:
         settled = {fact.call_id for fact in self.of("CallCompleted", "CallFailed")}
         return {fact.call_id for fact in self.of("CallRequested")} - settled
 
+    def open_children(self) -> set[str]:
+        ended = {fact.child_run_id for fact in self.of("ChildEnded")}
+        return {fact.child_run_id for fact in self.of("ChildStarted")} - ended
+
     def waiting(self) -> dict[str, Any]:
         """Dependency → its declaration, those not met."""
         met = {fact.dependency_id for fact in self.of("DependencySatisfied")}
@@ -159,7 +163,7 @@ class Work:
 
     def idle(self) -> bool:
         worked = any(self.of("HandlerCompleted"))
-        return worked and not (self.open_deliveries() or self.open_calls() or self.waiting())
+        return worked and not (self.open_deliveries() or self.open_calls() or self.open_children() or self.waiting())
 
 
 @LAW
@@ -231,6 +235,26 @@ def test_a_run_starts_once_and_ends_once_and_only_costs_come_later(history: Hist
             ended.add(fact.run_id)
     assert started - ended == set(history.book.runs) - memories
     assert ended == set(history.book.finished)
+
+
+@LAW
+@given(HISTORIES)
+def test_what_a_run_leaves_open_when_it_ends_is_told_so_once(history: History) -> None:
+    """Each open delivery but that of the handler which ends the run, each open call, each open child; nothing else."""
+    work: dict[str, Work] = defaultdict(Work)
+    told = ("DeliveryCancelled", "CallCancelled", "ChildOrphaned")
+    for entry in history.entries:
+        known = work[entry.command.run_id]
+        known.facts += [fact for fact in entry.facts if fact.kind not in told]
+        left: list[Any] = [fact for fact in entry.facts if fact.kind in told]
+        if not any(fact.kind in ENDED for fact in entry.facts):
+            assert left == []
+            continue
+        assert sorted(fact.delivery_id for fact in left if fact.kind == told[0]) == sorted(
+            known.open_deliveries().keys() - {entry.command.delivery_id}
+        )
+        assert sorted(fact.call_id for fact in left if fact.kind == told[1]) == sorted(known.open_calls())
+        assert sorted(fact.child_run_id for fact in left if fact.kind == told[2]) == sorted(known.open_children())
 
 
 @LAW

@@ -31,8 +31,8 @@ from agents_sdk.core.commands import (
     RunBody,
     StateBody,
 )
-from agents_sdk.core.facts import Fact, Reply
-from agents_sdk.core.ledger import Book, Limits, apply, timers
+from agents_sdk.core.facts import Fact, Reply, RunEvent
+from agents_sdk.core.ledger import Book, Limits, apply, issued, timers
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.wire.codec import Codec
 
@@ -157,6 +157,10 @@ class Author:
         """Run, call and event id of every call ever asked for: executors come late."""
         self.delivered: list[Any] = []
         """Every MessageDelivered ever: zombies come late too."""
+        self.issued: dict[str, list[Command]] = {}
+        """Run → what the ledger has to say to it on account of other runs, in order; it arrives some time."""
+        self.started: list[tuple[str, str]] = []
+        """Parent and child of every child ever started."""
 
     def note(self, entry: Entry) -> None:
         """Remembers what later commands can refer to."""
@@ -165,6 +169,10 @@ class Author:
                 self.requested.append((fact.run_id, fact.command_id, fact.event_id))
             elif fact.kind == "MessageDelivered":
                 self.delivered.append(fact)
+            elif isinstance(fact, RunEvent) and fact.kind == "ChildStarted":
+                self.started.append((fact.run_id, fact.child_run_id))
+            for command in issued(fact):
+                self.issued.setdefault(command.run_id, []).append(command)
 
     def command(self, a: int, b: int, c: int, kind: str, **fields: Any) -> Command:
         """A command from outside a handler: fresh id, some run, sender and address."""
@@ -224,6 +232,14 @@ class Author:
             agent="bp.executor" if c % 16 else "ghost",
             **({"attempt": attempt} if kind.endswith("Attempt") else {"outcome": outcome}),
         )  # fmt: skip
+
+    def hear(self, a: int, b: int, c: int) -> Command | None:
+        """What the ledger says to a run on account of another one, now and then twice."""
+        waiting = [run_id for run_id, commands in self.issued.items() if commands]
+        if not waiting:
+            return None
+        commands = self.issued[waiting[a % len(waiting)]]
+        return commands[0] if c % 8 == 7 else commands.pop(0)
 
     def again(self, a: int, b: int, c: int) -> Command | None:
         """An earlier command once more, in one case of two from another address."""
@@ -358,6 +374,22 @@ def _end(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, kind, run=RunBody(result=VALUES[c % 3], reason="because"))
 
 
+def _child(author: Author, a: int, b: int, c: int) -> Command:
+    """Starts a child, or asks for one that was started, or for none."""
+    kind = ("StartChild", "AwaitChild", "StartChild", "AwaitChild", "CancelChild")[b % 5]
+    if kind == "StartChild":
+        given = RUNS[a % len(RUNS)] if c % 16 == 15 else ""
+        body = RunBody(
+            workflow="w", input=VALUES[a % 3], complete_when=("explicit", "idle")[c % 2], child_run_id=given,
+            deadline_ms=(0, 0, 9)[a % 3],
+        )  # fmt: skip
+        return author.command(a, b, c, kind, run=body)
+    if not author.started:
+        return author.command(a, b, c, kind, run=RunBody(child_run_id="nobody"))
+    parent, child = author.started[-1 - a % len(author.started)]
+    return author.command(a, b, c, kind, run_id=parent, run=RunBody(child_run_id=child, reason="because"))
+
+
 def _timer(author: Author, a: int, b: int, c: int) -> Command | None:
     """A timer of a live run, due or not; now and then with a time it never had, or from somebody else."""
     runs = author.history.book.runs
@@ -393,11 +425,22 @@ def _register(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, "RegisterAgent", run_id=run_id, registration=RegistrationBody(name=name, **spec))
 
 
-INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _state, _call, _await)
-OUTSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _await, _end, _register, _start)
+INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _state, _call, _await, _child)
+OUTSIDE: Final[tuple[Move, ...]] = (
+    _state,
+    _message,
+    _call,
+    _depend,
+    _decision,
+    _await,
+    _end,
+    _register,
+    _start,
+    _child,
+)
 MOVES: Final[tuple[Move, ...]] = (
     _state, _message, _state, _state, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, _contract, _contract,
+    _timer, _contract, _contract, _child, _child, *(Author.hear,) * 3,
     *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
     Author.malformed, Author.malformed,
 )  # fmt: skip

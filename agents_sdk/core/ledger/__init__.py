@@ -5,7 +5,8 @@ the shell in ``services/ledger`` and the replay use only what is exported here.
 """
 
 from agents_sdk.core.ledger.evolve import evolve
+from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.state import Book, Limits, state_hash
 from agents_sdk.core.ledger.step import Step, apply, undecodable
 
-__all__ = ["Book", "Limits", "Step", "apply", "evolve", "state_hash", "undecodable"]
+__all__ = ["Book", "Limits", "Step", "apply", "evolve", "issued", "state_hash", "undecodable"]

@@ -27,6 +27,8 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
         _state(book, run, fact, answer)
     elif type(fact) is RefusalEvent:
         return refused(fact)
+    elif type(fact) is RunEvent and fact.kind == "ChildStarted":
+        answer.detail = ids.canonical({"child_run_id": fact.child_run_id})
     elif (type(fact) is MessageEvent and fact.kind == "MessagePublished") or type(fact) is RunEvent:
         answer.detail = ids.canonical({"recipients": fact.recipients})
     elif type(fact) is DependencyEvent:
@@ -128,6 +130,18 @@ def of_finished(finished: Finished) -> Answer:
         event_id=finished.event_id,
         run_seq=finished.seq,
         detail=ids.canonical({"state_hash": finished.state_hash}),
+    )
+
+
+def of_child(fact: RunEvent) -> Answer:
+    """What somebody who waited for a child is told when it has ended."""
+    return Answer(
+        status=fact.status,
+        value=fact.result,
+        message=fact.reason,
+        event_id=fact.event_id,
+        run_seq=fact.run_seq,
+        detail=ids.canonical({"state_hash": fact.state_hash}),
     )
 
 

@@ -16,18 +16,20 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.ledger import calls, contracts, memory, messages, payloads, states, timers
+from agents_sdk.core.ledger import calls, children, contracts, memory, messages, payloads, states, timers
+from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, Run, current, state_hash
+from agents_sdk.core.ledger.state import Book, Call, ChildWait, Run, current
 
 Decider = Callable[[Book, Run, Command, Scribe], None]
 ONLY_FROM: Final = {
     **dict.fromkeys(("StartAttempt", "RecordAttempt", "CompleteCall", "FailCall"), EXECUTOR),
-    "TimerFired": LEDGER,
+    **dict.fromkeys(("TimerFired", "ReportChild"), LEDGER),
 }
 """Kinds that only one of the platform's own parts may send."""
-COMPLETE_WHEN: Final = ("idle", "explicit")
+SAID_BY_LEDGER: Final = frozenset({"CancelRun", "ReportChild"})
+"""Kinds that the ledger sends on account of another run, which may come after the end of this one."""
 ENVELOPE_LIMIT: Final = 4_096
 """Characters."""
 NAME_LIMIT: Final = 500
@@ -36,6 +38,7 @@ AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 """It becomes part of a topic's name: Kafka allows these characters, and 249 of them."""
 PAYLOADS_OF_KIND: Final = {
     "StartRun": ("input",),
+    "StartChild": ("input",),
     "CompleteRun": ("result",),
     "SetState": ("value",),
     "Publish": ("data",),
@@ -52,6 +55,9 @@ def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
     if run is None and memory.opens(command):
         run = memory.unopened(command.run_id)
     scribe = Scribe(command, offset, at, run.seq if run else None)
+    known = run or book.finished.get(command.run_id)
+    if known is not None:
+        scribe.parent_run_id, scribe.root_run_id = known.parent_run_id, known.root_run_id
     try:
         if not _repeated(book, run, command, scribe):
             _decide(book, run, command, scribe)
@@ -107,18 +113,22 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
         return finished is not None and (command_id in finished.answers or command_id in finished.attempted)
     if command_id in run.answers or command_id in run.attempted:
         return True
-    asked = run.calls.get(command_id) or run.waiting.get(command_id)
+    asked = run.calls.get(command_id) or run.waiting.get(command_id) or run.child_waits.get(command_id)
     if asked is None:
         return False
     if command.reply_to and (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition):
         if isinstance(asked, Call):
             calls.await_again(command, asked, scribe)
+        elif isinstance(asked, ChildWait):
+            children.await_again(run, command, asked.child_run_id, scribe)
         else:
             _await_run(book, run, command, scribe)
     return True
 
 
 def _refuse(scribe: Scribe, command: Command, refusal: Refusal) -> None:
+    if command.kind == "StartRun" and command.agent == LEDGER and command.run is not None:
+        refusal.detail["parent_run_id"] = command.run.parent_run_id  # who has to be told: see ``issued``
     scribe.write(
         RefusalEvent,
         "CommandRefused",
@@ -137,6 +147,8 @@ def _short(value: Any) -> Any:
 
 
 def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
+    if command.kind in SAID_BY_LEDGER and command.agent == LEDGER:
+        return  # the run ended meanwhile, perhaps so long ago that it is forgotten: there is nothing left to do
     finished = book.finished.get(command.run_id)
     if finished is None:
         raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
@@ -203,18 +215,15 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         raise Refusal("run_exists", f"run {command.run_id} was started before and has ended", run_id=command.run_id)
     if not command.run_id:
         raise Refusal("invalid_command", "StartRun needs a run_id", field="run_id")
-    if body.complete_when not in COMPLETE_WHEN:
-        raise Refusal(
-            "invalid_command",
-            f"complete_when is {body.complete_when!r}; use one of {', '.join(COMPLETE_WHEN)}",
-            field="complete_when",
-        )
-    if len(body.workflow) > NAME_LIMIT:
-        message = f"a workflow's name has at most {NAME_LIMIT} characters, not {len(body.workflow)}"
-        raise Refusal("invalid_command", message, field="workflow")
+    if body.parent_run_id and command.agent != LEDGER:
+        message = f"only {LEDGER} may start a run for another one, not {command.agent!r}; use StartChild"
+        raise Refusal("scope", message, rule=LEDGER.removeprefix("bp."))
+    children.check_start(body)
     _check_payloads(book, command)
-    deadline_at = timers.due_at(scribe.at, body.deadline_ms)
+    deadline_at = body.deadline_at if body.parent_run_id else timers.due_at(scribe.at, body.deadline_ms)
     scribe.seq = 0
+    scribe.parent_run_id = body.parent_run_id
+    scribe.root_run_id = body.root_run_id if body.parent_run_id else command.run_id
     recipients = list(subscribers(book, "run.started", body.workflow))
     started = scribe.write(
         RunEvent,
@@ -222,7 +231,6 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         workflow=body.workflow,
         input=body.input,
         complete_when=body.complete_when,
-        parent_run_id=body.parent_run_id,
         recipients=len(recipients),
         deadline_at=deadline_at,
     )
@@ -234,9 +242,9 @@ def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     kind = {"CompleteRun": "RunCompleted", "FailRun": "RunFailed", "CancelRun": "RunCancelled"}[command.kind]
     body = command.run
     assert body is not None
-    scribe.write(
-        RunEvent, kind, workflow=run.workflow, result=body.result, reason=body.reason, state_hash=state_hash(run)
-    )
+    if body.parent_run_id and body.parent_run_id != run.parent_run_id:
+        raise Refusal("scope", f"run {run.run_id} is no child of {body.parent_run_id!r}", rule="parent")
+    end(run, scribe, kind, result=body.result, reason=body.reason)
 
 
 def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -262,12 +270,13 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
 
 
 def _complete_when_idle(run: Run, scribe: Scribe) -> None:
-    """Ends the run if the facts just written leave nothing to do: no delivery, no call, no dependency open. At least
+    """Ends the run if the facts just written leave nothing to do: no delivery, call, child or dependency open. At least
     one handler must have completed, so that a run without agents waits for some instead of ending at once."""
     if run.complete_when != "idle":
         return
     deliveries = len(run.deliveries)
     open_calls = run.open_calls
+    open_children = run.open_children
     waiting = sum(not dependency.satisfied for dependency in run.dependencies.values())
     worked = bool(run.completed)
     for fact in scribe.facts:
@@ -279,15 +288,17 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
                 worked = True
             case "CallCompleted" | "CallFailed":
                 open_calls -= 1
+            case "ChildEnded":
+                open_children -= 1
             case "DependencySatisfied":
                 waiting -= 1
             case "RunFailed":
                 return
-    if worked and not deliveries and not open_calls and not waiting:
-        scribe.write(RunEvent, "RunCompleted", workflow=run.workflow, reason="idle", state_hash=state_hash(run))
+    if worked and not deliveries and not open_calls and not open_children and not waiting:
+        end(run, scribe, "RunCompleted", reason="idle")
 
 
-ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall", "TimerFired"})
+ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall", "ReportChild", "TimerFired"})
 """Kinds after which a run may have nothing left to do."""
 
 DECIDERS: Final[dict[str, Decider]] = {
@@ -295,6 +306,10 @@ DECIDERS: Final[dict[str, Decider]] = {
     "FailRun": _end_run,
     "CancelRun": _end_run,
     "AwaitRun": _await_run,
+    "StartChild": children.start,
+    "AwaitChild": children.await_end,
+    "CancelChild": children.cancel,
+    "ReportChild": children.report,
     "SetState": states.write,
     "DeleteState": states.delete,
     "GetState": states.read,

@@ -7,11 +7,12 @@ from difflib import get_close_matches
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, HandlerBody, MessageBody
-from agents_sdk.core.facts import DependencyEvent, MessageEvent, RunEvent
+from agents_sdk.core.facts import DependencyEvent, MessageEvent
 from agents_sdk.core.ledger import contracts
+from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.rules import LEDGER, allows, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Delivery, Dependency, Run, state_hash, work_done
+from agents_sdk.core.ledger.state import Book, Delivery, Dependency, Run, work_done
 
 NAME_LIMIT = 200
 """Characters."""
@@ -182,13 +183,7 @@ def fail_handler(book: Book, run: Run, command: Command, scribe: Scribe) -> None
         return
     scribe.write(MessageEvent, "MessageDeadLettered", **common, data=delivery.data, attempt=delivery.attempt, **error)
     reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}: {error['error_type']}"
-    scribe.write(
-        RunEvent,
-        "RunFailed",
-        workflow=run.workflow,
-        reason=f"{reason}: {error['error_message']}",
-        state_hash=state_hash(run),
-    )
+    end(run, scribe, "RunFailed", reason=f"{reason}: {error['error_message']}")
 
 
 def declare_dependency(book: Book, run: Run, command: Command, scribe: Scribe) -> None:

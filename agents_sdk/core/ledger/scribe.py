@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Fact)
 class Scribe:
     """Collects ``facts`` for one command; ``seq`` is the last sequence number of its run, None for no run."""
 
-    __slots__ = ("_command", "_offset", "at", "facts", "seq")
+    __slots__ = ("_command", "_offset", "at", "facts", "parent_run_id", "root_run_id", "seq")
 
     def __init__(self, command: Command, offset: int, at: int, seq: int | None) -> None:
         self._command = command
@@ -28,6 +28,14 @@ class Scribe:
         """Append time of the command, microseconds UTC."""
         self.seq = seq
         self.facts: list[Fact] = []
+        self.parent_run_id = ""
+        self.root_run_id = ""
+        """Where the run of the command stands in its tree; both empty where the command is about no run."""
+
+    @property
+    def delivery_id(self) -> str:
+        """The delivery whose handler sent the command; empty outside a handler."""
+        return self._command.delivery_id
 
     def next_event_id(self) -> str:
         """The id that the next fact will have."""
@@ -55,6 +63,8 @@ class Scribe:
             at=self.at,
             command_id=command.command_id,
             command_offset=self._offset,
+            parent_run_id=self.parent_run_id,
+            root_run_id=self.root_run_id,
             **fields,
         )
         self.facts.append(fact)

@@ -82,6 +82,23 @@ class Call(msgspec.Struct, gc=False):
     """Attempts claimed by an executor (unsafe capabilities only): attempt → executor."""
 
 
+class Child(msgspec.Struct, gc=False):
+    """A run that this one started."""
+
+    workflow: str
+    outcome: Answer | None = None
+    """How it ended, as whoever awaits it is told; None while it goes on."""
+
+
+class ChildWait(msgspec.Struct, gc=False):
+    """Somebody who is told when a child has ended."""
+
+    child_run_id: str
+    delivery_id: str
+    reply_to: str
+    reply_partition: int
+
+
 class Dependency(msgspec.Struct, gc=False):
     """An agent that waits for others."""
 
@@ -99,7 +116,8 @@ class Run(msgspec.Struct):
     correlation_id: str
     start_command: str
     complete_when: str
-    input: str = ""
+    parent_run_id: str = ""
+    root_run_id: str = ""
     seq: int = 0
     state: dict[str, list[Version]] = {}
     deliveries: dict[str, Delivery] = {}
@@ -122,6 +140,10 @@ class Run(msgspec.Struct):
     """Commands outside handlers whose answers are kept, oldest first."""
     waiting: dict[str, Waiting] = {}
     """AwaitRun command → who is told."""
+    children: dict[str, Child] = {}
+    open_children: int = 0
+    child_waits: dict[str, ChildWait] = {}
+    """AwaitChild command → who is told, while the child goes on."""
     timers: dict[str, int] = {}
     """Name → when it is due, microseconds UTC; see ``timers``."""
 
@@ -135,6 +157,8 @@ class Finished(msgspec.Struct, gc=False):
     state_hash: str
     event_id: str
     seq: int
+    parent_run_id: str = ""
+    root_run_id: str = ""
     answers: dict[str, Answer] = {}
     """Of the commands that started and ended the run, whose senders may not have heard of it."""
     attempted: set[str] = set()

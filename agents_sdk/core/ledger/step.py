@@ -9,12 +9,12 @@ import msgspec
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import CallEvent, Fact, RefusalEvent, Reply
-from agents_sdk.core.ledger.answers import of_finished, outcome, refused, reply
+from agents_sdk.core.facts import CallEvent, Fact, RefusalEvent, Reply, RunEvent
+from agents_sdk.core.ledger.answers import of_child, of_finished, outcome, refused, reply
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import ENDED, evolve
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT
-from agents_sdk.core.ledger.state import Answer, Book, Call, Run
+from agents_sdk.core.ledger.state import Answer, Book, Call, ChildWait, Run
 
 
 class Addressed(msgspec.Struct, frozen=True, gc=False):
@@ -38,14 +38,29 @@ def apply(book: Book, command: Command, offset: int, at: int) -> Step:
     facts = decide(book, command, offset, at)
     # looked up before the fold, which may forget a call whose handler has ended: its caller is told all the same
     settled = run.calls[facts[0].call_id] if run and facts and _is_outcome(facts[0]) else None
+    waits = _waits_for_child(run, facts)
     for fact in facts:
         evolve(book, fact)
     book.applied = max(book.applied, offset)
-    return Step(facts, _replies(book, run or book.runs.get(command.run_id), command, facts, settled))
+    replies = _replies(book, run or book.runs.get(command.run_id), command, facts, settled)
+    return Step(facts, replies + waits)
 
 
 def _is_outcome(fact: Fact) -> TypeGuard[CallEvent]:
     return type(fact) is CallEvent and fact.kind in ("CallCompleted", "CallFailed")
+
+
+def _waits_for_child(run: Run | None, facts: list[Fact]) -> list[Addressed]:
+    """What those are told who wait for the child that has ended by these facts."""
+    ended = facts[0] if facts else None
+    if run is None or type(ended) is not RunEvent or ended.kind != "ChildEnded":
+        return []
+    told = of_child(ended)
+    return [
+        Addressed(wait.reply_partition, reply(told, command_id, run.run_id, wait.reply_to))
+        for command_id, wait in run.child_waits.items()
+        if wait.child_run_id == ended.child_run_id and wait.reply_to
+    ]
 
 
 def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str) -> RefusalEvent:
@@ -90,23 +105,25 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
     """What the command's sender is told now; None where it is told later."""
     if run is not None and command.command_id in run.answers:
         return run.answers[command.command_id]
+    ended = book.finished.get(command.run_id)
+    if ended is not None and command.command_id in ended.answers:
+        return ended.answers[command.command_id]
     if facts:
         if isinstance(facts[0], RefusalEvent):  # about no live run: nothing remembers it
             return refused(facts[0])
-        if facts[0].kind in ("CallRequested", "CallAwaited", "RunAwaited"):
+        if facts[0].kind in ("CallRequested", "CallAwaited", "RunAwaited", "ChildAwaited"):
             return None
         return Answer(event_id=facts[0].event_id, run_seq=facts[0].run_seq)
-    finished = book.finished.get(command.run_id)
-    if finished is not None:
-        known = finished.answers.get(command.command_id)
-        return known or (of_finished(finished) if command.kind == "AwaitRun" else Answer(run_seq=finished.seq))
-    if run is not None and (command.command_id in run.calls or command.command_id in run.waiting):
+    if ended is not None:
+        return of_finished(ended) if command.kind == "AwaitRun" else Answer(run_seq=ended.seq)
+    if run is not None and any(command.command_id in open_ for open_ in (run.calls, run.waiting, run.child_waits)):
         return None
     return Answer()  # nothing to do: a registration that is known, an attempt recorded long ago
 
 
 def _farewells(book: Book, run: Run) -> list[Addressed]:
-    """Tells those who wait for the run that it ended, and those who wait for its open calls that no outcome comes."""
+    """Tells those who wait for the run that it ended, and those who wait for its open calls and children that no
+    outcome comes."""
     finished = book.finished[run.run_id]
     end = of_finished(finished)
     told = [
@@ -117,10 +134,11 @@ def _farewells(book: Book, run: Run) -> list[Addressed]:
     gone = Answer(
         status="refused",
         code="run_finished",
-        message=f"run {run.run_id} ended ({finished.status}) before the call was settled",
+        message=f"run {run.run_id} ended ({finished.status}) before there was an outcome",
         detail=ids.canonical({"run_id": run.run_id, "status": finished.status}),
     )
-    for call_id, call in run.calls.items():
-        if not call.settled and call.reply_to:
-            told.append(Addressed(call.reply_partition, reply(gone, call_id, run.run_id, call.reply_to)))
+    unsettled: dict[str, Call | ChildWait] = {id_: call for id_, call in run.calls.items() if not call.settled}
+    for command_id, wait in (unsettled | run.child_waits).items():
+        if wait.reply_to:
+            told.append(Addressed(wait.reply_partition, reply(gone, command_id, run.run_id, wait.reply_to)))
     return told

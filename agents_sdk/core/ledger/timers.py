@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, TimerBody
-from agents_sdk.core.facts import Fact, RunEvent, StateEvent
+from agents_sdk.core.facts import Fact, StateEvent
+from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Run, current, state_hash
+from agents_sdk.core.ledger.state import Book, Run, current
 
 RUN: Final = "run"
 STATE: Final = "state"
@@ -76,7 +77,7 @@ def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
     reason = "the deadline of the run has passed"
-    scribe.write(RunEvent, "RunFailed", workflow=run.workflow, reason=reason, state_hash=state_hash(run))
+    end(run, scribe, "RunFailed", reason=reason)
 
 
 def _value_expires(_: Book, run: Run, key: str, scribe: Scribe) -> None:

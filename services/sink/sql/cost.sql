@@ -1,4 +1,4 @@
--- What did a run cost, by agent, capability or provider? Attempts only: they are the leaves. An empty run: all runs.
+-- What did some runs cost, by agent, capability or provider? Attempts only: they are the leaves. No runs: all of them.
 SELECT
     multiIf({by:String} = 'agent', agent, {by:String} = 'capability', capability, provider) AS name,
     uniqExact(run_id, call_id) AS calls,
@@ -11,6 +11,6 @@ SELECT
     sum(v_cost.output_tokens) AS output_tokens,
     sum(v_cost.latency_us) AS latency_us
 FROM v_cost
-WHERE {run:String} = '' OR run_id = {run:String}
+WHERE empty({runs:Array(String)}) OR run_id IN {runs:Array(String)}
 GROUP BY name
 ORDER BY cost_nano_usd DESC, calls DESC, name

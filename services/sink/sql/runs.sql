@@ -16,13 +16,17 @@ SELECT
     countIf(kind IN ('AttemptFailed', 'HandlerFailed', 'CommandRefused')) AS failures,
     sum(cost_nano_usd) AS cost_nano_usd,
     countIf(kind IN ('AttemptSucceeded', 'AttemptFailed') AND price_id = '') AS unpriced,
-    anyIf(reason, kind IN ('RunFailed', 'RunCancelled')) AS reason
+    anyIf(reason, kind IN ('RunFailed', 'RunCancelled')) AS reason,
+    anyIf(events.parent_run_id, kind = 'RunStarted') AS parent_run_id,
+    anyIf(events.root_run_id, kind = 'RunStarted') AS root_run_id,
+    countIf(kind = 'ChildStarted') AS children
 FROM events
 WHERE run_id IN
 (
     SELECT run_id
     FROM events
     WHERE kind = 'RunStarted' AND ({run:String} = '' OR run_id = {run:String})
+        AND ({root:String} = '' OR root_run_id = {root:String})
     ORDER BY at DESC, run_id DESC
     LIMIT {limit:UInt32}
 )

@@ -47,6 +47,8 @@ SELECT
     reason,
     state_hash,
     recipients,
+    child_run_id,
+    status,
     substringUTF8(multiIf(value != '', value, data != '', data, params != '', params, result != '', result, input), 1, 300) AS body
 FROM events
 WHERE run_id = {run:String} AND run_seq > {after:Int64}

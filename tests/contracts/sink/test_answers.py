@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import clickhouse_connect
+import msgspec
 import pytest
 
 from agents_sdk.core import facts
@@ -173,3 +174,26 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
     assert {path.stem for path in FOLDER.glob("*.sql")} == asked
     assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
     assert ask(client, "runs_like", answers.Known, prefix="x") == []
+
+
+def test_a_tree_of_runs_is_one_bill(database: Database, port: int) -> None:
+    """With its children a run costs what all of them cost; a child alone what it and those below it cost; and in the
+    list each stands below the one that started it."""
+    third = "01930002-0000-7000-8000-000000000003"
+    stories = [article(FIRST), article(SECOND, NOON + 60_000_000), article(third, NOON + 120_000_000)]
+    tree = [
+        msgspec.structs.replace(fact, parent_run_id=FIRST, root_run_id=FIRST) if fact.run_id == third else fact
+        for story in stories
+        for fact in story.facts
+    ]
+    database.writer.write(database.writer.prepare(records(tree)))
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=port, database=database.name)
+
+    def cost(run: str, *, tree: bool) -> int:
+        return sum(row.cost_nano_usd for row in answers.costs(client, "agent", run, tree=tree))
+
+    alone = cost(FIRST, tree=False)
+    assert (cost(FIRST, tree=True), cost(third, tree=True), cost(SECOND, tree=True)) == (2 * alone, alone, alone)
+    listed = answers.by_parent(answers.runs(client))
+    assert [(depth, row.run_id) for depth, row in listed] == [(0, SECOND), (0, FIRST), (1, third)]
+    client.close()

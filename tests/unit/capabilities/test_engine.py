@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from agents_sdk.core.facts import CallEvent
 from services.capabilities.engine import CallEngine
 from services.capabilities.settle import OutboxBroken
@@ -198,15 +200,16 @@ async def test_draining_waits_for_unsafe_calls_only() -> None:
     assert rig.outbox.kinds()[-1] == "CompleteCall"
 
 
-async def test_a_call_settled_elsewhere_is_stopped() -> None:
-    """When the log has an outcome for a running call, for instance because its run was cancelled, it ends."""
+@pytest.mark.parametrize("kind", ["CallFailed", "CallCompleted", "CallCancelled"])
+async def test_a_call_settled_elsewhere_is_stopped(kind: str) -> None:
+    """When the log has an outcome for a running call, or its run has ended, it ends."""
     rig = Rig()
     rig.asking.gate.clear()
     engine = rig.live()
     await engine.deliver(0, numbered(requested("a")))
     await until(lambda: rig.asking.active == 1)
 
-    await engine.deliver(0, numbered(call_event("CallFailed", "a"), start=1))
+    await engine.deliver(0, numbered(call_event(kind, "a"), start=1))
     await until(lambda: rig.finished.get(0) == 2)
 
     assert rig.outbox.commands == []

@@ -181,3 +181,18 @@ def test_a_decision_pins_what_it_rests_on_to_versions(desk: Desk) -> None:
     desk.send("SetState", key="a@b", value="1")
     step = desk.send("RecordDecision", action="go", context_used=["a@b", "none", "k@7"])
     assert step.facts[0].context_used == ["a@b@1", "none@0", "k@7"]  # type: ignore[attr-defined]
+
+
+def test_every_fact_of_a_run_says_where_the_run_stands_in_its_tree(desk: Desk) -> None:
+    """A root run is its own root, a child names parent and root, also after its end; facts about no run name none."""
+    desk.register("one")
+    desk.start(root_run_id="somebody's")
+    desk.deliver("one")
+    desk.start(run_id="child", agent="bp.ledger", parent_run_id="r", root_run_id="r")
+    desk.send("CancelRun", run_id="child")
+    desk.send("SetState", run_id="child", key="k", value="1")
+    desk.send("SetState", run_id="nowhere", key="k", value="1")
+    trees = {fact.run_id: (fact.parent_run_id, fact.root_run_id) for fact in desk.facts}
+    assert trees == {"": ("", ""), "r": ("", "r"), "child": ("r", "r"), "nowhere": ("", "")}
+    assert desk.facts[-2].kind == "CommandRefused"
+    assert desk.facts[-2].parent_run_id == "r"

@@ -8,7 +8,7 @@ from typing import Any
 
 from faust.types import TP
 
-from services.runtime.batch import Batch, BatchConsumer
+from services.runtime.batch import Batch, BatchConsumer, Reading
 
 Fetched = namedtuple("Fetched", "offset timestamp timestamp_type key value headers")
 COMMANDS = TP("bp.commands", 0)
@@ -28,6 +28,7 @@ class Consumer(BatchConsumer):
         self._paused_partitions = set()
         self._buffered_partitions = set()
         self._fetched = fetched
+        self._thread: Any = SimpleNamespace(readings=dict.fromkeys(fetched, Reading()))
 
     async def _wait_next_records(self, timeout: float) -> Any:
         self._fetched, fetched = {}, self._fetched
@@ -61,3 +62,33 @@ async def test_what_was_fetched_of_a_partition_that_is_not_read_is_left_out() ->
     consumer = Consumer({OTHER}, {COMMANDS: fetched(5), OTHER: fetched(1)})
 
     assert await delivered(consumer) == {OTHER: [1]}
+
+
+def spans(*fetches: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Start and stop of each batch; a fetch is (position before, position after, records)."""
+    reading, found = Reading(), []
+    for before, after, records in fetches:
+        reading.fetching(before)
+        reading.fetched(after, records)
+        if records:
+            found.append((reading.start, reading.stop))
+    return found
+
+
+def test_batches_join_on_over_the_markers_of_transactions() -> None:
+    """A marker behind the records, or alone in a fetch, leaves no hole between two batches."""
+    assert spans((5, 8, 2), (8, 9, 0), (9, 12, 3)) == [(5, 8), (8, 12)]
+
+
+def test_a_position_that_was_set_anew_shows_as_a_hole() -> None:
+    """What lies between the stop of one batch and the start of the next was left out, and can be read."""
+    assert spans((5, 8, 3), (20, 22, 2)) == [(5, 8), (20, 22)]
+    assert spans((5, 8, 3), (2, 8, 6)) == [(5, 8), (2, 8)]
+
+
+def test_a_position_set_anew_during_a_fetch_makes_its_start_unknown() -> None:
+    """It may have passed over records: the batch joins on to nothing."""
+    reading = Reading()
+    reading.fetching(5)
+    reading.fetched(22, 2, moved=True)
+    assert (reading.start, reading.stop) == (-1, 22)

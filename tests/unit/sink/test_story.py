@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from agents_sdk.core.facts import Fact
+from agents_sdk.core.facts import Fact, RunEvent
 from services.cli import story
 from services.cli.story import duration, money, tell
 from services.sink.answers import usd
+from services.sink.lineage import Lineage
 from tests.support.stories import Story, article
 from tests.unit.sink.test_lineage import events
 
@@ -65,6 +66,52 @@ def test_a_run_that_fails_shows_every_attempt_at_its_handler() -> None:
     ]
     assert "gives up on run.started after 3 attempts" in told
     assert told[-1].startswith("run failed: ")
+
+
+def delegation() -> Story:
+    """A handler that writes what a child run gave it, and a run that ends with one child and one delivery open."""
+    run = Story("01930000-0000-7000-8000-000000000004")
+    run.register("a", ["run.started"])
+    run.register("b", ["run.started"])
+    run.send("StartRun", "client", workflow="w", complete_when="explicit")
+    job = run.delivered("a", "run.started")
+    first, second = (
+        run.send("StartChild", "a", handling=job, workflow="sub", complete_when="idle").child_run_id for _ in range(2)
+    )
+    run.send("AwaitChild", "a", handling=job, child_run_id=first)
+    run.send("ReportChild", "bp.ledger", child_run_id=first, status="completed", result="7")
+    run.send("SetState", "a", handling=job, key="sum", value="7")
+    run.send("CancelChild", "a", handling=job, child_run_id=second, reason="enough")
+    run.send("CompleteRun", "a", handling=job)
+    return run
+
+
+def test_child_runs_and_what_an_end_leaves_open_are_told() -> None:
+    """Who was started, how it ended, and what was stopped."""
+    run = delegation()
+    children = [fact.child_run_id for fact in run.facts if isinstance(fact, RunEvent) and fact.kind == "ChildStarted"]
+    told = "\n".join(found.text for found in tell(events(run)))
+    for number, child in enumerate(children):
+        told = told.replace(child, f"child {number}")
+    assert told.splitlines()[3:] == [
+        "starts sub as child 0",
+        "starts sub as child 1",
+        "child 0 completed",
+        "writes sum@1 (1 B)",
+        "cancels child 1: enough",
+        "stops run.started, the run ends",
+        "cancels child 1: its parent ended first: RunCompleted",
+        "run completed",
+    ]
+
+
+def test_a_value_made_of_a_childs_result_rests_on_its_end() -> None:
+    """The lineage leads to the report of the child that the handler awaited."""
+    root = Lineage(events(delegation())).up("sum")
+    assert root is not None
+    (ended,) = [node.event for node in root.rests_on if node.relation == "delegated"]
+    assert ended is not None
+    assert (ended.kind, ended.status) == ("ChildEnded", "completed")
 
 
 def test_every_kind_of_fact_has_words_or_is_hidden_on_purpose() -> None:

@@ -1,0 +1,89 @@
+"""``issued(fact) → commands``: what a run's facts make the ledger say to other runs. Pure.
+
+The shell writes these commands in the transaction of the fact, so both are there or neither is. Their ids derive from
+the fact's: decided again after a crash, they are the same commands, and applied once. Law: every run that was started
+for a parent is reported to it, and none outlives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command, RunBody
+from agents_sdk.core.facts import Fact, RefusalEvent, RunEvent
+from agents_sdk.core.ledger.evolve import ENDED
+from agents_sdk.core.ledger.rules import LEDGER
+
+
+def issued(fact: Fact) -> list[Command]:
+    """The commands for other runs that follow from the fact."""
+    follows = ISSUES.get(fact.kind)
+    command = follows(fact) if follows is not None else None
+    return [command] if command is not None else []
+
+
+def _command(fact: Fact, kind: str, run_id: str, body: RunBody) -> Command:
+    return Command(
+        command_id=ids.derive(fact.event_id, kind),
+        kind=kind,
+        run_id=run_id,
+        agent=LEDGER,
+        correlation_id=fact.correlation_id,
+        causation_id=fact.event_id,
+        run=body,
+    )
+
+
+def _start(fact: RunEvent) -> Command:
+    body = RunBody(
+        workflow=fact.workflow,
+        input=fact.input,
+        complete_when=fact.complete_when,
+        parent_run_id=fact.run_id,
+        root_run_id=fact.root_run_id,
+        deadline_at=fact.deadline_at,
+    )
+    return _command(fact, "StartRun", fact.child_run_id, body)
+
+
+def _cancel(fact: RunEvent) -> Command:
+    body = RunBody(parent_run_id=fact.run_id, reason=fact.reason)
+    return _command(fact, "CancelRun", fact.child_run_id, body)
+
+
+def _report(fact: RunEvent) -> Command | None:
+    if not fact.parent_run_id:
+        return None
+    body = RunBody(
+        child_run_id=fact.run_id,
+        status=ENDED[fact.kind],
+        result=fact.result,
+        reason=fact.reason,
+        state_hash=fact.state_hash,
+    )
+    return _command(fact, "ReportChild", fact.parent_run_id, body)
+
+
+def _report_refused(fact: RefusalEvent) -> Command | None:
+    """A child that could not be started has ended for its parent."""
+    if fact.command_kind != "StartRun" or fact.agent != LEDGER:
+        return None
+    parent_run_id: str = msgspec.json.decode(fact.detail)["parent_run_id"]
+    if not parent_run_id:
+        return None
+    body = RunBody(child_run_id=fact.run_id, status="failed", reason=f"not started: {fact.message}")
+    return _command(fact, "ReportChild", parent_run_id, body)
+
+
+ISSUES: Final[dict[str, Callable[[Any], Command | None]]] = {
+    "ChildStarted": _start,
+    "ChildCancelled": _cancel,
+    "ChildOrphaned": _cancel,
+    **dict.fromkeys(ENDED, _report),
+    "CommandRefused": _report_refused,
+}
+"""Kind of a fact → the command for another run that follows from it, if one does."""
