@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.agent import Agent
+from agents_sdk.broadcast import broadcast
 from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
 from agents_sdk.core.commands import HandlerBody
@@ -24,8 +25,8 @@ from agents_sdk.errors import BackplaneError, DeliverySettled, Refused, RunFinis
 from agents_sdk.event import event_of
 from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes
-from agents_sdk.scope import Scope, new_id
-from agents_sdk.topics import COMMANDS, dead_letter, inbox
+from agents_sdk.scope import Scope
+from agents_sdk.topics import dead_letter, inbox
 from agents_sdk.wire.codec import Undecodable
 
 if TYPE_CHECKING:
@@ -135,18 +136,7 @@ class AgentsRunner:
 async def register(transport: Transport, agent: Agent) -> None:
     """Registers an agent's declaration in every partition; the same one again changes nothing. Raises Refused,
     Unanswered, Unreachable."""
-    registration = new_id()
-    scope = Scope(transport, "", agent.name, correlation_id=registration)
-    body = agent.registration()
-
-    async def one(partition: int) -> None:
-        command = scope.command("RegisterAgent", body, ids.derive(registration, str(partition)))
-        reply = await transport.request(command, 60.0, partition=partition)
-        if reply.status != "ok":
-            raise Refused(f"agent {agent.name!r} is not registered: {reply.message}", code=reply.code)
-
-    count = await asyncio.to_thread(transport.partitions, COMMANDS)
-    await asyncio.gather(*(one(partition) for partition in range(count)))
+    await broadcast(transport, agent.name, "RegisterAgent", agent.registration())
 
 
 class _Worker:

@@ -134,6 +134,14 @@ class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     due_at: int = 0
 
 
+class KeyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """IssueKey, RevokeKey, RequireIdentity."""
+
+    name: str = ""
+    generation: int = 0
+    grace_ms: int = 0
+
+
 Body = (
     RunBody
     | StateBody
@@ -146,6 +154,7 @@ Body = (
     | OutcomeBody
     | RegistrationBody
     | TimerBody
+    | KeyBody
 )
 
 
@@ -172,6 +181,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: OutcomeBody | None = None
     registration: RegistrationBody | None = None
     timer: TimerBody | None = None
+    key: KeyBody | None = None
+    issued_at: int = 0
+    key_generation: int = 0
+    signature: bytes = b""
 
 
 BODIES: Final[dict[str, type[Body]]] = {
@@ -186,6 +199,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "outcome": OutcomeBody,
     "registration": RegistrationBody,
     "timer": TimerBody,
+    "key": KeyBody,
 }
 """Field of Command → class of that body."""
 
@@ -213,5 +227,11 @@ BODY_OF_KIND: Final = {
     "FailCall": "outcome",
     "RegisterAgent": "registration",
     "TimerFired": "timer",
+    "IssueKey": "key",
+    "RevokeKey": "key",
+    "RequireIdentity": "key",
 }
 """Every kind of command, and the field of Command that holds its body."""
+
+ABOUT_NO_RUN: Final = frozenset({"RegisterAgent", "IssueKey", "RevokeKey", "RequireIdentity"})
+"""Kinds sent to every partition; their run_id is empty."""

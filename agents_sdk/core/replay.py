@@ -7,14 +7,17 @@ adding one is found, and the first difference is named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import AgentEvent, Fact
+from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent
+from agents_sdk.core.identity import Proof
 from agents_sdk.core.ledger import Book, Limits, apply, evolve, state_hash
 from agents_sdk.core.ledger.evolve import ENDED, Gap
+
+PROOF_OF_CODE: Final = {"unauthenticated": Proof.UNSIGNED, "forged": Proof.FORGED}
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -24,6 +27,8 @@ class Logged(msgspec.Struct, frozen=True):
     at: int
     """Append time, microseconds UTC."""
     command: Command
+    proof: Proof | None = None
+    """What its signature proves; None: not checked, since that takes the master key, but taken from the record."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -62,7 +67,7 @@ def replay(
 ) -> Verdict:
     """Decides ``commands`` again, in order, among the ``agents`` registered in the run's partition, and compares the
     facts with those ``recorded`` of the run."""
-    decided, replayed_hash, count = _decide_again(run_id, commands, agents, limits)
+    decided, replayed_hash, count = _decide_again(run_id, commands, agents, limits, recorded_proofs(recorded))
     ordered = sorted(recorded, key=_order)
     return Verdict(
         commands=count,
@@ -73,12 +78,21 @@ def replay(
     )
 
 
+def recorded_proofs(facts: Iterable[Fact]) -> dict[int, Proof]:
+    """Offset of a command → what the record says its signature proved, where that is not good."""
+    return {
+        fact.command_offset: PROOF_OF_CODE[fact.code]
+        for fact in facts
+        if isinstance(fact, RefusalEvent) and fact.code in PROOF_OF_CODE
+    }
+
+
 def _order(fact: Fact) -> tuple[int, int]:
     return fact.command_offset, fact.run_seq
 
 
 def _decide_again(
-    run_id: str, commands: Iterable[Logged], agents: Iterable[AgentEvent], limits: Limits
+    run_id: str, commands: Iterable[Logged], agents: Iterable[AgentEvent], limits: Limits, proved: dict[int, Proof]
 ) -> tuple[list[Fact], str, int]:
     book = Book(limits=limits)
     waiting = sorted(agents, key=_order, reverse=True)
@@ -89,7 +103,8 @@ def _decide_again(
         while waiting and waiting[-1].command_offset < logged.offset:
             evolve(book, waiting.pop())
         run = book.runs.get(run_id)
-        facts = apply(book, logged.command, logged.offset, logged.at).facts
+        proof = logged.proof if logged.proof is not None else proved.get(logged.offset, Proof.GOOD)
+        facts = apply(book, logged.command, logged.offset, logged.at, proof).facts
         decided += facts
         count += 1
         if run is not None and any(fact.kind in ENDED for fact in facts):

@@ -35,7 +35,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the platform, and say what to mend."),
     "topics": Entry("services.cli.topics", "app", "Show topics; create and check them."),
     "schemas": Entry("services.cli.schemas", "app", "Show schemas; register and compare them."),
-    "agents": Entry("services.cli.agents", "app", "Run agents."),
+    "agents": Entry("services.cli.agents", "app", "Run agents; issue, rotate and revoke their keys."),
     "start": Entry("services.cli.state", "start", "Start a run."),
     "state": Entry("services.cli.state", "app", "Read and write a run's shared state."),
     "runs": Entry("services.cli.insight", "runs", "List the runs, the newest first: how they ended, what they cost."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.facts import StateEvent
-from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, at_version, current
 
@@ -18,16 +18,7 @@ def _checked(book: Book, command: Command, right: str) -> StateBody:
     assert body is not None
     if not 0 < len(body.key) <= KEY_LIMIT:
         raise Refusal("invalid_command", f"a key has 1 to {KEY_LIMIT} characters, not {len(body.key)}", field="key")
-    spec = book.agents.get(command.agent)
-    if spec is not None and not allows(spec.reads if right == "reads" else spec.writes, body.key):
-        patterns = list(spec.reads if right == "reads" else spec.writes)
-        raise Refusal(
-            "scope",
-            f"agent {command.agent!r} may not touch state {body.key!r}: its {right} are {patterns}",
-            rule=right,
-            key=body.key,
-            allowed=patterns,
-        )
+    check(book, command.agent, right, "touch state", key=body.key)
     return body
 
 

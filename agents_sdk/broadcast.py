@@ -1,0 +1,31 @@
+"""Commands about no run: sent to every partition, since each has to know who the agents are and which keys count."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from agents_sdk.answers import checked
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Body
+from agents_sdk.scope import Scope, new_id
+from agents_sdk.topics import COMMANDS
+
+if TYPE_CHECKING:
+    from agents_sdk.transport import Transport
+
+TIMEOUT_S: Final = 60.0
+
+
+async def broadcast(transport: Transport, sender: str, kind: str, body: Body) -> None:
+    """Sends the same command to every partition and returns when all have said yes; sent again, it changes nothing.
+    Raises Refused (a subclass by its code), Unanswered, Unreachable."""
+    cause = new_id()
+    scope = Scope(transport, "", sender, correlation_id=cause)
+
+    async def one(partition: int) -> None:
+        command = scope.command(kind, body, ids.derive(cause, str(partition)))
+        checked(await transport.request(command, TIMEOUT_S, partition=partition))
+
+    count = await asyncio.to_thread(transport.partitions, COMMANDS)
+    await asyncio.gather(*(one(partition) for partition in range(count)))
