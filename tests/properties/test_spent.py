@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from agents_sdk.core.ledger.spent import KEPT, WINDOW_US, Spent, note, noted
 
-STEPS = st.lists(st.tuples(st.integers(0, 3 * WINDOW_US), st.integers(0, 9)), max_size=40)
+STEPS = st.lists(
+    st.tuples(st.integers(0, 12).map(lambda quarters: quarters * WINDOW_US // 4), st.integers(0, 9)), max_size=40
+)
 
 
 @given(STEPS)
