@@ -1,29 +1,31 @@
-"""Says one thing to every partition: what each must know at its own place in its order."""
+"""Commands about no run: sent to every partition, since each has to know who the agents are and which keys count."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from agents_sdk.answers import checked
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Body
-from agents_sdk.core.facts import Reply
-from agents_sdk.scope import Scope
+from agents_sdk.scope import Scope, new_id
 from agents_sdk.topics import COMMANDS
 
 if TYPE_CHECKING:
     from agents_sdk.transport import Transport
 
-ANSWER_S: Final = 60.0
-"""A partition may be in the middle of a takeover."""
+TIMEOUT_S: Final = 60.0
 
 
-async def broadcast(transport: Transport, scope: Scope, kind: str, body: Body) -> list[Reply]:
-    """Sends the command to every partition; their answers, whatever they say. Raises Unanswered, Unreachable."""
+async def broadcast(transport: Transport, sender: str, kind: str, body: Body) -> None:
+    """Sends the same command to every partition and returns when all have said yes; sent again, it changes nothing.
+    Raises Refused (a subclass by its code), Unanswered, Unreachable."""
+    cause = new_id()
+    scope = Scope(transport, "", sender, correlation_id=cause)
 
-    async def one(partition: int) -> Reply:
-        command = scope.command(kind, body, ids.derive(scope.correlation_id, str(partition)))
-        return await transport.request(command, ANSWER_S, partition=partition)
+    async def one(partition: int) -> None:
+        command = scope.command(kind, body, ids.derive(cause, str(partition)))
+        checked(await transport.request(command, TIMEOUT_S, partition=partition))
 
     count = await asyncio.to_thread(transport.partitions, COMMANDS)
-    return await asyncio.gather(*(one(partition) for partition in range(count)))
+    await asyncio.gather(*(one(partition) for partition in range(count)))

@@ -7,6 +7,7 @@
     │   ├── ScopeDenied       the agent's declaration does not allow it
     │   ├── Oversize          store the value elsewhere and pass a reference
     │   ├── ContractViolated  the value does not fit the contract of its key or message
+    │   ├── IdentityRefused   Unauthenticated  Forged  KeyRevoked  StaleCommand  ReplayedCommand: see to the key
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
@@ -102,6 +103,45 @@ class ScopeDenied(Refused):
     code = "scope"
 
 
+class IdentityRefused(Refused):
+    """The ledger does not take it that the command is from whom it says it is; a subclass says why."""
+
+    code = "identity"
+    hint = "`backplane agents issue NAME` writes the key that belongs here; see identity.key_file"
+
+
+class Unauthenticated(IdentityRefused):
+    """The command is not signed, and this platform takes only signed ones."""
+
+    code = "unauthenticated"
+
+
+class Forged(IdentityRefused):
+    """The signature is not that of the sender's key: another key, or bytes that were changed."""
+
+    code = "forged"
+
+
+class KeyRevoked(IdentityRefused):
+    """The key was revoked, or rotated and its grace period is over; ``fields["newest"]`` is the generation to use."""
+
+    code = "revoked"
+
+
+class StaleCommand(IdentityRefused):
+    """The command's time is too far from the broker's; ``fields["skew_us"]`` says how far, ahead of it if positive."""
+
+    code = "stale"
+    hint = "set this machine's clock"
+
+
+class ReplayedCommand(IdentityRefused):
+    """A copy of a command that was applied before, whose answer is no longer kept."""
+
+    code = "replayed"
+    hint = "nothing is left to do: it was applied once"
+
+
 class Oversize(Refused):
     """A value is above the limit; ``fields`` has ``size`` and ``limit`` in bytes."""
 
@@ -180,6 +220,11 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         ContractViolated,
         DeliverySettled,
         InvalidCommand,
+        Unauthenticated,
+        Forged,
+        KeyRevoked,
+        StaleCommand,
+        ReplayedCommand,
     )
 }
 """Refusal code → the error the SDK raises for it."""

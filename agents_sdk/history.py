@@ -15,7 +15,9 @@ import uuid_utils
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
+from agents_sdk.core.identity import Proof
 from agents_sdk.core.partition import partition_of
+from agents_sdk.keys import verifier
 from agents_sdk.topics import AGENTS, COMMANDS, CONTRACTS, FACT_TOPICS, RUNS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
@@ -82,11 +84,13 @@ def read_run(
 
 def read_commands(
     settings: Settings, codec: Codec, run_id: str, *, last_offset: int | None = None
-) -> list[tuple[int, int, Command]]:
-    """The commands about a run as (offset in bp.commands, append time in microseconds UTC, command), in order, up to
-    ``last_offset`` if given, else to the present. What cannot be decoded was no command to the ledger either and is
-    left out. Raises Unreachable, TopicsNotApplied."""
-    found: list[tuple[int, int, Command]] = []
+) -> list[tuple[int, int, Command, Proof | None]]:
+    """The commands about a run as (offset in bp.commands, append time in microseconds UTC, command, what its signature
+    proves), in order, up to ``last_offset`` if given, else to the present. The proof is None for whoever has not the
+    master key. What cannot be decoded was no command to the ledger either and is left out. Raises Unreachable,
+    TopicsNotApplied, KeyUnusable."""
+    found: list[tuple[int, int, Command, Proof | None]] = []
+    checks = verifier(settings)
     key = run_id.encode()
 
     def take(message: Any) -> bool:
@@ -98,7 +102,8 @@ def read_commands(
             except Undecodable:
                 return True
             if isinstance(command, Command):
-                found.append((message.offset(), message.timestamp()[1] * 1000, command))
+                proof = checks.proof(message.value(), command) if checks is not None else None
+                found.append((message.offset(), message.timestamp()[1] * 1000, command, proof))
         return True
 
     with _reader(settings) as reader:
@@ -129,6 +134,27 @@ def _read_declared(settings: Settings, codec: Codec, run_id: str, topic: str, re
     with _reader(settings) as reader:
         reader.read([topic], reader.partition_of(run_id), 0, take)
     return found
+
+
+def read_topic(settings: Settings, codec: Codec, topic: str) -> dict[int, list[Fact]]:
+    """All committed facts of a topic by partition, in order. For topics with few records. Raises Unreachable,
+    TopicsNotApplied, Undecodable."""
+    found: dict[int, list[Fact]] = {}
+
+    def take(message: Any) -> bool:
+        found.setdefault(message.partition(), []).append(_fact(codec, message))
+        return True
+
+    with _reader(settings) as reader:
+        for partition in range(reader.partitions()):
+            reader.read([topic], partition, 0, take)
+    return found
+
+
+def count_partitions(settings: Settings) -> int:
+    """How many partitions every topic of ours has. Raises Unreachable, TopicsNotApplied."""
+    with _reader(settings) as reader:
+        return reader.partitions()
 
 
 def _read_own(
@@ -213,10 +239,14 @@ class _Reader:
 
     def partition_of(self, run_id: str) -> int:
         """The partition number of all that is about a run. Raises TopicsNotApplied."""
+        return partition_of(run_id, self.partitions())
+
+    def partitions(self) -> int:
+        """How many there are. Raises TopicsNotApplied."""
         described = self._consumer.list_topics(COMMANDS, timeout=TIMEOUT_S).topics[COMMANDS]
         if not described.partitions:
             raise TopicsNotApplied(f"there is no topic {COMMANDS!r}", hint=TopicsNotApplied.hint, topic=COMMANDS)
-        return partition_of(run_id, len(described.partitions))
+        return len(described.partitions)
 
     def read(
         self,

@@ -26,7 +26,7 @@ from agents_sdk.errors import BackplaneError, DeliverySettled, Refused, RunFinis
 from agents_sdk.event import event_of
 from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes
-from agents_sdk.scope import Scope, new_id
+from agents_sdk.scope import Scope
 from agents_sdk.topics import dead_letter, inbox
 from agents_sdk.wire.codec import Undecodable
 
@@ -138,10 +138,7 @@ class AgentsRunner:
 async def register(transport: Transport, agent: Agent) -> None:
     """Registers an agent's declaration in every partition; the same one again changes nothing. Raises Refused,
     Unanswered, Unreachable."""
-    scope = Scope(transport, "", agent.name, correlation_id=new_id())
-    for reply in await broadcast(transport, scope, "RegisterAgent", agent.registration()):
-        if reply.status != "ok":
-            raise Refused(f"agent {agent.name!r} is not registered: {reply.message}", code=reply.code)
+    await broadcast(transport, agent.name, "RegisterAgent", agent.registration())
 
 
 class _Worker:

@@ -32,6 +32,8 @@ UNDERSCORED: Final = frozenset({"log_level"})
 
 ADDRESS: Final = {"kafka": "bootstrap.servers", "registry": "url", "clickhouse": "url"}
 """Section → the key that names its server; whoever gives it closes the section to lower sources."""
+BELONGS: Final = {"identity": "kafka"}
+"""Section → the one it is closed with: keys for one platform are never used with another."""
 
 
 class _Section(BaseModel):
@@ -89,6 +91,17 @@ class Capabilities(_Section):
         return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
 
 
+class Identity(_Section):
+    """Files with the keys that commands are signed with; never a key itself."""
+
+    key_file: Path | None = None
+    """One name's key, as ``backplane agents issue NAME --out FILE`` wrote it."""
+    keys_dir: Path | None = None
+    """Folder of such files, ``<name>.key``."""
+    master_file: Path | None = None
+    """The master key, for the ledger and operators: a ledger that has it refuses unsigned commands."""
+
+
 class Settings(BaseSettings):
     """Everything a process must be told. Frozen; made by ``load_settings``."""
 
@@ -104,6 +117,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     executor: Executor = Executor()
     capabilities: Capabilities = Capabilities()
+    identity: Identity = Identity()
 
     @classmethod
     def settings_customise_sources(
@@ -183,6 +197,7 @@ def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
                     target[key] = item
                     sources[f"{section}.{key}"] = layer.name
         closed |= {section for section, key in ADDRESS.items() if merged.get(section, {}).get(key)}
+        closed |= {section for section, other in BELONGS.items() if other in closed}
     return merged, sources
 
 

@@ -1,8 +1,8 @@
 """Commands to Kafka and their answers back: one producer, one reader of answers, for a whole process.
 
-Order of work for a command: bounded wait for room → encode → produce → wait for the answer, asking again with the same
-id where it stays away. The producer is idempotent, so a retry neither duplicates nor reorders; commands of one sender
-about one run are applied in the order in which they were issued.
+Order of work for a command: bounded wait for room → encode, sign → produce → wait for the answer, asking again with the
+same id where it stays away. The producer is idempotent, so a retry neither duplicates nor reorders; commands of one
+sender about one run are applied in the order in which they were issued.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
 from agents_sdk.errors import BackplaneError, InvalidCommand, Oversize, Unanswered, Unreachable
 from agents_sdk.inflight import TICK_S, InFlight, Waiting
+from agents_sdk.keys import Keys
 from agents_sdk.replies import ReplyReader
 from agents_sdk.scope import new_id
+from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.headers import Headers, command_headers
@@ -65,6 +67,7 @@ class Transport:
         """``name`` begins the client id, which answers are addressed to."""
         self.settings = settings
         self.codec = codec
+        self.signer = Signer(codec, Keys.of(settings))
         self.client_id = f"{name}-{new_id()}"
         self.reply_partition = 0
         self.max_value_bytes = settings.limits.max_value_bytes
@@ -121,7 +124,7 @@ class Transport:
         try:
             wire = self._encoded(command, partition)
             future: asyncio.Future[Reply] = self._loop.create_future()
-            self._in_flight.add(command, future, wire, self._loop.time(), timeout)
+            self._in_flight.add(command, future, partition, self._loop.time(), timeout)
             try:
                 self._produce(wire)
                 return await future
@@ -134,7 +137,7 @@ class Transport:
 
     def _encoded(self, command: Command, partition: int) -> _Wire:
         try:
-            key, value = (command.run_id or command.agent).encode(), self.codec.encode(command)
+            key, value = (command.run_id or command.agent).encode(), self.signer.encode(command)
             return _Wire(key, value, partition, command_headers(command))
         except (TypeError, ValueError, AttributeError) as error:  # whatever fastavro meets in a field
             raise InvalidCommand(f"{command.kind} cannot be encoded: {error}", field="") from error
@@ -239,7 +242,7 @@ class Transport:
         for waiting in expired:
             self._fail(waiting, _unanswered(waiting.command))
         for waiting in again:
-            self._produce(waiting.wire)
+            self._produce(self._encoded(waiting.command, waiting.wire))
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
     def _undelivered(self, error: Any, message: Any) -> None:

@@ -153,6 +153,14 @@ class ContractBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ttl_ms: int = 0
 
 
+class KeyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """IssueKey, RevokeKey, RequireIdentity."""
+
+    name: str = ""
+    generation: int = 0
+    grace_ms: int = 0
+
+
 Body = (
     RunBody
     | StateBody
@@ -166,6 +174,7 @@ Body = (
     | RegistrationBody
     | TimerBody
     | ContractBody
+    | KeyBody
 )
 
 
@@ -193,6 +202,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     registration: RegistrationBody | None = None
     timer: TimerBody | None = None
     contract: ContractBody | None = None
+    key: KeyBody | None = None
+    issued_at: int = 0
+    key_generation: int = 0
+    signature: bytes = b""
 
 
 BODIES: Final[dict[str, type[Body]]] = {
@@ -208,6 +221,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "registration": RegistrationBody,
     "timer": TimerBody,
     "contract": ContractBody,
+    "key": KeyBody,
 }
 """Field of Command → class of that body."""
 
@@ -241,8 +255,11 @@ BODY_OF_KIND: Final = {
     "RegisterAgent": "registration",
     "TimerFired": "timer",
     "ApplyContract": "contract",
+    "IssueKey": "key",
+    "RevokeKey": "key",
+    "RequireIdentity": "key",
 }
 """Every kind of command, and the field of Command that holds its body."""
 
-ABOUT_NO_RUN: Final = frozenset({"RegisterAgent", "ApplyContract"})
-"""Kinds that are sent to every partition, without a run."""
+ABOUT_NO_RUN: Final = frozenset({"RegisterAgent", "ApplyContract", "IssueKey", "RevokeKey", "RequireIdentity"})
+"""Kinds that are sent to every partition; their run_id is empty."""

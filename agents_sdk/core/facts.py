@@ -160,7 +160,8 @@ class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 
 class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """An agent's declaration was registered in this partition. Kind: AgentRegistered."""
+    """An agent's declaration was registered in this partition, its key was issued or revoked, or from here on every
+    command has to be signed. Kinds: AgentRegistered, AgentKeyIssued, AgentKeyRevoked, IdentityRequired."""
 
     name: str
     subscriptions: list[str] = msgspec.field(default_factory=list)
@@ -172,6 +173,8 @@ class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
     max_deliveries: int = 0
     supervisor: str = ""
     handler_timeout_ms: int = 0
+    key_generation: int = 0
+    previous_ends_at: int = 0
 
 
 class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):

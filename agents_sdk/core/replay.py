@@ -7,17 +7,19 @@ adding one is found, and the first difference is named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
+from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact, RefusalEvent
+from agents_sdk.core.identity import Proof
 from agents_sdk.core.ledger import Book, Limits, apply, evolve, state_hash
 from agents_sdk.core.ledger.evolve import ENDED, Gap
 
 Declared: TypeAlias = AgentEvent | ContractEvent
 """A fact about no run that decides about runs."""
+PROOF_OF_CODE: Final = {"unauthenticated": Proof.UNSIGNED, "forged": Proof.FORGED}
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -27,6 +29,8 @@ class Logged(msgspec.Struct, frozen=True):
     at: int
     """Append time, microseconds UTC."""
     command: Command
+    proof: Proof | None = None
+    """What its signature proves; None: not checked, since that takes the master key, but taken from the record."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -63,9 +67,9 @@ class Verdict(msgspec.Struct, frozen=True):
 def replay(
     run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], recorded: Sequence[Fact], limits: Limits
 ) -> Verdict:
-    """Decides ``commands`` again, in order, among what was ``declared`` in the run's partition, agents and contracts,
-    and compares the facts with those ``recorded`` of the run."""
-    decided, replayed_hash, count = _decide_again(run_id, commands, declared, limits)
+    """Decides ``commands`` again, in order, among what was ``declared`` in the run's partition, agents, keys and
+    contracts, and compares the facts with those ``recorded`` of the run."""
+    decided, replayed_hash, count = _decide_again(run_id, commands, declared, limits, recorded_proofs(recorded))
     ordered = sorted(recorded, key=_order)
     return Verdict(
         commands=count,
@@ -76,12 +80,21 @@ def replay(
     )
 
 
+def recorded_proofs(facts: Iterable[Fact]) -> dict[int, Proof]:
+    """Offset of a command → what the record says its signature proved, where that is not good."""
+    return {
+        fact.command_offset: PROOF_OF_CODE[fact.code]
+        for fact in facts
+        if isinstance(fact, RefusalEvent) and fact.code in PROOF_OF_CODE
+    }
+
+
 def _order(fact: Fact) -> tuple[int, int]:
     return fact.command_offset, fact.run_seq
 
 
 def _decide_again(
-    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], limits: Limits
+    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], limits: Limits, proved: dict[int, Proof]
 ) -> tuple[list[Fact], str, int]:
     book = Book(limits=limits)
     waiting: list[Declared] = sorted(declared, key=_order, reverse=True)
@@ -92,7 +105,8 @@ def _decide_again(
         while waiting and waiting[-1].command_offset < logged.offset:
             evolve(book, waiting.pop())
         run = book.runs.get(run_id)
-        facts = apply(book, logged.command, logged.offset, logged.at).facts
+        proof = logged.proof if logged.proof is not None else proved.get(logged.offset, Proof.GOOD)
+        facts = apply(book, logged.command, logged.offset, logged.at, proof).facts
         decided += facts
         count += 1
         if run is not None and any(fact.kind in ENDED for fact in facts):

@@ -74,13 +74,15 @@ class Codec:
             for name, schema_id in schema_ids.items()
         }
 
-    def encode(self, record: Record) -> bytes:
-        """The record's bytes. Raises ValueError or TypeError, naming the field, when it cannot be written; a float
-        where an integer belongs is cut, silently: that much is left to the type checker."""
+    def encode(self, record: Record, **stamps: int) -> bytes:
+        """The record's bytes, ``stamps`` in place of these fields of it. Raises ValueError or TypeError, naming the
+        field, when it cannot be written; a float where an integer belongs is cut, silently: that much is left to the
+        type checker."""
         prefix, schema = self._writers[type(record)]
         out = io.BytesIO()
         out.write(prefix)
         fields = msgspec.structs.asdict(record)
+        fields.update(stamps)
         if type(record) is commands.Command:
             name = commands.BODY_OF_KIND.get(record.kind, "")
             if name and fields[name] is not None:
@@ -133,6 +135,7 @@ class Codec:
             if not name or fields[name] is None:
                 raise ValueError(f"a command of kind {fields['kind']!r} without its body")
             fields[name] = commands.BODIES[name](**fields[name])
+            fields["signature"] = fields["signature"] or b""  # fastavro fills in a default of bytes as text
             return record(**fields)
 
         return command if record is commands.Command else plain

@@ -3,6 +3,7 @@
 <data_dir>/platform.json   what runs: ports, pids, addresses; replaced atomically, kept after `down` for its ports
 <data_dir>/platform.lock   held (flock) by the supervisor as long as it lives; the kernel frees it, however it dies
 <data_dir>/logs/           one file a part
+<data_dir>/keys/           the master key and the keys issued here, each readable by its owner only
 <data_dir>/<part>/         what the part stores
 """
 
@@ -46,6 +47,11 @@ class Layout:
     def logs(self) -> Path:
         """The folder of logs."""
         return self.data_dir / "logs"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of keys."""
+        return self.data_dir / "keys"
 
     def log(self, part: str) -> Path:
         """The log of ``part``."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from agents_sdk.keys import MASTER
 from infra.local import java, kafka, probes, registry
 from infra.local.artifacts import Jars
 from infra.local.errors import PlatformError, UnknownPart
@@ -44,6 +45,9 @@ class Site:
             found["registry"] = {"url": registry.url(self.ports["registry"])}
         if "store" in self.ports:
             found["clickhouse"] = {"url": f"http://{LOOPBACK}:{self.ports['store']}"}
+        if "kafka" in self.ports:
+            keys = self.layout.keys
+            found["identity"] = {"keys_dir": str(keys), "master_file": str(keys / MASTER)}
         return found
 
 
@@ -134,7 +138,7 @@ def _address(site: Site) -> dict[str, str]:
 
 def base_environment() -> dict[str, str]:
     """What every part inherits: this process's environment without addresses and credentials of other platforms."""
-    foreign = ("BACKPLANE_KAFKA__", "BACKPLANE_REGISTRY__", "BACKPLANE_CLICKHOUSE__")
+    foreign = ("BACKPLANE_KAFKA__", "BACKPLANE_REGISTRY__", "BACKPLANE_CLICKHOUSE__", "BACKPLANE_IDENTITY__")
     kept = {key: value for key, value in os.environ.items() if not key.upper().startswith(foreign)}
     return {**kept, "PYTHONUNBUFFERED": "1"}
 

@@ -20,6 +20,8 @@ from typing import Any, Final
 
 import psutil
 
+from agents_sdk.errors import BackplaneError
+from agents_sdk.keys import KeyUnusable, make_master
 from infra.local import artifacts, java, policy, ports
 from infra.local.child import Child
 from infra.local.errors import PartFailed, PlatformError
@@ -113,7 +115,8 @@ class Supervisor:
             cache = artifacts.cache_dir()
             self._site = Site(self._layout, ports.choose(wanted, recorded), self._heap, artifacts.jars(cache), cache)
             java.java()
-        except PlatformError as error:
+            make_master(self._layout.keys)
+        except (PlatformError, KeyUnusable) as error:
             self._layout.write_record({"state": Overall.FAILED.value, **early, "supervisor": {}, **_told(error)})
             raise
 
@@ -324,7 +327,7 @@ def part_failed(name: str, reason: str, log: Path) -> PartFailed:
     )
 
 
-def _told(error: PlatformError) -> dict[str, Any]:
+def _told(error: BackplaneError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
 
 

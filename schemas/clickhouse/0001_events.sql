@@ -126,6 +126,8 @@ CREATE TABLE {database}.events {cluster}
     max_deliveries Int32 CODEC(T64, LZ4),
     supervisor LowCardinality(String),
     handler_timeout_ms Int64 CODEC(T64, LZ4),
+    key_generation Int32 CODEC(T64, LZ4) COMMENT 'which of the agent''s keys was issued or revoked',
+    previous_ends_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'until when the key before is valid too',
 
     target LowCardinality(String) COMMENT 'of a contract: state or message',
     pattern String CODEC(ZSTD(1)),

@@ -14,7 +14,9 @@ from confluent_kafka import KafkaException
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.errors import Unanswered, Unreachable
+from agents_sdk.keys import Keys
 from agents_sdk.settings import Settings
+from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
 from agents_sdk.transport import Transport
 from agents_sdk.wire.codec import Codec
@@ -51,7 +53,7 @@ class KafkaOutbox:
 
     def __init__(self, settings: Settings, codec: Codec, executor: str) -> None:
         self._settings = settings
-        self._codec = codec
+        self._signer = Signer(codec, Keys.of(settings))
         self._executor = executor
         self._transport = Transport(settings, codec, executor)
         self._claims_open: asyncio.Task[None] | None = None
@@ -117,7 +119,7 @@ class KafkaOutbox:
         return self._transport
 
     def _produce(self, command: Command, batch: Batch) -> None:
-        value = self._codec.encode(command)
+        value = self._signer.encode(command)
         key = command.run_id.encode()
         headers = command_headers(command)
 

@@ -1,4 +1,4 @@
-"""``backplane agents``: run the agents of a module."""
+"""``backplane agents``: run the agents of a module; ``keys`` has the commands about their keys."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.cli import keys
 from services.cli.output import CommandError, DataDir, message
 
 if TYPE_CHECKING:
     from agents_sdk.agent import Agent
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run agents.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run agents, and say whose commands are taken.")
 
 
 @app.callback()
 def group() -> None:
-    """Run agents."""
+    """Run agents, and say whose commands are taken."""
+
+
+app.command()(keys.issue)
+app.command()(keys.rotate)
+app.command()(keys.revoke)
+app.command(name="list")(keys.list_agents)
 
 
 @app.command()

@@ -36,7 +36,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "topics": Entry("services.cli.topics", "app", "Show topics; create and check them."),
     "schemas": Entry("services.cli.schemas", "app", "Show schemas; register and compare them."),
     "contracts": Entry("services.cli.contracts", "app", "Apply and show contracts of state and messages."),
-    "agents": Entry("services.cli.agents", "app", "Run agents."),
+    "agents": Entry("services.cli.agents", "app", "Run agents; issue, rotate and revoke their keys."),
     "start": Entry("services.cli.state", "start", "Start a run."),
     "state": Entry("services.cli.state", "app", "Read and write a run's shared state."),
     "memory": Entry("services.cli.memory", "app", "Read long-term memories."),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import faust
 
+from agents_sdk.keys import verifier
 from agents_sdk.settings import Settings
 from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.codec import Codec
@@ -34,6 +35,8 @@ class Ledger:
             settings.kafka, enable_idempotence=False, acks=1, **{"delivery.report.only.error": True}
         )
         self._commands = clients.producer(settings.kafka, **{"delivery.report.only.error": True})
+        if verifier(settings) is None:
+            log.warning("no master key: who can write to bp.commands can speak for any agent; see identity.master_file")
         self.joined = False
         """The group has told this worker its partitions, which may be none."""
         self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
@@ -95,6 +98,12 @@ class Ledger:
         ready = [task for task in self.open.values() if task.done() and not task.cancelled()]
         return [task.result() for task in ready if task.exception() is None]
 
+    @property
+    def ready(self) -> bool:
+        """Every partition of this worker is open, and takes only what it should."""
+        opened = self.opened()
+        return self.joined and len(opened) == len(self.open) and all(part.safe for part in opened)
+
     async def process(self, batch: Batch) -> None:
         """Applies one batch, if the partition is still ours; if not, its new owner does."""
         self.assign(batch.partition)
@@ -133,7 +142,7 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
 
     async def health() -> dict[str, Any]:
         opened = ledger.opened()
-        ready = ledger.joined and not app.rebalancing and len(opened) == len(ledger.open)
+        ready = ledger.ready and not app.rebalancing
         consumer = cast(BatchConsumer, app.consumer)
         lag = {f"{COMMANDS}[{part.number}]": consumer.behind(COMMANDS, part.number, part.next) for part in opened}
         return {"status": "ok" if ready else "starting", "lag": lag, "runs": sum(len(p.book.runs) for p in opened)}

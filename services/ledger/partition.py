@@ -21,12 +21,14 @@ from confluent_kafka import Producer
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact, MessageEvent, RefusalEvent
-from agents_sdk.core.ledger import Book, Limits, Step, apply, issued, undecodable
+from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, identity, issued, undecodable
 from agents_sdk.core.ledger.evolve import ENDED, Gap
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.core.ledger.timers import set_by
-from agents_sdk.errors import REFUSALS
+from agents_sdk.errors import REFUSALS, BackplaneError
+from agents_sdk.keys import Keys, verifier
 from agents_sdk.settings import Settings
+from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
@@ -64,6 +66,13 @@ def urgent(fact: Fact) -> bool:
     return fact.kind in TRIGGERS or bool(fact.parent_run_id and fact.kind in ENDED)
 
 
+class NoMasterKey(BackplaneError):
+    """The log says that identity is required, and this ledger has no master key: going on would let everybody in."""
+
+    code = "auth"
+    hint = "give identity.master_file, the file the platform's keys were derived from"
+
+
 class PartitionLedger:
     """The book of one partition and the two ways out of it: facts by transaction, answers at once."""
 
@@ -83,6 +92,8 @@ class PartitionLedger:
         self.committer = Committer(settings.kafka, number, done)
         self._kafka = settings.kafka
         self._codec = codec
+        self._signer = Signer(codec, Keys.of(settings))
+        self._verifier = verifier(settings)
         self._replies = replies
         self._commands = commands
         self.alarms = Alarms(lambda: self.book, self._send)
@@ -105,6 +116,10 @@ class PartitionLedger:
             # a worker that was fenced while it wrote its snapshot may leave an old run beside a newer meta record
             log.warning("partition %d: snapshot unusable (%s), folding all facts", self.number, gap)
             await asyncio.to_thread(self._recover, Book(limits=self._limits), {})
+        if self.book.identity_required and self._verifier is None:
+            raise NoMasterKey(f"partition {self.number} takes only signed commands, and this ledger cannot check them")
+        if self._verifier is not None and not self.book.identity_required:
+            self._send(identity.required(self.number))
         self._next = self.book.applied + 1
         self.alarms.set_all((run_id, run.timers) for run_id, run in self.book.runs.items())
 
@@ -120,6 +135,11 @@ class PartitionLedger:
         finally:
             consumer.close()
         self.book = book
+
+    @property
+    def safe(self) -> bool:
+        """Unsigned commands are refused, unless this platform has no master key."""
+        return self.book.identity_required or self._verifier is None
 
     async def process(self, batch: Batch) -> None:
         """Applies a batch of bp.commands; returns when its facts are handed over, which may wait for room."""
@@ -172,7 +192,8 @@ class PartitionLedger:
             steps.append(Step([undecodable(record.key, record.offset, at, error.code, str(error))], []))
             dead.append((record, "decode", error))
             return
-        step = apply(self.book, command, record.offset, at)
+        proof = self._verifier.proof(record.value or b"", command) if self._verifier is not None else Proof.UNSIGNED
+        step = apply(self.book, command, record.offset, at, proof)
         for addressed in step.replies:
             self._answers.setdefault(addressed.partition, []).append(
                 {"key": addressed.reply.reply_to, "value": self._codec.encode(addressed.reply)}
@@ -195,7 +216,7 @@ class PartitionLedger:
 
     def _said(self, command: Command) -> Outgoing:
         """The record of a command of the ledger's own."""
-        value = self._codec.encode(command)
+        value = self._signer.encode(command)
         return Outgoing(COMMANDS, command.run_id.encode(), value, command_headers(command), by_key=True)
 
     def _answer(self) -> None:
@@ -247,8 +268,9 @@ class PartitionLedger:
 
 def _unheard(command: Command, step: Step) -> RefusalEvent | None:
     """The refusal that nobody is told: the command has no address to answer to. The platform's own processes want no
-    answers: an executor's report may come after its call was settled, a timer after its run has ended."""
-    if command.reply_to or command.agent in (EXECUTOR, LEDGER) or not step.facts:
+    answers: an executor's report may come after its call was settled, a timer after its run has ended. Whoever only
+    says that it is one of them is another matter."""
+    first = step.facts[0] if step.facts else None
+    if command.reply_to or not isinstance(first, RefusalEvent):
         return None
-    first = step.facts[0]
-    return first if isinstance(first, RefusalEvent) else None
+    return None if command.agent in (EXECUTOR, LEDGER) and first.code not in identity.CODES else first

@@ -1,10 +1,11 @@
 """Snapshots of the books in a faust Table, so that a restart folds the tail of the facts and not all of them.
 
-A partition's keys: ``<p>/run/<run id>`` a live run, ``<p>/end/<run id>`` an ended one, ``<p>/meta`` the rest with the
-fact offsets to fold on from. The snapshot is fuzzy and safe: each run carries its own run_seq, so facts that it has in
-it already are skipped, and the offsets are read before the runs are encoded, so none is missed. The meta record comes
-last: a crash on the way leaves the old one, which is still true. Only committed state is written (the committer is
-drained first): an uncommitted run would take its commands for done when they are decided again.
+A partition's keys: ``<p>/run/<run id>`` a live run, ``<p>/end/<run id>`` an ended one, ``<p>/spent/<window>/<n>``
+commands not to be applied again, ``<p>/meta`` the rest with the fact offsets to fold on from. The snapshot is fuzzy and
+safe: each run carries its own run_seq, so facts that it has in it already are skipped, and the offsets are read before
+the runs are encoded, so none is missed. The meta record comes last: a crash on the way leaves the old one, which is
+still true. Only committed state is written (the committer is drained first): an uncommitted run would take its commands
+for done when they are decided again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from confluent_kafka import TopicPartition
 from faust.streams import current_event
 
 from agents_sdk.core.ledger import Book, Limits
-from agents_sdk.core.ledger.state import AgentSpec, Contract, Finished, Run
+from agents_sdk.core.ledger.state import AgentSpec, Contract, Finished, KeyState, Run
 from agents_sdk.topics import FACT_TOPICS
 from services.runtime import clients
 
@@ -30,6 +31,8 @@ log = logging.getLogger("backplane.ledger")
 
 FACTS_BETWEEN: Final = 50_000
 """Facts of a partition between two snapshots: folding as many takes about a second."""
+HASHES_A_KEY: Final = 50_000
+"""9 bytes each: half of what a broker takes by default."""
 SLICE: Final = 100
 """Table writes between two yields to the event loop; one is about 50 µs."""
 
@@ -41,6 +44,10 @@ class Meta(msgspec.Struct):
     offsets: dict[str, int]
     agents: dict[str, AgentSpec]
     contracts: dict[str, dict[str, Contract]]
+    keys: dict[str, KeyState] = {}
+    identity_required: bool = False
+    spent: dict[int, int] = {}
+    """Window of ``Book.spent`` → how many keys its hashes fill."""
 
 
 class Snapshots:
@@ -49,6 +56,8 @@ class Snapshots:
     def __init__(self, app: faust.App, partitions: int, kafka: Mapping[str, str]) -> None:
         self._app = app
         self._kafka = kafka
+        self._spent: dict[int, dict[int, int]] = {}
+        """Partition → ``Meta.spent`` of its last snapshot."""
         self._table: Any = app.Table(
             "snapshots",
             partitions=partitions,
@@ -62,7 +71,7 @@ class Snapshots:
         await self._app.tables.wait_until_recovery_completed()
         try:
             return self._decoded(partition, limits)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, KeyError) as error:
             # written by another version of this code: the facts have it all
             log.warning("partition %d: snapshot not readable (%s), folding all facts", partition, error)
             return Book(limits=limits), {}
@@ -75,9 +84,18 @@ class Snapshots:
             return book, {}
         meta = msgspec.msgpack.decode(raw, type=Meta)
         book.applied, book.agents, book.contracts = meta.applied, meta.agents, meta.contracts
+        book.keys, book.identity_required = meta.keys, meta.identity_required
+        for window, count in meta.spent.items():
+            found = (stored.pop(f"{partition}/spent/{window}/{number}") for number in range(count))
+            book.spent[window] = dict.fromkeys(
+                each for part in found for each in msgspec.msgpack.decode(part, type=list[int])
+            )
+        self._spent[partition] = meta.spent
         ended: list[tuple[int, str, Finished]] = []
         for key, value in stored.items():
             _, kind, run_id = key.split("/", 2)
+            if kind == "spent":
+                continue  # of a window that is over
             if kind == "run":
                 book.runs[run_id] = msgspec.msgpack.decode(value, type=Run)
             else:
@@ -120,8 +138,22 @@ class Snapshots:
             changes.append((live, None))
             if run_id in book.finished:
                 changes.append((end, msgspec.msgpack.encode((touched, book.finished[run_id]))))
-        meta = Meta(applied=book.applied, offsets=offsets, agents=book.agents, contracts=book.contracts)
+        spent = _spent(partition, book)
+        changes += [change for keys in spent.values() for change in keys]
+        meta = Meta(
+            applied=book.applied,
+            offsets=offsets,
+            agents=book.agents,
+            contracts=book.contracts,
+            keys=book.keys,
+            identity_required=book.identity_required,
+            spent={window: len(keys) for window, keys in spent.items()},
+        )
         changes.append((f"{partition}/meta", msgspec.msgpack.encode(meta)))
+        # after the meta record, which says that nobody needs them any more
+        gone = {window: count for window, count in self._spent.get(partition, {}).items() if window not in book.spent}
+        changes += [(f"{partition}/spent/{w}/{number}", None) for w, count in gone.items() for number in range(count)]
+        self._spent[partition] = meta.spent
         return changes
 
     async def write(self, partition: int, changes: Changes) -> None:
@@ -139,6 +171,18 @@ class Snapshots:
                 await asyncio.sleep(0)
         del event
         log.info("partition %d: snapshot of %d keys in %.2f s", partition, len(changes), time.monotonic() - began)
+
+
+def _spent(partition: int, book: Book) -> dict[int, Changes]:
+    """By window, its hashes in keys of a size that the changelog takes."""
+    found: dict[int, Changes] = {}
+    for window, hashes in book.spent.items():
+        ordered = list(hashes)
+        found[window] = [
+            (f"{partition}/spent/{window}/{number}", msgspec.msgpack.encode(ordered[start : start + HASHES_A_KEY]))
+            for number, start in enumerate(range(0, len(ordered), HASHES_A_KEY))
+        ]
+    return found
 
 
 Changes = list[tuple[str, bytes | None]]

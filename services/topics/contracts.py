@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from agents_sdk.answers import checked
 from agents_sdk.broadcast import broadcast
 from agents_sdk.contracts import Contract
 from agents_sdk.core.facts import ContractEvent
-from agents_sdk.scope import Scope, new_id
 from agents_sdk.wire.registry import JSON, Registry, SchemaRejected
 
 if TYPE_CHECKING:
@@ -86,9 +84,7 @@ async def apply(transport: Transport, sender: str, applied: Sequence[Applied]) -
     """Tells every partition of the ledger; the same contract again changes nothing. Raises InvalidCommand, ScopeDenied,
     Unanswered, Unreachable."""
     for one in applied:
-        scope = Scope(transport, "", sender, correlation_id=new_id())
-        for reply in await broadcast(transport, scope, "ApplyContract", one.contract.body(one.schema_id)):
-            checked(reply)
+        await broadcast(transport, sender, "ApplyContract", one.contract.body(one.schema_id))
 
 
 def newest(events: Sequence[ContractEvent]) -> list[ContractEvent]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from uuid import UUID
 from agents_sdk import schemas
 from agents_sdk.core import ids
 from agents_sdk.core.commands import ABOUT_NO_RUN
+from agents_sdk.wire.signature import LENGTH as SIGNATURE_BYTES
 
 Schema = Mapping[str, Any]
 
@@ -27,7 +29,7 @@ _MICROS_FROM: Final = 1_000_000_000_000_000
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NEVER_NEGATIVE: Final = re.compile(
     r"(_us|_ms|_at|_tokens|_nano_usd|_seq|_offset|_partition)$|^(at|size|version|expected_version|attempt|attempts"
-    r"|recipients|max_deliveries)$"
+    r"|recipients|max_deliveries|generation|key_generation)$"
 )
 
 
@@ -139,6 +141,15 @@ def _string(kind: str, value: Any) -> str:
     return ""
 
 
+def _bytes(kind: str, value: Any) -> str:
+    """Bytes stand in JSON as base64."""
+    try:
+        b64decode(value, validate=True)
+    except (ValueError, TypeError):
+        return f"{_said(value)} is no {kind} in base64"
+    return ""
+
+
 def _exactly(python: type) -> Callable[[str, Any], str]:
     return lambda kind, value: "" if type(value) is python else f"{_said(value)} is no {kind}"
 
@@ -147,6 +158,7 @@ _PRIMITIVES: Final[dict[str, Callable[[str, Any], str]]] = {
     "int": _integer,
     "long": _integer,
     "string": _string,
+    "bytes": _bytes,
     "boolean": _exactly(bool),
     "double": _exactly(float),
 }
@@ -199,6 +211,9 @@ def _fact(fact: Mapping[str, Any]) -> Iterator[Problem]:
 def _command(schema: Schema, command: Mapping[str, Any]) -> Iterator[Problem]:
     if not command["command_id"]:
         yield Problem("command_id", "is empty, and nothing else tells a repetition from a second command")
+    signature = command.get("signature", "")
+    if signature and len(b64decode(signature)) != SIGNATURE_BYTES:
+        yield Problem("signature", f"has {len(b64decode(signature))} bytes; an HMAC-SHA256 has {SIGNATURE_BYTES}")
     kind = command["kind"]
     for field in schema["fields"]:
         if not isinstance(field["type"], list):

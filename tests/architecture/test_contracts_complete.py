@@ -63,6 +63,8 @@ def test_struct_equals_its_record_field_by_field(schema: dict[str, Any]) -> None
 def described(field: Any) -> tuple[str, str, Any]:
     default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
     shown = field.type.__name__ if isinstance(field.type, type) and not hasattr(field.type, "__args__") else field.type
+    if isinstance(default, bytes):
+        default = default.decode("latin-1")  # as Avro writes a default of bytes
     return field.encode_name, str(shown), ... if default is msgspec.NODEFAULT else default
 
 
@@ -75,7 +77,7 @@ def python_type(schema: Any) -> str:
     if isinstance(schema, dict) and schema["type"] == "array":
         return f"list[{python_type(schema['items'])}]"
     name = schema["type"] if isinstance(schema, dict) else schema
-    return {"string": "str", "long": "int", "int": "int", "boolean": "bool"}[name]
+    return {"string": "str", "long": "int", "int": "int", "boolean": "bool", "bytes": "bytes"}[name]
 
 
 @pytest.mark.parametrize("schema", EVERY_RECORD, ids=lambda schema: schema["name"])
@@ -97,6 +99,12 @@ def test_money_is_whole_nano_usd_and_durations_are_whole() -> None:
     money = [f["name"] for _, f in EVERY_FIELD if "cost" in f["name"] or ("price" in f["name"] and f["type"] == "long")]
     assert money
     assert all(name.endswith("_nano_usd") for name in money)
+
+
+def test_signature_is_the_last_field_of_a_command() -> None:
+    """It covers all bytes before it, so that nothing in a command is unsigned; new fields go before it."""
+    fields = latest("Command")["fields"]
+    assert (fields[-1]["name"], fields[-1]["type"]) == ("signature", "bytes")
 
 
 def test_facts_begin_with_the_envelope() -> None:

@@ -27,9 +27,11 @@ from agents_sdk.core.facts import RefusalEvent, StateEvent
 from agents_sdk.core.ledger import Limits, undecodable
 from agents_sdk.core.partition import partition_of
 from agents_sdk.history import read_run
+from agents_sdk.keys import Keys
 from agents_sdk.runner import register
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.settings import load_settings
+from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS, REFUSALS, dead_letter
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.dead_letters import DeadLetter, read_dead_letter
@@ -55,8 +57,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]
 @pytest.fixture(scope="module")
 def settings(servers: LocalPlatform) -> Settings:
     found = servers.settings
-    sections = {"kafka": found.kafka, "registry": found.registry, "limits": {"max_value_bytes": LIMIT}}
-    return load_settings(data_dir=servers.layout.data_dir, **sections)
+    sections = {"kafka": found.kafka, "registry": found.registry, "identity": found.identity}
+    return load_settings(data_dir=servers.layout.data_dir, limits={"max_value_bytes": LIMIT}, **sections)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,9 @@ async def test_refused_commands_without_a_sender_are_buried(
     await ended.complete()
     live = await backplane.start_run("nobody", complete_when="explicit")
     large = StateBody(key="k", value='"' + "x" * LIMIT + '"')
+    unsigned = command(run_id=live.id, state=StateBody(key="k", value="1"))
     wrong = {
+        "Unauthenticated": unsigned,
         "UnknownRun": command(state=StateBody(key="k", value="1")),
         "RunFinished": command(run_id=ended.id, state=StateBody(key="k", value="1")),
         "Oversize": command(run_id=live.id, state=large),
@@ -164,7 +168,8 @@ async def test_refused_commands_without_a_sender_are_buried(
     }
     answered = command(state=StateBody(key="k", value="1"), reply_to="somebody")
     sent = [*wrong.values(), answered]
-    values = [codec.encode(each) for each in sent]
+    signer = Signer(codec, Keys.of(settings))
+    values = [codec.encode(unsigned), *(signer.encode(each) for each in sent[1:])]
     where = [partition_of(each.run_id, PARTITIONS) for each in sent]
     records = [{"value": value, "partition": part} for value, part in zip(values, where, strict=True)]
     places = await asyncio.to_thread(put, settings, records)

@@ -436,9 +436,9 @@ async def test_history_of_a_run_is_gap_free_and_its_commands_are_all_there(setti
     assert [fact.run_seq for fact in facts] == list(range(1, len(facts) + 1))
     assert facts[0].kind == "RunStarted"
     assert facts[-1].kind == "RunCompleted"
-    assert {fact.command_id for fact in facts} <= {command.command_id for _, _, command in commands}
-    assert {fact.command_offset for fact in facts} <= {offset for offset, _, _ in commands}
-    at = {offset: appended for offset, appended, _ in commands}
+    assert {fact.command_id for fact in facts} <= {command.command_id for _, _, command, _ in commands}
+    assert {fact.command_offset for fact in facts} <= {offset for offset, *_ in commands}
+    at = {offset: appended for offset, appended, *_ in commands}
     assert all(fact.at == at[fact.command_offset] for fact in facts)
     assert agent.name in {registered.name for registered in agents}
     only = await asyncio.to_thread(read_run, settings, codec, run.id, (MESSAGES,))

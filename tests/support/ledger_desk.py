@@ -9,7 +9,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import Fact, Reply
-from agents_sdk.core.ledger import Book, Limits, Step, apply
+from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply
 
 EXECUTOR: Final = "bp.executor"
 
@@ -19,6 +19,8 @@ class Desk:
 
     def __init__(self, **limits: int) -> None:
         self.book = Book(limits=Limits(**limits))
+        self.proof = Proof.UNSIGNED
+        """What the signatures of the commands prove."""
         self.sent: list[Command] = []
         self.facts: list[Fact] = []
         self.replies: list[Reply] = []
@@ -34,7 +36,7 @@ class Desk:
 
     def put(self, command: Command, at: int | None = None) -> Step:
         """Applies the command at the next offset; ``at`` a time of its own, microseconds."""
-        step = apply(self.book, command, len(self.sent), 1_000 * len(self.sent) if at is None else at)
+        step = apply(self.book, command, len(self.sent), 1_000 * len(self.sent) if at is None else at, self.proof)
         self.sent.append(command)
         self.facts += step.facts
         self.replies += [addressed.reply for addressed in step.replies]
@@ -47,7 +49,7 @@ class Desk:
     def register(self, name: str, **spec: Any) -> Step:
         """Declares an agent that may do everything, but for what ``spec`` says."""
         everything = {right: ["*"] for right in ("reads", "writes", "capabilities", "publishes")}
-        return self.send("RegisterAgent", run_id="", name=name, **{**everything, **spec})
+        return self.send("RegisterAgent", agent=name, run_id="", name=name, **{**everything, **spec})
 
     def start(self, complete_when: str = "explicit", **fields: Any) -> Step:
         """Starts the run."""

@@ -42,6 +42,8 @@ class LedgerProcess:
             "BACKPLANE_LIMITS__MAX_VALUE_BYTES": str(self.settings.limits.max_value_bytes),
             "TEST_FACTS_BETWEEN": str(self._facts_between),
         }
+        if self.settings.identity.master_file is not None:
+            env["BACKPLANE_IDENTITY__MASTER_FILE"] = str(self.settings.identity.master_file)
         where = ["--data-dir", str(self.settings.data_dir), "--http-port", str(self.port)]
         command = [sys.executable, "-m", "tests.support.chaos.ledger", *where]
         with self.log.open("ab") as log:

@@ -1,12 +1,14 @@
-"""The ledger's pure core: ``apply(book, command, offset, at)`` decides, folds and answers one command.
+"""The ledger's pure core: ``apply(book, command, offset, at, proof)`` decides, folds and answers one command.
 
 ``decide`` (state, command → facts), ``evolve`` (state, fact → state) and ``answers`` (facts → replies) are its parts;
 the shell in ``services/ledger`` and the replay use only what is exported here.
 """
 
+from agents_sdk.core.identity import Proof
+from agents_sdk.core.ledger import identity
 from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.state import Book, Limits, state_hash
 from agents_sdk.core.ledger.step import Step, apply, undecodable
 
-__all__ = ["Book", "Limits", "Step", "apply", "evolve", "issued", "state_hash", "undecodable"]
+__all__ = ["Book", "Limits", "Proof", "Step", "apply", "evolve", "identity", "issued", "state_hash", "undecodable"]

@@ -7,7 +7,7 @@ import msgspec
 from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.core.ledger import payloads
-from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Run
 
@@ -22,16 +22,7 @@ def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if not 0 < len(body.capability) <= CAPABILITY_LIMIT:
         message = f"a capability's name has 1 to {CAPABILITY_LIMIT} characters, not {len(body.capability)}"
         raise Refusal("invalid_command", message, field="capability")
-    spec = book.agents.get(command.agent)
-    if spec is not None and not allows(spec.capabilities, body.capability):
-        allowed = list(spec.capabilities)
-        raise Refusal(
-            "scope",
-            f"agent {command.agent!r} may not call {body.capability!r}: its capabilities are {allowed}",
-            rule="capabilities",
-            capability=body.capability,
-            allowed=allowed,
-        )
+    check(book, command.agent, "capabilities", "call", capability=body.capability)
     scribe.write(
         CallEvent,
         "CallRequested",

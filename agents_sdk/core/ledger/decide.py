@@ -1,8 +1,8 @@
-"""``decide(book, command, offset, at) → facts``: what a command causes, or why it is refused.
+"""``decide(book, command, offset, at, proof) → facts``: what a command causes, or why it is refused.
 
 Lives here: one decider per kind of command, in a table. Not here: changes to the book (``evolve``), clocks, ids made
-from chance, I/O, logging. Law: the same book, command, offset and time always give the same facts, and nothing is
-changed by asking.
+from chance, I/O, logging. Law: the same book, command, offset, time and proof always give the same facts, and nothing
+is changed by asking.
 """
 
 from __future__ import annotations
@@ -14,11 +14,24 @@ from typing import Any, Final
 import msgspec
 
 from agents_sdk.core import ids
-from agents_sdk.core.commands import BODY_OF_KIND, Command
+from agents_sdk.core.commands import ABOUT_NO_RUN, BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.ledger import calls, children, contracts, memory, messages, payloads, states, timers
+from agents_sdk.core.identity import OPERATOR, Proof, reserved
+from agents_sdk.core.ledger import (
+    calls,
+    children,
+    contracts,
+    identity,
+    memory,
+    messages,
+    payloads,
+    spent,
+    states,
+    timers,
+)
 from agents_sdk.core.ledger.ending import end
-from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, subscribers
+from agents_sdk.core.ledger.identity import CODES
+from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, ChildWait, Run, current
 
@@ -48,7 +61,7 @@ PAYLOADS_OF_KIND: Final = {
 """Fields of the body that hold JSON. CompleteCall is not here: see ``calls.complete``."""
 
 
-def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
+def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> list[Fact]:
     """The facts that the command causes, in order; one refusal where it is refused; none where it was applied before
     and its sender only has to be answered again."""
     run = book.runs.get(command.run_id)
@@ -59,11 +72,13 @@ def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
     if known is not None:
         scribe.parent_run_id, scribe.root_run_id = known.parent_run_id, known.root_run_id
     try:
+        identity.check(book, command, at, proof)
         if not _repeated(book, run, command, scribe):
+            _check_first_time(book, command)
             _decide(book, run, command, scribe)
     except Refusal as refusal:
         scribe.facts.clear()
-        scribe.seq = run.seq if run else None
+        scribe.seq = run.seq if run and refusal.code not in CODES else None
         _refuse(scribe, command, refusal)
     return scribe.facts
 
@@ -71,11 +86,8 @@ def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
 def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
     kind = command.kind
     _check_envelope(command)
-    if kind == "RegisterAgent":
-        _register(book, command, scribe)
-        return
-    if kind == "ApplyContract":
-        contracts.apply(book, command, scribe)
+    if kind in ABOUT_NO_RUN:
+        WITHOUT_RUN[kind](book, command, scribe)
         return
     body = BODY_OF_KIND.get(kind)
     if body is None:
@@ -124,6 +136,18 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
         else:
             _await_run(book, run, command, scribe)
     return True
+
+
+def _check_first_time(book: Book, command: Command) -> None:
+    """A record copied from the log may come when the answer to it is forgotten. A registration is not refused here:
+    it is sent again where its answer was lost, and the same declaration changes nothing."""
+    if book.identity_required and command.kind != "RegisterAgent" and spent.noted(book.spent, command.command_id):
+        raise _replayed(command)
+
+
+def _replayed(command: Command) -> Refusal:
+    message = f"command {_short(command.command_id)} was applied before, and its answer is no longer kept"
+    return Refusal("replayed", message, command_id=command.command_id)
 
 
 def _refuse(scribe: Scribe, command: Command, refusal: Refusal) -> None:
@@ -192,9 +216,12 @@ def _register(book: Book, command: Command, scribe: Scribe) -> None:
         raise Refusal("invalid_command", "RegisterAgent needs the body 'registration'", field="registration")
     if command.run_id:
         raise Refusal("invalid_command", "RegisterAgent is about no run; its run_id is empty", field="run_id")
-    if not AGENT_NAME.fullmatch(spec.name) or spec.name.startswith("bp."):
+    if not AGENT_NAME.fullmatch(spec.name) or reserved(spec.name):
         message = f"an agent's name is 1 to 200 of A-Z a-z 0-9 . _ - and starts with none of . - bp., not {spec.name!r}"
         raise Refusal("invalid_command", message, field="name")
+    if command.agent not in (spec.name, OPERATOR):
+        message = f"{command.agent!r} may not register {spec.name!r}: an agent declares itself, or {OPERATOR} does"
+        raise Refusal("scope", message, rule="name", name=spec.name)
     fields = msgspec.structs.asdict(spec)
     fields["max_deliveries"] = spec.max_deliveries or 3
     known = book.agents.get(spec.name)
@@ -202,6 +229,8 @@ def _register(book: Book, command: Command, scribe: Scribe) -> None:
         tuple(value) != getattr(known, field) if isinstance(value, list) else value != getattr(known, field)
         for field, value in fields.items()
     ):
+        if book.identity_required and spent.noted(book.spent, command.command_id):
+            raise _replayed(command)  # an older declaration of this agent, from the log
         scribe.write(AgentEvent, "AgentRegistered", **fields)
 
 
@@ -264,6 +293,7 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
     pinned = []
     for used in body.context_used:
         key, _, pin = used.rpartition("@")
+        check(book, command.agent, "reads", "rest on state", key=key if key and pin.isdecimal() else used)
         version = current(run, used)
         pinned.append(used if key and pin.isdecimal() else f"{used}@{version.version if version else 0}")
     scribe.write(DecisionEvent, "DecisionRecorded", action=body.action, rationale=body.rationale, context_used=pinned)
@@ -300,6 +330,13 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
 
 ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall", "ReportChild", "TimerFired"})
 """Kinds after which a run may have nothing left to do."""
+
+WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
+    "RegisterAgent": _register,
+    "ApplyContract": contracts.apply,
+    **dict.fromkeys(identity.SENDERS, identity.manage),
+}
+"""Deciders of what is about no run."""
 
 DECIDERS: Final[dict[str, Decider]] = {
     "CompleteRun": _end_run,

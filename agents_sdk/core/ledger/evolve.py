@@ -25,7 +25,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import contracts, memory, timers
+from agents_sdk.core.ledger import contracts, identity, memory, spent, timers
 from agents_sdk.core.ledger.answers import answer_to, of_child, outcome, read_along
 from agents_sdk.core.ledger.state import (
     FINISHED_LIMIT,
@@ -61,7 +61,10 @@ def evolve(book: Book, fact: Fact) -> None:
     """Folds one fact into the book. Raises Gap when the run's previous fact is missing."""
     if fact.run_seq == 0:
         if type(fact) is AgentEvent:
-            _registered(book, fact)
+            if fact.kind == "AgentRegistered":
+                _registered(book, fact)
+            else:
+                identity.fold(book, fact)
         elif type(fact) is ContractEvent:
             contracts.fold(book, fact)
     elif fact.kind == "RunStarted":
@@ -85,6 +88,7 @@ def _registered(book: Book, fact: AgentEvent) -> None:
     if known is None or fact.command_offset > known.command_offset:
         fields = {name: _frozen(getattr(fact, name)) for name in AgentSpec.__struct_fields__}
         book.agents[fact.name] = AgentSpec(**fields)
+        spent.note(book.spent, fact.command_id, fact.at)
 
 
 def _frozen(value: Any) -> Any:
@@ -122,6 +126,11 @@ def _advance(book: Book, run: Run, fact: Fact) -> None:
         _finish(book, run, fact)
     elif fact.command_id not in run.answers and fact.command_id not in run.calls:
         _remember(book, run, fact)
+    limit = memory.RECENT_LIMIT if memory.is_memory(run.run_id) else RECENT_LIMIT
+    while len(run.recent) > limit:
+        command_id = run.recent.pop(0)
+        _forget(run, command_id)
+        spent.note(book.spent, command_id, fact.at)
 
 
 def _delivery_of(run: Run, fact: Fact) -> str:
@@ -146,8 +155,6 @@ def _retain(run: Run, command_id: str, delivery_id: str) -> None:
         run.issued.setdefault(delivery_id, []).append(command_id)
         return
     run.recent.append(command_id)
-    if len(run.recent) > (memory.RECENT_LIMIT if memory.is_memory(run.run_id) else RECENT_LIMIT):
-        _forget(run, run.recent.pop(0))
 
 
 def _forget(run: Run, command_id: str) -> None:
@@ -173,7 +180,9 @@ def _finish(book: Book, run: Run, fact: RunEvent) -> None:
         attempted=run.attempted,
     )
     if len(book.finished) > FINISHED_LIMIT:
-        del book.finished[next(iter(book.finished))]
+        forgotten = book.finished.pop(next(iter(book.finished)))
+        for command_id in (*forgotten.answers, *forgotten.attempted):
+            spent.note(book.spent, command_id, fact.at)
 
 
 def _state_changed(run: Run, fact: StateEvent) -> None:

@@ -10,7 +10,7 @@ from agents_sdk.core.commands import Command, HandlerBody, MessageBody
 from agents_sdk.core.facts import DependencyEvent, MessageEvent
 from agents_sdk.core.ledger import contracts
 from agents_sdk.core.ledger.ending import end
-from agents_sdk.core.ledger.rules import LEDGER, allows, subscribers
+from agents_sdk.core.ledger.rules import LEDGER, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Dependency, Run, work_done
 
@@ -49,16 +49,7 @@ def _checked(book: Book, command: Command) -> MessageBody:
     body = command.message
     assert body is not None
     _checked_name(body.name)
-    spec = book.agents.get(command.agent)
-    if spec is not None and not allows(spec.publishes, body.name):
-        allowed = list(spec.publishes)
-        raise Refusal(
-            "scope",
-            f"agent {command.agent!r} may not publish {body.name!r}: its publishes are {allowed}",
-            rule="publishes",
-            name=body.name,
-            allowed=allowed,
-        )
+    check(book, command.agent, "publishes", "publish", name=body.name)
     contracts.check_message(book, body.name, body.data)
     return body
 
@@ -202,6 +193,8 @@ def declare_dependency(book: Book, run: Run, command: Command, scribe: Scribe) -
     if cycle:
         raise Refusal("invalid_command", f"this closes a cycle: {' → '.join(cycle)}", field="depends_on", cycle=cycle)
     name = _checked_name(body.name or MET)
+    if name != MET:
+        check(book, command.agent, "publishes", "have published", name=name)
     scribe.write(
         DependencyEvent,
         "DependencyDeclared",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import AgentSpec, Book
 
 EXECUTOR = "bp.executor"
@@ -19,6 +20,19 @@ UNRESTRICTED = ("*",)
 def allows(patterns: tuple[str, ...], name: str) -> bool:
     """Whether one of the globs matches the name."""
     return patterns == UNRESTRICTED or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check(book: Book, agent: str, right: str, doing: str, **named: str) -> None:
+    """Returns when the agent's declaration allows it, or there is none. ``right`` is the field of the declaration that
+    is asked, ``named`` the one thing it is asked about. Raises Refusal, which names the rule and what it allows."""
+    spec = book.agents.get(agent)
+    if spec is None:
+        return
+    patterns: tuple[str, ...] = getattr(spec, right)
+    (name,) = named.values()
+    if not allows(patterns, name):
+        message = f"agent {agent!r} may not {doing} {name!r}: its {right} are {list(patterns)}"
+        raise Refusal("scope", message, rule=right, allowed=list(patterns), **named)
 
 
 def takes_part(spec: AgentSpec, workflow: str) -> bool:

@@ -193,6 +193,18 @@ class Contract(msgspec.Struct, frozen=True, gc=False):
     """Of its application; an older one folded again does not replace it."""
 
 
+class KeyState(msgspec.Struct, frozen=True, gc=False):
+    """Which keys of a name are valid. No key is here: see ``agents_sdk.wire.signature``."""
+
+    generation: int = 1
+    revoked: bool = False
+    """The present generation is not valid either; the next one may be issued."""
+    previous_ends_at: int = 0
+    """Until when, microseconds UTC, the generation before is valid too."""
+    command_offset: int = -1
+    """Of the command that said so; an older fact folded again does not replace it."""
+
+
 class Limits(msgspec.Struct, frozen=True, gc=False):
     """Sizes above which a command is refused, bytes of UTF-8."""
 
@@ -208,6 +220,12 @@ class Book(msgspec.Struct):
     """Target (state, message) → pattern → contract."""
     runs: dict[str, Run] = {}
     finished: dict[str, Finished] = {}
+    keys: dict[str, KeyState] = {}
+    """Names whose key was issued or revoked; that of any other name is the first generation."""
+    identity_required: bool = False
+    """Every command has to be signed: the log said so."""
+    spent: dict[int, dict[int, None]] = {}
+    """Commands that must not be applied again though their answers are forgotten; see ``spent``."""
     applied: int = -1
     """Offset in bp.commands of the last command whose facts are folded in."""
 

@@ -9,7 +9,7 @@ from agents_sdk.core.ledger import contracts
 from agents_sdk.core.ledger.answers import entry
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.reducers import REPLACE, Irreducible, reduced
-from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, Version, at_time, at_version, current
 from agents_sdk.core.ledger.timers import due_at
@@ -30,16 +30,7 @@ def _checked(book: Book, command: Command, right: str) -> StateBody:
 def _check_key(book: Book, command: Command, key: str, right: str) -> None:
     if not 0 < len(key) <= KEY_LIMIT:
         raise Refusal("invalid_command", f"a key has 1 to {KEY_LIMIT} characters, not {len(key)}", field="key")
-    spec, name = book.agents.get(command.agent), scoped(command.run_id, key)
-    if spec is not None and not allows(spec.reads if right == "reads" else spec.writes, name):
-        patterns = list(spec.reads if right == "reads" else spec.writes)
-        raise Refusal(
-            "scope",
-            f"agent {spec.name!r} may not touch state {name!r}: its {right} are {patterns}",
-            rule=right,
-            key=name,
-            allowed=patterns,
-        )
+    check(book, command.agent, right, "touch state", key=scoped(command.run_id, key))
 
 
 def _guard(run: Run, body: StateBody) -> int:

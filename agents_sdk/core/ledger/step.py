@@ -10,6 +10,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, RefusalEvent, Reply, RunEvent
+from agents_sdk.core.identity import Proof
 from agents_sdk.core.ledger.answers import of_child, of_finished, outcome, refused, reply
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import ENDED, evolve
@@ -31,11 +32,11 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     replies: list[Addressed]
 
 
-def apply(book: Book, command: Command, offset: int, at: int) -> Step:
+def apply(book: Book, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> Step:
     """Decides the command at ``offset`` of bp.commands, appended at ``at`` (microseconds UTC), and folds its facts into
-    the book. The same book and arguments always give the same step."""
+    the book; ``proof`` is what its signature proves. The same book and arguments always give the same step."""
     run = book.runs.get(command.run_id)
-    facts = decide(book, command, offset, at)
+    facts = decide(book, command, offset, at, proof)
     # looked up before the fold, which may forget a call whose handler has ended: its caller is told all the same
     settled = run.calls[facts[0].call_id] if run and facts and _is_outcome(facts[0]) else None
     waits = _waits_for_child(run, facts)
@@ -103,14 +104,16 @@ def _replies(book: Book, run: Run | None, command: Command, facts: list[Fact], s
 
 def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
     """What the command's sender is told now; None where it is told later."""
+    if facts and isinstance(facts[0], RefusalEvent) and not facts[0].run_seq:
+        # About no live run: nothing remembers it. It comes first, since a forged command may have the id of a true one,
+        # and whoever forged it must not be told that one's answer.
+        return refused(facts[0])
     if run is not None and command.command_id in run.answers:
         return run.answers[command.command_id]
     ended = book.finished.get(command.run_id)
     if ended is not None and command.command_id in ended.answers:
         return ended.answers[command.command_id]
     if facts:
-        if isinstance(facts[0], RefusalEvent):  # about no live run: nothing remembers it
-            return refused(facts[0])
         if facts[0].kind in ("CallRequested", "CallAwaited", "RunAwaited", "ChildAwaited"):
             return None
         return Answer(event_id=facts[0].event_id, run_seq=facts[0].run_seq)

@@ -26,8 +26,8 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import Book, Limits, apply, undecodable
-from agents_sdk.core.replay import Declared, Logged, replay
+from agents_sdk.core.ledger import Book, Limits, Proof, apply, undecodable
+from agents_sdk.core.replay import Declared, Logged, recorded_proofs, replay
 from agents_sdk.topics import INBOX_PREFIX, TOPIC_OF_FACT, inbox
 from agents_sdk.wire.codec import Undecodable
 from tests.support.chaos.journal import Execution
@@ -72,12 +72,13 @@ def _decide_again(
     log: Log, partition: int, limits: Limits, expected: list[Fact], known: dict[str, list[Reply]]
 ) -> None:
     book = Book(limits=limits)
+    proved = recorded_proofs(fact for one, fact in log.facts if one.partition == partition)
     for one, command in log.commands[partition]:
         at = one.at_ms * 1000
         if isinstance(command, Undecodable):
             expected.append(undecodable(one.key, one.offset, at, command.code, str(command)))
             continue
-        step = apply(book, command, one.offset, at)
+        step = apply(book, command, one.offset, at, proved.get(one.offset, Proof.GOOD))
         expected += step.facts
         for addressed in step.replies:
             known[addressed.reply.command_id].append(addressed.reply)

@@ -43,7 +43,8 @@ class Connected:
     """A transport with that broker in place of Kafka."""
 
     def __init__(self, max_in_flight: int = 3) -> None:
-        settings = SimpleNamespace(limits=SimpleNamespace(max_value_bytes=1000), kafka={})
+        identity = SimpleNamespace(key_file=None, keys_dir=None, master_file=None)
+        settings = SimpleNamespace(limits=SimpleNamespace(max_value_bytes=1000), kafka={}, identity=identity)
         self.transport = Transport(cast("Any", settings), CODEC, "test", max_in_flight=max_in_flight)
         self.broker = Broker()
         self.transport._producer = cast("Any", self.broker)

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents_sdk.core.commands import ABOUT_NO_RUN, BODY_OF_KIND, Command, RunBody
-from agents_sdk.core.ledger.decide import DECIDERS
+from agents_sdk.core.commands import BODY_OF_KIND, Command, RunBody
+from agents_sdk.core.ledger.decide import DECIDERS, WITHOUT_RUN
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
 
@@ -19,7 +19,7 @@ def desk() -> Desk:
 
 def test_every_kind_of_command_has_a_decider() -> None:
     """The table is complete: a new kind without decider would be a KeyError in the log."""
-    assert set(DECIDERS) | {"StartRun"} | ABOUT_NO_RUN == set(BODY_OF_KIND)
+    assert set(DECIDERS) | {"StartRun"} | set(WITHOUT_RUN) == set(BODY_OF_KIND)
 
 
 def test_an_idle_run_completes_when_handlers_calls_and_dependencies_are_done(desk: Desk) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+from unittest.mock import MagicMock
+
 import msgspec
 
 from agents_sdk.core.ledger.state import Run
@@ -14,7 +17,7 @@ SECRET = "only-in-this-run"
 def snapshot(desk: Desk) -> Changes:
     """The changes of all that was touched; capturing needs neither table nor broker."""
     dirty = {command.run_id: number for number, command in enumerate(desk.sent)}
-    return Snapshots.capture(object.__new__(Snapshots), 0, desk.book, dirty, {})
+    return Snapshots(cast("Any", MagicMock()), 1, {}).capture(0, desk.book, dirty, {})
 
 
 def test_state_of_a_run_leaves_book_and_snapshot_when_the_run_ends() -> None:

@@ -1,0 +1,30 @@
+"""Names that are the platform's own, and what a signature proves. Values only: what follows from them is decided in
+``agents_sdk.core.ledger.identity``, and signatures are made in ``agents_sdk.wire.signature``."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+RESERVED: Final = "bp."
+OPERATOR: Final = "bp.operator"
+"""Whoever holds the platform's master key: issues and revokes keys."""
+
+
+class Proof(IntEnum):
+    """What the signature of a command proves."""
+
+    UNSIGNED = 0
+    FORGED = 1
+    """It is not what the key of this name and generation gives."""
+    GOOD = 2
+
+
+def reserved(name: str) -> bool:
+    """Whether the name is one of the platform's own: no agent or client has it."""
+    return name.startswith(RESERVED)
+
+
+def first_generation(name: str) -> int:
+    """That of a key nobody issued by command: 0 for the platform's own names, which have no other."""
+    return 0 if reserved(name) else 1

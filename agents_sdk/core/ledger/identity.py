@@ -1,0 +1,152 @@
+"""Who really sent a command, and which keys count. Pure; see ``decide`` for the law.
+
+The shell checks the signature, since that takes the master key, and hands in what it found as a value (``Proof``). What
+follows from it is decided here, from the book alone: whether identity is required, which generation of a key is valid,
+and whether the command is of now. So a replay without the master key decides the same from the recorded refusals.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command, KeyBody
+from agents_sdk.core.facts import AgentEvent
+from agents_sdk.core.identity import OPERATOR, Proof, reserved
+from agents_sdk.core.ledger.rules import LEDGER
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.spent import WINDOW_US
+from agents_sdk.core.ledger.state import Book, KeyState
+
+FIRST: Final = KeyState()
+"""Of a name that nobody issued a key to by command: its first generation is valid."""
+GRACE_LIMIT_MS: Final = 30 * 86_400_000
+"""A month: a longer grace period is a mistake in the unit."""
+SENDERS: Final = {"IssueKey": OPERATOR, "RevokeKey": OPERATOR, "RequireIdentity": LEDGER}
+"""Kinds about identity itself, each with its only sender; they need a good signature whether or not others do."""
+CODES: Final = frozenset({"unauthenticated", "forged", "revoked", "stale", "replayed"})
+"""Codes of refusals for want of identity. Such a refusal is about no run: whoever may not speak in a run must not
+advance it, nor be remembered by it."""
+
+
+def check(book: Book, command: Command, at: int, proof: Proof) -> None:
+    """Returns when the command is from whom it says it is, and of now. Raises Refusal with one of ``CODES``."""
+    if not book.identity_required and command.kind not in SENDERS:
+        return
+    name, generation = command.agent[:200], command.key_generation
+    if proof is Proof.UNSIGNED:
+        raise Refusal("unauthenticated", f"the command is not signed by {name!r}", agent=name)
+    if proof is Proof.FORGED:
+        raise Refusal("forged", f"the signature is not that of {name!r}, generation {generation}", agent=name)
+    if reserved(command.agent):
+        # The platform's own commands may be old: an outcome waits for as long as the broker is away. Each is applied
+        # once by what it says (attempt, call, timer, generation), so it needs no window.
+        return
+    known = book.keys.get(command.agent, FIRST)
+    if not _valid(known, generation, at):
+        raise Refusal(
+            "revoked",
+            f"generation {generation} of the key of {name!r} is not valid; the newest is {known.generation}"
+            f"{', which is revoked' if known.revoked else ''}",
+            agent=name,
+            generation=generation,
+            newest=known.generation,
+        )
+    skew = command.issued_at - at
+    if abs(skew) > WINDOW_US:
+        side = "ahead of" if skew > 0 else "behind"
+        message = f"the command's time is {abs(skew) / 1e6:.1f} s {side} the broker's; at most 120 s are allowed"
+        raise Refusal("stale", message, agent=name, skew_us=skew)
+
+
+def _valid(known: KeyState, generation: int, at: int) -> bool:
+    if generation == known.generation:
+        return not known.revoked
+    return 0 < generation == known.generation - 1 and at < known.previous_ends_at
+
+
+def required(partition: int) -> Command:
+    """What a ledger that can check signatures says first of all in a partition: from there on they are required."""
+    return Command(
+        command_id=ids.derive("RequireIdentity", str(partition)),
+        kind="RequireIdentity",
+        run_id="",
+        agent=LEDGER,
+        correlation_id="",
+        key=KeyBody(),
+    )
+
+
+def manage(book: Book, command: Command, scribe: Scribe) -> None:
+    """IssueKey → AgentKeyIssued, RevokeKey → AgentKeyRevoked, RequireIdentity → IdentityRequired; nothing where it is
+    so already."""
+    body = command.key
+    if body is None:
+        raise Refusal("invalid_command", f"{command.kind} needs the body 'key'", field="key")
+    if command.run_id:
+        raise Refusal("invalid_command", f"{command.kind} is about no run; its run_id is empty", field="run_id")
+    only = SENDERS[command.kind]
+    if command.agent != only:
+        raise Refusal("scope", f"only {only} may send {command.kind}, not {command.agent!r}", rule="keys")
+    if command.kind == "RequireIdentity":
+        if not book.identity_required:
+            scribe.write(AgentEvent, "IdentityRequired", name="")
+        return
+    if not body.name or len(body.name) > 200 or reserved(body.name):
+        message = f"a key is issued to a name of 1 to 200 characters that does not start with bp., not {body.name!r}"
+        raise Refusal("invalid_command", message, field="name")
+    known = book.keys.get(body.name)
+    if command.kind == "IssueKey":
+        _issue(known, body, scribe)
+    else:
+        _revoke(known or FIRST, body, scribe)
+
+
+def _issue(known: KeyState | None, body: KeyBody, scribe: Scribe) -> None:
+    present = known or FIRST
+    if not 0 <= body.grace_ms <= GRACE_LIMIT_MS:
+        message = f"a grace period has 0 to {GRACE_LIMIT_MS} ms, not {body.grace_ms}"
+        raise Refusal("invalid_command", message, field="grace_ms")
+    if body.generation == present.generation and not present.revoked:
+        if known is None:
+            scribe.write(AgentEvent, "AgentKeyIssued", name=body.name, key_generation=body.generation)
+        return
+    if body.generation != present.generation + 1:
+        message = f"the next generation of {body.name!r} is {present.generation + 1}, not {body.generation}"
+        raise Refusal("invalid_command", message, field="generation", newest=present.generation)
+    ends_at = scribe.at + body.grace_ms * 1_000 if body.grace_ms and not present.revoked else 0
+    scribe.write(AgentEvent, "AgentKeyIssued", name=body.name, key_generation=body.generation, previous_ends_at=ends_at)
+
+
+def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
+    """What is not valid any more is named by its generation, so that the command, sent again later, does not take a
+    newer key away."""
+    if body.generation > present.generation:
+        message = f"{body.name!r} has no generation {body.generation}; the newest is {present.generation}"
+        raise Refusal("invalid_command", message, field="generation", newest=present.generation)
+    if _valid(present, body.generation, scribe.at):
+        scribe.write(AgentEvent, "AgentKeyRevoked", name=body.name, key_generation=body.generation)
+
+
+def fold(book: Book, fact: AgentEvent) -> None:
+    """Folds a fact about keys."""
+    if fact.kind == "IdentityRequired":
+        book.identity_required = True
+        return
+    known = book.keys.get(fact.name)
+    if known is not None and fact.command_offset <= known.command_offset:
+        return
+    if fact.kind == "AgentKeyIssued":
+        state = KeyState(
+            generation=fact.key_generation,
+            previous_ends_at=fact.previous_ends_at,
+            command_offset=fact.command_offset,
+        )
+    else:
+        present = known or FIRST
+        state = KeyState(
+            generation=present.generation,
+            revoked=present.revoked or fact.key_generation == present.generation,
+            command_offset=fact.command_offset,
+        )
+    book.keys[fact.name] = state

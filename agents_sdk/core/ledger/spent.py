@@ -1,0 +1,45 @@
+"""Commands whose answers the ledger has forgotten, remembered until a record of them is refused for its age. Pure.
+
+Without this a record copied from bp.commands could be applied a second time once its answer is gone. Kept are 64 bits
+of a hash an id, in one set a window of the broker's time, and ``KEPT`` windows: a command may be stamped up to one
+window ahead of the time at which it is appended, and is too old one window after its stamp, so two windows at least lie
+between its being forgotten and its set being dropped. Law: an id noted is found again for two windows, and memory is
+bounded by what is forgotten in three.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+WINDOW_US: Final = 120_000_000
+"""How far a command's own time may be from the broker's: room for clocks that are not set and for a slow producer (the
+SDK's gives up after 60 s), and short enough to hold what was forgotten in it in memory."""
+KEPT: Final = 3
+
+Spent = dict[int, dict[int, None]]
+"""Window, counted from 1970 → hashes of the commands forgotten in it, in that order: what was written down in a
+snapshot stays a beginning of it."""
+
+
+def note(spent: Spent, command_id: str, at: int) -> None:
+    """Remembers a command that is forgotten at this time. A clock that goes back puts it in the newest window."""
+    newest = max(spent, default=0)
+    window = max(at // WINDOW_US, newest)
+    if window not in spent:
+        for old in [known for known in spent if known <= window - KEPT]:
+            del spent[old]
+        spent[window] = {}
+    spent[window][_hash(command_id)] = None
+
+
+def noted(spent: Spent, command_id: str) -> bool:
+    """Whether a command was applied before and forgotten not long ago."""
+    if not spent:
+        return False
+    wanted = _hash(command_id)
+    return any(wanted in window for window in spent.values())
+
+
+def _hash(command_id: str) -> int:
+    return int.from_bytes(blake2b(command_id.encode(), digest_size=8).digest(), "big")

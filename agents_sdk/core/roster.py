@@ -1,0 +1,63 @@
+"""Who may speak, as the facts of all partitions say it: for operators. Pure.
+
+Each partition hears of a key by a command of its own, so that for a moment, or after an operator was cut off, they may
+say different things; then the older one is shown, and the name counts as ``differs``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent
+from agents_sdk.core.ledger import Book, evolve, identity
+from agents_sdk.core.ledger.state import KeyState
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What is known of one name."""
+
+    name: str
+    registered: bool
+    """It is an agent's; else a client's."""
+    key: KeyState
+    differs: bool
+    refused: dict[str, int]
+    """Code → commands refused for want of identity that said they were from it."""
+
+    def state(self, now: int) -> str:
+        """valid, rotating (the generation before is valid too), revoked or differs; ``now`` in microseconds UTC."""
+        if self.differs:
+            return "differs"
+        if self.key.revoked:
+            return "revoked"
+        return "rotating" if self.key.previous_ends_at > now else "valid"
+
+
+def roster(agents: Mapping[int, Iterable[Fact]], refusals: Iterable[Fact], partitions: int) -> list[Standing]:
+    """Everybody who was registered, was issued a key or was refused, by name. ``agents`` are the facts of bp.agents by
+    partition, each in order."""
+    books = [_folded(agents.get(number, ())) for number in range(partitions)]
+    refused: dict[str, Counter[str]] = {}
+    for fact in refusals:
+        if isinstance(fact, RefusalEvent) and fact.code in identity.CODES:
+            refused.setdefault(fact.agent, Counter())[fact.code] += 1
+    registered = {name for book in books for name in book.agents}
+    names = registered.union(refused, *(book.keys for book in books))
+    return [_standing(name, books, name in registered, refused.get(name, Counter())) for name in sorted(names)]
+
+
+def _folded(facts: Iterable[Fact]) -> Book:
+    book = Book()
+    for fact in facts:
+        if isinstance(fact, AgentEvent):
+            evolve(book, fact)
+    return book
+
+
+def _standing(name: str, books: list[Book], registered: bool, refused: Counter[str]) -> Standing:
+    keys = [book.keys.get(name, identity.FIRST) for book in books] or [identity.FIRST]
+    said = {(key.generation, key.revoked) for key in keys}
+    return Standing(name, registered, min(keys, key=lambda key: key.generation), len(said) > 1, dict(refused))

@@ -1,0 +1,162 @@
+"""Where this process finds the keys it signs with.
+
+``identity.key_file`` or ``identity.keys_dir`` hold what ``backplane agents issue`` wrote. Where the master key can be
+read, as by its owner on a local platform, a key that is not there is issued on the spot. No key is ever printed, logged
+or put in a settings value: settings name files, and only files hold keys, mode 0600.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import quote
+
+import msgspec
+
+from agents_sdk.core.identity import first_generation, reserved
+from agents_sdk.errors import BackplaneError
+from agents_sdk.wire.signature import LENGTH, Verifier, derive
+
+if TYPE_CHECKING:
+    from agents_sdk.settings import Settings
+
+MASTER: Final = "master"
+"""Name of the master key's file in the folder of keys."""
+SUFFIX: Final = ".key"
+
+
+class KeyUnusable(BackplaneError):
+    """A key file cannot be read or written; ``fields["path"]`` says which."""
+
+    code: ClassVar[str] = "auth"
+    hint = "write it again with `backplane agents issue NAME`, or remove it"
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A name's key. Its text never shows the secret."""
+
+    name: str
+    generation: int
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"Key(name={self.name!r}, generation={self.generation})"
+
+    __str__ = __repr__
+
+
+class Keys:
+    """The keys of this process, by the name they speak for; each is looked for once."""
+
+    def __init__(self, key_file: Path | None = None, folder: Path | None = None, master: Path | None = None) -> None:
+        self._key_file = key_file
+        self._folder = folder
+        self._master = master
+        self._known: dict[str, Key | None] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Keys:
+        """As the settings say."""
+        identity = settings.identity
+        return cls(identity.key_file, identity.keys_dir, identity.master_file)
+
+    def get(self, name: str) -> Key | None:
+        """The key to sign with as ``name``; None: there is none, its commands go unsigned. Raises KeyUnusable."""
+        if name not in self._known:
+            self._known[name] = self._find(name)
+        return self._known[name]
+
+    def _find(self, name: str) -> Key | None:
+        if self._key_file is not None:
+            key = read(self._key_file)
+            if key.name == name:
+                return key
+        path = None if self._folder is None or reserved(name) else self._folder / file_name(name)
+        if path is not None and path.exists():
+            return read(path)
+        master = read_master(self._master) if self._master is not None else None
+        if master is None:
+            return None
+        generation = first_generation(name)
+        key = Key(name, generation, derive(master, name, generation))
+        if path is not None:
+            write(path, key)
+        return key
+
+
+def verifier(settings: Settings) -> Verifier | None:
+    """What checks signatures; None where the master key is not this process's to read. Raises KeyUnusable."""
+    path = settings.identity.master_file
+    master = read_master(path) if path is not None else None
+    return Verifier(master) if master is not None else None
+
+
+def file_name(name: str) -> str:
+    """The file of a name's key; a name may hold anything, a slash too."""
+    return quote(name, safe="") + SUFFIX
+
+
+def read(path: Path) -> Key:
+    """The key in a file. Raises KeyUnusable."""
+    try:
+        key = msgspec.json.decode(path.read_bytes(), type=Key)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise KeyUnusable(f"key file {str(path)!r} cannot be read: {error}", path=str(path)) from error
+    if len(key.secret) != LENGTH:
+        raise KeyUnusable(f"key file {str(path)!r} holds {len(key.secret)} bytes, not {LENGTH}", path=str(path))
+    return key
+
+
+def write(path: Path, key: Key) -> None:
+    """Puts a key in a file that only its owner reads. Raises KeyUnusable."""
+    _write(path, msgspec.json.encode(key) + b"\n")
+
+
+def read_master(path: Path) -> bytes | None:
+    """The master key; None where there is none, or it is not ours to read. Raises KeyUnusable."""
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, PermissionError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise KeyUnusable(f"master key {str(path)!r} cannot be read: {error}", path=str(path)) from error
+    try:
+        master = bytes.fromhex(text)
+    except ValueError:
+        master = b""
+    if len(master) != LENGTH:
+        hint = "it is 64 hex digits; restore it, or all keys have to be issued again"
+        raise KeyUnusable(f"master key {str(path)!r} is damaged", hint=hint, path=str(path))
+    return master
+
+
+def make_master(folder: Path) -> Path:
+    """The master key's file in ``folder``, made unless it is there; with a new one, the keys derived from another are
+    removed. Raises KeyUnusable."""
+    path = folder / MASTER
+    if read_master(path) is None:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            for stale in folder.glob(f"*{SUFFIX}"):
+                stale.unlink()
+        except OSError as error:
+            raise KeyUnusable(f"folder of keys {str(folder)!r} cannot be made: {error}", path=str(folder)) from error
+        _write(path, secrets.token_hex(LENGTH).encode() + b"\n")
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replaces the file in one step: a reader sees the old one or the new one."""
+    draft: Any = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise KeyUnusable(f"key file {str(path)!r} cannot be written: {error}", path=str(path)) from error

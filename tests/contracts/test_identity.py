@@ -1,0 +1,236 @@
+"""Whose commands the ledger takes, on real servers: forged, copied, unsigned and revoked ones are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents_sdk import (
+    AsyncBackplane,
+    Forged,
+    KeyRevoked,
+    Settings,
+    StaleCommand,
+    Unauthenticated,
+    Unreachable,
+    load_settings,
+)
+from agents_sdk.core.commands import StateBody
+from agents_sdk.core.facts import RefusalEvent
+from agents_sdk.history import read_commands, read_run
+from agents_sdk.keys import Keys, make_master
+from agents_sdk.settings_model import Identity
+from agents_sdk.signer import Signer
+from agents_sdk.topics import COMMANDS
+from agents_sdk.wire.registry import connect_codec
+from infra.local.platform import LocalPlatform
+from services.cli.app import run as cli
+from services.replay.recorded import replay_run
+from services.runtime import clients
+from services.runtime.log import read_range
+from tests.support.eventually import assert_eventually
+from tests.support.ledgers import LedgerProcess, put
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    with LocalPlatform(tmp_path_factory.mktemp("identity"), parts=("kafka", "registry", "topics", "ledger")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def settings(platform: LocalPlatform) -> Settings:
+    return platform.settings
+
+
+@pytest.fixture
+async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
+    async with AsyncBackplane.connect(settings, name="honest") as connected:
+        yield connected
+
+
+def with_identity(settings: Settings, **identity: Path) -> Settings:
+    """The same platform, as somebody with these files sees it."""
+    return settings.model_copy(update={"identity": Identity(**identity)})
+
+
+def told(capsys: pytest.CaptureFixture[str], platform: LocalPlatform, *words: str) -> Any:
+    """What a command prints, as JSON."""
+    assert cli([*words, "--data-dir", str(platform.layout.data_dir)]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    return json.loads(printed) if printed else None
+
+
+def standing(capsys: pytest.CaptureFixture[str], platform: LocalPlatform, name: str) -> dict[str, Any]:
+    rows = told(capsys, platform, "agents", "list", "--json")
+    return next((row for row in rows if row["name"] == name), {})
+
+
+async def test_nobody_notices_on_a_local_platform(backplane: AsyncBackplane, settings: Settings) -> None:
+    """Keys are there without a word, for their owner only, and every command in the log is signed."""
+    run = await backplane.start_run("quiet", complete_when="explicit", state={"a": 1})
+    await run.complete()
+    folder = settings.identity.keys_dir
+    assert folder is not None
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+    assert modes == {"keys": 0o700, "master": 0o600, "honest.key": 0o600}
+    found = await asyncio.to_thread(read_commands, settings, connect_codec(settings), run.id)
+    assert {(len(command.signature), command.key_generation) for _, _, command, _ in found} == {(32, 1)}
+
+
+@pytest.mark.parametrize(("master", "refusal"), [(False, Unauthenticated), (True, Forged)])
+async def test_stranger_changes_nothing(
+    backplane: AsyncBackplane, settings: Settings, tmp_path: Path, master: bool, refusal: type[Exception]
+) -> None:
+    """Who has no key, or one of another platform, is refused whatever it says, and the run goes on as it was."""
+    run = await backplane.start_run("guarded", complete_when="explicit", state={"a": 1})
+    identity = {"keys_dir": tmp_path, "master_file": make_master(tmp_path)} if master else {}
+    async with AsyncBackplane.connect(with_identity(settings, **identity), name="honest") as stranger:
+        theirs = stranger.run(run.id)
+        with pytest.raises(refusal):
+            await theirs.state.set("a", 2)
+        with pytest.raises(refusal):
+            await theirs.cancel("no")
+    assert await run.state.get("a") == 1
+    await run.complete()
+    verdict = await asyncio.to_thread(replay_run, settings, connect_codec(settings), run.id)
+    assert verdict.identical, verdict.difference
+    unkeyed = await asyncio.to_thread(replay_run, with_identity(settings), connect_codec(settings), run.id)
+    assert unkeyed.identical, unkeyed.difference
+    assert verdict.recorded_state_hash == unkeyed.recorded_state_hash
+
+
+async def test_copied_record_is_applied_once_and_refused_when_it_is_old(
+    backplane: AsyncBackplane, settings: Settings
+) -> None:
+    """A copy of a signed record is answered as the first time; signed an hour ago, it is refused for its age."""
+    run = await backplane.start_run("copied", complete_when="explicit")
+    await run.state.set("n", 1)
+    await run.state.set("n", 2)
+    codec = connect_codec(settings)
+    raw = await asyncio.to_thread(_raw_commands, settings, run.id)
+    await asyncio.to_thread(put, settings, [{"key": run.id.encode(), "value": value} for value in raw])
+    scope = backplane.scope(run.id)
+    old = Signer(codec, Keys.of(settings), lambda: 1_767_261_600.0)
+    command = scope.command("SetState", StateBody(key="n", value="9"))
+    await asyncio.to_thread(put, settings, [{"key": run.id.encode(), "value": old.encode(command)}])
+    assert await run.state.get("n") == 2
+    await run.complete()
+    facts = await asyncio.to_thread(read_run, settings, codec, run.id, until_ended_s=10)
+    assert [fact.kind for fact in facts].count("StateWritten") == 2
+    assert [(fact.code, fact.command_id) for fact in facts if isinstance(fact, RefusalEvent)] == [
+        ("stale", command.command_id)
+    ]
+
+
+def _raw_commands(settings: Settings, run_id: str) -> list[bytes]:
+    consumer = clients.reader(settings.kafka)
+    try:
+        return [
+            message.value() or b""
+            for partition in range(settings.topics.partitions)
+            for message in read_range(consumer, COMMANDS, partition, 0, 1 << 40)
+            if message.key() == run_id.encode()
+        ]
+    finally:
+        consumer.close()
+
+
+async def test_wrong_clock_is_told_by_how_much(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent whose clock is ten minutes slow learns that, and by how much."""
+    async with AsyncBackplane.connect(settings, name="late") as late:
+        late.transport.signer = Signer(late.transport.codec, Keys.of(settings), lambda: _now() - 600)
+        with pytest.raises(StaleCommand, match=r"60\d\.\d s behind"):
+            await late.start_run("late")
+
+
+def _now() -> float:
+    import time
+
+    return time.time()
+
+
+async def test_key_is_issued_rotated_and_revoked(
+    platform: LocalPlatform, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As an operator does it for a process that cannot read the master key; nothing of a key is printed."""
+
+    async def may(path: Path) -> bool:
+        async with AsyncBackplane.connect(with_identity(settings, key_file=path), name="far_away") as client:
+            try:
+                await (await client.start_run("far", complete_when="explicit")).complete()
+            except KeyRevoked:
+                return False
+            return True
+
+    async def operate(*words: str) -> None:
+        await asyncio.to_thread(told, capsys, platform, "agents", *words)
+
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    await operate("issue", "far_away", "--out", str(one))
+    assert await may(one)
+    await operate("rotate", "far_away", "--out", str(two))
+    assert (await may(one), await may(two)) == (True, True)
+    assert (await asyncio.to_thread(standing, capsys, platform, "far_away"))["key"] == "rotating"
+    await operate("revoke", "far_away")
+    assert (await may(one), await may(two)) == (False, False)
+    await operate("issue", "far_away", "--out", str(three))
+    assert (await may(one), await may(two), await may(three)) == (False, False, True)
+
+    def counted() -> None:
+        row = standing(capsys, platform, "far_away")
+        assert (row["is"], row["generation"], row["key"], row["refused"]) == ("client", 3, "valid", "revoked 4")
+
+    await asyncio.to_thread(assert_eventually, counted, 10)
+
+
+def test_operators_work_needs_the_master_key(
+    platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elsewhere the commands say so, and do nothing."""
+    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", platform.settings.kafka["bootstrap.servers"])
+    monkeypatch.setenv("BACKPLANE_REGISTRY__URL", platform.settings.registry.url)
+    for words in (
+        ["issue", "x", "--out", "/nonexistent/x"],
+        ["rotate", "x", "--out", "/nonexistent/x"],
+        ["revoke", "x"],
+    ):
+        assert cli(["agents", *words, "--data-dir", str(platform.layout.data_dir)]) == 4
+        assert "master key" in capsys.readouterr().err
+
+
+def test_ledger_without_its_master_key_lets_nobody_in(platform: LocalPlatform, settings: Settings) -> None:
+    """Where the log says that identity is required, a ledger that cannot check it stops instead of letting all in."""
+    assert settings.identity.master_file is not None
+    lonely = load_settings(
+        data_dir=platform.layout.data_dir, kafka=settings.kafka, registry=settings.registry, limits=settings.limits
+    )
+    assert lonely.identity.master_file is None
+    pid = platform.pid("ledger")
+    keyless = LedgerProcess(lonely).start()
+    try:
+        assert_eventually(lambda: _ended(keyless), 60)
+        assert "takes only signed commands" in keyless.log.read_text()
+    finally:
+        keyless.end()
+    assert platform.pid("ledger") == pid
+
+
+def _ended(process: LedgerProcess) -> None:
+    assert not process.running()
+
+
+async def test_unreachable_is_not_unauthenticated(settings: Settings) -> None:
+    """Nothing about keys is asked before there is a platform."""
+    nowhere = settings.model_copy(update={"kafka": {"bootstrap.servers": "127.0.0.1:1"}})
+    with pytest.raises(Unreachable):
+        async with AsyncBackplane.connect(nowhere):
+            pass

@@ -1,0 +1,39 @@
+"""Laws of the memory of spent commands, against an oracle that forgets nothing."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents_sdk.core.ledger.spent import KEPT, WINDOW_US, Spent, note, noted
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 12).map(lambda quarters: quarters * WINDOW_US // 4), st.integers(0, 9)), max_size=40
+)
+
+
+@given(STEPS)
+def test_command_is_known_for_two_windows_and_memory_is_bounded(steps: list[tuple[int, int]]) -> None:
+    """However the notes are spread over time: nothing is forgotten too early, and few windows are kept."""
+    spent: Spent = {}
+    when: dict[str, int] = {}
+    now = 1_767_261_600_000_000
+    for pause, name in steps:
+        now += pause
+        note(spent, str(name), now)
+        when[str(name)] = now
+        young = {known for known, at in when.items() if now - at <= 2 * WINDOW_US}
+        assert {known for known in when if noted(spent, known)} >= young
+        assert len(spent) <= KEPT
+    assert not noted(spent, "never seen")
+
+
+@given(st.lists(st.integers(-10 * WINDOW_US, WINDOW_US), max_size=20))
+def test_clock_that_goes_back_forgets_nothing(jumps: list[int]) -> None:
+    """A broker whose clock is set back lets records in that are young by that clock: they are still known."""
+    spent: Spent = {}
+    top = now = 1_767_261_600_000_000
+    for number, jump in enumerate(jumps):
+        now = min(now + jump, top)
+        note(spent, str(number), now)
+    assert all(noted(spent, str(number)) for number in range(len(jumps)))

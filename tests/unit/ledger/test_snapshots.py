@@ -1,0 +1,110 @@
+"""A snapshot gives the book back that it was taken of, whatever was in the table before."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from agents_sdk.core.ledger import Book, Limits
+from agents_sdk.core.ledger.spent import WINDOW_US, note
+from agents_sdk.core.ledger.state import KeyState
+from services.ledger import snapshots
+from services.ledger.snapshots import Changes, Snapshots
+from tests.support.ledger_desk import Desk
+
+NOW = 1_767_261_600_000_000
+
+
+class Table(dict[bytes, bytes]):
+    """In place of faust's, which needs a worker."""
+
+
+def stand() -> tuple[Snapshots, Table]:
+    table = Table()
+
+    async def recovered() -> None:
+        return
+
+    app = SimpleNamespace(Table=lambda *_, **__: table, tables=SimpleNamespace(wait_until_recovery_completed=recovered))
+    return Snapshots(cast("Any", app), 4, {}), table
+
+
+def book() -> Book:
+    """One with runs, agents, keys and spent commands."""
+    desk = Desk()
+    desk.register("research")
+    desk.start()
+    desk.send("SetState", key="k", value="1")
+    desk.book.keys["research"] = KeyState(generation=3, revoked=True, command_offset=7)
+    desk.book.identity_required = True
+    spend(desk.book, 0, 25)
+    return desk.book
+
+
+def spend(known: Book, window: int, count: int) -> None:
+    for number in range(count):
+        note(known.spent, f"{window}/{number}", NOW + window * WINDOW_US)
+
+
+async def put(kept: Snapshots, known: Book) -> Changes:
+    changes = kept.capture(2, known, dict.fromkeys(known.runs, 3), {"bp.runs": 9})
+    await kept.write(2, changes)
+    return changes
+
+
+async def test_snapshot_gives_the_book_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys, and commands not to be applied again, in more keys of the table than one."""
+    monkeypatch.setattr(snapshots, "HASHES_A_KEY", 10)
+    kept, table = stand()
+    known = book()
+    await put(kept, known)
+    again, offsets = await kept.load(2, Limits())
+    assert msgspec.to_builtins(again) == msgspec.to_builtins(known)
+    assert offsets == {"bp.runs": 9}
+    assert len([key for key in table if b"/spent/" in key]) == 3
+
+
+async def test_windows_that_are_over_leave_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a worker that did not write them itself; and not before the record that no longer names them."""
+    monkeypatch.setattr(snapshots, "HASHES_A_KEY", 10)
+    kept, table = stand()
+    known = book()
+    await put(kept, known)
+    successor, _ = stand()
+    successor._table = table
+    known, _ = await successor.load(2, Limits())
+    spend(known, 5, 1)
+    changes = await put(successor, known)
+    assert len([key for key in table if b"/spent/" in key]) == 1
+    order = [key for key, _ in changes]
+    gone = [number for number, (key, value) in enumerate(changes) if value is None and "/spent/" in key]
+    assert gone
+    assert min(gone) > order.index("2/meta")
+
+
+async def test_snapshot_that_was_cut_off_still_has_the_older_book(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer commands behind those that the old meta record counts do no harm, and none of the old ones is lost."""
+    monkeypatch.setattr(snapshots, "HASHES_A_KEY", 10)
+    kept, _ = stand()
+    known = book()
+    await put(kept, known)
+    before = {window: set(hashes) for window, hashes in known.spent.items()}
+    for number in range(25, 45):
+        note(known.spent, f"0/{number}", NOW)
+    changes = kept.capture(2, known, {}, {"bp.runs": 99})
+    await kept.write(2, [change for change in changes if "meta" not in change[0]])
+    again, offsets = await kept.load(2, Limits())
+    assert offsets == {"bp.runs": 9}
+    assert all(set(again.spent[window]) >= hashes for window, hashes in before.items())
+
+
+async def test_snapshot_with_a_hole_is_not_used() -> None:
+    """The facts have it all."""
+    kept, table = stand()
+    await put(kept, book())
+    del table[next(key for key in table if b"/spent/" in key)]
+    again, offsets = await kept.load(2, Limits())
+    assert (again, offsets) == (Book(), {})
