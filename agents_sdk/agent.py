@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from agents_sdk.core.commands import RegistrationBody
@@ -70,11 +71,15 @@ class Agent:
         """Decorates the coroutine function that handles messages of this name (or of several names). It is called as
         ``handler(ctx, event)``; when it returns the message is handled, when it raises the message is delivered again.
 
+        In a name ``*`` stands for any characters, dots included: ``search.*`` hears ``search.completed`` and
+        ``search.web.failed``, ``*`` hears everything, what the agent itself publishes as well. A message has one
+        handler: that of its exact name, else that of the name with the most characters besides ``*``.
+
         Raises:
             ValueError: a name is not allowed, or has a handler already.
             TypeError: what is decorated is no coroutine function of two arguments.
         """
-        names = [_checked_name(item, "message") for item in (name, *more)]
+        names = [_checked_name(item, "message", wildcards=True) for item in (name, *more)]
 
         def register(handler: H) -> H:
             _check_handler(handler, self.name, names[0])
@@ -88,13 +93,16 @@ class Agent:
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """Names of the messages it handles, sorted."""
+        """Names of the messages it handles, wildcards as they are, sorted."""
         return tuple(sorted(self._handlers))
 
     def handler_for(self, name: str) -> Handler | None:
-        """The handler of a message; None when this version of the agent has none. The one place where wildcards
-        would be matched."""
-        return self._handlers.get(name)
+        """The handler of a message, the most specific one; None when this version of the agent has none."""
+        exact = self._handlers.get(name)
+        if exact is not None:
+            return exact
+        matching = [pattern for pattern in self._handlers if fnmatchcase(name, pattern)]
+        return self._handlers[max(matching, key=_specific)] if matching else None
 
     def registration(self) -> RegistrationBody:
         """The declaration as the ledger is told it."""
@@ -113,13 +121,18 @@ class Agent:
         return f"Agent({self.name!r}, on={list(self.subscriptions)})"
 
 
-def _checked_name(name: str, what: str) -> str:
+def _specific(pattern: str) -> tuple[int, str]:
+    """The order of patterns that match the same name; the pattern itself decides between equals."""
+    return len(pattern) - pattern.count("*"), pattern
+
+
+def _checked_name(name: str, what: str, *, wildcards: bool = False) -> str:
     if not isinstance(name, str):
         raise TypeError(f"the name of {what} is a string, not {type(name).__name__}")
-    if "*" in name:
-        raise ValueError(f"{what} name {name!r} has a wildcard; use exact names")
-    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+    shown = name.replace("*", "x") if wildcards else name  # an "x" may stand wherever a wildcard may
+    if not NAME.fullmatch(shown) or len(name) > NAME_LIMIT:
         rule = f"lower-case letters, digits and _, parted by single . or -, at most {NAME_LIMIT} characters"
+        rule += "; * stands for any characters" if wildcards else ""
         raise ValueError(f"{what} name {name!r} is not allowed; use {rule}")
     return name
 

@@ -42,13 +42,24 @@ class AsyncComms:
         *,
         run: RunLike | str,
         trigger_when: str = "all_completed",
+        count: int = 0,
         name: str = "",
     ) -> Coroutine[Any, Any, bool]:
-        """Triggers ``downstream`` once, with the message ``name`` (default ``dependency.satisfied``), when all agents
-        of ``depends_on`` have completed their work in the run; also where they did before. Whether that is so already.
-        Raises UnknownAgent, InvalidCommand (a cycle, which it names), RunFinished, UnknownRun, Unanswered, Unreachable.
+        """Triggers ``downstream`` once, with the message ``name`` (default ``dependency.satisfied``), when what it
+        depends on is there; also where it was before. Whether that is so already. Whoever is triggered finds all that
+        it waited for.
+
+        ``depends_on`` has agents by name (all of an agent's work in the run is completed), ``event:search.completed``
+        (a message of that name was published) and ``state:findings`` (the key has a value). ``trigger_when`` is
+        ``all_completed``, ``any_completed``, or ``n_completed`` with ``count``.
+
+        Raises:
+            UnknownAgent: ``downstream``, or an agent it depends on.
+            InvalidCommand: among others for agents that would wait for each other; it names the cycle.
+            RunFinished, UnknownRun, Unanswered, Unreachable.
         """
-        return operations.declare_dependency(self._client.scope(run), downstream, depends_on, trigger_when, name)
+        scope = self._client.scope(run)
+        return operations.declare_dependency(scope, downstream, depends_on, trigger_when, name, count)
 
     def publish(self, name: str, data: Any = None, *, run: RunLike | str) -> Coroutine[Any, Any, int]:
         """Sends a message to every agent that subscribed to its name; how many they are. Raises InvalidCommand,

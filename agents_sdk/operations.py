@@ -58,12 +58,16 @@ def decide(scope: Scope, action: str, rationale: str, context_used: Iterable[str
 
 
 def declare_dependency(
-    scope: Scope, downstream: str, depends_on: Iterable[str], trigger_when: str, name: str
+    scope: Scope, downstream: str, depends_on: Iterable[str], trigger_when: str, name: str, count: int = 0
 ) -> Coroutine[Any, Any, bool]:
     """Declares a dependency; whether it is met already. Raises UnknownAgent, InvalidCommand (a cycle, which it names),
     RunFinished, UnknownRun, Unanswered, Unreachable."""
     body = DependencyBody(
-        downstream=downstream, depends_on=_names("depends_on", depends_on), trigger_when=trigger_when, name=name
+        downstream=downstream,
+        depends_on=_names("depends_on", depends_on),
+        trigger_when=trigger_when,
+        name=name,
+        count=count,
     )
     return _satisfied(scope.ask("DeclareDependency", body))
 

@@ -50,6 +50,7 @@ from agents_sdk.topics import MESSAGES, dead_letter, inbox
 from agents_sdk.wire.headers import read_dead_letter
 from agents_sdk.wire.registry import connect_codec
 from tests.support.eventually import assert_eventually
+from tests.support.live_agents import own, running
 from tests.support.sdk_agents import Findings
 
 pytestmark = pytest.mark.timeout(300)
@@ -99,22 +100,6 @@ def processes(*started: Process) -> Iterator[None]:
         for one in started:
             if one.process.poll() is None:
                 one.end(signal.SIGKILL)
-
-
-@contextlib.asynccontextmanager
-async def running(settings: Settings, *agents: Agent) -> AsyncIterator[AgentsRunner]:
-    """These agents, in this process."""
-    runner = AgentsRunner(agents, settings)
-    await runner.start()
-    try:
-        yield runner
-    finally:
-        await runner.close()
-
-
-def own(what: str) -> str:
-    """A name nobody else has: the platform is shared."""
-    return f"{what}-{new_id()[-12:]}"
 
 
 def test_story_of_the_issue_by_the_synchronous_face(settings: Settings) -> None:

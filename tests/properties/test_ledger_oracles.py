@@ -100,7 +100,7 @@ class Work:
 
     def waiting(self) -> dict[str, Any]:
         """Dependency → its declaration, those not met."""
-        met = {fact.dependency_id for fact in self.of("DependencySatisfied")}
+        met = {fact.dependency_id for fact in self.of("DependencySatisfied", "DependencyExpired")}
         declared = {fact.dependency_id: fact for fact in self.of("DependencyDeclared")}
         return {name: fact for name, fact in declared.items() if name not in met}
 
@@ -108,6 +108,18 @@ class Work:
         """Agent with all its work done → its latest HandlerCompleted."""
         busy = set(self.open_deliveries().values())
         return {f.recipient: f.event_id for f in self.of("HandlerCompleted") if f.recipient not in busy}
+
+    def there(self) -> dict[str, str]:
+        """Everything that a dependency may wait for and that is there → the fact which says so."""
+        found = self.completed()
+        for fact in self.facts:
+            if fact.kind == "MessagePublished":
+                found.setdefault(f"event:{fact.name}", fact.event_id)
+            elif fact.kind == "StateWritten":
+                found[f"state:{fact.key}"] = fact.event_id
+            elif fact.kind == "StateDeleted":
+                found.pop(f"state:{fact.key}", None)
+        return found
 
     def idle(self) -> bool:
         worked = any(self.of("HandlerCompleted"))
@@ -117,20 +129,20 @@ class Work:
 @LAW
 @given(HISTORIES)
 def test_a_dependency_triggers_once_and_with_the_fact_that_met_it(history: History) -> None:
-    """In the step in which the last upstream agent completes, or it is declared with all done; at no other time."""
+    """In the step in which the last of what it needs comes, or it is declared with enough there; at no other time."""
     work: dict[str, Work] = defaultdict(Work)
     for entry in history.entries:
         run = work[entry.command.run_id]
         due: dict[str, list[str]] = {}
         for fact in entry.facts:
             run.facts.append(fact)
-            if fact.kind in ("HandlerCompleted", "DependencyDeclared"):
-                done = run.completed()
-                due |= {
-                    name: [done[agent] for agent in declared.depends_on]
-                    for name, declared in run.waiting().items()
-                    if all(agent in done for agent in declared.depends_on)
-                }
+            if fact.kind in ("HandlerCompleted", "MessagePublished", "StateWritten", "DependencyDeclared"):
+                there = run.there()
+                for name, declared in run.waiting().items():
+                    met_by = [there[term] for term in declared.depends_on if term in there]
+                    needed = {"any_completed": 1, "n_completed": declared.count}
+                    if len(met_by) >= needed.get(declared.trigger_when, len(declared.depends_on)):
+                        due.setdefault(name, met_by)
         met: list[Any] = [fact for fact in entry.facts if fact.kind == "DependencySatisfied"]
         assert {fact.dependency_id: fact.satisfied_by for fact in met} == due
         assert len(met) == len(due)

@@ -51,6 +51,9 @@ VALUES: Final = (
     '"' + "x" * 6_000 + '"',
 )
 ADDRESSES: Final = (("c1", 0), ("c2", 1), ("", 0), ("c1", 0))
+TERMS: Final = ("event:draft.done", "state:plan", "event:task.ready", "state:notes")
+WHEN: Final = (*(("all_completed", 0), ("any_completed", 0), ("n_completed", 1), ("n_completed", 2)) * 2,)
+"""How many of its terms a dependency needs."""
 LIMITS: Final = Limits(max_value_bytes=5_000)
 SPECS: Final = {
     "alpha": {"subscriptions": ["run.started", "task.*"], "reads": ["*"], "writes": ["*"], "publishes": ["*"]},
@@ -308,8 +311,12 @@ def _message(author: Author, a: int, b: int, c: int) -> Command:
 
 
 def _depend(author: Author, a: int, b: int, c: int) -> Command:
-    others = [agent for index, agent in enumerate(AGENTS) if c >> index & 1]
-    body = DependencyBody(downstream=AGENTS[b % 4], depends_on=others, trigger_when="all_completed", name="")
+    others = [term for index, term in enumerate((*AGENTS, *TERMS)) if c >> index & 1]
+    trigger_when, count = WHEN[a // 32]
+    late = (0, 0, 4)[a % 3]
+    body = DependencyBody(
+        downstream=AGENTS[b % 4], depends_on=others, trigger_when=trigger_when, count=count, deadline_ms=late
+    )
     return author.command(a, b, c, "DeclareDependency", dependency=body)
 
 

@@ -16,7 +16,8 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.ledger import calls, messages, payloads, states, timers
+from agents_sdk.core.ledger import calls, dependencies, messages, payloads, states, timers
+from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Run, current, state_hash
@@ -88,6 +89,7 @@ def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         raise Refusal("scope", f"only {only} may send {kind}, not {command.agent!r}", rule=only.removeprefix("bp."))
     _check_payloads(book, command)
     DECIDERS[kind](book, run, command, scribe)
+    dependencies.trigger(run, scribe)
     if kind in ENDS_WORK:
         _complete_when_idle(run, scribe)
 
@@ -221,7 +223,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         deadline_at=deadline_at,
     )
     for recipient in recipients:
-        messages.deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
+        deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
 
 
 def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -262,7 +264,7 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
         return
     deliveries = len(run.deliveries)
     open_calls = run.open_calls
-    waiting = sum(not dependency.satisfied for dependency in run.dependencies.values())
+    waiting = sum(not dependency.closed for dependency in run.dependencies.values())
     worked = bool(run.completed)
     for fact in scribe.facts:
         match fact.kind:
@@ -298,7 +300,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     "SendMessage": messages.send,
     "CompleteHandler": messages.complete_handler,
     "FailHandler": messages.fail_handler,
-    "DeclareDependency": messages.declare_dependency,
+    "DeclareDependency": dependencies.declare,
     "RecordDecision": _record_decision,
     "CallCapability": calls.request,
     "StartAttempt": calls.start_attempt,

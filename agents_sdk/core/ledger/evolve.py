@@ -207,12 +207,32 @@ def _settled(run: Run, fact: MessageEvent) -> None:
 
 def _declared(run: Run, fact: DependencyEvent) -> None:
     run.dependencies[fact.dependency_id] = Dependency(
-        downstream=fact.downstream, depends_on=fact.depends_on, name=fact.name
+        downstream=fact.downstream,
+        depends_on=fact.depends_on,
+        name=fact.name,
+        trigger_when=fact.trigger_when,
+        count=fact.count,
     )
+    for term in fact.depends_on:
+        run.awaited.setdefault(term, []).append(fact.dependency_id)
+
+
+def _published(run: Run, fact: MessageEvent) -> None:
+    run.published.setdefault(fact.name, fact.event_id)
+
+
+def _close(run: Run, dependency_id: str) -> None:
+    dependency = run.dependencies[dependency_id]
+    dependency.closed = True
+    for term in dependency.depends_on:
+        waiting = run.awaited[term]
+        waiting.remove(dependency_id)
+        if not waiting:
+            del run.awaited[term]
 
 
 def _met(run: Run, fact: DependencyEvent) -> None:
-    run.dependencies[fact.dependency_id].satisfied = True
+    _close(run, fact.dependency_id)
     if fact.command_id == fact.dependency_id:  # met as it was declared: its sender is told so
         answer = run.answers[fact.dependency_id]
         answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": True})
@@ -259,6 +279,7 @@ def _awaited(run: Run, fact: RunEvent) -> None:
 FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "StateWritten": _state_changed,
     "StateDeleted": _state_changed,
+    "MessagePublished": _published,
     "MessageDelivered": _delivered,
     "HandlerCompleted": _settled,
     "MessageDeadLettered": _settled,

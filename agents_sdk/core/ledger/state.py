@@ -81,12 +81,20 @@ class Call(msgspec.Struct, gc=False):
 
 
 class Dependency(msgspec.Struct, gc=False):
-    """An agent that waits for others."""
+    """An agent that waits for others; see ``dependencies``."""
 
     downstream: str
     depends_on: list[str]
     name: str
-    satisfied: bool = False
+    trigger_when: str = "all_completed"
+    count: int = 0
+    closed: bool = False
+    """It was met, or its deadline has passed."""
+
+    @property
+    def needed(self) -> int:
+        """How many of ``depends_on`` have to be met."""
+        return {"any_completed": 1, "n_completed": self.count}.get(self.trigger_when, len(self.depends_on))
 
 
 class Run(msgspec.Struct):
@@ -109,6 +117,10 @@ class Run(msgspec.Struct):
     completed: dict[str, str] = {}
     """Agent → event id of its latest HandlerCompleted."""
     dependencies: dict[str, Dependency] = {}
+    awaited: dict[str, list[str]] = {}
+    """What open dependencies wait for → those dependencies, in the order they were declared."""
+    published: dict[str, str] = {}
+    """Name of a message → event id of its first MessagePublished."""
     calls: dict[str, Call] = {}
     open_calls: int = 0
     answers: dict[str, Answer] = {}
