@@ -70,6 +70,7 @@ class Agent:
     def on(self, name: str, *more: str) -> Callable[[H], H]:
         """Decorates the coroutine function that handles messages of this name (or of several names). It is called as
         ``handler(ctx, event)``; when it returns the message is handled, when it raises the message is delivered again.
+        What it returns, JSON or a pydantic model, is the answer where the sender asked.
 
         In a name ``*`` stands for any characters, dots included: ``search.*`` hears ``search.completed`` and
         ``search.web.failed``, ``*`` hears everything, what the agent itself publishes as well. A message has one

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from agents_sdk.core.facts import Reply
-from agents_sdk.errors import REFUSALS, BackplaneError, CallFailed, Refused
+from agents_sdk.errors import REFUSALS, BackplaneError, CallFailed, Refused, RequestExpired, RequestFailed
 
 E = TypeVar("E", bound=BackplaneError)
 
@@ -32,6 +32,16 @@ def call_failed(reply: Reply, capability: str) -> CallFailed:
     """The error of a capability call that ended without a result."""
     fields = {"capability": capability, "call_id": reply.command_id, "error_code": reply.code, **detail(reply)}
     return made(CallFailed, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
+
+
+def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
+    """The error of a request that was not answered."""
+    fields = {"agent": agent, "name": name, **detail(reply)}
+    waited = f"after {int(fields.get('waited_ms', 0)) / 1000:g} s"
+    if reply.code == RequestExpired.code:
+        return made(RequestExpired, f"{agent!r} gave no answer to {name!r} {waited}", fields)
+    reason = ": ".join(part for part in (str(fields.get("error_type", "")), reply.message) if part)
+    return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}: {reason}", fields)
 
 
 def detail(reply: Reply) -> dict[str, Any]:

@@ -143,6 +143,7 @@ class Run(Face):
 class Comms(Face):
     """Messages and dependencies; see ``agents_sdk.client.AsyncComms``."""
 
+    ask = blocking(AsyncComms.ask)
     declare_dependency = blocking(AsyncComms.declare_dependency)
     publish = blocking(AsyncComms.publish)
     send = blocking(AsyncComms.send)

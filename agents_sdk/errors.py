@@ -9,6 +9,8 @@
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
+    ├── RequestFailed         the agent that was asked gave no answer; its message is in the dead letters
+    │   └── RequestExpired    not in the time allowed; a late answer changes nothing
     ├── Unanswered            no answer in time; whether it was applied is unknown: send the same command again
     ├── Unreachable           broker, registry or store cannot be reached: check `backplane status`, then try again
     └── ContractBroken        a value does not fit the type or schema it was read as: fix the writer or the type
@@ -122,6 +124,18 @@ class CallFailed(BackplaneError):
     attempts, cost_nano_usd."""
 
     code = "call_failed"
+
+
+class RequestFailed(BackplaneError):
+    """The agent that was asked failed with its last attempt. ``fields``: agent, name, waited_ms, cause, error_type."""
+
+    code = "request_failed"
+
+
+class RequestExpired(RequestFailed):
+    """The agent that was asked did not answer in the time allowed; ``fields`` as RequestFailed."""
+
+    code = "request_expired"
 
 
 class Unanswered(BackplaneError):

@@ -26,6 +26,7 @@ from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.topics import COMMANDS, dead_letter, inbox
+from agents_sdk.values import to_json
 from agents_sdk.wire.codec import Undecodable
 
 if TYPE_CHECKING:
@@ -229,7 +230,8 @@ class _Worker:
                 known = ", ".join(self.agent.subscriptions)
                 raise UnknownMessage(f"this version of {self.agent.name!r} has no handler for it; it handles {known}")
             context = Context(self._transport, self.agent.name, delivery)
-            await handler(context, event_of(delivery))
+            returned = await handler(context, event_of(delivery))
+            answer = self._answer(delivery, returned)
         except HandlerStopped:
             log.info("agent %s: delivery %s was handled before", self.agent.name, delivery.delivery_id)
         except asyncio.CancelledError as cancelled:
@@ -242,7 +244,14 @@ class _Worker:
             log.log(level, "agent %s: handler of %s failed", self.agent.name, delivery.name, exc_info=error)
             await self._failed(delivery, error)
         else:
-            await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery)
+            await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery, result=answer)
+
+    def _answer(self, delivery: MessageEvent, returned: Any) -> str:
+        """What the handler returned, for whoever asked; nobody else is shown it, so that it may be anything. Raises
+        InvalidCommand, Oversize, which fail the attempt."""
+        if not delivery.request_id or returned is None:
+            return ""
+        return to_json(returned, self._transport.max_value_bytes, "result")
 
     async def _failed(self, delivery: MessageEvent, error: BaseException) -> None:
         text = str(error)[:ERROR_TEXT_LIMIT]
@@ -254,7 +263,7 @@ class _Worker:
             error_message=text,
         )
 
-    async def _tell(self, kind: str, name: str, delivery: MessageEvent, **error: str) -> None:
+    async def _tell(self, kind: str, name: str, delivery: MessageEvent, **fields: str) -> None:
         """Tells the ledger how a handler ended, until it has heard: its word is what ends a delivery."""
         scope = Scope(
             self._transport,
@@ -264,7 +273,7 @@ class _Worker:
             causation_id=delivery.event_id,
             delivery_id=delivery.delivery_id,
         )
-        body = HandlerBody(attempt=delivery.attempt, **error)
+        body = HandlerBody(attempt=delivery.attempt, **fields)
         command = scope.command(kind, body, ids.derive(delivery.delivery_id, name))
         while True:
             try:

@@ -33,7 +33,7 @@ class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Publish, SendMessage."""
+    """Publish, SendMessage, Ask."""
 
     name: str
     recipient: str = ""
@@ -202,6 +202,7 @@ BODY_OF_KIND: Final = {
     "GetHistory": "state",
     "Publish": "message",
     "SendMessage": "message",
+    "Ask": "message",
     "CompleteHandler": "handler",
     "FailHandler": "handler",
     "DeclareDependency": "dependency",

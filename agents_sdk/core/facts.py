@@ -57,7 +57,8 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A message moved. Kinds: MessagePublished (to whoever subscribes), MessageSent (to one agent), MessageDelivered
     (put in one agent's inbox; the record of bp.inbox.*), HandlerCompleted, HandlerFailed, MessageDeadLettered
-    (no attempts left)."""
+    (no attempts left), RequestSent (its sender waits for the answer), RequestAwaited (a restarted asker asks again),
+    RequestAnswered, RequestFailed, RequestExpired."""
 
     name: str
     message_id: str = ""

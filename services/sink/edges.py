@@ -81,6 +81,9 @@ BY_KIND: Final[dict[str, Callable[[Any], list[Edge]]]] = {
     "HandlerCompleted": _handled,
     "HandlerFailed": _handled,
     "MessageDeadLettered": _handled,
+    "RequestAnswered": _handled,
+    "RequestFailed": _handled,
+    "RequestExpired": _handled,
     "DependencySatisfied": _satisfied,
 }
 """Kind → its edges besides ``cause``, which every fact with a causation_id has."""

@@ -7,8 +7,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings
+from agents_sdk import (
+    Agent,
+    AsyncBackplane,
+    Backplane,
+    Context,
+    ContractBroken,
+    Event,
+    InvalidCommand,
+    RequestExpired,
+    RequestFailed,
+    Settings,
+    UnknownAgent,
+)
 from tests.support.live_agents import own, running
 
 pytestmark = pytest.mark.timeout(120)
@@ -99,3 +112,102 @@ async def test_dependencies_on_agents_events_and_keys(settings: Settings, backpl
     assert set(seen) == {"all.there", "one", "two"}
     assert seen["all.there"] == ({"depends_on": terms, "met": terms}, 7)
     assert all(value == 7 for _, value in seen.values()), seen
+
+
+class Question(BaseModel):
+    text: str
+
+
+class Reply(BaseModel):
+    length: int
+    by: str
+
+
+async def test_an_agent_asks_another_and_both_have_types(settings: Settings, backplane: AsyncBackplane) -> None:
+    """What the handler returns comes back as the type asked for; an answer of another shape names the field."""
+    workflow = own("w")
+    expert, asker = Agent(own("expert"), workflows=[workflow]), Agent(own("asker"), workflows=[workflow])
+
+    @expert.on("clarify")
+    async def clarify(ctx: Context, event: Event) -> Reply:
+        assert event.wants_answer
+        question = event.data_as(Question)
+        await ctx.state.set("asked", question)
+        return Reply(length=len(question.text), by=ctx.agent)
+
+    @expert.on("count")
+    async def count(ctx: Context, event: Event) -> Any:
+        return {"length": "many"}
+
+    @asker.on("run.started")
+    async def ask(ctx: Context, event: Event) -> None:
+        answer = await ctx.ask(expert.name, Question(text="why?"), name="clarify", type_=Reply)
+        with pytest.raises(ContractBroken) as broken:
+            await ctx.ask(expert.name, name="count", type_=Reply)
+        await ctx.complete_run({"length": answer.length, "by": answer.by, "path": broken.value.fields["path"]})
+
+    async with running(settings, expert, asker):
+        run = await backplane.start_run(workflow, complete_when="explicit")
+        ended = await run.wait(30)
+    assert ended.result == {"length": 4, "by": expert.name, "path": "length"}
+
+
+async def test_a_client_asks_and_is_told_when_no_answer_comes(settings: Settings, backplane: AsyncBackplane) -> None:
+    """A handler that raises, one that is too slow, an agent there is none of; the run lives on."""
+    workflow = own("w")
+    expert = Agent(own("expert"), workflows=[workflow], max_deliveries=2)
+    release = asyncio.Event()
+
+    @expert.on("fail")
+    async def fail(ctx: Context, event: Event) -> None:
+        raise LookupError("not in the book")
+
+    @expert.on("sleep")
+    async def sleep(ctx: Context, event: Event) -> str:
+        await release.wait()
+        return "late"
+
+    @expert.on("request")
+    async def greet(ctx: Context, event: Event) -> str:
+        return f"hello {event.data}"
+
+    async with running(settings, expert):
+        run = await backplane.start_run(workflow, complete_when="explicit")
+        comms = backplane.comms
+        assert await comms.ask(expert.name, "you", run=run) == "hello you"
+        with pytest.raises(RequestFailed, match="LookupError: not in the book") as failed:
+            await comms.ask(expert.name, name="fail", run=run)
+        assert failed.value.fields["cause"] == "handler_failed"
+        with pytest.raises(RequestExpired) as expired:
+            await comms.ask(expert.name, name="sleep", run=run, timeout=0.5)
+        assert (expired.value.fields["agent"], expired.value.fields["name"]) == (expert.name, "sleep")
+        assert 500 <= expired.value.fields["waited_ms"] < 5_000
+        release.set()  # its answer is too late, and the agent free again
+        with Backplane.connect(settings) as blocking:
+            assert await asyncio.to_thread(blocking.comms.ask, expert.name, "me", run=run.id) == "hello me"
+        with pytest.raises(UnknownAgent):
+            await comms.ask("nobody", run=run)
+        await run.complete()
+    assert (await run.wait(10)).status == "completed"
+
+
+async def test_an_agent_that_asks_back_is_refused_instead_of_waiting_for_itself(
+    settings: Settings, backplane: AsyncBackplane
+) -> None:
+    """The refusal names the cycle; the one that was asked can still answer otherwise."""
+    workflow = own("w")
+    first, second = Agent(own("first"), workflows=[workflow]), Agent(own("second"), workflows=[workflow])
+
+    @first.on("run.started")
+    async def begin(ctx: Context, event: Event) -> None:
+        await ctx.complete_run(await ctx.ask(second.name))
+
+    @second.on("request")
+    async def ask_back(ctx: Context, event: Event) -> Any:
+        with pytest.raises(InvalidCommand) as refused:
+            await ctx.ask(event.sender)
+        return refused.value.fields["cycle"]
+
+    async with running(settings, first, second):
+        run = await backplane.start_run(workflow, complete_when="explicit")
+        assert (await run.wait(30)).result == [second.name, first.name, second.name]

@@ -122,8 +122,11 @@ class Work:
         return found
 
     def idle(self) -> bool:
-        worked = any(self.of("HandlerCompleted"))
+        worked = any(self.of("HandlerCompleted", "MessageDeadLettered"))
         return worked and not (self.open_deliveries() or self.open_calls() or self.waiting())
+
+
+MAY_MEET = ("HandlerCompleted", "MessageDeadLettered", "MessagePublished", "StateWritten", "DependencyDeclared")
 
 
 @LAW
@@ -136,7 +139,7 @@ def test_a_dependency_triggers_once_and_with_the_fact_that_met_it(history: Histo
         due: dict[str, list[str]] = {}
         for fact in entry.facts:
             run.facts.append(fact)
-            if fact.kind in ("HandlerCompleted", "MessagePublished", "StateWritten", "DependencyDeclared"):
+            if fact.kind in MAY_MEET and "RunFailed" not in _kinds(entry):
                 there = run.there()
                 for name, declared in run.waiting().items():
                     met_by = [there[term] for term in declared.depends_on if term in there]
@@ -223,6 +226,61 @@ def test_a_call_is_asked_for_claimed_settled_and_paid_for_once(history: History)
 
 @LAW
 @given(HISTORIES)
+def test_a_request_ends_once_with_its_delivery_and_its_asker_is_told(history: History) -> None:
+    """Answered by what completed, failed by what gave up; the reply goes to whoever asked last, and says the same."""
+    waiting: dict[str, tuple[str, int]] = {}
+    runs: dict[str, str] = {}
+    for entry in history.entries:
+        ended: list[Any] = [f for f in entry.facts if f.kind in ("HandlerCompleted", "MessageDeadLettered")]
+        settled: list[Any] = [fact for fact in entry.facts if fact.kind in ENDS.values()]
+        expected = [(ENDS[fact.cause], fact.request_id) for fact in ended if fact.request_id]
+        assert [(fact.kind, fact.request_id) for fact in settled] == expected
+        told = {reply.reply.command_id: reply for reply in entry.replies}
+        for fact in settled:
+            client, partition = waiting.pop(fact.request_id)
+            if client:
+                reply = told[fact.request_id]
+                assert (reply.reply.reply_to, reply.partition) == (client, partition)
+                assert (reply.reply.status == "ok") == (fact.kind == "RequestAnswered")
+                assert reply.reply.value == fact.result
+        for fact in entry.facts:
+            known: Any = fact
+            if fact.kind in ("RequestSent", "RequestAwaited"):
+                waiting[known.request_id] = (known.reply_to, known.reply_partition)
+                runs[known.request_id] = fact.run_id
+            elif fact.kind in ENDED:
+                gone = [name for name in waiting if runs[name] == fact.run_id]
+                assert all(told[name].reply.code == "run_finished" for name in gone if waiting[name][0])
+                for name in gone:
+                    del waiting[name]
+
+
+ENDS = {"": "RequestAnswered", "handler_failed": "RequestFailed", "expired": "RequestExpired"}
+"""Cause of a dead letter, if it became one, → how the request ends that it carried."""
+
+
+@LAW
+@given(HISTORIES)
+def test_a_message_expires_at_its_deadline_unless_it_was_handled(history: History) -> None:
+    """Once, not before its time by the broker's clock, and only by the ledger's own command."""
+    due: dict[str, int] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            if fact.kind == "MessageDelivered" and known.deadline_at:
+                due[known.delivery_id] = known.deadline_at
+            elif fact.kind == "MessageDeadLettered" and known.cause == "expired":
+                assert entry.command.kind == "TimerFired"
+                assert entry.at >= due.pop(known.delivery_id)
+            elif fact.kind in ("HandlerCompleted", "MessageDeadLettered"):
+                due.pop(known.delivery_id, None)
+    timers = {name for run in history.book.runs.values() for name in run.timers}
+    alive = {f"message/{delivery_id}" for run in history.book.runs.values() for delivery_id in run.deliveries}
+    assert {name for name in timers if name.startswith("message/")} == {f"message/{one}" for one in due} & alive
+
+
+@LAW
+@given(HISTORIES)
 def test_every_attempt_at_a_call_is_paid_for_however_late(history: History) -> None:
     """An executor's record of an attempt is never refused once its run exists, open or settled, live or ended."""
     existing: set[str] = set()
@@ -254,8 +312,11 @@ def test_a_delivery_is_handled_by_its_recipient_within_its_attempts(history: His
                     assert not ends[known.delivery_id]
                 case "HandlerCompleted" | "MessageDeadLettered":
                     ends[known.delivery_id] += 1
-                    assert known.recipient == fact.agent == entry.command.agent
-        assert ("MessageDeadLettered" in kinds) == ("RunFailed" in kinds and entry.command.kind == "FailHandler")
+                    late = fact.kind == "MessageDeadLettered" and known.cause == "expired"
+                    assert fact.agent == entry.command.agent == ("bp.ledger" if late else known.recipient)
+        dead: list[Any] = [fact for fact in entry.facts if fact.kind == "MessageDeadLettered"]
+        for fact in dead:
+            assert ("RunFailed" in kinds) == (not fact.request_id and fact.cause == "handler_failed")
     assert set(ends.values()) <= {0, 1}
 
 

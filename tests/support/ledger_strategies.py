@@ -193,7 +193,8 @@ class Author:
             return None
         attempt = delivery.attempt if b % 8 else c % 4
         kind = "FailHandler" if b % 5 == 4 else "CompleteHandler"
-        body = HandlerBody(attempt=attempt, error_type="ValueError", error_message="ä" * (c * 20))
+        result = VALUES[a % len(VALUES)]
+        body = HandlerBody(attempt=attempt, error_type="ValueError", error_message="ä" * (c * 20), result=result)
         within = self._within(delivery, f"{kind}/{attempt}")
         if c % 16 == 15:  # somebody else's delivery
             within |= {"agent": AGENTS[c // 16 % 4], "command_id": ids.derive(within["command_id"], "stolen")}
@@ -304,10 +305,19 @@ def _state(author: Author, a: int, b: int, c: int) -> Command:
 
 def _message(author: Author, a: int, b: int, c: int) -> Command:
     name = NAMES[c % len(NAMES)]
+    late = (0, 0, 3)[a % 3]
     if b % 2:
-        return author.command(a, b, c, "Publish", message=MessageBody(name=name, data=VALUES[b % 3]))
-    body = MessageBody(name=name, recipient=(*AGENTS, "alpah")[b // 2 % 5], data=VALUES[b % 3])
+        return author.command(a, b, c, "Publish", message=MessageBody(name=name, data=VALUES[b % 3], deadline_ms=late))
+    recipient = (*AGENTS, "alpah")[b // 2 % 5]
+    body = MessageBody(name=name, recipient=recipient, data=VALUES[b % 3], deadline_ms=late)
     return author.command(a, b, c, "SendMessage", message=body)
+
+
+def _ask(author: Author, a: int, b: int, c: int) -> Command:
+    body = MessageBody(
+        name=NAMES[c % len(NAMES)], recipient=AGENTS[b % 4], data=VALUES[b % 3], deadline_ms=(0, 0, 4)[a % 3]
+    )
+    return author.command(a, b, c, "Ask", message=body)
 
 
 def _depend(author: Author, a: int, b: int, c: int) -> Command:
@@ -359,12 +369,12 @@ def _register(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, "RegisterAgent", run_id=run_id, registration=RegistrationBody(name=name, **spec))
 
 
-INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _state, _call, _await)
+INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _state, _call, _await, _ask, _ask)
 OUTSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _await, _end, _register, _start)
 MOVES: Final[tuple[Move, ...]] = (
-    _state, _message, _state, _state, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
-    Author.malformed, Author.malformed,
+    _state, _message, _state, _ask, _depend, _depend, _decision, _call, _end, _start, _register, _state,
+    _timer, _timer, *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7,
+    *(Author.again,) * 4, Author.malformed, Author.malformed,
 )  # fmt: skip
 
 

@@ -16,11 +16,21 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.ledger import calls, dependencies, messages, payloads, states, timers
+from agents_sdk.core.ledger import (
+    calls,
+    deadlines,
+    dependencies,
+    handlers,
+    messages,
+    payloads,
+    requests,
+    states,
+    timers,
+)
 from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, Run, current, state_hash
+from agents_sdk.core.ledger.state import Book, Call, Request, Run, current, state_hash
 
 Decider = Callable[[Book, Run, Command, Scribe], None]
 ONLY_FROM: Final = {
@@ -41,9 +51,10 @@ PAYLOADS_OF_KIND: Final = {
     "SetState": ("value",),
     "Publish": ("data",),
     "SendMessage": ("data",),
+    "Ask": ("data",),
     "CallCapability": ("params",),
 }
-"""Fields of the body that hold JSON. CompleteCall is not here: see ``calls.complete``."""
+"""Fields of the body that hold JSON. Not here: CompleteCall and CompleteHandler, which settle all the same."""
 
 
 def decide(book: Book, command: Command, offset: int, at: int) -> list[Fact]:
@@ -103,12 +114,14 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
         return finished is not None and (command_id in finished.answers or command_id in finished.attempted)
     if command_id in run.answers or command_id in run.attempted:
         return True
-    asked = run.calls.get(command_id) or run.waiting.get(command_id)
+    asked = run.calls.get(command_id) or run.requests.get(command_id) or run.waiting.get(command_id)
     if asked is None:
         return False
     if command.reply_to and (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition):
         if isinstance(asked, Call):
             calls.await_again(command, asked, scribe)
+        elif isinstance(asked, Request):
+            requests.await_again(command, asked, scribe)
         else:
             _await_run(book, run, command, scribe)
     return True
@@ -259,13 +272,13 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
 
 def _complete_when_idle(run: Run, scribe: Scribe) -> None:
     """Ends the run if the facts just written leave nothing to do: no delivery, no call, no dependency open. At least
-    one handler must have completed, so that a run without agents waits for some instead of ending at once."""
+    one delivery must have been settled, so that a run without agents waits for some instead of ending at once."""
     if run.complete_when != "idle":
         return
     deliveries = len(run.deliveries)
     open_calls = run.open_calls
     waiting = sum(not dependency.closed for dependency in run.dependencies.values())
-    worked = bool(run.completed)
+    worked = bool(run.settled)
     for fact in scribe.facts:
         match fact.kind:
             case "MessageDelivered":
@@ -298,8 +311,9 @@ DECIDERS: Final[dict[str, Decider]] = {
     "GetHistory": states.read_history,
     "Publish": messages.publish,
     "SendMessage": messages.send,
-    "CompleteHandler": messages.complete_handler,
-    "FailHandler": messages.fail_handler,
+    "Ask": requests.ask,
+    "CompleteHandler": handlers.complete,
+    "FailHandler": handlers.fail,
     "DeclareDependency": dependencies.declare,
     "RecordDecision": _record_decision,
     "CallCapability": calls.request,
@@ -307,5 +321,5 @@ DECIDERS: Final[dict[str, Decider]] = {
     "RecordAttempt": calls.record_attempt,
     "CompleteCall": calls.complete,
     "FailCall": calls.fail,
-    "TimerFired": timers.fire,
+    "TimerFired": deadlines.fire,
 }

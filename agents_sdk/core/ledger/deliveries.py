@@ -8,8 +8,11 @@ from typing import Any
 
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger.state import Book, Delivery, Run
 
+HANDLER_FAILED = "handler_failed"
+EXPIRED = "expired"
+"""Causes of a dead letter."""
 NAME_LIMIT = 200
 """Characters."""
 NAME = re.compile(r"[a-z0-9_]+([.-][a-z0-9_]+)*", re.ASCII)
@@ -33,6 +36,19 @@ def deliver(
         attempt=1,
         **more,
     )
+
+
+def about(run: Run, delivery_id: str, delivery: Delivery) -> dict[str, Any]:
+    """The fields of every fact about the delivery."""
+    return {
+        "name": delivery.name,
+        "message_id": delivery.message_id,
+        "delivery_id": delivery_id,
+        "workflow": run.workflow,
+        "sender": delivery.sender,
+        "recipient": delivery.recipient,
+        "request_id": delivery.request_id,
+    }
 
 
 def checked_name(name: str) -> str:

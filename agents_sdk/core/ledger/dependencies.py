@@ -74,7 +74,7 @@ def _check(book: Book, body: DependencyBody) -> None:
 
 def trigger(run: Run, scribe: Scribe) -> None:
     """Writes the triggers of the dependencies that the command's facts meet."""
-    if not run.awaited:
+    if not run.awaited or any(fact.kind == "RunFailed" for fact in scribe.facts):
         return
     met: set[str] = set()
     for fact in tuple(scribe.facts):
@@ -88,8 +88,8 @@ def trigger(run: Run, scribe: Scribe) -> None:
 def _term_of(fact: Fact) -> str:
     """What the fact may meet; empty for nothing."""
     match fact:
-        case MessageEvent(kind="HandlerCompleted"):
-            return fact.recipient
+        case MessageEvent(kind="HandlerCompleted" | "MessageDeadLettered"):
+            return fact.recipient  # done with a dead letter as well, if it completed something and nothing is left
         case MessageEvent(kind="MessagePublished"):
             return EVENT + fact.name
         case StateEvent(kind="StateWritten"):
@@ -105,9 +105,11 @@ def _met_by(run: Run, term: str, fact: Fact | None) -> str:
     if term.startswith(STATE):
         newest = current(run, term.removeprefix(STATE))
         return happened or (newest.event_id if newest is not None and not newest.deleted else "")
-    if happened and run.pending.get(term) == 1:
-        return happened
-    return run.completed[term] if work_done(run, term) else ""
+    if not happened:
+        return run.completed[term] if work_done(run, term) else ""
+    if run.pending[term] > 1:
+        return ""
+    return happened if fact is not None and fact.kind == "HandlerCompleted" else run.completed.get(term, "")
 
 
 def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: Fact | None, scribe: Scribe) -> bool:

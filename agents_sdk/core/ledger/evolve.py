@@ -24,7 +24,7 @@ from agents_sdk.core.facts import (
     StateEvent,
 )
 from agents_sdk.core.ledger import timers
-from agents_sdk.core.ledger.answers import answer_to, outcome
+from agents_sdk.core.ledger.answers import answer_to, outcome, request_outcome
 from agents_sdk.core.ledger.state import (
     FINISHED_LIMIT,
     HISTORY_LIMIT,
@@ -36,6 +36,7 @@ from agents_sdk.core.ledger.state import (
     Delivery,
     Dependency,
     Finished,
+    Request,
     Run,
     Version,
     Waiting,
@@ -107,7 +108,9 @@ def _advance(book: Book, run: Run, fact: Fact) -> None:
     timers.fold(run, fact)
     if fact.kind in ENDED and isinstance(fact, RunEvent):
         _finish(book, run, fact)
-    elif fact.command_id not in run.answers and fact.command_id not in run.calls:
+    elif (
+        fact.command_id not in run.answers and fact.command_id not in run.calls and fact.command_id not in run.requests
+    ):
         _remember(book, run, fact)
 
 
@@ -190,6 +193,8 @@ def _delivered(run: Run, fact: MessageEvent) -> None:
         data=fact.data,
         attempt=fact.attempt,
         events=[*(earlier.events if earlier else ()), fact.event_id],
+        deadline_at=fact.deadline_at,
+        request_id=fact.request_id,
     )
 
 
@@ -203,6 +208,31 @@ def _settled(run: Run, fact: MessageEvent) -> None:
     for command_id in run.issued.pop(fact.delivery_id, ()):
         if command_id != fact.command_id:
             _forget(run, command_id)
+
+
+def _asked(run: Run, fact: MessageEvent) -> None:
+    delivery_id = _delivery_of(run, fact)
+    run.requests[fact.request_id] = Request(
+        asker=fact.sender,
+        recipient=fact.recipient,
+        name=fact.name,
+        asked_in=delivery_id,
+        asked_at=fact.at,
+        reply_to=fact.reply_to,
+        reply_partition=fact.reply_partition,
+    )
+    _retain(run, fact.request_id, delivery_id)
+
+
+def _asked_again(run: Run, fact: MessageEvent) -> None:
+    request = run.requests[fact.request_id]
+    request.reply_to, request.reply_partition = fact.reply_to, fact.reply_partition
+
+
+def _request_settled(run: Run, fact: MessageEvent) -> None:
+    request = run.requests.pop(fact.request_id)
+    if request.asked_in not in run.settled:
+        run.answers[fact.request_id] = request_outcome(fact, request)
 
 
 def _declared(run: Run, fact: DependencyEvent) -> None:
@@ -283,6 +313,11 @@ FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "MessageDelivered": _delivered,
     "HandlerCompleted": _settled,
     "MessageDeadLettered": _settled,
+    "RequestSent": _asked,
+    "RequestAwaited": _asked_again,
+    "RequestAnswered": _request_settled,
+    "RequestFailed": _request_settled,
+    "RequestExpired": _request_settled,
     "DependencyDeclared": _declared,
     "DependencySatisfied": _met,
     "CallRequested": _call_requested,

@@ -59,6 +59,22 @@ class Delivery(msgspec.Struct, gc=False):
     attempt: int
     events: list[str]
     """Event ids of its MessageDelivered facts, one an attempt."""
+    deadline_at: int = 0
+    request_id: str = ""
+    """Who sent it waits for what its handler returns."""
+
+
+class Request(msgspec.Struct, gc=False):
+    """A message whose sender waits for the answer; by the id of the command that asked."""
+
+    asker: str
+    recipient: str
+    name: str
+    asked_in: str
+    """The delivery whose handler waits; empty for a client."""
+    asked_at: int
+    reply_to: str
+    reply_partition: int
 
 
 class Waiting(msgspec.Struct, gc=False):
@@ -116,6 +132,8 @@ class Run(msgspec.Struct):
     """Agent → deliveries not handled yet."""
     completed: dict[str, str] = {}
     """Agent → event id of its latest HandlerCompleted."""
+    requests: dict[str, Request] = {}
+    """Those that wait for their answer."""
     dependencies: dict[str, Dependency] = {}
     awaited: dict[str, list[str]] = {}
     """What open dependencies wait for → those dependencies, in the order they were declared."""

@@ -3,18 +3,21 @@ the book, which it advances."""
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from typing import Final
 
 import msgspec
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import CallEvent, Fact, RefusalEvent, Reply
-from agents_sdk.core.ledger.answers import of_finished, outcome, refused, reply
+from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, Reply
+from agents_sdk.core.ledger.answers import of_finished, outcome, refused, reply, request_outcome
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import ENDED, evolve
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT
-from agents_sdk.core.ledger.state import Answer, Book, Call, Run
+from agents_sdk.core.ledger.state import Answer, Book, Call, Request, Run
+
+TOLD_LATER: Final = frozenset({"CallRequested", "CallAwaited", "RequestSent", "RequestAwaited", "RunAwaited"})
+"""Kinds of facts whose command is answered when something else ends."""
 
 
 class Addressed(msgspec.Struct, frozen=True, gc=False):
@@ -36,16 +39,29 @@ def apply(book: Book, command: Command, offset: int, at: int) -> Step:
     the book. The same book and arguments always give the same step."""
     run = book.runs.get(command.run_id)
     facts = decide(book, command, offset, at)
-    # looked up before the fold, which may forget a call whose handler has ended: its caller is told all the same
-    settled = run.calls[facts[0].call_id] if run and facts and _is_outcome(facts[0]) else None
+    # before the fold, which forgets requests, and calls whose handler has ended: who waits is told all the same
+    outcomes = _outcomes(run, facts) if run is not None else []
     for fact in facts:
         evolve(book, fact)
     book.applied = max(book.applied, offset)
-    return Step(facts, _replies(book, run or book.runs.get(command.run_id), command, facts, settled))
+    return Step(facts, _replies(book, run or book.runs.get(command.run_id), command, facts, outcomes))
 
 
-def _is_outcome(fact: Fact) -> TypeGuard[CallEvent]:
-    return type(fact) is CallEvent and fact.kind in ("CallCompleted", "CallFailed")
+def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:
+    """What those are told who wait for a call or a request that the facts settle."""
+    told = []
+    for fact in facts:
+        waiting: Call | Request
+        if type(fact) is CallEvent and fact.kind in ("CallCompleted", "CallFailed"):
+            waiting, answer, asked = run.calls[fact.call_id], outcome(fact), fact.call_id
+        elif type(fact) is MessageEvent and fact.kind in ("RequestAnswered", "RequestFailed", "RequestExpired"):
+            waiting, asked = run.requests[fact.request_id], fact.request_id
+            answer = request_outcome(fact, waiting)
+        else:
+            continue
+        if waiting.reply_to:
+            told.append(Addressed(waiting.reply_partition, reply(answer, asked, run.run_id, waiting.reply_to)))
+    return told
 
 
 def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str) -> RefusalEvent:
@@ -71,16 +87,16 @@ def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str
     )
 
 
-def _replies(book: Book, run: Run | None, command: Command, facts: list[Fact], settled: Call | None) -> list[Addressed]:
+def _replies(
+    book: Book, run: Run | None, command: Command, facts: list[Fact], outcomes: list[Addressed]
+) -> list[Addressed]:
     replies = []
     if command.reply_to:
         answer = _own_answer(book, run, command, facts)
         if answer is not None:
             own = reply(answer, command.command_id, command.run_id, command.reply_to)
             replies.append(Addressed(command.reply_partition, own))
-    if settled is not None and settled.reply_to and _is_outcome(facts[0]):
-        told = reply(outcome(facts[0]), facts[0].call_id, command.run_id, settled.reply_to)
-        replies.append(Addressed(settled.reply_partition, told))
+    replies += outcomes
     if run is not None and facts and facts[-1].kind in ENDED:
         replies += _farewells(book, run)
     return replies
@@ -93,20 +109,21 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
     if facts:
         if isinstance(facts[0], RefusalEvent):  # about no live run: nothing remembers it
             return refused(facts[0])
-        if facts[0].kind in ("CallRequested", "CallAwaited", "RunAwaited"):
+        if facts[0].kind in TOLD_LATER:
             return None
         return Answer(event_id=facts[0].event_id, run_seq=facts[0].run_seq)
     finished = book.finished.get(command.run_id)
     if finished is not None:
         known = finished.answers.get(command.command_id)
         return known or (of_finished(finished) if command.kind == "AwaitRun" else Answer(run_seq=finished.seq))
-    if run is not None and (command.command_id in run.calls or command.command_id in run.waiting):
+    if run is not None and any(command.command_id in asked for asked in (run.calls, run.requests, run.waiting)):
         return None
     return Answer()  # nothing to do: a registration that is known, an attempt recorded long ago
 
 
 def _farewells(book: Book, run: Run) -> list[Addressed]:
-    """Tells those who wait for the run that it ended, and those who wait for its open calls that no outcome comes."""
+    """Tells those who wait for the run that it ended, and those who wait for its open calls and requests that
+    no outcome comes."""
     finished = book.finished[run.run_id]
     end = of_finished(finished)
     told = [
@@ -117,10 +134,11 @@ def _farewells(book: Book, run: Run) -> list[Addressed]:
     gone = Answer(
         status="refused",
         code="run_finished",
-        message=f"run {run.run_id} ended ({finished.status}) before the call was settled",
+        message=f"run {run.run_id} ended ({finished.status}) before this was settled",
         detail=ids.canonical({"run_id": run.run_id, "status": finished.status}),
     )
-    for call_id, call in run.calls.items():
-        if not call.settled and call.reply_to:
-            told.append(Addressed(call.reply_partition, reply(gone, call_id, run.run_id, call.reply_to)))
+    open_ones: dict[str, Call | Request] = {name: call for name, call in run.calls.items() if not call.settled}
+    for asked_id, asked in (open_ones | run.requests).items():
+        if asked.reply_to:
+            told.append(Addressed(asked.reply_partition, reply(gone, asked_id, run.run_id, asked.reply_to)))
     return told

@@ -1,4 +1,4 @@
-"""Deadlines: which timers a fact sets and stops, and what happens when one is due. Pure; see ``decide`` for the law.
+"""Timers: which ones a fact sets and stops; what happens when one is due is in ``deadlines``. Pure.
 
 A timer is a name of the run and the time it is due. It is set and stopped by facts alone, so that it survives whatever
 the facts survive; the ledger's shell sends ``TimerFired`` when it is due, which is a command like any other: a replay
@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, TimerBody
-from agents_sdk.core.facts import Fact, RunEvent
+from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger.rules import LEDGER
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Run, state_hash
+from agents_sdk.core.ledger.scribe import Refusal
+from agents_sdk.core.ledger.state import Run
 
 RUN: Final = "run"
+MESSAGE: Final = "message"
 DEADLINE_LIMIT_MS: Final = 366 * 86_400_000
 """A year: a longer deadline is a mistake in the unit."""
 MICROS_A_MS: Final = 1_000
@@ -59,34 +60,14 @@ def fired(run_id: str, correlation_id: str, name: str, due: int, ring: int = 0) 
     )
 
 
-def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """TimerFired → what the timer is for. Nothing where it was stopped or set anew meanwhile; a refusal where it is not
-    due yet by the broker's clock, which is the one that counts: it is sent again."""
-    body = command.timer
-    assert body is not None
-    if run.timers.get(body.name) != body.due_at:
-        return
-    if scribe.at < body.due_at:
-        message = f"timer {body.name!r} is due in {body.due_at - scribe.at} µs by the broker's clock"
-        raise Refusal("invalid_command", message, field="due_at")
-    what, _, of = body.name.partition("/")
-    FIRES[what](book, run, of, scribe)
-
-
-def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
-    reason = "the deadline of the run has passed"
-    scribe.write(RunEvent, "RunFailed", workflow=run.workflow, reason=reason, state_hash=state_hash(run))
-
-
 SETS: Final[dict[str, Callable[[Any], str]]] = {
     "RunStarted": lambda _: RUN,
+    "MessageDelivered": lambda fact: f"{MESSAGE}/{fact.delivery_id}",
 }
 """Kind of a fact with a ``deadline_at`` → the name of the timer it sets."""
 
-STOPS: Final[dict[str, tuple[Callable[[Any], str], ...]]] = {}
-"""Kind of a fact → names of the timers it stops. The end of a run stops all of them."""
-
-FIRES: Final[dict[str, Callable[[Book, Run, str, Scribe], None]]] = {
-    RUN: _run_is_late,
+STOPS: Final[dict[str, tuple[Callable[[Any], str], ...]]] = {
+    "HandlerCompleted": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
+    "MessageDeadLettered": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
 }
-"""First part of a timer's name → what happens when it is due, given the rest of the name."""
+"""Kind of a fact → names of the timers it stops. The end of a run stops all of them."""

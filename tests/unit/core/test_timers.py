@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agents_sdk.core.ledger import timers
@@ -57,3 +59,49 @@ def test_a_deadline_out_of_range_is_refused(desk: Desk, deadline_ms: int) -> Non
     """Below nothing, or so far away that the unit must be wrong."""
     step = desk.start(deadline_ms=deadline_ms)
     assert (answer(step).code, detail(step)["field"]) == ("invalid_command", "deadline_ms")
+
+
+def test_a_message_that_is_late_is_a_dead_letter(desk: Desk) -> None:
+    """With its cause; the run goes on, its handler is stopped at its next command."""
+    desk.register("one")
+    desk.start()
+    delivery: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
+    name = f"message/{delivery.delivery_id}"
+    assert desk.book.runs["r"].timers == {name: delivery.deadline_at}
+    assert fire(desk, name, delivery.deadline_at, delivery.deadline_at) == ["MessageDeadLettered"]
+    letter: Any = desk.facts[-1]
+    assert (letter.cause, letter.delivery_id, letter.agent) == ("expired", delivery.delivery_id, "bp.ledger")
+    assert answer(desk.complete(delivery)).code == "delivery_settled"
+    assert desk.book.runs["r"].timers == {}
+
+
+def test_a_message_keeps_its_deadline_over_its_attempts_and_is_stopped_by_its_end(desk: Desk) -> None:
+    """From sending until handled: a second attempt has what is left."""
+    desk.register("one", max_deliveries=2)
+    desk.start()
+    first: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
+    second: Any = desk.fail(first).facts[-1]
+    assert second.deadline_at == first.deadline_at
+    desk.complete(second)
+    assert desk.book.runs["r"].timers == {}
+
+
+def test_a_request_that_is_late_tells_its_asker(desk: Desk) -> None:
+    """What it asked, of whom, and how long it waited."""
+    desk.register("one")
+    desk.start()
+    delivery: Any = desk.send("Ask", name="clarify", recipient="one", deadline_ms=5, command_id="q").facts[-1]
+    due = delivery.deadline_at
+    step = desk.put(timers.fired("r", "", f"message/{delivery.delivery_id}", due), due + 1_000)
+    assert kinds(step) == ["MessageDeadLettered", "RequestExpired"]
+    assert (answer(step).command_id, answer(step).status, answer(step).code) == ("q", "failed", "request_expired")
+    assert (detail(step)["agent"], detail(step)["name"], detail(step)["waited_ms"]) == ("one", "clarify", 6)
+
+
+def test_an_idle_run_ends_when_its_last_message_has_expired(desk: Desk) -> None:
+    """Nothing is left to do: it would wait for ever."""
+    desk.register("one")
+    desk.start("idle")
+    delivery: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
+    due = delivery.deadline_at
+    assert fire(desk, f"message/{delivery.delivery_id}", due, due) == ["MessageDeadLettered", "RunCompleted"]

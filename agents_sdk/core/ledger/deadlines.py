@@ -1,0 +1,45 @@
+"""What happens when a timer is due. Pure; see ``decide`` for the law, ``timers`` for how timers are set and stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import RunEvent
+from agents_sdk.core.ledger import dead_letters
+from agents_sdk.core.ledger.deliveries import EXPIRED
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Run, state_hash
+from agents_sdk.core.ledger.timers import MESSAGE, RUN
+
+
+def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """TimerFired → what the timer is for. Nothing where it was stopped or set anew meanwhile; a refusal where it is not
+    due yet by the broker's clock, which is the one that counts: it is sent again."""
+    body = command.timer
+    assert body is not None
+    if run.timers.get(body.name) != body.due_at:
+        return
+    if scribe.at < body.due_at:
+        message = f"timer {body.name!r} is due in {body.due_at - scribe.at} µs by the broker's clock"
+        raise Refusal("invalid_command", message, field="due_at")
+    what, _, of = body.name.partition("/")
+    FIRES[what](book, run, of, scribe)
+
+
+def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
+    reason = "the deadline of the run has passed"
+    scribe.write(RunEvent, "RunFailed", workflow=run.workflow, reason=reason, state_hash=state_hash(run))
+
+
+def _message_is_late(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> None:
+    error = {"error_message": "the deadline of the message has passed"}
+    dead_letters.bury(run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
+
+
+FIRES: Final[dict[str, Callable[[Book, Run, str, Scribe], None]]] = {
+    RUN: _run_is_late,
+    MESSAGE: _message_is_late,
+}
+"""First part of a timer's name → what happens when it is due, given the rest of the name."""
