@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from agents_sdk.core.commands import RegistrationBody
+from agents_sdk.values import milliseconds
 
 if TYPE_CHECKING:
     from agents_sdk.context import Context
@@ -47,10 +48,13 @@ class Agent:
         publishes: Iterable[str] | None = None,
         workflows: Iterable[str] | None = None,
         max_deliveries: int = 3,
+        handler_timeout_seconds: float | None = None,
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
         names, ``workflows`` of the workflows it takes part in. None leaves it unrestricted, an empty list allows
         nothing. A message whose handler fails is delivered ``max_deliveries`` times at most.
+        A handler that takes longer than ``handler_timeout_seconds`` is cancelled and has failed; where its process
+        hangs, the ledger says so a second later.
         """
         self.name = _checked_name(name, "agent")
         if name.startswith(RESERVED):
@@ -65,6 +69,8 @@ class Agent:
         if not self.workflows:
             raise ValueError(f"agent {name!r} takes part in no workflow; leave workflows out to take part in all")
         self.max_deliveries = max_deliveries
+        self.handler_timeout_seconds = handler_timeout_seconds
+        self._handler_timeout_ms = milliseconds("handler_timeout_seconds", handler_timeout_seconds)
         self._handlers: dict[str, Handler] = {}
 
     def on(self, name: str, *more: str) -> Callable[[H], H]:
@@ -116,6 +122,7 @@ class Agent:
             capabilities=list(self.capabilities),
             publishes=list(self.publishes),
             max_deliveries=self.max_deliveries,
+            handler_timeout_ms=self._handler_timeout_ms,
         )
 
     def __repr__(self) -> str:

@@ -47,6 +47,7 @@ class AsyncComms:
         trigger_when: str = "all_completed",
         count: int = 0,
         name: str = "",
+        deadline_seconds: float | None = None,
     ) -> Coroutine[Any, Any, bool]:
         """Triggers ``downstream`` once, with the message ``name`` (default ``dependency.satisfied``), when what it
         depends on is there; also where it was before. Whether that is so already. Whoever is triggered finds all that
@@ -54,7 +55,8 @@ class AsyncComms:
 
         ``depends_on`` has agents by name (all of an agent's work in the run is completed), ``event:search.completed``
         (a message of that name was published) and ``state:findings`` (the key has a value). ``trigger_when`` is
-        ``all_completed``, ``any_completed``, or ``n_completed`` with ``count``.
+        ``all_completed``, ``any_completed``, or ``n_completed`` with ``count``. Where it is not met
+        ``deadline_seconds`` from now, the run fails.
 
         Raises:
             UnknownAgent: ``downstream``, or an agent it depends on.
@@ -62,7 +64,7 @@ class AsyncComms:
             RunFinished, UnknownRun, Unanswered, Unreachable.
         """
         scope = self._client.scope(run)
-        return operations.declare_dependency(scope, downstream, depends_on, trigger_when, name, count)
+        return operations.declare_dependency(scope, downstream, depends_on, trigger_when, name, count, deadline_seconds)
 
     def publish(
         self, name: str, data: Any = None, *, run: RunLike | str, deadline_seconds: float | None = None

@@ -97,7 +97,13 @@ def decide(scope: Scope, action: str, rationale: str, context_used: Iterable[str
 
 
 def declare_dependency(
-    scope: Scope, downstream: str, depends_on: Iterable[str], trigger_when: str, name: str, count: int = 0
+    scope: Scope,
+    downstream: str,
+    depends_on: Iterable[str],
+    trigger_when: str,
+    name: str,
+    count: int = 0,
+    deadline_seconds: float | None = None,
 ) -> Coroutine[Any, Any, bool]:
     """Declares a dependency; whether it is met already. Raises UnknownAgent, InvalidCommand (a cycle, which it names),
     RunFinished, UnknownRun, Unanswered, Unreachable."""
@@ -107,6 +113,7 @@ def declare_dependency(
         trigger_when=trigger_when,
         name=name,
         count=count,
+        deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
     )
     return _satisfied(scope.ask("DeclareDependency", body))
 

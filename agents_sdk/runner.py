@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from agents_sdk.agent import Agent
+from agents_sdk.agent import Agent, Handler
 from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
 from agents_sdk.core.commands import HandlerBody
@@ -229,9 +229,7 @@ class _Worker:
             if handler is None:
                 known = ", ".join(self.agent.subscriptions)
                 raise UnknownMessage(f"this version of {self.agent.name!r} has no handler for it; it handles {known}")
-            context = Context(self._transport, self.agent.name, delivery)
-            returned = await handler(context, event_of(delivery))
-            answer = self._answer(delivery, returned)
+            answer = self._answer(delivery, await self._timed(handler, delivery))
         except HandlerStopped:
             log.info("agent %s: delivery %s was handled before", self.agent.name, delivery.delivery_id)
         except asyncio.CancelledError as cancelled:
@@ -245,6 +243,24 @@ class _Worker:
             await self._failed(delivery, error)
         else:
             await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery, result=answer)
+
+    async def _timed(self, handler: Handler, delivery: MessageEvent) -> Any:
+        """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
+        the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
+        seconds = self.agent.handler_timeout_seconds
+        context, event = Context(self._transport, self.agent.name, delivery), event_of(delivery)
+        if seconds is None:
+            return await handler(context, event)
+        name = ids.derive(delivery.delivery_id, f"start/{delivery.attempt}")
+        self._transport.send(self._scope(delivery).command("StartHandler", HandlerBody(attempt=delivery.attempt), name))
+        await asyncio.sleep(0)  # so that it is on its way even if the handler never lets go of the event loop
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await handler(context, event)
+        except TimeoutError as error:
+            if limit.expired():
+                raise HandlerTimedOut(f"the handler took longer than {seconds:g} s") from error
+            raise
 
     def _answer(self, delivery: MessageEvent, returned: Any) -> str:
         """What the handler returned, for whoever asked; nobody else is shown it, so that it may be anything. Raises
@@ -265,14 +281,7 @@ class _Worker:
 
     async def _tell(self, kind: str, name: str, delivery: MessageEvent, **fields: str) -> None:
         """Tells the ledger how a handler ended, until it has heard: its word is what ends a delivery."""
-        scope = Scope(
-            self._transport,
-            delivery.run_id,
-            self.agent.name,
-            correlation_id=delivery.correlation_id,
-            causation_id=delivery.event_id,
-            delivery_id=delivery.delivery_id,
-        )
+        scope = self._scope(delivery)
         body = HandlerBody(attempt=delivery.attempt, **fields)
         command = scope.command(kind, body, ids.derive(delivery.delivery_id, name))
         while True:
@@ -286,6 +295,16 @@ class _Worker:
             except (Unanswered, Unreachable) as error_:
                 log.warning("agent %s: %s is told again: %s", self.agent.name, kind, error_)
                 await asyncio.sleep(TELL_AGAIN_S)
+
+    def _scope(self, delivery: MessageEvent) -> Scope:
+        return Scope(
+            self._transport,
+            delivery.run_id,
+            self.agent.name,
+            correlation_id=delivery.correlation_id,
+            causation_id=delivery.event_id,
+            delivery_id=delivery.delivery_id,
+        )
 
     async def _bury(self, record: Arrived, error: Undecodable) -> None:
         """Puts what cannot be read in the dead letters, as it is; only then is it finished here."""
@@ -303,6 +322,10 @@ class _Worker:
             except BackplaneError as failure:
                 log.warning("agent %s: dead letter not written yet: %s", self.agent.name, failure)
                 await asyncio.sleep(TELL_AGAIN_S)
+
+
+class HandlerTimedOut(TimeoutError):
+    """A handler took longer than its agent allows; the ledger knows this error by its name."""
 
 
 class UnknownMessage(LookupError):

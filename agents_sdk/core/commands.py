@@ -42,7 +42,7 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """CompleteHandler, FailHandler; the delivery is the command's delivery_id."""
+    """StartHandler, CompleteHandler, FailHandler; the delivery is the command's delivery_id."""
 
     attempt: int = 1
     error_type: str = ""
@@ -203,6 +203,7 @@ BODY_OF_KIND: Final = {
     "Publish": "message",
     "SendMessage": "message",
     "Ask": "message",
+    "StartHandler": "handler",
     "CompleteHandler": "handler",
     "FailHandler": "handler",
     "DeclareDependency": "dependency",

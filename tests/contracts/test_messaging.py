@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,11 @@ from agents_sdk import (
     Settings,
     UnknownAgent,
 )
-from tests.support.live_agents import own, running
+from agents_sdk.core.facts import Fact
+from agents_sdk.history import read_run
+from agents_sdk.wire.registry import connect_codec
+from tests.support.eventually import assert_eventually
+from tests.support.live_agents import Process, own, processes, running
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -211,3 +217,91 @@ async def test_an_agent_that_asks_back_is_refused_instead_of_waiting_for_itself(
     async with running(settings, first, second):
         run = await backplane.start_run(workflow, complete_when="explicit")
         assert (await run.wait(30)).result == [second.name, first.name, second.name]
+
+
+def facts_of(settings: Settings, run_id: str) -> list[Any]:
+    """The run's facts, in its order."""
+    found: list[Fact] = read_run(settings, connect_codec(settings), run_id)
+    return found
+
+
+async def test_a_handler_that_takes_too_long_is_cancelled_and_tried_again(
+    settings: Settings, backplane: AsyncBackplane
+) -> None:
+    """Its process says so; the last attempt that is too slow is a dead letter with its cause."""
+    workflow = own("w")
+    slow = Agent(own("slow"), workflows=[workflow], max_deliveries=2, handler_timeout_seconds=0.2)
+    cancelled: asyncio.Queue[int] = asyncio.Queue()
+
+    @slow.on("run.started")
+    async def dawdle(ctx: Context, event: Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cancelled.put(event.attempt)
+
+    async with running(settings, slow):
+        run = await backplane.start_run(workflow)
+        ended = await run.wait(30)
+        assert [await soon(cancelled), await soon(cancelled)] == [1, 2]
+    assert ended.status == "failed"
+    assert "HandlerTimedOut: the handler took longer than 0.2 s" in ended.reason
+    facts = facts_of(settings, run.id)
+    assert [(fact.agent, fact.cause) for fact in facts if fact.kind == "HandlerFailed"] == [
+        (slow.name, "handler_timeout")
+    ] * 2
+
+
+async def test_a_handler_in_a_process_that_hangs_is_given_up_by_the_ledger(
+    settings: Settings, backplane: AsyncBackplane, tmp_path: Path
+) -> None:
+    """No word from the process: the ledger fails the attempt and delivers again; a new process finishes the run."""
+    hung = Process(settings, "stuck", instance="a")
+    with processes(hung):
+        run = await backplane.start_run("stuck", {"marker": str(tmp_path / "marker")})
+
+        def given_up() -> None:
+            facts = facts_of(settings, run.id)
+            failed = [(fact.agent, fact.cause) for fact in facts if fact.kind == "HandlerFailed"]
+            assert ("bp.ledger", "handler_timeout") in failed
+            assert [fact.attempt for fact in facts if fact.kind == "MessageDelivered"][:2] == [1, 2]
+
+        await asyncio.to_thread(assert_eventually, given_up)
+        hung.end(signal.SIGKILL)
+        with processes(Process(settings, "stuck", instance="a")):
+            ended = await run.wait(30)
+    assert ended.status == "completed", ended
+
+
+async def test_deadlines_fire_on_time_and_survive_nobody_listening(
+    settings: Settings, backplane: AsyncBackplane, record_property: Any
+) -> None:
+    """Twenty messages that nobody handles expire at their deadlines, spread over a second, by the broker's clock."""
+    absent = Agent(own("absent"))
+
+    @absent.on("go")
+    async def never(ctx: Context, event: Event) -> None:
+        """Not running when the messages come."""
+
+    async with running(settings, absent):
+        pass
+    run = await backplane.start_run(own("w"), complete_when="explicit")
+    sent = [
+        backplane.comms.send(absent.name, "go", run=run, deadline_seconds=0.5 + number / 20) for number in range(20)
+    ]
+    await asyncio.gather(*sent)
+
+    def expired() -> list[float]:
+        facts = facts_of(settings, run.id)
+        due = {fact.delivery_id: fact.deadline_at for fact in facts if fact.kind == "MessageDelivered"}
+        letters = [fact for fact in facts if fact.kind == "MessageDeadLettered"]
+        assert len(letters) == len(due) == 20
+        assert {fact.cause for fact in letters} == {"expired"}
+        return sorted((fact.at - due[fact.delivery_id]) / 1_000 for fact in letters)
+
+    late_ms = await asyncio.to_thread(assert_eventually, expired)
+    record_property("deadline_late_ms", late_ms)
+    print(f"deadlines late by ms: median {late_ms[10]:.0f}, max {late_ms[-1]:.0f}")
+    assert late_ms[0] >= 0
+    assert late_ms[-1] < 2_000
+    await run.complete()

@@ -255,7 +255,12 @@ def test_a_request_ends_once_with_its_delivery_and_its_asker_is_told(history: Hi
                     del waiting[name]
 
 
-ENDS = {"": "RequestAnswered", "handler_failed": "RequestFailed", "expired": "RequestExpired"}
+ENDS = {
+    "": "RequestAnswered",
+    "handler_failed": "RequestFailed",
+    "handler_timeout": "RequestFailed",
+    "expired": "RequestExpired",
+}
 """Cause of a dead letter, if it became one, → how the request ends that it carried."""
 
 
@@ -277,6 +282,29 @@ def test_a_message_expires_at_its_deadline_unless_it_was_handled(history: Histor
     timers = {name for run in history.book.runs.values() for name in run.timers}
     alive = {f"message/{delivery_id}" for run in history.book.runs.values() for delivery_id in run.deliveries}
     assert {name for name in timers if name.startswith("message/")} == {f"message/{one}" for one in due} & alive
+
+
+@LAW
+@given(HISTORIES)
+def test_the_ledger_gives_up_an_attempt_only_when_it_is_late_and_still_under_way(history: History) -> None:
+    """What was started, of an agent with a timeout, and has neither ended nor been replaced by a newer attempt."""
+    due: dict[tuple[str, int], int] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            match fact.kind:
+                case "HandlerStarted":
+                    if known.deadline_at:
+                        assert known.deadline_at > entry.at
+                        due[known.delivery_id, known.attempt] = known.deadline_at
+                case "HandlerFailed":
+                    armed = due.pop((known.delivery_id, known.attempt), None)
+                    assert entry.command.kind != "TimerFired" or (armed is not None and entry.at >= armed)
+                case "HandlerCompleted" | "MessageDeadLettered":
+                    due = {place: at for place, at in due.items() if place[0] != known.delivery_id}
+    timers = {name for run in history.book.runs.values() for name in run.timers if name.startswith("handler/")}
+    alive = {delivery_id for run in history.book.runs.values() for delivery_id in run.deliveries}
+    assert timers == {f"handler/{place[0]}/{place[1]}" for place in due if place[0] in alive}
 
 
 @LAW
@@ -312,11 +340,12 @@ def test_a_delivery_is_handled_by_its_recipient_within_its_attempts(history: His
                     assert not ends[known.delivery_id]
                 case "HandlerCompleted" | "MessageDeadLettered":
                     ends[known.delivery_id] += 1
-                    late = fact.kind == "MessageDeadLettered" and known.cause == "expired"
+                    late = entry.command.kind == "TimerFired"
                     assert fact.agent == entry.command.agent == ("bp.ledger" if late else known.recipient)
+                    assert not late or known.cause in ("expired", "handler_timeout")
         dead: list[Any] = [fact for fact in entry.facts if fact.kind == "MessageDeadLettered"]
         for fact in dead:
-            assert ("RunFailed" in kinds) == (not fact.request_id and fact.cause == "handler_failed")
+            assert ("RunFailed" in kinds) == (not fact.request_id and fact.cause != "expired")
     assert set(ends.values()) <= {0, 1}
 
 

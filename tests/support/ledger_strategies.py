@@ -187,12 +187,12 @@ class Author:
         return msgspec.structs.replace(inner, **self._within(delivery, f"{c % 4}"))
 
     def settle(self, a: int, b: int, c: int) -> Command | None:
-        """CompleteHandler, or in one case of five FailHandler."""
+        """CompleteHandler, in one case of five FailHandler or StartHandler."""
         delivery: Any = self._delivery(a)
         if delivery is None:
             return None
         attempt = delivery.attempt if b % 8 else c % 4
-        kind = "FailHandler" if b % 5 == 4 else "CompleteHandler"
+        kind = ("CompleteHandler", "StartHandler", "CompleteHandler", "CompleteHandler", "FailHandler")[b % 5]
         result = VALUES[a % len(VALUES)]
         body = HandlerBody(attempt=attempt, error_type="ValueError", error_message="ä" * (c * 20), result=result)
         within = self._within(delivery, f"{kind}/{attempt}")
@@ -364,7 +364,8 @@ def _timer(author: Author, a: int, b: int, c: int) -> Command | None:
 
 def _register(author: Author, a: int, b: int, c: int) -> Command:
     name = AGENTS[b % 4]
-    spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, **SPECS[name]}
+    spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, "handler_timeout_ms": (0, 0, 1)[a % 3]}
+    spec |= SPECS[name]
     run_id = RUNS[0] if c % 32 == 31 else ""
     return author.command(a, b, c, "RegisterAgent", run_id=run_id, registration=RegistrationBody(name=name, **spec))
 

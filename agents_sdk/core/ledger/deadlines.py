@@ -7,11 +7,11 @@ from typing import Final
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RunEvent
-from agents_sdk.core.ledger import dead_letters
-from agents_sdk.core.ledger.deliveries import EXPIRED
+from agents_sdk.core.ledger import dead_letters, dependencies, handlers
+from agents_sdk.core.ledger.deliveries import EXPIRED, TIMED_OUT
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, state_hash
-from agents_sdk.core.ledger.timers import MESSAGE, RUN
+from agents_sdk.core.ledger.timers import DEPENDENCY, HANDLER, MESSAGE, RUN
 
 
 def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -38,8 +38,20 @@ def _message_is_late(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> 
     dead_letters.bury(run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
 
 
+def _handler_is_late(book: Book, run: Run, attempt: str, scribe: Scribe) -> None:
+    delivery_id, _, number = attempt.rpartition("/")
+    message = "the process that ran it neither ended nor gave it up in time"
+    handlers.fail_attempt(book, run, delivery_id, int(number), TIMED_OUT, message, scribe)
+
+
+def _dependency_is_late(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
+    dependencies.expire(run, dependency_id, scribe)
+
+
 FIRES: Final[dict[str, Callable[[Book, Run, str, Scribe], None]]] = {
     RUN: _run_is_late,
     MESSAGE: _message_is_late,
+    HANDLER: _handler_is_late,
+    DEPENDENCY: _dependency_is_late,
 }
 """First part of a timer's name → what happens when it is due, given the rest of the name."""

@@ -288,7 +288,7 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
                 worked = True
             case "CallCompleted" | "CallFailed":
                 open_calls -= 1
-            case "DependencySatisfied":
+            case "DependencySatisfied" | "DependencyExpired":
                 waiting -= 1
             case "RunFailed":
                 return
@@ -312,6 +312,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     "Publish": messages.publish,
     "SendMessage": messages.send,
     "Ask": requests.ask,
+    "StartHandler": handlers.start,
     "CompleteHandler": handlers.complete,
     "FailHandler": handlers.fail,
     "DeclareDependency": dependencies.declare,

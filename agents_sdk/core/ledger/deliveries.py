@@ -11,8 +11,11 @@ from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run
 
 HANDLER_FAILED = "handler_failed"
+HANDLER_TIMEOUT = "handler_timeout"
 EXPIRED = "expired"
 """Causes of a dead letter."""
+TIMED_OUT = "HandlerTimedOut"
+"""The error type of a handler that took longer than its agent allows, whoever noticed."""
 NAME_LIMIT = 200
 """Characters."""
 NAME = re.compile(r"[a-z0-9_]+([.-][a-z0-9_]+)*", re.ASCII)

@@ -12,12 +12,12 @@ from typing import Final
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, DependencyBody
-from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, StateEvent
+from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, RunEvent, StateEvent
 from agents_sdk.core.ledger import timers
 from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
+from agents_sdk.core.ledger.state import Book, Dependency, Run, current, state_hash, work_done
 
 MET: Final = "dependency.satisfied"
 EVENT: Final = "event:"
@@ -130,6 +130,26 @@ def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: 
     data = ids.canonical({"depends_on": dependency.depends_on, "met": list(met)})
     deliver(scribe, run.workflow, satisfied.event_id, dependency.name, LEDGER, dependency.downstream, data)
     return True
+
+
+def expire(run: Run, dependency_id: str, scribe: Scribe) -> None:
+    """The deadline of a dependency has come: DependencyExpired, and the end of the run, whose work cannot go on."""
+    dependency = run.dependencies[dependency_id]
+    met = {term: event_id for term in dependency.depends_on if (event_id := _met_by(run, term, None))}
+    scribe.write(
+        DependencyEvent,
+        "DependencyExpired",
+        dependency_id=dependency_id,
+        downstream=dependency.downstream,
+        depends_on=dependency.depends_on,
+        trigger_when=dependency.trigger_when,
+        name=dependency.name,
+        satisfied_by=list(met.values()),
+        count=dependency.count,
+    )
+    missing = ", ".join(term for term in dependency.depends_on if term not in met)
+    reason = f"agent {dependency.downstream!r} waited in vain for {missing}: the deadline of its dependency has passed"
+    scribe.write(RunEvent, "RunFailed", workflow=run.workflow, reason=reason, state_hash=state_hash(run))
 
 
 def _cycle(run: Run, downstream: str, depends_on: list[str]) -> list[str]:

@@ -199,8 +199,10 @@ def _delivered(run: Run, fact: MessageEvent) -> None:
 
 
 def _settled(run: Run, fact: MessageEvent) -> None:
-    for event_id in run.deliveries.pop(fact.delivery_id).events:
+    delivery = run.deliveries.pop(fact.delivery_id)
+    for event_id in delivery.events:
         del run.attempts[event_id]
+    run.timers.pop(timers.handler(fact.delivery_id, delivery.attempt), None)
     run.settled.add(fact.delivery_id)
     run.pending[fact.recipient] -= 1
     if fact.kind == "HandlerCompleted":
@@ -268,6 +270,10 @@ def _met(run: Run, fact: DependencyEvent) -> None:
         answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": True})
 
 
+def _expired(run: Run, fact: DependencyEvent) -> None:
+    _close(run, fact.dependency_id)
+
+
 def _call_requested(run: Run, fact: CallEvent) -> None:
     delivery_id = _delivery_of(run, fact)
     run.open_calls += 1
@@ -320,6 +326,7 @@ FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "RequestExpired": _request_settled,
     "DependencyDeclared": _declared,
     "DependencySatisfied": _met,
+    "DependencyExpired": _expired,
     "CallRequested": _call_requested,
     "CallAwaited": _call_awaited,
     "CallCompleted": _call_settled,

@@ -6,13 +6,15 @@ from typing import Final
 
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
-from agents_sdk.core.ledger import dead_letters, payloads, requests
-from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, about
+from agents_sdk.core.ledger import dead_letters, payloads, requests, timers
+from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run
 
 ERROR_TYPE_LIMIT: Final = 200
 """Characters."""
+GRACE_MS: Final = 1_000
+"""What the ledger gives a handler beyond its timeout, in which a process that lives has failed it itself."""
 
 
 def _handled(run: Run, command: Command) -> tuple[Delivery, HandlerBody]:
@@ -27,6 +29,21 @@ def _handled(run: Run, command: Command) -> tuple[Delivery, HandlerBody]:
         message = f"the delivery is at attempt {delivery.attempt}, no attempt {body.attempt} was made"
         raise Refusal("invalid_command", message, field="attempt")
     return delivery, body
+
+
+def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """StartHandler → HandlerStarted, which arms the timer of the attempt; none for an agent without a timeout or an
+    attempt that is over. The process that runs the handler is to notice first: it can stop it."""
+    delivery, body = _handled(run, command)
+    spec = book.agents.get(delivery.recipient)
+    timeout_ms = spec.handler_timeout_ms if spec is not None and body.attempt == delivery.attempt else 0
+    scribe.write(
+        MessageEvent,
+        "HandlerStarted",
+        **about(run, command.delivery_id, delivery),
+        attempt=body.attempt,
+        deadline_at=scribe.at + (timeout_ms + GRACE_MS) * timers.MICROS_A_MS if timeout_ms else 0,
+    )
 
 
 def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -58,12 +75,13 @@ def fail_attempt(
     delivery = run.deliveries[delivery_id]
     error = {"error_type": error_type[:ERROR_TYPE_LIMIT], "error_message": error_message[:TEXT_LIMIT]}
     fields = about(run, delivery_id, delivery)
-    scribe.write(MessageEvent, "HandlerFailed", **fields, attempt=attempt, **error)
+    cause = HANDLER_TIMEOUT if error_type == TIMED_OUT else HANDLER_FAILED
+    scribe.write(MessageEvent, "HandlerFailed", **fields, attempt=attempt, cause=cause, **error)
     if attempt < delivery.attempt:
         return  # an earlier attempt, reported late by a worker that lost the inbox: a newer one is under way
     spec = book.agents.get(delivery.recipient)
     if attempt >= (spec.max_deliveries if spec else 1):
-        dead_letters.bury(run, delivery_id, delivery, HANDLER_FAILED, error, scribe)
+        dead_letters.bury(run, delivery_id, delivery, cause, error, scribe)
         return
     scribe.write(
         MessageEvent,

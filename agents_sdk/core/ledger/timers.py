@@ -19,6 +19,8 @@ from agents_sdk.core.ledger.state import Run
 
 RUN: Final = "run"
 MESSAGE: Final = "message"
+HANDLER: Final = "handler"
+DEPENDENCY: Final = "dependency"
 DEADLINE_LIMIT_MS: Final = 366 * 86_400_000
 """A year: a longer deadline is a mistake in the unit."""
 MICROS_A_MS: Final = 1_000
@@ -30,6 +32,11 @@ def due_at(at: int, deadline_ms: int) -> int:
         message = f"a deadline has 0 (none) to {DEADLINE_LIMIT_MS} ms, not {deadline_ms}"
         raise Refusal("invalid_command", message, field="deadline_ms")
     return at + deadline_ms * MICROS_A_MS if deadline_ms else 0
+
+
+def handler(delivery_id: str, attempt: int) -> str:
+    """The timer of one attempt at a delivery."""
+    return f"{HANDLER}/{delivery_id}/{attempt}"
 
 
 def set_by(fact: Fact) -> tuple[str, int] | None:
@@ -63,11 +70,16 @@ def fired(run_id: str, correlation_id: str, name: str, due: int, ring: int = 0) 
 SETS: Final[dict[str, Callable[[Any], str]]] = {
     "RunStarted": lambda _: RUN,
     "MessageDelivered": lambda fact: f"{MESSAGE}/{fact.delivery_id}",
+    "HandlerStarted": lambda fact: handler(fact.delivery_id, fact.attempt),
+    "DependencyDeclared": lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",
 }
 """Kind of a fact with a ``deadline_at`` → the name of the timer it sets."""
 
 STOPS: Final[dict[str, tuple[Callable[[Any], str], ...]]] = {
+    "HandlerFailed": (lambda fact: handler(fact.delivery_id, fact.attempt),),
     "HandlerCompleted": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
     "MessageDeadLettered": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
+    "DependencySatisfied": (lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",),
+    "DependencyExpired": (lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",),
 }
 """Kind of a fact → names of the timers it stops. The end of a run stops all of them."""
