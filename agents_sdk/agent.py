@@ -49,12 +49,15 @@ class Agent:
         workflows: Iterable[str] | None = None,
         max_deliveries: int = 3,
         handler_timeout_seconds: float | None = None,
+        supervisor: str = "",
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
         names, ``workflows`` of the workflows it takes part in. None leaves it unrestricted, an empty list allows
         nothing. A message whose handler fails is delivered ``max_deliveries`` times at most.
         A handler that takes longer than ``handler_timeout_seconds`` is cancelled and has failed; where its process
         hangs, the ledger says so a second later.
+        What it could not handle is told to the agent ``supervisor``, as a message ``escalation.raised`` with the whole
+        story; without one it is the operator's, and a failure is the run's.
         """
         self.name = _checked_name(name, "agent")
         if name.startswith(RESERVED):
@@ -71,6 +74,9 @@ class Agent:
         self.max_deliveries = max_deliveries
         self.handler_timeout_seconds = handler_timeout_seconds
         self._handler_timeout_ms = milliseconds("handler_timeout_seconds", handler_timeout_seconds)
+        self.supervisor = _checked_name(supervisor, "supervisor") if supervisor else ""
+        if supervisor == name:
+            raise ValueError(f"agent {name!r} is its own supervisor; name another one, or leave it to the operator")
         self._handlers: dict[str, Handler] = {}
 
     def on(self, name: str, *more: str) -> Callable[[H], H]:
@@ -122,6 +128,7 @@ class Agent:
             capabilities=list(self.capabilities),
             publishes=list(self.publishes),
             max_deliveries=self.max_deliveries,
+            supervisor=self.supervisor,
             handler_timeout_ms=self._handler_timeout_ms,
         )
 

@@ -146,6 +146,7 @@ class Comms(Face):
     ask = blocking(AsyncComms.ask)
     declare_dependency = blocking(AsyncComms.declare_dependency)
     publish = blocking(AsyncComms.publish)
+    redrive = blocking(AsyncComms.redrive)
     send = blocking(AsyncComms.send)
 
 

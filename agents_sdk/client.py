@@ -56,7 +56,7 @@ class AsyncComms:
         ``depends_on`` has agents by name (all of an agent's work in the run is completed), ``event:search.completed``
         (a message of that name was published) and ``state:findings`` (the key has a value). ``trigger_when`` is
         ``all_completed``, ``any_completed``, or ``n_completed`` with ``count``. Where it is not met
-        ``deadline_seconds`` from now, the run fails.
+        ``deadline_seconds`` from now, the supervisor of ``downstream`` is told; without one the run fails.
 
         Raises:
             UnknownAgent: ``downstream``, or an agent it depends on.
@@ -124,6 +124,12 @@ class AsyncComms:
             UnknownAgent, ScopeDenied, Oversize, RunFinished, Unanswered, Unreachable.
         """
         return operations.ask(self._client.scope(run), agent, data, name, timeout, type_)
+
+    def redrive(self, delivery_id: str, *, run: RunLike | str) -> Coroutine[Any, Any, str]:
+        """Puts a dead letter of the run in its agent's inbox again, with attempts anew; the id of the fact. Raises
+        InvalidCommand (no such dead letter, or redriven too often), RunFinished, UnknownRun, Unanswered, Unreachable.
+        """
+        return operations.redrive(self._client.scope(run), delivery_id)
 
 
 class AsyncBackplane:

@@ -169,6 +169,12 @@ class Context:
         """
         return operations.ask(self._scope, agent, data, name, timeout, type_)
 
+    def redrive(self, delivery_id: str) -> Coroutine[Any, Any, str]:
+        """Puts a dead letter in its agent's inbox again, with attempts anew: what a supervisor does when it has mended
+        the cause. ``delivery_id`` as ``event.data["delivery_id"]`` of ``escalation.raised`` has it. Raises ScopeDenied
+        (not its supervisor), InvalidCommand, RunFinished, Unanswered, Unreachable."""
+        return operations.redrive(self._scope, delivery_id)
+
     def complete_run(self, result: Any = None) -> Coroutine[Any, Any, None]:
         """Ends the run as completed, with a JSON result. Raises InvalidCommand, Oversize, RunFinished, Unanswered,
         Unreachable."""

@@ -66,6 +66,12 @@ def send(
     return _event_id(scope.ask("SendMessage", body))
 
 
+def redrive(scope: Scope, delivery_id: str) -> Coroutine[Any, Any, str]:
+    """Puts a dead letter of the run in its agent's inbox again; the id of the fact. Raises InvalidCommand (no such dead
+    letter, or redriven too often), ScopeDenied, RunFinished, UnknownRun, Unanswered, Unreachable."""
+    return _event_id(scope.ask("Redrive", MessageBody(name="", dead_delivery_id=delivery_id)))
+
+
 @overload
 def ask(
     scope: Scope, agent: str, data: Any, name: str, timeout: float | None, type_: type[T]

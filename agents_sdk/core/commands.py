@@ -33,12 +33,13 @@ class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Publish, SendMessage, Ask."""
+    """Publish, SendMessage, Ask, Redrive."""
 
     name: str
     recipient: str = ""
     data: str = ""
     deadline_ms: int = 0
+    dead_delivery_id: str = ""
 
 
 class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -203,6 +204,7 @@ BODY_OF_KIND: Final = {
     "Publish": "message",
     "SendMessage": "message",
     "Ask": "message",
+    "Redrive": "message",
     "StartHandler": "handler",
     "CompleteHandler": "handler",
     "FailHandler": "handler",

@@ -58,7 +58,8 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A message moved. Kinds: MessagePublished (to whoever subscribes), MessageSent (to one agent), MessageDelivered
     (put in one agent's inbox; the record of bp.inbox.*), HandlerStarted (of an agent with a timeout), HandlerCompleted,
     HandlerFailed, MessageDeadLettered
-    (no attempts left), RequestSent (its sender waits for the answer), RequestAwaited (a restarted asker asks again),
+    (no attempts left, or too late), MessageRedriven (put in the inbox anew), EscalationRaised (to the supervisor or the
+    operator), RequestSent (its sender waits for the answer), RequestAwaited (a restarted asker asks again),
     RequestAnswered, RequestFailed, RequestExpired."""
 
     name: str

@@ -108,6 +108,18 @@ def _not_answered(event: Event, _: Context) -> Line:
     return Line(event.at, event.recipient, "✗", f"gives {event.sender} no answer to {event.name} {why}", "bad")
 
 
+def _escalated(event: Event, _: Context) -> Line:
+    return Line(event.at, event.sender, "↑", f"could not handle {event.name}: {event.recipient} is told", "bad")
+
+
+def _redriven(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "↻", f"puts {event.name} in the inbox of {event.recipient} again", "warn")
+
+
+def _expired(event: Event, _: Context) -> Line:
+    return Line(event.at, event.downstream, "✗", f"waited too long for {', '.join(event.depends_on)}", "bad")
+
+
 def _wrote(event: Event, _: Context) -> Line:
     verb = "deletes" if event.kind == "StateDeleted" else "writes"
     size = f" ({_size(event.size)})" if event.size else ""
@@ -189,6 +201,9 @@ WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     "MessageDeadLettered": _dead,
     "MessagePublished": _published,
     "MessageSent": _sent,
+    "EscalationRaised": _escalated,
+    "MessageRedriven": _redriven,
+    "DependencyExpired": _expired,
     "RequestSent": _asked,
     "RequestAnswered": _answered,
     "RequestFailed": _not_answered,

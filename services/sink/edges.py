@@ -81,6 +81,8 @@ BY_KIND: Final[dict[str, Callable[[Any], list[Edge]]]] = {
     "HandlerCompleted": _handled,
     "HandlerFailed": _handled,
     "MessageDeadLettered": _handled,
+    "EscalationRaised": _delivered,
+    "MessageRedriven": _handled,
     "RequestAnswered": _handled,
     "RequestFailed": _handled,
     "RequestExpired": _handled,

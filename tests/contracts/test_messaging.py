@@ -305,3 +305,77 @@ async def test_deadlines_fire_on_time_and_survive_nobody_listening(
     assert late_ms[0] >= 0
     assert late_ms[-1] < 2_000
     await run.complete()
+
+
+async def test_a_supervisor_is_told_and_puts_the_message_back(settings: Settings, backplane: AsyncBackplane) -> None:
+    """It hears who failed on what and why, mends the cause and redrives; the run ends well."""
+    workflow = own("w")
+    boss = Agent(own("boss"), workflows=[workflow])
+    worker = Agent(own("worker"), workflows=[workflow], max_deliveries=2, supervisor=boss.name)
+    stories: asyncio.Queue[Any] = asyncio.Queue()
+
+    @worker.on("run.started")
+    async def work(ctx: Context, event: Event) -> None:
+        if not await ctx.state.get("mended"):
+            raise ValueError("broken")
+
+    @boss.on("escalation.raised")
+    async def mend(ctx: Context, event: Event) -> None:
+        await stories.put(event.data)
+        await ctx.state.set("mended", True)
+        await ctx.redrive(event.data["delivery_id"])
+
+    async with running(settings, worker, boss):
+        run = await backplane.start_run(workflow, {"n": 1})
+        ended = await run.wait(30)
+        story = await soon(stories)
+    assert (ended.status, ended.reason) == ("completed", "idle"), ended
+    assert (story["agent"], story["cause"], story["attempts"]) == (worker.name, "handler_failed", 2)
+    assert (story["error_type"], story["error_message"], story["data"]) == ("ValueError", "broken", {"n": 1})
+
+
+async def test_a_subscriber_that_always_raises_ends_its_own_run_alone(
+    settings: Settings, backplane: AsyncBackplane
+) -> None:
+    """Ten other runs of the same agent, begun before and after, complete."""
+    workflow = own("w")
+    moody = Agent(own("moody"), workflows=[workflow], max_deliveries=3)
+
+    @moody.on("run.started")
+    async def work(ctx: Context, event: Event) -> None:
+        if event.data == "bad":
+            raise RuntimeError("always")
+        await ctx.state.set("done", True)
+
+    async with running(settings, moody):
+        runs = [await backplane.start_run(workflow, "bad" if number == 5 else "good") for number in range(11)]
+        ends = await asyncio.gather(*(run.wait(30) for run in runs))
+    assert [end.status for end in ends] == ["failed" if number == 5 else "completed" for number in range(11)]
+    assert "failed 3 times on 'run.started': RuntimeError: always" in ends[5].reason
+
+
+async def test_a_slow_agent_slows_nobody_else(settings: Settings, backplane: AsyncBackplane) -> None:
+    """While one agent sits on hundreds of messages, another one that hears the same answers all of them."""
+    workflow = own("w")
+    slow, quick = Agent(own("slow"), workflows=[workflow]), Agent(own("quick"), workflows=[workflow])
+    release, count, done = asyncio.Event(), 300, asyncio.Event()
+    handled: list[int] = []
+
+    @slow.on("tick")
+    async def wait(ctx: Context, event: Event) -> None:
+        await release.wait()
+
+    @quick.on("tick")
+    async def note(ctx: Context, event: Event) -> None:
+        handled.append(event.data)
+        if len(handled) == count:
+            done.set()
+
+    async with running(settings, slow, quick):
+        run = await backplane.start_run(workflow, complete_when="explicit")
+        told = await asyncio.gather(*(backplane.comms.publish("tick", number, run=run) for number in range(count)))
+        assert set(told) == {2}
+        await asyncio.wait_for(done.wait(), 60)
+        assert handled == list(range(count)), "one sender's messages are handled in the order they were sent"
+        await run.complete()
+        release.set()

@@ -309,6 +309,40 @@ def test_the_ledger_gives_up_an_attempt_only_when_it_is_late_and_still_under_way
 
 @LAW
 @given(HISTORIES)
+def test_nothing_that_could_not_be_handled_is_dropped(history: History) -> None:
+    """It goes to the agent's supervisor, or the operator; a supervisor that fails as well leaves it to the operator;
+    a dead letter is redriven at most once, with attempts anew."""
+    supervisors: dict[str, str] = {}
+    letters: dict[str, Any] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            match fact.kind:
+                case "AgentRegistered":
+                    supervisors[known.name] = known.supervisor
+                case "MessageDeadLettered":
+                    letters[known.delivery_id] = known
+                case "EscalationRaised":
+                    letter = letters.get(known.delivery_id)
+                    up = supervisors[known.sender]
+                    gone = letter is not None and (letter.name, letter.sender) == ("escalation.raised", "bp.ledger")
+                    expected = up if up in supervisors and up != known.sender and not gone else "operator"
+                    assert known.recipient == expected
+                    told: list[Any] = [f for f in entry.facts if getattr(f, "message_id", "") == fact.event_id]
+                    assert [(f.kind, f.recipient, f.name) for f in told] == (
+                        [] if expected == "operator" else [("MessageDelivered", expected, "escalation.raised")]
+                    )
+                case "MessageRedriven":
+                    letter = letters.pop(known.delivery_id)
+                    again: Any = entry.facts[-1]
+                    assert (again.kind, again.recipient, again.data, again.attempt) == (
+                        "MessageDelivered", letter.recipient, letter.data, 1,
+                    )  # fmt: skip
+                    assert again.delivery_id != known.delivery_id
+
+
+@LAW
+@given(HISTORIES)
 def test_every_attempt_at_a_call_is_paid_for_however_late(history: History) -> None:
     """An executor's record of an attempt is never refused once its run exists, open or settled, live or ended."""
     existing: set[str] = set()
@@ -345,7 +379,10 @@ def test_a_delivery_is_handled_by_its_recipient_within_its_attempts(history: His
                     assert not late or known.cause in ("expired", "handler_timeout")
         dead: list[Any] = [fact for fact in entry.facts if fact.kind == "MessageDeadLettered"]
         for fact in dead:
-            assert ("RunFailed" in kinds) == (not fact.request_id and fact.cause != "expired")
+            told: list[Any] = [f for f in entry.facts if f.kind == "EscalationRaised" and f.message_id == fact.event_id]
+            assert len(told) == (not fact.request_id)
+            unhandled = any(f.recipient == "operator" for f in told) and fact.cause != "expired"
+            assert ("RunFailed" in kinds) == unhandled
     assert set(ends.values()) <= {0, 1}
 
 

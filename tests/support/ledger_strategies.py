@@ -320,6 +320,17 @@ def _ask(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, "Ask", message=body)
 
 
+def _redrive(author: Author, a: int, b: int, c: int) -> Command | None:
+    """A dead letter of a live run, mostly one that is there."""
+    runs = author.history.book.runs
+    dead = [(run_id, delivery_id) for run_id, run in runs.items() for delivery_id in run.dead]
+    if not dead:
+        return None
+    run_id, delivery_id = dead[a % len(dead)]
+    body = MessageBody(name="", dead_delivery_id=delivery_id if c % 8 else "none")
+    return author.command(a, b, c, "Redrive", run_id=run_id, message=body)
+
+
 def _depend(author: Author, a: int, b: int, c: int) -> Command:
     others = [term for index, term in enumerate((*AGENTS, *TERMS)) if c >> index & 1]
     trigger_when, count = WHEN[a // 32]
@@ -365,7 +376,7 @@ def _timer(author: Author, a: int, b: int, c: int) -> Command | None:
 def _register(author: Author, a: int, b: int, c: int) -> Command:
     name = AGENTS[b % 4]
     spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, "handler_timeout_ms": (0, 0, 1)[a % 3]}
-    spec |= SPECS[name]
+    spec |= {"supervisor": ("", "", "delta", "alpha", "nobody")[c % 5], **SPECS[name]}
     run_id = RUNS[0] if c % 32 == 31 else ""
     return author.command(a, b, c, "RegisterAgent", run_id=run_id, registration=RegistrationBody(name=name, **spec))
 
@@ -374,7 +385,7 @@ INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, 
 OUTSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _await, _end, _register, _start)
 MOVES: Final[tuple[Move, ...]] = (
     _state, _message, _state, _ask, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, _timer, *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7,
+    _timer, _timer, _redrive, *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7,
     *(Author.again,) * 4, Author.malformed, Author.malformed,
 )  # fmt: skip
 

@@ -35,7 +35,7 @@ def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
 
 def _message_is_late(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> None:
     error = {"error_message": "the deadline of the message has passed"}
-    dead_letters.bury(run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
+    dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
 
 
 def _handler_is_late(book: Book, run: Run, attempt: str, scribe: Scribe) -> None:
@@ -45,7 +45,7 @@ def _handler_is_late(book: Book, run: Run, attempt: str, scribe: Scribe) -> None
 
 
 def _dependency_is_late(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
-    dependencies.expire(run, dependency_id, scribe)
+    dependencies.expire(book, run, dependency_id, scribe)
 
 
 FIRES: Final[dict[str, Callable[[Book, Run, str, Scribe], None]]] = {

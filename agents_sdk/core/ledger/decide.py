@@ -18,6 +18,7 @@ from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
 from agents_sdk.core.ledger import (
     calls,
+    dead_letters,
     deadlines,
     dependencies,
     handlers,
@@ -312,6 +313,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     "Publish": messages.publish,
     "SendMessage": messages.send,
     "Ask": requests.ask,
+    "Redrive": dead_letters.redrive,
     "StartHandler": handlers.start,
     "CompleteHandler": handlers.complete,
     "FailHandler": handlers.fail,

@@ -12,12 +12,12 @@ from typing import Final
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, DependencyBody
-from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, RunEvent, StateEvent
-from agents_sdk.core.ledger import timers
-from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
+from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, StateEvent
+from agents_sdk.core.ledger import dead_letters, timers
+from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, known_agent
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Dependency, Run, current, state_hash, work_done
+from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
 
 MET: Final = "dependency.satisfied"
 EVENT: Final = "event:"
@@ -132,11 +132,12 @@ def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: 
     return True
 
 
-def expire(run: Run, dependency_id: str, scribe: Scribe) -> None:
-    """The deadline of a dependency has come: DependencyExpired, and the end of the run, whose work cannot go on."""
+def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
+    """The deadline of a dependency has come: DependencyExpired, and the supervisor of the agent that waits in vain is
+    told; without one the run, whose work cannot go on, ends."""
     dependency = run.dependencies[dependency_id]
     met = {term: event_id for term in dependency.depends_on if (event_id := _met_by(run, term, None))}
-    scribe.write(
+    expired = scribe.write(
         DependencyEvent,
         "DependencyExpired",
         dependency_id=dependency_id,
@@ -147,9 +148,18 @@ def expire(run: Run, dependency_id: str, scribe: Scribe) -> None:
         satisfied_by=list(met.values()),
         count=dependency.count,
     )
-    missing = ", ".join(term for term in dependency.depends_on if term not in met)
-    reason = f"agent {dependency.downstream!r} waited in vain for {missing}: the deadline of its dependency has passed"
-    scribe.write(RunEvent, "RunFailed", workflow=run.workflow, reason=reason, state_hash=state_hash(run))
+    missing = [term for term in dependency.depends_on if term not in met]
+    story = {
+        "agent": dependency.downstream,
+        "cause": EXPIRED,
+        "name": dependency.name,
+        "dependency_id": dependency_id,
+        "depends_on": dependency.depends_on,
+        "missing": missing,
+    }
+    if dead_letters.escalate(book, run, expired.event_id, story, scribe) == dead_letters.OPERATOR:
+        waited = f"agent {dependency.downstream!r} waited in vain for {', '.join(missing)}"
+        dead_letters.fail_run(run, f"{waited}: the deadline of its dependency has passed", scribe)
 
 
 def _cycle(run: Run, downstream: str, depends_on: list[str]) -> list[str]:

@@ -26,6 +26,7 @@ from agents_sdk.core.facts import (
 from agents_sdk.core.ledger import timers
 from agents_sdk.core.ledger.answers import answer_to, outcome, request_outcome
 from agents_sdk.core.ledger.state import (
+    DEAD_LIMIT,
     FINISHED_LIMIT,
     HISTORY_LIMIT,
     RECENT_LIMIT,
@@ -40,6 +41,7 @@ from agents_sdk.core.ledger.state import (
     Run,
     Version,
     Waiting,
+    redriven_key,
 )
 
 ENDED: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
@@ -207,9 +209,18 @@ def _settled(run: Run, fact: MessageEvent) -> None:
     run.pending[fact.recipient] -= 1
     if fact.kind == "HandlerCompleted":
         run.completed[fact.recipient] = fact.event_id
+    else:
+        run.dead[fact.delivery_id] = delivery
+        if len(run.dead) > DEAD_LIMIT:
+            del run.dead[next(iter(run.dead))]
     for command_id in run.issued.pop(fact.delivery_id, ()):
         if command_id != fact.command_id:
             _forget(run, command_id)
+
+
+def _redriven(run: Run, fact: MessageEvent) -> None:
+    key = redriven_key(run.dead.pop(fact.delivery_id))
+    run.redriven[key] = run.redriven.get(key, 0) + 1
 
 
 def _asked(run: Run, fact: MessageEvent) -> None:
@@ -319,6 +330,7 @@ FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "MessageDelivered": _delivered,
     "HandlerCompleted": _settled,
     "MessageDeadLettered": _settled,
+    "MessageRedriven": _redriven,
     "RequestSent": _asked,
     "RequestAwaited": _asked_again,
     "RequestAnswered": _request_settled,

@@ -81,7 +81,7 @@ def fail_attempt(
         return  # an earlier attempt, reported late by a worker that lost the inbox: a newer one is under way
     spec = book.agents.get(delivery.recipient)
     if attempt >= (spec.max_deliveries if spec else 1):
-        dead_letters.bury(run, delivery_id, delivery, cause, error, scribe)
+        dead_letters.bury(book, run, delivery_id, delivery, cause, error, scribe)
         return
     scribe.write(
         MessageEvent,

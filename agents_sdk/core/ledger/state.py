@@ -15,6 +15,8 @@ HISTORY_LIMIT = 1000
 RECENT_LIMIT = 1024
 """Answers kept per run for commands outside a handler: a client that repeats a command later than that many others
 is answered as if it were new. Answers to a handler's commands are kept until its delivery is settled."""
+DEAD_LIMIT = 1_000
+"""Dead letters of a run kept with their bodies for a redrive; older ones are in the dead-letter topic."""
 FINISHED_LIMIT = 20_000
 """Ended runs a partition remembers the outcome of (about 1 kB each, and 100 bytes an attempt): enough that a late
 command is told ``run_finished`` and a late client the result, without growing for ever."""
@@ -132,6 +134,10 @@ class Run(msgspec.Struct):
     """Agent → deliveries not handled yet."""
     completed: dict[str, str] = {}
     """Agent → event id of its latest HandlerCompleted."""
+    dead: dict[str, Delivery] = {}
+    """Dead letters that may be redriven; the newest ``DEAD_LIMIT``."""
+    redriven: dict[str, int] = {}
+    """Message and recipient → how often it was redriven."""
     requests: dict[str, Request] = {}
     """Those that wait for their answer."""
     dependencies: dict[str, Dependency] = {}
@@ -200,6 +206,11 @@ class Book(msgspec.Struct):
     finished: dict[str, Finished] = {}
     applied: int = -1
     """Offset in bp.commands of the last command whose facts are folded in."""
+
+
+def redriven_key(delivery: Delivery) -> str:
+    """What redrives are counted by: a redriven message is a delivery anew."""
+    return f"{delivery.message_id}/{delivery.recipient}"
 
 
 def current(run: Run, key: str) -> Version | None:

@@ -61,7 +61,7 @@ def test_a_failed_handler_gets_the_message_again_then_it_is_dead_and_the_run_fai
     second: Any = step.facts[-1]
     assert (second.delivery_id, second.attempt, second.data) == (first.delivery_id, 2, first.data)
     step = desk.fail(second)
-    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "RunFailed"]
+    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "EscalationRaised", "RunFailed"]
     assert step.facts[1].error_type == "ValueError"  # type: ignore[attr-defined]
     assert "'one' failed 2 times on 'go': ValueError: no" in desk.book.finished["r"].reason
 

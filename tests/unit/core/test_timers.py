@@ -68,8 +68,8 @@ def test_a_message_that_is_late_is_a_dead_letter(desk: Desk) -> None:
     delivery: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
     name = f"message/{delivery.delivery_id}"
     assert desk.book.runs["r"].timers == {name: delivery.deadline_at}
-    assert fire(desk, name, delivery.deadline_at, delivery.deadline_at) == ["MessageDeadLettered"]
-    letter: Any = desk.facts[-1]
+    assert fire(desk, name, delivery.deadline_at, delivery.deadline_at) == ["MessageDeadLettered", "EscalationRaised"]
+    letter: Any = desk.facts[-2]
     assert (letter.cause, letter.delivery_id, letter.agent) == ("expired", delivery.delivery_id, "bp.ledger")
     assert answer(desk.complete(delivery)).code == "delivery_settled"
     assert desk.book.runs["r"].timers == {}
@@ -104,7 +104,11 @@ def test_an_idle_run_ends_when_its_last_message_has_expired(desk: Desk) -> None:
     desk.start("idle")
     delivery: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
     due = delivery.deadline_at
-    assert fire(desk, f"message/{delivery.delivery_id}", due, due) == ["MessageDeadLettered", "RunCompleted"]
+    assert fire(desk, f"message/{delivery.delivery_id}", due, due) == [
+        "MessageDeadLettered",
+        "EscalationRaised",
+        "RunCompleted",
+    ]
 
 
 def test_a_handler_that_is_late_has_failed_and_gets_the_message_again(desk: Desk) -> None:
@@ -123,7 +127,7 @@ def test_a_handler_that_is_late_has_failed_and_gets_the_message_again(desk: Desk
     assert kinds(late) == ["HandlerFailed"]  # noted: attempt 2 is under way
     desk.within(desk.facts[-2], "StartHandler", "start/2", attempt=2)
     step = desk.within(desk.facts[-1], "FailHandler", attempt=2, error_type="HandlerTimedOut")
-    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "RunFailed"]
+    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "EscalationRaised", "RunFailed"]
     assert step.facts[1].cause == "handler_timeout"  # type: ignore[attr-defined]
 
 
@@ -162,5 +166,5 @@ def test_a_dependency_that_is_late_fails_the_run_and_says_what_was_missing(desk:
     assert desk.book.runs["r"].timers == {}
     declared: Any = desk.send("DeclareDependency", command_id="d/1", depends_on=["state:k", "one"], **depends).facts[0]
     due = declared.deadline_at
-    assert fire(desk, "dependency/d/1", due, due) == ["DependencyExpired", "RunFailed"]
+    assert fire(desk, "dependency/d/1", due, due) == ["DependencyExpired", "EscalationRaised", "RunFailed"]
     assert "'two' waited in vain for one:" in desk.book.finished["r"].reason
