@@ -12,19 +12,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.agent import Agent, Handler
+from agents_sdk.answers import checked
 from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
-from agents_sdk.core.commands import HandlerBody
+from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.errors import BackplaneError, DeliverySettled, Refused, RunFinished, Unanswered, UnknownRun, Unreachable
 from agents_sdk.event import event_of
 from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes
-from agents_sdk.scope import Scope, new_id
+from agents_sdk.scope import REQUEST_TIMEOUT_S, Scope, new_id
 from agents_sdk.topics import COMMANDS, dead_letter, inbox
 from agents_sdk.values import to_json
 from agents_sdk.wire.codec import Undecodable
@@ -43,6 +45,8 @@ JOIN_S: Final = 15.0
 ERROR_TEXT_LIMIT: Final = 2_000
 """Characters; the facts' limit."""
 TELL_AGAIN_S: Final = 1.0
+CLOCKS_APART_US: Final = 5_000_000
+"""How far this machine's clock may be behind the broker's without a message being handled that has expired."""
 SETTLED: Final = (DeliverySettled, RunFinished, UnknownRun)
 """Refusals that mean: nothing is left to do about this delivery."""
 
@@ -248,11 +252,14 @@ class _Worker:
         """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
         the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
         seconds = self.agent.handler_timeout_seconds
+        name = ids.derive(delivery.delivery_id, f"start/{delivery.attempt}")
+        start = self._scope(delivery).command("StartHandler", HandlerBody(attempt=delivery.attempt), name)
+        if delivery.deadline_at and time.time() * 1e6 > delivery.deadline_at - CLOCKS_APART_US:
+            await self._still_open(start)
         context, event = Context(self._transport, self.agent.name, delivery), event_of(delivery)
         if seconds is None:
             return await handler(context, event)
-        name = ids.derive(delivery.delivery_id, f"start/{delivery.attempt}")
-        self._transport.send(self._scope(delivery).command("StartHandler", HandlerBody(attempt=delivery.attempt), name))
+        self._transport.send(start)
         await asyncio.sleep(0)  # so that it is on its way even if the handler never lets go of the event loop
         try:
             async with asyncio.timeout(seconds) as limit:
@@ -261,6 +268,14 @@ class _Worker:
             if limit.expired():
                 raise HandlerTimedOut(f"the handler took longer than {seconds:g} s") from error
             raise
+
+    async def _still_open(self, start: Command) -> None:
+        """Asks the ledger whether the message has expired: this machine's clock only says that it may have. Raises
+        HandlerStopped where it has."""
+        try:
+            checked(await self._transport.request(start, REQUEST_TIMEOUT_S))
+        except SETTLED as settled:
+            raise HandlerStopped(str(settled)) from settled
 
     def _answer(self, delivery: MessageEvent, returned: Any) -> str:
         """What the handler returned, for whoever asked; nobody else is shown it, so that it may be anything. Raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from typing import Any
 
 import faust
@@ -16,7 +17,7 @@ from services.ledger.committer import Fenced
 from services.ledger.partition import GROUP, PartitionLedger
 from services.ledger.snapshots import Snapshots
 from services.runtime import clients
-from services.runtime.app import batches, done, make_app, serve_health
+from services.runtime.app import batches, done, make_app, serve, serve_health
 from services.runtime.batch import Batch
 
 log = logging.getLogger("backplane.ledger")
@@ -95,6 +96,14 @@ class Ledger:
         ready = [task for task in self.open.values() if task.done() and not task.cancelled()]
         return [task.result() for task in ready if task.exception() is None]
 
+    def inboxes(self) -> dict[str, int]:
+        """Agent → its deliveries that are not handled yet; counted anew each time, over all runs."""
+        waiting: Counter[str] = Counter()
+        for part in self.opened():
+            for run in part.book.runs.values():
+                waiting.update(run.pending)
+        return dict(+waiting)
+
     async def process(self, batch: Batch) -> None:
         """Applies one batch, if the partition is still ours; if not, its new owner does."""
         self.assign(batch.partition)
@@ -134,15 +143,12 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
     async def health() -> dict[str, Any]:
         opened = ledger.opened()
         ready = ledger.joined and not app.rebalancing and len(opened) == len(ledger.open)
-        lag = {
-            f"{COMMANDS}[{part.number}]": max(
-                (app.consumer.highwater(_tp(part.number)) or 0) - part.book.applied - 1, 0
-            )
-            for part in opened
-        }
+        ends = {part: app.consumer.highwater(_tp(part.number)) or 0 for part in opened}
+        lag = {f"{COMMANDS}[{part.number}]": max(end - part.book.applied - 1, 0) for part, end in ends.items()}
         return {"status": "ok" if ready else "starting", "lag": lag, "runs": sum(len(p.book.runs) for p in opened)}
 
     serve_health(app, health)
+    serve(app, "/inboxes", ledger.inboxes)
     return app
 
 
