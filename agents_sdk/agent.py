@@ -8,9 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from agents_sdk.core.commands import RegistrationBody
+from agents_sdk.values import milliseconds
 
 if TYPE_CHECKING:
     from agents_sdk.context import Context
@@ -46,10 +48,16 @@ class Agent:
         publishes: Iterable[str] | None = None,
         workflows: Iterable[str] | None = None,
         max_deliveries: int = 3,
+        handler_timeout_seconds: float | None = None,
+        supervisor: str = "",
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
         names, ``workflows`` of the workflows it takes part in. None leaves it unrestricted, an empty list allows
         nothing. A message whose handler fails is delivered ``max_deliveries`` times at most.
+        A handler that takes longer than ``handler_timeout_seconds`` is cancelled and has failed; where its process
+        hangs, the ledger says so a second later.
+        What it could not handle is told to the agent ``supervisor``, as a message ``escalation.raised`` with the whole
+        story; without one it is the operator's, and a failure is the run's.
         """
         self.name = _checked_name(name, "agent")
         if name.startswith(RESERVED):
@@ -64,17 +72,27 @@ class Agent:
         if not self.workflows:
             raise ValueError(f"agent {name!r} takes part in no workflow; leave workflows out to take part in all")
         self.max_deliveries = max_deliveries
+        self.handler_timeout_seconds = handler_timeout_seconds
+        self._handler_timeout_ms = milliseconds("handler_timeout_seconds", handler_timeout_seconds)
+        self.supervisor = _checked_name(supervisor, "supervisor") if supervisor else ""
+        if supervisor == name:
+            raise ValueError(f"agent {name!r} is its own supervisor; name another one, or leave it to the operator")
         self._handlers: dict[str, Handler] = {}
 
     def on(self, name: str, *more: str) -> Callable[[H], H]:
         """Decorates the coroutine function that handles messages of this name (or of several names). It is called as
         ``handler(ctx, event)``; when it returns the message is handled, when it raises the message is delivered again.
+        What it returns, JSON or a pydantic model, is the answer where the sender asked.
+
+        In a name ``*`` stands for any characters, dots included: ``search.*`` hears ``search.completed`` and
+        ``search.web.failed``, ``*`` hears everything, what the agent itself publishes as well. A message has one
+        handler: that of its exact name, else that of the name with the most characters besides ``*``.
 
         Raises:
             ValueError: a name is not allowed, or has a handler already.
             TypeError: what is decorated is no coroutine function of two arguments.
         """
-        names = [_checked_name(item, "message") for item in (name, *more)]
+        names = [_checked_name(item, "message", wildcards=True) for item in (name, *more)]
 
         def register(handler: H) -> H:
             _check_handler(handler, self.name, names[0])
@@ -88,13 +106,16 @@ class Agent:
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """Names of the messages it handles, sorted."""
+        """Names of the messages it handles, wildcards as they are, sorted."""
         return tuple(sorted(self._handlers))
 
     def handler_for(self, name: str) -> Handler | None:
-        """The handler of a message; None when this version of the agent has none. The one place where wildcards
-        would be matched."""
-        return self._handlers.get(name)
+        """The handler of a message, the most specific one; None when this version of the agent has none."""
+        exact = self._handlers.get(name)
+        if exact is not None:
+            return exact
+        matching = [pattern for pattern in self._handlers if fnmatchcase(name, pattern)]
+        return self._handlers[max(matching, key=_specific)] if matching else None
 
     def registration(self) -> RegistrationBody:
         """The declaration as the ledger is told it."""
@@ -107,19 +128,26 @@ class Agent:
             capabilities=list(self.capabilities),
             publishes=list(self.publishes),
             max_deliveries=self.max_deliveries,
+            supervisor=self.supervisor,
+            handler_timeout_ms=self._handler_timeout_ms,
         )
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, on={list(self.subscriptions)})"
 
 
-def _checked_name(name: str, what: str) -> str:
+def _specific(pattern: str) -> tuple[int, str]:
+    """The order of patterns that match the same name; the pattern itself decides between equals."""
+    return len(pattern) - pattern.count("*"), pattern
+
+
+def _checked_name(name: str, what: str, *, wildcards: bool = False) -> str:
     if not isinstance(name, str):
         raise TypeError(f"the name of {what} is a string, not {type(name).__name__}")
-    if "*" in name:
-        raise ValueError(f"{what} name {name!r} has a wildcard; use exact names")
-    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+    shown = name.replace("*", "x") if wildcards else name  # an "x" may stand wherever a wildcard may
+    if not NAME.fullmatch(shown) or len(name) > NAME_LIMIT:
         rule = f"lower-case letters, digits and _, parted by single . or -, at most {NAME_LIMIT} characters"
+        rule += "; * stands for any characters" if wildcards else ""
         raise ValueError(f"{what} name {name!r} is not allowed; use {rule}")
     return name
 

@@ -9,7 +9,16 @@ import msgspec
 
 from agents_sdk import values
 from agents_sdk.core.facts import Reply
-from agents_sdk.errors import REFUSALS, BackplaneError, CallFailed, ChildCancelled, ChildFailed, Refused
+from agents_sdk.errors import (
+    REFUSALS,
+    BackplaneError,
+    CallFailed,
+    ChildCancelled,
+    ChildFailed,
+    Refused,
+    RequestExpired,
+    RequestFailed,
+)
 
 E = TypeVar("E", bound=BackplaneError)
 
@@ -67,6 +76,16 @@ def child_error(run_id: str, reply: Reply) -> ChildFailed | ChildCancelled:
     error = ChildCancelled if reply.status == "cancelled" else ChildFailed
     why = f": {reply.message}" if reply.message else ""
     return error(f"run {run_id} {reply.status}{why}", run_id=run_id, status=reply.status, reason=reply.message)
+
+
+def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
+    """The error of a request that was not answered."""
+    fields = {"agent": agent, "name": name, **detail(reply)}
+    waited = f"after {int(fields.get('waited_ms', 0)) / 1000:g} s"
+    if reply.code == RequestExpired.code:
+        return made(RequestExpired, f"{agent!r} gave no answer to {name!r} {waited}", fields)
+    reason = ": ".join(part for part in (str(fields.get("error_type", "")), reply.message) if part)
+    return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}: {reason}", fields)
 
 
 def detail(reply: Reply) -> dict[str, Any]:

@@ -164,8 +164,10 @@ class Run(Face):
 class Comms(Face):
     """Messages and dependencies; see ``agents_sdk.client.AsyncComms``."""
 
+    ask = blocking(AsyncComms.ask)
     declare_dependency = blocking(AsyncComms.declare_dependency)
     publish = blocking(AsyncComms.publish)
+    redrive = blocking(AsyncComms.redrive)
     send = blocking(AsyncComms.send)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from agents_sdk import operations
 from agents_sdk.answers import detail
 from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.core.facts import Reply
-from agents_sdk.operations import CallResult
+from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
 from agents_sdk.run import AsyncRun
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.state import State, memory_run
@@ -20,6 +20,9 @@ from agents_sdk.values import milliseconds, to_json
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
+
+
+T = TypeVar("T")
 
 
 class RunLike(Protocol):
@@ -43,22 +46,91 @@ class AsyncComms:
         *,
         run: RunLike | str,
         trigger_when: str = "all_completed",
+        count: int = 0,
         name: str = "",
+        deadline_seconds: float | None = None,
     ) -> Coroutine[Any, Any, bool]:
-        """Triggers ``downstream`` once, with the message ``name`` (default ``dependency.satisfied``), when all agents
-        of ``depends_on`` have completed their work in the run; also where they did before. Whether that is so already.
-        Raises UnknownAgent, InvalidCommand (a cycle, which it names), RunFinished, UnknownRun, Unanswered, Unreachable.
+        """Triggers ``downstream`` once, with the message ``name`` (default ``dependency.satisfied``), when what it
+        depends on is there; also where it was before. Whether that is so already. Whoever is triggered finds all that
+        it waited for.
+
+        ``depends_on`` has agents by name (all of an agent's work in the run is completed), ``event:search.completed``
+        (a message of that name was published) and ``state:findings`` (the key has a value). ``trigger_when`` is
+        ``all_completed``, ``any_completed``, or ``n_completed`` with ``count``. Where it is not met
+        ``deadline_seconds`` from now, the supervisor of ``downstream`` is told; without one the run fails.
+
+        Raises:
+            UnknownAgent: ``downstream``, or an agent it depends on.
+            InvalidCommand: among others for agents that would wait for each other; it names the cycle.
+            RunFinished, UnknownRun, Unanswered, Unreachable.
         """
-        return operations.declare_dependency(self._client.scope(run), downstream, depends_on, trigger_when, name)
+        scope = self._client.scope(run)
+        return operations.declare_dependency(scope, downstream, depends_on, trigger_when, name, count, deadline_seconds)
 
-    def publish(self, name: str, data: Any = None, *, run: RunLike | str) -> Coroutine[Any, Any, int]:
-        """Sends a message to every agent that subscribed to its name; how many they are. Raises InvalidCommand,
+    def publish(
+        self, name: str, data: Any = None, *, run: RunLike | str, deadline_seconds: float | None = None
+    ) -> Coroutine[Any, Any, int]:
+        """Sends a message to every agent that subscribed to its name; how many they are. What is not handled
+        ``deadline_seconds`` from now expires: it becomes a dead letter. Raises InvalidCommand,
         Oversize, RunFinished, UnknownRun, Unanswered, Unreachable."""
-        return operations.publish(self._client.scope(run), name, data)
+        return operations.publish(self._client.scope(run), name, data, deadline_seconds)
 
-    def send(self, agent: str, name: str, data: Any = None, *, run: RunLike | str) -> Coroutine[Any, Any, str]:
+    def send(
+        self, agent: str, name: str, data: Any = None, *, run: RunLike | str, deadline_seconds: float | None = None
+    ) -> Coroutine[Any, Any, str]:
         """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
-        return operations.send(self._client.scope(run), agent, name, data)
+        return operations.send(self._client.scope(run), agent, name, data, deadline_seconds)
+
+    @overload
+    def ask(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        run: RunLike | str,
+        timeout: float | None = ASK_TIMEOUT_S,
+        name: str = REQUEST,
+        type_: type[T],
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def ask(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        run: RunLike | str,
+        timeout: float | None = ASK_TIMEOUT_S,
+        name: str = REQUEST,
+        type_: None = None,
+    ) -> Coroutine[Any, Any, Any]: ...
+    def ask(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        run: RunLike | str,
+        timeout: float | None = ASK_TIMEOUT_S,
+        name: str = REQUEST,
+        type_: type[T] | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Sends a message to one agent and returns what its handler returns: JSON, or ``type_`` (anything pydantic
+        validates). The handler is that of the message's ``name``; it gets ``data`` as any message. ``timeout`` in
+        seconds, from now until the answer; None: as long as the run lives.
+
+        Raises:
+            RequestExpired: no answer in time; the message is in the dead letters, and a late answer changes nothing.
+            RequestFailed: the handler failed with its last attempt.
+            ContractBroken: the answer does not fit ``type_``.
+            InvalidCommand: the data or the name is none.
+            UnknownAgent, ScopeDenied, Oversize, RunFinished, Unanswered, Unreachable.
+        """
+        return operations.ask(self._client.scope(run), agent, data, name, timeout, type_)
+
+    def redrive(self, delivery_id: str, *, run: RunLike | str) -> Coroutine[Any, Any, str]:
+        """Puts a dead letter of the run in its agent's inbox again, with attempts anew; the id of the fact. Raises
+        InvalidCommand (no such dead letter, or redriven too often), RunFinished, UnknownRun, Unanswered, Unreachable.
+        """
+        return operations.redrive(self._client.scope(run), delivery_id)
 
 
 class AsyncBackplane:

@@ -19,7 +19,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.errors import DeliverySettled
-from agents_sdk.operations import CallResult
+from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
 from agents_sdk.state import State, memory_run
 
@@ -119,15 +119,68 @@ class Context:
         ``key`` (the version current now) or ``key@version``. Raises RunFinished, Unanswered, Unreachable."""
         return operations.decide(self._scope, action, rationale, context_used)
 
-    def publish(self, name: str, data: Any = None) -> Coroutine[Any, Any, int]:
+    def publish(
+        self, name: str, data: Any = None, *, deadline_seconds: float | None = None
+    ) -> Coroutine[Any, Any, int]:
         """Sends a message to every agent that subscribed to its name; how many they are. ``data`` is JSON, a pydantic
-        model or a dataclass. Raises ScopeDenied (``publishes``), InvalidCommand, Oversize, RunFinished, Unanswered,
+        model or a dataclass. What is not handled ``deadline_seconds`` from now expires: it becomes a dead letter.
+        Raises ScopeDenied (``publishes``), InvalidCommand, Oversize, RunFinished, Unanswered,
         Unreachable."""
-        return operations.publish(self._scope, name, data)
+        return operations.publish(self._scope, name, data, deadline_seconds)
 
-    def send(self, agent: str, name: str, data: Any = None) -> Coroutine[Any, Any, str]:
+    def send(
+        self, agent: str, name: str, data: Any = None, *, deadline_seconds: float | None = None
+    ) -> Coroutine[Any, Any, str]:
         """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
-        return operations.send(self._scope, agent, name, data)
+        return operations.send(self._scope, agent, name, data, deadline_seconds)
+
+    @overload
+    def ask(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        timeout: float | None = ASK_TIMEOUT_S,
+        name: str = REQUEST,
+        type_: type[T],
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def ask(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        timeout: float | None = ASK_TIMEOUT_S,
+        name: str = REQUEST,
+        type_: None = None,
+    ) -> Coroutine[Any, Any, Any]: ...
+    def ask(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        timeout: float | None = ASK_TIMEOUT_S,
+        name: str = REQUEST,
+        type_: type[T] | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Sends a message to one agent and returns what its handler returns: JSON, or ``type_`` (anything pydantic
+        validates). The handler is that of the message's ``name``; it gets ``data`` as any message. ``timeout`` in
+        seconds, from now until the answer; None: as long as the run lives.
+
+        Raises:
+            RequestExpired: no answer in time; the message is in the dead letters, and a late answer changes nothing.
+            RequestFailed: the handler failed with its last attempt.
+            ContractBroken: the answer does not fit ``type_``.
+            InvalidCommand: among others where the agents would wait for each other; it names the cycle.
+            UnknownAgent, ScopeDenied, Oversize, RunFinished, Unanswered, Unreachable.
+        """
+        return operations.ask(self._scope, agent, data, name, timeout, type_)
+
+    def redrive(self, delivery_id: str) -> Coroutine[Any, Any, str]:
+        """Puts a dead letter in its agent's inbox again, with attempts anew: what a supervisor does when it has mended
+        the cause. ``delivery_id`` as ``event.data["delivery_id"]`` of ``escalation.raised`` has it. Raises ScopeDenied
+        (not its supervisor), InvalidCommand, RunFinished, Unanswered, Unreachable."""
+        return operations.redrive(self._scope, delivery_id)
 
     def start_run(
         self,

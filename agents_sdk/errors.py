@@ -13,6 +13,8 @@
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
     ├── ChildFailed           a child run failed: go on without it, start another one, or let the error end the handler
     ├── ChildCancelled        a child run was cancelled, by its starter or by somebody else
+    ├── RequestFailed         the agent that was asked gave no answer; its message is in the dead letters
+    │   └── RequestExpired    not in the time allowed; a late answer changes nothing
     ├── Unanswered            no answer in time; whether it was applied is unknown: send the same command again
     ├── Unreachable           broker, registry or store cannot be reached: check `backplane status`, then try again
     └── ContractBroken        a value does not fit the type or schema it was read as: fix the writer or the type
@@ -184,6 +186,18 @@ class ChildCancelled(BackplaneError):
     """A child run was cancelled. ``fields``: run_id, status, reason."""
 
     code = "child_cancelled"
+
+
+class RequestFailed(BackplaneError):
+    """The agent that was asked failed with its last attempt. ``fields``: agent, name, waited_ms, cause, error_type."""
+
+    code = "request_failed"
+
+
+class RequestExpired(RequestFailed):
+    """The agent that was asked did not answer in the time allowed; ``fields`` as RequestFailed."""
+
+    code = "request_expired"
 
 
 class Unanswered(BackplaneError):

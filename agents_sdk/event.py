@@ -31,6 +31,10 @@ class Event:
     """1 for the first delivery."""
     at: int
     """When it was delivered, microseconds UTC, by the broker's clock."""
+    wants_answer: bool = False
+    """Its sender waits for what the handler returns."""
+    deadline_at: int = 0
+    """When it expires if it is not handled by then, microseconds UTC; 0: never."""
 
     def data_as(self, type_: type[T]) -> T:
         """``data`` as a pydantic model, dataclass or any other type. Raises ContractBroken naming the field."""
@@ -49,4 +53,6 @@ def event_of(delivery: MessageEvent) -> Event:
         delivery_id=delivery.delivery_id,
         attempt=delivery.attempt,
         at=delivery.at,
+        wants_answer=bool(delivery.request_id),
+        deadline_at=delivery.deadline_at,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from agents_sdk import values
-from agents_sdk.answers import call_failed, detail
+from agents_sdk.answers import call_failed, detail, request_failed
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
 from agents_sdk.core.facts import Reply
 from agents_sdk.scope import Scope
@@ -16,6 +16,15 @@ CALL_TIMEOUT_S: Final = 300.0
 """How long an answer to a call without a timeout of its own is waited for; the executor settles it long before."""
 CALL_SLACK_S: Final = 30.0
 """Beyond the call's own timeout: the executor fails the call then, and that answer is the one to have."""
+
+
+ASK_TIMEOUT_S: Final = 30.0
+"""How long an answer to a request is waited for unless the asker says otherwise."""
+ANSWER_SLACK_S: Final = 30.0
+"""Beyond a request's own timeout: the ledger ends it then, and tells; a takeover after a crash takes 6 s."""
+REQUEST: Final = "request"
+"""Name of a message that asks, unless it is given one."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +46,53 @@ class CallResult:
     call_id: str
 
 
-def publish(scope: Scope, name: str, data: Any = None) -> Coroutine[Any, Any, int]:
+def publish(
+    scope: Scope, name: str, data: Any = None, deadline_seconds: float | None = None
+) -> Coroutine[Any, Any, int]:
     """Sends a message to every agent that subscribed to its name; how many they are. Raises InvalidCommand, Oversize,
     ScopeDenied (``publishes``), UnknownRun, RunFinished, Unanswered, Unreachable."""
-    body = MessageBody(name=name, data=values.to_json(data, scope.limit, "data"))
+    deadline_ms = values.milliseconds("deadline_seconds", deadline_seconds)
+    body = MessageBody(name=name, data=values.to_json(data, scope.limit, "data"), deadline_ms=deadline_ms)
     return _recipients(scope.ask("Publish", body))
 
 
-def send(scope: Scope, agent: str, name: str, data: Any = None) -> Coroutine[Any, Any, str]:
+def send(
+    scope: Scope, agent: str, name: str, data: Any = None, deadline_seconds: float | None = None
+) -> Coroutine[Any, Any, str]:
     """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
-    body = MessageBody(name=name, recipient=agent, data=values.to_json(data, scope.limit, "data"))
+    deadline_ms = values.milliseconds("deadline_seconds", deadline_seconds)
+    text = values.to_json(data, scope.limit, "data")
+    body = MessageBody(name=name, recipient=agent, data=text, deadline_ms=deadline_ms)
     return _event_id(scope.ask("SendMessage", body))
+
+
+def redrive(scope: Scope, delivery_id: str) -> Coroutine[Any, Any, str]:
+    """Puts a dead letter of the run in its agent's inbox again; the id of the fact. Raises InvalidCommand (no such dead
+    letter, or redriven too often), ScopeDenied, RunFinished, UnknownRun, Unanswered, Unreachable."""
+    return _event_id(scope.ask("Redrive", MessageBody(name="", dead_delivery_id=delivery_id)))
+
+
+@overload
+def ask(
+    scope: Scope, agent: str, data: Any, name: str, timeout: float | None, type_: type[T]
+) -> Coroutine[Any, Any, T]: ...
+@overload
+def ask(
+    scope: Scope, agent: str, data: Any, name: str, timeout: float | None, type_: None
+) -> Coroutine[Any, Any, Any]: ...
+def ask(
+    scope: Scope, agent: str, data: Any, name: str, timeout: float | None, type_: type[T] | None
+) -> Coroutine[Any, Any, Any]:
+    """Sends a message to one agent and returns what its handler returns, as ``type_``.
+
+    Raises:
+        RequestExpired, RequestFailed, ContractBroken: no answer, or one that is no ``type_``.
+        UnknownAgent, and what ``publish`` raises.
+    """
+    text = values.to_json(data, scope.limit, "data")
+    body = MessageBody(name=name, recipient=agent, data=text, deadline_ms=values.milliseconds("timeout", timeout))
+    wait = None if timeout is None else timeout + ANSWER_SLACK_S
+    return _answered(scope, scope.command("Ask", body), wait, type_)
 
 
 def decide(scope: Scope, action: str, rationale: str, context_used: Iterable[str]) -> Coroutine[Any, Any, str]:
@@ -58,12 +103,23 @@ def decide(scope: Scope, action: str, rationale: str, context_used: Iterable[str
 
 
 def declare_dependency(
-    scope: Scope, downstream: str, depends_on: Iterable[str], trigger_when: str, name: str
+    scope: Scope,
+    downstream: str,
+    depends_on: Iterable[str],
+    trigger_when: str,
+    name: str,
+    count: int = 0,
+    deadline_seconds: float | None = None,
 ) -> Coroutine[Any, Any, bool]:
     """Declares a dependency; whether it is met already. Raises UnknownAgent, InvalidCommand (a cycle, which it names),
     RunFinished, UnknownRun, Unanswered, Unreachable."""
     body = DependencyBody(
-        downstream=downstream, depends_on=_names("depends_on", depends_on), trigger_when=trigger_when, name=name
+        downstream=downstream,
+        depends_on=_names("depends_on", depends_on),
+        trigger_when=trigger_when,
+        name=name,
+        count=count,
+        deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
     )
     return _satisfied(scope.ask("DeclareDependency", body))
 
@@ -120,6 +176,15 @@ async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
         degraded=bool(fields.get("degraded", False)),
         call_id=command.command_id,
     )
+
+
+async def _answered(scope: Scope, command: Command, wait: float | None, type_: type[T] | None) -> Any:
+    reply = await scope.sent(command, wait)
+    body = command.message
+    assert body is not None
+    if reply.status != "ok":
+        raise request_failed(reply, body.recipient, body.name)
+    return values.typed(reply.value, type_, f"the answer of {body.recipient!r} to {body.name!r}")
 
 
 async def _recipients(asked: Coroutine[Any, Any, Reply]) -> int:

@@ -13,21 +13,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from agents_sdk.agent import Agent
+from agents_sdk.agent import Agent, Handler
+from agents_sdk.answers import checked
 from agents_sdk.broadcast import broadcast
 from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
-from agents_sdk.core.commands import HandlerBody
+from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.errors import BackplaneError, DeliverySettled, Refused, RunFinished, Unanswered, UnknownRun, Unreachable
 from agents_sdk.event import event_of
 from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes
-from agents_sdk.scope import Scope
+from agents_sdk.scope import REQUEST_TIMEOUT_S, Scope
 from agents_sdk.topics import dead_letter, inbox
+from agents_sdk.values import to_json
 from agents_sdk.wire.codec import Undecodable
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ ERROR_TEXT_LIMIT: Final = 2_000
 """Characters; the facts' limit."""
 INBOX_KINDS: Final = frozenset({"MessageDelivered", "DeliveryCancelled"})
 TELL_AGAIN_S: Final = 1.0
+CLOCKS_APART_US: Final = 5_000_000
+"""How far this machine's clock may be behind the broker's without a message being handled that has expired."""
 SETTLED: Final = (DeliverySettled, RunFinished, UnknownRun)
 """Refusals that mean: nothing is left to do about this delivery."""
 
@@ -244,8 +249,7 @@ class _Worker:
             if handler is None:
                 known = ", ".join(self.agent.subscriptions)
                 raise UnknownMessage(f"this version of {self.agent.name!r} has no handler for it; it handles {known}")
-            context = Context(self._transport, self.agent.name, delivery)
-            await handler(context, event_of(delivery))
+            answer = self._answer(delivery, await self._timed(handler, delivery))
         except HandlerStopped:
             log.info("agent %s: delivery %s was handled before", self.agent.name, delivery.delivery_id)
         except asyncio.CancelledError as cancelled:
@@ -258,7 +262,43 @@ class _Worker:
             log.log(level, "agent %s: handler of %s failed", self.agent.name, delivery.name, exc_info=error)
             await self._failed(delivery, error)
         else:
-            await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery)
+            await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery, result=answer)
+
+    async def _timed(self, handler: Handler, delivery: MessageEvent) -> Any:
+        """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
+        the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
+        seconds = self.agent.handler_timeout_seconds
+        name = ids.derive(delivery.delivery_id, f"start/{delivery.attempt}")
+        start = self._scope(delivery).command("StartHandler", HandlerBody(attempt=delivery.attempt), name)
+        if delivery.deadline_at and time.time() * 1e6 > delivery.deadline_at - CLOCKS_APART_US:
+            await self._still_open(start)
+        context, event = Context(self._transport, self.agent.name, delivery), event_of(delivery)
+        if seconds is None:
+            return await handler(context, event)
+        self._transport.send(start)
+        await asyncio.sleep(0)  # so that it is on its way even if the handler never lets go of the event loop
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await handler(context, event)
+        except TimeoutError as error:
+            if limit.expired():
+                raise HandlerTimedOut(f"the handler took longer than {seconds:g} s") from error
+            raise
+
+    async def _still_open(self, start: Command) -> None:
+        """Asks the ledger whether the message has expired: this machine's clock only says that it may have. Raises
+        HandlerStopped where it has."""
+        try:
+            checked(await self._transport.request(start, REQUEST_TIMEOUT_S))
+        except SETTLED as settled:
+            raise HandlerStopped(str(settled)) from settled
+
+    def _answer(self, delivery: MessageEvent, returned: Any) -> str:
+        """What the handler returned, for whoever asked; nobody else is shown it, so that it may be anything. Raises
+        InvalidCommand, Oversize, which fail the attempt."""
+        if not delivery.request_id or returned is None:
+            return ""
+        return to_json(returned, self._transport.max_value_bytes, "result")
 
     async def _failed(self, delivery: MessageEvent, error: BaseException) -> None:
         text = str(error)[:ERROR_TEXT_LIMIT]
@@ -270,17 +310,10 @@ class _Worker:
             error_message=text,
         )
 
-    async def _tell(self, kind: str, name: str, delivery: MessageEvent, **error: str) -> None:
+    async def _tell(self, kind: str, name: str, delivery: MessageEvent, **fields: str) -> None:
         """Tells the ledger how a handler ended, until it has heard: its word is what ends a delivery."""
-        scope = Scope(
-            self._transport,
-            delivery.run_id,
-            self.agent.name,
-            correlation_id=delivery.correlation_id,
-            causation_id=delivery.event_id,
-            delivery_id=delivery.delivery_id,
-        )
-        body = HandlerBody(attempt=delivery.attempt, **error)
+        scope = self._scope(delivery)
+        body = HandlerBody(attempt=delivery.attempt, **fields)
         command = scope.command(kind, body, ids.derive(delivery.delivery_id, name))
         while True:
             try:
@@ -293,6 +326,16 @@ class _Worker:
             except (Unanswered, Unreachable) as error_:
                 log.warning("agent %s: %s is told again: %s", self.agent.name, kind, error_)
                 await asyncio.sleep(TELL_AGAIN_S)
+
+    def _scope(self, delivery: MessageEvent) -> Scope:
+        return Scope(
+            self._transport,
+            delivery.run_id,
+            self.agent.name,
+            correlation_id=delivery.correlation_id,
+            causation_id=delivery.event_id,
+            delivery_id=delivery.delivery_id,
+        )
 
     async def _bury(self, record: Arrived, error: Undecodable) -> None:
         """Puts what cannot be read in the dead letters, as it is; only then is it finished here."""
@@ -310,6 +353,10 @@ class _Worker:
             except BackplaneError as failure:
                 log.warning("agent %s: dead letter not written yet: %s", self.agent.name, failure)
                 await asyncio.sleep(TELL_AGAIN_S)
+
+
+class HandlerTimedOut(TimeoutError):
+    """A handler took longer than its agent allows; the ledger knows this error by its name."""
 
 
 class UnknownMessage(LookupError):

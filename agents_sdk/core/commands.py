@@ -41,16 +41,17 @@ class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Publish, SendMessage."""
+    """Publish, SendMessage, Ask, Redrive."""
 
     name: str
     recipient: str = ""
     data: str = ""
     deadline_ms: int = 0
+    dead_delivery_id: str = ""
 
 
 class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """CompleteHandler, FailHandler; the delivery is the command's delivery_id."""
+    """StartHandler, CompleteHandler, FailHandler; the delivery is the command's delivery_id."""
 
     attempt: int = 1
     error_type: str = ""
@@ -243,6 +244,9 @@ BODY_OF_KIND: Final = {
     "GetHistory": "state",
     "Publish": "message",
     "SendMessage": "message",
+    "Ask": "message",
+    "Redrive": "message",
+    "StartHandler": "handler",
     "CompleteHandler": "handler",
     "FailHandler": "handler",
     "DeclareDependency": "dependency",

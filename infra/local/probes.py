@@ -35,10 +35,10 @@ async def http_ok(port: int, path: str, timeout_s: float = TIMEOUT_S) -> bool:
     return answer.endswith(b" 200")
 
 
-async def health(port: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """What a Python part says of itself at ``/health``; empty when it says nothing."""
+async def health(port: int, timeout_s: float = TIMEOUT_S, path: str = "/health") -> dict[str, Any]:
+    """What a Python part says of itself at ``/health``, or elsewhere; empty when it says nothing."""
     # HTTP/1.0: the answer ends with the connection and is never chunked.
-    answer = await _ask(port, b"GET /health HTTP/1.0\r\n\r\n", -1, timeout_s)
+    answer = await _ask(port, f"GET {path} HTTP/1.0\r\n\r\n".encode(), -1, timeout_s)
     try:
         said = json.loads(answer.partition(b"\r\n\r\n")[2])
     except ValueError:

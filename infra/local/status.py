@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any, Final
 
 import psutil
@@ -17,11 +18,12 @@ GONE: Final = "gone"
 
 
 def read(layout: Layout) -> dict[str, Any]:
-    """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit."""
+    """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit; and how
+    many deliveries each agent has not handled yet."""
     if not layout.running():
-        return {"state": "stopped", "data_dir": str(layout.data_dir), "rss_mb": 0, "parts": []}
+        return {"state": "stopped", "data_dir": str(layout.data_dir), "rss_mb": 0, "parts": [], "inboxes": {}}
     record = layout.read_record()
-    lags = asyncio.run(_lags(record.get("parts", {})))
+    lags, inboxes = asyncio.run(_work(record.get("parts", {})))
     parts = [_part(name, part, lags.get(name, {})) for name, part in record.get("parts", {}).items()]
     state = record.get("state", "starting")
     if state == Overall.READY and any(part["state"] == GONE for part in parts):
@@ -36,6 +38,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "settings": record.get("settings", {}),
         "rss_mb": sum(part["rss_mb"] or 0 for part in parts) + (own["rss_mb"] or 0),
         "parts": parts,
+        "inboxes": inboxes,
     }
 
 
@@ -66,12 +69,19 @@ def _rss_mb(pid: int | None) -> int | None:
         return None
 
 
-async def _lags(parts: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """What the parts that have a /health say of their lag; Kafka and the registry have none."""
+async def _work(parts: dict[str, Any]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """What the parts that have a /health say of their lag (Kafka and the registry have none), and what the ledger's
+    workers say waits in the agents' inboxes."""
     asked = {
         name: part["port"]
         for name, part in parts.items()
         if part["port"] and part["state"] == "ready" and name not in ("kafka", "registry")
     }
+    ledgers = [port for name, port in asked.items() if name.startswith("ledger")]
     said = await asyncio.gather(*(probes.health(port) for port in asked.values()))
-    return {name: answer.get("lag", {}) for name, answer in zip(asked, said, strict=True)}
+    waiting = await asyncio.gather(*(probes.health(port, path="/inboxes") for port in ledgers))
+    inboxes: Counter[str] = Counter()
+    for one in waiting:
+        inboxes.update(one)
+    lags = {name: answer.get("lag", {}) for name, answer in zip(asked, said, strict=True)}
+    return lags, dict(sorted(inboxes.items()))

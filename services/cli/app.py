@@ -44,6 +44,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "run": Entry("services.cli.insight", "run", "Tell what happened in a run."),
     "cost": Entry("services.cli.insight", "cost", "Tell what a run cost, by agent, capability or provider."),
     "lineage": Entry("services.cli.insight", "lineage", "Tell what a value of a run's state rests on."),
+    "dlq": Entry("services.cli.dlq", "app", "Show dead letters, and put them back."),
     "replay": Entry("services.cli.replay", "replay", "Decide a run again from its commands, and compare."),
     "sql": Entry("services.cli.insight", "sql", "Ask the store in SQL; it only reads."),
     "call": Entry("services.cli.call", "call", "Call a capability and print its result."),

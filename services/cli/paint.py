@@ -127,6 +127,8 @@ def _what(node: Node, event: Event) -> str:
         return f"{'wrote' if node.relation == 'wrote' else 'read'} {node.state}"
     if node.relation == "decided":
         return f"decided {event.action}"
+    if node.relation == "asked":
+        return f"{'answered' if event.kind == 'RequestAnswered' else 'asked for'} {event.name}"
     if node.relation == "tried":
         what = event.provider + (f" {event.model}" if event.model else "")
         return f"tried {what}{f': {event.error_class}' if event.error_class else ''}"

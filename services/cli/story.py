@@ -105,6 +105,31 @@ def _sent(event: Event, _: Context) -> Line:
     return Line(event.at, event.agent, "›", f"sends {event.name} to {event.recipient}")
 
 
+def _asked(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "?", f"asks {event.recipient}: {event.name}")
+
+
+def _answered(event: Event, _: Context) -> Line:
+    return Line(event.at, event.recipient, "!", f"answers {event.sender}: {event.name}")
+
+
+def _not_answered(event: Event, _: Context) -> Line:
+    why = "in time" if event.kind == "RequestExpired" else f"({event.error_type}: {event.error_message})"
+    return Line(event.at, event.recipient, "✗", f"gives {event.sender} no answer to {event.name} {why}", "bad")
+
+
+def _escalated(event: Event, _: Context) -> Line:
+    return Line(event.at, event.sender, "↑", f"could not handle {event.name}: {event.recipient} is told", "bad")
+
+
+def _redriven(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "↻", f"puts {event.name} in the inbox of {event.recipient} again", "warn")
+
+
+def _expired(event: Event, _: Context) -> Line:
+    return Line(event.at, event.downstream, "✗", f"waited too long for {', '.join(event.depends_on)}", "bad")
+
+
 def _wrote(event: Event, _: Context) -> Line:
     verb = "deletes" if event.kind == "StateDeleted" else "writes"
     size = f" ({_size(event.size)})" if event.size else ""
@@ -184,6 +209,9 @@ def _declared(event: Event, _: Context) -> Line:
 
 def _satisfied(event: Event, _: Context) -> Line:
     done = ", ".join(event.depends_on)
+    if len(event.satisfied_by) < len(event.depends_on):
+        text = f"may start: {len(event.satisfied_by)} of {done} are there"
+        return Line(event.at, event.downstream, "⧗", text)
     return Line(
         event.at, event.downstream, "⧗", f"may start: {done} {'are' if len(event.depends_on) > 1 else 'is'} done"
     )
@@ -211,6 +239,13 @@ WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     "MessageDeadLettered": _dead,
     "MessagePublished": _published,
     "MessageSent": _sent,
+    "EscalationRaised": _escalated,
+    "MessageRedriven": _redriven,
+    "DependencyExpired": _expired,
+    "RequestSent": _asked,
+    "RequestAnswered": _answered,
+    "RequestFailed": _not_answered,
+    "RequestExpired": _not_answered,
     "StateWritten": _wrote,
     "StateDeleted": _wrote,
     "StateRead": _read,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from typing import Any, cast
 
 import faust
@@ -17,7 +18,7 @@ from services.ledger.committer import Fenced
 from services.ledger.partition import GROUP, PartitionLedger
 from services.ledger.snapshots import Snapshots
 from services.runtime import clients
-from services.runtime.app import batches, done, make_app, serve_health
+from services.runtime.app import batches, done, make_app, serve, serve_health
 from services.runtime.batch import Batch, BatchConsumer
 
 log = logging.getLogger("backplane.ledger")
@@ -104,6 +105,14 @@ class Ledger:
         opened = self.opened()
         return self.joined and len(opened) == len(self.open) and all(part.safe for part in opened)
 
+    def inboxes(self) -> dict[str, int]:
+        """Agent → its deliveries that are not handled yet; counted anew each time, over all runs."""
+        waiting: Counter[str] = Counter()
+        for part in self.opened():
+            for run in part.book.runs.values():
+                waiting.update(run.pending)
+        return dict(+waiting)
+
     async def process(self, batch: Batch) -> None:
         """Applies one batch, if the partition is still ours; if not, its new owner does."""
         self.assign(batch.partition)
@@ -148,4 +157,5 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
         return {"status": "ok" if ready else "starting", "lag": lag, "runs": sum(len(p.book.runs) for p in opened)}
 
     serve_health(app, health)
+    serve(app, "/inboxes", ledger.inboxes)
     return app

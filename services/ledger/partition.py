@@ -253,6 +253,8 @@ class PartitionLedger:
             return
         if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
             out.append(Outgoing(inbox(fact.recipient), key, value, headers))
+        elif fact.kind == "MessageRedriven":  # beside the letter it is about, so that who lists them knows
+            out.append(Outgoing(dead_letter(inbox(fact.recipient)), key, value, headers))
         elif fact.kind == "MessageDeadLettered":
             letter = DeadLetter(
                 topic=inbox(fact.recipient),

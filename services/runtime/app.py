@@ -84,6 +84,14 @@ def serve_health(app: faust.App, health: Callable[[], Awaitable[dict[str, Any]]]
         return self.json(body, status=200 if body.get("status") == "ok" else 503)
 
 
+def serve(app: faust.App, path: str, answer: Callable[[], dict[str, Any]]) -> None:
+    """``GET path`` answers what ``answer`` says, as JSON; for what costs too much to be part of every probe."""
+
+    @app.page(path)
+    async def page(self: Any, request: Any) -> Any:
+        return self.json(answer())
+
+
 class _Worker(faust.Worker):
     """Faust's worker without its terminal spinner, which writes control characters into our logs."""
 

@@ -84,6 +84,7 @@ class Event(msgspec.Struct, frozen=True):
     recipient: str = ""
     delivery_id: str = ""
     message_id: str = ""
+    request_id: str = ""
     call_id: str = ""
     capability: str = ""
     provider: str = ""

@@ -83,6 +83,11 @@ BY_KIND: Final[dict[str, Callable[[Any], list[Edge]]]] = {
     "HandlerFailed": _handled,
     "MessageDeadLettered": _handled,
     "DeliveryCancelled": _handled,
+    "EscalationRaised": _delivered,
+    "MessageRedriven": _handled,
+    "RequestAnswered": _handled,
+    "RequestFailed": _handled,
+    "RequestExpired": _handled,
     "DependencySatisfied": _satisfied,
 }
 """Kind → its edges besides ``cause``, which every fact with a causation_id has."""

@@ -23,7 +23,7 @@ class Node(msgspec.Struct, kw_only=True):
     """One thing that the thing above it rests on."""
 
     relation: str
-    """wrote, decided, read, called, tried, delegated (to a child run) or triggered."""
+    """wrote, decided, read, called, tried, asked, delegated (to a child run) or triggered."""
     event: Event | None
     """None: a version whose writer is not in the run."""
     agent: str = ""
@@ -46,6 +46,7 @@ class Lineage:
         self._calls: dict[str, list[Event]] = {}
         self._delivered = {event.delivery_id: event for event in events if event.kind == "MessageDelivered"}
         self._ended = {event.child_run_id: event for event in events if event.kind == "ChildEnded"}
+        self._answered = {event.request_id: event for event in events if event.kind == "RequestAnswered"}
         self._newest: dict[str, int] = {}
         for event in events:
             if event.kind in WRITES:
@@ -105,6 +106,8 @@ class Lineage:
                 yield self._called(other)
             elif other.kind == "ChildAwaited":
                 yield Node(relation="delegated", event=self._ended.get(other.child_run_id, other), agent=other.agent)
+            elif other.kind == "RequestSent" and depth:
+                yield self._asked(other, seen, depth)
         if trigger := self._trigger(handler, seen, depth):
             yield trigger
 
@@ -121,6 +124,16 @@ class Lineage:
         tried = [other for other in others if other.kind in ("AttemptSucceeded", "AttemptFailed")]
         node = Node(relation="called", event=outcome or request, agent=request.agent)
         node.rests_on = [Node(relation="tried", event=attempt) for attempt in tried]
+        return node
+
+    def _asked(self, request: Event, seen: set[str], depth: int) -> Node:
+        """A request, and what its answer rests on: all that the handler which was asked did."""
+        answered = self._answered.get(request.request_id)
+        if answered is None:
+            return Node(relation="asked", event=request, agent=request.recipient)
+        seen.update((request.event_id, answered.event_id))
+        node = Node(relation="asked", event=answered, agent=answered.agent)
+        node.rests_on = list(self._before(answered, seen, depth - 1))
         return node
 
     def _trigger(self, handler: str, seen: set[str], depth: int) -> Node | None:

@@ -12,7 +12,7 @@ from agents_sdk.core.facts import MessageEvent
 from agents_sdk.history import read_run
 from agents_sdk.topics import MESSAGES
 from agents_sdk.wire.registry import connect_codec
-from tests.support.runners import own, running
+from tests.support.live_agents import own, running
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -26,7 +26,7 @@ from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
 from services.replay.recorded import replay_run
 from tests.support.eventually import assert_soon
-from tests.support.runners import own, running
+from tests.support.live_agents import own, running
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -50,11 +46,10 @@ from agents_sdk.topics import MESSAGES, dead_letter, inbox
 from agents_sdk.wire.headers import read_dead_letter
 from agents_sdk.wire.registry import connect_codec
 from tests.support.eventually import assert_eventually
-from tests.support.runners import own, running
+from tests.support.live_agents import Process, own, processes, running
 from tests.support.sdk_agents import Findings
 
 pytestmark = pytest.mark.timeout(300)
-AGENTS: Final = Path(__file__).parents[1] / "support" / "sdk_agents.py"
 
 
 @pytest.fixture(scope="module")
@@ -69,37 +64,6 @@ async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
     """An open connection."""
     async with AsyncBackplane.connect(settings, name="tester") as opened:
         yield opened
-
-
-class Process:
-    """``backplane agents run`` in a process of its own."""
-
-    def __init__(self, settings: Settings, *agents: str, instance: str = "") -> None:
-        options = [part for name in agents for part in ("--agent", name)]
-        options += ["--data-dir", str(settings.data_dir), "--instance", instance]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli.app", "agents", "run", str(AGENTS), *options],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        assert line.startswith("agents: ready: "), line + self.process.stderr.read()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        os.kill(self.process.pid, number)
-        self.process.communicate(timeout=20)
-        return self.process.returncode
-
-
-@contextlib.contextmanager
-def processes(*started: Process) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for one in started:
-            if one.process.poll() is None:
-                one.end(signal.SIGKILL)
 
 
 def test_story_of_the_issue_by_the_synchronous_face(settings: Settings) -> None:

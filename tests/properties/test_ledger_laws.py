@@ -32,7 +32,7 @@ LAW = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-ADDRESSED_AGAIN = {"CallAwaited", "RunAwaited", "ChildAwaited"}
+ADDRESSED_AGAIN = {"CallAwaited", "RequestAwaited", "RunAwaited", "ChildAwaited"}
 
 
 def fold(facts: Iterable[Fact], book: Book | None = None) -> Book:

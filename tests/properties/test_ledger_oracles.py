@@ -152,7 +152,7 @@ class Work:
 
     def waiting(self) -> dict[str, Any]:
         """Dependency → its declaration, those not met."""
-        met = {fact.dependency_id for fact in self.of("DependencySatisfied")}
+        met = {fact.dependency_id for fact in self.of("DependencySatisfied", "DependencyExpired")}
         declared = {fact.dependency_id: fact for fact in self.of("DependencyDeclared")}
         return {name: fact for name, fact in declared.items() if name not in met}
 
@@ -161,28 +161,43 @@ class Work:
         busy = set(self.open_deliveries().values())
         return {f.recipient: f.event_id for f in self.of("HandlerCompleted") if f.recipient not in busy}
 
+    def there(self) -> dict[str, str]:
+        """Everything that a dependency may wait for and that is there → the fact which says so."""
+        found = self.completed()
+        for fact in self.facts:
+            if fact.kind == "MessagePublished":
+                found.setdefault(f"event:{fact.name}", fact.event_id)
+            elif fact.kind == "StateWritten":
+                found[f"state:{fact.key}"] = fact.event_id
+            elif fact.kind == "StateDeleted":
+                found.pop(f"state:{fact.key}", None)
+        return found
+
     def idle(self) -> bool:
-        worked = any(self.of("HandlerCompleted"))
+        worked = any(self.of("HandlerCompleted", "MessageDeadLettered"))
         return worked and not (self.open_deliveries() or self.open_calls() or self.open_children() or self.waiting())
+
+
+MAY_MEET = ("HandlerCompleted", "MessageDeadLettered", "MessagePublished", "StateWritten", "DependencyDeclared")
 
 
 @LAW
 @given(HISTORIES)
 def test_a_dependency_triggers_once_and_with_the_fact_that_met_it(history: History) -> None:
-    """In the step in which the last upstream agent completes, or it is declared with all done; at no other time."""
+    """In the step in which the last of what it needs comes, or it is declared with enough there; at no other time."""
     work: dict[str, Work] = defaultdict(Work)
     for entry in history.entries:
         run = work[entry.command.run_id]
         due: dict[str, list[str]] = {}
         for fact in entry.facts:
             run.facts.append(fact)
-            if fact.kind in ("HandlerCompleted", "DependencyDeclared"):
-                done = run.completed()
-                due |= {
-                    name: [done[agent] for agent in declared.depends_on]
-                    for name, declared in run.waiting().items()
-                    if all(agent in done for agent in declared.depends_on)
-                }
+            if fact.kind in MAY_MEET and "RunFailed" not in _kinds(entry):
+                there = run.there()
+                for name, declared in run.waiting().items():
+                    met_by = [there[term] for term in declared.depends_on if term in there]
+                    needed = {"any_completed": 1, "n_completed": declared.count}
+                    if len(met_by) >= needed.get(declared.trigger_when, len(declared.depends_on)):
+                        due.setdefault(name, met_by)
         met: list[Any] = [fact for fact in entry.facts if fact.kind == "DependencySatisfied"]
         assert {fact.dependency_id: fact.satisfied_by for fact in met} == due
         assert len(met) == len(due)
@@ -284,6 +299,123 @@ def test_a_call_is_asked_for_claimed_settled_and_paid_for_once(history: History)
 
 @LAW
 @given(HISTORIES)
+def test_a_request_ends_once_with_its_delivery_and_its_asker_is_told(history: History) -> None:
+    """Answered by what completed, failed by what gave up; the reply goes to whoever asked last, and says the same."""
+    waiting: dict[str, tuple[str, int]] = {}
+    runs: dict[str, str] = {}
+    for entry in history.entries:
+        ended: list[Any] = [f for f in entry.facts if f.kind in ("HandlerCompleted", "MessageDeadLettered")]
+        settled: list[Any] = [fact for fact in entry.facts if fact.kind in ENDS.values()]
+        expected = [(ENDS[fact.cause], fact.request_id) for fact in ended if fact.request_id]
+        assert [(fact.kind, fact.request_id) for fact in settled] == expected
+        told = {reply.reply.command_id: reply for reply in entry.replies}
+        for fact in settled:
+            client, partition = waiting.pop(fact.request_id)
+            if client:
+                reply = told[fact.request_id]
+                assert (reply.reply.reply_to, reply.partition) == (client, partition)
+                assert (reply.reply.status == "ok") == (fact.kind == "RequestAnswered")
+                assert reply.reply.value == fact.result
+        for fact in entry.facts:
+            known: Any = fact
+            if fact.kind in ("RequestSent", "RequestAwaited"):
+                waiting[known.request_id] = (known.reply_to, known.reply_partition)
+                runs[known.request_id] = fact.run_id
+            elif fact.kind in ENDED:
+                gone = [name for name in waiting if runs[name] == fact.run_id]
+                assert all(told[name].reply.code == "run_finished" for name in gone if waiting[name][0])
+                for name in gone:
+                    del waiting[name]
+
+
+ENDS = {
+    "": "RequestAnswered",
+    "handler_failed": "RequestFailed",
+    "handler_timeout": "RequestFailed",
+    "expired": "RequestExpired",
+}
+"""Cause of a dead letter, if it became one, → how the request ends that it carried."""
+
+
+@LAW
+@given(HISTORIES)
+def test_a_message_expires_at_its_deadline_unless_it_was_handled(history: History) -> None:
+    """Once, not before its time by the broker's clock, and only by the ledger's own command."""
+    due: dict[str, int] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            if fact.kind == "MessageDelivered" and known.deadline_at:
+                due[known.delivery_id] = known.deadline_at
+            elif fact.kind == "MessageDeadLettered" and known.cause == "expired":
+                assert entry.command.kind == "TimerFired"
+                assert entry.at >= due.pop(known.delivery_id)
+            elif fact.kind in ("HandlerCompleted", "MessageDeadLettered"):
+                due.pop(known.delivery_id, None)
+    timers = {name for run in history.book.runs.values() for name in run.timers}
+    alive = {f"message/{delivery_id}" for run in history.book.runs.values() for delivery_id in run.deliveries}
+    assert {name for name in timers if name.startswith("message/")} == {f"message/{one}" for one in due} & alive
+
+
+@LAW
+@given(HISTORIES)
+def test_the_ledger_gives_up_an_attempt_only_when_it_is_late_and_still_under_way(history: History) -> None:
+    """What was started, of an agent with a timeout, and has neither ended nor been replaced by a newer attempt."""
+    due: dict[tuple[str, int], int] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            match fact.kind:
+                case "HandlerStarted":
+                    if known.deadline_at:
+                        assert known.deadline_at > entry.at
+                        due[known.delivery_id, known.attempt] = known.deadline_at
+                case "HandlerFailed":
+                    armed = due.pop((known.delivery_id, known.attempt), None)
+                    assert entry.command.kind != "TimerFired" or (armed is not None and entry.at >= armed)
+                case "HandlerCompleted" | "MessageDeadLettered":
+                    due = {place: at for place, at in due.items() if place[0] != known.delivery_id}
+    timers = {name for run in history.book.runs.values() for name in run.timers if name.startswith("handler/")}
+    alive = {delivery_id for run in history.book.runs.values() for delivery_id in run.deliveries}
+    assert timers == {f"handler/{place[0]}/{place[1]}" for place in due if place[0] in alive}
+
+
+@LAW
+@given(HISTORIES)
+def test_nothing_that_could_not_be_handled_is_dropped(history: History) -> None:
+    """It goes to the agent's supervisor, or the operator; a supervisor that fails as well leaves it to the operator;
+    a dead letter is redriven at most once, with attempts anew."""
+    supervisors: dict[str, str] = {}
+    letters: dict[str, Any] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            match fact.kind:
+                case "AgentRegistered":
+                    supervisors[known.name] = known.supervisor
+                case "MessageDeadLettered":
+                    letters[known.delivery_id] = known
+                case "EscalationRaised":
+                    letter = letters.get(known.delivery_id)
+                    up = supervisors[known.sender]
+                    gone = letter is not None and (letter.name, letter.sender) == ("escalation.raised", "bp.ledger")
+                    expected = up if up in supervisors and up != known.sender and not gone else "operator"
+                    assert known.recipient == expected
+                    told: list[Any] = [f for f in entry.facts if getattr(f, "message_id", "") == fact.event_id]
+                    assert [(f.kind, f.recipient, f.name) for f in told] == (
+                        [] if expected == "operator" else [("MessageDelivered", expected, "escalation.raised")]
+                    )
+                case "MessageRedriven":
+                    letter = letters.pop(known.delivery_id)
+                    again: Any = entry.facts[-1]
+                    assert (again.kind, again.recipient, again.data, again.attempt) == (
+                        "MessageDelivered", letter.recipient, letter.data, 1,
+                    )  # fmt: skip
+                    assert again.delivery_id != known.delivery_id
+
+
+@LAW
+@given(HISTORIES)
 def test_every_attempt_at_a_call_is_paid_for_however_late(history: History) -> None:
     """An executor's record of an attempt is never refused once its run exists, open or settled, live or ended."""
     existing: set[str] = set()
@@ -315,8 +447,15 @@ def test_a_delivery_is_handled_by_its_recipient_within_its_attempts(history: His
                     assert not ends[known.delivery_id]
                 case "HandlerCompleted" | "MessageDeadLettered":
                     ends[known.delivery_id] += 1
-                    assert known.recipient == fact.agent == entry.command.agent
-        assert ("MessageDeadLettered" in kinds) == ("RunFailed" in kinds and entry.command.kind == "FailHandler")
+                    late = entry.command.kind == "TimerFired"
+                    assert fact.agent == entry.command.agent == ("bp.ledger" if late else known.recipient)
+                    assert not late or known.cause in ("expired", "handler_timeout")
+        dead: list[Any] = [fact for fact in entry.facts if fact.kind == "MessageDeadLettered"]
+        for fact in dead:
+            told: list[Any] = [f for f in entry.facts if f.kind == "EscalationRaised" and f.message_id == fact.event_id]
+            assert len(told) == (not fact.request_id)
+            unhandled = any(f.recipient == "operator" for f in told) and fact.cause != "expired"
+            assert ("RunFailed" in kinds) == unhandled
     assert set(ends.values()) <= {0, 1}
 
 

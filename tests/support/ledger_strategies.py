@@ -53,6 +53,9 @@ VALUES: Final = (
     '"' + "x" * 6_000 + '"',
 )
 ADDRESSES: Final = (("c1", 0), ("c2", 1), ("", 0), ("c1", 0))
+TERMS: Final = ("event:draft.done", "state:plan", "event:task.ready", "state:notes")
+WHEN: Final = (*(("all_completed", 0), ("any_completed", 0), ("n_completed", 1), ("n_completed", 2)) * 2,)
+"""How many of its terms a dependency needs."""
 LIMITS: Final = Limits(max_value_bytes=5_000)
 SPECS: Final = {
     "alpha": {"subscriptions": ["run.started", "task.*"], "reads": ["*"], "writes": ["*"], "publishes": ["*"]},
@@ -198,13 +201,14 @@ class Author:
         return msgspec.structs.replace(inner, **self._within(delivery, f"{c % 4}"))
 
     def settle(self, a: int, b: int, c: int) -> Command | None:
-        """CompleteHandler, or in one case of five FailHandler."""
+        """CompleteHandler, in one case of five FailHandler or StartHandler."""
         delivery: Any = self._delivery(a)
         if delivery is None:
             return None
         attempt = delivery.attempt if b % 8 else c % 4
-        kind = "FailHandler" if b % 5 == 4 else "CompleteHandler"
-        body = HandlerBody(attempt=attempt, error_type="ValueError", error_message="ä" * (c * 20))
+        kind = ("CompleteHandler", "StartHandler", "CompleteHandler", "CompleteHandler", "FailHandler")[b % 5]
+        result = VALUES[a % len(VALUES)]
+        body = HandlerBody(attempt=attempt, error_type="ValueError", error_message="ä" * (c * 20), result=result)
         within = self._within(delivery, f"{kind}/{attempt}")
         if c % 16 == 15:  # somebody else's delivery
             within |= {"agent": AGENTS[c // 16 % 4], "command_id": ids.derive(within["command_id"], "stolen")}
@@ -341,15 +345,39 @@ def _state(author: Author, a: int, b: int, c: int) -> Command:
 
 def _message(author: Author, a: int, b: int, c: int) -> Command:
     name = NAMES[c % len(NAMES)]
+    late = (0, 0, 3)[a % 3]
     if b % 2:
-        return author.command(a, b, c, "Publish", message=MessageBody(name=name, data=VALUES[b % 3]))
-    body = MessageBody(name=name, recipient=(*AGENTS, "alpah")[b // 2 % 5], data=VALUES[b % 3])
+        return author.command(a, b, c, "Publish", message=MessageBody(name=name, data=VALUES[b % 3], deadline_ms=late))
+    recipient = (*AGENTS, "alpah")[b // 2 % 5]
+    body = MessageBody(name=name, recipient=recipient, data=VALUES[b % 3], deadline_ms=late)
     return author.command(a, b, c, "SendMessage", message=body)
 
 
+def _ask(author: Author, a: int, b: int, c: int) -> Command:
+    body = MessageBody(
+        name=NAMES[c % len(NAMES)], recipient=AGENTS[b % 4], data=VALUES[b % 3], deadline_ms=(0, 0, 4)[a % 3]
+    )
+    return author.command(a, b, c, "Ask", message=body)
+
+
+def _redrive(author: Author, a: int, b: int, c: int) -> Command | None:
+    """A dead letter of a live run, mostly one that is there."""
+    runs = author.history.book.runs
+    dead = [(run_id, delivery_id) for run_id, run in runs.items() for delivery_id in run.dead]
+    if not dead:
+        return None
+    run_id, delivery_id = dead[a % len(dead)]
+    body = MessageBody(name="", dead_delivery_id=delivery_id if c % 8 else "none")
+    return author.command(a, b, c, "Redrive", run_id=run_id, message=body)
+
+
 def _depend(author: Author, a: int, b: int, c: int) -> Command:
-    others = [agent for index, agent in enumerate(AGENTS) if c >> index & 1]
-    body = DependencyBody(downstream=AGENTS[b % 4], depends_on=others, trigger_when="all_completed", name="")
+    others = [term for index, term in enumerate((*AGENTS, *TERMS)) if c >> index & 1]
+    trigger_when, count = WHEN[a // 32]
+    late = (0, 0, 4)[a % 3]
+    body = DependencyBody(
+        downstream=AGENTS[b % 4], depends_on=others, trigger_when=trigger_when, count=count, deadline_ms=late
+    )
     return author.command(a, b, c, "DeclareDependency", dependency=body)
 
 
@@ -420,27 +448,21 @@ def _contract(author: Author, a: int, b: int, c: int) -> Command:
 
 def _register(author: Author, a: int, b: int, c: int) -> Command:
     name = AGENTS[b % 4]
-    spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, **SPECS[name]}
+    spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, "handler_timeout_ms": (0, 0, 1)[a % 3]}
+    spec |= {"supervisor": ("", "", "delta", "alpha", "nobody")[c % 5], **SPECS[name]}
     run_id = RUNS[0] if c % 32 == 31 else ""
     return author.command(a, b, c, "RegisterAgent", run_id=run_id, registration=RegistrationBody(name=name, **spec))
 
 
-INSIDE: Final[tuple[Move, ...]] = (_state, _message, _call, _depend, _decision, _state, _call, _await, _child)
+INSIDE: Final[tuple[Move, ...]] = (
+    _state, _message, _call, _depend, _decision, _state, _call, _await, _ask, _ask, _child,
+)  # fmt: skip
 OUTSIDE: Final[tuple[Move, ...]] = (
-    _state,
-    _message,
-    _call,
-    _depend,
-    _decision,
-    _await,
-    _end,
-    _register,
-    _start,
-    _child,
-)
+    _state, _message, _call, _depend, _decision, _await, _end, _register, _start, _child,
+)  # fmt: skip
 MOVES: Final[tuple[Move, ...]] = (
-    _state, _message, _state, _state, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, _contract, _contract, _child, _child, *(Author.hear,) * 3,
+    _state, _message, _state, _ask, _depend, _depend, _decision, _call, _end, _start, _register, _state,
+    _timer, _timer, _redrive, _contract, _contract, _child, _child, *(Author.hear,) * 3,
     *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
     Author.malformed, Author.malformed,
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Findings(BaseModel):
 story_research = Agent("story_research", reads=["brief"], writes=["research_findings"], workflows=["story"])
 story_analysis = Agent("story_analysis", reads=["research_findings"], writes=["article"], workflows=["story"])
 steady = Agent("steady", workflows=["steady"])
+stuck = Agent("stuck", workflows=["stuck"], handler_timeout_seconds=0.3)
 shared = Agent("shared", workflows=["shared"])
 
 
@@ -55,3 +57,15 @@ async def count(ctx: Context, event: Event) -> None:
         await ctx.state.set(f"step.{step}", step, expected_version=0)
         await ctx.decide(f"step {step}")
         await asyncio.sleep(event.data["pause_s"])
+
+
+@stuck.on("run.started")
+async def hang(ctx: Context, event: Event) -> None:
+    """Takes its whole process with it, the first time."""
+    _hang_once(Path(event.data["marker"]))
+
+
+def _hang_once(marker: Path) -> None:
+    if not marker.exists():
+        marker.touch()
+        time.sleep(300)  # with the event loop: nothing in this process can stop it

@@ -17,7 +17,7 @@ from agents_sdk.core.facts import (
 )
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.rules import allows
-from agents_sdk.core.ledger.state import Answer, Book, Finished, Run, Version, at_version
+from agents_sdk.core.ledger.state import Answer, Book, Finished, Request, Run, Version, at_version
 
 
 def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
@@ -117,6 +117,25 @@ def outcome(fact: CallEvent) -> Answer:
     else:
         answer.status, answer.code, answer.message = "failed", fact.error_code, fact.error_message
         detail["error_class"] = fact.error_class
+    answer.detail = ids.canonical(detail)
+    return answer
+
+
+def request_outcome(fact: MessageEvent, request: Request) -> Answer:
+    """What the asker is told of a request that is answered or never will be."""
+    answer = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    detail: dict[str, Any] = {
+        "agent": fact.recipient,
+        "name": fact.name,
+        "waited_ms": (fact.at - request.asked_at) // 1_000,
+    }
+    if fact.kind == "RequestAnswered":
+        answer.value = fact.result
+    else:
+        answer.status = "failed"
+        answer.code = "request_expired" if fact.kind == "RequestExpired" else "request_failed"
+        answer.message = fact.error_message
+        detail |= {"cause": fact.cause, "error_type": fact.error_type}
     answer.detail = ids.canonical(detail)
     return answer
 

@@ -21,19 +21,25 @@ from agents_sdk.core.ledger import (
     calls,
     children,
     contracts,
+    dead_letters,
+    deadlines,
+    dependencies,
+    handlers,
     identity,
     memory,
     messages,
     payloads,
+    requests,
     spent,
     states,
     timers,
 )
+from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.identity import CODES
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, ChildWait, Run, current
+from agents_sdk.core.ledger.state import Book, Call, ChildWait, Request, Run, current
 
 Decider = Callable[[Book, Run, Command, Scribe], None]
 ONLY_FROM: Final = {
@@ -56,9 +62,10 @@ PAYLOADS_OF_KIND: Final = {
     "SetState": ("value",),
     "Publish": ("data",),
     "SendMessage": ("data",),
+    "Ask": ("data",),
     "CallCapability": ("params",),
 }
-"""Fields of the body that hold JSON. CompleteCall is not here: see ``calls.complete``."""
+"""Fields of the body that hold JSON. Not here: CompleteCall and CompleteHandler, which settle all the same."""
 
 
 def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> list[Fact]:
@@ -112,6 +119,7 @@ def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         raise Refusal("scope", f"only {only} may send {kind}, not {command.agent!r}", rule=only.removeprefix("bp."))
     _check_payloads(book, command)
     DECIDERS[kind](book, run, command, scribe)
+    dependencies.trigger(run, scribe)
     if kind in ENDS_WORK:
         _complete_when_idle(run, scribe)
 
@@ -125,7 +133,12 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
         return finished is not None and (command_id in finished.answers or command_id in finished.attempted)
     if command_id in run.answers or command_id in run.attempted:
         return True
-    asked = run.calls.get(command_id) or run.waiting.get(command_id) or run.child_waits.get(command_id)
+    asked = (
+        run.calls.get(command_id)
+        or run.requests.get(command_id)
+        or run.waiting.get(command_id)
+        or run.child_waits.get(command_id)
+    )
     if asked is None:
         return False
     if command.reply_to and (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition):
@@ -133,6 +146,8 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
             calls.await_again(command, asked, scribe)
         elif isinstance(asked, ChildWait):
             children.await_again(run, command, asked.child_run_id, scribe)
+        elif isinstance(asked, Request):
+            requests.await_again(command, asked, scribe)
         else:
             _await_run(book, run, command, scribe)
     return True
@@ -264,7 +279,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         deadline_at=deadline_at,
     )
     for recipient in recipients:
-        messages.deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
+        deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
 
 
 def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -301,14 +316,14 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
 
 def _complete_when_idle(run: Run, scribe: Scribe) -> None:
     """Ends the run if the facts just written leave nothing to do: no delivery, call, child or dependency open. At least
-    one handler must have completed, so that a run without agents waits for some instead of ending at once."""
+    one delivery must have been settled, so that a run without agents waits for some instead of ending at once."""
     if run.complete_when != "idle":
         return
     deliveries = len(run.deliveries)
     open_calls = run.open_calls
     open_children = run.open_children
-    waiting = sum(not dependency.satisfied for dependency in run.dependencies.values())
-    worked = bool(run.completed)
+    waiting = sum(not dependency.closed for dependency in run.dependencies.values())
+    worked = bool(run.settled)
     for fact in scribe.facts:
         match fact.kind:
             case "MessageDelivered":
@@ -320,7 +335,7 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
                 open_calls -= 1
             case "ChildEnded":
                 open_children -= 1
-            case "DependencySatisfied":
+            case "DependencySatisfied" | "DependencyExpired":
                 waiting -= 1
             case "RunFailed":
                 return
@@ -355,14 +370,17 @@ DECIDERS: Final[dict[str, Decider]] = {
     "GetHistory": states.read_history,
     "Publish": messages.publish,
     "SendMessage": messages.send,
-    "CompleteHandler": messages.complete_handler,
-    "FailHandler": messages.fail_handler,
-    "DeclareDependency": messages.declare_dependency,
+    "Ask": requests.ask,
+    "Redrive": dead_letters.redrive,
+    "StartHandler": handlers.start,
+    "CompleteHandler": handlers.complete,
+    "FailHandler": handlers.fail,
+    "DeclareDependency": dependencies.declare,
     "RecordDecision": _record_decision,
     "CallCapability": calls.request,
     "StartAttempt": calls.start_attempt,
     "RecordAttempt": calls.record_attempt,
     "CompleteCall": calls.complete,
     "FailCall": calls.fail,
-    "TimerFired": timers.fire,
+    "TimerFired": deadlines.fire,
 }

@@ -17,6 +17,8 @@ HISTORY_LIMIT = 1000
 RECENT_LIMIT = 1024
 """Answers kept per run for commands outside a handler: a client that repeats a command later than that many others
 is answered as if it were new. Answers to a handler's commands are kept until its delivery is settled."""
+DEAD_LIMIT = 1_000
+"""Dead letters of a run kept with their bodies for a redrive; older ones are in the dead-letter topic."""
 FINISHED_LIMIT = 20_000
 """Ended runs a partition remembers the outcome of (about 1 kB each, and 100 bytes an attempt): enough that a late
 command is told ``run_finished`` and a late client the result, without growing for ever."""
@@ -61,6 +63,22 @@ class Delivery(msgspec.Struct, gc=False):
     attempt: int
     events: list[str]
     """Event ids of its MessageDelivered facts, one an attempt."""
+    deadline_at: int = 0
+    request_id: str = ""
+    """Who sent it waits for what its handler returns."""
+
+
+class Request(msgspec.Struct, gc=False):
+    """A message whose sender waits for the answer; by the id of the command that asked."""
+
+    asker: str
+    recipient: str
+    name: str
+    asked_in: str
+    """The delivery whose handler waits; empty for a client."""
+    asked_at: int
+    reply_to: str
+    reply_partition: int
 
 
 class Waiting(msgspec.Struct, gc=False):
@@ -100,12 +118,20 @@ class ChildWait(msgspec.Struct, gc=False):
 
 
 class Dependency(msgspec.Struct, gc=False):
-    """An agent that waits for others."""
+    """An agent that waits for others; see ``dependencies``."""
 
     downstream: str
     depends_on: list[str]
     name: str
-    satisfied: bool = False
+    trigger_when: str = "all_completed"
+    count: int = 0
+    closed: bool = False
+    """It was met, or its deadline has passed."""
+
+    @property
+    def needed(self) -> int:
+        """How many of ``depends_on`` have to be met."""
+        return {"any_completed": 1, "n_completed": self.count}.get(self.trigger_when, len(self.depends_on))
 
 
 class Run(msgspec.Struct):
@@ -128,7 +154,17 @@ class Run(msgspec.Struct):
     """Agent → deliveries not handled yet."""
     completed: dict[str, str] = {}
     """Agent → event id of its latest HandlerCompleted."""
+    dead: dict[str, Delivery] = {}
+    """Dead letters that may be redriven; the newest ``DEAD_LIMIT``."""
+    redriven: dict[str, int] = {}
+    """Message and recipient → how often it was redriven."""
+    requests: dict[str, Request] = {}
+    """Those that wait for their answer."""
     dependencies: dict[str, Dependency] = {}
+    awaited: dict[str, list[str]] = {}
+    """What open dependencies wait for → those dependencies, in the order they were declared."""
+    published: dict[str, str] = {}
+    """Name of a message → event id of its first MessagePublished."""
     calls: dict[str, Call] = {}
     open_calls: int = 0
     answers: dict[str, Answer] = {}
@@ -228,6 +264,11 @@ class Book(msgspec.Struct):
     """Commands that must not be applied again though their answers are forgotten; see ``spent``."""
     applied: int = -1
     """Offset in bp.commands of the last command whose facts are folded in."""
+
+
+def redriven_key(delivery: Delivery) -> str:
+    """What redrives are counted by: a redriven message is a delivery anew."""
+    return f"{delivery.message_id}/{delivery.recipient}"
 
 
 def current(run: Run, key: str) -> Version | None:

@@ -1,4 +1,4 @@
-"""Deadlines: which timers a fact sets and stops, and what happens when one is due. Pure; see ``decide`` for the law.
+"""Timers: which ones a fact sets and stops; what happens when one is due is in ``deadlines``. Pure.
 
 A timer is a name of the run and the time it is due. It is set and stopped by facts alone, so that it survives whatever
 the facts survive; the ledger's shell sends ``TimerFired`` when it is due, which is a command like any other: a replay
@@ -13,13 +13,15 @@ from typing import Any, Final
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, TimerBody
 from agents_sdk.core.facts import Fact, StateEvent
-from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.rules import LEDGER
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Run, current
+from agents_sdk.core.ledger.scribe import Refusal
+from agents_sdk.core.ledger.state import Run
 
 RUN: Final = "run"
 STATE: Final = "state"
+MESSAGE: Final = "message"
+HANDLER: Final = "handler"
+DEPENDENCY: Final = "dependency"
 DEADLINE_LIMIT_MS: Final = 366 * 86_400_000
 """A year: a longer deadline is a mistake in the unit."""
 MICROS_A_MS: Final = 1_000
@@ -31,6 +33,11 @@ def due_at(at: int, deadline_ms: int, field: str = "deadline_ms") -> int:
         message = f"{field} is 0 (none) to {DEADLINE_LIMIT_MS} ms, not {deadline_ms}"
         raise Refusal("invalid_command", message, field=field)
     return at + deadline_ms * MICROS_A_MS if deadline_ms else 0
+
+
+def handler(delivery_id: str, attempt: int) -> str:
+    """The timer of one attempt at a delivery."""
+    return f"{HANDLER}/{delivery_id}/{attempt}"
 
 
 def set_by(fact: Fact) -> tuple[str, int] | None:
@@ -61,31 +68,6 @@ def fired(run_id: str, correlation_id: str, name: str, due: int, ring: int = 0) 
     )
 
 
-def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """TimerFired → what the timer is for. Nothing where it was stopped or set anew meanwhile; a refusal where it is not
-    due yet by the broker's clock, which is the one that counts: it is sent again."""
-    body = command.timer
-    assert body is not None
-    if run.timers.get(body.name) != body.due_at:
-        return
-    if scribe.at < body.due_at:
-        message = f"timer {body.name!r} is due in {body.due_at - scribe.at} µs by the broker's clock"
-        raise Refusal("invalid_command", message, field="due_at")
-    what, _, of = body.name.partition("/")
-    FIRES[what](book, run, of, scribe)
-
-
-def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
-    reason = "the deadline of the run has passed"
-    end(run, scribe, "RunFailed", reason=reason)
-
-
-def _value_expires(_: Book, run: Run, key: str, scribe: Scribe) -> None:
-    newest = current(run, key)
-    assert newest is not None
-    scribe.write(StateEvent, "StateExpired", key=key, version=newest.version + 1)
-
-
 def _of_key(fact: StateEvent) -> str:
     return f"{STATE}/{fact.key}"
 
@@ -93,6 +75,9 @@ def _of_key(fact: StateEvent) -> str:
 SETS: Final[dict[str, Callable[[Any], str]]] = {
     "RunStarted": lambda _: RUN,
     "StateWritten": _of_key,
+    "MessageDelivered": lambda fact: f"{MESSAGE}/{fact.delivery_id}",
+    "HandlerStarted": lambda fact: handler(fact.delivery_id, fact.attempt),
+    "DependencyDeclared": lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",
 }
 """Kind of a fact with a ``deadline_at`` → the name of the timer it sets."""
 
@@ -103,11 +88,10 @@ STOPS: Final[dict[str, tuple[Callable[[Any], str], ...]]] = {
     "StateWritten": (_of_key,),
     "StateDeleted": (_of_key,),
     "StateExpired": (_of_key,),
+    "HandlerFailed": (lambda fact: handler(fact.delivery_id, fact.attempt),),
+    "HandlerCompleted": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
+    "MessageDeadLettered": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
+    "DependencySatisfied": (lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",),
+    "DependencyExpired": (lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",),
 }
-"""Kind of a fact → names of the timers it stops, before it sets its own. The end of a run stops all of them."""
-
-FIRES: Final[dict[str, Callable[[Book, Run, str, Scribe], None]]] = {
-    RUN: _run_is_late,
-    STATE: _value_expires,
-}
-"""First part of a timer's name → what happens when it is due, given the rest of the name."""
+"""Kind of a fact → names of the timers it stops. The end of a run stops all of them."""

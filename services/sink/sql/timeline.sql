@@ -17,6 +17,7 @@ SELECT
     recipient,
     delivery_id,
     message_id,
+    request_id,
     call_id,
     capability,
     provider,

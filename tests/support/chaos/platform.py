@@ -43,15 +43,22 @@ class AgentsProcess:
     """A process that runs the agents, started again when it was killed. With an ``instance`` it gets its work back at
     once, without one when its session has timed out."""
 
-    def __init__(self, data_dir: Path, name: str, instance: str = "") -> None:
+    def __init__(self, data_dir: Path, name: str, instance: str = "", module: str = "agents.py") -> None:
+        self._module = HERE / module
         self._data_dir = data_dir
         self._instance = instance
         self.log = data_dir / "logs" / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+
+    def ready(self) -> bool:
+        """Whether the process started last has said that it works."""
+        return self.log.exists() and self.log.read_text().count("agents: ready") >= self._starts
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(HERE / "agents.py")]
+        command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(self._module)]
         command += ["--data-dir", str(self._data_dir), "--instance", self._instance]
+        self._starts += 1
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
 

@@ -35,11 +35,44 @@ def test_agent_name_outside_the_rule_is_refused(name: str) -> None:
         Agent(name)
 
 
-@pytest.mark.parametrize("name", ["search.*", "Search", "a b", ""])
+@pytest.mark.parametrize("name", ["search.?", "[a]", "Search", "a b", "", "a..*", ".*"])
 def test_message_name_outside_the_rule_is_refused(name: str) -> None:
-    """Handlers are for exact names."""
+    """A star is the one wildcard."""
     with pytest.raises(ValueError, match="message name"):
         Agent("a").on(name)
+
+
+def test_the_most_specific_handler_takes_a_message() -> None:
+    """The exact name, else the pattern that says most; a star spans dots; nothing where none fits."""
+    agent = Agent("a")
+    patterns = ("search.completed", "search.*", "*.completed", "search.web.*", "search*d")
+    handlers: dict[str, Any] = {}
+    for pattern in patterns:
+
+        async def one(ctx: Any, event: Any) -> None:
+            """A handler of its own."""
+
+        handlers[pattern] = agent.on(pattern)(one)
+    taken = {
+        name: next((pattern for pattern in patterns if agent.handler_for(name) is handlers[pattern]), None)
+        for name in (
+            "search.completed",
+            "search.web.failed",
+            "search.other",
+            "image.completed",
+            "search.x.completed",
+            "no",
+        )
+    }
+    assert taken == {
+        "search.completed": "search.completed",
+        "search.web.failed": "search.web.*",
+        "search.other": "search.*",
+        "image.completed": "*.completed",
+        "search.x.completed": "*.completed",
+        "no": None,
+    }
+    assert agent.registration().subscriptions == sorted(patterns)
 
 
 @pytest.mark.parametrize("field", ["reads", "writes", "capabilities", "publishes", "workflows"])

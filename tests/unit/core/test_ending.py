@@ -49,5 +49,5 @@ def test_a_delivery_that_becomes_a_dead_letter_is_not_cancelled_too() -> None:
     desk.start()
     poison, other = desk.deliver("one"), desk.deliver("one")
     step = desk.fail(poison)
-    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "DeliveryCancelled", "RunFailed"]
-    assert step.facts[2].delivery_id == other.delivery_id  # type: ignore[attr-defined]
+    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "EscalationRaised", "DeliveryCancelled", "RunFailed"]
+    assert step.facts[3].delivery_id == other.delivery_id  # type: ignore[attr-defined]

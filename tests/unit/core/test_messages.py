@@ -1,4 +1,4 @@
-"""Messages, handlers and dependencies."""
+"""Messages and their handlers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from agents_sdk.core.ledger.state import Dependency
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
 
@@ -62,7 +61,7 @@ def test_a_failed_handler_gets_the_message_again_then_it_is_dead_and_the_run_fai
     second: Any = step.facts[-1]
     assert (second.delivery_id, second.attempt, second.data) == (first.delivery_id, 2, first.data)
     step = desk.fail(second)
-    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "RunFailed"]
+    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "EscalationRaised", "RunFailed"]
     assert step.facts[1].error_type == "ValueError"  # type: ignore[attr-defined]
     assert "'one' failed 2 times on 'go': ValueError: no" in desk.book.finished["r"].reason
 
@@ -102,83 +101,3 @@ def test_a_redelivered_handler_gets_the_first_answers_again(desk: Desk) -> None:
     assert answer(desk.within(second, "SetState", 0, key="k", value="3")).code == "delivery_settled"
     assert answer(desk.within(first, "SetState", 1, key="k", value="4")).code == "delivery_settled"
     assert len(desk.book.runs["r"].state["k"]) == 1
-
-
-def test_a_dependency_fires_when_the_last_upstream_agent_has_completed(desk: Desk) -> None:
-    """Not while one has deliveries open; with the fact that met it; and once."""
-    step = desk.send("DeclareDependency", downstream="three", depends_on=["one", "two"], trigger_when="all_completed")
-    assert detail(step)["satisfied"] is False
-    both = [desk.deliver("one"), desk.deliver("one")]
-    other = desk.deliver("two")
-    assert kinds(desk.complete(other)) == ["HandlerCompleted"]
-    assert kinds(desk.complete(both[0])) == ["HandlerCompleted"]
-    step = desk.complete(both[1])
-    assert kinds(step) == ["HandlerCompleted", "DependencySatisfied", "MessageDelivered"]
-    trigger: Any = step.facts[-1]
-    assert (trigger.name, trigger.recipient) == ("dependency.satisfied", "three")
-    assert trigger.data == '{"depends_on":["one","two"]}'
-    assert kinds(desk.complete(desk.deliver("one"))) == ["HandlerCompleted"]
-
-
-def test_a_dependency_on_work_done_fires_at_once(desk: Desk) -> None:
-    """Declared after the upstream work, it triggers in the same step and says so."""
-    desk.complete(desk.deliver("one"))
-    step = desk.send(
-        "DeclareDependency", downstream="two", depends_on=["one"], trigger_when="all_completed", name="go.on"
-    )
-    assert kinds(step) == ["DependencyDeclared", "DependencySatisfied", "MessageDelivered"]
-    assert step.facts[-1].name == "go.on"  # type: ignore[attr-defined]
-    assert detail(step)["satisfied"] is True
-
-
-def test_dependencies_met_by_one_fact_fire_in_the_order_they_were_declared() -> None:
-    """Not in that of a set or of names: a replay must write them alike."""
-    desk = Desk()
-    names = ["up", *"hcfaegbd"]
-    for name in names:
-        desk.register(name)
-    desk.start()
-    for name in names[1:]:
-        desk.send("DeclareDependency", downstream=name, depends_on=["up"], trigger_when="all_completed")
-    step = desk.complete(desk.deliver("up"))
-    met: list[Any] = [fact for fact in step.facts if fact.kind == "DependencySatisfied"]
-    assert [fact.downstream for fact in met] == names[1:]
-
-
-def test_a_cycle_is_refused_and_named(desk: Desk) -> None:
-    """Agents that would wait for each other for ever are listed, each before the one it waits for."""
-    for downstream, upstream in (("two", "one"), ("three", "two")):
-        desk.send("DeclareDependency", downstream=downstream, depends_on=[upstream], trigger_when="all_completed")
-    step = desk.send("DeclareDependency", downstream="one", depends_on=["three"], trigger_when="all_completed")
-    assert detail(step)["cycle"] == ["one", "three", "two", "one"]
-    assert "one → three → two → one" in answer(step).message
-    step = desk.send("DeclareDependency", downstream="one", depends_on=["one"], trigger_when="all_completed")
-    assert detail(step)["cycle"] == ["one", "one"]
-
-
-def test_a_chain_of_dependencies_may_be_longer_than_the_stack(desk: Desk) -> None:
-    """The search for cycles does not recurse: 3,000 agents in a row are no RecursionError."""
-    for number in range(3_000):
-        waits = Dependency(downstream=f"a{number + 1}", depends_on=[f"a{number}"], name="go")
-        desk.book.runs["r"].dependencies[f"d{number}"] = waits
-    desk.book.runs["r"].dependencies["last"] = Dependency(downstream="a0", depends_on=["one"], name="go")
-    step = desk.send("DeclareDependency", downstream="one", depends_on=["two"], trigger_when="all_completed")
-    assert kinds(step) == ["DependencyDeclared"]
-    desk.register("a3000")
-    step = desk.send("DeclareDependency", downstream="one", depends_on=["a3000"], trigger_when="all_completed")
-    assert answer(step).message.startswith("this closes a cycle: one → a3000 → a2999 → ")
-
-
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"depends_on": ["one"], "trigger_when": "any"}, "trigger_when"),
-        ({"depends_on": []}, "depends_on"),
-        ({"depends_on": ["one", "one"]}, "depends_on"),
-        ({"depends_on": ["one"], "name": "Not A Name"}, "name"),
-    ],
-)
-def test_a_malformed_dependency_is_refused_by_field(desk: Desk, fields: dict[str, Any], field: str) -> None:
-    """The refusal names the field."""
-    step = desk.send("DeclareDependency", downstream="two", **{"trigger_when": "all_completed", **fields})
-    assert (answer(step).code, detail(step)["field"]) == ("invalid_command", field)

@@ -125,3 +125,113 @@ def test_a_time_to_live_out_of_range_is_refused(desk: Desk, ttl_ms: int) -> None
         desk.send("ApplyContract", **{**sound, "target": "message", "ttl_ms": 1}),
     ):
         assert (answer(step).code, detail(step)["field"]) == ("invalid_command", "ttl_ms")
+
+
+def test_a_message_that_is_late_is_a_dead_letter(desk: Desk) -> None:
+    """With its cause; the run goes on, its handler is stopped at its next command."""
+    desk.register("one")
+    desk.start()
+    delivery: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
+    name = f"message/{delivery.delivery_id}"
+    assert desk.book.runs["r"].timers == {name: delivery.deadline_at}
+    assert fire(desk, name, delivery.deadline_at, delivery.deadline_at) == ["MessageDeadLettered", "EscalationRaised"]
+    letter: Any = desk.facts[-2]
+    assert (letter.cause, letter.delivery_id, letter.agent) == ("expired", delivery.delivery_id, "bp.ledger")
+    assert answer(desk.complete(delivery)).code == "delivery_settled"
+    assert desk.book.runs["r"].timers == {}
+
+
+def test_a_message_keeps_its_deadline_over_its_attempts_and_is_stopped_by_its_end(desk: Desk) -> None:
+    """From sending until handled: a second attempt has what is left."""
+    desk.register("one", max_deliveries=2)
+    desk.start()
+    first: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
+    second: Any = desk.fail(first).facts[-1]
+    assert second.deadline_at == first.deadline_at
+    desk.complete(second)
+    assert desk.book.runs["r"].timers == {}
+
+
+def test_a_request_that_is_late_tells_its_asker(desk: Desk) -> None:
+    """What it asked, of whom, and how long it waited."""
+    desk.register("one")
+    desk.start()
+    delivery: Any = desk.send("Ask", name="clarify", recipient="one", deadline_ms=5, command_id="q").facts[-1]
+    due = delivery.deadline_at
+    step = desk.put(timers.fired("r", "", f"message/{delivery.delivery_id}", due), due + 1_000)
+    assert kinds(step) == ["MessageDeadLettered", "RequestExpired"]
+    assert (answer(step).command_id, answer(step).status, answer(step).code) == ("q", "failed", "request_expired")
+    assert (detail(step)["agent"], detail(step)["name"], detail(step)["waited_ms"]) == ("one", "clarify", 6)
+
+
+def test_an_idle_run_ends_when_its_last_message_has_expired(desk: Desk) -> None:
+    """Nothing is left to do: it would wait for ever."""
+    desk.register("one")
+    desk.start("idle")
+    delivery: Any = desk.send("SendMessage", name="go", recipient="one", deadline_ms=5).facts[-1]
+    due = delivery.deadline_at
+    assert fire(desk, f"message/{delivery.delivery_id}", due, due) == [
+        "MessageDeadLettered",
+        "EscalationRaised",
+        "RunCompleted",
+    ]
+
+
+def test_a_handler_that_is_late_has_failed_and_gets_the_message_again(desk: Desk) -> None:
+    """A second after its timeout, in which a process that lives has said so itself; then the next attempt."""
+    desk.register("one", max_deliveries=2, handler_timeout_ms=5)
+    desk.start()
+    first = desk.deliver("one")
+    (started,) = desk.within(first, "StartHandler", "start/1", attempt=1).facts
+    due: int = started.deadline_at  # type: ignore[attr-defined]  # a HandlerStarted
+    assert due == started.at + 1_005_000
+    name = f"handler/{first.delivery_id}/1"
+    assert fire(desk, name, due, due) == ["HandlerFailed", "MessageDelivered"]
+    failed: Any = desk.facts[-2]
+    assert (failed.error_type, failed.cause, failed.attempt) == ("HandlerTimedOut", "handler_timeout", 1)
+    late = desk.within(first, "FailHandler", attempt=1, error_type="HandlerTimedOut")
+    assert kinds(late) == ["HandlerFailed"]  # noted: attempt 2 is under way
+    desk.within(desk.facts[-2], "StartHandler", "start/2", attempt=2)
+    step = desk.within(desk.facts[-1], "FailHandler", attempt=2, error_type="HandlerTimedOut")
+    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "EscalationRaised", "RunFailed"]
+    assert step.facts[1].cause == "handler_timeout"  # type: ignore[attr-defined]
+
+
+def test_the_start_of_an_agent_without_timeout_or_of_an_old_attempt_is_nothing(desk: Desk) -> None:
+    """A fact that sets no timer."""
+    desk.register("one", max_deliveries=3)
+    desk.start()
+    first = desk.deliver("one")
+    assert kinds(desk.within(first, "StartHandler", "start/1", attempt=1)) == ["HandlerStarted"]
+    desk.register("one", max_deliveries=3, handler_timeout_ms=5)
+    desk.fail(first)
+    assert kinds(desk.within(first, "StartHandler", attempt=1, command_id="late")) == ["HandlerStarted"]
+    assert desk.book.runs["r"].timers == {}
+
+
+def test_an_attempt_that_ends_stops_the_timer_of_a_newer_one(desk: Desk) -> None:
+    """The delivery is handled, whichever attempt did it."""
+    desk.register("one", max_deliveries=3, handler_timeout_ms=5)
+    desk.start()
+    first = desk.deliver("one")
+    second: Any = desk.fail(first).facts[-1]
+    desk.within(second, "StartHandler", "start/2", attempt=2)
+    assert list(desk.book.runs["r"].timers) == [f"handler/{first.delivery_id}/2"]
+    desk.complete(first)
+    assert desk.book.runs["r"].timers == {}
+
+
+def test_a_dependency_that_is_late_fails_the_run_and_says_what_was_missing(desk: Desk) -> None:
+    """Unless it was met: that stops its timer."""
+    for name in ("one", "two"):
+        desk.register(name)
+    desk.start()
+    depends = {"downstream": "two", "trigger_when": "all_completed", "deadline_ms": 5}
+    desk.send("DeclareDependency", command_id="met", depends_on=["state:k"], **depends)
+    desk.send("SetState", key="k", value="1")
+    assert desk.book.runs["r"].timers == {}
+    declared: Any = desk.send("DeclareDependency", command_id="d/1", depends_on=["state:k", "one"], **depends).facts[0]
+    due = declared.deadline_at
+    ended = ["DependencyExpired", "EscalationRaised", "DeliveryCancelled", "RunFailed"]
+    assert fire(desk, "dependency/d/1", due, due) == ended
+    assert "'two' waited in vain for one:" in desk.book.finished["r"].reason

@@ -124,3 +124,24 @@ def test_a_circle_of_reads_and_writes_ends() -> None:
     assert root is not None
     assert root.state == "x@30"
     assert sum(1 for _ in walk(root)) < 200
+
+
+def test_a_value_rests_on_the_answers_its_writer_got() -> None:
+    """What another agent did to answer stands under the request."""
+    story = Story("01930000-0000-7000-8000-000000000009")
+    for name in ("writer", "expert"):
+        story.register(name, ["run.started"] if name == "writer" else [])
+    story.send("StartRun", "client", workflow="w", complete_when="idle")
+    story.send("SetState", "client", key="facts", value="1")
+    job = story.delivered("writer", "run.started")
+    story.send("Ask", "writer", handling=job, name="clarify", recipient="expert")
+    question = story.delivered("expert", "clarify")
+    story.send("GetState", "expert", handling=question, key="facts")
+    story.send("CompleteHandler", "expert", handling=question, attempt=1, result="7")
+    story.send("SetState", "writer", handling=job, key="article", value="2")
+
+    root = Lineage(events(story)).up("article")
+
+    assert root is not None
+    assert shape(root) == ["asked RequestAnswered", "triggered RunStarted"]
+    assert shape(root.rests_on[0]) == ["read facts@1"]

@@ -1,0 +1,117 @@
+"""What becomes of a message that nobody handled: the dead letter, and the ladder of those who are told. Pure; see
+``decide`` for the law.
+
+The ladder: the agent itself has had its attempts; then its declared supervisor, as a message with the whole story; then
+the operator. A failure that reaches the operator ends the run, a message that only came too late does not. Whoever
+waits for an answer is told instead. Nothing is dropped: the letter stays until it is redriven.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.ledger import requests
+from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver
+from agents_sdk.core.ledger.ending import end
+from agents_sdk.core.ledger.rules import LEDGER
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
+
+OPERATOR: Final = "operator"
+"""The last rung: no agent, but whoever looks after the platform."""
+ESCALATION: Final = "escalation.raised"
+REDRIVE_LIMIT: Final = 10
+"""Redrives of one message to one agent: a supervisor that redrives what fails for ever is stopped."""
+
+
+def bury(
+    book: Book, run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe
+) -> None:
+    """MessageDeadLettered, and whoever is to know is told: the asker, the supervisor, or the operator."""
+    fields = about(run, delivery_id, delivery)
+    letter = scribe.write(
+        MessageEvent,
+        "MessageDeadLettered",
+        **fields,
+        data=delivery.data,
+        attempt=delivery.attempt,
+        cause=cause,
+        **error,
+    )
+    if delivery.request_id:
+        requests.fail(run, delivery_id, delivery, cause, error, scribe)
+        return
+    story = {
+        "agent": delivery.recipient,
+        "cause": cause,
+        "name": delivery.name,
+        "sender": delivery.sender,
+        "delivery_id": delivery_id,
+        "attempts": delivery.attempt,
+        "redrives": run.redriven.get(redriven_key(delivery), 0),
+        **error,
+        "data": msgspec.Raw(delivery.data.encode() or b"null"),
+    }
+    last = delivery.name == ESCALATION and delivery.sender == LEDGER
+    told = escalate(book, run, letter.event_id, story, scribe, last=last)
+    if told == OPERATOR and cause != EXPIRED:
+        reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
+        fail_run(run, f"{reason}: {error['error_type']}: {error['error_message']}", scribe)
+
+
+def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe: Scribe, *, last: bool = False) -> str:
+    """EscalationRaised about the fact ``event_id``, and a message to the next rung where that is an agent; who it is.
+    ``last``: no agent is left to be told."""
+    spec = book.agents.get(story["agent"])
+    supervisor = spec.supervisor if spec is not None and not last else ""
+    told = supervisor if supervisor in book.agents and supervisor != story["agent"] else OPERATOR
+    data = ids.canonical(story)
+    raised = scribe.write(
+        MessageEvent,
+        "EscalationRaised",
+        name=story["name"],
+        message_id=event_id,
+        delivery_id=story.get("delivery_id", ""),
+        workflow=run.workflow,
+        sender=story["agent"],
+        recipient=told,
+        data=data,
+        cause=story["cause"],
+    )
+    if told != OPERATOR:
+        deliver(scribe, run.workflow, raised.event_id, ESCALATION, LEDGER, told, data)
+    return told
+
+
+def fail_run(run: Run, reason: str, scribe: Scribe) -> None:
+    """What could not be handled ends the run."""
+    end(run, scribe, "RunFailed", reason=reason)
+
+
+def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """Redrive → MessageRedriven and a delivery anew, with attempts of its own."""
+    body = command.message
+    assert body is not None
+    delivery = run.dead.get(body.dead_delivery_id)
+    if delivery is None:
+        message = f"the run has no dead letter of delivery {body.dead_delivery_id!r}, or it was redriven"
+        raise Refusal("invalid_command", message, field="dead_delivery_id")
+    spec = book.agents.get(delivery.recipient)
+    if command.agent in book.agents and (spec is None or command.agent != spec.supervisor):
+        message = f"agent {command.agent!r} is not the supervisor of {delivery.recipient!r}"
+        raise Refusal("scope", message, rule="supervisor")
+    redrives = run.redriven.get(redriven_key(delivery), 0)
+    if redrives >= REDRIVE_LIMIT:
+        message = (
+            f"the message was redriven {redrives} times and never handled; mend what it dies of, then send it anew"
+        )
+        raise Refusal("invalid_command", message, field="dead_delivery_id", redrives=redrives)
+    fields = {**about(run, body.dead_delivery_id, delivery), "request_id": ""}
+    scribe.write(MessageEvent, "MessageRedriven", **fields)
+    name, sender, recipient = delivery.name, delivery.sender, delivery.recipient
+    deliver(scribe, run.workflow, delivery.message_id, name, sender, recipient, delivery.data)

@@ -1,0 +1,64 @@
+"""What happens when a timer is due. Pure; see ``decide`` for the law, ``timers`` for how timers are set and stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import StateEvent
+from agents_sdk.core.ledger import dead_letters, dependencies, handlers
+from agents_sdk.core.ledger.deliveries import EXPIRED, TIMED_OUT
+from agents_sdk.core.ledger.ending import end
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Run, current
+from agents_sdk.core.ledger.timers import DEPENDENCY, HANDLER, MESSAGE, RUN, STATE
+
+
+def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """TimerFired → what the timer is for. Nothing where it was stopped or set anew meanwhile; a refusal where it is not
+    due yet by the broker's clock, which is the one that counts: it is sent again."""
+    body = command.timer
+    assert body is not None
+    if run.timers.get(body.name) != body.due_at:
+        return
+    if scribe.at < body.due_at:
+        message = f"timer {body.name!r} is due in {body.due_at - scribe.at} µs by the broker's clock"
+        raise Refusal("invalid_command", message, field="due_at")
+    what, _, of = body.name.partition("/")
+    FIRES[what](book, run, of, scribe)
+
+
+def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
+    end(run, scribe, "RunFailed", reason="the deadline of the run has passed")
+
+
+def _value_expires(_: Book, run: Run, key: str, scribe: Scribe) -> None:
+    newest = current(run, key)
+    assert newest is not None
+    scribe.write(StateEvent, "StateExpired", key=key, version=newest.version + 1)
+
+
+def _message_is_late(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> None:
+    error = {"error_message": "the deadline of the message has passed"}
+    dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
+
+
+def _handler_is_late(book: Book, run: Run, attempt: str, scribe: Scribe) -> None:
+    delivery_id, _, number = attempt.rpartition("/")
+    message = "the process that ran it neither ended nor gave it up in time"
+    handlers.fail_attempt(book, run, delivery_id, int(number), TIMED_OUT, message, scribe)
+
+
+def _dependency_is_late(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
+    dependencies.expire(book, run, dependency_id, scribe)
+
+
+FIRES: Final[dict[str, Callable[[Book, Run, str, Scribe], None]]] = {
+    RUN: _run_is_late,
+    STATE: _value_expires,
+    MESSAGE: _message_is_late,
+    HANDLER: _handler_is_late,
+    DEPENDENCY: _dependency_is_late,
+}
+"""First part of a timer's name → what happens when it is due, given the rest of the name."""

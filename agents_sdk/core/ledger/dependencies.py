@@ -1,0 +1,188 @@
+"""Dependencies: an agent that waits for others, for events and for state keys. Pure; see ``decide`` for the law.
+
+What is waited for is a term: ``researcher`` (the agent has completed its work in the run), ``event:search.completed``
+(a message of that name was published), ``state:findings`` (the key has a value). A dependency is met by one fact, and
+its trigger is written behind that fact, in the same transaction: so it happens once, and whoever is triggered finds all
+that it waited for.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command, DependencyBody
+from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, StateEvent
+from agents_sdk.core.ledger import dead_letters, timers
+from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, known_agent
+from agents_sdk.core.ledger.rules import LEDGER, check
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
+
+MET: Final = "dependency.satisfied"
+EVENT: Final = "event:"
+STATE: Final = "state:"
+TRIGGER_WHEN: Final = ("all_completed", "any_completed", "n_completed")
+
+
+def declare(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """DeclareDependency → DependencyDeclared, and at once DependencySatisfied where enough was met before."""
+    body = command.dependency
+    assert body is not None
+    _check(book, body)
+    cycle = _cycle(run, body.downstream, body.depends_on)
+    if cycle:
+        raise Refusal("invalid_command", f"this closes a cycle: {' → '.join(cycle)}", field="depends_on", cycle=cycle)
+    name = checked_name(body.name or MET)
+    if name != MET:
+        check(book, command.agent, "publishes", "have published", name=name)
+    dependency = Dependency(
+        downstream=body.downstream,
+        depends_on=body.depends_on,
+        name=name,
+        trigger_when=body.trigger_when,
+        count=body.count,
+    )
+    scribe.write(
+        DependencyEvent,
+        "DependencyDeclared",
+        dependency_id=command.command_id,
+        downstream=body.downstream,
+        depends_on=body.depends_on,
+        trigger_when=body.trigger_when,
+        name=dependency.name,
+        count=body.count,
+        deadline_at=timers.due_at(scribe.at, body.deadline_ms),
+    )
+    _satisfy_if_met(run, command.command_id, dependency, None, scribe)
+
+
+def _check(book: Book, body: DependencyBody) -> None:
+    if body.trigger_when not in TRIGGER_WHEN:
+        message = f"trigger_when is {body.trigger_when!r}; use one of {', '.join(TRIGGER_WHEN)}"
+        raise Refusal("invalid_command", message, field="trigger_when")
+    if not body.depends_on or len(set(body.depends_on)) != len(body.depends_on):
+        raise Refusal("invalid_command", "depends_on needs at least one entry, each once", field="depends_on")
+    counts = range(1, len(body.depends_on) + 1) if body.trigger_when == "n_completed" else range(1)
+    if body.count not in counts:
+        message = f"count is {body.count}; n_completed needs 1 to {len(body.depends_on)}, others go without"
+        raise Refusal("invalid_command", message, field="count")
+    known_agent(book, body.downstream)
+    for term in body.depends_on:
+        if term.startswith(EVENT):
+            checked_name(term.removeprefix(EVENT))
+        elif not term.startswith(STATE):
+            known_agent(book, term)
+
+
+def trigger(run: Run, scribe: Scribe) -> None:
+    """Writes the triggers of the dependencies that the command's facts meet."""
+    if not run.awaited or any(fact.kind == "RunFailed" for fact in scribe.facts):
+        return
+    met: set[str] = set()
+    for fact in tuple(scribe.facts):
+        for dependency_id in run.awaited.get(_term_of(fact), ()):
+            if dependency_id not in met and _satisfy_if_met(
+                run, dependency_id, run.dependencies[dependency_id], fact, scribe
+            ):
+                met.add(dependency_id)
+
+
+def _term_of(fact: Fact) -> str:
+    """What the fact may meet; empty for nothing."""
+    match fact:
+        case MessageEvent(kind="HandlerCompleted" | "MessageDeadLettered"):
+            return fact.recipient  # done with a dead letter as well, if it completed something and nothing is left
+        case MessageEvent(kind="MessagePublished"):
+            return EVENT + fact.name
+        case StateEvent(kind="StateWritten"):
+            return STATE + fact.key
+    return ""
+
+
+def _met_by(run: Run, term: str, fact: Fact | None) -> str:
+    """The event that met the term, ``fact`` being the one just written; empty while none has."""
+    happened = fact.event_id if fact is not None and _term_of(fact) == term else ""
+    if term.startswith(EVENT):
+        return run.published.get(term.removeprefix(EVENT), happened)
+    if term.startswith(STATE):
+        newest = current(run, term.removeprefix(STATE))
+        return happened or (newest.event_id if newest is not None and not newest.deleted else "")
+    if not happened:
+        return run.completed[term] if work_done(run, term) else ""
+    if run.pending[term] > 1:
+        return ""
+    return happened if fact is not None and fact.kind == "HandlerCompleted" else run.completed.get(term, "")
+
+
+def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: Fact | None, scribe: Scribe) -> bool:
+    met = {term: event_id for term in dependency.depends_on if (event_id := _met_by(run, term, fact))}
+    if len(met) < dependency.needed:
+        return False
+    satisfied = scribe.write(
+        DependencyEvent,
+        "DependencySatisfied",
+        dependency_id=dependency_id,
+        downstream=dependency.downstream,
+        depends_on=dependency.depends_on,
+        trigger_when=dependency.trigger_when,
+        name=dependency.name,
+        satisfied_by=list(met.values()),
+        count=dependency.count,
+    )
+    data = ids.canonical({"depends_on": dependency.depends_on, "met": list(met)})
+    deliver(scribe, run.workflow, satisfied.event_id, dependency.name, LEDGER, dependency.downstream, data)
+    return True
+
+
+def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
+    """The deadline of a dependency has come: DependencyExpired, and the supervisor of the agent that waits in vain is
+    told; without one the run, whose work cannot go on, ends."""
+    dependency = run.dependencies[dependency_id]
+    met = {term: event_id for term in dependency.depends_on if (event_id := _met_by(run, term, None))}
+    expired = scribe.write(
+        DependencyEvent,
+        "DependencyExpired",
+        dependency_id=dependency_id,
+        downstream=dependency.downstream,
+        depends_on=dependency.depends_on,
+        trigger_when=dependency.trigger_when,
+        name=dependency.name,
+        satisfied_by=list(met.values()),
+        count=dependency.count,
+    )
+    missing = [term for term in dependency.depends_on if term not in met]
+    story = {
+        "agent": dependency.downstream,
+        "cause": EXPIRED,
+        "name": dependency.name,
+        "dependency_id": dependency_id,
+        "depends_on": dependency.depends_on,
+        "missing": missing,
+    }
+    if dead_letters.escalate(book, run, expired.event_id, story, scribe) == dead_letters.OPERATOR:
+        waited = f"agent {dependency.downstream!r} waited in vain for {', '.join(missing)}"
+        dead_letters.fail_run(run, f"{waited}: the deadline of its dependency has passed", scribe)
+
+
+def _cycle(run: Run, downstream: str, depends_on: list[str]) -> list[str]:
+    """The agents on a cycle that the new edges would close, downstream first and last; empty for none. A loop, not a
+    recursion: a chain of dependencies may be longer than Python's stack."""
+    upstream: dict[str, set[str]] = {}
+    for dependency in run.dependencies.values():
+        upstream.setdefault(dependency.downstream, set()).update(dependency.depends_on)
+    came_from = dict.fromkeys(sorted(depends_on), downstream)
+    frontier = list(came_from)
+    for agent in frontier:
+        if agent == downstream:
+            break
+        for other in sorted(upstream.get(agent, ())):
+            if other not in came_from:
+                came_from[other] = agent
+                frontier.append(other)
+    if downstream not in came_from:
+        return []
+    path = [downstream, came_from[downstream]]
+    while path[-1] != downstream:
+        path.append(came_from[path[-1]])
+    return path[::-1]

@@ -1,0 +1,93 @@
+"""How a handler's attempt ends: completed, failed and tried again, or for good. Pure; see ``decide`` for the law."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agents_sdk.core.commands import Command, HandlerBody
+from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.ledger import dead_letters, payloads, requests, timers
+from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Delivery, Run
+
+ERROR_TYPE_LIMIT: Final = 200
+"""Characters."""
+GRACE_MS: Final = 1_000
+"""What the ledger gives a handler beyond its timeout, in which a process that lives has failed it itself."""
+
+
+def _handled(run: Run, command: Command) -> tuple[Delivery, HandlerBody]:
+    body = command.handler
+    assert body is not None
+    delivery = run.deliveries.get(command.delivery_id)
+    if delivery is None:
+        raise Refusal("invalid_command", f"the run has no delivery {command.delivery_id!r}", field="delivery_id")
+    if delivery.recipient != command.agent:
+        raise Refusal("scope", f"the delivery is {delivery.recipient!r}'s, not {command.agent!r}'s", rule="recipient")
+    if not 1 <= body.attempt <= delivery.attempt:
+        message = f"the delivery is at attempt {delivery.attempt}, no attempt {body.attempt} was made"
+        raise Refusal("invalid_command", message, field="attempt")
+    return delivery, body
+
+
+def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """StartHandler → HandlerStarted, which arms the timer of the attempt; none for an agent without a timeout or an
+    attempt that is over. The process that runs the handler is to notice first: it can stop it."""
+    delivery, body = _handled(run, command)
+    spec = book.agents.get(delivery.recipient)
+    timeout_ms = spec.handler_timeout_ms if spec is not None and body.attempt == delivery.attempt else 0
+    scribe.write(
+        MessageEvent,
+        "HandlerStarted",
+        **about(run, command.delivery_id, delivery),
+        attempt=body.attempt,
+        deadline_at=scribe.at + (timeout_ms + GRACE_MS) * timers.MICROS_A_MS if timeout_ms else 0,
+    )
+
+
+def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """CompleteHandler → HandlerCompleted, and RequestAnswered where somebody waits for the result. A result that cannot
+    be recorded fails the attempt: a refusal would leave the delivery open and its asker waiting."""
+    delivery, body = _handled(run, command)
+    if body.result:
+        try:
+            payloads.check(book.limits, "result", body.result)
+        except Refusal as broken:
+            fail_attempt(book, run, command.delivery_id, body.attempt, broken.code, broken.message, scribe)
+            return
+    fields = about(run, command.delivery_id, delivery)
+    scribe.write(MessageEvent, "HandlerCompleted", **fields, attempt=body.attempt, result=body.result)
+    if delivery.request_id:
+        requests.answer(run, command.delivery_id, delivery, body.result, scribe)
+
+
+def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """FailHandler → HandlerFailed, then the next attempt or the dead letter."""
+    _, body = _handled(run, command)
+    fail_attempt(book, run, command.delivery_id, body.attempt, body.error_type, body.error_message, scribe)
+
+
+def fail_attempt(
+    book: Book, run: Run, delivery_id: str, attempt: int, error_type: str, error_message: str, scribe: Scribe
+) -> None:
+    """An attempt failed, whoever says so."""
+    delivery = run.deliveries[delivery_id]
+    error = {"error_type": error_type[:ERROR_TYPE_LIMIT], "error_message": error_message[:TEXT_LIMIT]}
+    fields = about(run, delivery_id, delivery)
+    cause = HANDLER_TIMEOUT if error_type == TIMED_OUT else HANDLER_FAILED
+    scribe.write(MessageEvent, "HandlerFailed", **fields, attempt=attempt, cause=cause, **error)
+    if attempt < delivery.attempt:
+        return  # an earlier attempt, reported late by a worker that lost the inbox: a newer one is under way
+    spec = book.agents.get(delivery.recipient)
+    if attempt >= (spec.max_deliveries if spec else 1):
+        dead_letters.bury(book, run, delivery_id, delivery, cause, error, scribe)
+        return
+    scribe.write(
+        MessageEvent,
+        "MessageDelivered",
+        **fields,
+        data=delivery.data,
+        attempt=attempt + 1,
+        deadline_at=delivery.deadline_at,
+    )

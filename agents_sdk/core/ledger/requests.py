@@ -1,0 +1,94 @@
+"""Requests: a message whose sender waits for what its handler returns. Pure; see ``decide`` for the law.
+
+A request lives exactly as long as its delivery: it is answered when the handler completes, fails with its last attempt,
+and expires with the message. Its id is that of the command that asked, so an asker that restarted asks again and is
+told the same.
+"""
+
+from __future__ import annotations
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.ledger import timers
+from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_agent
+from agents_sdk.core.ledger.messages import checked
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Delivery, Request, Run
+
+
+def ask(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """Ask → RequestSent and its MessageDelivered. Refused where the asker would wait for itself."""
+    body = checked(book, command)
+    recipient = known_agent(book, body.recipient)
+    _check_waiting(run, command, recipient)
+    deadline_at = timers.due_at(scribe.at, body.deadline_ms)
+    sent = scribe.write(
+        MessageEvent,
+        "RequestSent",
+        name=body.name,
+        workflow=run.workflow,
+        sender=command.agent,
+        recipient=recipient,
+        data=body.data,
+        recipients=1,
+        deadline_at=deadline_at,
+        request_id=command.command_id,
+        reply_to=command.reply_to,
+        reply_partition=command.reply_partition,
+    )
+    deliver(
+        scribe, run.workflow, sent.event_id, body.name, command.agent, recipient, body.data,
+        deadline_at=deadline_at, request_id=command.command_id,
+    )  # fmt: skip
+
+
+def _check_waiting(run: Run, command: Command, recipient: str) -> None:
+    """Raises Refusal where the recipient can only answer when the asker has: an agent handles a run's deliveries one
+    after the other, so one that waits handles nothing else."""
+    if command.delivery_id not in run.deliveries:
+        return
+    came_from = {recipient: command.agent}
+    frontier = [recipient]
+    for agent in frontier:
+        if agent == command.agent:
+            break
+        for request in run.requests.values():
+            if request.asker == agent and request.asked_in in run.deliveries and request.recipient not in came_from:
+                came_from[request.recipient] = agent
+                frontier.append(request.recipient)
+    if command.agent not in came_from:
+        return
+    cycle = [command.agent, came_from[command.agent]]
+    while cycle[-1] != command.agent:
+        cycle.append(came_from[cycle[-1]])
+    cycle.reverse()
+    message = f"{command.agent!r} would wait for itself: {' → '.join(cycle)}"
+    raise Refusal("invalid_command", message, field="recipient", cycle=cycle)
+
+
+def await_again(command: Command, request: Request, scribe: Scribe) -> None:
+    """The asker came back from another address: note where the answer has to go now."""
+    scribe.write(
+        MessageEvent,
+        "RequestAwaited",
+        name=request.name,
+        sender=request.asker,
+        recipient=request.recipient,
+        request_id=command.command_id,
+        reply_to=command.reply_to,
+        reply_partition=command.reply_partition,
+    )
+
+
+def answer(run: Run, delivery_id: str, delivery: Delivery, result: str, scribe: Scribe) -> None:
+    """The handler of a request has returned: RequestAnswered."""
+    scribe.write(MessageEvent, "RequestAnswered", **about(run, delivery_id, delivery), result=result or "null")
+
+
+def fail(run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe) -> None:
+    """No answer will come: RequestFailed, or RequestExpired where its time was up."""
+    fields = {**about(run, delivery_id, delivery), "cause": cause, **error}
+    if cause == EXPIRED:
+        scribe.write(MessageEvent, "RequestExpired", **fields)
+    else:
+        scribe.write(MessageEvent, "RequestFailed", **fields)

@@ -1,0 +1,139 @@
+"""``backplane dlq``: what could not be handled, why, and how it is put back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from services.cli.output import CommandError, DataDir, ExitCode, JsonFlag, message, print_json, print_rows
+
+if TYPE_CHECKING:
+    from agents_sdk.settings import Settings
+    from services.dlq.letters import Letter
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show dead letters, and put them back.")
+
+Cause = Annotated[str, typer.Option(help="Only of this cause: handler_failed, handler_timeout, expired, undecodable…")]
+Topic = Annotated[str, typer.Option(help="Only of this topic, e.g. bp.commands or bp.inbox.AGENT.")]
+Run = Annotated[str, typer.Option(help="Only of this run.")]
+COLUMNS: Final = ("id", "at", "cause", "topic", "agent", "name", "run", "attempts", "error", "message")
+
+
+@app.callback()
+def group() -> None:
+    """Show dead letters, and put them back."""
+
+
+@app.command(name="list")
+def list_letters(
+    by: Annotated[str, typer.Option(help="Count them by cause, topic, agent, run or error instead.")] = "",
+    cause: Cause = "",
+    topic: Topic = "",
+    run: Run = "",
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List the dead letters that were not redriven, the oldest of each topic first."""
+    from services.dlq.letters import GROUPS, chosen, grouped
+
+    if by and by not in GROUPS:
+        raise CommandError("usage", f"cannot count by {by!r}", f"use one of {', '.join(GROUPS)}")
+    _, found = _read(data_dir)
+    found = chosen(found, cause=cause, topic=topic, run=run)
+    if by:
+        print_rows((by, "letters"), grouped(found, by), as_json=as_json)
+    else:
+        print_rows(COLUMNS, map(_row, found), as_json=as_json)
+    message(f"dead letters: {len(found)}")
+
+
+@app.command()
+def show(
+    letter: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it, e.g. bp.inbox/2/17.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Show all of one dead letter, as JSON: what it is, why it died, its headers. The exit code is 3 where there is
+    none, or it was redriven."""
+    import msgspec
+
+    _, found = _read(data_dir)
+    one = _named([letter], found)[0]
+    print_json(
+        {
+            **dict(zip(COLUMNS, _row(one), strict=True)),
+            "not_redrivable": one.not_redrivable(),
+            "redrives": one.about.redrive_count,
+            "group": one.about.group,
+            "stage": one.about.stage,
+            "stacktrace": one.about.stacktrace,
+            "record": msgspec.to_builtins(one.record) if one.record is not None else None,
+            "value_hex": None if one.record is not None or one.raw.value is None else one.raw.value.hex(),
+            "headers": {name: _readable(value) for name, value in one.raw.headers},
+        }
+    )
+
+
+@app.command()
+def redrive(
+    letters: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Only these.")] = None,
+    cause: Cause = "",
+    topic: Topic = "",
+    run: Run = "",
+    limit: Annotated[int, typer.Option("--max", min=1, help="At most so many.")] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be put back, and change nothing.")] = False,
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Put dead letters back: a message in its agent's inbox, with attempts anew, any other record in its topic. The
+    exit code is 7 where one was refused, because its run has ended for instance."""
+    from services.cli.state import connected
+    from services.dlq.letters import chosen
+    from services.dlq.redrive import redrive as put_back
+
+    if not (letters or cause or topic or run):
+        raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run")
+    settings, found = _read(data_dir)
+    wanted = chosen(_named(letters, found) if letters else found, cause=cause, topic=topic, run=run)[:limit]
+    with connected(data_dir) as backplane:
+        outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run))
+    rows = [(one.letter.id, one.done, one.letter.cause, one.letter.agent, one.letter.run, one.why) for one in outcomes]
+    print_rows(("id", "done", "cause", "agent", "run", "why"), rows, as_json=as_json)
+    refused = sum(one.done == "refused" for one in outcomes)
+    verb = "to be redriven" if dry_run else "redriven"
+    message(f"dead letters: {len(outcomes) - refused} {verb}, {refused} refused")
+    if refused:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _read(data_dir: Path | None) -> tuple[Settings, list[Letter]]:
+    from agents_sdk.settings import load_settings
+    from agents_sdk.wire.registry import connect_codec
+    from services.dlq.log import read_letters
+
+    settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
+    return settings, read_letters(settings, connect_codec(settings))
+
+
+def _named(names: list[str], found: list[Letter]) -> list[Letter]:
+    by_id = {letter.id: letter for letter in found}
+    missing = [name for name in names if name not in by_id]
+    if missing:
+        hint = "`backplane dlq list` shows those there are; one that was redriven is none any more"
+        raise CommandError("not_found", f"no dead letter {missing[0]!r}", hint)
+    return [by_id[name] for name in names]
+
+
+def _row(letter: Letter) -> tuple[Any, ...]:
+    at = datetime.fromtimestamp(letter.raw.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    about = letter.about
+    return (
+        letter.id, at, letter.cause, about.topic, letter.agent, letter.name, letter.run, about.delivery_count or None,
+        about.exception_class, letter.message,
+    )  # fmt: skip
+
+
+def _readable(value: bytes | str | None) -> str | None:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,1 @@
+"""Dead letters: what lies in the dead-letter topics, and how it is put back."""

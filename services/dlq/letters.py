@@ -1,0 +1,138 @@
+"""What a record of a dead-letter topic says, and which letters are still open. Pure.
+
+Lives here: the letters as values, and the fold that leaves out what was redriven. Not here: Kafka. Two kinds of records
+say that a letter is used up, both in the letter's own topic and partition: a MessageRedriven fact, which the ledger
+writes in the transaction that delivers again; and a mark, an empty record that names the offset of a letter whose
+record was written again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import Fact, MessageEvent
+from agents_sdk.topics import COMMANDS, DEAD_LETTER_PREFIX, INBOX_PREFIX
+from agents_sdk.wire.dead_letters import DeadLetter, Pair, read_dead_letter
+
+MARK: Final = "__dlq.redriven.offset"
+"""Header of a mark."""
+REDRIVE_LIMIT: Final = 5
+"""Redrives of one record: what is dead again each time needs mending, not another try."""
+CAUSE_OF_STAGE: Final = {"decode": "undecodable", "decide": "refused"}
+GROUPS: Final = ("cause", "topic", "agent", "run", "error")
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """One record of a dead-letter topic, as it lies there."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[Pair]
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter that is still open."""
+
+    raw: Raw
+    about: DeadLetter
+    record: Any
+    """The command or fact that it is; None for what cannot be decoded."""
+    cause: str
+    run: str = ""
+    agent: str = ""
+    """Whose inbox it was in, or who sent the command."""
+    name: str = ""
+    """Of the message, or the kind of the command."""
+    delivery_id: str = ""
+    """A delivery that nobody handled; it is redriven by the ledger."""
+
+    @property
+    def id(self) -> str:
+        """Where it lies, for people to name it by: ``bp.inbox/2/17``."""
+        return f"{self.raw.topic.removeprefix(DEAD_LETTER_PREFIX)}/{self.raw.partition}/{self.raw.offset}"
+
+    @property
+    def error(self) -> str:
+        """The type of what went wrong."""
+        return self.about.exception_class or self.cause
+
+    @property
+    def message(self) -> str:
+        """What went wrong, for people."""
+        return self.about.message
+
+    def not_redrivable(self) -> str:
+        """Why it cannot be put back; empty where it can."""
+        if self.about.redrive_count >= REDRIVE_LIMIT:
+            return f"it was redriven {self.about.redrive_count} times and died each time; mend what it dies of"
+        if not self.delivery_id and not self.about.topic.startswith((INBOX_PREFIX, COMMANDS)):
+            return f"the record lies in {self.about.topic} still; mend its reader, which then reads it from there"
+        return ""
+
+
+def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | None]) -> list[Letter]:
+    """The letters among the records that were not redriven, in the order given. ``decode`` gives None for what is no
+    record of ours."""
+    found: list[Letter] = []
+    redriven: set[str] = set()
+    marked: set[tuple[str, int, int]] = set()
+    for raw in records:
+        mark = next((value for name, value in raw.headers if name == MARK), None)
+        if mark is not None:
+            marked.add((raw.topic, raw.partition, int(mark)))
+            continue
+        record = decode(raw.value)
+        if isinstance(record, MessageEvent) and record.kind == "MessageRedriven":
+            redriven.add(record.delivery_id)
+            continue
+        found.append(_letter(raw, record))
+    return [
+        letter
+        for letter in found
+        if (not letter.delivery_id or letter.delivery_id not in redriven)
+        and (letter.raw.topic, letter.raw.partition, letter.raw.offset) not in marked
+    ]
+
+
+def _letter(raw: Raw, record: object | None) -> Letter:
+    about = read_dead_letter(raw.headers) or DeadLetter(topic=raw.topic.removeprefix(DEAD_LETTER_PREFIX))
+    cause = CAUSE_OF_STAGE.get(about.stage, about.stage or "unknown")
+    common: dict[str, Any] = {"raw": raw, "about": about, "record": record}
+    if isinstance(record, MessageEvent) and record.kind == "MessageDeadLettered":
+        return Letter(
+            **common, cause=record.cause or cause, run=record.run_id, agent=record.recipient, name=record.name,
+            delivery_id=record.delivery_id,
+        )  # fmt: skip
+    if isinstance(record, Command | Fact):
+        return Letter(**common, cause=cause, run=record.run_id, agent=record.agent, name=record.kind)
+    run = (raw.key or b"").decode(errors="replace")
+    agent = about.topic.removeprefix(INBOX_PREFIX) if about.topic.startswith(INBOX_PREFIX) else ""
+    return Letter(**common, cause=cause, run=run, agent=agent)
+
+
+def chosen(found: Iterable[Letter], *, cause: str = "", topic: str = "", run: str = "") -> list[Letter]:
+    """Those of this cause, of this source topic (or its dead-letter topic), of this run; empty: of any."""
+    topics = {topic, topic.removeprefix(DEAD_LETTER_PREFIX)}
+    return [
+        letter
+        for letter in found
+        if (not cause or letter.cause == cause)
+        and (not run or letter.run == run)
+        and (not topic or letter.about.topic in topics or letter.raw.topic.removeprefix(DEAD_LETTER_PREFIX) in topics)
+    ]
+
+
+def grouped(found: Iterable[Letter], by: str) -> list[tuple[str, int]]:
+    """How many letters there are of each cause, topic, agent, run or error; the most first."""
+    named = {"topic": lambda letter: letter.about.topic}
+    name_of: Callable[[Letter], str] = named.get(by, lambda letter: getattr(letter, by))
+    return sorted(Counter(map(name_of, found)).items(), key=lambda pair: (-pair[1], pair[0]))

@@ -1,0 +1,123 @@
+"""Requests: answered, failed or refused, and the asker told wherever it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agents_sdk.core.ledger import Step
+from tests.support.ledger_desk import Desk, answer, detail, kinds
+
+
+@pytest.fixture
+def desk() -> Desk:
+    desk = Desk()
+    for name in ("one", "two", "three"):
+        desk.register(name, max_deliveries=2)
+    desk.start()
+    return desk
+
+
+def ask(desk: Desk, delivery: Any, recipient: str, number: int = 0, **fields: Any) -> Step:
+    """The handler of the delivery asks another agent."""
+    return desk.within(delivery, "Ask", number, name="clarify", recipient=recipient, **fields)
+
+
+def test_what_the_handler_returns_is_the_answer(desk: Desk) -> None:
+    """The asker is told nothing until the handler has completed; then its result and how long it took."""
+    asked = desk.send("Ask", name="clarify", recipient="two", data='{"q":1}', command_id="question")
+    assert (kinds(asked), asked.replies) == (["RequestSent", "MessageDelivered"], [])
+    delivery: Any = asked.facts[-1]
+    assert (delivery.request_id, delivery.data) == ("question", '{"q":1}')
+    step = desk.within(delivery, "CompleteHandler", attempt=1, result='{"a":2}', reply_to="")
+    assert kinds(step) == ["HandlerCompleted", "RequestAnswered"]
+    told = answer(step)
+    assert (told.command_id, told.reply_to, told.status, told.value) == ("question", "me", "ok", '{"a":2}')
+    assert detail(step) == {"agent": "two", "name": "clarify", "waited_ms": 1}
+
+
+def test_a_handler_that_returns_nothing_answers_null(desk: Desk) -> None:
+    """So that every answer is JSON."""
+    delivery = desk.send("Ask", name="clarify", recipient="two").facts[-1]
+    assert desk.complete(delivery).replies[-1].reply.value == "null"
+
+
+def test_an_asker_that_restarted_is_told_at_its_new_address(desk: Desk) -> None:
+    """Asking again from elsewhere is noted once; from the same place it is nothing; later it is the answer."""
+    asking = desk.deliver("one")
+    delivery = ask(desk, asking, "two").facts[-1]
+    assert kinds(desk.again()) == []
+    assert kinds(desk.again(reply_to="elsewhere", reply_partition=3)) == ["RequestAwaited"]
+    step = desk.within(delivery, "CompleteHandler", attempt=1, result="7", reply_to="")
+    (addressed,) = step.replies
+    assert (addressed.partition, addressed.reply.reply_to, addressed.reply.value) == (3, "elsewhere", "7")
+    assert answer(ask(desk, asking, "two", reply_to="third")).value == "7"
+    desk.complete(asking)
+    assert answer(ask(desk, asking, "two")).code == "delivery_settled"
+
+
+def test_a_request_whose_handler_gives_up_fails_the_asker_not_the_run(desk: Desk) -> None:
+    """After the last attempt, with the cause; the message is a dead letter."""
+    delivery: Any = desk.send("Ask", name="clarify", recipient="two", command_id="question").facts[-1]
+    second: Any = desk.fail(delivery).facts[-1]
+    assert (second.attempt, second.request_id) == (2, "question")
+    step = desk.within(second, "FailHandler", attempt=2, error_type="KeyError", error_message="x", reply_to="")
+    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "RequestFailed"]
+    told = answer(step)
+    assert (told.command_id, told.status, told.code, told.message) == ("question", "failed", "request_failed", "x")
+    assert detail(step)["error_type"] == "KeyError"
+    assert "r" in desk.book.runs
+
+
+def test_a_result_that_cannot_be_recorded_fails_the_attempt(desk: Desk) -> None:
+    """A refusal would leave the asker waiting for ever."""
+    delivery = desk.send("Ask", name="clarify", recipient="two").facts[-1]
+    step = desk.within(delivery, "CompleteHandler", attempt=1, result="{")
+    assert kinds(step) == ["HandlerFailed", "MessageDelivered"]
+    assert step.facts[0].error_type == "invalid_command"  # type: ignore[attr-defined]  # a MessageEvent
+
+
+def test_agents_that_would_wait_for_each_other_are_refused_with_the_cycle(desk: Desk) -> None:
+    """An agent handles a run's deliveries one by one: asked back by the one it waits for, it would never answer."""
+    first = desk.deliver("one")
+    assert detail(ask(desk, first, "one"))["cycle"] == ["one", "one"]
+    second = ask(desk, first, "two", 1).facts[-1]
+    third = ask(desk, second, "three").facts[-1]
+    step = ask(desk, third, "one")
+    assert detail(step)["cycle"] == ["three", "one", "two", "three"]
+    assert "three → one → two → three" in answer(step).message
+
+
+def test_only_one_that_certainly_waits_closes_a_cycle(desk: Desk) -> None:
+    """A client waits in no handler, and neither does an agent whose delivery is settled or that was answered."""
+    assert kinds(desk.send("Ask", name="clarify", recipient="one")) == ["RequestSent", "MessageDelivered"]
+    first = desk.deliver("one")
+    second = ask(desk, first, "two").facts[-1]
+    desk.complete(first)
+    assert kinds(ask(desk, second, "one")) == ["RequestSent", "MessageDelivered"]
+
+
+def test_an_answer_to_an_asker_that_is_gone_is_kept_for_nobody(desk: Desk) -> None:
+    """The fact is written all the same."""
+    first = desk.deliver("one")
+    second = ask(desk, first, "two").facts[-1]
+    desk.complete(first)
+    assert kinds(desk.complete(second)) == ["HandlerCompleted", "RequestAnswered"]
+    run = desk.book.runs["r"]
+    assert (run.requests, [name for name in run.answers if name == second.request_id]) == ({}, [])  # type: ignore[attr-defined]
+
+
+def test_who_waits_when_the_run_ends_is_told_so(desk: Desk) -> None:
+    """No answer comes any more."""
+    desk.send("Ask", name="clarify", recipient="two", command_id="question")
+    step = desk.send("CancelRun")
+    told = {addressed.reply.command_id: addressed.reply.code for addressed in step.replies}
+    assert told["question"] == "run_finished"
+
+
+def test_an_agent_asks_only_what_it_may_publish_and_whom_there_is(desk: Desk) -> None:
+    """As with any message."""
+    desk.register("one", publishes=["draft.*"])
+    assert detail(desk.send("Ask", agent="one", name="clarify", recipient="two"))["rule"] == "publishes"
+    assert answer(desk.send("Ask", name="clarify", recipient="twoo")).code == "unknown_agent"

@@ -1,0 +1,101 @@
+"""Which dead letters are open, and what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents_sdk.core.facts import MessageEvent
+from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers, redrive_headers
+from services.dlq.letters import MARK, REDRIVE_LIMIT, Letter, Raw, chosen, grouped, letters
+from services.topics.examples import examples
+
+RECORDS: dict[bytes, Any] = {
+    example.case.encode(): example.build() for example in examples("MessageEvent")
+} | {b"command": next(iter(examples("Command"))).build()}  # fmt: skip
+DEAD = RECORDS[b"dead-lettered"]
+
+
+def raw(offset: int, value: bytes | None, topic: str = "bp.inbox", stage: str = "handle", **about: Any) -> Raw:
+    """A record of a dead-letter topic; its source is the topic, an inbox that of the reviewer."""
+    source = "bp.inbox.reviewer" if topic == "bp.inbox" else topic
+    headers = dead_letter_headers(DeadLetter(topic=source, stage=stage, message="no", **about))
+    return Raw(f"dlq.{topic}", 1, offset, 0, b"run", value, [*headers])
+
+
+def read(*records: Raw) -> list[Letter]:
+    return letters(records, lambda value: RECORDS.get(value or b""))
+
+
+def test_a_delivery_says_what_it_was() -> None:
+    """Cause, agent, name and run are the fact's."""
+    expired = msgspec.structs.replace(DEAD, cause="expired")
+    (letter,) = letters([raw(7, b"x")], lambda _: expired)
+    assert (letter.id, letter.cause, letter.agent, letter.name) == (
+        "bp.inbox/1/7",
+        "expired",
+        DEAD.recipient,
+        DEAD.name,
+    )
+    assert (letter.run, letter.delivery_id) == (DEAD.run_id, DEAD.delivery_id)
+
+
+def test_what_cannot_be_decoded_is_told_from_its_headers() -> None:
+    """The run is its key, the agent that of its inbox."""
+    (letter,) = read(raw(0, b"garbage", stage="decode"))
+    assert (letter.cause, letter.run, letter.agent, letter.record) == ("undecodable", "run", "reviewer", None)
+    (letter,) = read(raw(0, b"command", topic="bp.commands", stage="decide"))
+    assert (letter.cause, letter.agent) == ("refused", RECORDS[b"command"].agent)
+
+
+def test_a_letter_is_used_up_by_the_fact_that_says_so_or_by_its_mark() -> None:
+    """Others of the same run or offset elsewhere are not."""
+    redriven = next(value for value, record in RECORDS.items() if getattr(record, "kind", "") == "MessageRedriven")
+    assert isinstance(RECORDS[redriven], MessageEvent)
+    assert RECORDS[redriven].delivery_id == DEAD.delivery_id
+    assert read(raw(0, b"dead-lettered"), raw(1, redriven)) == []
+    mark = Raw("dlq.bp.commands", 1, 9, 0, b"run", None, [(MARK, b"4")])
+    left = read(
+        raw(4, b"x", topic="bp.commands"), raw(5, b"x", topic="bp.commands"), raw(4, b"x", topic="bp.runs"), mark
+    )
+    assert [letter.id for letter in left] == ["bp.commands/1/5", "bp.runs/1/4"]
+
+
+def test_letters_are_chosen_and_counted() -> None:
+    """By cause, by either name of the topic, by run; counted by what is asked for, the most first."""
+    found = read(raw(0, b"dead-lettered"), raw(1, b"x", stage="decode"), raw(2, b"x", topic="bp.runs", stage="decode"))
+    assert [letter.raw.offset for letter in chosen(found, cause="undecodable")] == [1, 2]
+    for topic, expected in (
+        ("bp.inbox.reviewer", [0, 1]),
+        ("dlq.bp.inbox", [0, 1]),
+        ("bp.runs", [2]),
+        ("bp.calls", []),
+    ):
+        assert [letter.raw.offset for letter in chosen(found, topic=topic)] == expected
+    assert [letter.raw.offset for letter in chosen(found, run=DEAD.run_id)] == [0]
+    assert grouped(found, "topic") == [("bp.inbox.reviewer", 2), ("bp.runs", 1)]
+    assert grouped(found, "cause")[0] == ("undecodable", 2)
+
+
+@pytest.mark.parametrize(("topic", "count", "why"), [
+    ("bp.commands", 0, ""), ("bp.inbox", 0, ""), ("bp.runs", 0, "lies in bp.runs still"),
+    ("bp.commands", REDRIVE_LIMIT, f"redriven {REDRIVE_LIMIT} times"),
+])  # fmt: skip
+def test_what_cannot_be_put_back_says_why(topic: str, count: int, why: str) -> None:
+    """A fact lies in its topic still; what died each time is not tried for ever."""
+    (letter,) = read(raw(0, b"x", topic=topic, stage="decode", redrive_count=count))
+    assert why in letter.not_redrivable()
+    assert bool(letter.not_redrivable()) == bool(why)
+
+
+def test_a_record_that_is_redriven_and_dies_again_has_counted() -> None:
+    """The guard against loops goes by the headers that a redrive writes."""
+    record = raw(0, b"x", topic="bp.commands", stage="decode")
+    for _ in range(REDRIVE_LIMIT):
+        again = redrive_headers(record.headers)
+        headers = dead_letter_headers(DeadLetter(topic="bp.commands", stage="decode"), again)
+        record = msgspec.structs.replace(record, headers=headers)
+    (letter,) = read(record)
+    assert "mend what it dies of" in letter.not_redrivable()
