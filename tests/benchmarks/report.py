@@ -43,6 +43,8 @@ TABLE: Final = (
     Aim("call.p99_ms", "ms"),
     Aim("call.ratio", "× (4 ping-pong + 2 transactions)", at_most=2.0),
     Aim("call.per_s", "calls/s", at_least=3000),
+    Aim("sink.visible_p50_ms", "ms from Kafka to a query"),
+    Aim("sink.visible_p95_ms", "ms from Kafka to a query", at_most=2_000),
     Aim("sink.rows_per_s", "rows/s"),
     Aim("sink.floor_rows_per_s", "rows/s"),
     Aim("sink.ratio", "× floor"),

@@ -15,7 +15,7 @@ from agents_sdk.core.facts import Fact
 from agents_sdk.topics import TOPIC_OF_FACT
 from services.sink.queries import connect_store
 from tests.benchmarks.facts import partition, run_facts
-from tests.benchmarks.stage import PAYLOAD_BYTES, Figures, Stage, Stopwatch
+from tests.benchmarks.stage import PAYLOAD_BYTES, Figures, Stage, Stopwatch, quantiles
 
 RUN_LENGTH: Final = 100
 BATCH: Final = 20_000
@@ -24,7 +24,8 @@ PATIENCE_S: Final = 600.0
 
 
 def measure(stage: Stage) -> Figures:
-    """Rows a second while the sink has more to read than it can take, and the floor."""
+    """How soon a fact can be queried; rows a second while the sink has more to read than it can take, and the floor."""
+    visible = quantiles([_visible(stage) for _ in range(stage.size(40, 5))])
     count = stage.size(300_000, 30_000)
     before = stored(stage)
     write(stage, _facts(count, ended=True))
@@ -33,7 +34,25 @@ def measure(stage: Stage) -> Figures:
         while stored(stage) < before + count and watch.seconds < PATIENCE_S:
             time.sleep(0.05)
         rows, seconds = stored(stage) - at, watch.seconds
-    return {"rows_per_s": round(rows / seconds), "floor_rows_per_s": round(_floor(stage)), "cpu_us": cpu}
+    return {
+        "visible_p50_ms": visible["p50_ms"],
+        "visible_p95_ms": visible["p95_ms"],
+        "rows_per_s": round(rows / seconds),
+        "floor_rows_per_s": round(_floor(stage)),
+        "cpu_us": cpu,
+    }
+
+
+def _visible(stage: Stage) -> float:
+    """Seconds from a fact being written to a query that shows it."""
+    run_id = str(uuid_utils.uuid7())
+    write(stage, iter(list(run_facts(run_id, 1, 0, PAYLOAD_BYTES, ended=False))))
+    store = connect_store(stage.settings)
+    question = f"SELECT count() FROM {stage.settings.clickhouse.database}.events WHERE run_id = '{run_id}'"
+    watch = Stopwatch()
+    while not store.query(question).result_rows[0][0] and watch.seconds < PATIENCE_S:
+        time.sleep(0.005)
+    return watch.seconds
 
 
 def write(stage: Stage, facts: Iterator[Fact]) -> int:
