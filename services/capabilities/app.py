@@ -1,10 +1,10 @@
 """The executor's faust app: partitions and batches of bp.calls to the engine, the engine's progress to the group.
 
 What a new owner of a partition does, in this order, so that no call runs again whose outcome is recorded:
-1. note the end of the partition at the moment of assignment;
-2. hold the calls that the first batch brings;
-3. read the outcomes between that batch and the noted end;
-4. start those held calls that have none, and from then on every call as it comes.
+1. hold the calls that the first batch brings;
+2. read the outcomes behind that batch to the end of the partition, and to its new end where it grew meanwhile: the
+   predecessor's last ones are committed while we take over;
+3. start those held calls that have none, and from then on every call as it comes.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ log = logging.getLogger("backplane.executor")
 
 GROUP: Final = "bp.executor"
 WATERMARK_TIMEOUT_S: Final = 10.0
+LOOKS: Final = 4
+"""How often the end of a partition is looked up when it is taken over: others may write faster than this reads."""
 HANDOVER_GRACE_S: Final = 4.0
 """For unsafe calls under way when partitions are taken from us; below the session timeout of 6 s."""
 STOP_GRACE_S: Final = 5.0
@@ -68,15 +70,10 @@ class Executor:
             settler, max_in_flight=settings.executor.max_in_flight, done=self._done, crash=self._crash
         )
         self.owned: set[int] = set()
-        self._ends: dict[int, asyncio.Task[int]] = {}
 
     def assign(self, partitions: set[int]) -> None:
         """These are ours now, and no others."""
         self._outbox.open()
-        for number in self.owned - partitions:
-            self._ends.pop(number).cancel()
-        for number in partitions - self.owned:
-            self._ends[number] = asyncio.get_running_loop().create_task(asyncio.to_thread(self._end, number))
         self.owned = partitions
         self.engine.own(partitions)
         self.joined = True
@@ -88,17 +85,10 @@ class Executor:
         records = [
             (record.offset, self._decode(batch.partition, record.offset, record.value)) for record in batch.records
         ]
+        await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
-            looking = self._ends[batch.partition]
-            await asyncio.wait([looking])
-            if looking.cancelled():
-                return
-            await self.engine.deliver(batch.partition, records)
-            after, end = batch.records[-1].offset + 1, looking.result()
-            settled = await asyncio.to_thread(self._outcomes, batch.partition, after, end) if after < end else set()
+            settled = await asyncio.to_thread(self._outcomes, batch.partition, batch.records[-1].offset + 1)
             self.engine.ready(batch.partition, settled)
-        else:
-            await self.engine.deliver(batch.partition, records)
 
     async def stop(self) -> None:
         """Lets running calls end, then closes everything."""
@@ -106,24 +96,24 @@ class Executor:
         await self._outbox.close()
         await self._fleet.close()
 
-    def _end(self, partition: int) -> int:
+    def _outcomes(self, partition: int, start: int) -> set[str]:
+        """Calls with an outcome between ``start`` and the end of the partition, looked up again where it has grown."""
+        settled: set[str] = set()
         consumer = clients.reader(self._settings.kafka)
         try:
             place = TopicPartition(CALLS, partition)
-            return int(consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)[1])
+            for _ in range(LOOKS):
+                end = int(consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)[1])
+                if start >= end:
+                    break
+                for message in read_range(consumer, CALLS, partition, start, end):
+                    fact = self._decode(partition, message.offset() or 0, message.value())
+                    if fact is not None and fact.kind in OUTCOMES:
+                        settled.add(fact.call_id)
+                start = end
         finally:
             consumer.close()
-
-    def _outcomes(self, partition: int, start: int, stop: int) -> set[str]:
-        consumer = clients.reader(self._settings.kafka)
-        try:
-            facts = (
-                self._decode(partition, message.offset() or 0, message.value())
-                for message in read_range(consumer, CALLS, partition, start, stop)
-            )
-            return {fact.call_id for fact in facts if fact is not None and fact.kind in OUTCOMES}
-        finally:
-            consumer.close()
+        return settled
 
     def _decode(self, partition: int, offset: int, value: bytes | None) -> CallEvent | None:
         try:
