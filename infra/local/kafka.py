@@ -102,7 +102,7 @@ def program(class_path: Sequence[Path], config: Path) -> list[str]:
 
 def format_program(class_path: Sequence[Path], config: Path) -> list[str]:
     """What the JVM is to run once, before the first start."""
-    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(), "--config", str(config)]
+    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={_cluster_id()}", "--config", str(config)]
     return [*LOGGING, "-cp", os.pathsep.join(map(str, class_path)), *tool]
 
 

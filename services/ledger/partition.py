@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact, MessageEvent, RefusalEvent
@@ -131,7 +131,9 @@ class PartitionLedger:
     def _recover(self, book: Book, offsets: dict[str, int]) -> None:
         consumer = clients.reader(self._kafka)
         try:
-            recover(consumer, self._codec, self.number, book, self._dirty, offsets)
+            # All there is, not what is visible: after fencing nothing is open any more, so the rest is on its way.
+            ends = self._snapshots.ends(self.number, committed=False)
+            recover(consumer, self._codec, self.number, book, self._dirty, offsets, ends)
         finally:
             consumer.close()
         self.book = book
@@ -163,7 +165,13 @@ class PartitionLedger:
 
     async def _take_snapshot(self) -> None:
         """Encodes what changed while nothing is on its way, and leaves the writing to a task."""
-        offsets = await self._snapshots.offsets(self.number)
+        try:
+            offsets = await asyncio.to_thread(self._snapshots.ends, self.number)
+        except KafkaException as error:
+            # the broker is away: a snapshot can wait, and commands that were decided are with the committer
+            log.warning("partition %d: no snapshot now: %s", self.number, error)
+            self._facts = 0
+            return
         await self.committer.drained()
         dirty, self._dirty, self._facts = self._dirty, {}, 0
         changes = self._snapshots.capture(self.number, self.book, dirty, offsets)
@@ -176,7 +184,7 @@ class PartitionLedger:
         try:
             return [
                 Record(m.offset() or 0, m.timestamp()[1], m.key(), m.value(), tuple(cast(Any, m.headers() or ())))
-                for m in read_range(consumer, COMMANDS, self.number, start, stop)
+                for m in read_range(consumer, COMMANDS, self.number, start, stop, whole=True)
             ]
         finally:
             consumer.close()

@@ -25,16 +25,22 @@ def decided_in(fact: object) -> tuple[int, ...]:
 
 
 def recover(
-    consumer: Consumer, codec: Codec, partition: int, book: Book, dirty: dict[str, int], starts: Mapping[str, int]
+    consumer: Consumer,
+    codec: Codec,
+    partition: int,
+    book: Book,
+    dirty: dict[str, int],
+    starts: Mapping[str, int],
+    ends: Mapping[str, int],
 ) -> None:
-    """Folds the partition's facts from ``starts`` (where a topic is missing: from its beginning) to the end into
+    """Folds the partition's facts from ``starts`` (where a topic is missing: from its beginning) to ``ends`` into
     ``book``, and notes in ``dirty`` which runs they touched. Call it only after fencing: then no fact can come behind
     its back. Raises Gap where the snapshot below is not of one piece, and Undecodable: a fact that cannot be read is a
     broken log, and no decision may rest on the rest of it."""
     began = time.monotonic()
     offsets = dict.fromkeys(FACT_TOPICS, 0) | dict(starts)
     count = 0
-    for located in read_merged(consumer, partition, offsets, codec.decode, decided_in):
+    for located in read_merged(consumer, partition, offsets, codec.decode, decided_in, ends):
         fact = cast(Fact, located.record)
         evolve(book, fact)
         dirty[fact.run_id] = fact.command_offset

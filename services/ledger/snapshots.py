@@ -111,12 +111,10 @@ class Snapshots:
             if value and text.startswith(prefix):
                 yield text, value
 
-    async def offsets(self, partition: int) -> dict[str, int]:
-        """The present ends of the partition's fact topics."""
-        return await asyncio.to_thread(self._offsets, partition)
-
-    def _offsets(self, partition: int) -> dict[str, int]:
-        consumer = clients.reader(self._kafka)
+    def ends(self, partition: int, *, committed: bool = True) -> dict[str, int]:
+        """The present ends of the partition's fact topics: of what is committed, or of all there is. Blocks. Raises
+        KafkaException."""
+        consumer = clients.reader(self._kafka, isolation_level="read_committed" if committed else "read_uncommitted")
         try:
             return {
                 topic: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
@@ -33,7 +35,7 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
     on its port is known to the broker as the same one and gets its partitions back at once (static membership)."""
     datadir = Path(settings.data_dir) / "faust" / f"{name}-{http_port}"
     datadir.mkdir(parents=True, exist_ok=True)
-    app = faust.App(
+    app = _App(
         name,
         broker=[URL(f"aiokafka://{server}") for server in brokers.addresses(settings.kafka)],
         broker_credentials=brokers.credentials(settings.kafka),
@@ -90,6 +92,22 @@ def serve(app: faust.App, path: str, answer: Callable[[], dict[str, Any]]) -> No
     @app.page(path)
     async def page(self: Any, request: Any) -> Any:
         return self.json(answer())
+
+
+CRASH_LIMIT_S: Final = 10.0
+"""What a worker that crashes is given to end: its consumer's thread may hang where the broker is away, and a process
+that neither works nor ends is one that nobody starts again."""
+
+
+class _App(faust.App):
+    """Faust's app, which is gone for certain when it has crashed."""
+
+    async def crash(self, reason: BaseException) -> None:
+        """As faust's; ends the process if that takes too long."""
+        last = threading.Timer(CRASH_LIMIT_S, os._exit, (1,))
+        last.daemon = True
+        last.start()
+        await super().crash(reason)
 
 
 class _Worker(faust.Worker):

@@ -6,6 +6,7 @@ Used by recovery and replay. Memory is bounded: a topic that runs ahead of the m
 from __future__ import annotations
 
 import heapq
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
@@ -20,6 +21,9 @@ RESUME_BELOW: Final = 5_000
 CHUNK: Final = 1_000
 POLL_S: Final = 0.02
 """Short: ``consume`` waits this long for a full chunk, also where the log has ended; a takeover waits for that."""
+LATE_S: Final = 30.0
+"""How long committed records may stay invisible: a broker that was killed in the middle of a commit comes back and
+finishes it partition by partition, and a reader is told of an end that is none."""
 
 
 class Located(NamedTuple):
@@ -31,14 +35,22 @@ class Located(NamedTuple):
     record: object
 
 
-def read_range(consumer: Consumer, topic: str, partition: int, start: int, stop: int) -> Iterator[Message]:
-    """The records of one partition in [start, stop), fewer where the log ends before. Raises KafkaException."""
+def read_range(
+    consumer: Consumer, topic: str, partition: int, start: int, stop: int, *, whole: bool = False
+) -> Iterator[Message]:
+    """The records of one partition in [start, stop), fewer where the log ends before; ``whole``: it is known not to.
+    Raises KafkaException, and TimeoutError where a whole range does not become visible."""
     if start >= stop:
         return
+    late = time.monotonic() + LATE_S
     consumer.assign([TopicPartition(topic, partition, start)])
     while True:
+        if whole and time.monotonic() > late:
+            raise TimeoutError(f"{topic}[{partition}] cannot be read up to offset {stop} after {LATE_S:g} s")
         for message in consumer.consume(CHUNK, timeout=POLL_S):
             if _ended(message):
+                if whole and (message.offset() or 0) < stop:
+                    continue
                 return
             if message.offset() >= stop:  # type: ignore[operator]  # a fetched message has an offset
                 return
@@ -59,7 +71,10 @@ def _ended(message: Message) -> bool:
 class _Merge:
     """Buffers of the topics being merged; ``open`` are those that have not been read to their end."""
 
-    def __init__(self, consumer: Consumer, partition: int, starts: Mapping[str, int]) -> None:
+    def __init__(self, consumer: Consumer, partition: int, starts: Mapping[str, int], ends: Mapping[str, int]) -> None:
+        self.ends = ends
+        self.late: dict[str, float] = {}
+        """Topics whose reader was told of an end before theirs, and since when."""
         self.consumer = consumer
         self.partition = partition
         self.buffers: dict[str, deque[Located]] = {topic: deque() for topic in starts}
@@ -71,7 +86,7 @@ class _Merge:
         for message in self.consumer.consume(CHUNK, timeout=POLL_S):
             topic = str(message.topic())
             if _ended(message):
-                self.open.discard(topic)
+                self._ended(topic, message.offset() or 0)
                 continue
             located = Located(topic, message.offset() or 0, message.timestamp()[1], decode(message.value()))
             self.buffers[topic].append(located)
@@ -79,6 +94,19 @@ class _Merge:
             if len(buffer) > PAUSE_ABOVE and topic not in self.paused:
                 self.paused.add(topic)
                 self.consumer.pause([TopicPartition(topic, self.partition)])
+
+    def _ended(self, topic: str, offset: int) -> None:
+        if offset >= self.ends.get(topic, offset):
+            self.open.discard(topic)
+            self.late.pop(topic, None)
+        else:
+            self.late.setdefault(topic, time.monotonic())
+
+    def check(self) -> None:
+        """Raises TimeoutError where what is there does not become visible."""
+        for topic, since in self.late.items():
+            if time.monotonic() - since > LATE_S:
+                raise TimeoutError(f"{topic}[{self.partition}] cannot be read to its end {self.ends[topic]}")
 
     def took(self, topic: str) -> None:
         if topic in self.paused and len(self.buffers[topic]) < RESUME_BELOW:
@@ -95,16 +123,19 @@ def read_merged(
     starts: Mapping[str, int],
     decode: Callable[[bytes | None], object],
     order: Callable[[object], tuple[int, ...]],
+    ends: Mapping[str, int] | None = None,
 ) -> Iterator[Located]:
     """The committed records of one partition number of several topics, from ``starts`` to the present end, merged by
-    ``order``; each topic must already be in that order. Raises KafkaException, and what ``decode`` raises."""
+    ``order``; each topic must already be in that order. ``ends`` are offsets that are known to be committed or aborted
+    below: what is not visible yet is waited for. Raises KafkaException, TimeoutError, and what ``decode`` raises."""
     consumer.assign([TopicPartition(topic, partition, offset) for topic, offset in starts.items()])
-    merge = _Merge(consumer, partition, starts)
+    merge = _Merge(consumer, partition, starts, ends or {})
     heads: list[tuple[tuple[int, ...], str]] = []
     headless = set(starts)
     while True:
         while merge.starved():
             merge.fill(decode)
+            merge.check()
         for topic in [topic for topic in headless if merge.buffers[topic]]:
             heapq.heappush(heads, (order(merge.buffers[topic][0].record), topic))
             headless.discard(topic)

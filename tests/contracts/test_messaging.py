@@ -116,7 +116,7 @@ async def test_dependencies_on_agents_events_and_keys(settings: Settings, backpl
     seen = {name: (data, value) for name, data, value in (triggered.get_nowait() for _ in range(triggered.qsize()))}
     assert seen.pop("search.completed") == (None, 7)
     assert set(seen) == {"all.there", "one", "two"}
-    assert seen["all.there"] == ({"depends_on": terms, "met": terms}, 7)
+    assert seen["all.there"] == ({"depends_on": terms}, 7)
     assert all(value == 7 for _, value in seen.values()), seen
 
 

@@ -130,7 +130,8 @@ def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: 
         satisfied_by=list(met.values()),
         count=dependency.count,
     )
-    data = ids.canonical({"depends_on": dependency.depends_on, "met": list(met)})
+    which = {} if list(met) == dependency.depends_on else {"met": list(met)}
+    data = ids.canonical({"depends_on": dependency.depends_on, **which})
     deliver(scribe, run.workflow, satisfied.event_id, dependency.name, LEDGER, dependency.downstream, data)
     return True
 

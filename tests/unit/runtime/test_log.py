@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -114,3 +114,41 @@ def test_an_error_of_the_broker_is_raised() -> None:
     consumer: Any = Broken({"a": [1]}, 0)
     with pytest.raises(KafkaException):
         list(log.read_merged(consumer, 0, {"a": 0}, lambda value: value, lambda record: (0,)))
+
+
+class Hesitant:
+    """A reader that is told of an end before the record that lies behind it becomes visible."""
+
+    def __init__(self, topic: str) -> None:
+        end = KafkaError(KafkaError._PARTITION_EOF)
+        self._said = [
+            [FakeMessage(topic, 0, None, end)],
+            [],
+            [FakeMessage(topic, 0, b"7")],
+            [FakeMessage(topic, 1, None, end)],
+        ]
+
+    def assign(self, _: Any) -> None:
+        return
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        return self._said.pop(0) if self._said else []
+
+
+def test_what_is_there_and_not_visible_yet_is_waited_for() -> None:
+    """After a broker was killed in the middle of a commit, one topic shows it later than another."""
+    consumer: Any = Hesitant("a")
+    located = log.read_merged(consumer, 0, {"a": 0}, lambda value: int(value or b"0"), lambda record: (0,), {"a": 1})
+    assert [one.record for one in located] == [7]
+
+    ranged: Any = Hesitant("a")
+    assert [message.offset() for message in log.read_range(ranged, "a", 0, 0, 1, whole=True)] == [0]
+    assert list(log.read_range(cast("Any", Hesitant("a")), "a", 0, 0, 1)) == []
+
+
+def test_what_never_becomes_visible_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No decision may rest on half of the facts."""
+    monkeypatch.setattr(log, "LATE_S", 0.0)
+    consumer: Any = Hesitant("a")
+    with pytest.raises(TimeoutError, match="end 9"):
+        list(log.read_merged(consumer, 0, {"a": 0}, lambda value: 1, lambda record: (0,), {"a": 9}))
