@@ -1,0 +1,32 @@
+"""What a capability manifest says: the pydantic models of ``manifests/*.yaml``. Data only; nothing here calls anything.
+
+Money is integer nano-USD (1 USD = 1,000,000,000), durations are seconds. Unknown keys are refused: a misspelt limit
+must not pass for no limit.
+"""
+
+from __future__ import annotations
+
+from services.capabilities.model.capability import Capability, Provider
+from services.capabilities.model.http import Auth, ErrorRule, HttpProvider, Request, Response
+from services.capabilities.model.part import ErrorClass
+from services.capabilities.model.price import Price
+from services.capabilities.model.provider import PythonProvider
+from services.capabilities.model.recovery import Retry
+from services.capabilities.model.reference import Reference, SecretReference, environment
+
+__all__ = [
+    "Auth",
+    "Capability",
+    "ErrorClass",
+    "ErrorRule",
+    "HttpProvider",
+    "Price",
+    "Provider",
+    "PythonProvider",
+    "Reference",
+    "Request",
+    "Response",
+    "Retry",
+    "SecretReference",
+    "environment",
+]
