@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from agents_sdk import operations
 from agents_sdk.answers import RunResult, child_error, detail, run_result
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.scope import Scope
-from agents_sdk.values import milliseconds, to_json
 
 
 class Child:
@@ -60,13 +60,7 @@ def start_child(
 ) -> Coroutine[Any, Any, Child]:
     """Starts a run for the parent. Raises RunExists, InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered,
     Unreachable."""
-    body = RunBody(
-        workflow=workflow,
-        input=to_json(input, parent.limit, "input"),
-        complete_when=complete_when,
-        deadline_ms=milliseconds("deadline_seconds", deadline_seconds),
-        child_run_id=run_id or "",
-    )
+    body = operations.start_body(parent, workflow, input, complete_when, deadline_seconds, run_id or "")
     return _started(parent, parent.command("StartChild", body))
 
 

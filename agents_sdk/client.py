@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from agents_sdk import operations
 from agents_sdk.answers import detail
-from agents_sdk.core.commands import RunBody, StateBody
+from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import Reply
 from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
 from agents_sdk.run import AsyncRun
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.state import State, memory_run
-from agents_sdk.values import milliseconds, to_json
+from agents_sdk.values import to_json
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -209,13 +209,9 @@ class AsyncBackplane:
             Unanswered, Unreachable.
         """
         scope = self.scope(run_id or new_id())
-        body = RunBody(
-            workflow=workflow,
-            input=to_json(input, scope.limit, "input"),
-            complete_when=complete_when,
-            deadline_ms=milliseconds("deadline_seconds", deadline_seconds),
+        start = scope.command(
+            "StartRun", operations.start_body(scope, workflow, input, complete_when, deadline_seconds)
         )
-        start = scope.command("StartRun", body)
         writes = [
             scope.command("SetState", StateBody(key=key, value=to_json(value, scope.limit, f"state {key!r}")))
             for key, value in (state or {}).items()

@@ -140,6 +140,19 @@ def execute(
     return _settled(scope, command, wait)
 
 
+def start_body(
+    scope: Scope, workflow: str, input: Any, complete_when: str, deadline_seconds: float | None, child_run_id: str = ""
+) -> RunBody:
+    """How any run is started, by a client or for another run. Raises InvalidCommand, Oversize."""
+    return RunBody(
+        workflow=workflow,
+        input=values.to_json(input, scope.limit, "input"),
+        complete_when=complete_when,
+        deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
+        child_run_id=child_run_id,
+    )
+
+
 def complete_run(scope: Scope, result: Any = None) -> Coroutine[Any, Any, None]:
     """Ends the run as completed. Raises InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable."""
     return _done(scope.ask("CompleteRun", RunBody(result=values.to_json(result, scope.limit, "result"))))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger import contracts, timers
@@ -21,44 +24,49 @@ def checked(book: Book, command: Command) -> MessageBody:
     return body
 
 
-def publish(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """Publish → MessagePublished and a MessageDelivered for each subscriber."""
-    body = checked(book, command)
-    recipients = list(subscribers(book, body.name, run.workflow))
+def sent(
+    run: Run,
+    command: Command,
+    scribe: Scribe,
+    kind: str,
+    recipients: Iterable[str],
+    *,
+    request_id: str = "",
+    **more: Any,
+) -> None:
+    """Writes ``kind``, the fact that a message was sent, and its delivery to each recipient; ``more`` are further
+    fields of the first."""
+    body = command.message
+    assert body is not None
+    to = list(recipients)
     deadline_at = timers.due_at(scribe.at, body.deadline_ms)
     message = scribe.write(
         MessageEvent,
-        "MessagePublished",
+        kind,
         name=body.name,
         workflow=run.workflow,
         sender=command.agent,
         data=body.data,
-        recipients=len(recipients),
+        recipients=len(to),
         deadline_at=deadline_at,
+        request_id=request_id,
+        **more,
     )
-    for recipient in recipients:
+    for recipient in to:
         deliver(
             scribe, run.workflow, message.event_id, body.name, command.agent, recipient, body.data,
-            deadline_at=deadline_at,
+            deadline_at=deadline_at, request_id=request_id,
         )  # fmt: skip
+
+
+def publish(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """Publish → MessagePublished and a MessageDelivered for each subscriber."""
+    body = checked(book, command)
+    sent(run, command, scribe, "MessagePublished", subscribers(book, body.name, run.workflow))
 
 
 def send(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """SendMessage → MessageSent and its MessageDelivered."""
     body = checked(book, command)
     recipient = known_agent(book, body.recipient)
-    deadline_at = timers.due_at(scribe.at, body.deadline_ms)
-    message = scribe.write(
-        MessageEvent,
-        "MessageSent",
-        name=body.name,
-        workflow=run.workflow,
-        sender=command.agent,
-        recipient=recipient,
-        data=body.data,
-        recipients=1,
-        deadline_at=deadline_at,
-    )
-    deliver(
-        scribe, run.workflow, message.event_id, body.name, command.agent, recipient, body.data, deadline_at=deadline_at
-    )
+    sent(run, command, scribe, "MessageSent", [recipient], recipient=recipient)

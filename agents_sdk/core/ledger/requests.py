@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent
-from agents_sdk.core.ledger import timers
-from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_agent
-from agents_sdk.core.ledger.messages import checked
+from agents_sdk.core.ledger.deliveries import EXPIRED, about, known_agent
+from agents_sdk.core.ledger.messages import checked, sent
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Request, Run
 
@@ -21,24 +20,9 @@ def ask(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     body = checked(book, command)
     recipient = known_agent(book, body.recipient)
     _check_waiting(run, command, recipient)
-    deadline_at = timers.due_at(scribe.at, body.deadline_ms)
-    sent = scribe.write(
-        MessageEvent,
-        "RequestSent",
-        name=body.name,
-        workflow=run.workflow,
-        sender=command.agent,
-        recipient=recipient,
-        data=body.data,
-        recipients=1,
-        deadline_at=deadline_at,
-        request_id=command.command_id,
-        reply_to=command.reply_to,
-        reply_partition=command.reply_partition,
-    )
-    deliver(
-        scribe, run.workflow, sent.event_id, body.name, command.agent, recipient, body.data,
-        deadline_at=deadline_at, request_id=command.command_id,
+    sent(
+        run, command, scribe, "RequestSent", [recipient], recipient=recipient,
+        request_id=command.command_id, reply_to=command.reply_to, reply_partition=command.reply_partition,
     )  # fmt: skip
 
 
