@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from agents_sdk.event import Event
     from agents_sdk.operations import CallResult
+    from agents_sdk.recovery import RecoveryConfig
     from agents_sdk.run import AsyncRun
     from agents_sdk.runner import AgentsRunner
     from agents_sdk.settings import NotConfigured, Settings, load_settings
@@ -78,6 +79,7 @@ __all__ = [
     "MessageContract",
     "NotConfigured",
     "Oversize",
+    "RecoveryConfig",
     "Refused",
     "ReplayedCommand",
     "RequestExpired",
@@ -113,6 +115,7 @@ _HOME: Final = {
     "Event": "event",
     "MessageContract": "contracts",
     "NotConfigured": "settings",
+    "RecoveryConfig": "recovery",
     "Run": "blocking",
     "RunResult": "answers",
     "Settings": "settings",

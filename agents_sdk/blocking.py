@@ -213,6 +213,7 @@ class Backplane(Face):
 
     start_run = blocking_as(AsyncBackplane.start_run, Run)
     execute = blocking(AsyncBackplane.execute)
+    execute_with_recovery = blocking(AsyncBackplane.execute_with_recovery)
 
     def run(self, run_id: str) -> Run:
         """A handle of a run that was started elsewhere or before; nothing is sent."""

@@ -18,6 +18,7 @@ from agents_sdk.state import State, memory_run
 from agents_sdk.values import to_json
 
 if TYPE_CHECKING:
+    from agents_sdk.recovery import RecoveryConfig
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
 
@@ -229,6 +230,28 @@ class AsyncBackplane:
             InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable.
         """
         return operations.execute(self.scope(run), capability, params, timeout_seconds)
+
+    def execute_with_recovery(
+        self,
+        capability: str,
+        params: Any = None,
+        config: RecoveryConfig | dict[str, Any] | None = None,
+        *,
+        run: RunLike | str,
+    ) -> Coroutine[Any, Any, CallResult]:
+        """Calls a capability in a run and returns its result. Where an attempt fails it is helped as ``config`` says,
+        over what the capability declares::
+
+            {"retry": {"max_attempts": 3, "backoff": "exponential"}, "degraded_result": {...}, "timeout_seconds": 30}
+
+        Every key is optional; ``agents_sdk.RecoveryConfig`` explains them. A degraded result comes back with
+        ``degraded`` set.
+
+        Raises:
+            InvalidCommand: the config is none; ``fields["field"]`` names what is wrong, and nothing was sent.
+            CallFailed, and what ``execute`` raises.
+        """
+        return operations.execute_with_recovery(self.scope(run), capability, params, config)
 
     def scope(self, run: RunLike | str) -> Scope:
         """Whom the commands of this client about ``run`` are from."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable
 from contextvars import ContextVar
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from agents_sdk import operations
 from agents_sdk.child import Child, start_child
@@ -22,6 +22,9 @@ from agents_sdk.errors import DeliverySettled
 from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
 from agents_sdk.state import State, memory_run
+
+if TYPE_CHECKING:
+    from agents_sdk.recovery import RecoveryConfig
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -113,6 +116,23 @@ class Context:
             InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
         """
         return operations.execute(self._scope, capability, params, timeout_seconds)
+
+    def execute_with_recovery(
+        self, capability: str, params: Any = None, config: RecoveryConfig | dict[str, Any] | None = None
+    ) -> Coroutine[Any, Any, CallResult]:
+        """Calls a capability and returns its result. Where an attempt fails it is helped as ``config`` says, over
+        over what the capability declares::
+
+            {"retry": {"max_attempts": 3, "backoff": "exponential"}, "degraded_result": {...}, "timeout_seconds": 30}
+
+        Every key is optional; ``agents_sdk.RecoveryConfig`` explains them. A degraded result comes back with
+        ``degraded`` set.
+
+        Raises:
+            InvalidCommand: the config is none; ``fields["field"]`` names what is wrong, and nothing was sent.
+            CallFailed, and what ``execute`` raises.
+        """
+        return operations.execute_with_recovery(self._scope, capability, params, config)
 
     def decide(self, action: str, rationale: str = "", context_used: Iterable[str] = ()) -> Coroutine[Any, Any, str]:
         """Records what was decided and why; the id of its fact. ``context_used`` are the state keys it rests on, as

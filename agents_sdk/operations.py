@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from agents_sdk import values
 from agents_sdk.answers import call_failed, detail, request_failed
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
 from agents_sdk.core.facts import Reply
 from agents_sdk.scope import Scope
+
+if TYPE_CHECKING:
+    from agents_sdk.recovery import RecoveryConfig
 
 CALL_TIMEOUT_S: Final = 300.0
 """How long an answer to a call without a timeout of its own is waited for; the executor settles it long before."""
@@ -125,9 +128,9 @@ def declare_dependency(
 
 
 def execute(
-    scope: Scope, capability: str, params: Any, timeout_seconds: float | None
+    scope: Scope, capability: str, params: Any, timeout_seconds: float | None, config: str = ""
 ) -> Coroutine[Any, Any, CallResult]:
-    """Calls a capability and returns its result.
+    """Calls a capability and returns its result. ``config`` is canonical JSON of a RecoveryConfig, or empty.
 
     Raises:
         CallFailed: no provider gave a result; its fields say what was tried.
@@ -135,7 +138,8 @@ def execute(
     """
     text = values.to_json({} if params is None else params, scope.limit, "params")
     timeout_ms = values.milliseconds("timeout_seconds", timeout_seconds)
-    command = scope.command("CallCapability", CallBody(capability=capability, params=text, timeout_ms=timeout_ms))
+    body = CallBody(capability=capability, params=text, timeout_ms=timeout_ms, config=config)
+    command = scope.command("CallCapability", body)
     wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
     return _settled(scope, command, wait)
 
@@ -151,6 +155,19 @@ def start_body(
         deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
         child_run_id=child_run_id,
     )
+
+
+def execute_with_recovery(
+    scope: Scope, capability: str, params: Any, config: RecoveryConfig | dict[str, Any] | None
+) -> Coroutine[Any, Any, CallResult]:
+    """As ``execute``, helped as ``config`` says. Raises InvalidCommand for a config that is none, before anything is
+    sent: ``fields["field"]`` names what is wrong."""
+    from agents_sdk.recovery import checked_config
+
+    checked = checked_config(config)
+    given = checked.model_dump(exclude_unset=True, exclude={"timeout_seconds"})
+    text = values.to_json(given, scope.limit, "config") if given else ""
+    return execute(scope, capability, params, checked.timeout_seconds, text)
 
 
 def complete_run(scope: Scope, result: Any = None) -> Coroutine[Any, Any, None]:

@@ -76,7 +76,7 @@ def _validated(type_: type[T], what: str, value: Any, *, json: bool) -> T:
     try:
         return cast("T", adapter.validate_json(value) if json else adapter.validate_python(value))
     except ValidationError as error:
-        errors = [{"path": _path(item["loc"]), "message": item["msg"]} for item in error.errors(include_url=False)]
+        errors = [{"path": path_of(item["loc"]), "message": item["msg"]} for item in error.errors(include_url=False)]
         first = errors[0]
         where = f" at {first['path']!r}" if first["path"] else ""
         name = getattr(type_, "__name__", str(type_))
@@ -88,7 +88,8 @@ def _validated(type_: type[T], what: str, value: Any, *, json: bool) -> T:
         ) from error
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def path_of(location: tuple[int | str, ...]) -> str:
+    """A place in a value as people write it: ``hits[0].title``."""
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part

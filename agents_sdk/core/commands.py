@@ -84,6 +84,7 @@ class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     capability: str
     params: str = ""
     timeout_ms: int = 0
+    config: str = ""
 
 
 class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

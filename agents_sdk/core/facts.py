@@ -123,6 +123,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     reply_to: str = ""
     reply_partition: int = 0
     timeout_ms: int = 0
+    config: str = ""
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):

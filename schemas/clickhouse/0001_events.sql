@@ -98,6 +98,7 @@ CREATE TABLE {database}.events {cluster}
     error_class LowCardinality(String),
     error_code LowCardinality(String),
     timeout_ms Int64 CODEC(T64, LZ4),
+    config String CODEC(ZSTD(1)) COMMENT 'what the caller asked of recovery, JSON',
 
     model LowCardinality(String),
     prompt_version LowCardinality(String),

@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from agents_sdk.recovery import Retry
 from services.capabilities.model import ErrorClass
 
 PASSING: Final[frozenset[ErrorClass]] = frozenset({"transient", "rate_limited", "outage"})
 """Failures that time may cure; only these are retried at the same provider."""
-EXPONENT_BASE: Final = 2.0
-"""stamina's default."""
 MESSAGE_LIMIT: Final = 2_000
 """Characters; the limit of the facts' error_message."""
 
@@ -30,10 +29,7 @@ MESSAGE_LIMIT: Final = 2_000
 class Policy:
     """How far recovery may go for one call; durations in seconds."""
 
-    max_attempts: int
-    wait_initial: float
-    wait_max: float
-    wait_jitter: float
+    retry: Retry
     deadline: float
     """Since the call was taken."""
     unsafe: bool = False
@@ -128,9 +124,9 @@ def _step(policy: Policy, providers: Sequence[str], tried: Sequence[Tried], elap
 
 
 def backoff(policy: Policy, number: int, jitter: float) -> float:
-    """Seconds to wait after the ``number``-th failure of a provider (from 1): stamina's formula, chance passed in."""
-    exponential = policy.wait_initial * EXPONENT_BASE ** (number - 1)
-    return float(min(policy.wait_max, exponential + jitter * policy.wait_jitter))
+    """Seconds to wait after the ``number``-th failure of a provider (from 1), as Retry says; chance passed in."""
+    factor = {"exponential": 2.0 ** (number - 1), "linear": float(number), "constant": 1.0}[policy.retry.backoff]
+    return jitter * min(policy.retry.wait_max_seconds, policy.retry.wait_initial_seconds * factor)
 
 
 def _wait_for_same(policy: Policy, tried: Sequence[Tried], jitter: float, another: bool) -> float | None:
@@ -138,12 +134,12 @@ def _wait_for_same(policy: Policy, tried: Sequence[Tried], jitter: float, anothe
     wants to be left alone for longer than ``wait_max`` is waited for only when there is no other."""
     last = tried[-1]
     failures = sum(attempt.provider == last.provider for attempt in tried)
-    if last.error_class not in PASSING or failures >= policy.max_attempts:
+    if last.error_class not in PASSING or failures >= policy.retry.max_attempts:
         return None
     wait = backoff(policy, failures, jitter)
     if last.retry_after is None:
         return wait
-    if another and last.retry_after > policy.wait_max:
+    if another and last.retry_after > policy.retry.wait_max_seconds:
         return None
     return max(wait, last.retry_after)
 

@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-import msgspec
 import stamina
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
-from services.capabilities import reports
-from services.capabilities.decide import Call, Degrade, Fail, Policy, Step, Succeed, Tried, next_step
-from services.capabilities.model import Capability, Provider
+from agents_sdk.recovery import RecoveryConfig
+from services.capabilities import plan, reports
+from services.capabilities.decide import Call, Degrade, Fail, Step, Succeed, Tried, next_step
+from services.capabilities.model import Provider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, cost_nano_usd
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry, UnknownCapability
@@ -96,12 +96,15 @@ def _wait_of(error: Exception) -> float | bool:
 class _Open:
     """A call being settled: what was tried, what it cost, what is on its way to the log."""
 
-    def __init__(self, fact: CallEvent, contract: Contract, params: Mapping[str, Any], ranking: Ranking) -> None:
+    def __init__(
+        self, fact: CallEvent, contract: Contract, config: RecoveryConfig, params: Mapping[str, Any], ranking: Ranking
+    ) -> None:
         self.fact = fact
         self.contract = contract
         self.params = params
         self.ranking = ranking
-        self.policy = policy_of(contract.capability, fact.timeout_ms)
+        self.policy = plan.policy_of(contract, config, fact.timeout_ms)
+        self.degraded = plan.degraded_result(contract, config)
         self.providers = {provider.name: provider for provider in contract.capability.providers}
         self.tried: list[Tried] = []
         self.reports: list[Command] = []
@@ -110,20 +113,6 @@ class _Open:
         self.result = ""
         self.asked_at = 0.0
         """When the provider of the attempt under way was asked."""
-
-
-def policy_of(capability: Capability, timeout_ms: int) -> Policy:
-    """The capability's recovery policy; ``timeout_ms`` of the caller, 0 for the capability's own."""
-    retry = capability.retry
-    return Policy(
-        max_attempts=retry.max_attempts,
-        wait_initial=retry.wait_initial_seconds,
-        wait_max=retry.wait_max_seconds,
-        wait_jitter=retry.wait_jitter_seconds,
-        deadline=timeout_ms / 1000 if timeout_ms else capability.timeout_seconds,
-        unsafe=capability.side_effects == "unsafe",
-        degradable=capability.degraded_result is not None,
-    )
 
 
 class Settler:
@@ -173,14 +162,10 @@ class Settler:
         except UnknownCapability as error:
             return reports.failed(fact, error_class="invalid_request", code="unknown_capability", message=str(error))
         try:
-            given = msgspec.json.decode(fact.params) if fact.params else {}
-        except msgspec.DecodeError as error:
-            message = f"params: not JSON: {error}"
-            return reports.failed(fact, error_class="invalid_request", code="invalid_params", message=message)
-        misfit = contract.check_params(given)
-        if misfit is not None:
-            return reports.failed(fact, error_class="invalid_request", code="invalid_params", message=str(misfit))
-        return _Open(fact, contract, contract.with_defaults(given), self._asking.ranking(contract))
+            params, config = plan.params_of(fact, contract), plan.config_of(fact, contract)
+        except plan.Unservable as error:
+            return reports.failed(fact, error_class="invalid_request", code=error.why, message=error.message)
+        return _Open(fact, contract, config, params, self._asking.ranking(contract))
 
     def _next(self, call: _Open, began: float) -> Step:
         elapsed = self._clock.monotonic() - began
@@ -292,7 +277,7 @@ def _outcome_command(call: _Open, step: Step, latency_us: int) -> Command:
             call.fact, call.result, provider=step.provider, attempts=attempts, cost=call.cost, latency_us=latency_us
         )
     if isinstance(step, Degrade):
-        substitute = ids.canonical(call.contract.capability.degraded_result)
+        substitute = ids.canonical(call.degraded)
         return reports.completed(
             call.fact,
             substitute,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import stamina
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents_sdk.recovery import Retry
 from services.capabilities.decide import (
     MESSAGE_LIMIT,
     PASSING,
@@ -25,15 +26,19 @@ from services.capabilities.progress import Progress
 
 CLASSES = ["transient", "rate_limited", "invalid_request", "auth", "quota", "content_refused", "outage", "unknown"]
 seconds = st.floats(0, 30, allow_nan=False)
+retries = st.builds(
+    Retry,
+    max_attempts=st.integers(1, 5),
+    backoff=st.sampled_from(["exponential", "linear", "constant"]),
+    wait_initial_seconds=st.floats(0, 2),
+    wait_max_seconds=st.floats(0, 5),
+)
 
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     return Policy(
-        max_attempts=draw(st.integers(1, 5)),
-        wait_initial=draw(st.floats(0, 2)),
-        wait_max=draw(st.floats(0, 5)),
-        wait_jitter=draw(st.floats(0, 2)),
+        retry=draw(retries),
         deadline=draw(st.floats(0.01, 60)),
         unsafe=draw(st.booleans()),
         degradable=draw(st.booleans()),
@@ -99,7 +104,7 @@ def test_no_provider_is_tried_more_often_than_allowed(story: Story) -> None:
     """At most max_attempts each, and again only after a failure that can pass."""
     for provider in story.providers:
         own = [attempt for attempt in story.tried if attempt.provider == provider]
-        assert len(own) <= story.policy.max_attempts
+        assert len(own) <= story.policy.retry.max_attempts
         assert all(attempt.error_class in PASSING for attempt in own[:-1])
 
 
@@ -121,10 +126,10 @@ def test_a_provider_is_left_only_for_a_reason(story: Story) -> None:
         if last.provider == following.provider:
             continue
         attempts = sum(attempt.provider == last.provider for attempt in story.tried[: place + 1])
-        impatient = last.retry_after is not None and last.retry_after > policy.wait_max
-        needed = max(last.retry_after or 0.0, min(policy.wait_max, policy.wait_initial * 2 ** (attempts - 1)))
-        late = story.ended[place] + needed + policy.wait_jitter >= policy.deadline
-        assert attempts == policy.max_attempts or last.error_class not in PASSING or impatient or late
+        impatient = last.retry_after is not None and last.retry_after > policy.retry.wait_max_seconds
+        longest = max(last.retry_after or 0.0, backoff(policy, attempts, 1.0))
+        late = story.ended[place] + longest >= policy.deadline
+        assert attempts == policy.retry.max_attempts or last.error_class not in PASSING or impatient or late
 
 
 @given(stories())
@@ -146,12 +151,12 @@ def test_a_passing_failure_waits_for_the_longer_of_backoff_and_retry_after(
     policy: Policy, retry_after: float, jitter: float, another: bool
 ) -> None:
     """While attempts and time are left, and patience where there is another provider."""
-    policy = replace(policy, max_attempts=2, deadline=60.0)
+    policy = replace(policy, retry=policy.retry.model_copy(update={"max_attempts": 2}), deadline=60.0)
     last = Tried(provider="p0", error_class="rate_limited", retry_after=retry_after)
 
     step = next_step(policy, ["p0", "p1"] if another else ["p0"], [last], 1.0, jitter)
 
-    if another and retry_after > policy.wait_max:
+    if another and retry_after > policy.retry.wait_max_seconds:
         assert step == Call("p1", 2)
     else:
         assert step == Call("p0", 2, max(retry_after, backoff(policy, 1, jitter)))
@@ -195,18 +200,18 @@ def test_deciding_again_decides_the_same(story: Story, jitter: float) -> None:
     assert next_step(*arguments) == next_step(*arguments)
 
 
-@given(st.integers(1, 12), st.floats(0.001, 3), st.floats(0.001, 60))
-def test_backoff_is_staminas(number: int, initial: float, most: float) -> None:
-    """Without jitter the waits are those that stamina announces for its attempts."""
-    policy = Policy(max_attempts=1, wait_initial=initial, wait_max=most, wait_jitter=0.0, deadline=1.0)
-    attempts = iter(
-        stamina.retry_context(
-            on=ValueError, attempts=None, timeout=None, wait_initial=initial, wait_max=most, wait_jitter=0.0
-        )
-    )
-    announced = next(attempts)._next_wait_fn  # type: ignore[misc]  # its only way to ask for any number
-    assert announced is not None
-    assert backoff(policy, number, 0.5) == announced(number)
+@given(policies(), st.integers(1, 20), st.floats(0, 0.999))
+def test_backoff_is_a_random_part_of_a_bounded_growing_wait(policy: Policy, number: int, jitter: float) -> None:
+    """Oracle: doubled, added or repeated step by step, never above the most; full jitter is a part of all of it."""
+    retry = policy.retry
+    whole = retry.wait_initial_seconds
+    for _ in range(number - 1):
+        grown = {"exponential": whole * 2, "linear": whole + retry.wait_initial_seconds, "constant": whole}
+        whole = grown[retry.backoff]
+
+    wait = backoff(policy, number, jitter)
+
+    assert wait == pytest.approx(jitter * min(whole, retry.wait_max_seconds))
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=40), st.randoms(use_true_random=False))

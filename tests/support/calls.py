@@ -51,7 +51,7 @@ def capability(*providers: str, name: str = "probe", **fields: Any) -> Capabilit
         "side_effects": "read",
         "params": {"type": "object"},
         "result": {"type": "object"},
-        "retry": {"wait_initial_seconds": 0.001, "wait_max_seconds": 0.01, "wait_jitter_seconds": 0.0},
+        "retry": {"wait_initial_seconds": 0.001, "wait_max_seconds": 0.01},
         "providers": [{"name": each, "kind": "python", "function": "a:b"} for each in providers or ("one",)],
     }
     return Capability.model_validate({**given, **fields})
@@ -134,6 +134,9 @@ def failure(error_class: Any = "transient", **fields: Any) -> Failure:
     return Failure(**{"error_class": error_class, "code": str(error_class), "message": "no luck", **fields})
 
 
-def settler(known: Registry, asking: Asking, outbox: Outbox, *, max_result_bytes: int = 1_000) -> Settler:
+def settler(
+    known: Registry, asking: Asking, outbox: Outbox, *, max_result_bytes: int = 1_000, clock: Clock | None = None
+) -> Settler:
     """A settler of executor "me"."""
-    return Settler(known, asking, outbox, executor="me", max_result_bytes=max_result_bytes, clock=Clock())
+    clock = clock or Clock()
+    return Settler(known, asking, outbox, executor="me", max_result_bytes=max_result_bytes, clock=clock)

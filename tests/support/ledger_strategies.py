@@ -387,7 +387,8 @@ def _decision(author: Author, a: int, b: int, c: int) -> Command:
 
 
 def _call(author: Author, a: int, b: int, c: int) -> Command:
-    body = CallBody(capability=("search", "text")[c % 2], params=VALUES[b % 3])
+    config = ("", '{"retry":{"max_attempts":1}}')[a % 2]
+    body = CallBody(capability=("search", "text")[c % 2], params=VALUES[b % 3], config=config)
     return author.command(a, b, c, "CallCapability", call=body)
 
 

@@ -30,6 +30,7 @@ def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         capability=body.capability,
         params=body.params or "{}",
         timeout_ms=max(body.timeout_ms, 0),
+        config=body.config,
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
     )

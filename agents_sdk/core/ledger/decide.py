@@ -63,7 +63,7 @@ PAYLOADS_OF_KIND: Final = {
     "Publish": ("data",),
     "SendMessage": ("data",),
     "Ask": ("data",),
-    "CallCapability": ("params",),
+    "CallCapability": ("params", "config"),
 }
 """Fields of the body that hold JSON. Not here: CompleteCall and CompleteHandler, which settle all the same."""
 

@@ -6,12 +6,12 @@ must not pass for no limit.
 
 from __future__ import annotations
 
+from agents_sdk.recovery import Retry
 from services.capabilities.model.capability import Capability, Provider
 from services.capabilities.model.http import Auth, ErrorRule, HttpProvider, Request, Response
 from services.capabilities.model.part import ErrorClass
 from services.capabilities.model.price import Price
 from services.capabilities.model.provider import PythonProvider
-from services.capabilities.model.recovery import Retry
 from services.capabilities.model.reference import Reference, SecretReference, environment
 
 __all__ = [

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jsonschema_rs
 from pydantic import Field, field_validator, model_validator
 
+from agents_sdk.recovery import Retry
 from services.capabilities.model.http import HttpProvider
 from services.capabilities.model.part import NAME, Part
 from services.capabilities.model.provider import PythonProvider
-from services.capabilities.model.recovery import Retry
 
 Provider: TypeAlias = Annotated[PythonProvider | HttpProvider, Field(discriminator="kind")]
 

@@ -14,7 +14,7 @@ from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
-from agents_sdk.errors import CallFailed, Oversize, ScopeDenied
+from agents_sdk.errors import CallFailed, InvalidCommand, Oversize, ScopeDenied
 
 DELIVERY = MessageEvent(
     event_id="0d6d1b16-7a1c-5a8e-9e0b-6a3b6b8a7c11",
@@ -205,3 +205,48 @@ async def test_failed_call_says_what_was_tried() -> None:
     assert failed.value.fields["error_code"] == "http_429"
     assert failed.value.fields["attempts"] == 3
     assert failed.value.fields["capability"] == "web_search"
+
+
+async def test_what_a_call_asks_of_recovery_goes_along_as_canonical_json() -> None:
+    """Only what was given; the time limit has a field of its own."""
+    answers = Answers(value="{}", detail="{}")
+    ctx = Context(answers, "research", DELIVERY)
+    config = {
+        "retry": {"max_attempts": 2, "backoff": "linear"},
+        "degraded_result": {"b": 1, "a": 2},
+        "timeout_seconds": 3,
+    }
+
+    await ctx.execute_with_recovery("web_search", {"query": "q"}, config)
+    await ctx.execute_with_recovery("web_search", {"query": "q"})
+
+    asked, plain = (command.call for command in answers.sent)
+    assert asked is not None
+    assert plain is not None
+    assert asked.config == '{"degraded_result":{"a":2,"b":1},"retry":{"backoff":"linear","max_attempts":2}}'
+    assert (asked.timeout_ms, plain.config, plain.timeout_ms) == (3_000, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"retry": {"max_attempts": 0}}, "config.retry.max_attempts"),
+        ({"retry": {"max_attempts": "3"}}, "config.retry.max_attempts"),
+        ({"retry": {"backoff": "eventual"}}, "config.retry.backoff"),
+        ({"retry": 3}, "config.retry"),
+        ({"retrys": {}}, "config.retrys"),
+        ({"timeout_seconds": 0}, "config.timeout_seconds"),
+        ({"timeout_seconds": float("nan")}, "config.timeout_seconds"),
+        ({"degraded_result": object()}, "config"),
+        ([], "config"),
+    ],
+)
+async def test_a_config_that_is_none_is_refused_before_anything_is_sent(config: object, field: str) -> None:
+    """The error names the field."""
+    answers = Answers()
+
+    with pytest.raises(InvalidCommand) as refused:
+        await Context(answers, "research", DELIVERY).execute_with_recovery("web_search", {}, config)  # type: ignore[arg-type]  # wrong on purpose
+
+    assert refused.value.fields["field"] == field
+    assert answers.sent == []

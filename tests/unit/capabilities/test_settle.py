@@ -10,7 +10,7 @@ import pytest
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Reply
 from services.capabilities.outcome import Answer, Usage
-from services.capabilities.settle import SettledElsewhere
+from services.capabilities.settle import Clock, SettledElsewhere
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 
@@ -243,10 +243,10 @@ async def test_an_unsafe_call_that_is_settled_already_is_left_alone() -> None:
 
 async def test_the_callers_time_is_shared_by_all_attempts() -> None:
     """With 50 ms for the call, waits and attempts fit into 50 ms."""
-    known = registry(capability(retry={"max_attempts": 20, "wait_initial_seconds": 0.02, "wait_jitter_seconds": 0.0}))
+    known = registry(capability(retry={"max_attempts": 20, "wait_initial_seconds": 0.02}))
     outbox = Outbox()
 
-    await settler(known, Asking(one=lambda _: failure()), outbox).settle(requested("c", timeout_ms=50))
+    await settler(known, Asking(one=lambda _: failure()), outbox, clock=Patient()).settle(requested("c", timeout_ms=50))
 
     assert outbox.outcome().error_code == "deadline_exceeded"
     assert outbox.outcome().attempts < 5
@@ -262,6 +262,58 @@ async def test_without_a_ready_provider_the_call_says_what_is_missing() -> None:
 
     assert outbox.outcome().error_code == "no_provider"
     assert "one was not asked: it lacks $API_KEY" in outbox.outcome().error_message
+
+
+async def test_what_a_call_asks_for_goes_over_what_the_capability_declares_field_by_field() -> None:
+    """One attempt less and a substitute of the caller's own; the waits are still the capability's."""
+    known = registry(capability(degraded_result={"hits": ["declared"]}))
+    outbox, asking = Outbox(), Asking(one=lambda _: failure())
+    config = '{"degraded_result":{"hits":[]},"retry":{"max_attempts":2}}'
+
+    await settler(known, asking, outbox).settle(requested("c", config=config))
+
+    assert asking.asked == ["one"] * 2
+    assert (outbox.outcome().result, outbox.outcome().degraded) == ('{"hits":[]}', True)
+
+
+async def test_a_call_may_refuse_a_degraded_result() -> None:
+    """null: rather no result than a substitute."""
+    known = registry(capability(degraded_result={"hits": []}))
+    outbox = Outbox()
+
+    await settler(known, Asking(one=[failure("auth")]), outbox).settle(
+        requested("c", config='{"degraded_result":null}')
+    )
+
+    assert outbox.kinds() == ["RecordAttempt", "FailCall"]
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ('{"degraded_result":{}}', "config.degraded_result: "),
+        ('{"retry":{"max_attempts":0}}', "config.retry.max_attempts: "),
+        ('{"retries":3}', "config.retries is no such field"),
+        ("{", "config: "),
+    ],
+)
+async def test_a_config_that_is_none_fails_without_an_attempt(config: str, told: str) -> None:
+    """Whoever wrote it into the log, past the SDK's check: the caller is told which field."""
+    known = registry(capability(result={"type": "object", "required": ["hits"]}))
+    outbox, asking = Outbox(), Asking()
+
+    await settler(known, asking, outbox).settle(requested("c", config=config))
+
+    assert asking.asked == []
+    assert (outbox.outcome().error_class, outbox.outcome().error_code) == ("invalid_request", "invalid_config")
+    assert told in outbox.outcome().error_message
+
+
+class Patient(Clock):
+    """Waits are never cut short by luck."""
+
+    def jitter(self) -> float:
+        return 0.999
 
 
 async def _until(reached: object) -> None:

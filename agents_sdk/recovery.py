@@ -1,0 +1,91 @@
+"""How far a call is helped when an attempt at it fails: recovery as data, the same words in a call and in a manifest.
+
+Data only: what is tried next is decided by ``services.capabilities.decide``. What a call says goes over what the
+provider's manifest says, and that over what the capability says, field by field.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agents_sdk.errors import InvalidCommand
+from agents_sdk.values import path_of
+
+MAX_ATTEMPTS = 20
+"""At one provider: beyond it a deadline says better how long to go on."""
+
+Backoff: TypeAlias = Literal["exponential", "linear", "constant"]
+
+
+class _Part(BaseModel):
+    """Unknown keys are refused: a misspelt limit must not pass for no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Retry(_Part):
+    """When and how often one provider is tried again, if its failure can pass. With full jitter: the wait after the
+    n-th failure is a random part of ``min(wait_max, wait_initial * f)``, f being ``2 ** (n - 1)``, n or 1 by
+    ``backoff`` (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)."""
+
+    max_attempts: int = Field(default=3, ge=1, le=MAX_ATTEMPTS)
+    """Attempts at one provider, the first one included."""
+    backoff: Backoff = "exponential"
+    wait_initial_seconds: float = Field(default=0.2, ge=0)
+    wait_max_seconds: float = Field(default=5.0, ge=0)
+    """Also how long a Retry-After may be before the next provider is asked instead."""
+
+    def under(self, over: Retry | None) -> Retry:
+        """This, with the fields that ``over`` was given in place of its own."""
+        if over is None:
+            return self
+        return self.model_copy(update={name: getattr(over, name) for name in over.model_fields_set})
+
+
+class RecoveryConfig(_Part):
+    """What one call asks for; a field that is not given is the capability's own."""
+
+    retry: Retry | None = None
+    degraded_result: Any = None
+    """Given, marked as degraded, when every provider failed; null: no substitute, the call fails."""
+    timeout_seconds: float | None = Field(default=None, gt=0)
+    """For all attempts at all providers together."""
+
+
+NOTHING = RecoveryConfig()
+"""What a call without a config asks for."""
+
+
+def checked_config(config: RecoveryConfig | dict[str, Any] | None) -> RecoveryConfig:
+    """The config as its model. Raises InvalidCommand; ``fields["field"]`` is where it is wrong, like
+    ``config.retry.max_attempts``."""
+    if config is None or isinstance(config, RecoveryConfig):
+        return config or NOTHING
+    try:
+        return RecoveryConfig.model_validate(config)
+    except ValidationError as error:
+        raise _invalid(error) from error
+
+
+def read_config(text: str) -> RecoveryConfig:
+    """The config that a call carries. Raises InvalidCommand, as ``checked_config``."""
+    if not text:
+        return NOTHING
+    try:
+        return RecoveryConfig.model_validate_json(text)
+    except ValidationError as error:
+        raise _invalid(error) from error
+
+
+def _invalid(error: ValidationError) -> InvalidCommand:
+    first = error.errors(include_url=False)[0]
+    field = path_of(("config", *first["loc"]))
+    known = sorted(RecoveryConfig.model_fields)
+    if first["type"] == "extra_forbidden":
+        hint = f"a config has {', '.join(known)}" if len(first["loc"]) == 1 else "mend its spelling"
+        return InvalidCommand(f"{field} is no such field", hint=hint, field=field)
+    given = first.get("input")
+    shown = f", not {given!r}" if isinstance(given, str | int | float) else ""
+    return InvalidCommand(f"{field}: {first['msg']}{shown}", hint="see agents_sdk.RecoveryConfig", field=field)
