@@ -25,6 +25,8 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     child_run_id: str = ""
     status: str = ""
     state_hash: str = ""
+    budget_nano_usd: int = -1
+    spent_nano_usd: int = 0
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -85,6 +87,7 @@ class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     params: str = ""
     timeout_ms: int = 0
     config: str = ""
+    budget_nano_usd: int = -1
 
 
 class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -120,6 +123,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_class: str = ""
     error_code: str = ""
     error_message: str = ""
+    asked_nano_usd: int = 0
 
 
 class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -135,6 +139,8 @@ class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_deliveries: int = 0
     supervisor: str = ""
     handler_timeout_ms: int = 0
+    budget_nano_usd: int = -1
+    call_budgets: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -43,6 +43,9 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     deadline_at: int = 0
     child_run_id: str = ""
     status: str = ""
+    budget_nano_usd: int = -1
+    spent_nano_usd: int = 0
+    reserved_nano_usd: int = 0
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -124,6 +127,8 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     reply_partition: int = 0
     timeout_ms: int = 0
     config: str = ""
+    budget_nano_usd: int = -1
+    asked_nano_usd: int = 0
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -180,6 +185,8 @@ class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
     handler_timeout_ms: int = 0
     key_generation: int = 0
     previous_ends_at: int = 0
+    budget_nano_usd: int = -1
+    call_budgets: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):

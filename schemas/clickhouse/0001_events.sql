@@ -52,6 +52,9 @@ CREATE TABLE {database}.events {cluster}
     reply_to String CODEC(ZSTD(1)),
     reply_partition Int32 CODEC(T64, LZ4),
     deadline_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of the run, message or dependency; 1970: none',
+    budget_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'what a run, a call or an agent in one run may cost; -1: no limit',
+    spent_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'of a run that has ended, with its child runs; cost_nano_usd has what each attempt cost',
+    reserved_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'at the end of a run: what was still open may cost',
     child_run_id String CODEC(ZSTD(1)) COMMENT 'which child, in a parent''s facts about its children',
     status LowCardinality(String) COMMENT 'how the child ended',
 
@@ -99,6 +102,7 @@ CREATE TABLE {database}.events {cluster}
     error_code LowCardinality(String),
     timeout_ms Int64 CODEC(T64, LZ4),
     config String CODEC(ZSTD(1)) COMMENT 'what the caller asked of recovery, JSON',
+    asked_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'of a call that its budget ended: what the next attempt might have cost',
 
     model LowCardinality(String),
     prompt_version LowCardinality(String),
@@ -127,6 +131,7 @@ CREATE TABLE {database}.events {cluster}
     max_deliveries Int32 CODEC(T64, LZ4),
     supervisor LowCardinality(String),
     handler_timeout_ms Int64 CODEC(T64, LZ4),
+    call_budgets Map(String, Int64) COMMENT 'glob of capabilities → what one call may cost',
     key_generation Int32 CODEC(T64, LZ4) COMMENT 'which of the agent''s keys was issued or revoked',
     previous_ends_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'until when the key before is valid too',
 

@@ -81,7 +81,7 @@ COLUMNS: Final = tuple(dict.fromkeys((*POSITION, *(column for columns in COLUMNS
 
 
 def _defaults() -> dict[str, Any]:
-    empty = {str: "", int: 0, bool: False, list[str]: ()}
+    empty = {str: "", int: 0, bool: False, list[str]: (), dict[str, int]: {}}
     found: dict[str, Any] = {}
     for record, columns in COLUMNS_OF.items():
         hints = get_type_hints(record)

@@ -26,9 +26,11 @@ Schema = Mapping[str, Any]
 _INTEGERS: Final = {"int": 2**31, "long": 2**63}
 _MICROS_FROM: Final = 1_000_000_000_000_000
 """September 2001 in microseconds: a time below it was given in seconds or milliseconds."""
+_NO_LIMIT: Final = -1
+"""Of a budget; below it nothing has a meaning."""
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NEVER_NEGATIVE: Final = re.compile(
-    r"(_us|_ms|_at|_tokens|_nano_usd|_seq|_offset|_partition)$|^(at|size|version|expected_version|attempt|attempts"
+    r"(_us|_ms|_at|_tokens|(?<!budget)_nano_usd|_seq|_offset|_partition)$|^(at|size|version|expected_version|attempt|attempts"
     r"|recipients|max_deliveries|generation|key_generation)$"
 )
 
@@ -89,6 +91,8 @@ def _record(schema: Schema, datum: Any, at: str) -> Iterator[Problem]:
             yield from _payload(value, f"{at}{name}")
         if not wrong and _NEVER_NEGATIVE.search(name) and isinstance(value, int) and value < 0:
             yield Problem(f"{at}{name}", f"{value} is below zero")
+        if not wrong and name == "budget_nano_usd" and value < _NO_LIMIT:
+            yield Problem(f"{at}{name}", f"{value} is no budget; {_NO_LIMIT} is none")
     kind = datum.get("kind")
     if not at and "kinds" in schema and isinstance(kind, str) and kind not in schema["kinds"]:
         yield Problem("kind", f"{kind!r} is no kind of {schema['name']}; there are {', '.join(schema['kinds'])}")
@@ -107,6 +111,12 @@ def _value(schema: Any, value: Any, path: str) -> Iterator[Problem]:
         else:
             for index, item in enumerate(value):
                 yield from _value(schema["items"], item, f"{path}[{index}]")
+    elif kind == "map":
+        if not isinstance(value, dict):
+            yield Problem(path, f"{_said(value)} is no map")
+        else:
+            for key, item in value.items():
+                yield from _value(schema["values"], item, f"{path}.{key}")
     else:
         wrong = _PRIMITIVES[kind](kind, value)
         if wrong:

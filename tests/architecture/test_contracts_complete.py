@@ -76,6 +76,8 @@ def python_type(schema: Any) -> str:
         return str(struct_of(schema[1]["name"]) | None)
     if isinstance(schema, dict) and schema["type"] == "array":
         return f"list[{python_type(schema['items'])}]"
+    if isinstance(schema, dict) and schema["type"] == "map":
+        return f"dict[str, {python_type(schema['values'])}]"
     name = schema["type"] if isinstance(schema, dict) else schema
     return {"string": "str", "long": "int", "int": "int", "boolean": "bool", "bytes": "bytes"}[name]
 

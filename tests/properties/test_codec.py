@@ -43,6 +43,8 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
     """Any value of an Avro type, as the structs hold it."""
     if isinstance(schema, dict) and schema["type"] == "array":
         return st.lists(values(schema["items"]), max_size=3)
+    if isinstance(schema, dict) and schema["type"] == "map":
+        return st.dictionaries(LEAVES["string"], values(schema["values"]), max_size=3)
     return LEAVES[schema["type"] if isinstance(schema, dict) else schema]
 
 

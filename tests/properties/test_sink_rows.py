@@ -23,6 +23,7 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "int": INT32,
     "boolean": st.booleans(),
     "array": st.lists(TEXT, max_size=3),
+    "map": st.dictionaries(TEXT, INT64, max_size=3),
 }
 KINDS = {record: str(record.__doc__).replace(",", " ").replace(".", " ").split() for record in TOPIC_OF_FACT}
 

@@ -514,7 +514,8 @@ def arbitrary(draw: st.DrawFn) -> Command:
         fields: dict[str, Any] = {
             field.name: draw(
                 st.booleans() if field.type is bool else numbers if field.type is int
-                else st.lists(TEXTS, max_size=3) if field.type == list[str] else TEXTS
+                else st.lists(TEXTS, max_size=3) if field.type == list[str]
+                else st.dictionaries(TEXTS, numbers, max_size=3) if field.type == dict[str, int] else TEXTS
             )
             for field in msgspec.structs.fields(BODIES[name])
         }  # fmt: skip

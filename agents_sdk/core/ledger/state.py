@@ -215,6 +215,9 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     handler_timeout_ms: int
     command_offset: int
     """Of its registration; an older one folded again does not replace it."""
+    budget_nano_usd: int = -1
+    """In one run; -1: no limit."""
+    call_budgets: dict[str, int] = {}
 
 
 class Contract(msgspec.Struct, frozen=True, gc=False):

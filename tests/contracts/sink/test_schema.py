@@ -21,6 +21,7 @@ FITS: Final = {
     "boolean": {"Bool"},
     "timestamp-micros": {"DateTime64(6, 'UTC')"},
     "array": {"Array(String)"},
+    "map": {"Map(String, Int64)"},
 }
 """Avro type → the ClickHouse types that hold all of it."""
 

@@ -156,7 +156,12 @@ def test_the_oddest_fact_comes_back_as_it_was(database: Database, record: type[F
         kind = field["type"]["type"] if isinstance(field["type"], dict) else field["type"]
         span = {"int": 31, "long": 63}.get(kind)
         end = extreme * 2**span - (extreme > 0) if span else None
-        fields[field["name"]] = {"string": text, "boolean": extreme > 0, "array": [text, ""]}.get(kind, end)
+        fields[field["name"]] = {
+            "string": text,
+            "boolean": extreme > 0,
+            "array": [text, ""],
+            "map": {text: extreme},
+        }.get(kind, end)
     fields |= {"at": NOON, "kind": text}
     fields |= dict.fromkeys(TIMES & fields.keys() - {"at"}, NOON - 1)
     write(database, [Record(TOPIC_OF_FACT[record], 0, 0, 0, record(**fields))])
