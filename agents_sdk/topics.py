@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agents_sdk.core import facts
+from agents_sdk.core import facts, registry
 
 COMMANDS: Final = "bp.commands"
 RUNS: Final = "bp.runs"
@@ -18,6 +18,9 @@ REFUSALS: Final = "bp.refusals"
 AGENTS: Final = "bp.agents"
 CONTRACTS: Final = "bp.contracts"
 REPLIES: Final = "bp.replies"
+CAPABILITIES: Final = "bp.capabilities"
+SWITCHES: Final = "bp.switches"
+PROVIDERS: Final = "bp.providers"
 INBOX_PREFIX: Final = "bp.inbox."
 DEAD_LETTER_PREFIX: Final = "dlq."
 
@@ -34,6 +37,13 @@ TOPIC_OF_FACT: Final[dict[type[facts.Fact], str]] = {
     facts.ContractEvent: CONTRACTS,
 }
 FACT_TOPICS: Final = tuple(TOPIC_OF_FACT.values())
+
+TOPIC_OF_REGISTRY: Final[dict[type[registry.Record], str]] = {
+    registry.CapabilityManifest: CAPABILITIES,
+    registry.Switch: SWITCHES,
+    registry.ExecutorBeat: PROVIDERS,
+}
+"""Compacted, one partition each: how things are now, by key."""
 
 
 def inbox(agent: str) -> str:

@@ -16,10 +16,16 @@ import fastavro
 import msgspec
 
 from agents_sdk import schemas
-from agents_sdk.core import commands, facts
+from agents_sdk.core import commands, facts, registry
 
-Record: TypeAlias = facts.Fact | facts.Reply | commands.Command
-_TYPES: Final[tuple[type[Record], ...]] = (*facts.Fact.__subclasses__(), facts.Reply, commands.Command)
+Record: TypeAlias = facts.Fact | facts.Reply | commands.Command | registry.Record
+_TYPES: Final[tuple[type[Record], ...]] = (
+    *facts.Fact.__subclasses__(),
+    facts.Reply,
+    commands.Command,
+    *registry.Record.__args__,
+)
+_SIGNED: Final = (registry.CapabilityManifest, registry.Switch)
 RECORDS: Final[dict[str, type[Record]]] = {record.__name__: record for record in _TYPES}
 _BRANCH: Final = {name: f"backplane.{body.__name__}" for name, body in commands.BODIES.items()}
 _MAGIC: Final = 0
@@ -138,4 +144,13 @@ class Codec:
             fields["signature"] = fields["signature"] or b""  # fastavro fills in a default of bytes as text
             return record(**fields)
 
-        return command if record is commands.Command else plain
+        def signed(data: bytes) -> Record:
+            body = io.BytesIO(data)
+            body.seek(_HEADER.size)
+            fields: dict[str, Any] = read(body, writer, target)  # type: ignore[assignment]  # a record is a dict
+            fields["signature"] = fields["signature"] or b""  # fastavro fills in a default of bytes as text
+            return record(**fields)
+
+        if record is commands.Command:
+            return command
+        return signed if record in _SIGNED else plain

@@ -71,7 +71,8 @@ def subject(topic: str) -> str:
 @cache
 def topic_of(record: str) -> str:
     """The topic whose subject knows the record; same content has one id in all subjects, so one is enough."""
-    named = {fact.__name__: topic for fact, topic in topics.TOPIC_OF_FACT.items()}
+    both = (*topics.TOPIC_OF_FACT.items(), *topics.TOPIC_OF_REGISTRY.items())
+    named = {kept.__name__: topic for kept, topic in both}
     return {**named, "Command": topics.COMMANDS, "Reply": topics.REPLIES}[record]
 
 

@@ -34,12 +34,19 @@ def derive(master: bytes, name: str, generation: int) -> bytes:
 
 
 def sign(encoded: bytes, key: bytes) -> bytes:
-    """An encoded command, its signature empty, with its signature. Raises ValueError for bytes that cannot
-    be that."""
+    """An encoded command, or another record whose last field is its signature, which is empty, with its signature.
+    Raises ValueError for bytes that cannot be that."""
     if not encoded.endswith(_UNSIGNED):
-        raise ValueError("the command has a signature already")
+        raise ValueError("the record has a signature already")
     said = encoded[:-1]
     return said + _HEAD + hmac.digest(key, said, "sha256")
+
+
+def genuine(data: bytes, key: bytes) -> bool:
+    """Whether an encoded record whose last field is a signature has that of the key."""
+    if len(data) <= _TAIL or data[-_TAIL:-LENGTH] != _HEAD:
+        return False
+    return hmac.compare_digest(hmac.digest(key, data[:-_TAIL], "sha256"), data[-LENGTH:])
 
 
 class Verifier:

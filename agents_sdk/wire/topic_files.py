@@ -51,7 +51,7 @@ class Topic(_Strict):
     """One file of ``schemas/topics``."""
 
     topic: str = Field(pattern=r"^(bp|dlq)\.[a-z.]+(\{agent\})?$")
-    role: Literal["commands", "facts", "inbox", "replies", "dead-letters"]
+    role: Literal["commands", "facts", "inbox", "replies", "registry", "dead-letters"]
     description: str = Field(min_length=40)
     record: str
     """The one record type of its values."""

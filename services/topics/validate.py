@@ -19,6 +19,7 @@ from uuid import UUID
 from agents_sdk import schemas
 from agents_sdk.core import ids
 from agents_sdk.core.commands import ABOUT_NO_RUN
+from agents_sdk.core.registry import POLICIES, SOURCES, STATES
 from agents_sdk.wire.signature import LENGTH as SIGNATURE_BYTES
 
 Schema = Mapping[str, Any]
@@ -192,6 +193,9 @@ def _whole(schema: Schema, datum: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _command(schema, datum)
     elif name == "Reply":
         yield from _reply(datum)
+    elif name in _REGISTRY:
+        yield from _REGISTRY[name](datum)
+        yield from _signature(datum)
     else:
         yield from _fact(datum)
 
@@ -221,9 +225,7 @@ def _fact(fact: Mapping[str, Any]) -> Iterator[Problem]:
 def _command(schema: Schema, command: Mapping[str, Any]) -> Iterator[Problem]:
     if not command["command_id"]:
         yield Problem("command_id", "is empty, and nothing else tells a repetition from a second command")
-    signature = command.get("signature", "")
-    if signature and len(b64decode(signature)) != SIGNATURE_BYTES:
-        yield Problem("signature", f"has {len(b64decode(signature))} bytes; an HMAC-SHA256 has {SIGNATURE_BYTES}")
+    yield from _signature(command)
     kind = command["kind"]
     for field in schema["fields"]:
         if not isinstance(field["type"], list):
@@ -236,6 +238,44 @@ def _command(schema: Schema, command: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(field["name"], f"is no body of a command of kind {kind}")
     if not command["run_id"] and kind not in ABOUT_NO_RUN:
         yield Problem("run_id", f"is empty; only {' and '.join(sorted(ABOUT_NO_RUN))} are about no run, not {kind}")
+
+
+def _signature(datum: Mapping[str, Any]) -> Iterator[Problem]:
+    signature = datum.get("signature", "")
+    if signature and len(b64decode(signature)) != SIGNATURE_BYTES:
+        yield Problem("signature", f"has {len(b64decode(signature))} bytes; an HMAC-SHA256 has {SIGNATURE_BYTES}")
+
+
+def _manifest(manifest: Mapping[str, Any]) -> Iterator[Problem]:
+    if json.loads(manifest["manifest"] or "{}").get("name") != manifest["name"]:
+        yield Problem("name", f"is {manifest['name']!r}, and the manifest is about another capability")
+    if manifest["source"] not in SOURCES:
+        yield Problem("source", f"{manifest['source']!r} is none of {', '.join(SOURCES)}")
+
+
+def _switch(switch: Mapping[str, Any]) -> Iterator[Problem]:
+    target, state, policy = switch["target"], switch["state"], switch.get("policy", "")
+    if not target:
+        yield Problem("target", "is empty")
+    if state not in STATES:
+        yield Problem("state", f"{state!r} is none of {', '.join(STATES)}")
+    if (policy in POLICIES) != (state == "paused"):
+        yield Problem(
+            "policy", f"is {policy!r} although the state is {state!r}; {' or '.join(POLICIES)} go with paused"
+        )
+    if state == "paused" and "/" in target:
+        yield Problem("target", f"{target!r} is a provider; only capabilities are paused")
+
+
+def _beat(beat: Mapping[str, Any]) -> Iterator[Problem]:
+    if not beat["period_ms"]:
+        yield Problem("period_ms", "is 0")
+    for each in beat.get("ready", []):
+        if each.count("/") != 1:
+            yield Problem("ready", f"{each!r} is no capability/provider")
+
+
+_REGISTRY: Final = {"CapabilityManifest": _manifest, "Switch": _switch, "ExecutorBeat": _beat}
 
 
 def _reply(reply: Mapping[str, Any]) -> Iterator[Problem]:

@@ -103,9 +103,10 @@ def test_money_is_whole_nano_usd_and_durations_are_whole() -> None:
     assert all(name.endswith("_nano_usd") for name in money)
 
 
-def test_signature_is_the_last_field_of_a_command() -> None:
-    """It covers all bytes before it, so that nothing in a command is unsigned; new fields go before it."""
-    fields = latest("Command")["fields"]
+@pytest.mark.parametrize("record", ["Command", "CapabilityManifest", "Switch"])
+def test_signature_is_the_last_field(record: str) -> None:
+    """It covers all bytes before it, so that nothing in the record is unsigned; new fields go before it."""
+    fields = latest(record)["fields"]
     assert (fields[-1]["name"], fields[-1]["type"]) == ("signature", "bytes")
 
 
@@ -131,7 +132,13 @@ def test_versions_count_without_gaps_and_stay_compatible(record: str) -> None:
 
 def test_every_constant_has_its_topic_file_and_every_file_its_constant() -> None:
     """topics.py and schemas/topics name the same topics."""
-    named = {*topics.FACT_TOPICS, topics.COMMANDS, topics.REPLIES, topics.inbox("{agent}")}
+    named = {
+        *topics.FACT_TOPICS,
+        *topics.TOPIC_OF_REGISTRY.values(),
+        topics.COMMANDS,
+        topics.REPLIES,
+        topics.inbox("{agent}"),
+    }
     dead = {topics.dead_letter(topic) for topic in named if FILES[topic].dead_letter_topic}
     assert set(FILES) == named | dead
     constants = {v for k, v in vars(topics).items() if k.isupper() and isinstance(v, str) and not k.endswith("PREFIX")}
@@ -150,14 +157,17 @@ def test_topic_file_agrees_with_the_records_and_the_others(file: Topic) -> None:
     """Key, role, partitions and dead letters of a topic are what the flow needs."""
     fields = {field["name"] for field in latest(file.record)["fields"]}
     assert file.key in fields
-    assert file.key == ("reply_to" if file.record == "Reply" else "run_id")
-    assert file.partitions == "default", "a run lies in the same partition number of every topic"
+    if file.role == "registry":
+        assert (file.partitions, file.cleanup_policy.split(",")[0]) == (1, "compact"), "one order for all, by key"
+    else:
+        assert file.key == ("reply_to" if file.record == "Reply" else "run_id")
+        assert file.partitions == "default", "a run lies in the same partition number of every topic"
     assert (file.role == "facts") == (file.topic in topics.FACT_TOPICS)
     assert (file.role == "dead-letters") == file.topic.startswith(topics.DEAD_LETTER_PREFIX)
     if file.dead_letter_topic:
         assert FILES[file.dead_letter_topic].record == file.record
     else:
-        assert file.role in ("dead-letters", "replies")
+        assert file.role in ("dead-letters", "replies", "registry")
     if file.role in ("facts", "commands"):
         assert file.retention == "unlimited", "a replay needs the first record as much as the last"
     for party in (*file.producers, *file.consumers):

@@ -28,7 +28,7 @@ from agents_sdk.wire.registry import (
     topic_of,
 )
 from agents_sdk.wire.topic_files import load_all
-from services.topics.apply import SchemasIncompatible, TopicsDiffer, apply_schemas, apply_topics
+from services.topics.apply import SchemasIncompatible, TopicsDiffer, apply_schemas, apply_topics, partitions_of
 from services.topics.examples import examples
 
 pytestmark = pytest.mark.timeout(300)
@@ -91,7 +91,7 @@ def test_topics_are_as_their_files_say(applied: Settings) -> None:
     files = [file for file in load_all() if not file.template]
     configs = topics_admin.configs(admin, applied, [file.topic for file in files])
     for file in files:
-        assert there[file.topic] == (applied.topics.partitions, 1)
+        assert there[file.topic] == (partitions_of(applied, file), 1)
         assert file.broker_config(applied, 1).items() <= configs[file.topic].items()
     assert configs["bp.commands"]["message.timestamp.type"] == "LogAppendTime"
     assert configs["bp.runs"]["retention.ms"] == "-1"

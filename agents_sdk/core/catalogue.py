@@ -1,0 +1,78 @@
+"""What the registry's topics say, folded: manifests, switches, executors that live. Pure; ``now`` comes in.
+
+Laws (tests/properties/test_catalogue.py): the last record of a key counts, a tombstone takes it back, other keys do not
+matter, and a compacted topic gives the same as the whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, Switch
+
+MISSED_BEATS: Final = 3
+"""An executor that is silent for so many of its periods is taken for dead: one or two may be late on a busy machine."""
+ENABLED: Final = Switch(target="", state="enabled")
+
+
+class Held(NamedTuple):
+    """A manifest and its version."""
+
+    version: int
+    """Its offset in bp.capabilities plus one."""
+    record: CapabilityManifest
+
+
+class Heard(NamedTuple):
+    """An executor's last beat, and when it was heard by the reader's own clock, in seconds."""
+
+    beat: ExecutorBeat
+    at: float
+
+
+class Catalogue:
+    """The registry as one reader knows it."""
+
+    def __init__(self) -> None:
+        self.manifests: dict[str, Held] = {}
+        self.switches: dict[str, Switch] = {}
+        self.beats: dict[str, Heard] = {}
+
+    def take(self, record: Record, offset: int, now: float) -> None:
+        """Folds the next record; ``now`` in seconds is when it was heard, or written where it is read later."""
+        if isinstance(record, CapabilityManifest):
+            self.manifests[record.name] = Held(offset + 1, record)
+        elif isinstance(record, Switch):
+            self.switches[record.target] = record
+        else:
+            self.beats[record.executor] = Heard(record, now)
+
+    def drop(self, kind: type[Record], key: str) -> None:
+        """Folds a tombstone."""
+        held: dict[str, Held] | dict[str, Switch] | dict[str, Heard]
+        if kind is CapabilityManifest:
+            held = self.manifests
+        elif kind is Switch:
+            held = self.switches
+        else:
+            held = self.beats
+        held.pop(key, None)
+
+    def switch(self, capability: str, provider: str = "") -> Switch:
+        """How a capability, or one of its providers, is switched; a provider's own switch, not its capability's."""
+        return self.switches.get(f"{capability}/{provider}" if provider else capability, ENABLED)
+
+    def living(self, now: float) -> Iterator[ExecutorBeat]:
+        """The last beats of the executors that live."""
+        for heard in self.beats.values():
+            if now - heard.at <= MISSED_BEATS * heard.beat.period_ms / 1000:
+                yield heard.beat
+
+    def askable(self, now: float) -> set[str]:
+        """``capability/provider`` for each provider that some living executor can ask and nobody has disabled."""
+        ready = {each for beat in self.living(now) for each in beat.ready}
+        return {each for each in ready if self._on(each) and self._on(each.partition("/")[0])}
+
+    def _on(self, target: str) -> bool:
+        return self.switches.get(target, ENABLED).state != "disabled"

@@ -1,0 +1,166 @@
+"""Follows the registry's topics: reads them to their end once, and hands on each change from then on.
+
+SHELL around a confluent_kafka consumer in a thread of its own; what the records mean: ``agents_sdk.core.catalogue``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from agents_sdk.core.catalogue import Catalogue
+from agents_sdk.core.registry import Record
+from agents_sdk.topics import TOPIC_OF_REGISTRY
+from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+
+    from agents_sdk.settings import Settings
+    from agents_sdk.wire.codec import Codec
+
+log = logging.getLogger("backplane.registry")
+
+POLL_S: Final = 0.2
+"""How long closing may take; a record wakes the thread at once."""
+BATCH: Final = 500
+KIND_OF: Final = {topic: kind for kind, topic in TOPIC_OF_REGISTRY.items()}
+
+Trust = Callable[[bytes, Record], bool]
+"""Whether a record, as it came, may be acted on."""
+Changed = Callable[[Iterable[tuple[type[Record], str]]], None]
+"""Told the kind and key of each record that came."""
+
+
+def _anybody(_: bytes, __: Record) -> bool:
+    return True
+
+
+class Follower:
+    """One reader of the registry. ``catalogue`` is changed on the event loop that ``follow`` was called on, and on no
+    other thread; before that, by ``open``."""
+
+    def __init__(self, settings: Settings, codec: Codec, trust: Trust = _anybody) -> None:
+        """What ``trust`` does not like is passed over, with a warning."""
+        self.catalogue = Catalogue()
+        self.next = dict.fromkeys(KIND_OF, 0)
+        """Topic → the offset it reads next."""
+        self._settings = settings
+        self._codec = codec
+        self._trust = trust
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._consumer: Consumer | None = None
+
+    def open(self) -> None:
+        """Reads everything that is there. Blocks; a second at most where nothing is wrong.
+
+        Raises:
+            Unreachable, TopicsNotApplied: no broker, or no registry.
+        """
+        from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+        consumer = self._consumer = Consumer(
+            {
+                "group.id": "bp.registry",  # librdkafka wants one; nothing is ever committed
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 500,
+                "fetch.queue.backoff.ms": 5,
+                "topic.metadata.refresh.interval.ms": 60_000,
+                **self._settings.kafka,
+            }
+        )
+        try:
+            known = consumer.list_topics(timeout=TIMEOUT_S).topics
+            for topic in KIND_OF:
+                if topic not in known:
+                    raise TopicsNotApplied(f"there is no topic {topic!r}", hint=TopicsNotApplied.hint, topic=topic)
+            consumer.assign([TopicPartition(topic, 0, 0) for topic in KIND_OF])
+            self._read_to_end(consumer)
+        except KafkaException as error:
+            consumer.close()
+            raise mapped(error, self._settings, "the registry cannot be read") from error
+        except BaseException:
+            consumer.close()
+            raise
+
+    def follow(self, changed: Changed) -> None:
+        """Goes on reading from where ``open`` ended; ``changed`` is called on the running loop, after ``catalogue`` has
+        taken what came."""
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, args=(loop, changed), name="bp-registry", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends reading."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        elif self._consumer is not None:
+            self._consumer.close()
+
+    def _read_to_end(self, consumer: Consumer) -> None:
+        from confluent_kafka import KafkaError, KafkaException
+
+        left = set(KIND_OF)
+        deadline = time.monotonic() + TIMEOUT_S
+        while left:
+            first = consumer.poll(POLL_S)
+            for message in [first, *consumer.consume(BATCH, timeout=0)] if first is not None else []:
+                error = message.error()
+                if error is None:
+                    self._take(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(str(message.topic()))
+                elif error.fatal() or not error.retriable():
+                    raise KafkaException(error)
+            if time.monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    def _run(self, loop: asyncio.AbstractEventLoop, changed: Changed) -> None:
+        consumer = self._consumer
+        assert consumer is not None
+        try:
+            while not self._stop.is_set():
+                first = consumer.poll(POLL_S)
+                if first is None:
+                    continue
+                batch = [each for each in (first, *consumer.consume(BATCH, timeout=0)) if each.error() is None]
+                if batch:
+                    loop.call_soon_threadsafe(self._hand_over, batch, changed)
+        except RuntimeError as error:
+            # the loop was closed under us: nobody is left to be told
+            log.debug("follower of the registry stopped: %s", error)
+        finally:
+            consumer.close()
+
+    def _hand_over(self, batch: list[Message], changed: Changed) -> None:
+        changed([taken for taken in map(self._take, batch) if taken is not None])
+
+    def _take(self, message: Any) -> tuple[type[Record], str] | None:
+        topic, offset, value = str(message.topic()), int(message.offset()), message.value()
+        self.next[topic] = offset + 1
+        kind = KIND_OF[topic]
+        key = (message.key() or b"").decode(errors="replace")
+        if value is None:
+            self.catalogue.drop(kind, key)
+            return kind, key
+        try:
+            record = self._codec.decode(value)
+        except Undecodable as error:
+            log.error("%s offset %d is passed over: %s", topic, offset, error)
+            return None
+        if not isinstance(record, kind) or not self._trust(value, record):
+            log.error("%s offset %d (%s) is passed over: it is not signed by who may write it", topic, offset, key)
+            return None
+        # what was written before this process began is as old as its writer says; what comes later is new
+        age = 0.0 if self._thread else max(time.time() - message.timestamp()[1] / 1000, 0.0)
+        self.catalogue.take(record, offset, time.monotonic() - age)
+        return kind, key
