@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from agents_sdk import values
-from agents_sdk.core.facts import Reply
+from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.errors import (
     REFUSALS,
     BackplaneError,
@@ -86,6 +86,13 @@ def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
         return made(RequestExpired, f"{agent!r} gave no answer to {name!r} {waited}", fields)
     reason = ": ".join(part for part in (str(fields.get("error_type", "")), reply.message) if part)
     return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}: {reason}", fields)
+
+
+def open_attempt(reply: Reply, delivery: MessageEvent) -> MessageEvent | None:
+    """The newer attempt at a delivery that the answer to a handler's own commands tells of; None where there is none.
+    As its record in the inbox will say it."""
+    newer = detail(reply)
+    return msgspec.structs.replace(delivery, **newer) if "attempt" in newer else None
 
 
 def detail(reply: Reply) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,13 +29,16 @@ SESSION_TIMEOUT_MS: Final = 6_000
 COMMIT_EVERY_S: Final = 1.0
 POLL_S: Final = 0.1
 """How late a commit, a pause or the end may be; a delivery wakes the thread at once."""
+END_TIMEOUT_S: Final = 1.0
+"""For the end of one partition, in the middle of a rebalance, which others wait for."""
 BATCH: Final = 200
 PAUSE_ABOVE: Final = 1_000
 """Deliveries read and not finished above which reading stops until half of them are: bounds memory, not order."""
 
 
 class Arrived(NamedTuple):
-    """One record of the inbox. ``epoch`` names the time for which its partition is ours."""
+    """One record of the inbox. ``epoch`` names the time for which its partition is ours; ``earlier``: it was there
+    before, so that another process may have begun it."""
 
     partition: int
     epoch: int
@@ -42,11 +46,14 @@ class Arrived(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | str | None]]
+    earlier: bool
 
 
 class _Partition:
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, end: int) -> None:
         self.epoch = epoch
+        self.end = end
+        """Of what was there when the partition became ours."""
         self.tracker = OffsetTracker()
         self.committed: int | None = None
 
@@ -176,6 +183,7 @@ class Inbox:
                             message.key(),
                             message.value(),
                             message.headers() or [],
+                            message.offset() < held.end,
                         )
                     )
         if batch:
@@ -213,11 +221,22 @@ class Inbox:
             log.warning("inbox of %s: not committed: %s", self.agent, error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[Any]) -> None:
+        ends = {place.partition: self._end(consumer, place) for place in partitions}
         with self._lock:
             for place in partitions:
                 self._epochs += 1
-                self._partitions[place.partition] = _Partition(self._epochs)
+                self._partitions[place.partition] = _Partition(self._epochs, ends[place.partition])
         self.joined.set()
+
+    def _end(self, consumer: Consumer, place: Any) -> int:
+        from confluent_kafka import KafkaException
+
+        try:
+            return int(consumer.get_watermark_offsets(place, timeout=END_TIMEOUT_S)[1])
+        except KafkaException as error:
+            # not known: then any record may have been begun elsewhere, and the ledger is asked about each
+            log.warning("inbox of %s: end of partition %d not known: %s", self.agent, place.partition, error)
+            return sys.maxsize
 
     def _on_revoke(self, consumer: Consumer, partitions: list[Any]) -> None:
         numbers = {place.partition for place in partitions}

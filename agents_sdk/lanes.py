@@ -72,6 +72,31 @@ class Lanes(Generic[T]):
             del self._queues[run_id]
 
 
+class Made:
+    """Attempts at deliveries that were made in the place of the first one. Each has a record of its own as well, which
+    comes behind what was sent meanwhile and is to be passed over. An epoch is one time for which a partition is ours:
+    what was made in another one says nothing."""
+
+    LIMIT = 10_000
+    """Deliveries remembered: the records of what was made come within moments, or, the partition lost, never."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[int, str], int] = {}
+
+    def note(self, epoch: int, delivery_id: str, attempt: int) -> None:
+        """An attempt above the first is made ahead of its record."""
+        self._newest[epoch, delivery_id] = attempt
+        if len(self._newest) > self.LIMIT:
+            del self._newest[next(iter(self._newest))]
+
+    def passed(self, epoch: int, delivery_id: str, attempt: int) -> bool:
+        """Whether the record of this attempt is to be passed over; the newest one's is the last to come."""
+        newest = self._newest.get((epoch, delivery_id), 0)
+        if newest == attempt:
+            del self._newest[epoch, delivery_id]
+        return attempt <= newest
+
+
 class OffsetTracker:
     """How far one partition is finished. Offsets are added in rising order and finished in any; gaps between them
     (transaction markers) mean nothing."""

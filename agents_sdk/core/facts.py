@@ -67,11 +67,11 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A message moved. Kinds: MessagePublished (to whoever subscribes), MessageSent (to one agent), MessageDelivered
-    (put in one agent's inbox; the record of bp.inbox.*), HandlerStarted (of an agent with a timeout), HandlerCompleted,
-    HandlerFailed, MessageDeadLettered (no attempts left, or too late), DeliveryCancelled (its run ended first; a record
-    of bp.inbox.* as well), MessageRedriven (put in the inbox anew), EscalationRaised (to the supervisor or the
-    operator), RequestSent (its sender waits for the answer), RequestAwaited (a restarted asker asks again),
-    RequestAnswered, RequestFailed, RequestExpired."""
+    (put in one agent's inbox; the record of bp.inbox.*), HandlerStarted (with a timeout, or where another process may
+    have begun), HandlerCompleted, HandlerFailed, MessageDeadLettered (no attempts left, or too late), DeliveryCancelled
+    (its run ended first; a record of bp.inbox.* as well), MessageRedriven (put in the inbox anew), EscalationRaised (to
+    the supervisor or the operator), RequestSent (its sender waits for the answer), RequestAwaited (a restarted asker
+    asks again), RequestAnswered, RequestFailed, RequestExpired."""
 
     name: str
     message_id: str = ""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -29,20 +27,6 @@ from tests.support.eventually import assert_soon
 from tests.support.live_agents import own, running
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def settings(platform: Any) -> Settings:
-    """The running platform's."""
-    found: Settings = platform.settings
-    return found
-
-
-@pytest.fixture
-async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
-    """An open connection."""
-    async with AsyncBackplane.connect(settings, name="tester") as opened:
-        yield opened
 
 
 def family(settings: Settings, run_id: str) -> list[RunEvent]:

@@ -20,13 +20,6 @@ from tests.support.live_agents import own, running
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(scope="module")
-def settings(platform: Any) -> Settings:
-    """The running platform's."""
-    found: Settings = platform.settings
-    return found
-
-
 @pytest.fixture
 def cli(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Runs a ``backplane`` command; its exit code and the JSON it prints."""

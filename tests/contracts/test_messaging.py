@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +30,6 @@ from tests.support.eventually import assert_eventually
 from tests.support.live_agents import Process, own, processes, running
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def settings(platform: Any) -> Settings:
-    """The running platform's."""
-    found: Settings = platform.settings
-    return found
-
-
-@pytest.fixture
-async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
-    """An open connection."""
-    async with AsyncBackplane.connect(settings, name="tester") as opened:
-        yield opened
 
 
 async def soon(queue: asyncio.Queue[Any]) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +49,6 @@ from tests.support.live_agents import Process, own, processes, running
 from tests.support.sdk_agents import Findings
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def settings(platform: Any) -> Settings:
-    """The running platform's."""
-    found: Settings = platform.settings
-    return found
-
-
-@pytest.fixture
-async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
-    """An open connection."""
-    async with AsyncBackplane.connect(settings, name="tester") as opened:
-        yield opened
 
 
 def test_story_of_the_issue_by_the_synchronous_face(settings: Settings) -> None:

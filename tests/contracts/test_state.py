@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,13 +33,14 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import RefusalEvent, StateEvent
 from agents_sdk.history import read_run
-from agents_sdk.scope import Scope, new_id
+from agents_sdk.scope import Scope
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.registry import Registry, SchemaRejected, connect_codec
 from infra.local.platform import LocalPlatform
 from services.replay.recorded import replay_run
 from services.topics import contracts
 from tests.support.eventually import assert_eventually
+from tests.support.live_agents import own
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 MODULE: Final = Path(__file__).parents[1] / "support" / "contract_module.py"
@@ -55,16 +56,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def codec(settings: Settings) -> Codec:
     return connect_codec(settings)
-
-
-@pytest.fixture
-async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
-    async with AsyncBackplane.connect(settings, name="tester") as opened:
-        yield opened
-
-
-def own(what: str) -> str:
-    return f"{what}-{new_id()[-12:]}"
 
 
 def state_facts(settings: Settings, codec: Codec, run_id: str, kind: str, count: int) -> list[Any]:

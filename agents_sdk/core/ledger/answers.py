@@ -17,7 +17,7 @@ from agents_sdk.core.facts import (
 )
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.rules import allows
-from agents_sdk.core.ledger.state import Answer, Book, Finished, Request, Run, Version, at_version
+from agents_sdk.core.ledger.state import Answer, Book, Delivery, Finished, Request, Run, Version, at_version
 
 
 def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
@@ -31,9 +31,18 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
         answer.detail = ids.canonical({"child_run_id": fact.child_run_id})
     elif (type(fact) is MessageEvent and fact.kind == "MessagePublished") or type(fact) is RunEvent:
         answer.detail = ids.canonical({"recipients": fact.recipients})
+    elif type(fact) is MessageEvent and fact.kind in ("HandlerStarted", "HandlerFailed"):
+        delivery = run.deliveries[fact.delivery_id]
+        if delivery.attempt > fact.attempt:
+            answer.detail = attempt_to_make(delivery)
     elif type(fact) is DependencyEvent:
         answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": False})
     return answer
+
+
+def attempt_to_make(delivery: Delivery) -> str:
+    """What whoever handles the delivery is told of its open attempt; the fields are those of its MessageDelivered."""
+    return ids.canonical({"attempt": delivery.attempt, "event_id": delivery.events[-1], "at": delivery.at})
 
 
 def refused(fact: RefusalEvent) -> Answer:

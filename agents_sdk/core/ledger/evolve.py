@@ -28,7 +28,7 @@ from agents_sdk.core.facts import (
     StateEvent,
 )
 from agents_sdk.core.ledger import contracts, identity, memory, spent, timers
-from agents_sdk.core.ledger.answers import answer_to, of_child, outcome, read_along, request_outcome
+from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
     FINISHED_LIMIT,
@@ -223,7 +223,11 @@ def _delivered(run: Run, fact: MessageEvent) -> None:
         events=[*(earlier.events if earlier else ()), fact.event_id],
         deadline_at=fact.deadline_at,
         request_id=fact.request_id,
+        at=fact.at,
     )
+    ended = run.answers.get(fact.command_id) if fact.attempt > 1 else None
+    if ended is not None:  # whoever said that the attempt before has failed is told of this one
+        ended.detail = attempt_to_make(run.deliveries[fact.delivery_id])
 
 
 def _settled(run: Run, fact: MessageEvent) -> None:
@@ -240,7 +244,9 @@ def _settled(run: Run, fact: MessageEvent) -> None:
         if len(run.dead) > DEAD_LIMIT:
             del run.dead[next(iter(run.dead))]
     for command_id in run.issued.pop(fact.delivery_id, ()):
-        if command_id != fact.command_id:
+        if command_id == fact.command_id:
+            run.recent.append(command_id)  # the last word of the handler, whose answer may be lost
+        else:
             _forget(run, command_id)
 
 

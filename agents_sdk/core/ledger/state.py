@@ -66,6 +66,8 @@ class Delivery(msgspec.Struct, gc=False):
     deadline_at: int = 0
     request_id: str = ""
     """Who sent it waits for what its handler returns."""
+    at: int = 0
+    """When the attempt was put in the inbox."""
 
 
 class Request(msgspec.Struct, gc=False):
