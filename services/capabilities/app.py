@@ -30,8 +30,10 @@ from services.capabilities.producer import KafkaOutbox
 from services.capabilities.providers.fleet import Fleet
 from services.capabilities.registry import Registry
 from services.capabilities.settle import Clock, Settler
+from services.metrics import catalogue
+from services.metrics.exposition import Metrics
 from services.runtime import clients
-from services.runtime.app import batches, done, make_app, serve_health
+from services.runtime.app import batches, done, make_app, serve_health, serve_metrics
 from services.runtime.batch import Batch, BatchConsumer
 from services.runtime.log import read_range
 
@@ -136,6 +138,7 @@ def create(settings: Settings, codec: Codec, registry: Registry, http_port: int)
     """The app, ready to run."""
     app = make_app(GROUP, settings, http_port)
     executor = Executor(app, settings, codec, registry)
+    metrics = Metrics("executor")
 
     @app.agent(batches(app, CALLS), name="bp.executor.calls")
     async def calls(stream: Any) -> None:
@@ -165,9 +168,11 @@ def create(settings: Settings, codec: Codec, registry: Registry, http_port: int)
         lag = {
             f"{CALLS}[{number}]": executor.engine.backlog(number) + _unread(app, number) for number in executor.owned
         }
+        metrics.set(catalogue.IN_FLIGHT, executor.engine.in_flight)
         return {"status": "ok" if ready else "starting", "lag": lag, "in_flight": executor.engine.in_flight}
 
     serve_health(app, health)
+    serve_metrics(app, metrics, GROUP, health)
     return app
 
 

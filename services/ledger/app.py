@@ -17,8 +17,10 @@ from agents_sdk.wire.codec import Codec
 from services.ledger.committer import Fenced
 from services.ledger.partition import GROUP, PartitionLedger
 from services.ledger.snapshots import Snapshots
+from services.metrics import catalogue
+from services.metrics.exposition import Metrics
 from services.runtime import clients
-from services.runtime.app import batches, done, make_app, serve, serve_health
+from services.runtime.app import batches, done, make_app, serve, serve_health, serve_metrics
 from services.runtime.batch import Batch, BatchConsumer
 
 log = logging.getLogger("backplane.ledger")
@@ -38,6 +40,7 @@ class Ledger:
         self._commands = clients.producer(settings.kafka, **{"delivery.report.only.error": True})
         if verifier(settings) is None:
             log.warning("no master key: who can write to bp.commands can speak for any agent; see identity.master_file")
+        self.metrics = Metrics("ledger")
         self.joined = False
         """The group has told this worker its partitions, which may be none."""
         self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
@@ -58,6 +61,7 @@ class Ledger:
             self._commands,
             self._snapshots,
             lambda offset: done(self._app, COMMANDS, partition, offset),
+            self.metrics,
         )
         try:
             await opened.open()
@@ -154,8 +158,11 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
         ready = ledger.ready and not app.rebalancing
         consumer = cast(BatchConsumer, app.consumer)
         lag = {f"{COMMANDS}[{part.number}]": consumer.behind(COMMANDS, part.number, part.next) for part in opened}
-        return {"status": "ok" if ready else "starting", "lag": lag, "runs": sum(len(p.book.runs) for p in opened)}
+        runs = sum(len(part.book.runs) for part in opened)
+        ledger.metrics.set(catalogue.OPEN_RUNS, runs)
+        return {"status": "ok" if ready else "starting", "lag": lag, "runs": runs}
 
     serve_health(app, health)
+    serve_metrics(app, ledger.metrics, GROUP, health)
     serve(app, "/inboxes", ledger.inboxes)
     return app

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
@@ -60,8 +61,16 @@ class Group(NamedTuple):
 class Committer:
     """The only writer of one partition number of the fact topics."""
 
-    def __init__(self, kafka: Mapping[str, str], partition: int, committed: Callable[[int], None]) -> None:
-        """``committed(next_offset)`` is called on the event loop after each transaction."""
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        partition: int,
+        committed: Callable[[int], None],
+        timed: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """``committed(next_offset)`` is called on the event loop after each transaction, ``timed(seconds)`` in the
+        writer's thread."""
+        self._timed = timed
         self.partition = partition
         self._committed = committed
         self._waiting: list[Group] = []
@@ -145,9 +154,14 @@ class Committer:
                 self._idle.set()
 
     def _commit(self, groups: list[Group]) -> None:
+        began = time.perf_counter()
         records = [record for group in groups for record in group.encode()]
         if not records:
             return
+        self._write_once(records)
+        self._timed(time.perf_counter() - began)
+
+    def _write_once(self, records: list[Outgoing]) -> None:
         try:
             self._write(records)
         except KafkaException as failure:

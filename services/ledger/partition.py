@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
@@ -37,6 +38,9 @@ from services.ledger.alarms import Alarms
 from services.ledger.committer import Committer, Group, Outgoing
 from services.ledger.recovery import recover
 from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
+from services.metrics import catalogue
+from services.metrics.exposition import Metrics
+from services.metrics.facts import count_facts
 from services.runtime import clients
 from services.runtime.batch import Batch, Record
 from services.runtime.log import read_range
@@ -85,11 +89,13 @@ class PartitionLedger:
         commands: Producer,
         snapshots: Snapshots,
         done: Callable[[int], None],
+        metrics: Metrics,
     ) -> None:
         self.number = number
         self._limits = Limits(max_value_bytes=settings.limits.max_value_bytes)
         self.book = Book(limits=self._limits)
-        self.committer = Committer(settings.kafka, number, done)
+        self.committer = Committer(settings.kafka, number, done, partial(metrics.observe, catalogue.COMMIT))
+        self._metrics = metrics
         self._kafka = settings.kafka
         self._codec = codec
         self._signer = Signer(codec, Keys.of(settings))
@@ -153,15 +159,22 @@ class PartitionLedger:
             return
         steps: list[Step] = []
         dead: list[Dead] = []
+        began = time.perf_counter()
         for record in fresh:
             self._apply(record, steps, dead)
         self._answer()
+        self._count(len(fresh), steps, time.perf_counter() - began)
         size = sum(len(step.facts) for step in steps)
         waited_for = any(urgent(fact) for step in steps for fact in step.facts)
         await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, waited_for))
         self._facts += size
         if self._facts >= FACTS_BETWEEN and (self._snapshot is None or self._snapshot.done()):
             await self._take_snapshot()
+
+    def _count(self, commands: int, steps: list[Step], seconds: float) -> None:
+        self._metrics.count(catalogue.COMMANDS, commands)
+        self._metrics.observe(catalogue.DECIDE, seconds)
+        count_facts(self._metrics, [fact for step in steps for fact in step.facts])
 
     async def _take_snapshot(self) -> None:
         """Encodes what changed while nothing is on its way, and leaves the writing to a task."""

@@ -13,6 +13,7 @@ import faust
 from yarl import URL
 
 from agents_sdk.settings import Settings
+from services.metrics.exposition import CONTENT_TYPE, Metrics
 from services.runtime import brokers
 from services.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
 
@@ -84,6 +85,17 @@ def serve_health(app: faust.App, health: Callable[[], Awaitable[dict[str, Any]]]
     async def page(self: Any, request: Any) -> Any:
         body = await health()
         return self.json(body, status=200 if body.get("status") == "ok" else 503)
+
+
+def serve_metrics(
+    app: faust.App, metrics: Metrics, group: str, health: Callable[[], Awaitable[dict[str, Any]]]
+) -> None:
+    """``GET /metrics`` answers in Prometheus's text format, the lag of ``group`` included."""
+
+    @app.page("/metrics")
+    async def page(self: Any, request: Any) -> Any:
+        # the headers, since aiohttp takes no content type with a charset as such
+        return self.bytes(metrics.told(await health(), group), headers={"Content-Type": CONTENT_TYPE})
 
 
 def serve(app: faust.App, path: str, answer: Callable[[], dict[str, Any]]) -> None:

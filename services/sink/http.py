@@ -1,8 +1,8 @@
 """ClickHouse's own HTTP interface over the embedded engine, reading only: clickhouse-connect, Grafana and curl talk to
 it as to a server. The protocol: https://clickhouse.com/docs/interfaces/http
 
-``/`` answers queries, ``/ping`` says ``Ok.``, ``/health`` tells how the sink does. Any user and password are let in:
-the server listens on loopback.
+``/`` answers queries, ``/ping`` says ``Ok.``, ``/health`` tells how the sink does, ``/metrics`` the same to
+Prometheus. Any user and password are let in: the server listens on loopback.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
+from services.metrics import catalogue
+from services.metrics.exposition import CONTENT_TYPE, Metrics
 from services.sink.engine import LIMITS, Answer, Engine, QueryFailed
+from services.sink.source import GROUP
 
 Health = Callable[[], Awaitable[dict[str, Any]]]
 
+TOTALS: Final = {catalogue.ROWS: "rows", catalogue.SINK_DEAD: "dead_letters", catalogue.SINK_LOST: "lost"}
+"""Counters → what the process's health calls them."""
 CONCURRENT: Final = 4
 """Queries at a time; more wait their turn, so that ingestion keeps a share of the machine."""
 MAX_QUERY_BYTES: Final = 4 * 2**20
@@ -62,6 +67,7 @@ def make_server(engine: Engine | None, health: Health) -> web.Application:
     """The application. Without an engine it tells its health and nothing else."""
     app = web.Application(client_max_size=MAX_QUERY_BYTES)
     turns = asyncio.Semaphore(CONCURRENT)
+    metrics = Metrics("sink")
 
     async def ping(_: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
@@ -69,6 +75,12 @@ def make_server(engine: Engine | None, health: Health) -> web.Application:
     async def tell_health(_: web.Request) -> web.Response:
         said = await health()
         return web.json_response(said, status=200 if said.get("status") == "ok" else 503)
+
+    async def tell_metrics(_: web.Request) -> web.Response:
+        said = await health()
+        for row, name in TOTALS.items():
+            metrics.reach(row, said.get(name, 0))
+        return web.Response(body=metrics.told(said, GROUP), headers={"Content-Type": CONTENT_TYPE})
 
     async def query(request: web.Request) -> web.StreamResponse:
         if engine is None:
@@ -83,6 +95,7 @@ def make_server(engine: Engine | None, health: Health) -> web.Application:
 
     app.router.add_get("/ping", ping)
     app.router.add_get("/health", tell_health)
+    app.router.add_get("/metrics", tell_metrics)
     app.router.add_route("*", "/", query)
     return app
 
