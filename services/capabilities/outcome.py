@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from services.capabilities.model import ErrorClass, Price
+from services.capabilities.model import ErrorClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,14 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of the input tokens that the provider read from its cache."""
     cpu_seconds: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    """Of what was made: video, sound."""
+    bytes: int = 0
+    """Stored or sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,7 @@ class Failure:
     uncertain: bool = False
     """The effect may have happened all the same: the request was sent and no refusal came back."""
     usage: Usage = field(default_factory=Usage)
+    model: str = ""
 
 
 AttemptOutcome: TypeAlias = Answer | Failure
@@ -69,17 +77,3 @@ class ProviderError(Exception):
         self.error_class = error_class
         self.code = code or error_class
         self.retry_after = retry_after
-
-
-def cost_nano_usd(price: Price | None, outcome: AttemptOutcome) -> int:
-    """What the attempt costs by this price; 0 without one (unpriced: the attempt's price_id is empty)."""
-    if price is None:
-        return 0
-    usage = outcome.usage
-    per_call = price.per_call_nano_usd if isinstance(outcome, Answer) or price.charge_failures else 0
-    return (
-        per_call
-        + usage.input_tokens * price.per_input_token_nano_usd
-        + usage.output_tokens * price.per_output_token_nano_usd
-        + round(usage.cpu_seconds * price.per_cpu_second_nano_usd)
-    )

@@ -8,7 +8,8 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
 from agents_sdk.core.facts import CallEvent
 from services.capabilities.model import Provider
-from services.capabilities.outcome import AttemptOutcome, Failure, cost_nano_usd
+from services.capabilities.outcome import AttemptOutcome, Failure
+from services.capabilities.pricing import charge
 
 EXECUTOR: Final = "bp.executor"
 """The agent name that attempts and outcomes are sent under; the ledger takes them from no other."""
@@ -49,6 +50,7 @@ def attempted(
     """RecordAttempt: what one provider did, took and cost."""
     failure = outcome if isinstance(outcome, Failure) else None
     answer = None if isinstance(outcome, Failure) else outcome
+    cost = charge(provider.price, outcome)
     return Command(
         command_id=ids.derive(fact.call_id, f"attempt/{number}"),
         kind="RecordAttempt",
@@ -61,12 +63,12 @@ def attempted(
             attempt=number,
             capability=fact.capability,
             provider=provider.name,
-            model=answer.model if answer else "",
+            model=outcome.model,
             prompt_version=answer.prompt_version if answer else "",
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
-            cost_nano_usd=cost_nano_usd(provider.price, outcome),
-            price_id=provider.price.id if provider.price else "",
+            cost_nano_usd=cost.nano_usd,
+            price_id=cost.price_id,
             latency_us=latency_us,
             started_at=started_at,
             error_class=failure.error_class if failure else "",

@@ -22,7 +22,8 @@ from agents_sdk.recovery import RecoveryConfig
 from services.capabilities import plan, reports
 from services.capabilities.decide import Call, Degrade, Fail, Step, Succeed, Tried, next_step
 from services.capabilities.model import Provider
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, cost_nano_usd
+from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
+from services.capabilities.pricing import charge
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry, UnknownCapability
 
@@ -212,7 +213,7 @@ class Settler:
                 latency_us=latency_us,
             )
         )
-        call.cost += cost_nano_usd(provider.price, outcome)
+        call.cost += charge(provider.price, outcome).nano_usd
         call.tried.append(_tried(provider.name, outcome))
 
     async def _claim(self, call: _Open, step: Call, started_at: int) -> None:

@@ -7,26 +7,36 @@ must not pass for no limit.
 from __future__ import annotations
 
 from agents_sdk.recovery import Retry
+from services.capabilities.model.auth import Auth, ClientCredentials, SecretAuth
 from services.capabilities.model.capability import Capability, Provider
-from services.capabilities.model.http import Auth, ErrorRule, HttpProvider, Request, Response
+from services.capabilities.model.http import ArtifactRule, Ask, ErrorRule, HttpProvider, Lookup, Poll, Request, Response
+from services.capabilities.model.pages import Pages
 from services.capabilities.model.part import ErrorClass
 from services.capabilities.model.price import Price
-from services.capabilities.model.provider import PythonProvider
+from services.capabilities.model.provider import PythonProvider, Rate
 from services.capabilities.model.reference import Reference, SecretReference, environment
 
 __all__ = [
+    "ArtifactRule",
+    "Ask",
     "Auth",
     "Capability",
+    "ClientCredentials",
     "ErrorClass",
     "ErrorRule",
     "HttpProvider",
+    "Lookup",
+    "Pages",
+    "Poll",
     "Price",
     "Provider",
     "PythonProvider",
+    "Rate",
     "Reference",
     "Request",
     "Response",
     "Retry",
+    "SecretAuth",
     "SecretReference",
     "environment",
 ]

@@ -1,4 +1,9 @@
-"""The provider that is an HTTP endpoint: request and response as templates, errors as rules."""
+"""The provider that is an HTTP endpoint: requests and responses as templates, errors as rules.
+
+An attempt is, in this order and only as far as it is declared: a ``lookup`` of what the request needs to know, the
+``request``, further ``pages`` of a list, the ``poll`` of work that takes time, the ``artifact`` that came of it, and
+the mapping of all that to the result. One deadline is over all of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from services.capabilities.model.auth import Auth
+from services.capabilities.model.pages import Pages
 from services.capabilities.model.part import ErrorClass, Part
 from services.capabilities.model.provider import AnyProvider
 from services.capabilities.model.reference import Reference, SecretReference
@@ -14,33 +21,21 @@ from services.capabilities.template import expression, template, url_path
 
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
 """A response above this is a broken provider, not an answer; results above the platform's value limit fail anyway."""
+MAX_ARTIFACT_BYTES: Final = 64 * 1024 * 1024
+"""A minute of video in high definition; held in memory while it is hashed."""
 
 
-class Auth(Part):
-    """How a request proves who sends it."""
-
-    kind: Literal["bearer", "header", "query", "basic"]
-    secret: SecretReference
-    """For ``basic``: user and password with a colon between."""
-    name: str = ""
-    """The header's or the query parameter's name."""
-
-    @model_validator(mode="after")
-    def _named(self) -> Auth:
-        if self.kind in ("header", "query") and not self.name:
-            raise ValueError(f"auth kind {self.kind!r} needs the name of the {self.kind}")
-        return self
-
-
-class Request(Part):
-    """The request, as templates over ``params``, ``call`` (id, run_id, agent, attempt) and ``config``."""
+class Ask(Part):
+    """One request, as templates over ``params``, ``call`` (id, run_id, agent, attempt), ``config``, and what earlier
+    steps of the attempt brought: ``lookup`` and ``created`` (the response to the main request)."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
-    base_url: Reference
     path: str = ""
     query: dict[str, Any] = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict)
     body: Any = None
+    encoding: Literal["json", "form", "multipart"] = "json"
+    """How the body is written; for a form it is a mapping of one level."""
 
     @field_validator("path")
     @classmethod
@@ -54,19 +49,101 @@ class Request(Part):
         template(value)
         return value
 
+    @model_validator(mode="after")
+    def _fits_its_encoding(self) -> Ask:
+        if self.encoding != "json" and not isinstance(self.body, dict):
+            raise ValueError(f"the body of a {self.encoding} request is a mapping of its fields")
+        return self
+
+
+class Request(Ask):
+    """The main request, and where all requests of the provider go."""
+
+    base_url: Reference
+
+
+class Lookup(Part):
+    """A request made before the main one, which changes nothing: what it brings is ``lookup`` in the templates."""
+
+    request: Ask
+    absent: list[int] = Field(default_factory=lambda: [404])
+    """Statuses that say there is none; ``lookup`` is null then."""
+
+
+class Poll(Part):
+    """How work that the main request began is waited for. The result is then taken from the last response to this."""
+
+    request: Ask
+    done: str
+    """JMESPath over the response; it is done when this gives something other than null, false or empty. What has
+    failed is told by the rules for errors."""
+    interval_seconds: float = Field(default=2.0, gt=0)
+    """Between two looks; a Retry-After goes before it."""
+
+    @field_validator("done")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        expression(value)
+        return value
+
+
+class ArtifactRule(Part):
+    """Where the response has a file. It becomes an artifact: kept by its content, named in the result."""
+
+    url: str = ""
+    """JMESPath of the address it is fetched from, without the provider's secret: over https, or from the provider's
+    own origin."""
+    base64: str = ""
+    """JMESPath of the file itself, as base64."""
+    mime: str = ""
+    """What it is; "": as the download's content type says."""
+    max_bytes: int = Field(default=MAX_ARTIFACT_BYTES, ge=1)
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> ArtifactRule:
+        if bool(self.url) == bool(self.base64):
+            raise ValueError("an artifact is either at a url or given as base64")
+        if self.base64 and not self.mime:
+            raise ValueError("an artifact given as base64 needs its mime type")
+        expression(self.url or self.base64)
+        return self
+
+
+class UsageRule(Part):
+    """What an attempt used, where it is no tokens: templates over ``params``, ``config``, ``response`` and ``result``,
+    each giving a number."""
+
+    images: Any = None
+    seconds: Any = None
+    bytes: Any = None
+
+    @field_validator("images", "seconds", "bytes")
+    @classmethod
+    def _is_readable(cls, value: Any) -> Any:
+        template(value)
+        return value
+
 
 class Response(Part):
-    """How the JSON of a successful response becomes the result: JMESPath expressions over it."""
+    """How the JSON of a successful response becomes the result: JMESPath expressions over it.
+
+    ``result`` is over what the steps before it made of the response: of ``json_text`` the JSON in it; of ``pages``
+    ``{items, first, last, more}``; and with an ``artifact`` it is over ``{artifact, response, params}``."""
 
     json_text: str = ""
     """Where the response holds, as text, the JSON that ``result`` is then taken from: structured outputs of models."""
+    artifact: ArtifactRule | None = None
     result: str = "@"
     model: str = ""
     input_tokens: str = ""
+    cached_tokens: str = ""
+    """Those of the input tokens that were read from the provider's cache."""
     output_tokens: str = ""
+    usage: UsageRule = UsageRule()
     max_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
+    """Of all responses of an attempt together, artifacts aside."""
 
-    @field_validator("json_text", "result", "model", "input_tokens", "output_tokens")
+    @field_validator("json_text", "result", "model", "input_tokens", "cached_tokens", "output_tokens")
     @classmethod
     def _is_readable(cls, value: str) -> str:
         if value:
@@ -102,11 +179,20 @@ class HttpProvider(AnyProvider):
     """An HTTP endpoint."""
 
     kind: Literal["http"]
+    lookup: Lookup | None = None
     request: Request
     auth: Auth | None = None
+    pages: Pages | None = None
+    poll: Poll | None = None
     response: Response = Response()
     errors: list[ErrorRule] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _is_one_way(self) -> HttpProvider:
+        if self.pages and self.poll:
+            raise ValueError("a provider is read page by page or polled, not both")
+        return self
+
     def references(self) -> Sequence[Reference | SecretReference]:
-        """The endpoint and the secret."""
-        return [self.request.base_url, *([self.auth.secret] if self.auth else [])]
+        """The endpoint and the secrets."""
+        return [self.request.base_url, *(self.auth.references() if self.auth else [])]

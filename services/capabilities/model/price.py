@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.capabilities.model.part import Part
 
@@ -10,11 +10,27 @@ from services.capabilities.model.part import Part
 class Price(Part):
     """What an attempt costs. A provider without a price is unpriced, which is not free."""
 
-    id: str = Field(min_length=1)
+    id: str = ""
     """Names the price list; frozen into every attempt's fact."""
+    genai_prices: str = ""
+    """A provider of the package genai-prices ("openai", "anthropic", "google"): tokens are priced by its list for the
+    model that answered, and the fact names that list's version and model. A model it does not know is unpriced."""
     per_call_nano_usd: int = Field(default=0, ge=0)
     per_input_token_nano_usd: int = Field(default=0, ge=0)
     per_output_token_nano_usd: int = Field(default=0, ge=0)
     per_cpu_second_nano_usd: int = Field(default=0, ge=0)
+    per_image_nano_usd: int = Field(default=0, ge=0)
+    per_second_nano_usd: int = Field(default=0, ge=0)
+    """Of what was made: video, sound."""
+    per_gigabyte_nano_usd: int = Field(default=0, ge=0)
+    """Bytes stored or sent are billed by far less than a nano-USD each: 1 GB is 10^9 of them."""
     charge_failures: bool = False
     """Whether an attempt that failed costs its per-call price; measured usage is always charged."""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Price:
+        if bool(self.id) == bool(self.genai_prices):
+            raise ValueError("a price has either an id or a genai_prices provider")
+        if self.genai_prices and (self.per_input_token_nano_usd or self.per_output_token_nano_usd):
+            raise ValueError("tokens are priced by genai_prices here; remove the prices per token")
+        return self

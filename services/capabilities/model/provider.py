@@ -13,6 +13,14 @@ from services.capabilities.model.price import Price
 from services.capabilities.model.reference import Reference, SecretReference
 
 
+class Rate(Part):
+    """How much one executor may ask of a provider in any minute; with several executors, give each its share."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Of input and output together; until an attempt's are known it counts as a quarter of its params' characters."""
+
+
 class AnyProvider(Part):
     """What providers of every kind say."""
 
@@ -21,6 +29,7 @@ class AnyProvider(Part):
     """For one attempt; what is left of the call's own time is the other bound."""
     concurrency: int = Field(default=64, ge=1)
     """Attempts that one executor has open at this provider."""
+    rate: Rate = Rate()
     price: Price | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     """Handed to the provider as it is: a Python function finds it in its context, a template as ``config``."""
@@ -31,7 +40,7 @@ class AnyProvider(Part):
 
     def missing(self, environment: Mapping[str, str], data_dir: Path) -> str:
         """What it lacks to be asked, in words; "" when it is ready."""
-        return ", ".join(str(each) for each in self.references() if not each.resolve(environment, data_dir))
+        return ", ".join(lack for each in self.references() if (lack := each.lack(environment, data_dir)))
 
 
 class PythonProvider(AnyProvider):

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
+import ssl
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -18,6 +20,9 @@ from services.capabilities.template import expression
 
 QUOTE_LIMIT: Final = 300
 """Characters of a provider's own words in a message: enough for a cause, too little for a page of HTML."""
+
+CAUSES: Final = 10
+"""Of an error, looked through: httpx wraps httpcore's, which wraps anyio's, which wraps the socket's."""
 
 _BY_STATUS: Final[dict[int, ErrorClass]] = {
     401: "auth",
@@ -42,7 +47,6 @@ _BY_ERROR: Final[tuple[tuple[type[Exception], ErrorClass, str, bool], ...]] = (
     (httpx.PoolTimeout, "transient", "no_free_connection", False),
     (httpx.ReadTimeout, "transient", "read_timeout", True),
     (httpx.WriteTimeout, "transient", "write_timeout", True),
-    (httpx.ConnectError, "outage", "connect_failed", False),
     (httpx.ProxyError, "outage", "proxy_failed", False),
     (httpx.NetworkError, "transient", "connection_lost", True),
     (httpx.RemoteProtocolError, "transient", "truncated_response", True),
@@ -57,11 +61,26 @@ _BY_ERROR: Final[tuple[tuple[type[Exception], ErrorClass, str, bool], ...]] = (
 
 def of_error(error: Exception) -> Failure | None:
     """The failure that an error of httpx stands for; None when it is no error of httpx's."""
+    if isinstance(error, httpx.ConnectError):
+        return _unconnected(error)
     for kind, error_class, code, uncertain in _BY_ERROR:
         if isinstance(error, kind):
             message = f"{code.replace('_', ' ')}: {error}" if str(error) else code.replace("_", " ")
             return Failure(error_class=error_class, code=code, message=message[:QUOTE_LIMIT], uncertain=uncertain)
     return None
+
+
+def _unconnected(error: httpx.ConnectError) -> Failure:
+    """No request went out; which of the three it was tells an operator where to look."""
+    causes: list[BaseException] = [error]
+    while (further := causes[-1].__cause__ or causes[-1].__context__) is not None and len(causes) < CAUSES:
+        causes.append(further)
+    code = "connect_failed"
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        code = "name_not_resolved"
+    elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+        code = "tls_failed"
+    return Failure(error_class="outage", code=code, message=f"{code.replace('_', ' ')}: {error}"[:QUOTE_LIMIT])
 
 
 def of_response(

@@ -14,6 +14,7 @@ from services.capabilities.model import Provider, PythonProvider
 from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Failure
 from services.capabilities.providers.http import HttpAttempts
 from services.capabilities.providers.python import PythonAttempts, Resources
+from services.capabilities.providers.throttle import Throttle
 from services.capabilities.registry import Contract
 
 THREADS: Final = max(4, 2 * (os.cpu_count() or 1))
@@ -38,6 +39,7 @@ class Attempts(Protocol):
 class _Member:
     attempts: Attempts
     slots: asyncio.Semaphore
+    throttle: Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,7 @@ class Fleet:
             message = f"every slot of {provider.name} stayed taken for {request.timeout_seconds:g} s"
             return Failure(error_class="rate_limited", code="no_slot", message=message)
         try:
-            if claim is not None:
-                await claim()
-            left = until - loop.time()
-            if left <= 0:
-                message = f"its {request.timeout_seconds:g} s were over before it could be asked"
-                return Failure(error_class="transient", code="timeout", message=message)
-            return await member.attempts.attempt(replace(request, timeout_seconds=left))
+            return await _attempt_in_slot(member, request, until, claim)
         finally:
             member.slots.release()
 
@@ -110,13 +106,14 @@ class Fleet:
         member = self._members.get(key)
         if member is None:
             attempts: Attempts
+            throttle = Throttle(provider.rate)
             slots = provider.concurrency
             if isinstance(provider, PythonProvider):
                 attempts = PythonAttempts(provider, self._data_dir, self._resources, self._pool)
                 slots = slots if attempts.on_the_loop() else min(slots, THREADS)
             else:
-                attempts = HttpAttempts(provider, self._environment, self._data_dir)
-            member = self._members[key] = _Member(attempts, asyncio.Semaphore(slots))
+                attempts = HttpAttempts(provider, self._environment, self._data_dir, throttle=throttle)
+            member = self._members[key] = _Member(attempts, asyncio.Semaphore(slots), throttle)
         return member
 
 
@@ -129,3 +126,21 @@ async def _slot_before(until: float, slots: asyncio.Semaphore) -> bool:
             return await slots.acquire()
     except TimeoutError:
         return False
+
+
+async def _attempt_in_slot(
+    member: _Member, request: AttemptRequest, until: float, claim: Claim | None
+) -> AttemptOutcome:
+    """One attempt once the provider's rate allows it; ``claim`` only then. Raises what ``claim`` raises."""
+    admitted = await member.throttle.admit(request.params, until)
+    if isinstance(admitted, Failure):
+        return admitted
+    if claim is not None:
+        await claim()
+    left = until - asyncio.get_running_loop().time()
+    if left <= 0:
+        message = f"its {request.timeout_seconds:g} s were over before it could be asked"
+        return Failure(error_class="transient", code="timeout", message=message)
+    outcome = await member.attempts.attempt(replace(request, timeout_seconds=left))
+    member.throttle.settle(admitted, outcome)
+    return outcome

@@ -1,0 +1,282 @@
+"""Asks an HTTP provider once: the declared steps one after the other, under one deadline and one limit of bytes.
+
+Whether the effect may have happened is told by how far the attempt came: not before the main request was sent, and for
+certain once it was answered with success, whatever goes wrong after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from services.capabilities.model import HttpProvider
+from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Usage
+from services.capabilities.providers import classify
+from services.capabilities.providers.http import media
+from services.capabilities.providers.http.failed import Failed
+from services.capabilities.providers.http.pages import Reading, Turn
+from services.capabilities.providers.http.wire import Allowance, Received, Step, TooLarge, Wire, parse
+from services.capabilities.providers.throttle import Throttle
+from services.capabilities.template import ABSENT, expression, template
+
+POLL_FAILURES: Final = 5
+"""Looks in a row that may fail: the work goes on meanwhile, and beginning it again would cost it again."""
+SUCCESS: Final = range(200, 300)
+PASSING: Final = frozenset({"transient", "rate_limited", "outage"})
+
+
+@dataclass(slots=True)
+class _Under:
+    """An attempt under way."""
+
+    scope: dict[str, Any]
+    allowance: Allowance
+    until: float
+    """Its end, by the loop's clock."""
+    requests: int = 0
+    sent: bool = False
+    """The main request may have reached the provider."""
+    created: bool = False
+    """The main request was answered with success."""
+
+    def send(self) -> None:
+        """The main request goes out."""
+        self.sent = True
+
+
+class HttpAttempts:
+    """Makes attempts at one HTTP provider over one connection pool."""
+
+    def __init__(
+        self,
+        spec: HttpProvider,
+        environment: Mapping[str, str],
+        data_dir: Path,
+        *,
+        throttle: Throttle | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """``throttle``: has let the first request of an attempt pass, and is asked for each further one;
+        ``transport``: what the requests go through instead of the network, for tests."""
+        self._spec = spec
+        self._environment = environment
+        self._data_dir = data_dir
+        self._throttle = throttle
+        self._wire = Wire(spec, environment, data_dir, transport)
+        self._main = Step(spec.request)
+        self._lookup = Step(spec.lookup.request) if spec.lookup else None
+        self._poll = Step(spec.poll.request) if spec.poll else None
+        response = spec.response
+        self._result = expression(response.result)
+        self._json_text = expression(response.json_text) if response.json_text else None
+        names = ("model", "input_tokens", "cached_tokens", "output_tokens")
+        self._extras = {name: expression(text) for name in names if (text := getattr(response, name))}
+        self._used = template(response.usage.model_dump(exclude_none=True))
+
+    async def attempt(self, request: AttemptRequest) -> AttemptOutcome:
+        """One attempt, one outcome; raises only CancelledError."""
+        call = {
+            "id": request.call_id, "run_id": request.run_id, "agent": request.agent, "attempt": request.attempt
+        }  # fmt: skip
+        under = _Under(
+            scope={"params": request.params, "call": call, "config": self._spec.config, "lookup": None},
+            allowance=Allowance(self._spec.response.max_bytes),
+            until=asyncio.get_running_loop().time() + request.timeout_seconds,
+        )
+        outcome = await self._bounded(under, request.timeout_seconds)
+        if isinstance(outcome, Answer):
+            return outcome
+        message = self._wire.redaction.text(outcome.message)
+        return replace(outcome, message=message, uncertain=under.created or (under.sent and outcome.uncertain))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._wire.close()
+
+    async def _bounded(self, under: _Under, seconds: float) -> AttemptOutcome:
+        try:
+            async with asyncio.timeout_at(under.until):
+                return await self._steps(under)
+        except Failed as broken:
+            return broken.failure
+        except TimeoutError:
+            message = f"no complete answer within {seconds:g} s"
+            return Failure(error_class="transient", code="timeout", message=message, uncertain=True)
+        except TooLarge:
+            message = f"the response is above {self._spec.response.max_bytes} bytes"
+            return Failure(error_class="unknown", code="response_too_large", message=message, uncertain=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return classify.of_error(error) or _unmapped(error)
+        except UnicodeError:
+            message = "a header's value has characters that HTTP does not allow"
+            return Failure(error_class="invalid_request", code="unsendable_request", message=message)
+
+    async def _steps(self, under: _Under) -> AttemptOutcome:
+        if self._lookup is not None:
+            under.scope["lookup"] = await self._look_up(self._lookup, under)
+        if self._spec.pages is not None:
+            return await self._answer(under, await self._read_pages(under))
+        received = await self._send(self._main, under, Turn())
+        under.created = self._poll is not None or self._spec.response.artifact is not None
+        body = _json_of(received, needed=self._poll is None)
+        if self._poll is not None:
+            under.scope["created"] = body
+            body = await self._poll_until_done(self._poll, under)
+        return await self._answer(under, body)
+
+    async def _look_up(self, step: Step, under: _Under) -> Any:
+        assert self._spec.lookup is not None
+        received = await self._exchange(step, under, Turn())
+        if received.status in self._spec.lookup.absent:
+            return None
+        self._refuse_failures(received)
+        return _json_of(received)
+
+    async def _read_pages(self, under: _Under) -> Any:
+        assert self._spec.pages is not None
+        limit = template(self._spec.pages.limit)(under.scope)
+        reading = Reading(self._spec.pages, limit if isinstance(limit, int) else None)
+        turn: Turn | None = reading.first()
+        while turn is not None:
+            received = await self._send(self._main, under, turn)
+            under.created = True
+            turn = reading.take(_json_of(received), received.next_link, received.url)
+        return reading.gathered()
+
+    async def _poll_until_done(self, step: Step, under: _Under) -> Any:
+        """The response that says it is done. Failures that can pass are borne, a few in a row. Raises Failed."""
+        spec = self._spec.poll
+        assert spec is not None
+        done = expression(spec.done)
+        failures = 0
+        wait = spec.interval_seconds
+        while True:
+            await asyncio.sleep(wait)
+            seen = await self._glance(step, under)
+            if isinstance(seen, Received):
+                failures, wait = 0, spec.interval_seconds
+                if done(seen.body):
+                    return seen.body
+                continue
+            failures += 1
+            if seen.error_class not in PASSING or failures >= POLL_FAILURES:
+                raise Failed(seen)
+            wait = max(spec.interval_seconds, seen.retry_after or 0.0)
+
+    async def _glance(self, step: Step, under: _Under) -> Received | Failure:
+        """One look at work under way; a failure is one of looking. Raises Failed when the work itself has failed, which
+        a successful response says that a rule makes a failure."""
+        try:
+            received = await self._exchange(step, under, Turn())
+        except httpx.HTTPError as error:
+            return classify.of_error(error) or _unmapped(error)
+        failure = self._failure_of(received)
+        if failure is not None and received.status in SUCCESS:
+            raise Failed(failure)
+        if failure is None and received.body is ABSENT:
+            return _no_json(received)
+        return failure or received
+
+    async def _send(self, step: Step, under: _Under, turn: Turn) -> Received:
+        """A response that is a success. Raises Failed for one that is not."""
+        received = await self._exchange(step, under, turn)
+        self._refuse_failures(received)
+        return received
+
+    async def _exchange(self, step: Step, under: _Under, turn: Turn) -> Received:
+        if under.requests and self._throttle is not None:
+            full = await self._throttle.another(under.until)
+            if full is not None:
+                raise Failed(full)
+        under.requests += 1
+        going_out = under.send if step is self._main else _nothing
+        return await self._wire.send(step, under.scope, turn, under.allowance, going_out)
+
+    def _refuse_failures(self, received: Received) -> None:
+        failure = self._failure_of(received)
+        if failure is not None:
+            raise Failed(failure)
+
+    def _failure_of(self, received: Received) -> Failure | None:
+        return classify.of_response(
+            received.status,
+            received.reason,
+            received.headers.get("retry-after"),
+            None if received.body is ABSENT else received.body,
+            self._spec.errors,
+            dt.datetime.now(dt.UTC),
+        )
+
+    async def _answer(self, under: _Under, body: Any) -> AttemptOutcome:
+        """The result and what it took, from the response's JSON."""
+        extras = {name: find(body) for name, find in self._extras.items()}
+        model = str(extras.pop("model", None) or "")
+        usage = Usage(**{name: _count(value) for name, value in extras.items()})
+        try:
+            result = self._result(await self._answered(under, body))
+        except Failed as broken:
+            return replace(broken.failure, usage=usage, model=model)
+        used = self._used({**under.scope, "response": body, "result": result})
+        made = replace(
+            usage,
+            images=_count(used.get("images")),
+            seconds=_measure(used.get("seconds")),
+            bytes=_count(used.get("bytes")),
+        )
+        return Answer(result=result, usage=made, model=model)
+
+    async def _answered(self, under: _Under, body: Any) -> Any:
+        """What ``response.result`` is taken from. Raises Failed."""
+        response = self._spec.response
+        inner = body
+        if self._json_text is not None:
+            text = self._json_text(body)
+            inner = parse(text.encode()) if isinstance(text, str) else ABSENT
+            if inner is ABSENT:
+                message = f"no JSON text at {response.json_text!r} of the response"
+                raise Failed(
+                    Failure(error_class="transient", code="malformed_response", message=message, uncertain=True)
+                )
+        if response.artifact is None:
+            return inner
+        base = self._spec.request.base_url.resolve(self._environment, self._data_dir)
+        artifact = await media.keep(response.artifact, inner, self._wire, base, self._data_dir)
+        return {"artifact": artifact, "response": inner, "params": under.scope["params"]}
+
+
+def _json_of(received: Received, *, needed: bool = True) -> Any:
+    """The response's JSON; without one, None if it is not needed. Raises Failed."""
+    if received.body is not ABSENT:
+        return received.body
+    if not needed and received.size == 0:
+        return None
+    raise Failed(_no_json(received))
+
+
+def _no_json(received: Received) -> Failure:
+    kind = received.headers.get("content-type", "no content type")
+    message = f"HTTP {received.status} with {received.size} bytes that are no JSON ({kind})"
+    return Failure(error_class="transient", code="malformed_response", message=message, uncertain=True)
+
+
+def _nothing() -> None:
+    """For requests that have no effect."""
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _measure(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and value > 0 else 0.0
+
+
+def _unmapped(error: Exception) -> Failure:
+    message = f"{type(error).__name__}: {error}"[: classify.QUOTE_LIMIT]
+    return Failure(error_class="unknown", code="http_error", message=message, uncertain=True)

@@ -1,0 +1,103 @@
+"""Files that a provider made: fetched or decoded within bounds, and kept as artifacts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import datetime as dt
+import io
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+from services.capabilities.catalogue import artifacts
+from services.capabilities.model import ArtifactRule
+from services.capabilities.outcome import Failure
+from services.capabilities.providers import classify
+from services.capabilities.providers.http.failed import Failed
+from services.capabilities.providers.http.pages import same_origin
+from services.capabilities.providers.http.wire import Allowance, TooLarge, Wire
+from services.capabilities.template import expression
+
+
+async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, data_dir: Path) -> dict[str, Any]:
+    """The artifact that the response names or holds: path, uri, sha256, mime, size, and of an image width and height.
+    Raises Failed, and httpx's errors."""
+    given = expression(rule.url or rule.base64)(body)
+    if not isinstance(given, str) or not given:
+        raise Failed(_broken(f"no file at {rule.url or rule.base64!r} of the response"))
+    if rule.url:
+        content, mime = await _fetch(rule, given, wire, base_url)
+    else:
+        content, mime = _decoded(rule, given), rule.mime
+    return await asyncio.to_thread(_kept, content, mime, data_dir)
+
+
+async def _fetch(rule: ArtifactRule, url: str, wire: Wire, base_url: str) -> tuple[bytes, str]:
+    """What is at the address. Others than https and the provider's own are refused: a response must not make the
+    executor read from hosts that only it can reach."""
+    if not url.startswith("https://") and not same_origin(url, base_url):
+        raise Failed(_broken("its file is neither at an https address nor at the provider's own origin"))
+    allowance = Allowance(rule.max_bytes)
+    received = bytearray()
+    async with wire.download(url) as response:
+        if response.status_code != 200:
+            retry_after = response.headers.get("retry-after")
+            failure = classify.of_response(
+                response.status_code, response.reason_phrase, retry_after, None, [], dt.datetime.now(dt.UTC)
+            )
+            raise Failed(failure or _broken(f"its file cannot be fetched: HTTP {response.status_code}"))
+        try:
+            async for chunk in response.aiter_bytes():
+                allowance.spend(len(chunk))
+                received += chunk
+        except TooLarge:
+            raise Failed(_too_large(rule)) from None
+    return bytes(received), rule.mime or response.headers.get("content-type", "").partition(";")[0].strip()
+
+
+def _decoded(rule: ArtifactRule, text: str) -> bytes:
+    if len(text) * 3 // 4 > rule.max_bytes:
+        raise Failed(_too_large(rule))
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Failed(_broken(f"no base64 at {rule.base64!r} of the response")) from None
+
+
+def _kept(content: bytes, mime: str, data_dir: Path) -> dict[str, Any]:
+    """Stores the bytes. Raises Failed for none, and for an image that cannot be read."""
+    if not content:
+        raise Failed(_broken("its file is empty"))
+    size = _image_size(content) if mime.startswith("image/") and mime != "image/svg+xml" else {}
+    extension = (mimetypes.guess_extension(mime) or ".bin").removeprefix(".")
+    artifact = artifacts.store(data_dir, content, extension)
+    return {
+        "path": str(artifact.path),
+        "uri": artifact.path.as_uri(),
+        "sha256": artifact.sha256,
+        "mime": mime or "application/octet-stream",
+        "size": artifact.size,
+        **size,
+    }
+
+
+def _image_size(content: bytes) -> dict[str, int]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return {"width": image.width, "height": image.height}
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        raise Failed(_broken("its file is no image that can be read")) from None
+
+
+def _broken(message: str) -> Failure:
+    return Failure(error_class="transient", code="broken_artifact", message=message)
+
+
+def _too_large(rule: ArtifactRule) -> Failure:
+    return Failure(
+        error_class="unknown", code="artifact_too_large", message=f"its file is above {rule.max_bytes} bytes"
+    )

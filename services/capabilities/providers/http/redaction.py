@@ -1,0 +1,62 @@
+"""Keeps secrets out of what is recorded: providers quote keys in their errors, and some echo whole requests.
+
+Pure. A secret shorter than ``SHORTEST`` is no secret, and taking it out would maim ordinary text.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+SHORTEST: Final = 6
+"""Characters."""
+KEPT: Final = 16
+"""Secrets of one provider that are remembered: the one in use, the ones before it that may still be on their way."""
+MARK: Final = "[secret]"
+
+
+class Redaction:
+    """The secrets of one provider; its repr shows none."""
+
+    def __init__(self) -> None:
+        self._forms: dict[str, tuple[str, ...]] = {}
+
+    def learn(self, secret: str) -> str:
+        """From now on this is taken out; given back as it is."""
+        if len(secret) >= SHORTEST and secret not in self._forms:
+            self._forms[secret] = _forms(secret)
+            while len(self._forms) > KEPT:
+                del self._forms[next(iter(self._forms))]
+        return secret
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        for forms in self._forms.values():
+            for form in forms:
+                if form in text:
+                    text = text.replace(form, MARK)
+        return text
+
+    def raw(self, content: bytes) -> bytes:
+        """UTF-8 text, such as JSON, without secrets; it stays JSON."""
+        for forms in self._forms.values():
+            for form in forms:
+                encoded = form.encode()
+                if encoded in content:
+                    content = content.replace(encoded, MARK.encode())
+        return content
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """The ways in which the secret may be written in a response, the longest first; none twice."""
+    forms = {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret, safe=""),
+        quote_plus(secret),
+        base64.b64encode(secret.encode()).decode(),
+    }
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))

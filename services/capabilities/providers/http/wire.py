@@ -1,0 +1,239 @@
+"""One request to a provider and its response: built from templates, proven, sent, read within bounds, redacted."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from services.capabilities.model import Ask, ClientCredentials, HttpProvider, SecretAuth
+from services.capabilities.providers.http.pages import Turn
+from services.capabilities.providers.http.redaction import Redaction
+from services.capabilities.providers.http.tokens import Tokens
+from services.capabilities.template import ABSENT, Scope, template, url_path
+
+USER_AGENT: Final = "backplane-executor"
+MAX_PORT: Final = 65_535
+UNAUTHORIZED: Final = 401
+_DIRECT: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+"""Never through a proxy that the environment names."""
+
+
+class TooLarge(Exception):
+    """The responses are above the limit."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many bytes may still come."""
+
+    left: int
+
+    def spend(self, number: int) -> None:
+        """Raises TooLarge."""
+        self.left -= number
+        if self.left < 0:
+            raise TooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A response, read to its end; nothing in it shows a secret."""
+
+    status: int
+    reason: str
+    headers: httpx.Headers
+    url: str
+    size: int
+    body: Any
+    """Its JSON; ABSENT: it is none."""
+
+    @property
+    def next_link(self) -> str:
+        """The Link header's rel="next", "" without one."""
+        links = httpx.Response(self.status, headers=self.headers).links
+        return str(links.get("next", {}).get("url", ""))
+
+
+class Step:
+    """A declared request, its templates compiled."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+        self.path = url_path(ask.path)
+        self.query = template(ask.query)
+        self.headers = template(ask.headers)
+        self.body = template(ask.body)
+
+
+class Wire:
+    """The connections to one provider."""
+
+    def __init__(
+        self,
+        spec: HttpProvider,
+        environment: Mapping[str, str],
+        data_dir: Path,
+        transport: httpx.AsyncBaseTransport | None,
+    ) -> None:
+        self._spec = spec
+        self._environment = environment
+        self._data_dir = data_dir
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+        self.redaction = Redaction()
+        auth = spec.auth
+        self._secret = auth if isinstance(auth, SecretAuth) else None
+        self._tokens = (
+            Tokens(auth, environment, data_dir, self.redaction) if isinstance(auth, ClientCredentials) else None
+        )
+
+    async def send(
+        self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, going_out: Callable[[], None]
+    ) -> Received:
+        """The response; ``going_out`` is called right before the request does. A token that is refused is fetched
+        anew, once. Raises Failed, TooLarge and httpx's errors."""
+        token = await self._tokens.get(self._http()) if self._tokens else ""
+        going_out()
+        received = await self._once(step, scope, turn, allowance, token)
+        if received.status == UNAUTHORIZED and self._tokens is not None:
+            self._tokens.refuse(token)
+            received = await self._once(step, scope, turn, allowance, await self._tokens.get(self._http()))
+        return received
+
+    @asynccontextmanager
+    async def download(self, url: str) -> AsyncIterator[httpx.Response]:
+        """A file, asked for without the secret, as a response whose body is still to be read."""
+        request = self._http().build_request("GET", url, headers={"user-agent": USER_AGENT})
+        response = await self._http().send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _once(self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, token: str) -> Received:
+        request = self._build(step, scope, turn, token)
+        response = await self._http().send(request, stream=True)
+        try:
+            raw = self.redaction.raw(await _read(response, allowance))
+        finally:
+            await response.aclose()
+        return Received(
+            status=response.status_code,
+            reason=response.reason_phrase,
+            headers=response.headers,
+            url=str(request.url),
+            size=len(raw),
+            body=parse(raw),
+        )
+
+    def _build(self, step: Step, scope: Scope, turn: Turn, token: str) -> httpx.Request:
+        headers = {"accept": "application/json", "user-agent": USER_AGENT, **_texts(step.headers(scope))}
+        query = _texts({**step.query(scope), **turn.query})
+        self._prove(headers, query, token)
+        content: dict[str, Any] = {}
+        body = step.body(scope)
+        if body is not None and body is not ABSENT:
+            body = {**body, **turn.body} if turn.body else body
+            content = _encoded(body, step.ask.encoding, headers)
+        base = self._spec.request.base_url.resolve(self._environment, self._data_dir).rstrip("/")
+        url = turn.url or base + step.path(scope)
+        if turn.url:  # a link carries its own parameters; the secret, if it is one, is all that we add
+            query = {self._secret.name: query[self._secret.name]} if self._in_query() and self._secret else {}
+        if query:
+            joined = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
+            url += ("&" if "?" in url else "?") + joined
+        return self._http().build_request(step.ask.method, _checked(url), headers=headers, **content)
+
+    def _in_query(self) -> bool:
+        return self._secret is not None and self._secret.kind == "query"
+
+    def _prove(self, headers: dict[str, str], query: dict[str, str], token: str) -> None:
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        if self._secret is None:
+            return
+        auth = self._secret
+        secret = self.redaction.learn(auth.secret.resolve(self._environment, self._data_dir))
+        if auth.kind == "bearer":
+            headers["authorization"] = f"Bearer {secret}"
+        elif auth.kind == "basic":
+            self.redaction.learn(secret.partition(":")[2])
+            headers["authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        elif auth.kind == "header":
+            headers[auth.name] = auth.prefix + secret
+        else:
+            query[auth.name] = secret
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            # both log whole requests: an address may hold a secret, and so do headers
+            for name in ("httpx", "httpcore"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+            limits = httpx.Limits(max_connections=self._spec.concurrency, keepalive_expiry=30.0)
+            direct = None if self._transport else {each: httpx.AsyncHTTPTransport(limits=limits) for each in _DIRECT}
+            # one deadline over the whole attempt is set by HttpAttempts; httpx's own would start anew for every chunk
+            self._client = httpx.AsyncClient(
+                transport=self._transport,
+                limits=limits,
+                mounts=direct,
+                timeout=None,  # noqa: S113  # see above
+            )
+        return self._client
+
+
+async def _read(response: httpx.Response, allowance: Allowance) -> bytes:
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > allowance.left:
+        raise TooLarge
+    received = bytearray()
+    async for chunk in response.aiter_bytes():
+        allowance.spend(len(chunk))
+        received += chunk
+    return bytes(received)
+
+
+def parse(raw: bytes) -> Any:
+    """The JSON; ABSENT when it is none."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return ABSENT
+
+
+def _encoded(body: Any, encoding: str, headers: dict[str, str]) -> dict[str, Any]:
+    """The body as arguments of httpx's ``build_request``."""
+    if encoding == "form":
+        return {"data": _texts(body)}
+    if encoding == "multipart":
+        return {"files": {name: (None, value) for name, value in _texts(body).items()}}
+    headers.setdefault("content-type", "application/json")
+    return {"content": msgspec.json.encode(body)}
+
+
+def _checked(url: str) -> httpx.URL:
+    target = httpx.URL(url)
+    if (target.port or 0) > MAX_PORT:
+        # asyncio would raise an OverflowError, deep below httpx
+        raise httpx.InvalidURL(f"there is no port {target.port}")
+    return target
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in values.items()
+    }
