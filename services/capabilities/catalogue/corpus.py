@@ -99,28 +99,34 @@ def _installed() -> dict[str, importlib.metadata.Distribution]:
     places = [*sys.path, *site.getsitepackages([sys.base_prefix])]
     found: dict[str, importlib.metadata.Distribution] = {}
     for distribution in importlib.metadata.distributions(path=[place for place in places if place]):
-        name = str(distribution.metadata["Name"] or "").lower().replace("_", "-")
+        name = str(_fields(distribution).get("Name") or "").lower().replace("_", "-")
         if name:
             found.setdefault(name, distribution)
     return dict(sorted(found.items()))
 
 
+def _fields(distribution: importlib.metadata.Distribution) -> Message:
+    """The headers of METADATA, asked for by ``get``: once the backport importlib_metadata is imported, which puts its
+    own reader in the standard library's place, ``[]`` raises for one that is not there."""
+    return cast(Message, distribution.metadata)
+
+
 def _distributions() -> Iterator[Document]:
     for name, distribution in _installed().items():
-        metadata = distribution.metadata
-        summary = str(metadata["Summary"] or "").strip()
+        metadata = _fields(distribution)
+        summary = str(metadata.get("Summary") or "").strip()
         # the long description is the body of METADATA, or a header in files of old tools
-        payload = cast(Message, metadata).get_payload()
-        description = str(metadata["Description"] or (payload if isinstance(payload, str) else "") or "")
-        content_type = str(metadata["Description-Content-Type"] or "").lower()
+        payload = metadata.get_payload()
+        description = str(metadata.get("Description") or (payload if isinstance(payload, str) else "") or "")
+        content_type = str(metadata.get("Description-Content-Type") or "").lower()
         kind = "markdown" if "markdown" in content_type else "text" if "plain" in content_type else "rst"
         found = prose.paragraphs(description, kind)
         if summary and summary.upper() != "UNKNOWN":
             found.insert(0, summary if summary.endswith((".", "!", "?")) else summary + ".")
         if found:
             identity = f"pkg:pypi/{name}@{distribution.version}"
-            links = [f"homepage,{metadata['Home-page'] or ''}", *(metadata.get_all("Project-URL") or [])]
-            yield Document(identity, str(metadata["Name"]), _best_link(links) or identity, "\n\n".join(found))
+            links = [f"homepage,{metadata.get('Home-page') or ''}", *(metadata.get_all("Project-URL") or [])]
+            yield Document(identity, str(metadata.get("Name")), _best_link(links) or identity, "\n\n".join(found))
 
 
 def _best_link(links: Iterable[str]) -> str:
