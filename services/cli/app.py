@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "dlq": Entry("services.cli.dlq", "app", "Show dead letters, and put them back."),
     "replay": Entry("services.cli.replay", "replay", "Decide a run again from its commands, and compare."),
     "sql": Entry("services.cli.insight", "sql", "Ask the store in SQL; it only reads."),
+    "otel": Entry("services.cli.otel", "otel", "Export what happens as OpenTelemetry spans."),
     "call": Entry("services.cli.call", "call", "Call a capability and print its result."),
     "capabilities": Entry("services.cli.capabilities", "app", "Show what can be called, and by which providers."),
     "config": Entry("services.cli.config", "app", "Show the settings, and where each comes from."),
