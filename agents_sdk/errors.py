@@ -5,12 +5,14 @@
     │   ├── UnknownRun  RunFinished  RunExists  UnknownAgent  UnknownCall  CallSettled  AttemptTaken
     │   ├── VersionConflict   read again, then decide again
     │   ├── ScopeDenied       the agent's declaration does not allow it
+    │   ├── BudgetExceeded    more than is left: ask for less, or raise the budget
     │   ├── Oversize          store the value elsewhere and pass a reference
     │   ├── ContractViolated  the value does not fit the contract of its key or message
     │   ├── IdentityRefused   Unauthenticated  Forged  KeyRevoked  StaleCommand  ReplayedCommand: see to the key
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
+    │   └── CallOverBudget    a BudgetExceeded too: an attempt might have cost more than the call had left
     ├── ChildFailed           a child run failed: go on without it, start another one, or let the error end the handler
     ├── ChildCancelled        a child run was cancelled, by its starter or by somebody else
     ├── RequestFailed         the agent that was asked gave no answer; its message is in the dead letters
@@ -144,6 +146,19 @@ class ReplayedCommand(IdentityRefused):
     hint = "nothing is left to do: it was applied once"
 
 
+class BudgetExceeded(Refused):
+    """More was asked for than is left of a budget; nothing was spent. ``fields``: ``budget`` (whose: run, agent or
+    call), ``asked_nano_usd``, ``left_nano_usd``, ``limit_nano_usd``."""
+
+    code = "budget_exceeded"
+    hint = "ask for less with budget=…, or give it a larger budget"
+
+    @property
+    def left_nano_usd(self) -> int:
+        """What was left, in 10⁻⁹ USD."""
+        return int(self.fields["left_nano_usd"])
+
+
 class Oversize(Refused):
     """A value is above the limit; ``fields`` has ``size`` and ``limit`` in bytes."""
 
@@ -174,6 +189,12 @@ class CallFailed(BackplaneError):
     attempts, cost_nano_usd."""
 
     code = "call_failed"
+
+
+class CallOverBudget(CallFailed, BudgetExceeded):
+    """No provider could be asked that might not have cost more than the call had left. ``fields`` of both."""
+
+    code = "budget_exceeded"
 
 
 class ChildFailed(BackplaneError):
@@ -230,6 +251,7 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         AttemptTaken,
         VersionConflict,
         ScopeDenied,
+        BudgetExceeded,
         Oversize,
         ContractViolated,
         DeliverySettled,

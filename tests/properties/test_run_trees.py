@@ -1,66 +1,36 @@
 """A tree of runs over several partitions ends consistently, in whatever order their commands are decided.
 
-The partitions are books of their own; what follows from the facts of one for runs of others travels in lines of its
-own, one from each partition to each run, in order and now and then twice. Hypothesis chooses who goes next. The oracle
+What the runs say to each other arrives in order and now and then twice; hypothesis chooses who goes next. The oracle
 knows nothing of any of that: a run that was ended has ended so, one whose parent ended is cancelled.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from typing import Any, Final
+from typing import Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents_sdk.core.commands import Command, RunBody
-from agents_sdk.core.facts import Fact
-from agents_sdk.core.ledger import Book, apply, issued, timers
+from agents_sdk.core.ledger import timers
 from agents_sdk.core.ledger.evolve import ENDED
-from agents_sdk.core.partition import partition_of
+from tests.support.forest import Forest
 
-PARTITIONS: Final = 3
 ENDS: Final = ("CompleteRun", "FailRun", "CancelRun")
 MOVES: Final = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 255)), max_size=60)
 
 
-class Forest:
-    """Runs in partitions, and the commands on their way between them."""
+class Ending(Forest):
+    """Runs that start, have children and are ended."""
 
     def __init__(self) -> None:
-        self.books = [Book() for _ in range(PARTITIONS)]
-        self.offsets = [0] * PARTITIONS
-        self.lines: dict[tuple[int, str], deque[Command]] = defaultdict(deque)
-        self.facts: dict[str, list[Any]] = defaultdict(list)
-        """Run → its facts."""
+        super().__init__()
         self.said: dict[str, str] = {}
         """Run → how it was ended by somebody who was told so, a deadline included."""
-        self.sent = 0
-
-    def send(self, command: Command, at: int = 0) -> list[Fact]:
-        partition = partition_of(command.run_id, PARTITIONS)
-        self.offsets[partition] += 1
-        facts = apply(self.books[partition], command, self.offsets[partition], at).facts
-        for fact in facts:
-            self.facts[fact.run_id].append(fact)
-            for other in issued(fact):
-                self.lines[partition, other.run_id].append(other)
-        return facts
-
-    def say(self, kind: str, run_id: str, **body: Any) -> list[Fact]:
-        self.sent += 1
-        command = Command(
-            command_id=f"{self.sent}", kind=kind, run_id=run_id, agent="client", correlation_id="", run=RunBody(**body)
-        )
-        return self.send(command)
-
-    def runs(self) -> dict[str, Any]:
-        return {run_id: run for book in self.books for run_id, run in book.runs.items()}
 
     def move(self, kind: int, choice: int) -> None:
         """One thing happens: a run starts, has a child, is ended or late, or a command arrives."""
         live = list(self.runs())
-        waiting = [line for line in self.lines.values() if line]
+        waiting = self.waiting()
         if kind == 0 or not live:
             late = {"deadline_ms": 5} if choice % 2 else {}
             self.say("StartRun", f"root-{self.sent}", workflow="w", complete_when="explicit", **late)
@@ -75,7 +45,7 @@ class Forest:
         elif kind == 5:
             self._late(live[choice % len(live)])
         elif waiting:
-            self._arrive(waiting[choice % len(waiting)], twice=kind == 6)
+            self.arrive(waiting[choice % len(waiting)], twice=kind == 6)
 
     def _late(self, run_id: str) -> None:
         run = self.runs()[run_id]
@@ -83,19 +53,8 @@ class Forest:
             if self.send(timers.fired(run_id, "", name, due), at=due):
                 self.said[run_id] = "failed"
 
-    def _arrive(self, line: deque[Command], *, twice: bool = False) -> None:
-        self.send(line[0] if twice else line.popleft())
 
-    def settle(self) -> None:
-        """All that is on its way arrives, and what follows from it too."""
-        while waiting := [line for line in self.lines.values() if line]:
-            self._arrive(waiting[0])
-
-    def of_kind(self, kind: str) -> list[Any]:
-        return [fact for facts in self.facts.values() for fact in facts if fact.kind == kind]
-
-
-def expected(forest: Forest, run_id: str) -> str:
+def expected(forest: Ending, run_id: str) -> str:
     """How the run stands, by the oracle."""
     started = next(fact for fact in forest.facts[run_id] if fact.kind == "RunStarted")
     if run_id in forest.said:
@@ -109,7 +68,7 @@ def expected(forest: Forest, run_id: str) -> str:
 @given(MOVES)
 def test_a_tree_of_runs_ends_as_its_runs_were_ended_whatever_overtakes_what(moves: list[tuple[int, int]]) -> None:
     """Each child starts once, is reported once while its parent lives, and does not outlive it."""
-    forest = Forest()
+    forest = Ending()
     for kind, choice in moves:
         forest.move(kind, choice)
     forest.settle()

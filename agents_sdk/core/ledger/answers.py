@@ -126,6 +126,10 @@ def outcome(fact: CallEvent) -> Answer:
     else:
         answer.status, answer.code, answer.message = "failed", fact.error_code, fact.error_message
         detail["error_class"] = fact.error_class
+        if fact.asked_nano_usd:
+            left = fact.budget_nano_usd - fact.cost_nano_usd
+            detail |= {"budget": "call", "asked_nano_usd": fact.asked_nano_usd, "left_nano_usd": left}
+            detail["limit_nano_usd"] = fact.budget_nano_usd
     answer.detail = ids.canonical(detail)
     return answer
 

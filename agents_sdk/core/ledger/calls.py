@@ -6,7 +6,7 @@ import msgspec
 
 from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
-from agents_sdk.core.ledger import payloads
+from agents_sdk.core.ledger import budgets, payloads
 from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Run
@@ -30,6 +30,7 @@ def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         capability=body.capability,
         params=body.params or "{}",
         timeout_ms=max(body.timeout_ms, 0),
+        budget_nano_usd=budgets.for_call(book, run, command.agent, body.capability, body.budget_nano_usd),
         config=body.config,
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
@@ -159,4 +160,6 @@ def _write_failed(
         error_class=error_class,
         error_code=error_code,
         error_message=message[:TEXT_LIMIT],
+        budget_nano_usd=call.budget,
+        asked_nano_usd=max(body.asked_nano_usd, 0),
     )

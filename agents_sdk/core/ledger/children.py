@@ -12,7 +12,7 @@ from typing import Final
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import RunEvent
-from agents_sdk.core.ledger import timers
+from agents_sdk.core.ledger import budgets, timers
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Child, Run
 
@@ -32,6 +32,7 @@ def check_start(body: RunBody) -> None:
     if len(body.workflow) > NAME_LIMIT:
         message = f"a workflow's name has at most {NAME_LIMIT} characters, not {len(body.workflow)}"
         raise Refusal("invalid_command", message, field="workflow")
+    budgets.check(body.budget_nano_usd)
 
 
 def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -50,6 +51,7 @@ def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         complete_when=body.complete_when,
         deadline_at=_deadline(run, timers.due_at(scribe.at, body.deadline_ms)),
         child_run_id=child_run_id,
+        budget_nano_usd=budgets.reserve(book, run, command.agent, body.budget_nano_usd, f"run {child_run_id}"),
     )
 
 
@@ -112,4 +114,5 @@ def report(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
             state_hash=body.state_hash,
             child_run_id=child_run_id,
             status=body.status,
+            spent_nano_usd=max(body.spent_nano_usd, 0),
         )

@@ -18,6 +18,7 @@ from agents_sdk.core.commands import ABOUT_NO_RUN, BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
 from agents_sdk.core.identity import OPERATOR, Proof, reserved
 from agents_sdk.core.ledger import (
+    budgets,
     calls,
     children,
     contracts,
@@ -237,6 +238,9 @@ def _register(book: Book, command: Command, scribe: Scribe) -> None:
     if command.agent not in (spec.name, OPERATOR):
         message = f"{command.agent!r} may not register {spec.name!r}: an agent declares itself, or {OPERATOR} does"
         raise Refusal("scope", message, rule="name", name=spec.name)
+    budgets.check(spec.budget_nano_usd)
+    for pattern, amount in spec.call_budgets.items():
+        budgets.check(amount, f"call_budgets[{pattern[:NAME_LIMIT]!r}]")
     fields = msgspec.structs.asdict(spec)
     fields["max_deliveries"] = spec.max_deliveries or 3
     known = book.agents.get(spec.name)
@@ -277,6 +281,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         complete_when=body.complete_when,
         recipients=len(recipients),
         deadline_at=deadline_at,
+        budget_nano_usd=body.budget_nano_usd,
     )
     for recipient in recipients:
         deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)

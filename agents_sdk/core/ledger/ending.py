@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RunEvent
+from agents_sdk.core.ledger import budgets
 from agents_sdk.core.ledger.scribe import Scribe
 from agents_sdk.core.ledger.state import Delivery, Run, state_hash
 
@@ -30,7 +31,17 @@ def end(run: Run, scribe: Scribe, kind: str, *, result: str = "", reason: str = 
         if child.outcome is None and child_run_id not in reported:
             why = f"its parent ended first: {kind}"
             scribe.write(RunEvent, "ChildOrphaned", workflow=child.workflow, reason=why, child_run_id=child_run_id)
-    scribe.write(RunEvent, kind, workflow=run.workflow, result=result, reason=reason, state_hash=state_hash(run))
+    spent, reserved = budgets.at_end(run, before)
+    scribe.write(
+        RunEvent,
+        kind,
+        workflow=run.workflow,
+        result=result,
+        reason=reason,
+        state_hash=state_hash(run),
+        spent_nano_usd=spent,
+        reserved_nano_usd=reserved,
+    )
 
 
 def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[str, Delivery | MessageEvent]]:

@@ -27,7 +27,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import contracts, identity, memory, spent, timers
+from agents_sdk.core.ledger import budgets, contracts, identity, memory, spent, timers
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
@@ -114,6 +114,7 @@ def _start(book: Book, fact: Fact) -> None:
         parent_run_id=fact.parent_run_id,
         root_run_id=own if fact.root_run_id == own else fact.root_run_id,
         seq=fact.run_seq,
+        budget=fact.budget_nano_usd,
     )
     timers.fold(run, fact)
     run.answers[fact.command_id] = answer_to(book, run, fact)
@@ -325,7 +326,10 @@ def _call_requested(run: Run, fact: CallEvent) -> None:
         reply_to=fact.reply_to,
         reply_partition=fact.reply_partition,
         delivery_id=delivery_id,
+        agent=fact.agent,
+        budget=fact.budget_nano_usd,
     )
+    budgets.drawn(run, fact.agent, fact.budget_nano_usd)
     _retain(run, fact.call_id, delivery_id)
 
 
@@ -336,6 +340,7 @@ def _call_awaited(run: Run, fact: CallEvent) -> None:
 
 def _call_settled(run: Run, fact: CallEvent) -> None:
     call = run.calls[fact.call_id]
+    budgets.settled(run, call)
     call.settled = True
     run.open_calls -= 1
     run.answers[fact.call_id] = outcome(fact)
@@ -349,6 +354,7 @@ def _attempt_started(run: Run, fact: AttemptEvent) -> None:
 
 def _attempt_recorded(run: Run, fact: AttemptEvent) -> None:
     run.attempted.add(fact.command_id)
+    budgets.attempted(run, fact)
 
 
 def _awaited(run: Run, fact: RunEvent) -> None:
@@ -356,7 +362,8 @@ def _awaited(run: Run, fact: RunEvent) -> None:
 
 
 def _child_started(run: Run, fact: RunEvent) -> None:
-    run.children[fact.child_run_id] = Child(workflow=fact.workflow)
+    run.children[fact.child_run_id] = Child(workflow=fact.workflow, agent=fact.agent, budget=fact.budget_nano_usd)
+    budgets.drawn(run, fact.agent, fact.budget_nano_usd)
     run.open_children += 1
 
 
@@ -370,6 +377,7 @@ def _child_awaited(run: Run, fact: RunEvent) -> None:
 
 
 def _child_ended(run: Run, fact: RunEvent) -> None:
+    budgets.child_ended(run, fact)
     known = run.children[fact.child_run_id].outcome = of_child(fact)
     run.open_children -= 1
     for command_id in [id_ for id_, wait in run.child_waits.items() if wait.child_run_id == fact.child_run_id]:

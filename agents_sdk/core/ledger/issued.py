@@ -46,6 +46,7 @@ def _start(fact: RunEvent) -> Command:
         parent_run_id=fact.run_id,
         root_run_id=fact.root_run_id,
         deadline_at=fact.deadline_at,
+        budget_nano_usd=fact.budget_nano_usd,
     )
     return _command(fact, "StartRun", fact.child_run_id, body)
 
@@ -64,6 +65,7 @@ def _report(fact: RunEvent) -> Command | None:
         result=fact.result,
         reason=fact.reason,
         state_hash=fact.state_hash,
+        spent_nano_usd=fact.spent_nano_usd + fact.reserved_nano_usd,
     )
     return _command(fact, "ReportChild", fact.parent_run_id, body)
 

@@ -90,6 +90,13 @@ class Waiting(msgspec.Struct, gc=False):
     reply_partition: int
 
 
+class Account(msgspec.Struct, gc=False):
+    """What was spent, and what is set aside for calls and children that are open; nano-USD. See ``budgets``."""
+
+    spent: int = 0
+    reserved: int = 0
+
+
 class Call(msgspec.Struct, gc=False):
     """A capability call: asked for, perhaps settled."""
 
@@ -100,6 +107,11 @@ class Call(msgspec.Struct, gc=False):
     settled: bool = False
     started: dict[int, str] = {}
     """Attempts claimed by an executor (unsafe capabilities only): attempt → executor."""
+    agent: str = ""
+    """Who asked."""
+    budget: int = -1
+    """What was reserved for it, nano-USD; -1: it has no limit."""
+    spent: int = 0
 
 
 class Child(msgspec.Struct, gc=False):
@@ -108,6 +120,10 @@ class Child(msgspec.Struct, gc=False):
     workflow: str
     outcome: Answer | None = None
     """How it ended, as whoever awaits it is told; None while it goes on."""
+    agent: str = ""
+    """Who started it."""
+    budget: int = -1
+    """Its slice of this run's budget, nano-USD; -1: it has no limit."""
 
 
 class ChildWait(msgspec.Struct, gc=False):
@@ -184,6 +200,12 @@ class Run(msgspec.Struct):
     """AwaitChild command → who is told, while the child goes on."""
     timers: dict[str, int] = {}
     """Name → when it is due, microseconds UTC; see ``timers``."""
+    budget: int = -1
+    """What it may spend with its children, nano-USD; -1: no limit."""
+    account: Account = msgspec.field(default_factory=Account)
+    """Of all agents together."""
+    accounts: dict[str, Account] = {}
+    """Of each agent, by who asked for a call or started a child."""
 
 
 class Finished(msgspec.Struct, gc=False):
