@@ -20,9 +20,10 @@ import uuid_utils
 from confluent_kafka import TopicPartition
 from faust.types import TP
 
-from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.core.money import NO_LIMIT
 from agents_sdk.settings import Settings
-from agents_sdk.topics import CALLS
+from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.codec import Codec, Undecodable
 from services.capabilities.engine import OUTCOMES, CallEngine
 from services.capabilities.model import environment
@@ -43,6 +44,8 @@ GROUP: Final = "bp.executor"
 WATERMARK_TIMEOUT_S: Final = 10.0
 LOOKS: Final = 4
 """How often the end of a partition is looked up when it is taken over: others may write faster than this reads."""
+CLOCKS_APART_MS: Final = 60_000
+"""How far the clock of the ledger that wrote an attempt may be behind the broker's, which stamped the request."""
 HANDOVER_GRACE_S: Final = 4.0
 """For unsafe calls under way when partitions are taken from us; below the session timeout of 6 s."""
 STOP_GRACE_S: Final = 5.0
@@ -90,7 +93,9 @@ class Executor:
         await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
             settled = await asyncio.to_thread(self._outcomes, batch.partition, batch.records[-1].offset + 1)
-            self.engine.ready(batch.partition, settled)
+            limited = [call for call in self.engine.held(batch.partition) if call.budget_nano_usd != NO_LIMIT]
+            spent = await asyncio.to_thread(self._spent, batch.partition, limited) if limited else {}
+            self.engine.ready(batch.partition, settled, spent)
 
     async def stop(self) -> None:
         """Lets running calls end, then closes everything."""
@@ -116,6 +121,24 @@ class Executor:
         finally:
             consumer.close()
         return settled
+
+    def _spent(self, partition: int, calls: list[CallEvent]) -> dict[str, int]:
+        """What attempts at these calls have cost, as far as it is recorded: their budgets have to bear that as well.
+        Each has asked before it was tried, so its attempts lie behind the time of the first request."""
+        spent = dict.fromkeys((call.call_id for call in calls), 0)
+        began_ms = min(call.at for call in calls) // 1_000 - CLOCKS_APART_MS
+        consumer = clients.reader(self._settings.kafka)
+        try:
+            place = TopicPartition(ATTEMPTS, partition, began_ms)
+            start = consumer.offsets_for_times([place], timeout=WATERMARK_TIMEOUT_S)[0].offset
+            end = int(consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)[1])
+            for message in read_range(consumer, ATTEMPTS, partition, start, end) if start >= 0 else ():
+                fact = self._codec.decode(message.value())
+                if isinstance(fact, AttemptEvent) and fact.call_id in spent:
+                    spent[fact.call_id] += fact.cost_nano_usd
+        finally:
+            consumer.close()
+        return spent
 
     def _decode(self, partition: int, offset: int, value: bytes | None) -> CallEvent | None:
         try:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from agents_sdk.core.facts import CallEvent
@@ -31,6 +32,8 @@ class _Job:
     partition: _Partition
     offset: int
     fact: CallEvent
+    spent: int = 0
+    """What attempts of a predecessor cost, nano-USD."""
     task: asyncio.Task[None] | None = None
     dropped: bool = False
 
@@ -103,8 +106,16 @@ class CallEngine:
         self.report(partition)
         await self._room.wait()
 
-    def ready(self, partition: int, settled: Collection[str] = ()) -> None:
-        """The past of the partition is known: ``settled`` are the calls with an outcome that was not delivered yet."""
+    def held(self, partition: int) -> list[CallEvent]:
+        """The calls of the partition that wait for its past to be known."""
+        owned = self._partitions.get(partition)
+        return [job.fact for job in owned.held] if owned is not None and owned.held is not None else []
+
+    def ready(
+        self, partition: int, settled: Collection[str] = (), spent: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """The past of the partition is known: ``settled`` are the calls with an outcome that was not delivered yet,
+        ``spent`` is what attempts at the others have cost, nano-USD."""
         owned = self._partitions.get(partition)
         if owned is None or owned.held is None:
             return
@@ -113,6 +124,7 @@ class CallEngine:
             if job.fact.call_id in owned.settled or job.fact.call_id in settled:
                 self._end(job)
             else:
+                job.spent = spent.get(job.fact.call_id, 0)
                 self._waiting.append(job)
         owned.settled.clear()
         self._pump()
@@ -205,7 +217,7 @@ class CallEngine:
     async def _run(self, job: _Job) -> None:
         settled = False
         try:
-            await self._settle(job.fact)
+            await self._settle(job.fact, job.spent)
             settled = True
         except SettledElsewhere as over:
             log.info("call %s needs no outcome: %s", job.fact.call_id, over)
@@ -222,9 +234,9 @@ class CallEngine:
                 self.report(job.partition.number)
             self._pump()
 
-    async def _settle(self, fact: CallEvent) -> None:
+    async def _settle(self, fact: CallEvent, spent: int) -> None:
         try:
-            await self._settler.settle(fact)
+            await self._settler.settle(fact, spent)
         except (SettledElsewhere, OutboxBroken):
             raise
         except Exception as error:  # a bug of ours must fail this call, visibly, and no other

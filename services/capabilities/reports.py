@@ -113,8 +113,9 @@ def failed(
     attempts: int = 0,
     cost: int = 0,
     latency_us: int = 0,
+    asked: int = 0,
 ) -> Command:
-    """FailCall."""
+    """FailCall; ``asked`` is what it could not pay for."""
     body = OutcomeBody(
         call_id=fact.call_id,
         provider=provider,
@@ -124,6 +125,7 @@ def failed(
         error_class=error_class,
         error_code=code,
         error_message=message[:MESSAGE_LIMIT],
+        asked_nano_usd=asked,
     )
     return _outcome(fact, "FailCall", body)
 

@@ -19,7 +19,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import RecoveryConfig
-from services.capabilities import plan, reports
+from services.capabilities import ceiling, plan, reports
 from services.capabilities.decide import Call, Degrade, Fail, Step, Succeed, Tried, next_step
 from services.capabilities.model import Provider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
@@ -111,6 +111,8 @@ class _Open:
         self.reports: list[Command] = []
         self.durable: list[Awaitable[None]] = []
         self.cost = 0
+        self.asked = 0
+        """What the cheapest attempt might have cost that the call could not pay for."""
         self.result = ""
         self.asked_at = 0.0
         """When the provider of the attempt under way was asked."""
@@ -129,13 +131,15 @@ class Settler:
         self._max_result_bytes = max_result_bytes
         self._clock = clock
 
-    async def settle(self, fact: CallEvent) -> None:
-        """Returns when the call's outcome is durable. Raises OutboxBroken and SettledElsewhere."""
+    async def settle(self, fact: CallEvent, spent: int = 0) -> None:
+        """Returns when the call's outcome is durable; ``spent`` is what attempts of a predecessor cost, nano-USD, which
+        its budget has to bear too. Raises OutboxBroken and SettledElsewhere."""
         began = self._clock.monotonic()
         admitted = self._admit(fact)
         if isinstance(admitted, Command):
             await self._outbox.send([admitted])
             return
+        admitted.cost = spent
         step = self._next(admitted, began)
         if isinstance(step, Call):
             await self._try(admitted, step, began)
@@ -193,6 +197,11 @@ class Settler:
         started_at = self._clock.now_us()
         call.asked_at = self._clock.monotonic()
         timeout = min(provider.timeout_seconds, call.policy.deadline - (call.asked_at - began))
+        refused = ceiling.refusal(provider, timeout, call.fact.budget_nano_usd, call.cost)
+        if refused is not None:
+            call.tried.append(refused[0])
+            call.asked = min(call.asked or refused[1], refused[1])
+            return
         claim = partial(self._claim, call, step, started_at) if call.policy.unsafe else None
         try:
             outcome = await self._ask(call, provider, step.attempt, timeout, claim)
@@ -272,7 +281,7 @@ class Settler:
 
 
 def _outcome_command(call: _Open, step: Step, latency_us: int) -> Command:
-    attempts = sum(attempt.code != TAKEN for attempt in call.tried)
+    attempts = sum(attempt.code not in (TAKEN, ceiling.OVER_BUDGET) for attempt in call.tried)
     if isinstance(step, Succeed):
         return reports.completed(
             call.fact, call.result, provider=step.provider, attempts=attempts, cost=call.cost, latency_us=latency_us
@@ -291,15 +300,17 @@ def _outcome_command(call: _Open, step: Step, latency_us: int) -> Command:
         )
     assert isinstance(step, Fail)
     skipped = call.ranking.why_skipped()
+    over = call.tried[-1:] and call.tried[-1].code == ceiling.OVER_BUDGET
     return reports.failed(
         call.fact,
         error_class=step.error_class,
-        code=step.code,
+        code=ceiling.OVER_BUDGET if over else step.code,
         message=step.message + (f"; {skipped}" if skipped else ""),
         provider=step.provider,
         attempts=attempts,
         cost=call.cost,
         latency_us=latency_us,
+        asked=call.asked if over else 0,
     )
 
 

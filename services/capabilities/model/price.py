@@ -24,6 +24,12 @@ class Price(Part):
     """Of what was made: video, sound."""
     per_gigabyte_nano_usd: int = Field(default=0, ge=0)
     """Bytes stored or sent are billed by far less than a nano-USD each: 1 GB is 10^9 of them."""
+    max_input_tokens: int | None = Field(default=None, ge=0)
+    """That one attempt can read; without it a price per token has no upper bound, and a call with a budget cannot pay
+    it."""
+    max_output_tokens: int | None = Field(default=None, ge=0)
+    at_most_nano_usd: int | None = Field(default=None, ge=0)
+    """What one attempt costs at most, where the bounds above do not say or say too much."""
     charge_failures: bool = False
     """Whether an attempt that failed costs its per-call price; measured usage is always charged."""
 

@@ -109,6 +109,29 @@ async def test_calls_are_held_until_the_past_is_known() -> None:
     assert [command.outcome.call_id for command in rig.outbox.commands if command.outcome] == ["c"]
 
 
+async def test_what_a_predecessor_spent_is_gone_from_the_budget_of_a_call() -> None:
+    """A call that is taken over goes on with what is left of its reservation."""
+    rig = Rig()
+    price = {"id": "list", "per_call_nano_usd": 60}
+    providers = [{"name": "one", "kind": "python", "function": "a:b", "price": price}]
+    engine = CallEngine(
+        settler(registry(capability(providers=providers)), rig.asking, rig.outbox),
+        max_in_flight=4,
+        done=rig.finished.__setitem__,
+        crash=rig.crashes.append,
+    )
+    engine.own({0})
+    await engine.deliver(0, numbered(*(requested(name, budget_nano_usd=100) for name in ("a", "b"))))
+    assert [call.call_id for call in engine.held(0)] == ["a", "b"]
+    engine.ready(0, spent={"a": 60})
+    await until(lambda: rig.finished.get(0) == 2)
+
+    outcomes = {command.outcome.call_id: command.outcome for command in rig.outbox.commands if command.outcome}
+    assert (outcomes["a"].error_code, outcomes["a"].cost_nano_usd) == ("budget_exceeded", 60)
+    assert (outcomes["b"].error_code, outcomes["b"].cost_nano_usd) == ("", 60)
+    assert engine.held(0) == []
+
+
 async def test_records_delivered_again_are_ignored() -> None:
     """A partition that was kept through a rebalance is read again from its commit; its calls run once."""
     rig = Rig()
