@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from agents_sdk.core.commands import RegistrationBody
-from agents_sdk.values import milliseconds
+from agents_sdk.values import milliseconds, nano_usd
 
 if TYPE_CHECKING:
     from agents_sdk.context import Context
@@ -50,6 +50,8 @@ class Agent:
         max_deliveries: int = 3,
         handler_timeout_seconds: float | None = None,
         supervisor: str = "",
+        budget: str | None = None,
+        call_budgets: Mapping[str, str] | None = None,
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
         names, ``workflows`` of the workflows it takes part in. None leaves it unrestricted, an empty list allows
@@ -58,6 +60,8 @@ class Agent:
         hangs, the ledger says so a second later.
         What it could not handle is told to the agent ``supervisor``, as a message ``escalation.raised`` with the whole
         story; without one it is the operator's, and a failure is the run's.
+        ``budget``, such as ``"1.00 USD"``, is what it may spend in one run, with the runs that it starts there.
+        ``call_budgets`` are globs of capabilities with what one call of them may cost where it says nothing itself.
         """
         self.name = _checked_name(name, "agent")
         if name.startswith(RESERVED):
@@ -77,6 +81,12 @@ class Agent:
         self.supervisor = _checked_name(supervisor, "supervisor") if supervisor else ""
         if supervisor == name:
             raise ValueError(f"agent {name!r} is its own supervisor; name another one, or leave it to the operator")
+        self.budget = budget
+        self._budget_nano_usd = nano_usd("budget", budget)
+        self.call_budgets = {
+            glob: nano_usd(f"call_budgets[{glob!r}]", amount) for glob, amount in (call_budgets or {}).items()
+        }
+        """In nano-USD."""
         self._handlers: dict[str, Handler] = {}
 
     def on(self, name: str, *more: str) -> Callable[[H], H]:
@@ -130,6 +140,8 @@ class Agent:
             max_deliveries=self.max_deliveries,
             supervisor=self.supervisor,
             handler_timeout_ms=self._handler_timeout_ms,
+            budget_nano_usd=self._budget_nano_usd,
+            call_budgets=self.call_budgets,
         )
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from agents_sdk.errors import (
     REFUSALS,
     BackplaneError,
     CallFailed,
+    CallOverBudget,
     ChildCancelled,
     ChildFailed,
     Refused,
@@ -57,7 +58,8 @@ def refusal(code: str, message: str, fields: dict[str, Any]) -> Refused:
 def call_failed(reply: Reply, capability: str) -> CallFailed:
     """The error of a capability call that ended without a result."""
     fields = {"capability": capability, "call_id": reply.command_id, "error_code": reply.code, **detail(reply)}
-    return made(CallFailed, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
+    error = CallOverBudget if reply.code == CallOverBudget.code else CallFailed
+    return made(error, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
 
 
 def run_result(run_id: str, reply: Reply) -> RunResult:

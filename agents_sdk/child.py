@@ -56,11 +56,17 @@ class Child:
 
 
 def start_child(
-    parent: Scope, workflow: str, input: Any, run_id: str | None, complete_when: str, deadline_seconds: float | None
+    parent: Scope,
+    workflow: str,
+    input: Any,
+    run_id: str | None,
+    complete_when: str,
+    deadline_seconds: float | None,
+    budget: str | None,
 ) -> Coroutine[Any, Any, Child]:
-    """Starts a run for the parent. Raises RunExists, InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered,
-    Unreachable."""
-    body = operations.start_body(parent, workflow, input, complete_when, deadline_seconds, run_id or "")
+    """Starts a run for the parent. Raises RunExists, BudgetExceeded, InvalidCommand, Oversize, RunFinished, UnknownRun,
+    Unanswered, Unreachable."""
+    body = operations.start_body(parent, workflow, input, complete_when, deadline_seconds, budget, run_id or "")
     return _started(parent, parent.command("StartChild", body))
 
 

@@ -197,11 +197,13 @@ class AsyncBackplane:
         run_id: str | None = None,
         complete_when: str = "idle",
         deadline_seconds: float | None = None,
+        budget: str | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> Coroutine[Any, Any, AsyncRun]:
         """Starts a run: every agent that takes part in ``workflow`` and handles ``run.started`` gets ``input`` (JSON,
         a pydantic model or a dataclass). ``complete_when="idle"`` ends it when nothing is left to do,
-        ``"explicit"`` only by ``complete``. A run that has not ended after ``deadline_seconds`` fails. ``state`` is
+        ``"explicit"`` only by ``complete``. A run that has not ended after ``deadline_seconds`` fails. ``budget``, such
+        as ``"0.40 USD"``, is what it may spend on calls with all its children; None: no limit. ``state`` is
         written right behind the start, in the same breath: before any agent can have received its message.
 
         Raises:
@@ -211,7 +213,7 @@ class AsyncBackplane:
         """
         scope = self.scope(run_id or new_id())
         start = scope.command(
-            "StartRun", operations.start_body(scope, workflow, input, complete_when, deadline_seconds)
+            "StartRun", operations.start_body(scope, workflow, input, complete_when, deadline_seconds, budget)
         )
         writes = [
             scope.command("SetState", StateBody(key=key, value=to_json(value, scope.limit, f"state {key!r}")))
@@ -220,16 +222,24 @@ class AsyncBackplane:
         return self._start(scope, [scope.sent(command) for command in (start, *writes)])
 
     def execute(
-        self, capability: str, params: Any = None, *, run: RunLike | str, timeout_seconds: float | None = None
+        self,
+        capability: str,
+        params: Any = None,
+        *,
+        run: RunLike | str,
+        timeout_seconds: float | None = None,
+        budget: str | None = None,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability in a run and returns its result. ``timeout_seconds`` is for all attempts together; None:
-        the capability's default.
+        the capability's default. ``budget``, such as ``"0.05 USD"``, is what they may cost together; None: half of what
+        the run has left, where it has a budget.
 
         Raises:
+            BudgetExceeded: the run has not that much left; or, a CallFailed as well, an attempt might cost more.
             CallFailed: no provider gave a result; the fields say what was tried.
             InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable.
         """
-        return operations.execute(self.scope(run), capability, params, timeout_seconds)
+        return operations.execute(self.scope(run), capability, params, timeout_seconds, budget)
 
     def execute_with_recovery(
         self,
@@ -238,6 +248,7 @@ class AsyncBackplane:
         config: RecoveryConfig | dict[str, Any] | None = None,
         *,
         run: RunLike | str,
+        budget: str | None = None,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability in a run and returns its result. Where an attempt fails it is helped as ``config`` says,
         over what the capability declares::
@@ -251,7 +262,7 @@ class AsyncBackplane:
             InvalidCommand: the config is none; ``fields["field"]`` names what is wrong, and nothing was sent.
             CallFailed, and what ``execute`` raises.
         """
-        return operations.execute_with_recovery(self.scope(run), capability, params, config)
+        return operations.execute_with_recovery(self.scope(run), capability, params, config, budget)
 
     def scope(self, run: RunLike | str) -> Scope:
         """Whom the commands of this client about ``run`` are from."""

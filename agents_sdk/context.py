@@ -105,20 +105,33 @@ class Context:
         return State(self._scope.about(memory_run(namespace)))
 
     def execute(
-        self, capability: str, params: Any = None, *, timeout_seconds: float | None = None
+        self,
+        capability: str,
+        params: Any = None,
+        *,
+        timeout_seconds: float | None = None,
+        budget: str | None = None,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability and returns its result; ``params`` as the capability's schema describes them.
-        ``timeout_seconds`` is for all attempts together; None: the capability's default.
+        ``timeout_seconds`` is for all attempts together; None: the capability's default. ``budget``, such as
+        ``"0.05 USD"``, is what they may cost together, and what the run and the agent must have left; None: what the
+        agent's ``call_budgets`` say, else half of what is left.
 
         Raises:
+            BudgetExceeded: there is not that much left; or, a CallFailed as well, an attempt might cost more than that.
             CallFailed: no provider gave a result; the fields say what was tried.
             ScopeDenied: it is not among the agent's ``capabilities``.
             InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
         """
-        return operations.execute(self._scope, capability, params, timeout_seconds)
+        return operations.execute(self._scope, capability, params, timeout_seconds, budget)
 
     def execute_with_recovery(
-        self, capability: str, params: Any = None, config: RecoveryConfig | dict[str, Any] | None = None
+        self,
+        capability: str,
+        params: Any = None,
+        config: RecoveryConfig | dict[str, Any] | None = None,
+        *,
+        budget: str | None = None,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability and returns its result. Where an attempt fails it is helped as ``config`` says, over
         over what the capability declares::
@@ -132,7 +145,7 @@ class Context:
             InvalidCommand: the config is none; ``fields["field"]`` names what is wrong, and nothing was sent.
             CallFailed, and what ``execute`` raises.
         """
-        return operations.execute_with_recovery(self._scope, capability, params, config)
+        return operations.execute_with_recovery(self._scope, capability, params, config, budget)
 
     def decide(self, action: str, rationale: str = "", context_used: Iterable[str] = ()) -> Coroutine[Any, Any, str]:
         """Records what was decided and why; the id of its fact. ``context_used`` are the state keys it rests on, as
@@ -210,18 +223,23 @@ class Context:
         run_id: str | None = None,
         complete_when: str = "idle",
         deadline_seconds: float | None = None,
+        budget: str | None = None,
     ) -> Coroutine[Any, Any, Child]:
         """Starts a run for this one; ``result = await child`` waits for it, ``child.cancel()`` ends it. Every agent
         that takes part in ``workflow`` and handles ``run.started`` gets ``input``. The child ends when this run ends,
         and its deadline is no later; this run, if it completes when idle, waits for the child. A child that fails
         fails nobody else: ``await child`` raises, and the handler decides.
 
+        ``budget``, such as ``"0.30 USD"``, is set aside of what this run and this agent may spend, and what the child
+        did not spend comes back when it ends. None: half of what is left, where there is a budget.
+
         Raises:
+            BudgetExceeded: there is not that much left.
             RunExists: this run has started one with this ``run_id`` before. Where it was started by somebody else,
                 ``await child`` raises ChildFailed.
             InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
         """
-        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds)
+        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds, budget)
 
     def complete_run(self, result: Any = None) -> Coroutine[Any, Any, None]:
         """Ends the run as completed, with a JSON result. Raises InvalidCommand, Oversize, RunFinished, Unanswered,

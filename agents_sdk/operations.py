@@ -128,24 +128,37 @@ def declare_dependency(
 
 
 def execute(
-    scope: Scope, capability: str, params: Any, timeout_seconds: float | None, config: str = ""
+    scope: Scope,
+    capability: str,
+    params: Any,
+    timeout_seconds: float | None,
+    budget: str | None = None,
+    config: str = "",
 ) -> Coroutine[Any, Any, CallResult]:
     """Calls a capability and returns its result. ``config`` is canonical JSON of a RecoveryConfig, or empty.
 
     Raises:
+        BudgetExceeded: it may cost more than is left.
         CallFailed: no provider gave a result; its fields say what was tried.
         ScopeDenied, InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable.
     """
     text = values.to_json({} if params is None else params, scope.limit, "params")
     timeout_ms = values.milliseconds("timeout_seconds", timeout_seconds)
-    body = CallBody(capability=capability, params=text, timeout_ms=timeout_ms, config=config)
+    amount = values.nano_usd("budget", budget)
+    body = CallBody(capability=capability, params=text, timeout_ms=timeout_ms, budget_nano_usd=amount, config=config)
     command = scope.command("CallCapability", body)
     wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
     return _settled(scope, command, wait)
 
 
 def start_body(
-    scope: Scope, workflow: str, input: Any, complete_when: str, deadline_seconds: float | None, child_run_id: str = ""
+    scope: Scope,
+    workflow: str,
+    input: Any,
+    complete_when: str,
+    deadline_seconds: float | None,
+    budget: str | None,
+    child_run_id: str = "",
 ) -> RunBody:
     """How any run is started, by a client or for another run. Raises InvalidCommand, Oversize."""
     return RunBody(
@@ -154,11 +167,16 @@ def start_body(
         complete_when=complete_when,
         deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
         child_run_id=child_run_id,
+        budget_nano_usd=values.nano_usd("budget", budget),
     )
 
 
 def execute_with_recovery(
-    scope: Scope, capability: str, params: Any, config: RecoveryConfig | dict[str, Any] | None
+    scope: Scope,
+    capability: str,
+    params: Any,
+    config: RecoveryConfig | dict[str, Any] | None,
+    budget: str | None = None,
 ) -> Coroutine[Any, Any, CallResult]:
     """As ``execute``, helped as ``config`` says. Raises InvalidCommand for a config that is none, before anything is
     sent: ``fields["field"]`` names what is wrong."""
@@ -167,7 +185,7 @@ def execute_with_recovery(
     checked = checked_config(config)
     given = checked.model_dump(exclude_unset=True, exclude={"timeout_seconds"})
     text = values.to_json(given, scope.limit, "config") if given else ""
-    return execute(scope, capability, params, checked.timeout_seconds, text)
+    return execute(scope, capability, params, checked.timeout_seconds, budget, text)
 
 
 def complete_run(scope: Scope, result: Any = None) -> Coroutine[Any, Any, None]:

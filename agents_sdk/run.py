@@ -73,16 +73,18 @@ class AsyncRun:
         run_id: str | None = None,
         complete_when: str = "idle",
         deadline_seconds: float | None = None,
+        budget: str | None = None,
     ) -> Coroutine[Any, Any, Child]:
         """Starts a run for this one, which ends when this one ends, and is late at the latest when this one is.
         Otherwise as ``AsyncBackplane.start_run``. ``await child`` waits for its result.
 
         Raises:
+            BudgetExceeded: this run has not that much left.
             RunExists: this run has started one with this ``run_id`` before. Where it was started by somebody else,
                 waiting for the child raises ChildFailed.
             RunFinished, InvalidCommand, Oversize.
         """
-        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds)
+        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds, budget)
 
     async def _wait(self, timeout: float | None) -> RunResult:
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
+from agents_sdk.core import money
 from agents_sdk.errors import ContractBroken, InvalidCommand, Oversize
 
 T = TypeVar("T")
@@ -121,3 +122,8 @@ def milliseconds(what: str, seconds: float | None) -> int:
     if not seconds > 0:
         raise ValueError(f"{what} is {seconds!r}; use seconds above 0, or None for no limit")
     return max(round(seconds * 1000), 1)
+
+
+def nano_usd(what: str, amount: str | None) -> int:
+    """A budget as commands carry it; ``money.NO_LIMIT`` for None. Raises ValueError for what is no amount of USD."""
+    return money.NO_LIMIT if amount is None else money.parse(amount, what)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from services.cli.output import CommandError, DataDir, JsonFlag, message, print_json, print_rows
+from services.cli.output import Budget, CommandError, DataDir, JsonFlag, message, print_json, print_rows
 
 if TYPE_CHECKING:
     from agents_sdk.client import AsyncBackplane
@@ -39,6 +39,7 @@ def call(
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.001, help="Seconds for all attempts together.")
     ] = None,
+    budget: Budget = None,
     data_dir: DataDir = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -55,7 +56,7 @@ def call(
     settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
     params = gather(param or [], params_json, text_params(capability, settings))
     try:
-        run_id, result = asyncio.run(_call(settings, capability, params, run, timeout))
+        run_id, result = asyncio.run(_call(settings, capability, params, run, timeout, budget))
     except CallFailed as failed:
         raise _told(failed) from failed
     if as_json:
@@ -75,22 +76,27 @@ def _summary(capability: str, run_id: str, result: CallResult) -> str:
 
 
 async def _call(
-    settings: Settings, capability: str, params: Mapping[str, Any], run_id: str | None, timeout: float | None
+    settings: Settings,
+    capability: str,
+    params: Mapping[str, Any],
+    run_id: str | None,
+    timeout: float | None,
+    budget: str | None,
 ) -> tuple[str, CallResult]:
     from agents_sdk.client import AsyncBackplane
 
     async with AsyncBackplane.connect(settings, name=WORKFLOW) as client:
         if run_id is not None:
-            return run_id, await client.execute(capability, params, run=run_id, timeout_seconds=timeout)
-        return await _in_own_run(client, capability, params, timeout)
+            return run_id, await client.execute(capability, params, run=run_id, timeout_seconds=timeout, budget=budget)
+        return await _in_own_run(client, capability, params, timeout, budget)
 
 
 async def _in_own_run(
-    client: AsyncBackplane, capability: str, params: Mapping[str, Any], timeout: float | None
+    client: AsyncBackplane, capability: str, params: Mapping[str, Any], timeout: float | None, budget: str | None
 ) -> tuple[str, CallResult]:
     run = await client.start_run(WORKFLOW, {"capability": capability, "params": params}, complete_when="explicit")
     try:
-        result = await client.execute(capability, params, run=run, timeout_seconds=timeout)
+        result = await client.execute(capability, params, run=run, timeout_seconds=timeout, budget=budget)
     except BaseException as error:
         # also after Ctrl-C: a run that nobody will end would stay open for ever
         await run.fail(str(error) or type(error).__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -26,7 +26,7 @@ from services.cli.output import (
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from services.sink.answers import Cost, Progress
+    from services.sink.answers import Cost, Progress, Purse
 
 WAIT_S: Final = 10.0
 """The store is two seconds behind at most; a busy machine gets five times that."""
@@ -138,9 +138,10 @@ def cost(
 ) -> None:
     """Tell what a run cost. Counted on attempts at providers only; the total is the same by whatever it is asked."""
     from services.cli.story import counted
-    from services.sink.answers import costs, usd
+    from services.sink.answers import budgets, costs, usd
 
     asked = _Asked(run, data_dir, wait)
+    purses = budgets(asked.client, asked.run)
     rows = costs(asked.client, by.value, asked.run, tree=tree)
     total, unpriced = sum(row.cost_nano_usd for row in rows), sum(row.unpriced for row in rows)
     if as_json:
@@ -152,13 +153,29 @@ def cost(
                 "cost_nano_usd": total,
                 "unpriced": unpriced,
                 "complete": asked.seen.whole,
+                "budgets": [_purse(purse) for purse in purses],
                 "rows": msgspec.to_builtins(rows),
             }
         )
     else:
         _print_costs(by.value, rows)
         message(f"total {usd(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""))
+        _tell_budgets(purses, message)
     asked.finish()
+
+
+def _purse(purse: Purse) -> dict[str, Any]:
+    return {**msgspec.to_builtins(purse), "left_nano_usd": purse.left_nano_usd}
+
+
+def _tell_budgets(purses: Iterable[Purse], say: Callable[[str], None]) -> None:
+    from services.sink.answers import usd
+
+    for purse in purses:
+        whose = f"budget of {purse.agent}" if purse.agent else "budget"
+        spent, reserved = usd(purse.spent_nano_usd), usd(purse.reserved_nano_usd)
+        left = usd(purse.left_nano_usd)
+        say(f"{whose} {usd(purse.limit_nano_usd)}: {spent} spent, {reserved} reserved, {left} left")
 
 
 def _print_costs(by: str, rows: Iterable[Cost]) -> None:
@@ -227,20 +244,23 @@ def _when(micros: int) -> str:
 
 def run(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     """Tell what happened in a run: who did what, when, how long it took, what failed and what it cost."""
+    from services.sink.answers import budgets, timeline
     from services.sink.answers import runs as ask_runs
-    from services.sink.answers import timeline
 
     asked = _Asked(run, data_dir, wait)
+    purses = budgets(asked.client, asked.run)
     about = ask_runs(asked.client, 1, asked.run)
     events = timeline(asked.client, asked.run)
     if as_json:
         head = msgspec.to_builtins(about[0]) if about else {"run_id": asked.run}
         shown = [{**_slim(event), "run_seq": event.run_seq} for event in events]
-        print_json({**head, "complete": asked.seen.whole, "events": shown})
+        told = {"complete": asked.seen.whole, "budgets": [_purse(purse) for purse in purses], "events": shown}
+        print_json({**head, **told})
     else:
         from services.cli.paint import paint_run
 
         paint_run(about[0] if about else None, events, colour=interactive())
+        _tell_budgets(purses, print)
     asked.finish()
 
 

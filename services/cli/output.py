@@ -22,6 +22,24 @@ DataDir = Annotated[
 """``data_dir: DataDir = None``; give it to ``agents_sdk.settings.data_dir``."""
 
 
+def _amount(text: str | None) -> str | None:
+    from agents_sdk.core.money import parse
+
+    try:
+        if text is not None:
+            parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
+
+
+Budget = Annotated[
+    str | None,
+    typer.Option("--budget", help='What it may cost at most, such as "0.40 USD".', metavar="AMOUNT", callback=_amount),
+]
+"""``budget: Budget = None``, for commands that spend."""
+
+
 class ExitCode(IntEnum):
     """What a script learns from a command."""
 
@@ -53,7 +71,7 @@ EXIT_CODES: Final[dict[str, ExitCode]] = {
     "artifact_missing": ExitCode.UNREACHABLE,
     "part_failed": ExitCode.UNREACHABLE,
     "not_verified": ExitCode.NOT_VERIFIED,
-    "budget": ExitCode.REFUSED,
+    "budget_exceeded": ExitCode.REFUSED,
     "invalid_settings": ExitCode.USAGE,
     "usage": ExitCode.USAGE,
     "interrupted": ExitCode.INTERRUPTED,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.output import CommandError, DataDir, ExitCode, JsonFlag, message, print_json, print_rows
+from services.cli.output import Budget, CommandError, DataDir, ExitCode, JsonFlag, message, print_json, print_rows
 
 if TYPE_CHECKING:
     from agents_sdk.blocking import Backplane
@@ -115,13 +115,14 @@ def start(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     run_id: Annotated[str, typer.Option("--run-id", help="The run's id; made up by default.")] = "",
+    budget: Budget = None,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
     """Start a run and print its id; with --wait, how it ended. The exit code is 1 when it did not complete."""
     content = parsed(input_, "--input")
     with connected(data_dir) as backplane:
-        run = backplane.start_run(workflow, content, run_id=run_id or None)
+        run = backplane.start_run(workflow, content, run_id=run_id or None, budget=budget)
         if not run.recipients:
             message(f"warning: nobody was given the input: no agent of {workflow!r} handles run.started")
             message("hint: start agents first (`backplane agents run MODULE`), then start another run")

@@ -41,6 +41,24 @@ class Cost(msgspec.Struct, frozen=True):
     latency_us: int
 
 
+class Purse(msgspec.Struct, frozen=True):
+    """What a run, or an agent in it, may spend and did."""
+
+    agent: str
+    """Empty: all of the run."""
+    limit_nano_usd: int
+    """-1: none."""
+    spent_nano_usd: int
+    """With child runs that ended."""
+    reserved_nano_usd: int
+    """For calls and child runs that are open."""
+
+    @property
+    def left_nano_usd(self) -> int:
+        """Of the limit."""
+        return self.limit_nano_usd - self.spent_nano_usd - self.reserved_nano_usd
+
+
 class RunRow(msgspec.Struct, frozen=True):
     """A run in one line."""
 
@@ -155,6 +173,11 @@ def costs(client: Client, by: By, run: str = "", *, tree: bool = False) -> list[
     """Cost of a run, with ``tree`` also of all runs below it, or of all with an empty ``run``; the sum is the same by
     whatever it is asked."""
     return ask(client, "cost", Cost, by=by, runs=family(client, run) if tree else [run] if run else [])
+
+
+def budgets(client: Client, run: str) -> list[Purse]:
+    """The budgets that hold in a run: its own, then its agents'."""
+    return [purse for purse in ask(client, "budgets", Purse, run=run) if purse.limit_nano_usd >= 0]
 
 
 def family(client: Client, run: str) -> list[str]:

@@ -14,7 +14,7 @@ from agents_sdk.errors import UnknownRun
 from services.sink import answers
 from services.sink.queries import QueryRefused, ask, query
 from tests.contracts.sink.conftest import Database
-from tests.support.stories import NOON, article, records
+from tests.support.stories import NOON, Story, article, records
 
 FIRST = "01930000-0000-7000-8000-000000000001"
 SECOND = "01930001-0000-7000-8000-000000000002"
@@ -170,7 +170,7 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
     """An SQL file that nothing asks would rot."""
     from services.sink.queries import FOLDER
 
-    asked = {"cost", "runs", "timeline", "progress", "runs_like", "reconcile"}
+    asked = {"budgets", "cost", "runs", "timeline", "progress", "runs_like", "reconcile"}
     assert {path.stem for path in FOLDER.glob("*.sql")} == asked
     assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
     assert ask(client, "runs_like", answers.Known, prefix="x") == []
@@ -196,4 +196,36 @@ def test_a_tree_of_runs_is_one_bill(database: Database, port: int) -> None:
     assert (cost(FIRST, tree=True), cost(third, tree=True), cost(SECOND, tree=True)) == (2 * alone, alone, alone)
     listed = answers.by_parent(answers.runs(client))
     assert [(depth, row.run_id) for depth, row in listed] == [(0, SECOND), (0, FIRST), (1, third)]
+    client.close()
+
+
+def test_budgets_in_the_store_are_those_of_the_ledger(database: Database, port: int) -> None:
+    """Of a run in the middle of its work: what is spent and reserved, of the run and of each agent that has a limit."""
+    story = Story("01930009-0000-7000-8000-000000000009")
+    declared: dict[str, Any] = {"capabilities": ["*"], "budget_nano_usd": 1_000}
+    story.send("RegisterAgent", "writer", name="writer", **declared)
+    story.send("RegisterAgent", "free", name="free", capabilities=["*"])
+    story.send("StartRun", "client", workflow="w", complete_when="explicit", budget_nano_usd=5_000)
+    calls = [story.send("CallCapability", "writer", capability="c", budget_nano_usd=200) for _ in range(3)]
+    story.send("CallCapability", "free", capability="c", budget_nano_usd=70)
+    for call, cost in zip(calls, (120, 30, 0), strict=True):
+        story.send("RecordAttempt", "bp.executor", call_id=call.call_id, attempt=1, capability="c", cost_nano_usd=cost)
+    story.send("CompleteCall", "bp.executor", call_id=calls[0].call_id, result="1")
+    children = [
+        story.send("StartChild", agent, workflow="w", complete_when="idle", budget_nano_usd=300)
+        for agent in ("writer", "client")
+    ]
+    ended = {"child_run_id": children[0].child_run_id, "status": "completed", "spent_nano_usd": 45}
+    story.send("ReportChild", "bp.ledger", **ended)
+    database.writer.write(database.writer.prepare(records(story.facts)))
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=port, database=database.name)
+
+    whole, writer = answers.budgets(client, story.run_id)
+
+    run = story.book.runs[story.run_id]
+    for purse, limit, account in ((whole, 5_000, run.account), (writer, 1_000, run.accounts["writer"])):
+        assert (purse.limit_nano_usd, purse.spent_nano_usd) == (limit, account.spent)
+        assert purse.reserved_nano_usd == account.reserved
+        assert purse.left_nano_usd == limit - account.spent - account.reserved
+    assert (writer.spent_nano_usd, writer.reserved_nano_usd) == (120 + 30 + 45, 170 + 200)
     client.close()

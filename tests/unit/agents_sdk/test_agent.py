@@ -141,3 +141,14 @@ def test_methods_partials_and_callables_are_handlers() -> None:
 
     assert agent.subscriptions == ("callable", "method", "partial")
     assert agent.handler_for("nobody") is None
+
+
+def test_budgets_are_declared_in_dollars_and_registered_in_nano_dollars() -> None:
+    """None is no limit; what is no amount is refused where it is written, naming which one."""
+    body = Agent("a", budget="1.00 USD", call_budgets={"text_*": "0.05 USD"}).registration()
+    assert (body.budget_nano_usd, body.call_budgets) == (1_000_000_000, {"text_*": 50_000_000})
+    assert (Agent("a").registration().budget_nano_usd, Agent("a").registration().call_budgets) == (-1, {})
+    with pytest.raises(ValueError, match="budget is '1 EUR'"):
+        Agent("a", budget="1 EUR")
+    with pytest.raises(ValueError, match="call_budgets\\['x'\\] is '1'"):
+        Agent("a", call_budgets={"x": "1"})
