@@ -13,10 +13,11 @@ from services.capabilities.model.http import ArtifactRule, Ask, ErrorRule, HttpP
 from services.capabilities.model.pages import Pages
 from services.capabilities.model.part import ErrorClass
 from services.capabilities.model.price import Price
-from services.capabilities.model.provider import PythonProvider, Rate
+from services.capabilities.model.provider import SAFE_VARIABLES, McpProvider, PythonProvider, Rate, SubprocessProvider
 from services.capabilities.model.reference import Reference, SecretReference, environment
 
 __all__ = [
+    "SAFE_VARIABLES",
     "ArtifactRule",
     "Ask",
     "Auth",
@@ -26,6 +27,7 @@ __all__ = [
     "ErrorRule",
     "HttpProvider",
     "Lookup",
+    "McpProvider",
     "Pages",
     "Poll",
     "Price",
@@ -38,5 +40,6 @@ __all__ = [
     "Retry",
     "SecretAuth",
     "SecretReference",
+    "SubprocessProvider",
     "environment",
 ]

@@ -10,9 +10,11 @@ from pydantic import Field, field_validator, model_validator
 from agents_sdk.recovery import Retry
 from services.capabilities.model.http import HttpProvider
 from services.capabilities.model.part import NAME, Part
-from services.capabilities.model.provider import PythonProvider
+from services.capabilities.model.provider import McpProvider, PythonProvider, SubprocessProvider
 
-Provider: TypeAlias = Annotated[PythonProvider | HttpProvider, Field(discriminator="kind")]
+Provider: TypeAlias = Annotated[
+    PythonProvider | HttpProvider | SubprocessProvider | McpProvider, Field(discriminator="kind")
+]
 
 
 class Capability(Part):

@@ -1,16 +1,18 @@
-"""What providers of every kind say, and the kind that is a Python function."""
+"""What providers of every kind say, and the kinds that are a Python function, a program and an MCP server's tool."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from services.capabilities.model.part import NAME, Part
+from services.capabilities.model.auth import SecretAuth
+from services.capabilities.model.part import NAME, ErrorClass, Part
 from services.capabilities.model.price import Price
 from services.capabilities.model.reference import Reference, SecretReference
+from services.capabilities.template import expression, template
 
 
 class Rate(Part):
@@ -49,3 +51,98 @@ class PythonProvider(AnyProvider):
     kind: Literal["python"]
     function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """``package.module:function``; imported at the first attempt."""
+
+
+Variables: TypeAlias = dict[str, SecretReference | Reference]
+"""Environment variables of a program that a provider starts; it is given no others but those of ``SAFE_VARIABLES``."""
+
+SAFE_VARIABLES: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
+"""What a program may see of the executor's environment: the keys of other providers are in the rest of it."""
+
+
+class SubprocessProvider(AnyProvider):
+    """A program that speaks JSON lines: it reads ``{"id", "call_id", "run_id", "agent", "attempt", "timeout_seconds",
+    "params", "config"}`` from stdin and writes ``{"id", "result"}``, with ``usage`` and ``model`` where it has them,
+    or ``{"id", "error": {"class", "code", "message", "retry_after"}}`` to stdout. What it writes to stderr is quoted
+    when it fails."""
+
+    kind: Literal["subprocess"]
+    command: list[str] = Field(min_length=1)
+    """Program and arguments; no shell reads them."""
+    mode: Literal["worker", "call"] = "worker"
+    """``worker``: it is started once and asked again and again, one call at a time; ``concurrency`` are started at
+    most, and one that ended is started anew. ``call``: it is started for each call, with the input's end after it."""
+    folder: str = ""
+    """Where it runs, relative to the data directory."""
+    env: Variables = Field(default_factory=dict)
+    result: str = "@"
+    """JMESPath over what it gave as result."""
+    max_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    """Of one answer."""
+
+    @field_validator("result")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        expression(value)
+        return value
+
+    def references(self) -> Sequence[Reference | SecretReference]:
+        """Its variables."""
+        return list(self.env.values())
+
+
+class ToolErrorRule(Part):
+    """A failed tool call whose text has this in it is a failure of this class; the first rule that fits wins."""
+
+    text: str = Field(min_length=1)
+    """Compared without regard to case."""
+    error_class: ErrorClass = Field(alias="class")
+
+
+class McpProvider(AnyProvider):
+    """A tool of an MCP server, which is started as a program or reached over streamable HTTP."""
+
+    kind: Literal["mcp"]
+    command: list[str] = Field(default_factory=list)
+    """Program and arguments of a server that speaks over stdin and stdout."""
+    env: Variables = Field(default_factory=dict)
+    url: Reference | None = None
+    """Of a server that speaks streamable HTTP."""
+    auth: SecretAuth | None = None
+    """For ``url``: bearer or header."""
+    tool: str = Field(min_length=1)
+    arguments: Any = "${params}"
+    """A template, as in HTTP requests."""
+    result: str = "structured || {text: text}"
+    """JMESPath over ``structured`` (the structured content, else the text where that is JSON, else null), ``text`` (all
+    texts, joined) and ``content`` (the blocks as MCP has them)."""
+    max_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    errors: list[ToolErrorRule] = Field(default_factory=list)
+
+    @field_validator("result")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        expression(value)
+        return value
+
+    @field_validator("arguments")
+    @classmethod
+    def _is_a_template(cls, value: Any) -> Any:
+        template(value)
+        return value
+
+    @model_validator(mode="after")
+    def _is_one_server(self) -> McpProvider:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("an MCP server is either a command or at a url")
+        if self.auth is not None and (self.url is None or self.auth.kind not in ("bearer", "header")):
+            raise ValueError("auth of an MCP server is bearer or header, and for a url; give a command its key by env")
+        return self
+
+    def references(self) -> Sequence[Reference | SecretReference]:
+        """The endpoint, its secret, the program's variables."""
+        return [
+            *([self.url] if self.url else []),
+            *(self.auth.references() if self.auth else []),
+            *self.env.values(),
+        ]

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
-from services.capabilities.model import Provider, PythonProvider
+from services.capabilities.model import McpProvider, Provider, PythonProvider, SubprocessProvider
 from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Failure
 from services.capabilities.providers.http import HttpAttempts
+from services.capabilities.providers.mcp import McpAttempts, Servers
 from services.capabilities.providers.python import PythonAttempts, Resources
+from services.capabilities.providers.subprocess import SubprocessAttempts
 from services.capabilities.providers.throttle import Throttle
 from services.capabilities.registry import Contract
 
@@ -63,6 +65,7 @@ class Fleet:
         self._data_dir = data_dir
         self._environment = environment
         self._resources = Resources()
+        self._servers = Servers(environment, data_dir)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="provider")
         self._members: dict[tuple[str, str], _Member] = {}
 
@@ -99,6 +102,7 @@ class Fleet:
         for member in self._members.values():
             await member.attempts.close()
         self._members.clear()
+        await self._servers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _member(self, capability: str, provider: Provider) -> _Member:
@@ -111,6 +115,10 @@ class Fleet:
             if isinstance(provider, PythonProvider):
                 attempts = PythonAttempts(provider, self._data_dir, self._resources, self._pool)
                 slots = slots if attempts.on_the_loop() else min(slots, THREADS)
+            elif isinstance(provider, SubprocessProvider):
+                attempts = SubprocessAttempts(provider, self._environment, self._data_dir)
+            elif isinstance(provider, McpProvider):
+                attempts = McpAttempts(provider, self._servers.of(provider))
             else:
                 attempts = HttpAttempts(provider, self._environment, self._data_dir, throttle=throttle)
             member = self._members[key] = _Member(attempts, asyncio.Semaphore(slots), throttle)

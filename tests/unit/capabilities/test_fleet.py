@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from services.capabilities.outcome import Answer, AttemptRequest
+from services.capabilities.outcome import Answer, AttemptRequest, Failure, Usage
 from services.capabilities.providers.fleet import Fleet
 from services.capabilities.registry import Contract
 from tests.support.calls import capability
@@ -73,3 +73,49 @@ async def test_a_provider_is_asked_no_more_often_at_a_time_than_it_allows(tmp_pa
     assert (late.error_class, late.code) == ("rate_limited", "no_slot")  # type: ignore[union-attr]  # a failure
     assert isinstance(await waiting, Answer)
     await fleet.close()
+
+
+async def test_each_kind_of_provider_is_asked_in_its_way(tmp_path: Path) -> None:
+    """And a limit of its rate is kept, whatever it is."""
+    kinds: list[dict[str, Any]] = [
+        {"kind": "python", "function": "services.capabilities.catalogue.echo:echo"},
+        {"kind": "http", "request": {"base_url": {"value": "http://127.0.0.1:1"}}},
+        {"kind": "subprocess", "command": ["/no/such/program"]},
+        {"kind": "mcp", "command": ["/no/such/server"], "tool": "x"},
+    ]
+    rate = {"requests_per_minute": 1}
+    many = contract(*({"name": each["kind"], "rate": rate, **each} for each in kinds))
+    fleet = Fleet(tmp_path, {})
+
+    first = [await fleet.attempt(many, provider, request()) for provider in many.capability.providers]
+    second = [await fleet.attempt(many, provider, request(timeout_seconds=1)) for provider in many.capability.providers]
+    await fleet.close()
+
+    assert [getattr(outcome, "code", "ok") for outcome in first] == [
+        "ok",
+        "connect_failed",
+        "not_started",
+        "not_connected",
+    ]
+    assert [getattr(outcome, "code", "ok") for outcome in second] == ["rate_used_up"] * 4
+    assert all(isinstance(outcome, Failure) and 50 < (outcome.retry_after or 0) <= 60 for outcome in second)
+
+
+async def test_tokens_count_by_what_an_attempt_took(tmp_path: Path) -> None:
+    """An estimate by the params' size lets the first in; what it really took keeps the second out."""
+    spec = {**LOCAL, "function": "tests.unit.capabilities.test_fleet:thirsty", "rate": {"tokens_per_minute": 100}}
+    fleet, one = Fleet(tmp_path, {}), contract(spec)
+    provider = one.capability.providers[0]
+
+    first = await fleet.attempt(one, provider, request(params={"tokens": 100}))
+    second = await fleet.attempt(one, provider, request(params={"tokens": 1}, timeout_seconds=1))
+    await fleet.close()
+
+    assert isinstance(first, Answer)
+    assert isinstance(second, Failure)
+    assert (second.error_class, second.code) == ("rate_limited", "rate_used_up")
+
+
+async def thirsty(params: dict[str, Any], context: Any) -> Answer:
+    """Takes as many tokens as it is told."""
+    return Answer(result={}, usage=Usage(input_tokens=params["tokens"]))

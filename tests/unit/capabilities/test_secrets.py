@@ -14,7 +14,7 @@ import pytest
 
 from services.capabilities.model import SecretReference, keystore
 from services.capabilities.model.keystore import Keystore
-from services.capabilities.providers.http.redaction import MARK, Redaction
+from services.capabilities.providers.redaction import MARK, Redaction
 
 
 class Rings(keyring.backend.KeyringBackend):

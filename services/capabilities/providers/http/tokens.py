@@ -22,7 +22,7 @@ from services.capabilities.model import ClientCredentials
 from services.capabilities.outcome import Failure
 from services.capabilities.providers import classify
 from services.capabilities.providers.http.failed import Failed
-from services.capabilities.providers.http.redaction import Redaction
+from services.capabilities.providers.redaction import Redaction
 
 EARLY_S: Final = 30.0
 """Before it expires, a token is fetched anew: one that expires on its way is refused. At most a tenth of its life."""

@@ -16,8 +16,8 @@ import msgspec
 
 from services.capabilities.model import Ask, ClientCredentials, HttpProvider, SecretAuth
 from services.capabilities.providers.http.pages import Turn
-from services.capabilities.providers.http.redaction import Redaction
 from services.capabilities.providers.http.tokens import Tokens
+from services.capabilities.providers.redaction import Redaction
 from services.capabilities.template import ABSENT, Scope, template, url_path
 
 USER_AGENT: Final = "backplane-executor"

@@ -1,0 +1,77 @@
+"""What a program says in one line of JSON → an outcome. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, get_args
+
+import msgspec
+
+from services.capabilities.model import ErrorClass
+from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Usage
+
+CLASSES: Final[tuple[ErrorClass, ...]] = get_args(ErrorClass)
+MESSAGE_LIMIT: Final = 500
+"""Characters of a program's own words in a message."""
+MALFORMED: Final = "malformed_answer"
+"""Code of an answer after which it is not known where the next one begins."""
+DOUBTFUL: Final = frozenset({"transient", "unknown"})
+"""Failures after which the effect may have happened: all others are refusals."""
+
+
+class _Used(msgspec.Struct, forbid_unknown_fields=False):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cpu_seconds: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+
+
+def read_line(line: bytes, request_id: str, result: Callable[[Any], Any]) -> AttemptOutcome | None:
+    """The outcome; None: a line about another request, such as a late answer to one that was given up."""
+    try:
+        said = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        return _malformed(f"a line that is no JSON: {error}")
+    if not isinstance(said, dict):
+        return _malformed("a line that is no JSON object")
+    if said.get("id") != request_id:
+        return None
+    usage = _usage(said.get("usage"))
+    if "error" in said:
+        return _failure(said["error"], usage)
+    if "result" not in said:
+        return _malformed("neither a result nor an error")
+    return Answer(result=result(said["result"]), usage=usage, model=str(said.get("model") or ""))
+
+
+def _failure(error: Any, usage: Usage) -> Failure:
+    """What it says of its failure; a class that there is not counts as unknown."""
+    told = error if isinstance(error, dict) else {"message": str(error)}
+    error_class: ErrorClass = next((known for known in CLASSES if known == told.get("class")), "unknown")
+    retry_after = told.get("retry_after")
+    return Failure(
+        error_class=error_class,
+        code=str(told.get("code") or error_class)[:100],
+        message=str(told.get("message") or "it gave no reason")[:MESSAGE_LIMIT],
+        retry_after=float(retry_after) if isinstance(retry_after, int | float) and retry_after >= 0 else None,
+        uncertain=error_class in DOUBTFUL,
+        usage=usage,
+    )
+
+
+def _usage(value: Any) -> Usage:
+    """What it says it used; what is no number, or below nothing, is not counted."""
+    try:
+        used = msgspec.to_builtins(msgspec.convert(value or {}, _Used))
+    except msgspec.ValidationError:
+        return Usage()
+    return Usage(**{name: max(number, 0) for name, number in used.items()})
+
+
+def _malformed(what: str) -> Failure:
+    return Failure(
+        error_class="unknown", code=MALFORMED, message=f"it answered with {what}"[:MESSAGE_LIMIT], uncertain=True
+    )
