@@ -42,6 +42,9 @@ class _Program:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await self._gone()
+        # a pipe that nobody read to its end, of an answer that was too long, keeps the transport open; asyncio has no
+        # public way to close it
+        self.process._transport.close()  # type: ignore[attr-defined]  # see above
 
     async def close(self) -> None:
         """Lets it end by itself, for a moment."""
