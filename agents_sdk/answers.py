@@ -16,6 +16,7 @@ from agents_sdk.errors import (
     CallOverBudget,
     ChildCancelled,
     ChildFailed,
+    OutcomeUnknown,
     Refused,
     RequestExpired,
     RequestFailed,
@@ -58,7 +59,7 @@ def refusal(code: str, message: str, fields: dict[str, Any]) -> Refused:
 def call_failed(reply: Reply, capability: str) -> CallFailed:
     """The error of a capability call that ended without a result."""
     fields = {"capability": capability, "call_id": reply.command_id, "error_code": reply.code, **detail(reply)}
-    error = CallOverBudget if reply.code == CallOverBudget.code else CallFailed
+    error = {each.code: each for each in (OutcomeUnknown, CallOverBudget)}.get(reply.code, CallFailed)
     return made(error, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
 
 

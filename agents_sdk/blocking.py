@@ -213,6 +213,8 @@ class Backplane(Face):
 
     start_run = blocking_as(AsyncBackplane.start_run, Run)
     execute = blocking(AsyncBackplane.execute)
+    repeat_call = blocking(AsyncBackplane.repeat_call)
+    redrive_call = blocking(AsyncBackplane.redrive_call)
     execute_with_recovery = blocking(AsyncBackplane.execute_with_recovery)
 
     def run(self, run_id: str) -> Run:

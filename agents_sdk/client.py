@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 from agents_sdk import operations
 from agents_sdk.answers import detail
 from agents_sdk.core.commands import StateBody
-from agents_sdk.core.facts import Reply
+from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
 from agents_sdk.run import AsyncRun
 from agents_sdk.scope import Scope, new_id
@@ -263,6 +263,16 @@ class AsyncBackplane:
             CallFailed, and what ``execute`` raises.
         """
         return operations.execute_with_recovery(self.scope(run), capability, params, config, budget)
+
+    def redrive_call(self, call_id: str, *, run: RunLike | str) -> Coroutine[Any, Any, CallResult]:
+        """Makes a failed call of the run anew and returns its result. Raises InvalidCommand (no such failed call, its
+        outcome is unknown, or it was redriven too often), and what ``execute`` raises."""
+        return operations.redrive_call(self.scope(run), call_id)
+
+    def repeat_call(self, failed: CallEvent, *, run: RunLike | str) -> Coroutine[Any, Any, CallResult]:
+        """Makes a failed call of a run that has ended anew in ``run``, as the fact of its failure has it. Raises as
+        ``redrive_call``."""
+        return operations.repeat_call(self.scope(run), failed)
 
     def scope(self, run: RunLike | str) -> Scope:
         """Whom the commands of this client about ``run`` are from."""

@@ -215,6 +215,12 @@ class Context:
         (not its supervisor), InvalidCommand, RunFinished, Unanswered, Unreachable."""
         return operations.redrive(self._scope, delivery_id)
 
+    def redrive_call(self, call_id: str) -> Coroutine[Any, Any, CallResult]:
+        """Makes a failed call anew and returns its result: what a supervisor does when it has mended the cause.
+        ``call_id`` as ``event.data["call_id"]`` of ``escalation.raised`` has it. Raises ScopeDenied (not the caller's
+        supervisor), InvalidCommand, and what ``execute`` raises."""
+        return operations.redrive_call(self._scope, call_id)
+
     def start_run(
         self,
         workflow: str,

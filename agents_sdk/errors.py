@@ -12,6 +12,7 @@
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
+    │   ├── OutcomeUnknown    its effect may have happened: look at the provider before calling again
     │   └── CallOverBudget    a BudgetExceeded too: an attempt might have cost more than the call had left
     ├── ChildFailed           a child run failed: go on without it, start another one, or let the error end the handler
     ├── ChildCancelled        a child run was cancelled, by its starter or by somebody else
@@ -186,7 +187,8 @@ class InvalidCommand(Refused):
 
 class CallFailed(BackplaneError):
     """A capability call ended without a result. ``fields``: capability, call_id, error_class, error_code, provider,
-    attempts, cost_nano_usd."""
+    attempts, cost_nano_usd, and ``report`` where anything was tried: ``attempts`` (each with its error and latency),
+    ``alternatives`` (with ``why_not`` where one was not asked), ``cause`` and ``action``, what to do next."""
 
     code = "call_failed"
 
@@ -195,6 +197,13 @@ class CallOverBudget(CallFailed, BudgetExceeded):
     """No provider could be asked that might not have cost more than the call had left. ``fields`` of both."""
 
     code = "budget_exceeded"
+
+
+class OutcomeUnknown(CallFailed):
+    """Whether the effect of an unsafe call happened is not known, and its provider could not say. ``fields`` as
+    CallFailed; ``call_id`` is the idempotency key the provider was given."""
+
+    code = "outcome_unknown"
 
 
 class ChildFailed(BackplaneError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from agents_sdk import values
 from agents_sdk.answers import call_failed, detail, request_failed
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
-from agents_sdk.core.facts import Reply
+from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.scope import Scope
 
 if TYPE_CHECKING:
@@ -45,8 +45,11 @@ class CallResult:
     latency_ms: float
     """From the intent to the outcome, by the executor's clock."""
     degraded: bool
-    """A declared substitute, not what was asked for."""
+    """A declared substitute, not what was asked for; ``reason`` says why."""
     call_id: str
+    reason: str = ""
+    cached: bool = False
+    """The result of an equal call a short while ago, which cost nothing."""
 
 
 def publish(
@@ -171,6 +174,25 @@ def start_body(
     )
 
 
+def redrive_call(scope: Scope, call_id: str) -> Coroutine[Any, Any, CallResult]:
+    """Makes a failed call of the run anew, as a call of its own. Raises InvalidCommand (no such failed call, its
+    outcome is unknown, or redriven too often), ScopeDenied, and what ``execute`` raises."""
+    return _settled(scope, scope.command("RedriveCall", CallBody(capability="", dead_call_id=call_id)), CALL_TIMEOUT_S)
+
+
+def repeat_call(scope: Scope, failed: CallEvent) -> Coroutine[Any, Any, CallResult]:
+    """Makes a failed call of a run that has ended anew, in this scope's run. Raises as ``redrive_call``."""
+    body = CallBody(
+        capability=failed.capability,
+        params=failed.params,
+        config=failed.config,
+        timeout_ms=failed.timeout_ms,
+        dead_call_id=failed.call_id,
+        redrives=failed.redrives + 1,
+    )
+    return _settled(scope, scope.command("CallCapability", body), CALL_TIMEOUT_S)
+
+
 def execute_with_recovery(
     scope: Scope,
     capability: str,
@@ -223,6 +245,8 @@ async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
         latency_ms=int(fields.get("latency_us", 0)) / 1000,
         degraded=bool(fields.get("degraded", False)),
         call_id=command.command_id,
+        reason=str(fields.get("reason", "")),
+        cached=bool(fields.get("cached", False)),
     )
 
 

@@ -6,15 +6,17 @@ provider's manifest says, and that over what the capability says, field by field
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agents_sdk.errors import InvalidCommand
 from agents_sdk.values import path_of
 
 MAX_ATTEMPTS = 20
 """At one provider: beyond it a deadline says better how long to go on."""
+
+MAX_FALLBACKS = 20
 
 Backoff: TypeAlias = Literal["exponential", "linear", "constant"]
 
@@ -44,10 +46,42 @@ class Retry(_Part):
         return self.model_copy(update={name: getattr(over, name) for name in over.model_fields_set})
 
 
+class Fallback(_Part):
+    """Who is asked when those before did not help: ``"NAME"`` for a capability that takes the same params and gives the
+    same result, or a mapping where it does not."""
+
+    capability: str = ""
+    """Asked behind all providers; its own fallbacks are not followed. The agent must be allowed to call it where the
+    call names it."""
+    provider: str = ""
+    """A provider of the capability itself. Where some are named, these and no others follow the first by rank."""
+    params: dict[str, Any] | None = None
+    """What the capability is asked: a template over ``params``, such as ``{"q": "${params.query}"}``."""
+    result: Any = None
+    """What its result is turned into: a template over ``result``, such as ``{"hits": "${result.documents}"}``."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Fallback:
+        if bool(self.capability) == bool(self.provider):
+            raise ValueError("a fallback names a capability or a provider")
+        if self.provider and (self.params is not None or self.result is not None):
+            raise ValueError("a provider of the same capability needs no mapping")
+        return self
+
+
+def _spelled_out(entry: Any) -> Any:
+    return {"capability": entry} if isinstance(entry, str) else entry
+
+
+FallbackEntry: TypeAlias = Annotated[Fallback, BeforeValidator(_spelled_out)]
+
+
 class RecoveryConfig(_Part):
     """What one call asks for; a field that is not given is the capability's own."""
 
     retry: Retry | None = None
+    fallback: list[FallbackEntry] | None = Field(default=None, max_length=MAX_FALLBACKS)
+    """In this order; an empty list: no other capability is asked."""
     degraded_result: Any = None
     """Given, marked as degraded, when every provider failed; null: no substitute, the call fails."""
     timeout_seconds: float | None = Field(default=None, gt=0)

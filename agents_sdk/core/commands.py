@@ -81,13 +81,15 @@ class DecisionBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """CallCapability."""
+    """CallCapability, RedriveCall."""
 
     capability: str
     params: str = ""
     timeout_ms: int = 0
     config: str = ""
     budget_nano_usd: int = -1
+    dead_call_id: str = ""
+    redrives: int = 0
 
 
 class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -124,6 +126,8 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_code: str = ""
     error_message: str = ""
     asked_nano_usd: int = 0
+    cached: bool = False
+    report: str = ""
 
 
 class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -259,6 +263,7 @@ BODY_OF_KIND: Final = {
     "DeclareDependency": "dependency",
     "RecordDecision": "decision",
     "CallCapability": "call",
+    "RedriveCall": "call",
     "StartAttempt": "attempt",
     "RecordAttempt": "attempt",
     "CompleteCall": "outcome",

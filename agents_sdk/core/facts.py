@@ -109,7 +109,7 @@ class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
 class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A capability call was asked for or settled. Kinds: CallRequested (the intent; committed before any provider is
     called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer), CallCancelled (its
-    run ended first)."""
+    run ended first), CallRedriven (the failed call is made anew)."""
 
     call_id: str
     capability: str
@@ -129,6 +129,11 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     config: str = ""
     budget_nano_usd: int = -1
     asked_nano_usd: int = 0
+    cached: bool = False
+    report: str = ""
+    redrive_of: str = ""
+    redriven_as: str = ""
+    redrives: int = 0
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):

@@ -103,6 +103,11 @@ CREATE TABLE {database}.events {cluster}
     timeout_ms Int64 CODEC(T64, LZ4),
     config String CODEC(ZSTD(1)) COMMENT 'what the caller asked of recovery, JSON',
     asked_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'of a call that its budget ended: what the next attempt might have cost',
+    cached Bool COMMENT 'the result of an equal call a short while ago; nothing was asked or paid',
+    report String CODEC(ZSTD(3)) COMMENT 'of a call that met trouble, JSON: attempts, alternatives, cause, action',
+    redrive_of String CODEC(ZSTD(1)) COMMENT 'the failed call that this call repeats',
+    redriven_as String CODEC(ZSTD(1)) COMMENT 'the call that repeats this failed one',
+    redrives Int32 CODEC(T64, LZ4),
 
     model LowCardinality(String),
     prompt_version LowCardinality(String),

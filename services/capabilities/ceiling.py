@@ -10,7 +10,6 @@ import math
 from typing import Final
 
 from agents_sdk.core.money import LIMIT, NO_LIMIT, usd
-from services.capabilities.decide import Tried
 from services.capabilities.model import Price, Provider
 
 OVER_BUDGET: Final = "budget_exceeded"
@@ -39,7 +38,7 @@ def ceiling_nano_usd(price: Price | None, timeout_seconds: float) -> int:
     return UNBOUNDED if price.genai_prices or rates.keys() - _BOUNDED else total
 
 
-def refusal(provider: Provider, timeout_seconds: float, budget: int, spent: int) -> tuple[Tried, int] | None:
+def refusal(provider: Provider, timeout_seconds: float, budget: int, spent: int) -> tuple[str, int] | None:
     """Why the provider is not asked by a call of this budget that has spent so much, and what it might have cost; None:
     it can be asked."""
     if budget == NO_LIMIT:
@@ -51,4 +50,4 @@ def refusal(provider: Provider, timeout_seconds: float, budget: int, spent: int)
     if most == UNBOUNDED:
         might = "has a price without upper bound (declare price.max_output_tokens or price.at_most_nano_usd)"
     message = f"was not asked: it {might}, and {usd(left)} are left of the call's budget of {usd(budget)}"
-    return Tried(provider=provider.name, error_class="quota", code=OVER_BUDGET, message=message), most
+    return message, most

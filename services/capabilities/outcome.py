@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from services.capabilities.model import ErrorClass
+
+Verdict: TypeAlias = Literal["happened", "not_happened", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,16 @@ class Failure:
     """The effect may have happened all the same: the request was sent and no refusal came back."""
     usage: Usage = field(default_factory=Usage)
     model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a provider says about an attempt whose outcome we do not know."""
+
+    verdict: Verdict
+    answer: Answer = field(default_factory=lambda: Answer(result=None))
+    """What the attempt gave, where it happened."""
+    message: str = ""
 
 
 AttemptOutcome: TypeAlias = Answer | Failure

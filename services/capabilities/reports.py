@@ -40,6 +40,7 @@ def started(
 def attempted(
     fact: CallEvent,
     number: int,
+    capability: str,
     provider: Provider,
     outcome: AttemptOutcome,
     *,
@@ -61,7 +62,7 @@ def attempted(
         attempt=AttemptBody(
             call_id=fact.call_id,
             attempt=number,
-            capability=fact.capability,
+            capability=capability,
             provider=provider.name,
             model=outcome.model,
             prompt_version=answer.prompt_version if answer else "",
@@ -87,18 +88,26 @@ def completed(
     cost: int,
     latency_us: int,
     degraded: bool = False,
-    reason: str = "",
+    cached: bool = False,
+    error_class: str = "",
+    code: str = "",
+    message: str = "",
+    report: str = "",
 ) -> Command:
-    """CompleteCall; ``result`` is canonical JSON, ``reason`` says why it is degraded."""
+    """CompleteCall; ``result`` is canonical JSON. Where it is degraded the error is what it stands in for."""
     body = OutcomeBody(
         call_id=fact.call_id,
         result=result,
         provider=provider,
         degraded=degraded,
+        cached=cached,
         attempts=attempts,
         cost_nano_usd=cost,
         latency_us=latency_us,
-        error_message=reason[:MESSAGE_LIMIT],
+        error_class=error_class,
+        error_code=code,
+        error_message=message[:MESSAGE_LIMIT],
+        report=report,
     )
     return _outcome(fact, "CompleteCall", body)
 
@@ -114,8 +123,10 @@ def failed(
     cost: int = 0,
     latency_us: int = 0,
     asked: int = 0,
+    report: str = "",
 ) -> Command:
-    """FailCall; ``asked`` is what it could not pay for."""
+    """FailCall; ``asked`` is what it could not pay for. Without a ``report`` it is the caller's own mistake, and nobody
+    else is told."""
     body = OutcomeBody(
         call_id=fact.call_id,
         provider=provider,
@@ -126,6 +137,7 @@ def failed(
         error_code=code,
         error_message=message[:MESSAGE_LIMIT],
         asked_nano_usd=asked,
+        report=report,
     )
     return _outcome(fact, "FailCall", body)
 

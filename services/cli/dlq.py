@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show dead letters, and put them back.")
 
-Cause = Annotated[str, typer.Option(help="Only of this cause: handler_failed, handler_timeout, expired, undecodable…")]
+Cause = Annotated[str, typer.Option(help="Only of this cause: handler_failed, expired, outage, auth, undecodable…")]
 Topic = Annotated[str, typer.Option(help="Only of this topic, e.g. bp.commands or bp.inbox.AGENT.")]
 Run = Annotated[str, typer.Option(help="Only of this run.")]
 COLUMNS: Final = ("id", "at", "cause", "topic", "agent", "name", "run", "attempts", "error", "message")
@@ -83,14 +83,17 @@ def redrive(
     topic: Topic = "",
     run: Run = "",
     limit: Annotated[int, typer.Option("--max", min=1, help="At most so many.")] = 100,
+    rate: Annotated[float, typer.Option(min=0.01, help="At most so many a second.")] = 10.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be put back, and change nothing.")] = False,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Put dead letters back: a message in its agent's inbox, with attempts anew, any other record in its topic. The
-    exit code is 7 where one was refused, because its run has ended for instance."""
+    """Put dead letters back: a message in its agent's inbox, with attempts anew; a failed call as a call anew, one
+    after the other; any other record in its topic. The exit code is 7 where one was refused, because the run of a
+    message has ended for instance."""
     from services.cli.state import connected
     from services.dlq.letters import chosen
+    from services.dlq.redrive import paced
     from services.dlq.redrive import redrive as put_back
 
     if not (letters or cause or topic or run):
@@ -98,7 +101,7 @@ def redrive(
     settings, found = _read(data_dir)
     wanted = chosen(_named(letters, found) if letters else found, cause=cause, topic=topic, run=run)[:limit]
     with connected(data_dir) as backplane:
-        outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run))
+        outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run, pace=paced(rate)))
     rows = [(one.letter.id, one.done, one.letter.cause, one.letter.agent, one.letter.run, one.why) for one in outcomes]
     print_rows(("id", "done", "cause", "agent", "run", "why"), rows, as_json=as_json)
     refused = sum(one.done == "refused" for one in outcomes)

@@ -1,9 +1,9 @@
 """What a record of a dead-letter topic says, and which letters are still open. Pure.
 
 Lives here: the letters as values, and the fold that leaves out what was redriven. Not here: Kafka. Two kinds of records
-say that a letter is used up, both in the letter's own topic and partition: a MessageRedriven fact, which the ledger
-writes in the transaction that delivers again; and a mark, an empty record that names the offset of a letter whose
-record was written again.
+say that a letter is used up, both in the letter's own topic and partition: a MessageRedriven or CallRedriven fact,
+which the ledger writes in the transaction that delivers or calls again; and a mark, an empty record that names the
+offset of a letter whose record was written again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import Fact, MessageEvent
+from agents_sdk.core.facts import CallEvent, Fact, MessageEvent
+from agents_sdk.core.ledger.failed_calls import OUTCOME_UNKNOWN, cause_of
 from agents_sdk.topics import COMMANDS, DEAD_LETTER_PREFIX, INBOX_PREFIX
 from agents_sdk.wire.dead_letters import DeadLetter, Pair, read_dead_letter
 
@@ -51,9 +52,11 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     agent: str = ""
     """Whose inbox it was in, or who sent the command."""
     name: str = ""
-    """Of the message, or the kind of the command."""
+    """Of the message or the capability, or the kind of the command."""
     delivery_id: str = ""
     """A delivery that nobody handled; it is redriven by the ledger."""
+    call_id: str = ""
+    """A call that nobody answered; it is redriven by the ledger."""
 
     @property
     def id(self) -> str:
@@ -74,7 +77,9 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         """Why it cannot be put back; empty where it can."""
         if self.about.redrive_count >= REDRIVE_LIMIT:
             return f"it was redriven {self.about.redrive_count} times and died each time; mend what it dies of"
-        if not self.delivery_id and not self.about.topic.startswith((INBOX_PREFIX, COMMANDS)):
+        if self.call_id and self.cause == OUTCOME_UNKNOWN:
+            return "whether its effect happened is not known; look, and call anew if it did not"
+        if not self.delivery_id and not self.call_id and not self.about.topic.startswith((INBOX_PREFIX, COMMANDS)):
             return f"the record lies in {self.about.topic} still; mend its reader, which then reads it from there"
         return ""
 
@@ -94,11 +99,14 @@ def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | No
         if isinstance(record, MessageEvent) and record.kind == "MessageRedriven":
             redriven.add(record.delivery_id)
             continue
+        if isinstance(record, CallEvent) and record.kind == "CallRedriven":
+            redriven.add(record.call_id)
+            continue
         found.append(_letter(raw, record))
     return [
         letter
         for letter in found
-        if (not letter.delivery_id or letter.delivery_id not in redriven)
+        if (letter.delivery_id or letter.call_id) not in redriven
         and (letter.raw.topic, letter.raw.partition, letter.raw.offset) not in marked
     ]
 
@@ -112,6 +120,9 @@ def _letter(raw: Raw, record: object | None) -> Letter:
             **common, cause=record.cause or cause, run=record.run_id, agent=record.recipient, name=record.name,
             delivery_id=record.delivery_id,
         )  # fmt: skip
+    if isinstance(record, CallEvent) and record.kind == "CallFailed" and about.stage == "execute":
+        cause = cause_of(record.error_class, record.error_code)
+        return Letter(**common, cause=cause, run=record.run_id, name=record.capability, call_id=record.call_id)
     if isinstance(record, Command | Fact):
         return Letter(**common, cause=cause, run=record.run_id, agent=record.agent, name=record.kind)
     run = (raw.key or b"").decode(errors="replace")

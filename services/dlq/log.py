@@ -59,6 +59,22 @@ def _records(consumer: Consumer) -> Iterator[Raw]:
 def write_again(settings: Settings, letter: Letter) -> None:
     """Puts the letter's record back where it came from, as it was, and only then marks the letter as used up: after a
     crash in between it is listed still, and a command that comes twice is applied once. Raises Unreachable."""
+    raw, about = letter.raw, letter.about
+    place = {"partition": about.partition} if about.partition >= 0 else {}
+    back: list[Any] = list(redrive_headers(raw.headers))
+    _write(settings, {"key": raw.key, "topic": about.topic, "value": raw.value, "headers": back, **place})
+    mark(settings, letter)
+
+
+def mark(settings: Settings, letter: Letter) -> None:
+    """Notes beside the letter that it is used up. Raises Unreachable."""
+    raw = letter.raw
+    headers: list[Any] = [(MARK, str(raw.offset).encode())]
+    place = {"topic": raw.topic, "partition": raw.partition}
+    _write(settings, {**place, "key": raw.key, "value": None, "headers": headers})
+
+
+def _write(settings: Settings, record: dict[str, Any]) -> None:
     producer = clients.producer(settings.kafka, message_timeout_ms=10_000)
     failed: list[str] = []
 
@@ -66,15 +82,7 @@ def write_again(settings: Settings, letter: Letter) -> None:
         if error is not None:
             failed.append(str(error))
 
-    raw, about = letter.raw, letter.about
-    place = {"partition": about.partition} if about.partition >= 0 else {}
-    mark: list[Any] = [(MARK, str(raw.offset).encode())]
-    back: list[Any] = list(redrive_headers(raw.headers))
-    for record in (
-        {"topic": about.topic, "value": raw.value, "headers": back, **place},
-        {"topic": raw.topic, "value": None, "headers": mark, "partition": raw.partition},
-    ):
-        producer.produce(key=raw.key, on_delivery=written, **record)
-        left = producer.flush(FLUSH_S)
-        if left or failed:
-            raise Unreachable(f"Kafka did not take the record: {failed[:1] or 'no answer'}", server="kafka")
+    producer.produce(on_delivery=written, **record)
+    left = producer.flush(FLUSH_S)
+    if left or failed:
+        raise Unreachable(f"Kafka did not take the record: {failed[:1] or 'no answer'}", server="kafka")

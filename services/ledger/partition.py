@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias, cast
 from confluent_kafka import KafkaException, Producer
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import Fact, MessageEvent, RefusalEvent
+from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent
 from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, identity, issued, undecodable
 from agents_sdk.core.ledger.evolve import ENDED, Gap
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
@@ -30,10 +30,10 @@ from agents_sdk.errors import REFUSALS, BackplaneError
 from agents_sdk.keys import Keys, verifier
 from agents_sdk.settings import Settings
 from agents_sdk.signer import Signer
-from agents_sdk.topics import COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
+from agents_sdk.topics import CALLS, COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
-from agents_sdk.wire.headers import command_headers, fact_headers
+from agents_sdk.wire.headers import Headers, command_headers, fact_headers
 from services.ledger.alarms import Alarms
 from services.ledger.committer import Committer, Group, Outgoing
 from services.ledger.recovery import recover
@@ -270,6 +270,8 @@ class PartitionLedger:
         topic = TOPIC_OF_FACT[type(fact)]
         out.append(Outgoing(topic, key, value, headers))
         out += [self._said(command) for command in issued(fact)]
+        if isinstance(fact, CallEvent):
+            self._encode_dead_call(fact, key, value, headers, out)
         if topic is not MESSAGES or not isinstance(fact, MessageEvent):
             return
         if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
@@ -287,6 +289,24 @@ class PartitionLedger:
                 stage="handle",
             )
             out.append(Outgoing(dead_letter(letter.topic), key, value, dead_letter_headers(letter, headers)))
+
+    def _encode_dead_call(
+        self, fact: CallEvent, key: bytes | None, value: bytes, headers: Headers, out: list[Outgoing]
+    ) -> None:
+        """The letter of a failed call, and beside it the fact that it was redriven."""
+        if fact.kind == "CallRedriven":
+            out.append(Outgoing(dead_letter(CALLS), key, value, headers))
+        elif fact.kind == "CallFailed" and fact.report:
+            letter = DeadLetter(
+                topic=CALLS,
+                partition=self.number,
+                group=EXECUTOR,
+                delivery_count=fact.attempts,
+                message=fact.error_message,
+                exception_class=fact.error_code,
+                stage="execute",
+            )
+            out.append(Outgoing(dead_letter(CALLS), key, value, dead_letter_headers(letter, headers)))
 
 
 def _unheard(command: Command, step: Step) -> RefusalEvent | None:

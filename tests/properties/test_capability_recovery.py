@@ -11,18 +11,21 @@ from hypothesis import strategies as st
 from agents_sdk.recovery import Retry
 from services.capabilities.decide import (
     MESSAGE_LIMIT,
+    OUTCOME_UNKNOWN,
     PASSING,
     Call,
     Degrade,
     Fail,
     Policy,
+    Reconcile,
+    Route,
     Step,
     Succeed,
     Tried,
     backoff,
     next_step,
 )
-from services.capabilities.progress import Progress
+from services.capabilities.story import report
 
 CLASSES = ["transient", "rate_limited", "invalid_request", "auth", "quota", "content_refused", "outage", "unknown"]
 seconds = st.floats(0, 30, allow_nan=False)
@@ -33,16 +36,22 @@ retries = st.builds(
     wait_initial_seconds=st.floats(0, 2),
     wait_max_seconds=st.floats(0, 5),
 )
+policies = st.builds(Policy, deadline=st.floats(0.01, 60), degradable=st.booleans())
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    return Policy(
-        retry=draw(retries),
-        deadline=draw(st.floats(0.01, 60)),
-        unsafe=draw(st.booleans()),
-        degradable=draw(st.booleans()),
-    )
+def all_routes(draw: st.DrawFn) -> list[Route]:
+    """Providers of one capability, then of two others; safe and unsafe ones mixed."""
+    return [
+        Route(
+            capability=f"c{index // 2}",
+            provider=f"p{index}",
+            retry=draw(retries),
+            unsafe=draw(st.booleans()),
+            reconcilable=draw(st.booleans()),
+        )
+        for index in range(draw(st.integers(0, 5)))
+    ]
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,18 @@ class Answer:
     error_class: str | None
     retry_after: float | None
     uncertain: bool
+    verdict: str
+    """What it says of it when it is asked again."""
 
 
-answers = st.builds(Answer, st.floats(0, 10), st.sampled_from([None, *CLASSES]), st.none() | seconds, st.booleans())
+answers = st.builds(
+    Answer,
+    st.floats(0, 10),
+    st.sampled_from([None, *CLASSES]),
+    st.none() | seconds,
+    st.booleans(),
+    st.sampled_from(["happened", "not_happened", "unknown"]),
+)
 
 
 @dataclass
@@ -63,26 +81,37 @@ class Story:
     """A call played to its end."""
 
     policy: Policy
-    providers: list[str]
+    routes: list[Route]
+    """As they were at the end."""
     tried: list[Tried]
     began: list[float]
     """When each attempt began."""
     ended: list[float]
     steps: list[Step]
+    seen: list[tuple[list[Route], list[Tried], float, float]]
+    """What each step was decided on."""
 
 
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
-    policy = draw(policies())
-    providers = [f"p{number}" for number in range(draw(st.integers(0, 4)))]
+    policy, routes = draw(policies), draw(all_routes())
+    closable = st.integers(0, max(len(routes) - 1, 0))
     now = draw(st.sampled_from([0.0, 0.0, 0.0, 20.0]))
-    story = Story(policy, providers, [], [], [], [])
+    story = Story(policy, routes, [], [], [], [], [])
     while True:
-        step = next_step(policy, providers, story.tried, now, draw(st.floats(0, 0.999)))
+        if routes and draw(st.integers(0, 3)) == 0:  # a breaker opens or closes meanwhile
+            index = draw(closable)
+            routes[index] = replace(routes[index], closed=draw(st.sampled_from(["", "its breaker is open"])))
+        jitter = draw(st.floats(0, 0.999))
+        story.seen.append((list(routes), list(story.tried), now, jitter))
+        step = next_step(policy, routes, story.tried, now, jitter)
         story.steps.append(step)
+        if isinstance(step, Reconcile):
+            story.tried[-1] = replace(story.tried[-1], verdict=answer.verdict)  # type: ignore[arg-type]  # noqa: F821
+            continue
         if not isinstance(step, Call):
             return story
-        assert len(story.tried) < 100, "it never ends"
+        assert len(story.tried) < 200, "it never ends"
         now += step.after
         answer = draw(answers)
         story.began.append(now)
@@ -90,7 +119,7 @@ def stories(draw: st.DrawFn) -> Story:
         story.ended.append(now)
         story.tried.append(
             Tried(
-                provider=step.provider,
+                route=step.route,
                 error_class=answer.error_class,  # type: ignore[arg-type]  # one of the literals
                 message="words",
                 retry_after=answer.retry_after,
@@ -99,42 +128,80 @@ def stories(draw: st.DrawFn) -> Story:
         )
 
 
+def naive(policy: Policy, routes: list[Route], tried: list[Tried], now: float, jitter: float) -> Step | str:
+    """The oracle: the decision written down as the documentation tells it, one rule after the other, by other means
+    than the core's. A failure is told by its code only."""
+    end = naive_end(policy, routes, tried, now, jitter)
+    if isinstance(end, str) and policy.degradable and end != OUTCOME_UNKNOWN:
+        return f"degraded: {end}"
+    return end
+
+
+def naive_end(policy: Policy, routes: list[Route], tried: list[Tried], now: float, jitter: float) -> Step | str:
+    before = tried[-1].route if tried else -1
+    open_ones = [index for index, route in enumerate(routes) if index > before and route.closed == ""]
+    if tried and (tried[-1].error_class is None or tried[-1].verdict == "happened"):
+        return Succeed(before)
+    if tried and routes[before].unsafe and tried[-1].uncertain:
+        if tried[-1].verdict == "" and routes[before].reconcilable:
+            return Reconcile(before, len(tried))
+        if tried[-1].verdict != "not_happened":
+            return OUTCOME_UNKNOWN
+    again = None
+    if tried and routes[before].closed == "":
+        route, last = routes[before], tried[-1]
+        failures = len([attempt for attempt in tried if attempt.route == before])
+        can_pass = last.error_class in ("transient", "rate_limited", "outage") or last.verdict == "not_happened"
+        patient = last.retry_after is None or not open_ones or last.retry_after <= route.retry.wait_max_seconds
+        if can_pass and patient and failures < route.retry.max_attempts:
+            again = max(last.retry_after or 0.0, backoff(route.retry, failures, jitter))
+    left = policy.deadline - now
+    if again is not None and again < left:
+        return Call(before, len(tried) + 1, again)
+    if open_ones and left > 0:
+        return Call(open_ones[0], len(tried) + 1)
+    if not tried:
+        return "deadline_exceeded" if open_ones else "no_provider"
+    return "deadline_exceeded" if open_ones or again is not None else "providers_exhausted"
+
+
 @given(stories())
-def test_no_provider_is_tried_more_often_than_allowed(story: Story) -> None:
+def test_every_step_is_the_one_that_the_rules_give(story: Story) -> None:
+    """The core and the oracle agree at every step of every story."""
+    for step, seen in zip(story.steps, story.seen, strict=True):
+        told: Step | str = step
+        if isinstance(step, Fail):
+            told = step.code
+        elif isinstance(step, Degrade):
+            told = f"degraded: {step.because.code}"
+        assert told == naive(story.policy, *seen)
+
+
+@given(stories())
+def test_no_route_is_tried_more_often_than_allowed(story: Story) -> None:
     """At most max_attempts each, and again only after a failure that can pass."""
-    for provider in story.providers:
-        own = [attempt for attempt in story.tried if attempt.provider == provider]
-        assert len(own) <= story.policy.retry.max_attempts
-        assert all(attempt.error_class in PASSING for attempt in own[:-1])
+    for index, route in enumerate(story.routes):
+        own = [attempt for attempt in story.tried if attempt.route == index]
+        assert len(own) <= route.retry.max_attempts
+        assert all(attempt.error_class in PASSING or attempt.verdict == "not_happened" for attempt in own[:-1])
 
 
 @given(stories())
-def test_providers_are_asked_in_rank_order_without_gaps(story: Story) -> None:
-    """The asked ones are a prefix of the ranking, each in one unbroken row, and attempts count from 1."""
-    row = list(dict.fromkeys(attempt.provider for attempt in story.tried))
-    assert row == story.providers[: len(row)]
-    assert [attempt.provider for attempt in story.tried] == sorted(attempt.provider for attempt in story.tried)
+def test_routes_are_asked_in_their_order_and_attempts_count_from_one(story: Story) -> None:
+    """Each in one unbroken row, and no open one is skipped."""
+    assert [attempt.route for attempt in story.tried] == sorted(attempt.route for attempt in story.tried)
     calls = [step for step in story.steps if isinstance(step, Call)]
     assert [call.attempt for call in calls] == list(range(1, len(calls) + 1))
-
-
-@given(stories())
-def test_a_provider_is_left_only_for_a_reason(story: Story) -> None:
-    """Its attempts are used up, its failure cannot pass, it wants more patience than there is, or time is short."""
-    policy = story.policy
-    for place, (last, following) in enumerate(zip(story.tried, story.tried[1:], strict=False)):
-        if last.provider == following.provider:
-            continue
-        attempts = sum(attempt.provider == last.provider for attempt in story.tried[: place + 1])
-        impatient = last.retry_after is not None and last.retry_after > policy.retry.wait_max_seconds
-        longest = max(last.retry_after or 0.0, backoff(policy, attempts, 1.0))
-        late = story.ended[place] + longest >= policy.deadline
-        assert attempts == policy.retry.max_attempts or last.error_class not in PASSING or impatient or late
+    for step, (routes, tried, _, _) in zip(story.steps, story.seen, strict=True):
+        if isinstance(step, Call):
+            before = tried[-1].route if tried else -1
+            assert not routes[step.route].closed
+            assert all(route.closed for route in routes[before + 1 : step.route])
 
 
 @given(stories())
 def test_nothing_begins_at_or_after_the_deadline(story: Story) -> None:
-    """Waiting included."""
+    """Waiting included, over all tiers."""
     assert all(began < story.policy.deadline + 1e-6 for began in story.began)
 
 
@@ -142,95 +209,55 @@ def test_nothing_begins_at_or_after_the_deadline(story: Story) -> None:
 def test_retry_after_is_honoured(story: Story) -> None:
     """The same provider is not asked again before the time it named."""
     for place, (last, following) in enumerate(zip(story.tried, story.tried[1:], strict=False)):
-        if last.provider == following.provider and last.retry_after is not None:
+        if last.route == following.route and last.retry_after is not None:
             assert story.began[place + 1] - story.ended[place] >= last.retry_after - 1e-6
 
 
-@given(policies(), st.floats(0.1, 5), st.floats(0, 0.999), st.booleans())
-def test_a_passing_failure_waits_for_the_longer_of_backoff_and_retry_after(
-    policy: Policy, retry_after: float, jitter: float, another: bool
-) -> None:
-    """While attempts and time are left, and patience where there is another provider."""
-    policy = replace(policy, retry=policy.retry.model_copy(update={"max_attempts": 2}), deadline=60.0)
-    last = Tried(provider="p0", error_class="rate_limited", retry_after=retry_after)
-
-    step = next_step(policy, ["p0", "p1"] if another else ["p0"], [last], 1.0, jitter)
-
-    if another and retry_after > policy.retry.wait_max_seconds:
-        assert step == Call("p1", 2)
-    else:
-        assert step == Call("p0", 2, max(retry_after, backoff(policy, 1, jitter)))
-
-
 @given(stories())
-def test_an_unsafe_call_that_may_have_had_its_effect_is_never_tried_again(story: Story) -> None:
-    """It ends as outcome_unknown, and no degraded result covers that up."""
-    if not story.policy.unsafe:
-        return
-    assert not any(attempt.uncertain for attempt in story.tried[:-1])
-    if story.tried and story.tried[-1].uncertain:
+def test_an_unsafe_attempt_that_may_have_had_its_effect_is_never_followed_by_another(story: Story) -> None:
+    """Unless its provider said that it had none; and no degraded result covers it up."""
+    for attempt in story.tried[:-1]:
+        if story.routes[attempt.route].unsafe and attempt.uncertain:
+            assert attempt.verdict == "not_happened"
+    last = story.tried[-1] if story.tried else None
+    if last and story.routes[last.route].unsafe and last.uncertain and last.verdict in ("", "unknown"):
         end = story.steps[-1]
         assert isinstance(end, Fail)
-        assert (end.error_class, end.code) == ("unknown", "outcome_unknown")
+        assert (end.error_class, end.code) == ("unknown", OUTCOME_UNKNOWN)
 
 
 @given(stories())
-def test_the_end_follows_from_what_was_tried(story: Story) -> None:
-    """Oracle: success iff the last attempt succeeded; else a failure of the last class; degraded where declared."""
+def test_a_report_has_every_attempt_every_alternative_and_a_next_step(story: Story) -> None:
+    """What was asked and what was not add up to all routes; each that was not has a reason."""
     end = story.steps[-1]
-    if story.tried and story.tried[-1].error_class is None:
-        assert end == Succeed(story.tried[-1].provider)
-        return
-    failure = end.because if isinstance(end, Degrade) else end
-    assert isinstance(failure, Fail)
-    assert isinstance(end, Degrade) == (story.policy.degradable and failure.code != "outcome_unknown")
-    assert len(failure.message) <= MESSAGE_LIMIT
-    if failure.code == "providers_exhausted":
-        assert {attempt.provider for attempt in story.tried} == set(story.providers)
-        assert failure.error_class == story.tried[-1].error_class
-        assert all(provider in failure.message for provider in story.providers)
-    elif failure.code == "no_provider":
-        assert story.providers == []
+    failure = end.because if isinstance(end, Degrade) else end if isinstance(end, Fail) else None
+    told = report("call", "c0", story.routes, story.tried, failure)
+
+    assert [attempt["attempt"] for attempt in told["attempts"]] == list(range(1, len(story.tried) + 1))[-50:]
+    assert [each["provider"] for each in told["alternatives"]] == [route.provider for route in story.routes]
+    assert sum(each["asked"] for each in told["alternatives"]) == len(story.tried)
+    assert all(each.get("why_not") for each in told["alternatives"] if not each["asked"])
+    assert ("action" in told) == (failure is not None)
+    if failure is not None:
+        assert len(failure.message) <= MESSAGE_LIMIT
+        assert "{" not in told["action"]
 
 
 @given(stories(), st.floats(0, 0.999))
 def test_deciding_again_decides_the_same(story: Story, jitter: float) -> None:
     """No clock, no chance, no memory."""
-    arguments = (story.policy, story.providers, story.tried, 1.0, jitter)
+    arguments = (story.policy, story.routes, story.tried, 1.0, jitter)
     assert next_step(*arguments) == next_step(*arguments)
 
 
-@given(policies(), st.integers(1, 20), st.floats(0, 0.999))
-def test_backoff_is_a_random_part_of_a_bounded_growing_wait(policy: Policy, number: int, jitter: float) -> None:
+@given(retries, st.integers(1, 20), st.floats(0, 0.999))
+def test_backoff_is_a_random_part_of_a_bounded_growing_wait(retry: Retry, number: int, jitter: float) -> None:
     """Oracle: doubled, added or repeated step by step, never above the most; full jitter is a part of all of it."""
-    retry = policy.retry
     whole = retry.wait_initial_seconds
     for _ in range(number - 1):
         grown = {"exponential": whole * 2, "linear": whole + retry.wait_initial_seconds, "constant": whole}
         whole = grown[retry.backoff]
 
-    wait = backoff(policy, number, jitter)
+    wait = backoff(retry, number, jitter)
 
     assert wait == pytest.approx(jitter * min(whole, retry.wait_max_seconds))
-
-
-@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=40), st.randoms(use_true_random=False))
-def test_progress_is_the_lowest_unfinished_offset(records: list[tuple[int, bool]], chance: object) -> None:
-    """Oracle: the smallest taken offset that is not finished, else the one after the last read; gaps do not matter."""
-    progress, taken, offset = Progress(), set(), 0
-    for gap, work in records:
-        offset += gap
-        if work:
-            progress.take(offset)
-            taken.add(offset)
-        else:
-            progress.read(offset)
-    order = sorted(taken)
-    chance.shuffle(order)  # type: ignore[attr-defined]  # hypothesis gives a Random
-    for each in order:
-        assert progress.lowest == min(taken)
-        assert progress.unfinished == len(taken)
-        progress.finish(each)
-        taken.discard(each)
-    assert progress.lowest == (offset + 1 if records else 0)
-    assert progress.unfinished == 0

@@ -397,7 +397,7 @@ def test_nothing_that_could_not_be_handled_is_dropped(history: History) -> None:
                     letters[known.delivery_id] = known
                 case "EscalationRaised":
                     letter = letters.get(known.delivery_id)
-                    up = supervisors[known.sender]
+                    up = supervisors.get(known.sender, "")
                     gone = letter is not None and (letter.name, letter.sender) == ("escalation.raised", "bp.ledger")
                     expected = up if up in supervisors and up != known.sender and not gone else "operator"
                     assert known.recipient == expected
@@ -412,6 +412,33 @@ def test_nothing_that_could_not_be_handled_is_dropped(history: History) -> None:
                         "MessageDelivered", letter.recipient, letter.data, 1,
                     )  # fmt: skip
                     assert again.delivery_id != known.delivery_id
+
+
+@LAW
+@given(HISTORIES)
+def test_a_call_that_failed_with_a_story_is_told_once_and_redriven_at_most_once(history: History) -> None:
+    """Whoever redrives it asks for what was asked then; a failure without a story is told to nobody else."""
+    asked: dict[str, Any] = {}
+    letters: dict[str, Any] = {}
+    for entry in history.entries:
+        for fact in entry.facts:
+            known: Any = fact
+            match fact.kind:
+                case "CallRequested":
+                    asked[known.call_id] = known
+                case "CallFailed":
+                    told = [f for f in entry.facts if getattr(f, "message_id", "") == fact.event_id]
+                    assert [f.kind for f in told][:1] == ["EscalationRaised"] * bool(known.report)
+                    if known.report:
+                        assert known.params == asked[known.call_id].params
+                        letters[known.call_id] = known
+                case "CallRedriven":
+                    letter, again = letters.pop(known.call_id), asked[known.redriven_as]
+                    assert letter.error_code != "outcome_unknown"
+                    assert (again.redrive_of, again.redrives) == (letter.call_id, letter.redrives + 1)
+                    assert (again.capability, again.params, again.config) == (
+                        letter.capability, letter.params, letter.config,
+                    )  # fmt: skip
 
 
 @LAW

@@ -11,7 +11,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from services.capabilities.model import Capability, Provider
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
+from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry
 from services.capabilities.settle import Clock, Settler
@@ -104,6 +104,9 @@ class Asking:
         self.most_active = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.says = Reconciled("unknown")
+        """Of an attempt made before."""
+        self.reconciled: list[tuple[str, int]] = []
         self.skipped: tuple[tuple[str, str], ...] = ()
 
     def ranking(self, contract: Contract) -> Ranking:
@@ -127,6 +130,10 @@ class Asking:
         if script is None:
             return Answer(result={"from": provider.name})
         return script(request) if callable(script) else script.pop(0)
+
+    async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
+        self.reconciled.append((provider.name, request.attempt))
+        return self.says
 
 
 def failure(error_class: Any = "transient", **fields: Any) -> Failure:

@@ -227,7 +227,11 @@ class Author:
         name = {"StartAttempt": f"start/{c % 2}/{process}", "RecordAttempt": f"attempt/{c % 2}"}.get(kind)
         name = name or ("outcome" if c % 3 else f"outcome/{process}")
         attempt = AttemptBody(call_id=call_id, attempt=c % 2, capability="search", cost_nano_usd=7, executor=process)
-        outcome = OutcomeBody(call_id=call_id, result=VALUES[c % len(VALUES)], attempts=1, cost_nano_usd=7)
+        report = ("", '{"attempts":[]}')[a % 2]
+        outcome = OutcomeBody(
+            call_id=call_id, result=VALUES[c % len(VALUES)], attempts=1, cost_nano_usd=7, report=report,
+            error_code=("", "outcome_unknown")[b // 10 % 2],
+        )  # fmt: skip
         if b % 31 == 30:
             attempt, outcome = AttemptBody(call_id="no call", capability=""), OutcomeBody(call_id="no call")
         return self.command(
@@ -371,6 +375,17 @@ def _redrive(author: Author, a: int, b: int, c: int) -> Command | None:
     return author.command(a, b, c, "Redrive", run_id=run_id, message=body)
 
 
+def _redrive_call(author: Author, a: int, b: int, c: int) -> Command | None:
+    """A failed call of a live run, mostly one that is there."""
+    runs = author.history.book.runs
+    dead = [(run_id, call_id) for run_id, run in runs.items() for call_id in run.failed_calls]
+    if not dead:
+        return None
+    run_id, call_id = dead[a % len(dead)]
+    body = CallBody(capability="", dead_call_id=call_id if c % 8 else "none")
+    return author.command(a, b, c, "RedriveCall", run_id=run_id, call=body)
+
+
 def _depend(author: Author, a: int, b: int, c: int) -> Command:
     others = [term for index, term in enumerate((*AGENTS, *TERMS)) if c >> index & 1]
     trigger_when, count = WHEN[a // 32]
@@ -463,7 +478,7 @@ OUTSIDE: Final[tuple[Move, ...]] = (
 )  # fmt: skip
 MOVES: Final[tuple[Move, ...]] = (
     _state, _message, _state, _ask, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, _timer, _redrive, _contract, _contract, _child, _child, *(Author.hear,) * 3,
+    _timer, _timer, _redrive, _redrive_call, _contract, _contract, _child, _child, *(Author.hear,) * 3,
     *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
     Author.malformed, Author.malformed,
 )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from agents_sdk.core import ids
 from agents_sdk.core.facts import (
     CallEvent,
@@ -120,9 +122,15 @@ def outcome(fact: CallEvent) -> Answer:
         "cost_nano_usd": fact.cost_nano_usd,
         "latency_us": fact.latency_us,
     }
+    if fact.report:
+        detail["report"] = msgspec.Raw(fact.report.encode())
     if fact.kind == "CallCompleted":
         answer.value = fact.result
         detail["degraded"] = fact.degraded
+        if fact.degraded and fact.report:
+            detail["reason"] = fact.error_message
+        if fact.cached:
+            detail["cached"] = True
     else:
         answer.status, answer.code, answer.message = "failed", fact.error_code, fact.error_message
         detail["error_class"] = fact.error_class

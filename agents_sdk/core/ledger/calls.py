@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
+from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
-from agents_sdk.core.ledger import budgets, payloads
+from agents_sdk.core.ledger import budgets, failed_calls, payloads
+from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Run
@@ -23,6 +26,20 @@ def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         message = f"a capability's name has 1 to {CAPABILITY_LIMIT} characters, not {len(body.capability)}"
         raise Refusal("invalid_command", message, field="capability")
     check(book, command.agent, "capabilities", "call", capability=body.capability)
+    if body.config:
+        failed_calls.check_fallbacks(book, command, body)
+    if body.redrives > REDRIVE_LIMIT:
+        raise _redriven_too_often(body.redrives - 1)
+    ask(book, run, command, body, scribe, redrive_of=body.dead_call_id, redrives=max(body.redrives, 0))
+
+
+def _redriven_too_often(redrives: int) -> Refusal:
+    message = f"the call was redriven {redrives} times and failed each time; mend what it dies of"
+    return Refusal("invalid_command", message, field="dead_call_id", redrives=redrives)
+
+
+def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, **more: Any) -> None:
+    """CallRequested, for a call or its redrive; ``more`` are further fields of the fact."""
     scribe.write(
         CallEvent,
         "CallRequested",
@@ -34,6 +51,36 @@ def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         config=body.config,
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
+        **more,
+    )
+
+
+def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """RedriveCall → the call anew, as CallRequested that names the one it repeats, and CallRedriven that names it."""
+    body = command.call
+    assert body is not None
+    dead = run.failed_calls.get(body.dead_call_id)
+    if dead is None:
+        message = f"the run has no failed call {body.dead_call_id!r}, or it was redriven"
+        raise Refusal("invalid_command", message, field="dead_call_id")
+    spec = book.agents.get(dead.agent)
+    if command.agent in book.agents and command.agent != (spec.supervisor if spec else ""):
+        message = f"agent {command.agent!r} is not the supervisor of {dead.agent!r}"
+        raise Refusal("scope", message, rule="supervisor")
+    if dead.cause == failed_calls.OUTCOME_UNKNOWN:
+        message = "whether its effect happened is not known; look, and call anew if it did not"
+        raise Refusal("invalid_command", message, field="dead_call_id", cause=dead.cause)
+    if dead.redrives >= REDRIVE_LIMIT:
+        raise _redriven_too_often(dead.redrives)
+    again = CallBody(capability=dead.capability, params=dead.params, config=dead.config, timeout_ms=dead.timeout_ms)
+    ask(book, run, command, again, scribe, redrive_of=body.dead_call_id, redrives=dead.redrives + 1)
+    scribe.write(
+        CallEvent,
+        "CallRedriven",
+        call_id=body.dead_call_id,
+        capability=dead.capability,
+        redriven_as=command.command_id,
+        redrives=dead.redrives + 1,
     )
 
 
@@ -70,6 +117,7 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
             f"attempt {body.attempt} of call {body.call_id} was started by {holder}",
             call_id=body.call_id,
             executor=holder,
+            started_at=call.claimed_at.get(body.attempt, 0),
         )
     scribe.write(
         AttemptEvent,
@@ -90,7 +138,7 @@ def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> No
     body = command.attempt
     assert body is not None
     call = run.calls.get(body.call_id)
-    capability = call.capability if call else body.capability
+    capability = body.capability or (call.capability if call else "")
     if not capability:
         raise Refusal("unknown_call", f"the run has no call {body.call_id!r}", call_id=body.call_id)
     _write_attempt(body, capability, scribe)
@@ -120,7 +168,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         payloads.check(book.limits, "result", body.result)
     except Refusal as unusable:
         code = "oversize" if unusable.code == "oversize" else "invalid_result"
-        _write_failed(body, call, scribe, "unknown", code, unusable.message)
+        _write_failed(book, run, body, call, scribe, "unknown", code, unusable.message)
         return
     scribe.write(
         CallEvent,
@@ -130,9 +178,11 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         result=body.result,
         provider=body.provider,
         degraded=body.degraded,
+        cached=body.cached,
         attempts=body.attempts,
         cost_nano_usd=body.cost_nano_usd,
         latency_us=body.latency_us,
+        **_story(body),
     )
 
 
@@ -142,13 +192,33 @@ def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     assert body is not None
     call = _open_call(run, body.call_id)
     error_class, error_code = body.error_class or "unknown", body.error_code or "call_failed"
-    _write_failed(body, call, scribe, error_class, error_code, body.error_message)
+    _write_failed(book, run, body, call, scribe, error_class, error_code, body.error_message)
+
+
+def _story(body: OutcomeBody) -> dict[str, str]:
+    """What a result stands in for, or came of: empty where all went well. An executor of before says why a result is
+    degraded, but has no report; its facts stay what they were."""
+    if not body.report:
+        return {}
+    return {
+        "error_class": body.error_class,
+        "error_code": body.error_code,
+        "error_message": body.error_message[:TEXT_LIMIT],
+        "report": body.report,
+    }
 
 
 def _write_failed(
-    body: OutcomeBody, call: Call, scribe: Scribe, error_class: str, error_code: str, message: str
+    book: Book,
+    run: Run,
+    body: OutcomeBody,
+    call: Call,
+    scribe: Scribe,
+    error_class: str,
+    error_code: str,
+    message: str,
 ) -> None:
-    scribe.write(
+    failed = scribe.write(
         CallEvent,
         "CallFailed",
         call_id=body.call_id,
@@ -162,4 +232,8 @@ def _write_failed(
         error_message=message[:TEXT_LIMIT],
         budget_nano_usd=call.budget,
         asked_nano_usd=max(body.asked_nano_usd, 0),
+        report=body.report,
+        **(failed_calls.kept(call) if body.report else {}),
     )
+    if body.report:
+        failed_calls.tell(book, run, call, failed, scribe)

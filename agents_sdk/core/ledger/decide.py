@@ -383,6 +383,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     "DeclareDependency": dependencies.declare,
     "RecordDecision": _record_decision,
     "CallCapability": calls.request,
+    "RedriveCall": calls.redrive,
     "StartAttempt": calls.start_attempt,
     "RecordAttempt": calls.record_attempt,
     "CompleteCall": calls.complete,

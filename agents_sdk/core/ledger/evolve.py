@@ -27,7 +27,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import budgets, contracts, identity, memory, spent, timers
+from agents_sdk.core.ledger import budgets, contracts, failed_calls, identity, memory, spent, timers
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
@@ -328,6 +328,10 @@ def _call_requested(run: Run, fact: CallEvent) -> None:
         delivery_id=delivery_id,
         agent=fact.agent,
         budget=fact.budget_nano_usd,
+        params=fact.params,
+        config=fact.config,
+        timeout_ms=fact.timeout_ms,
+        redrives=fact.redrives,
     )
     budgets.drawn(run, fact.agent, fact.budget_nano_usd)
     _retain(run, fact.call_id, delivery_id)
@@ -341,15 +345,23 @@ def _call_awaited(run: Run, fact: CallEvent) -> None:
 def _call_settled(run: Run, fact: CallEvent) -> None:
     call = run.calls[fact.call_id]
     budgets.settled(run, call)
-    call.settled = True
+    if fact.kind == "CallFailed" and fact.report:
+        failed_calls.keep(run, fact, call, DEAD_LIMIT)
+    call.settled, call.params, call.config = True, "", ""
     run.open_calls -= 1
     run.answers[fact.call_id] = outcome(fact)
     if call.delivery_id and call.delivery_id in run.settled:
         _forget(run, fact.call_id)
 
 
+def _call_redriven(run: Run, fact: CallEvent) -> None:
+    run.failed_calls.pop(fact.call_id, None)
+
+
 def _attempt_started(run: Run, fact: AttemptEvent) -> None:
-    run.calls[fact.call_id].started[fact.attempt] = fact.executor
+    call = run.calls[fact.call_id]
+    call.started[fact.attempt] = fact.executor
+    call.claimed_at[fact.attempt] = fact.started_at
 
 
 def _attempt_recorded(run: Run, fact: AttemptEvent) -> None:
@@ -412,6 +424,7 @@ FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "CallAwaited": _call_awaited,
     "CallCompleted": _call_settled,
     "CallFailed": _call_settled,
+    "CallRedriven": _call_redriven,
     "AttemptStarted": _attempt_started,
     "AttemptSucceeded": _attempt_recorded,
     "AttemptFailed": _attempt_recorded,

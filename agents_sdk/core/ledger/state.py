@@ -112,6 +112,16 @@ class Call(msgspec.Struct, gc=False):
     budget: int = -1
     """What was reserved for it, nano-USD; -1: it has no limit."""
     spent: int = 0
+    claimed_at: dict[int, int] = {}
+    """When, by that executor's clock, microseconds UTC."""
+    params: str = ""
+    config: str = ""
+    timeout_ms: int = 0
+    """What was asked; kept until there is a result."""
+    redrives: int = 0
+    """How often it was redriven before."""
+    cause: str = ""
+    """Of its failure."""
 
 
 class Child(msgspec.Struct, gc=False):
@@ -185,6 +195,8 @@ class Run(msgspec.Struct):
     """Name of a message → event id of its first MessagePublished."""
     calls: dict[str, Call] = {}
     open_calls: int = 0
+    failed_calls: dict[str, Call] = {}
+    """Those that may be redriven; the newest ``DEAD_LIMIT``."""
     answers: dict[str, Answer] = {}
     attempted: set[str] = set()
     """RecordAttempt commands applied: an attempt is paid for once, however late its record comes again."""

@@ -9,7 +9,17 @@ from __future__ import annotations
 from agents_sdk.recovery import Retry
 from services.capabilities.model.auth import Auth, ClientCredentials, SecretAuth
 from services.capabilities.model.capability import Capability, Provider
-from services.capabilities.model.http import ArtifactRule, Ask, ErrorRule, HttpProvider, Lookup, Poll, Request, Response
+from services.capabilities.model.http import (
+    ArtifactRule,
+    Ask,
+    ErrorRule,
+    HttpProvider,
+    Lookup,
+    Poll,
+    Reconcile,
+    Request,
+    Response,
+)
 from services.capabilities.model.pages import Pages
 from services.capabilities.model.part import ErrorClass
 from services.capabilities.model.price import Price
@@ -34,6 +44,7 @@ __all__ = [
     "Provider",
     "PythonProvider",
     "Rate",
+    "Reconcile",
     "Reference",
     "Request",
     "Response",

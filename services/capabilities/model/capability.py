@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jsonschema_rs
 from pydantic import Field, field_validator, model_validator
 
-from agents_sdk.recovery import Retry
+from agents_sdk.recovery import FallbackEntry, Retry
 from services.capabilities.model.http import HttpProvider
 from services.capabilities.model.part import NAME, Part
 from services.capabilities.model.provider import McpProvider, PythonProvider, SubprocessProvider
+from services.capabilities.template import template
 
 Provider: TypeAlias = Annotated[
     PythonProvider | HttpProvider | SubprocessProvider | McpProvider, Field(discriminator="kind")
@@ -33,6 +34,8 @@ class Capability(Part):
     retry: Retry = Retry()
     providers: list[Provider] = Field(min_length=1)
     """In rank order."""
+    fallback: list[FallbackEntry] = Field(default_factory=list)
+    """Other capabilities that may help when every provider failed; see ``agents_sdk.recovery.Fallback``."""
     degraded_result: Any = None
     """Given, marked as degraded, when every provider failed; null: then the call fails."""
 
@@ -53,6 +56,9 @@ class Capability(Part):
             raise ValueError(f"provider {twice[0]!r} is declared twice; give each its own name")
         if self.params.get("type") != "object":
             raise ValueError("params is not the schema of an object; begin it with 'type: object'")
+        for each in self.fallback:
+            template(each.params)
+            template(each.result)
         if self.degraded_result is not None:
             wrong = next(jsonschema_rs.validator_for(self.result).iter_errors(self.degraded_result), None)
             if wrong is not None:

@@ -175,6 +175,24 @@ class ErrorRule(Part):
         return self
 
 
+class Reconcile(Part):
+    """How the provider is asked whether a call had its effect, where we do not know. Its answer is read by JMESPath
+    over ``{"status": 200, "body": …}``; a redirect, a 5xx and what is no JSON leave it open."""
+
+    request: Request
+    happened: str
+    """true: it did; false: it did not; anything else: nobody knows."""
+    result: str = ""
+    """What it gave, over the same; without it a call that happened fails as ``result_lost``."""
+
+    @field_validator("happened", "result")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        if value:
+            expression(value)
+        return value
+
+
 class HttpProvider(AnyProvider):
     """An HTTP endpoint."""
 
@@ -185,6 +203,7 @@ class HttpProvider(AnyProvider):
     pages: Pages | None = None
     poll: Poll | None = None
     response: Response = Response()
+    reconcile: Reconcile | None = None
     errors: list[ErrorRule] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -192,6 +211,10 @@ class HttpProvider(AnyProvider):
         if self.pages and self.poll:
             raise ValueError("a provider is read page by page or polled, not both")
         return self
+
+    def reconcilable(self) -> bool:
+        """By its request."""
+        return self.reconcile is not None
 
     def references(self) -> Sequence[Reference | SecretReference]:
         """The endpoint and the secrets."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from agents_sdk.recovery import Retry
 from services.capabilities.model.auth import SecretAuth
 from services.capabilities.model.part import NAME, ErrorClass, Part
 from services.capabilities.model.price import Price
@@ -32,6 +33,8 @@ class AnyProvider(Part):
     concurrency: int = Field(default=64, ge=1)
     """Attempts that one executor has open at this provider."""
     rate: Rate = Rate()
+    retry: Retry | None = None
+    """Where it wants to be retried otherwise than its capability says."""
     price: Price | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     """Handed to the provider as it is: a Python function finds it in its context, a template as ``config``."""
@@ -39,6 +42,10 @@ class AnyProvider(Part):
     def references(self) -> Sequence[Reference | SecretReference]:
         """What must be found before the provider can be asked."""
         return []
+
+    def reconcilable(self) -> bool:
+        """Whether it can be asked if an attempt of unknown outcome had its effect."""
+        return False
 
     def missing(self, environment: Mapping[str, str], data_dir: Path) -> str:
         """What it lacks to be asked, in words; "" when it is ready."""
@@ -51,6 +58,13 @@ class PythonProvider(AnyProvider):
     kind: Literal["python"]
     function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """``package.module:function``; imported at the first attempt."""
+    reconcile: str = Field(default="", pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")
+    """A function ``(params, context)`` that says whether an attempt of the call ``context.call_id`` had its effect:
+    True or an ``Answer`` with what it gave, False, or None where it cannot tell."""
+
+    def reconcilable(self) -> bool:
+        """By its function."""
+        return bool(self.reconcile)
 
 
 Variables: TypeAlias = dict[str, SecretReference | Reference]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 from services.capabilities.model import McpProvider, Provider, PythonProvider, SubprocessProvider
-from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Failure
+from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.providers.http import HttpAttempts
 from services.capabilities.providers.mcp import McpAttempts, Servers
 from services.capabilities.providers.python import PythonAttempts, Resources
@@ -96,6 +96,13 @@ class Fleet:
             return await _attempt_in_slot(member, request, until, claim)
         finally:
             member.slots.release()
+
+    async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
+        """What the provider says about an attempt made before, without waiting for a slot: it is rare, and settles."""
+        attempts = self._member(contract.capability.name, provider).attempts
+        if isinstance(attempts, HttpAttempts | PythonAttempts):
+            return await attempts.reconcile(request)
+        return Reconciled("unknown", message=f"a provider of kind {provider.kind} cannot be asked")
 
     async def close(self) -> None:
         """Closes all connections; threads that still run are left to end with the process."""

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from services.capabilities.model import PythonProvider
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, ProviderError, Usage
+from services.capabilities.outcome import (
+    Answer,
+    AttemptOutcome,
+    AttemptRequest,
+    Failure,
+    ProviderError,
+    Reconciled,
+    Usage,
+)
 
 T = TypeVar("T")
 MESSAGE_LIMIT: Final = 500
@@ -67,6 +75,8 @@ class PythonAttempts:
         self._data_dir = data_dir
         self._resources = resources
         self._pool = pool
+        self._asking: PythonAttempts | None = None
+        """The way of the reconcile function."""
         self._function: Callable[..., Any] | None = None
         self._async = False
 
@@ -98,6 +108,22 @@ class PythonAttempts:
                 return await loop.run_in_executor(self._pool, _timed, function, request.params, context)
         except Exception as error:  # noqa: BLE001  # a provider may raise anything; all of it becomes a recorded failure
             return _failure(error, request.timeout_seconds, uncertain=started)
+
+    async def reconcile(self, request: AttemptRequest) -> Reconciled:
+        """What the provider's own function says about an attempt made before; raises only CancelledError."""
+        if not self._spec.reconcile:
+            return Reconciled("unknown", message="its manifest has no reconcile")
+        if self._asking is None:
+            spec = self._spec.model_copy(update={"function": self._spec.reconcile, "reconcile": ""})
+            self._asking = PythonAttempts(spec, self._data_dir, self._resources, self._pool)
+        outcome = await self._asking.attempt(request)
+        if isinstance(outcome, Failure):
+            return Reconciled("unknown", message=outcome.message)
+        if outcome.result is None:
+            return Reconciled("unknown")
+        if outcome.result is False:
+            return Reconciled("not_happened")
+        return Reconciled("happened", replace(outcome, result=None) if outcome.result is True else outcome)
 
     def on_the_loop(self) -> bool:
         """Whether the function is an async one. False for one that cannot be loaded."""

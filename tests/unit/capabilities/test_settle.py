@@ -9,7 +9,7 @@ import pytest
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Reply
-from services.capabilities.outcome import Answer, Usage
+from services.capabilities.outcome import Answer, AttemptRequest, Failure, Usage
 from services.capabilities.settle import Clock, SettledElsewhere
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
@@ -84,13 +84,14 @@ async def test_transient_failures_are_retried_until_attempts_run_out() -> None:
 async def test_a_failed_attempt_is_told_before_the_next_begins() -> None:
     """Whoever watches the log sees the failure while the fallback is still under way."""
     outbox = Outbox()
-    asking = Asking(one=[failure("auth")])
-    asking.gate.clear()
+    asking = Asking()
+
+    def refuse(_: AttemptRequest) -> Failure:
+        asking.gate.clear()  # the next one is held
+        return failure("auth")
+
+    asking.scripts["one"] = refuse
     running = asyncio.ensure_future(settler(registry(capability("one", "two")), asking, outbox).settle(requested("c")))
-    await _until(lambda: asking.asked == ["one"])
-    asking.gate.set()
-    await asyncio.sleep(0)
-    asking.gate.clear()
 
     await _until(lambda: asking.asked == ["one", "two"])
     assert outbox.kinds() == ["RecordAttempt"]
@@ -261,7 +262,7 @@ async def test_without_a_ready_provider_the_call_says_what_is_missing() -> None:
     await settler(registry(capability()), asking, outbox).settle(requested("c"))
 
     assert outbox.outcome().error_code == "no_provider"
-    assert "one was not asked: it lacks $API_KEY" in outbox.outcome().error_message
+    assert "probe/one: it lacks $API_KEY" in outbox.outcome().error_message
 
 
 async def test_what_a_call_asks_for_goes_over_what_the_capability_declares_field_by_field() -> None:

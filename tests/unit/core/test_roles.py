@@ -52,6 +52,7 @@ FREE: Final = {
     "FailRun": "as CompleteRun",
     "CancelRun": "as CompleteRun",
     "Redrive": "by the supervisor of the agent that failed, or an operator; see test_dead_letters",
+    "RedriveCall": "by the supervisor of the agent whose call failed, or an operator; see test_failed_calls",
     "StartChild": "as StartRun",
     "AwaitChild": "as AwaitRun, of a run that this run started itself",
     "CancelChild": "as CancelRun, of a run that this run started itself",

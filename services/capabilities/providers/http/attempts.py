@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import httpx
 
-from services.capabilities.model import HttpProvider
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Usage
+from services.capabilities.model import HttpProvider, Reconcile
+from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage
 from services.capabilities.providers import classify
 from services.capabilities.providers.http import media
 from services.capabilities.providers.http.failed import Failed
@@ -72,6 +72,7 @@ class HttpAttempts:
         self._main = Step(spec.request)
         self._lookup = Step(spec.lookup.request) if spec.lookup else None
         self._poll = Step(spec.poll.request) if spec.poll else None
+        self._reconcile = Step(spec.reconcile.request) if spec.reconcile else None
         response = spec.response
         self._result = expression(response.result)
         self._json_text = expression(response.json_text) if response.json_text else None
@@ -81,23 +82,41 @@ class HttpAttempts:
 
     async def attempt(self, request: AttemptRequest) -> AttemptOutcome:
         """One attempt, one outcome; raises only CancelledError."""
-        call = {
-            "id": request.call_id, "run_id": request.run_id, "agent": request.agent, "attempt": request.attempt
-        }  # fmt: skip
-        under = _Under(
-            scope={"params": request.params, "call": call, "config": self._spec.config, "lookup": None},
-            allowance=Allowance(self._spec.response.max_bytes),
-            until=asyncio.get_running_loop().time() + request.timeout_seconds,
-        )
+        under = self._begun(request)
         outcome = await self._bounded(under, request.timeout_seconds)
         if isinstance(outcome, Answer):
             return outcome
         message = self._wire.redaction.text(outcome.message)
         return replace(outcome, message=message, uncertain=under.created or (under.sent and outcome.uncertain))
 
+    async def reconcile(self, request: AttemptRequest) -> Reconciled:
+        """What the provider says about an attempt made before; raises only CancelledError."""
+        if self._reconcile is None:
+            return Reconciled("unknown", message="its manifest has no reconcile")
+        under = self._begun(request)
+        try:
+            async with asyncio.timeout_at(under.until):
+                received = await self._exchange(self._reconcile, under, Turn())
+        except Failed as broken:
+            return Reconciled("unknown", message=self._wire.redaction.text(broken.failure.message))
+        except (TimeoutError, TooLarge, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            return Reconciled("unknown", message=self._wire.redaction.text(f"{type(error).__name__}: {error}"))
+        assert self._spec.reconcile is not None
+        return _reconciled(self._spec.reconcile, received)
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._wire.close()
+
+    def _begun(self, request: AttemptRequest) -> _Under:
+        call = {
+            "id": request.call_id, "run_id": request.run_id, "agent": request.agent, "attempt": request.attempt
+        }  # fmt: skip
+        return _Under(
+            scope={"params": request.params, "call": call, "config": self._spec.config, "lookup": None},
+            allowance=Allowance(self._spec.response.max_bytes),
+            until=asyncio.get_running_loop().time() + request.timeout_seconds,
+        )
 
     async def _bounded(self, under: _Under, seconds: float) -> AttemptOutcome:
         try:
@@ -263,6 +282,18 @@ def _no_json(received: Received) -> Failure:
     kind = received.headers.get("content-type", "no content type")
     message = f"HTTP {received.status} with {received.size} bytes that are no JSON ({kind})"
     return Failure(error_class="transient", code="malformed_response", message=message, uncertain=True)
+
+
+def _reconciled(asked: Reconcile, received: Received) -> Reconciled:
+    told = f"HTTP {received.status}"
+    if received.status >= 500 or 300 <= received.status < 400 or received.body is ABSENT:
+        return Reconciled("unknown", message=told)
+    scope = {"status": received.status, "body": received.body}
+    happened = expression(asked.happened)(scope)
+    if happened is not True:
+        return Reconciled("not_happened" if happened is False else "unknown", message=told)
+    result = expression(asked.result)(scope) if asked.result else None
+    return Reconciled("happened", Answer(result=result), told)
 
 
 def _nothing() -> None:

@@ -1,0 +1,83 @@
+"""What becomes of a call that nobody could answer: the dead letter with the whole call, who is told, and the redrive.
+Pure; see ``decide`` for the law.
+
+A failure without a report is the caller's own mistake: it is told, and nobody else. Every other one is kept whole until
+it is redriven, and climbs the ladder of ``dead_letters``: the caller's supervisor, as a message, else the operator. The
+run goes on: what a failed call means is for its caller to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from agents_sdk.core.commands import CallBody, Command
+from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.ledger.dead_letters import escalate
+from agents_sdk.core.ledger.rules import check
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Call, Run
+
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+"""The cause of a call whose effect may have happened: it is the one that must not be repeated unseen."""
+
+
+class _Fallback(msgspec.Struct):
+    capability: str = ""
+
+
+class _Asked(msgspec.Struct):
+    """What the ledger reads of a call's config."""
+
+    fallback: list[_Fallback] | None = None
+
+
+def check_fallbacks(book: Book, command: Command, body: CallBody) -> None:
+    """An agent may fall back to what it may call, and to nothing else. Raises Refusal. What a manifest declares is not
+    asked here: that is the operator's word."""
+    try:
+        asked = msgspec.json.decode(body.config, type=_Asked)
+    except msgspec.ValidationError as error:
+        raise Refusal("invalid_command", f"config is no RecoveryConfig: {error}", field="config") from error
+    for each in asked.fallback or ():
+        if each.capability:
+            check(book, command.agent, "capabilities", "fall back to", capability=each.capability)
+
+
+def cause_of(error_class: str, error_code: str) -> str:
+    """What a failed call's dead letter is grouped by."""
+    return OUTCOME_UNKNOWN if error_code == OUTCOME_UNKNOWN else error_class
+
+
+def kept(call: Call) -> dict[str, Any]:
+    """The fields that make the fact of a failure the whole call."""
+    return {"params": call.params, "config": call.config, "timeout_ms": call.timeout_ms, "redrives": call.redrives}
+
+
+def tell(book: Book, run: Run, call: Call, failed: CallEvent, scribe: Scribe) -> None:
+    """EscalationRaised about the call that failed, and a message to the caller's supervisor where it has one."""
+    story = {
+        "agent": call.agent,
+        "name": call.capability,
+        "cause": cause_of(failed.error_class, failed.error_code),
+        "call_id": failed.call_id,
+        "provider": failed.provider,
+        "attempts": failed.attempts,
+        "redrives": call.redrives,
+        "error_class": failed.error_class,
+        "error_code": failed.error_code,
+        "error_message": failed.error_message,
+        "report": msgspec.Raw(failed.report.encode()),
+        "params": msgspec.Raw(call.params.encode() or b"{}"),
+    }
+    escalate(book, run, failed.event_id, story, scribe)
+
+
+def keep(run: Run, fact: CallEvent, call: Call, limit: int) -> None:
+    """Folds the failure of a call: it may be redriven, the newest ``limit`` of a run."""
+    run.failed_calls[fact.call_id] = msgspec.structs.replace(
+        call, cause=cause_of(fact.error_class, fact.error_code), settled=True, started={}, claimed_at={}
+    )
+    if len(run.failed_calls) > limit:
+        del run.failed_calls[next(iter(run.failed_calls))]
