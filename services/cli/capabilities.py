@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from services.cli.import_openapi import import_openapi
 from services.cli.output import CommandError, DataDir, JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show what ca
 @app.callback()
 def group() -> None:
     """Show what can be called, and by which providers."""
+
+
+app.command("import-openapi")(import_openapi)
 
 
 @app.command(name="list")

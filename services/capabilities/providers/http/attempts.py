@@ -28,6 +28,7 @@ from services.capabilities.template import ABSENT, expression, template
 POLL_FAILURES: Final = 5
 """Looks in a row that may fail: the work goes on meanwhile, and beginning it again would cost it again."""
 SUCCESS: Final = range(200, 300)
+NO_CONTENT: Final = frozenset({204, 205})
 PASSING: Final = frozenset({"transient", "rate_limited", "outage"})
 
 
@@ -270,10 +271,10 @@ class HttpAttempts:
 
 
 def _json_of(received: Received, *, needed: bool = True) -> Any:
-    """The response's JSON; without one, None if it is not needed. Raises Failed."""
+    """The response's JSON; None for one without content where none is needed or announced. Raises Failed."""
     if received.body is not ABSENT:
         return received.body
-    if not needed and received.size == 0:
+    if received.size == 0 and (received.status in NO_CONTENT or not needed):
         return None
     raise Failed(_no_json(received))
 

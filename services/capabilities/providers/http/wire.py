@@ -143,7 +143,7 @@ class Wire:
 
     def _build(self, step: Step, scope: Scope, turn: Turn, token: str) -> httpx.Request:
         headers = {"accept": "application/json", "user-agent": USER_AGENT, **_texts(step.headers(scope))}
-        query = _texts({**step.query(scope), **turn.query})
+        query = {**step.query(scope), **turn.query}
         self._prove(headers, query, token)
         content: dict[str, Any] = {}
         body = step.body(scope)
@@ -155,14 +155,14 @@ class Wire:
         if turn.url:  # a link carries its own parameters; the secret, if it is one, is all that we add
             query = {self._secret.name: query[self._secret.name]} if self._in_query() and self._secret else {}
         if query:
-            joined = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
+            joined = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in _pairs(query))
             url += ("&" if "?" in url else "?") + joined
         return self._http().build_request(step.ask.method, _checked(url), headers=headers, **content)
 
     def _in_query(self) -> bool:
         return self._secret is not None and self._secret.kind == "query"
 
-    def _prove(self, headers: dict[str, str], query: dict[str, str], token: str) -> None:
+    def _prove(self, headers: dict[str, str], query: dict[str, Any], token: str) -> None:
         if token:
             headers["authorization"] = f"Bearer {token}"
         if self._secret is None:
@@ -231,6 +231,14 @@ def _checked(url: str) -> httpx.URL:
         # asyncio would raise an OverflowError, deep below httpx
         raise httpx.InvalidURL(f"there is no port {target.port}")
     return target
+
+
+def _pairs(query: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A parameter that is a list is given once for each of its values."""
+    several = [
+        (name, each) for name, value in query.items() for each in (value if isinstance(value, list) else [value])
+    ]
+    return [(name, text) for name, value in several for text in _texts({name: value}).values()]
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,238 @@
+"""OpenAPI documents → drafts of manifests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from services.capabilities.manifest import parse
+from services.capabilities.openapi import Draft, NoDocument, Skipped, drafts
+from services.cli.app import run
+
+DOCUMENT: dict[str, Any] = yaml.safe_load("""
+openapi: 3.0.3
+info: {title: Pet Shop, version: '1'}
+servers:
+  - url: https://{region}.pets.example/v1/
+    variables: {region: {default: eu}}
+security: [{key: []}]
+paths:
+  /pets/{petId}:
+    parameters:
+      - {$ref: '#/components/parameters/PetId'}
+      - {name: lang, in: header, schema: {type: string}}
+    get:
+      operationId: getPet
+      summary: Gives one pet. With all that is known of it.
+      parameters:
+        - {name: fields, in: query, schema: {type: array, items: {type: string}}, explode: false}
+        - {name: 'x-y', in: query, schema: {type: integer, nullable: true, minimum: 0, exclusiveMinimum: true}}
+      responses:
+        '200': {$ref: '#/components/responses/Pet'}
+    delete:
+      operationId: removePet
+      responses: {'204': {description: gone}}
+      security: []
+  /pets:
+    post:
+      operationId: addPet
+      requestBody:
+        required: true
+        content:
+          application/json: {schema: {$ref: '#/components/schemas/Pet'}}
+      responses: {'201': {$ref: '#/components/responses/Pet'}}
+      security: [{both: [], key: []}, {oauth: ['pets:write']}]
+  /forms:
+    post:
+      requestBody:
+        content:
+          application/x-www-form-urlencoded:
+            schema: {type: object, properties: {name: {type: string}, 'first-name': {type: string}}}
+      responses: {'200': {content: {application/json: {}}}}
+      security: [{query: []}]
+  /picture:
+    get:
+      operationId: picture
+      responses: {'200': {content: {image/png: {}}}}
+  /upload:
+    post:
+      operationId: upload
+      requestBody: {content: {application/zip: {}}}
+      responses: {'204': {description: ok}}
+  /odd/{undeclared}:
+    get: {operationId: odd, responses: {}}
+  /signed:
+    get: {operationId: signed, responses: {}, security: [{mutual: []}]}
+components:
+  parameters:
+    PetId: {name: petId, in: path, required: true, description: Which pet., schema: {type: string}}
+  responses:
+    Pet:
+      description: A pet
+      content: {application/hal+json: {schema: {$ref: '#/components/schemas/Pet'}}}
+  schemas:
+    Pet:
+      type: object
+      required: [name]
+      properties:
+        name: {type: string, nullable: true, example: Rex}
+        example: {type: string}
+        kind: {type: string, enum: [cat, dog], nullable: true}
+        friends: {type: array, items: {$ref: '#/components/schemas/Pet'}}
+        owner: {$ref: 'other.yaml#/Owner'}
+  securitySchemes:
+    key: {type: apiKey, in: header, name: X-Key}
+    query: {type: apiKey, in: query, name: key}
+    both: {type: http, scheme: basic}
+    mutual: {type: mutualTLS}
+    oauth:
+      type: oauth2
+      flows: {clientCredentials: {tokenUrl: 'https://pets.example/token', scopes: {}}}
+""")
+
+
+def by_operation(**options: Any) -> dict[str, Draft | Skipped]:
+    return {each.operation: each for each in drafts(DOCUMENT, **options)}
+
+
+def manifest(operation: str) -> dict[str, Any]:
+    made = by_operation()[operation]
+    assert isinstance(made, Draft), made
+    return made.manifest
+
+
+def test_every_draft_is_a_valid_manifest() -> None:
+    """As it is, without a touch of the hand."""
+    made = [each for each in drafts(DOCUMENT) if isinstance(each, Draft)]
+
+    assert [parse(yaml.safe_dump(each.manifest), each.operation).name for each in made] == [
+        "get_pet",
+        "remove_pet",
+        "add_pet",
+        "post_forms",
+    ]
+
+
+def test_parameters_go_where_they_belong() -> None:
+    """Path, query and header; those of the path item too; a name that is no word is quoted."""
+    made = manifest("GET /pets/{petId}")
+
+    assert (made["side_effects"], made["description"]) == ("read", "Gives one pet.")
+    assert made["params"]["required"] == ["petId"]
+    assert made["params"]["properties"]["petId"] == {"description": "Which pet.", "type": "string"}
+    assert made["params"]["properties"]["x-y"] == {"type": ["integer", "null"], "exclusiveMinimum": 0}
+    request = made["providers"][0]["request"]
+    assert request["base_url"] == {"env": "PET_SHOP_BASE_URL", "value": "https://eu.pets.example/v1"}
+    assert request["path"] == "/pets/${params.petId}"
+    assert request["headers"] == {"lang": "${params.lang}"}
+    assert request["query"]["x-y"] == '${params."x-y"}'
+
+
+def test_schemas_keep_their_references() -> None:
+    """One that refers to itself stays finite; today's dialect; what is in another file is any value."""
+    schema = manifest("POST /pets")["params"]
+
+    valid = jsonschema_rs.validator_for(schema)
+    assert schema["properties"]["body"] == {"$ref": "#/$defs/Pet"}
+    pet = {"name": None, "example": "x", "kind": None, "friends": [{"name": "Bo", "friends": []}], "owner": 5}
+    assert valid.is_valid({"body": pet})
+    assert not valid.is_valid({"body": {"name": "Bo", "friends": [{}]}})
+    assert not valid.is_valid({"body": {"name": "Bo", "kind": "fish"}})
+    assert not valid.is_valid({})
+
+
+def test_results_are_those_of_success() -> None:
+    """The first JSON response; null where there is no content; anything where nothing is said."""
+    assert manifest("GET /pets/{petId}")["result"]["$ref"] == "#/$defs/Pet"
+    assert manifest("DELETE /pets/{petId}")["result"] == {"type": "null"}
+    assert manifest("POST /forms")["result"] == {}
+
+
+@pytest.mark.parametrize(
+    ("operation", "auth"),
+    [
+        ("GET /pets/{petId}", {"kind": "header", "name": "X-Key", "secret": {"env": "PET_SHOP_API_KEY"}}),
+        ("DELETE /pets/{petId}", None),
+        ("POST /forms", {"kind": "query", "name": "key", "secret": {"env": "PET_SHOP_API_KEY"}}),
+        (
+            "POST /pets",
+            {
+                "kind": "oauth2_client_credentials",
+                "token_url": {"env": "PET_SHOP_TOKEN_URL", "value": "https://pets.example/token"},
+                "client_id": {"env": "PET_SHOP_CLIENT_ID"},
+                "client_secret": {"env": "PET_SHOP_CLIENT_SECRET"},
+                "scope": "pets:write",
+            },
+        ),
+    ],
+)
+def test_the_proof_is_the_first_that_takes_one_secret(operation: str, auth: Any) -> None:
+    """The operation's own wish goes before the document's; [] is none."""
+    assert manifest(operation)["providers"][0].get("auth") == auth
+
+
+def test_a_form_has_its_fields_one_by_one() -> None:
+    """Quoted where they are no words."""
+    request = manifest("POST /forms")["providers"][0]["request"]
+
+    assert request["encoding"] == "form"
+    assert request["body"] == {"name": "${params.body.name}", "first-name": '${params.body."first-name"}'}
+
+
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        ("GET /picture", "its response is no JSON: image/png"),
+        ("POST /upload", "its request is neither JSON nor a form: application/zip"),
+        ("GET /odd/{undeclared}", "its path has a parameter that is not declared"),
+        ("GET /signed", "it wants a proof that no kind of auth gives: mutual"),
+    ],
+)
+def test_what_no_draft_is_made_of_is_told(operation: str, reason: str) -> None:
+    """With its reason."""
+    assert by_operation()[operation] == Skipped(operation, reason)
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"openapi": "3.0.0"}, {"swagger": "2.0", "paths": {}}, "openapi"])
+def test_what_is_no_document_is_refused(document: Any) -> None:
+    """Swagger 2.0 too."""
+    with pytest.raises(NoDocument):
+        list(drafts(document))
+
+
+def test_names_are_one_each_and_may_have_a_prefix() -> None:
+    """Two operations of one id are two capabilities."""
+    paths = {path: {"get": {"operationId": "Get Thing!", "responses": {}}} for path in ("/a", "/b")}
+    made = list(drafts({"openapi": "3.1.0", "paths": paths}, prefix="my_"))
+
+    assert [each.manifest["name"] for each in made if isinstance(each, Draft)] == ["my_get_thing", "my_get_thing_2"]
+
+
+def test_the_command_writes_a_file_a_capability(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which the platform reads; none is overwritten; what was skipped is told on stderr."""
+    from services.capabilities.registry import load_registry
+
+    (tmp_path / "api.yaml").write_text(yaml.safe_dump(DOCUMENT))
+    command = ["capabilities", "import-openapi", str(tmp_path / "api.yaml"), "--out", str(tmp_path / "made")]
+
+    assert run([*command, "--only", "getPet", "--only", "add_pet"]) == 0
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["add_pet.yaml", "get_pet.yaml"]
+    assert load_registry([tmp_path / "made"]).get("get_pet").capability.providers[0].name == "pet_shop"
+    capsys.readouterr()
+    assert run(command) == 2
+    assert "add_pet.yaml is there already" in (err := capsys.readouterr().err) or "get_pet.yaml is there" in err
+    assert "skipped GET /picture: its response is no JSON" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("{", 2), ("\t: x", 2), ("openapi: 2.0", 2), ("openapi: 3.1.0\npaths: {}", 3)]
+)
+def test_the_command_refuses_what_it_cannot_read(tmp_path: Any, text: str, code: int) -> None:
+    """With its exit code."""
+    (tmp_path / "api.yaml").write_text(text)
+
+    assert run(["capabilities", "import-openapi", str(tmp_path / "api.yaml")]) == code
+    assert run(["capabilities", "import-openapi", str(tmp_path / "none.yaml")]) == 3
