@@ -28,8 +28,9 @@ _TYPES: Final[tuple[type[Record], ...]] = (
 _SIGNED: Final = (registry.CapabilityManifest, registry.Switch)
 RECORDS: Final[dict[str, type[Record]]] = {record.__name__: record for record in _TYPES}
 _BRANCH: Final = {name: f"backplane.{body.__name__}" for name, body in commands.BODIES.items()}
-_MAGIC: Final = 0
-_HEADER: Final = struct.Struct(">bI")
+MAGIC: Final = 0
+HEADER: Final = struct.Struct(">bI")
+"""What every value begins with: ``MAGIC`` and the schema's id."""
 
 
 class Undecodable(Exception):
@@ -71,8 +72,9 @@ class Codec:
     def __init__(self, schema_ids: Mapping[str, int], fetch: SchemaSource) -> None:
         """``schema_ids``: record name → id in the registry of the schema in this checkout."""
         self._fetch = fetch
+        self._names = {schema_id: name for name, schema_id in schema_ids.items()}
         self._writers = {
-            RECORDS[name]: (_HEADER.pack(_MAGIC, schema_id), _parse(_schema(name)))
+            RECORDS[name]: (HEADER.pack(MAGIC, schema_id), _parse(_schema(name)))
             for name, schema_id in schema_ids.items()
         }
         self._readers: dict[int, Callable[[bytes], Record]] = {
@@ -99,10 +101,10 @@ class Codec:
 
     def decode(self, data: bytes | None) -> Record:
         """The record in these bytes. Raises Undecodable."""
-        if data is None or len(data) < _HEADER.size:
+        if data is None or len(data) < HEADER.size:
             raise Undecodable("undecodable", f"{0 if data is None else len(data)} bytes are too few for a record")
-        magic, schema_id = _HEADER.unpack_from(data)
-        if magic != _MAGIC:
+        magic, schema_id = HEADER.unpack_from(data)
+        if magic != MAGIC:
             raise Undecodable("undecodable", f"first byte is {magic}, not 0: not in Confluent's wire format")
         reader = self._readers.get(schema_id)
         if reader is None:
@@ -113,15 +115,23 @@ class Codec:
             message = f"bytes do not fit schema {schema_id}: {type(error).__name__}: {error}"
             raise Undecodable("undecodable", message) from error
 
-    def _foreign_reader(self, schema_id: int) -> Callable[[bytes], Record]:
+    def writer(self, schema_id: int) -> tuple[type[Record], dict[str, Any]]:
+        """The record that this schema is of, and the schema as registered. Raises Undecodable."""
+        name = self._names.get(schema_id)
+        if name is not None:
+            return RECORDS[name], _schema(name)
         try:
-            writer = self._fetch(schema_id)
+            schema = self._fetch(schema_id)
         except LookupError as error:
             raise Undecodable("unknown_schema", f"no schema has the id {schema_id} in the registry") from error
-        record = RECORDS.get(str(writer.get("name")))
+        record = RECORDS.get(str(schema.get("name")))
         if record is None or record not in self._writers:
-            raise Undecodable("unknown_schema", f"schema {schema_id} is {writer.get('name')!r}: no record of ours")
-        return self._reader(record, _parse(writer), self._writers[record][1])
+            raise Undecodable("unknown_schema", f"schema {schema_id} is {schema.get('name')!r}: no record of ours")
+        return record, schema
+
+    def _foreign_reader(self, schema_id: int) -> Callable[[bytes], Record]:
+        record, schema = self.writer(schema_id)
+        return self._reader(record, _parse(schema), self._writers[record][1])
 
     @staticmethod
     def _reader(record: type[Record], writer: Any, target: Any = None) -> Callable[[bytes], Record]:
@@ -129,13 +139,13 @@ class Codec:
 
         def plain(data: bytes) -> Record:
             body = io.BytesIO(data)
-            body.seek(_HEADER.size)
+            body.seek(HEADER.size)
             fields: dict[str, Any] = read(body, writer, target)  # type: ignore[assignment]  # a record is a dict
             return record(**fields)
 
         def command(data: bytes) -> Record:
             body = io.BytesIO(data)
-            body.seek(_HEADER.size)
+            body.seek(HEADER.size)
             fields: dict[str, Any] = read(body, writer, target)  # type: ignore[assignment]  # a record is a dict
             name = commands.BODY_OF_KIND.get(fields["kind"], "")
             if not name or fields[name] is None:

@@ -90,9 +90,11 @@ def embedded(settings: Settings, port: int) -> bool:
 def _open(settings: Settings, engine: Engine | None) -> Opened:
     """The store, migrated, with nothing of a predecessor still under way, and the codec."""
     from agents_sdk.wire.registry import connect_codec
+    from services.sink.engine import parser
     from services.sink.ingest import Opened
     from services.sink.migrate import migrate
     from services.sink.queries import connect_store
+    from services.sink.stage import Stages
     from services.sink.writer import Writer
 
     codec = connect_codec(settings)
@@ -100,11 +102,12 @@ def _open(settings: Settings, engine: Engine | None) -> Opened:
     client = engine.writer() if engine is not None else connect_store(settings, database="")
     for name in migrate(client, database):
         log.info("migration applied: %s", name)
+    stages = Stages(engine.connection if engine is not None else parser, codec, in_store=engine is not None)
     writer = Writer(client, database)
     while writer.inserting():  # a dead predecessor's last insert: what it stores must count before we look
         log.info("waiting for an insert under way")
         time.sleep(SETTLE_S)
-    return Opened(Writer(client, database), codec.decode)
+    return Opened(Writer(client, database, stages), codec.decode)
 
 
 async def health(ingest: Ingest, source: FactSource, letters: Any) -> dict[str, Any]:

@@ -80,6 +80,10 @@ class Engine:
         options = {name: str(value) for name, value in SERVER.items()}
         return clickhouse_connect.get_client(interface="chdb", path=self._path, chdb_options=options)
 
+    def connection(self) -> Any:
+        """A chDB connection of its own to the engine, to be closed; what it may do is not limited."""
+        return self._chdb.connect(self._connection)
+
     def query(
         self,
         sql: str,
@@ -123,7 +127,7 @@ class Engine:
         return Answer(chosen, iter((data,)), summary)
 
     def _handle(self, settings: Mapping[str, str], database: str) -> Any:
-        handle = self._chdb.connect(self._connection)
+        handle = self.connection()
         try:
             for name, value in {**LIMITS, **settings}.items():
                 handle.query(f"SET {name} = {_quoted(value)}")
@@ -138,6 +142,13 @@ class Engine:
     def close(self) -> None:
         """Ends the engine when nothing else uses it."""
         self._keep.close()
+
+
+def parser() -> Any:
+    """A connection to an engine in memory: it parses records where the store is a server elsewhere."""
+    import chdb
+
+    return chdb.connect(f":memory:?{urlencode(SERVER)}")
 
 
 def _blocks(stream: Any, handle: Any) -> Iterator[bytes]:

@@ -3,8 +3,9 @@
 The reader, for each batch:
 1. commits how far the store is, as a hint, and fetches records (one thread for both: confluent-kafka lets only one into
    a consumer at a time, and a commit from another waits for ever),
-2. decodes them; what cannot be decoded goes to its dead-letter topic, which is flushed,
-3. makes columns of them and hands them over; at most one batch waits, so memory is bounded.
+2. has ClickHouse parse them (``services.sink.stage``); where it refuses the batch, decodes them one by one and makes
+   columns of them, and what cannot be decoded goes to its dead-letter topic, which is flushed,
+3. hands them over; at most one batch waits, so memory is bounded.
 The writer, for each batch:
 4. writes it, again and again with growing pauses until the store has taken it,
 5. notes how far the store is.
@@ -25,6 +26,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.wire.codec import Undecodable
+from services.sink.frames import Lying
 from services.sink.rows import Record, unmappable, unreadable
 from services.sink.writer import Batch, Place
 
@@ -56,6 +58,7 @@ class Store(Protocol):
     """What ``services.sink.writer.Writer`` does."""
 
     def stored(self) -> dict[Place, int]: ...
+    def stage(self, records: list[Lying]) -> Batch | None: ...
     def prepare(self, records: list[Record]) -> Batch: ...
     def write(self, batch: Batch) -> None: ...
 
@@ -164,12 +167,21 @@ class Ingest:
         fetched = self._source.fetch(MAX_ROWS, MAX_BYTES, LINGER_S)
         if not fetched.messages and not fetched.ends:
             return None
+        lying = [
+            Lying(message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.value())
+            for message in fetched.messages
+        ]
+        batch = store.stage(lying) or self._looked_through(fetched.messages, store, decode)
+        after = {(record.topic, record.partition): record.offset + 1 for record in lying}
+        return Handed(batch, len(lying), {**after, **fetched.ends})
+
+    def _looked_through(self, messages: list[Any], store: Store, decode: Callable[[bytes | None], object]) -> Batch:
+        """A batch with something unusual in it, record by record."""
         before = self._letters.written
-        records = [self._record(message, decode) for message in fetched.messages]
+        records = [self._record(message, decode) for message in messages]
         if self._letters.written != before:
             self._letters.flush()
-        after = {(record.topic, record.partition): record.offset + 1 for record in records}
-        return Handed(store.prepare(records), len(records), {**after, **fetched.ends})
+        return store.prepare(records)
 
     def _record(self, message: Any, decode: Callable[[bytes | None], object]) -> Record:
         topic, partition, offset = message.topic(), message.partition(), message.offset()

@@ -17,10 +17,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from services.sink.edges import edges
+from services.sink.frames import Lying
 from services.sink.rows import Block, Record, events, inserts
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+    from services.sink.stage import Stage, Staged, Stages
 
 Place = tuple[str, int]
 """(topic, partition)"""
@@ -30,6 +33,8 @@ SETTINGS: Final = {
     "async_insert": 0,  # the embedded engine's default is 1, which answers for blocks it has merged with others
     "max_insert_threads": 1,  # one thread, one part
     "insert_deduplicate": 1,
+    "min_insert_block_size_rows": 2**32,  # blocks of a batch are joined, however many and large: one block, one part
+    "min_insert_block_size_bytes": 0,
     "log_comment": COMMENT,
 }
 
@@ -38,7 +43,7 @@ class Step(NamedTuple):
     """One insert of a batch."""
 
     table: str
-    block: Block
+    block: Block | Staged
     token: str
 
 
@@ -47,18 +52,25 @@ class Batch(NamedTuple):
 
     token: str
     steps: list[Step]
+    stage: Stage | None = None
+    """Where its rows are, when ClickHouse parsed them; then each step's block is a ``Staged``."""
 
 
 class Writer:
     """One database. Methods raise clickhouse_connect's ``Error``."""
 
-    def __init__(self, client: Client, database: str) -> None:
+    def __init__(self, client: Client, database: str, stages: Stages | None = None) -> None:
+        """Without ``stages`` all records have to be decoded."""
         self._client = client
         self._database = database
-        self._types = {table: self._column_types(table) for table in ("events", "edges")}
+        self._stages = stages
+        self._described = {table: self._describe(table) for table in ("events", "edges")}
+        self._types = {table: _types_to_send(columns) for table, columns in self._described.items()}
         self._tokens = uuid.uuid4().hex  # never the same over two processes: equal offsets need not be equal rows
         self._batches = 0
         self._edges_stored = self.stored("edges")
+        events = self.stored()
+        self._half_done = any(offset > events.get(place, -1) for place, offset in self._edges_stored.items())
 
     def stored(self, table: str = "events") -> dict[Place, int]:
         """The highest offset stored of each topic-partition."""
@@ -74,21 +86,47 @@ class Writer:
         found = self._client.query(query, parameters={"comment": COMMENT})
         return int(found.result_rows[0][0])
 
+    def stage(self, records: Sequence[Lying]) -> Batch | None:
+        """The batch parsed by ClickHouse, or None: something in it is not as usual, decode the records and ``prepare``
+        them. May run while another batch is being written. Raises as the registry does."""
+        if self._stages is None or not records or (self._half_done and self._any_edge_stored(records)):
+            return None
+        stage = self._stages.take(self._described["events"])
+        staged = stage.fill(records)
+        if not staged:
+            self._stages.give_back(stage)
+            return None
+        return self._batch([Step(part.table, part, part.table) for part in staged], stage)
+
+    def _any_edge_stored(self, records: Sequence[Lying]) -> bool:
+        found = any(one.offset <= self._edges_stored.get((one.topic, one.partition), -1) for one in records)
+        self._half_done = found  # true of the first batches after a crash only
+        return found
+
     def prepare(self, records: Sequence[Record]) -> Batch:
-        """The batch as columns. Costs time but no I/O, and may run while another batch is being written."""
+        """The decoded batch as columns. Costs time but no I/O, and may run while another batch is being written."""
         steps: list[Step] = []
         for number, part in enumerate(inserts(records)):
             fresh = _after(part, self._edges_stored)
             steps += [Step("edges", edges(fresh), f"{number}/edges"), Step("events", events(part), f"{number}/events")]
+        return self._batch(steps)
+
+    def _batch(self, steps: list[Step], stage: Stage | None = None) -> Batch:
         self._batches += 1
-        return Batch(f"{self._tokens}/{self._batches}", [step for step in steps if step.block.rows])
+        return Batch(f"{self._tokens}/{self._batches}", [step for step in steps if step.block.rows], stage)
 
     def write(self, batch: Batch) -> None:
         """Stores the batch, or raises; then part of it may be stored, and repeating the call completes it."""
         for step in batch.steps:
-            self._insert(step.table, step.block, f"{batch.token}/{step.token}")
+            settings = {**SETTINGS, "insert_deduplication_token": f"{batch.token}/{step.token}"}
+            if isinstance(step.block, Block):
+                self._insert(step.table, step.block, settings)
+            elif batch.stage is not None:
+                self._insert_staged(batch.stage, step.block, settings)
+        if batch.stage is not None and self._stages is not None:
+            self._stages.give_back(batch.stage)
 
-    def _insert(self, table: str, block: Block, token: str) -> None:
+    def _insert(self, table: str, block: Block, settings: dict[str, Any]) -> None:
         from clickhouse_connect.driver.insert import InsertContext
 
         types = self._types[table]
@@ -98,22 +136,38 @@ class Writer:
             [types[name] for name in block.names],
             data=block.columns,
             column_oriented=True,
-            settings={**SETTINGS, "insert_deduplication_token": token},
+            settings=settings,
             block_size=block.rows,  # one block: cut in several, it could land in part
         )
         self._client.data_insert(context)
 
-    def _column_types(self, table: str) -> dict[str, Any]:
-        """Column → type to send. Dictionaries are left to the server, which makes them faster than Python does."""
-        from clickhouse_connect.datatypes.registry import get_from_name
+    def _insert_staged(self, stage: Stage, staged: Staged, settings: dict[str, Any]) -> None:
+        from clickhouse_connect.driver.exceptions import DatabaseError
 
-        found = {}
-        for row in self._client.query(f"DESCRIBE TABLE {self._database}.{table}").result_rows:
-            name, kind = str(row[0]), str(row[1])
-            if kind.startswith("LowCardinality("):
-                kind = kind.removeprefix("LowCardinality(").removesuffix(")")
-            found[name] = get_from_name(kind)
-        return found
+        table = f"{self._database}.{staged.table}"
+        try:
+            if self._stages is not None and self._stages.in_store:
+                given = ", ".join(f"{name} = {value!r}" for name, value in settings.items())
+                stage.run(f"INSERT INTO {table} ({', '.join(staged.columns)}) SETTINGS {given} {staged.select}")
+            else:
+                self._client.raw_insert(table, staged.columns, stage.native(staged), settings, fmt="Native")
+        except RuntimeError as error:  # chDB's own, which says no more than ClickHouse's text
+            raise DatabaseError(str(error)) from error
+
+    def _describe(self, table: str) -> dict[str, str]:
+        rows = self._client.query(f"DESCRIBE TABLE {self._database}.{table}").result_rows
+        return {str(row[0]): str(row[1]) for row in rows}
+
+
+def _types_to_send(described: Mapping[str, str]) -> dict[str, Any]:
+    """Column → type to send. Dictionaries are left to the server, which makes them faster than Python does."""
+    from clickhouse_connect.datatypes.registry import get_from_name
+
+    plain = {
+        name: kind.removeprefix("LowCardinality(").removesuffix(")") if kind.startswith("LowCardinality(") else kind
+        for name, kind in described.items()
+    }
+    return {name: get_from_name(kind) for name, kind in plain.items()}
 
 
 def _after(records: Sequence[Record], stored: Mapping[Place, int]) -> list[Record]:

@@ -83,6 +83,9 @@ class MemoryStore:
     def stored(self) -> dict[Place, int]:
         return {("bp.decisions", 0): 4}
 
+    def stage(self, records: Any) -> Batch | None:
+        return None
+
     def prepare(self, records: list[Record]) -> Batch:
         token = str(len(self._batches))
         self._batches[token] = records
@@ -250,5 +253,5 @@ def test_a_stop_during_a_pause_ends_without_the_batch() -> None:
 
 def test_the_real_writer_has_the_shape_that_the_loop_needs() -> None:
     """The store in memory stands for this class."""
-    for name in ("stored", "prepare", "write"):
+    for name in ("stored", "stage", "prepare", "write"):
         assert callable(getattr(Writer, name))
