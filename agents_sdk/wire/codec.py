@@ -156,7 +156,7 @@ class Codec:
 
         def signed(data: bytes) -> Record:
             body = io.BytesIO(data)
-            body.seek(_HEADER.size)
+            body.seek(HEADER.size)
             fields: dict[str, Any] = read(body, writer, target)  # type: ignore[assignment]  # a record is a dict
             fields["signature"] = fields["signature"] or b""  # fastavro fills in a default of bytes as text
             return record(**fields)

@@ -19,11 +19,18 @@ GONE: Final = "gone"
 
 def read(layout: Layout) -> dict[str, Any]:
     """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit; and how
-    many deliveries each agent has not handled yet."""
+    many deliveries each agent has not handled yet; and whether the store's books balanced when it last looked."""
     if not layout.running():
-        return {"state": "stopped", "data_dir": str(layout.data_dir), "rss_mb": 0, "parts": [], "inboxes": {}}
+        return {
+            "state": "stopped",
+            "data_dir": str(layout.data_dir),
+            "rss_mb": 0,
+            "parts": [],
+            "inboxes": {},
+            "books": None,
+        }
     record = layout.read_record()
-    lags, inboxes = asyncio.run(_work(record.get("parts", {})))
+    lags, inboxes, books = asyncio.run(_work(record.get("parts", {})))
     parts = [_part(name, part, lags.get(name, {})) for name, part in record.get("parts", {}).items()]
     state = record.get("state", "starting")
     if state == Overall.READY and any(part["state"] == GONE for part in parts):
@@ -39,6 +46,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "rss_mb": sum(part["rss_mb"] or 0 for part in parts) + (own["rss_mb"] or 0),
         "parts": parts,
         "inboxes": inboxes,
+        "books": books,
     }
 
 
@@ -69,9 +77,9 @@ def _rss_mb(pid: int | None) -> int | None:
         return None
 
 
-async def _work(parts: dict[str, Any]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+async def _work(parts: dict[str, Any]) -> tuple[dict[str, dict[str, int]], dict[str, int], dict[str, Any] | None]:
     """What the parts that have a /health say of their lag (Kafka and the registry have none), and what the ledger's
-    workers say waits in the agents' inboxes."""
+    workers say waits in the agents' inboxes; and what the store says of its books."""
     asked = {
         name: part["port"]
         for name, part in parts.items()
@@ -84,4 +92,5 @@ async def _work(parts: dict[str, Any]) -> tuple[dict[str, dict[str, int]], dict[
     for one in waiting:
         inboxes.update(one)
     lags = {name: answer.get("lag", {}) for name, answer in zip(asked, said, strict=True)}
-    return lags, dict(sorted(inboxes.items()))
+    books = next((answer["books"] for answer in said if answer.get("books")), None)
+    return lags, dict(sorted(inboxes.items())), books

@@ -20,6 +20,10 @@
 -- ZSTD(1) finds the 16 bytes in them; bodies are read rarely and one at a time, hence ZSTD(3).
 -- Wide parts only above 256 MB: a wide part is two files a column, and creating 150 of them an insert took longer than
 -- everything else an insert does (measured: 8 of 15 µs a row); most of them are merged away within a minute.
+-- Retention, per class of data: bodies are emptied 90 days after their fact, when their part is merged next; all else
+-- stays, hashes and sizes of the bodies among it, so that books, timeline, cost and lineage are whole for as long as
+-- there are rows. Other times: ALTER TABLE events MODIFY COLUMN value TTL toDateTime(at) + INTERVAL 30 DAY, …; whole
+-- months: ALTER TABLE … DROP PARTITION 202601, of edges as well, once no topic has its newest fact in them.
 -- Bloom filters: an event, a call, a delivery or a state key asked for without its run; a tree of runs by its root.
 CREATE DATABASE IF NOT EXISTS {database} {cluster} ENGINE = Atomic;
 
@@ -44,8 +48,8 @@ CREATE TABLE {database}.events {cluster}
     root_run_id String CODEC(ZSTD(1)) COMMENT 'the top of the tree of runs, for a root run itself; empty: about no run',
 
     workflow LowCardinality(String),
-    input String CODEC(ZSTD(3)),
-    result String CODEC(ZSTD(3)),
+    input String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
+    result String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
     reason String CODEC(ZSTD(1)),
     state_hash String CODEC(ZSTD(1)),
     complete_when LowCardinality(String),
@@ -60,14 +64,14 @@ CREATE TABLE {database}.events {cluster}
 
     key String CODEC(ZSTD(1)) COMMENT 'state key',
     version Int64 CODEC(T64, LZ4),
-    value String CODEC(ZSTD(3)),
+    value String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
     size Int32 CODEC(T64, LZ4),
     value_hash String CODEC(ZSTD(1)),
     guarded Bool,
     expected_version Int64 CODEC(T64, LZ4),
     batch Int32 CODEC(T64, LZ4) COMMENT 'keys read by the same command; 0: this one alone',
     reducer LowCardinality(String) COMMENT 'how the operand became the value; of a contract: how writes are joined',
-    operand String CODEC(ZSTD(3)),
+    operand String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
     expires_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of the value written; 1970: never',
 
     name LowCardinality(String) COMMENT 'message or agent name',
@@ -75,7 +79,7 @@ CREATE TABLE {database}.events {cluster}
     delivery_id String CODEC(ZSTD(1)),
     sender LowCardinality(String),
     recipient LowCardinality(String),
-    data String CODEC(ZSTD(3)),
+    data String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
     attempt Int32 CODEC(T64, LZ4) COMMENT 'of the delivery, or of the call over all providers',
     recipients Int32 CODEC(T64, LZ4),
     error_type LowCardinality(String),
@@ -92,7 +96,7 @@ CREATE TABLE {database}.events {cluster}
 
     call_id String CODEC(ZSTD(1)),
     capability LowCardinality(String),
-    params String CODEC(ZSTD(3)),
+    params String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
     provider LowCardinality(String),
     degraded Bool,
     attempts Int32 CODEC(T64, LZ4),
@@ -119,13 +123,13 @@ CREATE TABLE {database}.events {cluster}
     executor LowCardinality(String),
 
     action LowCardinality(String),
-    rationale String CODEC(ZSTD(3)),
+    rationale String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
     context_used Array(String) CODEC(ZSTD(1)) COMMENT 'key@version',
 
     command_kind LowCardinality(String),
     code LowCardinality(String),
     message String CODEC(ZSTD(3)),
-    detail String CODEC(ZSTD(3)),
+    detail String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
 
     subscriptions Array(String) CODEC(ZSTD(1)),
     workflows Array(String) CODEC(ZSTD(1)),
@@ -153,7 +157,7 @@ CREATE TABLE {database}.events {cluster}
     INDEX by_root root_run_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_key key TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_kind kind TYPE set(32) GRANULARITY 1,
-    PROJECTION positions (SELECT topic, partition, max(offset), count() GROUP BY topic, partition)
+    PROJECTION positions (SELECT topic, partition, max(offset), max(appended_at), count() GROUP BY topic, partition)
 )
 ENGINE = {replicated}MergeTree
 PARTITION BY toYYYYMM(at)

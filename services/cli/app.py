@@ -44,10 +44,14 @@ COMMANDS: Final[dict[str, Entry]] = {
     "run": Entry("services.cli.insight", "run", "Tell what happened in a run."),
     "cost": Entry("services.cli.insight", "cost", "Tell what a run cost, by agent, capability or provider."),
     "lineage": Entry("services.cli.insight", "lineage", "Tell what a value of a run's state rests on."),
+    "reconcile": Entry(
+        "services.cli.books", "reconcile", "Hold the store against Kafka: every fact once, none missing."
+    ),
     "dlq": Entry("services.cli.dlq", "app", "Show dead letters, and put them back."),
     "replay": Entry("services.cli.replay", "replay", "Decide a run again from its commands, and compare."),
     "sql": Entry("services.cli.insight", "sql", "Ask the store in SQL; it only reads."),
     "otel": Entry("services.cli.otel", "otel", "Export what happens as OpenTelemetry spans."),
+    "analytics": Entry("services.cli.analytics", "app", "The store's schema; filling it anew from Kafka."),
     "call": Entry("services.cli.call", "call", "Call a capability and print its result."),
     "capabilities": Entry("services.cli.capabilities", "app", "Show what can be called, and by which providers."),
     "config": Entry("services.cli.config", "app", "Show the settings, and where each comes from."),

@@ -107,8 +107,22 @@ def status(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
         print_rows(COLUMNS, [[_cell(part[column]) for column in COLUMNS] for part in found["parts"] if part["shown"]])
         for agent, waiting in found["inboxes"].items():
             message(f"inbox of {agent}: {waiting} not handled yet")
+        for line in _books(found["books"]):
+            message(line)
     if found["state"] != "ready":
         raise typer.Exit(ExitCode.FAILURE)
+
+
+def _books(books: dict[str, Any] | None) -> list[str]:
+    """What the store found when it last held its rows against Kafka's offsets."""
+    if not books or "balanced" not in books:
+        return []
+    ago = max(0, round(time.time() - books["checked_at_ms"] / 1000))
+    verdict = "balance" if books["balanced"] else "DO NOT BALANCE"
+    return [
+        f"books: {verdict}, {books['rows']} facts, checked {ago} s ago",
+        *map("books: {}".format, books["problems"]),
+    ]
 
 
 def _cell(value: Any) -> Any:

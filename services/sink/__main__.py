@@ -22,9 +22,13 @@ from urllib.parse import urlsplit
 from agents_sdk.settings import load_settings
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from agents_sdk.settings import Settings
+    from services.sink.audit import Audit
     from services.sink.engine import Engine
     from services.sink.ingest import Ingest, Opened
+    from services.sink.reconcile import Positions
     from services.sink.source import FactSource
 
 log = logging.getLogger("backplane.sink")
@@ -53,6 +57,7 @@ async def serve(settings: Settings, port: int) -> int:
     """The whole process; its exit code."""
     from aiohttp import web
 
+    from services.sink.audit import Audit
     from services.sink.dead import DeadLetters
     from services.sink.engine import Engine
     from services.sink.http import make_server
@@ -62,8 +67,9 @@ async def serve(settings: Settings, port: int) -> int:
     engine = Engine(Path(settings.data_dir) / "clickhouse") if embedded(settings, port) else None
     stop = threading.Event()
     source, letters = FactSource(settings.kafka), DeadLetters(settings.kafka)
-    ingest = Ingest(source, letters, lambda: _open(settings, engine), stop)
-    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters)))
+    ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop)
+    audit = Audit(lambda: _client(settings, engine), lambda: _positions(source, ingest), stop)
+    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters, audit)))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,6 +81,8 @@ async def serve(settings: Settings, port: int) -> int:
         log.error("ingestion ended: %s: %s", type(error).__name__, error)
         return 1
     finally:
+        stop.set()
+        audit.join()
         source.close()
         await runner.cleanup()
         if engine is not None:
@@ -87,19 +95,41 @@ def embedded(settings: Settings, port: int) -> bool:
     return not settings.clickhouse.url or (url.hostname in ("127.0.0.1", "localhost", "::1") and url.port == port)
 
 
-def _open(settings: Settings, engine: Engine | None) -> Opened:
+def _client(settings: Settings, engine: Engine | None) -> Client:
+    """A client of the store's database."""
+    from services.sink.queries import connect_store
+
+    return engine.client(settings.clickhouse.database) if engine is not None else connect_store(settings)
+
+
+def _positions(source: FactSource, ingest: Ingest) -> Positions | None:
+    """How far Kafka and the sink are; None when Kafka does not say."""
+    from confluent_kafka import KafkaException
+
+    from services.sink.reconcile import Positions
+
+    following = dict(ingest.status.following)
+    try:
+        return Positions(source.ends(), following)
+    except KafkaException:
+        return None
+
+
+def _open(settings: Settings, engine: Engine | None, audit: Audit) -> Opened:
     """The store, migrated, with nothing of a predecessor still under way, and the codec."""
     from agents_sdk.wire.registry import connect_codec
     from services.sink.engine import parser
     from services.sink.ingest import Opened
     from services.sink.migrate import migrate
     from services.sink.queries import connect_store
+    from services.sink.rebuild import rebuild_if_asked
     from services.sink.stage import Stages
     from services.sink.writer import Writer
 
     codec = connect_codec(settings)
     database = settings.clickhouse.database
-    client = engine.writer() if engine is not None else connect_store(settings, database="")
+    client = engine.client() if engine is not None else connect_store(settings, database="")
+    rebuild_if_asked(client, settings)
     for name in migrate(client, database):
         log.info("migration applied: %s", name)
     stages = Stages(engine.connection if engine is not None else parser, codec, in_store=engine is not None)
@@ -107,11 +137,14 @@ def _open(settings: Settings, engine: Engine | None) -> Opened:
     while writer.inserting():  # a dead predecessor's last insert: what it stores must count before we look
         log.info("waiting for an insert under way")
         time.sleep(SETTLE_S)
-    return Opened(Writer(client, database, stages), codec.decode)
+    opened = Opened(Writer(client, database, stages), codec.decode)
+    audit.start()
+    return opened
 
 
-async def health(ingest: Ingest, source: FactSource, letters: Any) -> dict[str, Any]:
-    """What ``/health`` says: status ``ok`` while facts flow, and how far behind each topic is, asked of Kafka now."""
+async def health(ingest: Ingest, source: FactSource, letters: Any, audit: Audit) -> dict[str, Any]:
+    """What ``/health`` says: status ``ok`` while facts flow, how far behind each topic is, asked of Kafka now, and
+    whether the books balanced when they were checked last."""
     from confluent_kafka import KafkaException
 
     status = ingest.status
@@ -121,6 +154,7 @@ async def health(ingest: Ingest, source: FactSource, letters: Any) -> dict[str, 
         "rows": status.rows,
         "dead_letters": letters.written,
         "lost": source.lost,
+        "books": audit.told,
     }
     if status.error:
         said["error"] = status.error

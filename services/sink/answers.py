@@ -138,18 +138,6 @@ class Event(msgspec.Struct, frozen=True):
     body: str = ""
 
 
-class Reconciled(msgspec.Struct, frozen=True):
-    """One topic-partition: rows must equal offsets."""
-
-    topic: str
-    partition: int
-    rows: int
-    offsets: int
-    first_offset: int
-    last_offset: int
-    unreadable: int
-
-
 class Progress(msgspec.Struct, frozen=True):
     """How much of a run is in the store."""
 
@@ -221,11 +209,6 @@ def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) 
 def progress(client: Client, run: str) -> Progress:
     """How much of the run is in the store."""
     return ask(client, "progress", Progress, run=run)[0]
-
-
-def reconcile(client: Client) -> list[Reconciled]:
-    """Rows against offsets, per topic-partition."""
-    return ask(client, "reconcile", Reconciled)
 
 
 def find_run(client: Client, text: str) -> str:

@@ -73,12 +73,14 @@ class Engine:
         self._keep = chdb.connect(self._connection)  # while one handle is open, the engine stays
         self._statements = Statements(self._keep)
 
-    def writer(self) -> Client:
-        """The client for migrations and inserts."""
+    def client(self, database: str = "") -> Client:
+        """A client for ourselves: it may do everything."""
         import clickhouse_connect
 
         options = {name: str(value) for name, value in SERVER.items()}
-        return clickhouse_connect.get_client(interface="chdb", path=self._path, chdb_options=options)
+        return clickhouse_connect.get_client(
+            interface="chdb", path=self._path, database=database or None, chdb_options=options
+        )
 
     def connection(self) -> Any:
         """A chDB connection of its own to the engine, to be closed; what it may do is not limited."""

@@ -33,7 +33,10 @@ class MigrationEdited(BackplaneError):
     """A migration that was applied differs from its file; ``fields["name"]`` names it."""
 
     code: ClassVar[str] = "migration_edited"
-    hint = "restore the file and put the change into a new one with the next number"
+    hint = (
+        "restore the file and put the change into a new one with the next number, or, where Kafka still has all facts, "
+        "run `backplane analytics rebuild`"
+    )
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,11 @@ def migrate(client: Client, database: str, cluster: str = "") -> list[str]:
     """
     client.command(_filled("CREATE DATABASE IF NOT EXISTS {database} {cluster} ENGINE = Atomic", database, cluster))
     client.command(_filled(HISTORY, database, cluster))
-    rows = client.query(
-        _filled("SELECT number, name, sha256 FROM {database}.migrations", database, cluster)
-    ).result_rows
-    applied = {number: (name, digest) for number, name, digest in rows}
+    before = applied(client, database)
     done = []
     for migration in migrations():
-        if migration.number in applied:
-            _check(migration, *applied[migration.number])
+        if migration.number in before:
+            _check(migration, before[migration.number])
             continue
         for statement in migration.statements(database, cluster):
             client.command(_repeatable(statement))
@@ -92,12 +92,18 @@ def migrate(client: Client, database: str, cluster: str = "") -> list[str]:
     return done
 
 
-def _check(migration: Migration, name: str, digest: str) -> None:
+def applied(client: Client, database: str) -> dict[int, str]:
+    """Number → SHA-256 of the migrations that this database has had."""
+    rows = client.query(_filled("SELECT number, sha256 FROM {database}.migrations", database, "")).result_rows
+    return {int(number): str(digest) for number, digest in rows}
+
+
+def _check(migration: Migration, digest: str) -> None:
     if digest != migration.sha256:
         raise MigrationEdited(
-            f"migration {name!r} was applied with SHA-256 {digest[:12]}…, its file now has {migration.sha256[:12]}…",
+            f"migration {migration.name!r} was applied as SHA-256 {digest[:12]}…, its file is {migration.sha256[:12]}…",
             hint=MigrationEdited.hint,
-            name=name,
+            name=migration.name,
         )
 
 

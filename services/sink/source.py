@@ -153,22 +153,52 @@ class FactSource:
         if offsets:
             self._consumer.commit(offsets=offsets, asynchronous=True)
 
-    def lag(self, following: Mapping[Place, int]) -> dict[str, int]:
-        """Records of each topic that are committed in Kafka and not in the store, asked of the broker now; the marker
-        of a transaction counts as one until the partition was read to its end. Raises KafkaException."""
+    def ends(self) -> dict[Place, int]:
+        """The ends of the assigned partitions, asked of the broker now. Raises KafkaException."""
         with self._lock:
-            places = sorted(self._assigned)
-            latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # ships no types
-            request = {TopicPartition(topic, partition): latest for topic, partition in places}
-            answers = self._admin.list_offsets(
-                request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
-            )
+            return ends(self._admin, sorted(self._assigned))
+
+    def lag(self, following: Mapping[Place, int]) -> dict[str, int]:
+        """Records of each topic that are committed in Kafka and not in the store; the marker of a transaction counts as
+        one until the partition was read to its end. Raises KafkaException."""
         lags = dict.fromkeys(self._topics, 0)
-        for asked, answer in answers.items():
-            behind = answer.result().offset - following.get((asked.topic, asked.partition), 0)
-            lags[asked.topic] += max(0, behind)
+        for place, end in self.ends().items():
+            lags[place[0]] += max(0, end - following.get(place, 0))
         return lags
 
     def close(self) -> None:
         """Leaves Kafka."""
         self._consumer.close()
+
+
+def ends(admin: AdminClient, places: Iterable[Place]) -> dict[Place, int]:
+    """The offset after the last committed record or marker of each partition. Raises KafkaException."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # ships no types
+    request = {TopicPartition(topic, partition): latest for topic, partition in places}
+    answers = admin.list_offsets(request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S)
+    return {(asked.topic, asked.partition): int(answer.result().offset) for asked, answer in answers.items()}
+
+
+def positions(kafka: Mapping[str, str]) -> tuple[dict[Place, int], dict[Place, int]]:
+    """The ends of all fact topics, and how far the sink told its group that it is. Raises KafkaException."""
+    consumer = reader(kafka, group_id=GROUP)
+    try:
+        known = consumer.list_topics(timeout=TIMEOUT_S).topics
+        places = [(topic, number) for topic in FACT_TOPICS if topic in known for number in known[topic].partitions]
+        told = consumer.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
+        following = {(one.topic, one.partition): max(one.offset, 0) for one in told}
+        return ends(AdminClient({**kafka}), places), following
+    finally:
+        consumer.close()
+
+
+def beginnings(kafka: Mapping[str, str], places: Iterable[Place]) -> dict[Place, int]:
+    """The first offset that each partition still has; those that Kafka does not know are left out. Raises
+    KafkaException."""
+    consumer = reader(kafka)
+    try:
+        known = consumer.list_topics(timeout=TIMEOUT_S).topics
+        there = [place for place in places if place[0] in known and place[1] in known[place[0]].partitions]
+        return {place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=TIMEOUT_S)[0] for place in there}
+    finally:
+        consumer.close()

@@ -101,7 +101,7 @@ def _floor(stage: Stage) -> float:
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         engine = Engine(Path(folder))
-        client = engine.writer()
+        client = engine.client()
         migrate(client, "bench")
         writer = Writer(client, "bench")
         facts = enumerate(_facts(BATCH * stage.size(5, 2), ended=True))

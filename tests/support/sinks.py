@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -32,8 +33,9 @@ class Lying(NamedTuple):
 class SinkProcess:
     """``python -m services.sink`` in a data directory of its own; ``kill`` and ``start`` as often as wanted."""
 
-    def __init__(self, settings: Settings, data_dir: Path) -> None:
+    def __init__(self, settings: Settings, data_dir: Path, env: Mapping[str, str] | None = None) -> None:
         self.settings = settings
+        self.env = dict(env or {})
         self.data_dir = data_dir
         self.port = choose(["store"], {})["store"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -47,6 +49,7 @@ class SinkProcess:
             **os.environ,
             "BACKPLANE_KAFKA__BOOTSTRAP_SERVERS": kafka,
             "BACKPLANE_REGISTRY__URL": registry,
+            **self.env,
         }
         where = ["--data-dir", str(self.data_dir), "--http-port", str(self.port)]
         with self.log.open("ab") as log:

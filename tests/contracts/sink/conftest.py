@@ -40,7 +40,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture
 def database(engine: Engine) -> Iterator[Database]:
     """Fresh and migrated."""
-    client = engine.writer()
+    client = engine.client()
     name = f"test_{next(_numbers)}"
     migrate(client, name)
     yield Database(name, client, Writer(client, name))

@@ -89,15 +89,6 @@ def test_a_run_that_is_not_one_is_told(client: Any, text: str, says: str) -> Non
         answers.find_run(client, text)
 
 
-def test_rows_and_offsets_are_reconciled(client: Any) -> None:
-    """One row an offset, in every topic-partition."""
-    found = answers.reconcile(client)
-
-    assert {row.topic for row in found} == {record.topic for record in records(FACTS)}
-    assert all(row.rows == row.offsets for row in found)
-    assert sum(row.rows for row in found) == len(FACTS)
-
-
 def test_waiting_ends_when_an_ended_run_is_whole(client: Any) -> None:
     """Facts count without gaps, so nothing needs to be asked of Kafka."""
     seen = answers.wait_for(client, FIRST, lambda: 99, timeout_s=5)
@@ -170,7 +161,8 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
     """An SQL file that nothing asks would rot."""
     from services.sink.queries import FOLDER
 
-    asked = {"budgets", "cost", "runs", "timeline", "progress", "runs_like", "reconcile"}
+    store = {"positions", "reconcile", "edges", "gaps", "tables"}
+    asked = {"budgets", "cost", "runs", "timeline", "progress", "runs_like", *store}
     assert {path.stem for path in FOLDER.glob("*.sql")} == asked
     assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
     assert ask(client, "runs_like", answers.Known, prefix="x") == []

@@ -149,6 +149,46 @@ def test_a_run_of_which_facts_are_missing_is_not_passed_off_as_whole(
     assert "lacks 1 facts" in done.err
 
 
+def test_migrations_and_tables_are_shown(database: Database, backplane: Callable[..., Done]) -> None:
+    """All applied: 0. One that is missing, or was edited: 1, and what to do."""
+    done = backplane("analytics", "status", "--json")
+    assert done.code == 0
+    assert {one["state"] for one in done.json["migrations"]} == {"applied"}
+    assert {one["name"]: one["rows"] for one in done.json["tables"]}["events"] == len(STORY.facts)
+
+    database.client.command(
+        f"ALTER TABLE {database.name}.migrations UPDATE sha256 = 'x' WHERE number = 1 SETTINGS mutations_sync = 2"
+    )
+    done = backplane("analytics", "status")
+    assert done.code == ExitCode.FAILURE
+    assert "0001_events\tedited" in done.out
+    assert "analytics rebuild" in done.err
+
+
+def test_the_statements_for_a_cluster_are_printed(backplane: Callable[..., Done]) -> None:
+    """What to run on a server by hand, or to show who runs it."""
+    out = backplane("analytics", "migrate", "--dry-run", "--cluster", "main").out
+
+    assert out.count("ON CLUSTER main") == out.count(";\n\n") > 5
+    assert "ENGINE = ReplicatedMergeTree" in out
+
+
+def test_the_embedded_engine_is_not_migrated_from_outside(backplane: Callable[..., Done]) -> None:
+    """It does that itself, and lets nobody else write."""
+    assert "migrates by itself" in backplane("analytics", "migrate").err
+
+
+def test_books_are_checked_without_kafka_too(database: Database, backplane: Callable[..., Done]) -> None:
+    """0 is only for books that were held against Kafka."""
+    assert backplane("reconcile").code == ExitCode.NOT_VERIFIED
+    database.client.command(f"INSERT INTO {database.name}.events SELECT * FROM {database.name}.events LIMIT 1")
+
+    done = backplane("reconcile", "--json")
+
+    assert (done.code, done.json["balanced"], done.json["kafka"]) == (ExitCode.FAILURE, False, False)
+    assert "rows for" in done.err
+
+
 def test_a_store_that_does_not_answer_is_told(backplane: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do next."""
     monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", "http://127.0.0.1:1")

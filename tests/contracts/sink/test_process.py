@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -128,6 +128,75 @@ def test_a_store_of_another_cluster_is_refused(settings: Settings, sink: SinkPro
 
 def _gone(kafka: AdminClient, topic: str) -> None:
     assert topic not in kafka.list_topics(timeout=10).topics
+
+
+def test_a_rebuilt_store_is_what_it_was(settings: Settings, sink: SinkProcess) -> None:
+    """Emptied and filled again from Kafka, in other batches: the same rows in every column of both tables; and the
+    books balance, as the process says itself."""
+    tell(settings)
+    with_poison = producer(settings.kafka)
+    with_poison.produce("bp.state", key=b"x", value=b"no fact")
+    with_poison.flush(30)
+    sink.wait_until_caught_up()
+    before = contents(sink)
+    tell(settings)
+    tell(settings)
+    (sink.data_dir / "rebuild-store").touch()
+    assert sink.stop() == 0
+
+    sink.start().wait_until_caught_up()
+
+    assert not (sink.data_dir / "rebuild-store").exists()
+    assert "the store is emptied" in sink.log.read_text()
+    assert contents(sink, before.offsets) == before
+    assert_eventually(lambda: _balanced(sink), 30)
+
+
+class Contents(NamedTuple):
+    """All rows up to some offsets, as a hash of each table."""
+
+    offsets: dict[tuple[str, int], int]
+    tables: dict[str, list[Any]]
+
+
+def contents(sink: SinkProcess, offsets: dict[tuple[str, int], int] | None = None) -> Contents:
+    """What the store has, up to these offsets, or of all."""
+    if offsets is None:
+        rows = sink.rows("SELECT topic, partition, max(offset) FROM events GROUP BY topic, partition")
+        offsets = {(topic, number): at for topic, number, at in rows}
+    up_to = " OR ".join(
+        f"topic = '{topic}' AND partition = {number} AND offset <= {at}" for (topic, number), at in offsets.items()
+    )
+    tables = {
+        table: sink.rows(f"SELECT count(), sum(sipHash64(*)) FROM {table} WHERE {up_to}")
+        for table in ("events", "edges")
+    }
+    return Contents(offsets, tables)
+
+
+def _balanced(sink: SinkProcess) -> None:
+    books = sink.health()["books"]
+    assert books is not None
+    # other tests here delete facts from Kafka, and the audit notices
+    assert [problem for problem in books["problems"] if "lack facts" not in problem] == []
+    assert books["rows"] > 0
+
+
+def test_a_store_that_is_down_stops_the_sink_and_nothing_else(settings: Settings, tmp_path: Path) -> None:
+    """Facts are written as if nothing were; the sink says why it does not take them, and dies of it neither."""
+    own = SinkProcess(settings, tmp_path / "data", {"BACKPLANE_CLICKHOUSE__URL": "http://127.0.0.1:1"})
+    with own:
+
+        def paused() -> None:
+            said = own.health()
+            assert said["status"] == "paused"
+            assert "the store cannot be opened" in said["error"]
+
+        assert_eventually(paused, 60)
+        tell(settings)
+        assert own.process is not None
+        assert own.process.poll() is None
+        assert own.stop() == 0
 
 
 def test_the_store_answers_while_kafka_is_away(sink: SinkProcess, settings: Settings) -> None:

@@ -83,6 +83,30 @@ def test_the_example_question_of_each_view_is_answered(database: Database, view:
     assert database.rows(question.group().replace(f"FROM {view}", f"FROM {database.name}.{view}")) == []
 
 
+def test_bodies_go_before_the_rest_and_hashes_stay(database: Database) -> None:
+    """What a fact of long ago held is gone, that and what it was is not; a fact of today keeps all."""
+    import time
+
+    from tests.support.stories import article, records
+
+    now = int(time.time() * 1_000_000)
+    for number, at in enumerate((now - 100 * 86_400_000_000, now)):
+        story = article(f"01930000-0000-7000-8000-{number:012d}", at)
+        lying = [one._replace(offset=one.offset + 1000 * number) for one in records(story.facts)]
+        database.writer.write(database.writer.prepare(lying))
+    database.client.command(f"ALTER TABLE {database.name}.events MATERIALIZE TTL SETTINGS mutations_sync = 2")
+
+    rows = database.rows(
+        "SELECT run_id, countIf(value != ''), countIf(data != ''), countIf(params != ''), countIf(value_hash != ''), "
+        "countIf(size > 0), sum(cost_nano_usd) "
+        "FROM {database}.events WHERE run_id != '' GROUP BY run_id ORDER BY run_id"
+    )
+    (_, *old), (_, *new) = rows
+    assert old[:3] == [0, 0, 0]
+    assert min(new[:3]) > 0
+    assert old[3:] == new[3:]
+
+
 def test_on_a_cluster_every_object_is_created_on_it_and_replicated() -> None:
     """One dialect for the embedded engine, a server and a cluster."""
     statements = [text for one in migrations() for text in one.statements("db", "main")]

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import hypothesis.strategies as st
 import pytest
 from hypothesis import Phase, given, settings
 
@@ -55,7 +54,7 @@ def pair(engine: Engine) -> Iterator[tuple[Database, Writer]]:
     """One database for many examples: each has offsets of its own."""
     from services.sink.migrate import migrate
 
-    client = engine.writer()
+    client = engine.client()
     migrate(client, "stage_pair")
     yield (
         Database("stage_pair", client, Writer(client, "stage_pair")),
@@ -83,9 +82,9 @@ def test_parsed_and_decoded_batches_have_the_same_rows(pair: tuple[Database, Wri
     database.writer.write(database.writer.prepare([one._replace(partition=number + 1) for one in one_month]))
 
     for table in ("events", "edges"):  # hashed, since the driver cannot show a time in the year -200000
-        rows = "SELECT topic, offset, sipHash64(* EXCEPT (partition)) AS row FROM {database}.%s" % table
+        rows = "SELECT topic, offset, sipHash64(* EXCEPT (partition)) AS row"
         parsed_rows, decoded_rows = (
-            database.rows(f"{rows} WHERE partition = {place} ORDER BY topic, offset, row")
+            database.rows(f"{rows} FROM stage_pair.{table} WHERE partition = {place} ORDER BY topic, offset, row")
             for place in (number, number + 1)
         )
         assert parsed_rows == decoded_rows
