@@ -18,10 +18,13 @@ from agents_sdk.child import Child, start_child
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
+from agents_sdk.core.tools import Format
+from agents_sdk.discovery import LIMIT, Found
 from agents_sdk.errors import DeliverySettled
 from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
 from agents_sdk.state import State, memory_run
+from agents_sdk.toolbox import Toolbox, called
 
 if TYPE_CHECKING:
     from agents_sdk.recovery import RecoveryConfig
@@ -73,9 +76,10 @@ class _HandlerScope(Scope):
 class Context:
     """One handling of one delivery. Made by the runner, in the task of the handler."""
 
-    def __init__(self, requests: Requests, agent: str, delivery: MessageEvent) -> None:
+    def __init__(self, requests: Requests, agent: str, delivery: MessageEvent, toolbox: Toolbox | None = None) -> None:
         self._delivery_id = delivery.delivery_id
         self._root = _Branch(self, "")
+        self._toolbox = toolbox
         self._scope = _HandlerScope(
             requests,
             delivery.run_id,
@@ -146,6 +150,34 @@ class Context:
             CallFailed, and what ``execute`` raises.
         """
         return operations.execute_with_recovery(self._scope, capability, params, config, budget)
+
+    async def discover(self, need: str, *, limit: int = LIMIT) -> list[Found]:
+        """The capabilities that fit a need in words best, best first, of those that the agent's ``capabilities`` allow
+        and that can be called now; each with its description and the schema of its params. As the registry is at this
+        moment: when the handler runs again it may have changed, while the results of calls are those of the first
+        time."""
+        return self._tools().discover(need, limit)
+
+    def tools(self, format: Format = "openai", *, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Definitions of what the agent may call, for a language model: ``openai``, ``anthropic`` or ``mcp``.
+        ``names`` takes only those, in that order, as ``discover`` found them. Raises ValueError for another format,
+        LookupError for a name that the agent may not call or nobody provides."""
+        return self._tools().definitions(format, names)
+
+    async def call_tool(
+        self, call: Any, format: Format | None = None, *, timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Carries out a model's tool call and returns the message that tells the model its result. ``call`` is an entry
+        of OpenAI's ``tool_calls``, a block ``tool_use`` of Anthropic's or the params of MCP's ``tools/call``; whose
+        form it is, is told by its shape where ``format`` does not say. A call that fails, is not allowed or cannot be
+        read is told to the model as well, which may do better. Several at once: ``await ctx.gather(*map(ctx.call_tool,
+        calls))``. Raises TypeError for what is no tool call, RunFinished, Unanswered, Unreachable."""
+        return await called(self, call, format, timeout_seconds)
+
+    def _tools(self) -> Toolbox:
+        if self._toolbox is None:
+            raise RuntimeError("this context follows no registry; only those that a runner makes do")
+        return self._toolbox
 
     def decide(self, action: str, rationale: str = "", context_used: Iterable[str] = ()) -> Coroutine[Any, Any, str]:
         """Records what was decided and why; the id of its fact. ``context_used`` are the state keys it rests on, as

@@ -83,7 +83,7 @@ class Follower:
                 if topic not in known:
                     raise TopicsNotApplied(f"there is no topic {topic!r}", hint=TopicsNotApplied.hint, topic=topic)
             consumer.assign([TopicPartition(topic, 0, 0) for topic in KIND_OF])
-            self._read_to_end(consumer)
+            self.catch_up()
         except KafkaException as error:
             consumer.close()
             raise mapped(error, self._settings, "the registry cannot be read") from error
@@ -106,19 +106,25 @@ class Follower:
         elif self._consumer is not None:
             self._consumer.close()
 
-    def _read_to_end(self, consumer: Consumer) -> None:
-        from confluent_kafka import KafkaError, KafkaException
+    def catch_up(self) -> None:
+        """Reads to the present end, between ``open`` and ``follow``. Blocks. Raises KafkaException."""
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-        left = set(KIND_OF)
+        consumer = self._consumer
+        assert consumer is not None
+        ends = {
+            topic: consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=TIMEOUT_S)[1] for topic in KIND_OF
+        }
         deadline = time.monotonic() + TIMEOUT_S
-        while left:
+        while any(self.next[topic] < end for topic, end in ends.items()):
             first = consumer.poll(POLL_S)
             for message in [first, *consumer.consume(BATCH, timeout=0)] if first is not None else []:
                 error = message.error()
                 if error is None:
                     self._take(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(str(message.topic()))
+                    # what the end was counted with may have been compacted away
+                    self.next[str(message.topic())] = int(message.offset() or 0)
                 elif error.fatal() or not error.retriable():
                     raise KafkaException(error)
             if time.monotonic() > deadline:
@@ -164,3 +170,11 @@ class Follower:
         age = 0.0 if self._thread else max(time.time() - message.timestamp()[1] / 1000, 0.0)
         self.catalogue.take(record, offset, time.monotonic() - age)
         return kind, key
+
+
+def read_catalogue(settings: Settings, codec: Codec) -> Catalogue:
+    """The registry as it is now. Blocks. Raises Unreachable, TopicsNotApplied."""
+    follower = Follower(settings, codec)
+    follower.open()
+    follower.close()
+    return follower.catalogue

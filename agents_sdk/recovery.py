@@ -19,6 +19,8 @@ MAX_ATTEMPTS = 20
 MAX_FALLBACKS = 20
 
 Backoff: TypeAlias = Literal["exponential", "linear", "constant"]
+Rank: TypeAlias = Literal["declared", "cheapest", "fastest", "healthiest"]
+"""In which order providers are asked: as declared, or by what their last attempts cost, took or came to."""
 
 
 class _Part(BaseModel):
@@ -86,6 +88,8 @@ class RecoveryConfig(_Part):
     """Given, marked as degraded, when every provider failed; null: no substitute, the call fails."""
     timeout_seconds: float | None = Field(default=None, gt=0)
     """For all attempts at all providers together."""
+    rank: Rank | None = None
+    """In which order providers are asked."""
 
 
 NOTHING = RecoveryConfig()

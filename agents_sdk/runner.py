@@ -12,6 +12,7 @@ from agents_sdk.broadcast import broadcast
 from agents_sdk.worker import CONCURRENCY, Worker
 
 if TYPE_CHECKING:
+    from agents_sdk.follower import Follower
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
 
@@ -46,6 +47,7 @@ class AgentsRunner:
         self._concurrency = concurrency
         self._instance = instance
         self._transport: Transport | None = None
+        self._follower: Follower | None = None
         self._workers: list[Worker] = []
         self._stopping: asyncio.Event | None = None
 
@@ -77,7 +79,10 @@ class AgentsRunner:
 
     async def start(self) -> None:
         """Connects, registers and begins to listen."""
+        from agents_sdk.discovery import Discovery
+        from agents_sdk.follower import Follower
         from agents_sdk.settings import load_settings
+        from agents_sdk.toolbox import Toolbox
         from agents_sdk.transport import Transport
         from agents_sdk.wire.registry import connect_codec
         from agents_sdk.wire.topics_admin import ensure_inbox
@@ -85,19 +90,27 @@ class AgentsRunner:
         settings = self._settings or load_settings()
         codec = await asyncio.to_thread(connect_codec, settings)
         transport = self._transport = Transport(settings, codec, "agents")
-        await transport.open()
+        follower = self._follower = Follower(settings, codec)
+        await asyncio.gather(transport.open(), asyncio.to_thread(follower.open))
+        follower.follow(lambda changed: None)
+        discovery = Discovery(follower.catalogue)
         # 1. The inboxes, before the ledger knows the agents and puts something in. 2. The registrations.
         for agent in self.agents:
             await asyncio.to_thread(ensure_inbox, settings, agent.name)
         await asyncio.gather(*(register(transport, agent) for agent in self.agents))
         # 3. The work.
-        self._workers = [Worker(agent, transport, self._concurrency, self._instance) for agent in self.agents]
+        self._workers = [
+            Worker(agent, transport, self._concurrency, self._instance, Toolbox(discovery, agent.capabilities))
+            for agent in self.agents
+        ]
         await asyncio.gather(*(worker.start() for worker in self._workers))
 
     async def close(self) -> None:
         """Lets running handlers end, commits and disconnects."""
         workers, self._workers = self._workers, []
         await asyncio.gather(*(worker.close() for worker in workers))
+        if self._follower is not None:
+            await asyncio.to_thread(self._follower.close)
         if self._transport is not None:
             await self._transport.close()
 

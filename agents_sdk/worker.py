@@ -45,6 +45,7 @@ from agents_sdk.values import to_json
 from agents_sdk.wire.codec import Undecodable
 
 if TYPE_CHECKING:
+    from agents_sdk.toolbox import Toolbox
     from agents_sdk.transport import Transport
 
 log = logging.getLogger("backplane.agents")
@@ -70,9 +71,12 @@ NOT_BELIEVED: Final = (Forged, KeyRevoked, StaleCommand, Unauthenticated)
 class Worker:
     """One agent in this process."""
 
-    def __init__(self, agent: Agent, transport: Transport, concurrency: int, instance: str) -> None:
+    def __init__(
+        self, agent: Agent, transport: Transport, concurrency: int, instance: str, toolbox: Toolbox | None = None
+    ) -> None:
         self.agent = agent
         self._transport = transport
+        self._toolbox = toolbox
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox(transport.settings, agent.name, self._loop, self._arrived, instance=instance)
         self._lanes: Lanes[tuple[Arrived, MessageEvent]] = Lanes(concurrency)
@@ -222,7 +226,8 @@ class Worker:
         """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
         the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
         seconds = self.agent.handler_timeout_seconds
-        context, event = Context(self._transport, self.agent.name, delivery), event_of(delivery)
+        context = Context(self._transport, self.agent.name, delivery, self._toolbox)
+        event = event_of(delivery)
         if seconds is None:
             return await handler(context, event)
         self._transport.send(self._start(record, delivery))

@@ -110,6 +110,7 @@ class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_message: str = ""
     executor: str = ""
     capability: str = ""
+    manifest_version: int = 0
 
 
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -128,6 +129,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     asked_nano_usd: int = 0
     cached: bool = False
     report: str = ""
+    manifest_version: int = 0
 
 
 class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

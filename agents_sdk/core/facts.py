@@ -134,6 +134,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     redrive_of: str = ""
     redriven_as: str = ""
     redrives: int = 0
+    manifest_version: int = 0
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -155,6 +156,7 @@ class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
     error_class: str = ""
     error_message: str = ""
     executor: str = ""
+    manifest_version: int = 0
 
 
 class DecisionEvent(Fact, frozen=True, kw_only=True, gc=False):

@@ -106,6 +106,7 @@ CREATE TABLE {database}.events {cluster}
     error_code LowCardinality(String),
     timeout_ms Int64 CODEC(T64, LZ4),
     config String CODEC(ZSTD(1)) COMMENT 'what the caller asked of recovery, JSON',
+    manifest_version Int64 CODEC(T64, LZ4) COMMENT 'of the capability, as used: its place in bp.capabilities; 0: not known',
     asked_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'of a call that its budget ended: what the next attempt might have cost',
     cached Bool COMMENT 'the result of an equal call a short while ago; nothing was asked or paid',
     report String CODEC(ZSTD(3)) COMMENT 'of a call that met trouble, JSON: attempts, alternatives, cause, action',

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import version
 
 from agents_sdk.settings import load_settings
 from agents_sdk.wire.registry import connect_codec
 from services.capabilities.app import create
+from services.capabilities.live import LiveRegistry
 from services.capabilities.manifest import ManifestError
 from services.capabilities.registry import load_registry
 from services.runtime.app import run
@@ -26,7 +28,10 @@ def main() -> None:
     except ManifestError as error:
         print(f"backplane executor: {error}", file=sys.stderr)
         sys.exit(2)
-    run(create(settings, connect_codec(settings), registry, options.http_port))
+    codec = connect_codec(settings)
+    live = LiveRegistry(settings, codec)
+    live.open(registry, version("agent-backplane"))
+    run(create(settings, codec, live, options.http_port))
 
 
 if __name__ == "__main__":

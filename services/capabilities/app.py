@@ -22,14 +22,16 @@ from faust.types import TP
 
 from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.core.money import NO_LIMIT
+from agents_sdk.registrar import Registrar
 from agents_sdk.settings import Settings
 from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.codec import Codec, Undecodable
 from services.capabilities.engine import OUTCOMES, CallEngine
+from services.capabilities.heartbeat import Heartbeat
+from services.capabilities.live import LiveRegistry
 from services.capabilities.model import environment
 from services.capabilities.producer import KafkaOutbox
 from services.capabilities.providers.fleet import Fleet
-from services.capabilities.registry import Registry
 from services.capabilities.settle import Clock, Settler
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
@@ -55,16 +57,17 @@ STOP_GRACE_S: Final = 5.0
 class Executor:
     """The engine, its way to the ledger, and what is known about the partitions' past."""
 
-    def __init__(self, app: faust.App, settings: Settings, codec: Codec, registry: Registry) -> None:
+    def __init__(self, app: faust.App, settings: Settings, codec: Codec, live: LiveRegistry) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid_utils.uuid7()}"
         self.joined = False
         self._app = app
         self._settings = settings
         self._codec = codec
-        self._fleet = Fleet(settings.data_dir, environment())
+        self._live = live
+        self._fleet = Fleet(settings.data_dir, environment(), live.registry.switch)
         self._outbox = KafkaOutbox(settings, codec, self.name)
         settler = Settler(
-            registry,
+            live.registry,
             self._fleet,
             self._outbox,
             executor=self.name,
@@ -75,10 +78,15 @@ class Executor:
             settler, max_in_flight=settings.executor.max_in_flight, done=self._done, crash=self._crash
         )
         self.owned: set[int] = set()
+        self._heart = Heartbeat(self.name, live, self._fleet, Registrar(settings, codec))
+        self._beating: asyncio.Task[None] | None = None
 
     def assign(self, partitions: set[int]) -> None:
         """These are ours now, and no others."""
         self._outbox.open()
+        if self._beating is None:
+            self._live.follow(self._heart.soon)
+            self._beating = asyncio.get_running_loop().create_task(self._heart.run())
         self.owned = partitions
         self.engine.own(partitions)
         self.joined = True
@@ -99,9 +107,13 @@ class Executor:
 
     async def stop(self) -> None:
         """Lets running calls end, then closes everything."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await self._heart.stop()
         await self.engine.stop(STOP_GRACE_S)
         await self._outbox.close()
         await self._fleet.close()
+        await asyncio.to_thread(self._live.close)
 
     def _outcomes(self, partition: int, start: int) -> set[str]:
         """Calls with an outcome between ``start`` and the end of the partition, looked up again where it has grown."""
@@ -157,10 +169,10 @@ class Executor:
         self._crashing = asyncio.get_running_loop().create_task(self._app.crash(error))
 
 
-def create(settings: Settings, codec: Codec, registry: Registry, http_port: int) -> faust.App:
+def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int) -> faust.App:
     """The app, ready to run."""
     app = make_app(GROUP, settings, http_port)
-    executor = Executor(app, settings, codec, registry)
+    executor = Executor(app, settings, codec, live)
     metrics = Metrics("executor")
 
     @app.agent(batches(app, CALLS), name="bp.executor.calls")

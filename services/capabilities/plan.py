@@ -108,8 +108,8 @@ def _providers(
 ) -> list[Target]:
     capability = contract.capability
     by_name = {provider.name: provider for provider in capability.providers}
-    lacks = dict(ranking.skipped)
-    order = [*ranking.ready, *lacks]
+    skipped = dict(ranking.skipped)
+    order = [*ranking.ready, *skipped]
     if named:
         order = [*order[:1], *(name for name in named if name not in order[:1])]
     targets = []
@@ -124,7 +124,7 @@ def _providers(
             retry=capability.retry.under(provider.retry).under(config.retry),
             unsafe=capability.side_effects == "unsafe",
             reconcilable=provider.reconcilable(),
-            closed=f"it lacks {lacks[name]}" if name in lacks else "",
+            closed=f"it {skipped[name]}" if name in skipped else "",
         )
         targets.append(Target(route, contract, provider, params, result))
     return targets
@@ -145,6 +145,8 @@ def _of_fallback(
     """The routes of another capability; a mapping that does not fit it closes them, and the report says why."""
     try:
         other = registry.get(fallback.capability)
+        if registry.switch(fallback.capability).state == "disabled":
+            return [_dead_end(fallback.capability, "", contract, "the capability is disabled")]
         result = None if fallback.result is None else template(fallback.result)
         mapped = params if fallback.params is None else template(fallback.params)({"params": params})
         misfit = other.check_params(mapped)

@@ -10,6 +10,8 @@ from typing import Any, Final
 import jsonschema_rs
 from rapidfuzz import process
 
+from agents_sdk.core.catalogue import Catalogue
+from agents_sdk.core.registry import Switch
 from agents_sdk.errors import BackplaneError
 from services.capabilities import manifest
 from services.capabilities.model import Capability
@@ -41,9 +43,11 @@ class Misfit:
 class Contract:
     """A capability with its two schemas compiled."""
 
-    def __init__(self, capability: Capability, source: Path) -> None:
+    def __init__(self, capability: Capability, source: str, version: int = 0) -> None:
+        """``source``: the file, or who applied it; ``version``: 0 for a manifest that is not registered."""
         self.capability: Final = capability
         self.source: Final = source
+        self.version: Final = version
         self._params = jsonschema_rs.validator_for(capability.params)
         self._result = jsonschema_rs.validator_for(capability.result)
         self._defaults = {
@@ -66,9 +70,10 @@ class Contract:
 
 
 class Registry:
-    """Capabilities by name."""
+    """Capabilities by name, and how they are switched."""
 
-    def __init__(self, contracts: Iterable[Contract]) -> None:
+    def __init__(self, contracts: Iterable[Contract], switches: Catalogue | None = None) -> None:
+        self._switches = switches or Catalogue()
         self._contracts = {contract.capability.name: contract for contract in contracts}
 
     def __iter__(self) -> Iterator[Contract]:
@@ -76,6 +81,14 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._contracts)
+
+    def put(self, contract: Contract) -> None:
+        """From here on this is the capability of its name."""
+        self._contracts[contract.capability.name] = contract
+
+    def drop(self, name: str) -> None:
+        """From here on there is none of this name."""
+        self._contracts.pop(name, None)
 
     def get(self, name: str) -> Contract:
         """The capability of this name. Raises UnknownCapability."""
@@ -86,6 +99,10 @@ class Registry:
             hint = "did you mean " + " or ".join(map(repr, nearest)) + "?" if nearest else ""
             hint = hint or "`backplane capabilities list` names those that there are"
             raise UnknownCapability(f"no capability is named {name!r}", hint=hint, nearest=nearest) from None
+
+    def switch(self, name: str, provider: str = "") -> Switch:
+        """How a capability, or one of its providers, is switched."""
+        return self._switches.switch(name, provider)
 
     def nearest(self, name: str) -> list[str]:
         """The names most like this one, best first."""
@@ -103,18 +120,30 @@ def load_registry(paths: Iterable[Path] = ()) -> Registry:
 
 
 def _load_folder(folder: Path) -> dict[str, Contract]:
+    contracts, problems = examine_folder(folder)
+    if problems:
+        raise problems[0]
+    return contracts
+
+
+def examine_folder(folder: Path) -> tuple[dict[str, Contract], list[manifest.ManifestError]]:
+    """The manifests of a folder, and all that is wrong with any of them."""
     if not folder.is_dir():
-        hint = "mend capabilities.paths in the settings"
-        raise manifest.ManifestError("no such folder of manifests", file=str(folder), line=1, hint=hint)
+        hint = "mend capabilities.paths in the settings, or name another folder"
+        return {}, [manifest.ManifestError("no such folder of manifests", file=str(folder), hint=hint)]
     contracts: dict[str, Contract] = {}
+    problems: list[manifest.ManifestError] = []
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        capability = manifest.read(path)
+        capability, wrong = manifest.examine(path)
+        problems += wrong
+        if capability is None:
+            continue
         earlier = contracts.get(capability.name)
         if earlier is not None:
-            problem = f"capability {capability.name!r} is also in {earlier.source.name}"
-            raise manifest.ManifestError(problem, file=str(path), line=1, path="name", hint="rename one of them")
-        contracts[capability.name] = Contract(capability, path)
-    return contracts
+            problem = f"capability {capability.name!r} is also in {Path(earlier.source).name}"
+            problems.append(manifest.ManifestError(problem, file=str(path), path="name", hint="rename one of them"))
+        contracts[capability.name] = Contract(capability, str(path))
+    return contracts, problems
 
 
 def _first_misfit(validator: Any, value: Any, root: str) -> Misfit:

@@ -47,10 +47,10 @@ def attempted(
     executor: str,
     started_at: int,
     latency_us: int,
+    manifest_version: int = 0,
 ) -> Command:
     """RecordAttempt: what one provider did, took and cost."""
     failure = outcome if isinstance(outcome, Failure) else None
-    answer = None if isinstance(outcome, Failure) else outcome
     cost = charge(provider.price, outcome)
     return Command(
         command_id=ids.derive(fact.call_id, f"attempt/{number}"),
@@ -65,7 +65,7 @@ def attempted(
             capability=capability,
             provider=provider.name,
             model=outcome.model,
-            prompt_version=answer.prompt_version if answer else "",
+            prompt_version="" if isinstance(outcome, Failure) else outcome.prompt_version,
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
             cost_nano_usd=cost.nano_usd,
@@ -75,6 +75,7 @@ def attempted(
             error_class=failure.error_class if failure else "",
             error_message=failure.message[:MESSAGE_LIMIT] if failure else "",
             executor=executor,
+            manifest_version=manifest_version,
         ),
     )
 
@@ -93,6 +94,7 @@ def completed(
     code: str = "",
     message: str = "",
     report: str = "",
+    manifest_version: int = 0,
 ) -> Command:
     """CompleteCall; ``result`` is canonical JSON. Where it is degraded the error is what it stands in for."""
     body = OutcomeBody(
@@ -108,6 +110,7 @@ def completed(
         error_code=code,
         error_message=message[:MESSAGE_LIMIT],
         report=report,
+        manifest_version=manifest_version,
     )
     return _outcome(fact, "CompleteCall", body)
 
@@ -124,6 +127,7 @@ def failed(
     latency_us: int = 0,
     asked: int = 0,
     report: str = "",
+    manifest_version: int = 0,
 ) -> Command:
     """FailCall; ``asked`` is what it could not pay for. Without a ``report`` it is the caller's own mistake, and nobody
     else is told."""
@@ -138,6 +142,7 @@ def failed(
         error_message=message[:MESSAGE_LIMIT],
         asked_nano_usd=asked,
         report=report,
+        manifest_version=manifest_version,
     )
     return _outcome(fact, "FailCall", body)
 

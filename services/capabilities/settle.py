@@ -19,7 +19,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
-from agents_sdk.recovery import RecoveryConfig
+from agents_sdk.recovery import Rank, RecoveryConfig
 from services.capabilities import ceiling, plan, reports, story
 from services.capabilities.decide import Call, Degrade, Fail, Reconcile, Route, Step, Succeed, Tried, next_step
 from services.capabilities.model import Provider
@@ -46,8 +46,11 @@ class Outbox(Protocol):
 class Asking(Protocol):
     """Whoever asks providers; the Fleet, or a test's stand-in."""
 
-    def ranking(self, contract: Contract) -> Ranking:
-        """Which providers can be asked now."""
+    def ranking(self, contract: Contract, rank: Rank) -> Ranking:
+        """Which providers can be asked now, in which order."""
+
+    def observe(self, contract: Contract, provider: Provider, outcome: AttemptOutcome, seconds: float) -> None:
+        """An attempt has ended, its result checked: what later rankings rest on."""
 
     async def attempt(
         self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None
@@ -175,7 +178,15 @@ class Settler:
             return reports.failed(fact, error_class="invalid_request", code="unknown_capability", message=str(error))
         except plan.Unservable as error:
             return reports.failed(fact, error_class="invalid_request", code=error.why, message=error.message)
-        targets = plan.targets_of(contract, params, config, self._asking.ranking, self.registry)
+        switch = self.registry.switch(fact.capability)
+        if switch.state == "disabled":
+            why = f"{fact.capability!r} is disabled" + (f": {switch.reason}" if switch.reason else "")
+            return reports.failed(fact, error_class="outage", code="disabled", message=why)
+
+        def ranked(each: Contract) -> Ranking:
+            return self._asking.ranking(each, config.rank or each.capability.rank)
+
+        targets = plan.targets_of(contract, params, config, ranked, self.registry)
         return _Open(fact, contract, config, targets, began)
 
     def _next(self, call: _Open) -> Step:
@@ -213,7 +224,9 @@ class Settler:
             call.settled_at = taken.started_at + provider.timeout_seconds
             return
         self._record(call, step.route, step.attempt, outcome, started_at)
-        call.tried.append(_tried(step.route, outcome, self._clock.monotonic() - call.asked_at))
+        seconds = self._clock.monotonic() - call.asked_at
+        call.tried.append(_tried(step.route, outcome, seconds))
+        self._asking.observe(target.contract, provider, outcome, seconds)
 
     def _record(self, call: _Open, route: int, attempt: int, outcome: AttemptOutcome, started_at: int) -> None:
         """The attempt is to be told, and paid."""
@@ -229,6 +242,7 @@ class Settler:
                 executor=self._executor,
                 started_at=started_at,
                 latency_us=round((self._clock.monotonic() - call.asked_at) * 1e6),
+                manifest_version=target.contract.version,
             )
         )
         call.cost += charge(target.provider.price, outcome).nano_usd
@@ -323,6 +337,7 @@ def _outcome_command(call: _Open, step: Step, latency_us: int) -> Command:
         "attempts": sum(attempt.code not in (TAKEN, ceiling.OVER_BUDGET) for attempt in call.tried),
         "cost": call.cost,
         "latency_us": latency_us,
+        "manifest_version": call.contract.version,
     }
     if isinstance(step, Succeed):
         if call.lost:

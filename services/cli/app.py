@@ -53,7 +53,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "otel": Entry("services.cli.otel", "otel", "Export what happens as OpenTelemetry spans."),
     "analytics": Entry("services.cli.analytics", "app", "The store's schema; filling it anew from Kafka."),
     "call": Entry("services.cli.call", "call", "Call a capability and print its result."),
-    "capabilities": Entry("services.cli.capabilities", "app", "Show what can be called, and by which providers."),
+    "capabilities": Entry("services.cli.capabilities", "app", "Show, apply, switch and try what can be called."),
     "config": Entry("services.cli.config", "app", "Show the settings, and where each comes from."),
 }
 

@@ -1,80 +1,234 @@
-"""``backplane capabilities``: what can be called, and who provides it, as this machine's manifests say."""
+"""``backplane capabilities``: what can be called and who provides it; ``manifests`` has the commands that act."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from services.cli import manifests
 from services.cli.import_openapi import import_openapi
-from services.cli.output import CommandError, DataDir, JsonFlag, print_json, print_rows
+from services.cli.output import CommandError, DataDir, JsonFlag, message, print_json, print_rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from agents_sdk.core.catalogue import Catalogue
+    from agents_sdk.discovery import Discovery
     from services.capabilities.registry import Contract, Registry
+    from services.capabilities.tokens import Row
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show what can be called, and by which providers.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show, apply, switch and try what can be called.")
+
+AllFlag = Annotated[bool, typer.Option("--all", help="Also what is disabled, or has no provider that can be asked.")]
 
 
 @app.callback()
 def group() -> None:
-    """Show what can be called, and by which providers."""
+    """Show, apply, switch and try what can be called."""
 
 
+app.command()(manifests.apply)
+app.command()(manifests.remove)
+app.command()(manifests.disable)
+app.command()(manifests.enable)
+app.command("test")(manifests.try_out)
 app.command("import-openapi")(import_openapi)
 
 
+class View(NamedTuple):
+    """What there is: by the registry, or by this machine's files where no platform is configured."""
+
+    registry: Registry
+    catalogue: Catalogue | None
+    data_dir: Path
+
+    def standing(self, contract: Contract) -> list[tuple[str, str]]:
+        """(provider, why it cannot be asked; "" when it can) in declared order."""
+        from services.capabilities.model import environment
+
+        providers = contract.capability.providers
+        if self.catalogue is None:
+            lacks = [(each.name, each.missing(environment(), self.data_dir)) for each in providers]
+            return [(name, f"lacks {lack}" if lack else "") for name, lack in lacks]
+        return [(each.name, self._why(contract.capability.name, each.name)) for each in providers]
+
+    def state(self, contract: Contract) -> str:
+        """enabled, disabled or paused; ``dead`` where no provider can be asked."""
+        name = contract.capability.name
+        switched = self.registry.switch(name).state
+        alive = any(not why for _, why in self.standing(contract))
+        return switched if switched != "enabled" or alive else "dead"
+
+    def _why(self, capability: str, provider: str) -> str:
+        assert self.catalogue is not None
+        target = f"{capability}/{provider}"
+        switch = self.catalogue.switch(capability, provider)
+        if switch.state == "disabled":
+            return f"disabled: {switch.reason}" if switch.reason else "disabled"
+        beats = list(self.catalogue.living(time.monotonic()))
+        if any(target in beat.ready for beat in beats):
+            return ""
+        said = [each.partition(": ")[2] for beat in beats for each in beat.lacking if each.startswith(f"{target}: ")]
+        return said[0] if said else "no executor has it" if beats else "no executor lives"
+
+
 @app.command(name="list")
-def list_capabilities(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
-    """List the capabilities: side effects, providers in rank order (those that lack something in brackets)."""
-    registry, directory = _load(data_dir)
+def list_capabilities(every: AllFlag = False, data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
+    """List what can be called: version, state, side effects, providers (in brackets: cannot be asked now)."""
+    view = load(data_dir)
+    shown = [(contract, view.state(contract)) for contract in view.registry]
+    hidden = [] if every else [contract.capability.name for contract, state in shown if state in ("dead", "disabled")]
     rows = [
         (
             contract.capability.name,
+            contract.version or "",
+            state,
             contract.capability.side_effects,
-            " ".join(f"({name})" if lack else name for name, lack in _providers(contract, directory)),
+            " ".join(f"({name})" if why else name for name, why in view.standing(contract)),
             contract.capability.description,
         )
-        for contract in registry
+        for contract, state in shown
+        if contract.capability.name not in hidden
     ]
-    print_rows(("name", "side_effects", "providers", "description"), rows, as_json=as_json)
+    print_rows(("name", "version", "state", "side_effects", "providers", "description"), rows, as_json=as_json)
+    if hidden and not as_json:
+        message(f"not shown: {', '.join(hidden)} (nobody can be asked, or disabled); --all shows them")
 
 
 @app.command()
 def show(name: str, data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
-    """Show the manifest of one capability, and what its providers lack here."""
+    """Show the manifest of one capability, its state, and why a provider cannot be asked."""
     import yaml
 
-    from services.capabilities.registry import UnknownCapability
-
-    registry, directory = _load(data_dir)
-    try:
-        contract = registry.get(name)
-    except UnknownCapability as error:
-        raise CommandError("not_found", error.message, error.hint) from error
+    view = load(data_dir)
+    contract = manifests.known(view.registry, name)
     data: dict[str, Any] = contract.capability.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    data["manifest"] = str(contract.source)
-    for provider, (_, lack) in zip(data["providers"], _providers(contract, directory), strict=True):
-        provider["lacks"] = lack
+    data |= {"version": contract.version, "source": contract.source, "state": view.state(contract)}
+    switch = view.registry.switch(name)
+    if switch.reason:
+        data["reason"] = switch.reason
+    for provider, (_, why) in zip(data["providers"], view.standing(contract), strict=True):
+        provider["cannot_be_asked"] = why
     if as_json:
         print_json(data)
     else:
         print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), end="")
 
 
-def _providers(contract: Contract, directory: Path) -> list[tuple[str, str]]:
-    """(name, what it lacks in this environment) of each provider, in rank order."""
-    from services.capabilities.model import environment
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What is needed, in words.")],
+    limit: Annotated[int, typer.Option("--limit", min=1)] = 5,
+    data_dir: DataDir = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find capabilities by what they are for, as an agent's ctx.discover does."""
+    found = _discovery(load(data_dir)).search(text, ("*",), time.monotonic(), limit)
+    rows = [(each.name, each.score, each.side_effects, each.description) for each in found]
+    print_rows(("name", "score", "side_effects", "description"), rows, as_json=as_json)
 
-    providers = contract.capability.providers
-    return [(provider.name, provider.missing(environment(), directory)) for provider in providers]
+
+@app.command()
+def tools(
+    names: Annotated[list[str] | None, typer.Argument(help="Capabilities; all that can be called by default.")] = None,
+    form: Annotated[str, typer.Option("--format", help="openai, anthropic or mcp.")] = "openai",
+    data_dir: DataDir = None,
+) -> None:
+    """Print tool definitions for a language model, as an agent's ctx.tools does: one JSON list."""
+    from typing import cast
+
+    from agents_sdk.core.tools import FORMATS, Format
+    from agents_sdk.toolbox import Toolbox
+
+    if form not in FORMATS:
+        raise CommandError("usage", f"no format {form!r}", f"use one of {', '.join(FORMATS)}")
+    toolbox = Toolbox(_discovery(load(data_dir)), ("*",))
+    try:
+        print_json(toolbox.definitions(cast(Format, form), names or None))
+    except LookupError as error:
+        raise CommandError("not_found", str(error), "see `backplane capabilities list --all`") from error
 
 
-def _load(data_dir: Path | None) -> tuple[Registry, Path]:
-    """All manifests and the data directory; works without a platform."""
+@app.command()
+def tokens(
+    against: Annotated[
+        Path | None, typer.Option(help="A JSON list of tools (or an answer to tools/list) to count, and compare with.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Count what the tool definitions cost a model, against those of the same providers' own interfaces."""
+    import json
+
+    from services.capabilities import tokens as counting
+
+    counted = counting.rows(load(data_dir).registry)
+    if against is None:
+        compared = [each for each in counted if each.raw]
+        rows: list[tuple[Any, ...]] = [
+            (
+                each.capability,
+                each.tokens,
+                each.raw_tokens or "",
+                f"{each.ratio:.0f}" if each.raw else "",
+                _sources(each),
+            )
+            for each in counted
+        ]
+        ours, raw = sum(each.tokens for each in compared), sum(each.raw_tokens for each in compared)
+        rows.append(("all that are compared", ours, raw, f"{raw / ours:.0f}" if ours else "", ""))
+    else:
+        try:
+            tools = counting.tools_of(json.loads(against.read_text()))
+        except (OSError, ValueError) as error:
+            raise CommandError("usage", f"{against}: {error}", "save what a server answers to tools/list") from error
+        ours = sum(each.tokens for each in counted)
+        handed = counting.count_json([counting.given(each) for each in tools])
+        rows = [("all capabilities", ours, handed, f"{handed / ours:.1f}" if ours else "", f"{len(tools)} tools")]
+    print_rows(("capability", "tokens", "raw_tokens", "times", "raw"), rows, as_json=as_json)
+
+
+def _sources(row: Row) -> str:
+    return "; ".join(f"{each.provider}: {each.tools} tools, {each.tokens}" for each in row.raw)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of manifests, for editors; schemas/manifest.schema.json is the same."""
+    from services.capabilities.schema import manifest_schema
+
+    print_json(manifest_schema())
+
+
+def load(data_dir: Path | None) -> View:
+    """The registry as it is now; without a platform, this machine's manifests."""
     from agents_sdk import settings_model
     from services.capabilities.registry import load_registry
 
     settings = settings_model.load({"data_dir": data_dir} if data_dir else {})
-    return load_registry(settings.capabilities.paths), settings.data_dir
+    if "bootstrap.servers" not in settings.kafka:
+        message("no platform is running here: these are this machine's manifests")
+        return View(load_registry(settings.capabilities.paths), None, settings.data_dir)
+    catalogue, registry = manifests.read(settings)
+    return View(registry, catalogue, settings.data_dir)
+
+
+def _discovery(view: View) -> Discovery:
+    """What an agent would search; without a platform, what this machine could ask."""
+    from agents_sdk.core.catalogue import Catalogue
+    from agents_sdk.core.registry import ExecutorBeat
+    from agents_sdk.discovery import Discovery
+    from services.capabilities import publish
+
+    if view.catalogue is not None:
+        return Discovery(view.catalogue)
+    catalogue = Catalogue()
+    ready: list[str] = []
+    for number, contract in enumerate(view.registry):
+        record = publish.record_of(contract, publish.source_of(contract), "")
+        catalogue.take(record, number, 0.0)
+        ready += [f"{contract.capability.name}/{name}" for name, why in view.standing(contract) if not why]
+    here = ExecutorBeat(executor="here", period_ms=1_000_000, beat_at=0, ready=ready)
+    catalogue.take(here, 0, time.monotonic())
+    return Discovery(catalogue)

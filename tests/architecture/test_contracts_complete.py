@@ -252,6 +252,7 @@ def known(relative: str) -> bool:
     topics_ = "|".join(re.escape(file.topic.removesuffix(".{agent}")) for file in FILES.values())
     case = r"[a-z0-9]+(-[a-z0-9]+)*\.json"
     patterns = (
+        r"manifest\.schema\.json",
         rf"avro/({records})\.v[1-9]\.avsc",
         rf"topics/({topics_})\.yaml",
         rf"examples/({records})/(invalid/)?{case}",

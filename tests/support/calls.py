@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
+from agents_sdk.recovery import Rank
 from services.capabilities.model import Capability, Provider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.providers.fleet import Claim, Ranking
@@ -59,7 +59,7 @@ def capability(*providers: str, name: str = "probe", **fields: Any) -> Capabilit
 
 def registry(*capabilities: Capability) -> Registry:
     """These capabilities and no others."""
-    return Registry(Contract(each, Path("test.yaml")) for each in capabilities)
+    return Registry(Contract(each, "test.yaml", 7) for each in capabilities)
 
 
 class Outbox:
@@ -108,11 +108,17 @@ class Asking:
         """Of an attempt made before."""
         self.reconciled: list[tuple[str, int]] = []
         self.skipped: tuple[tuple[str, str], ...] = ()
+        self.ranks: list[Rank] = []
+        self.observed: list[tuple[str, str]] = []
 
-    def ranking(self, contract: Contract) -> Ranking:
+    def ranking(self, contract: Contract, rank: Rank = "declared") -> Ranking:
+        self.ranks.append(rank)
         out = {name for name, _ in self.skipped}
         ready = tuple(each.name for each in contract.capability.providers if each.name not in out)
         return Ranking(ready, self.skipped)
+
+    def observe(self, contract: Contract, provider: Provider, outcome: AttemptOutcome, seconds: float) -> None:
+        self.observed.append((provider.name, type(outcome).__name__))
 
     async def attempt(
         self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None

@@ -129,6 +129,7 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
         model=body.model,
         started_at=body.started_at,
         executor=body.executor,
+        manifest_version=body.manifest_version,
     )
 
 
@@ -183,6 +184,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         cost_nano_usd=body.cost_nano_usd,
         latency_us=body.latency_us,
         **_story(body),
+        manifest_version=body.manifest_version,
     )
 
 
@@ -227,6 +229,7 @@ def _write_failed(
         attempts=body.attempts,
         cost_nano_usd=body.cost_nano_usd,
         latency_us=body.latency_us,
+        manifest_version=body.manifest_version,
         error_class=error_class,
         error_code=error_code,
         error_message=message[:TEXT_LIMIT],

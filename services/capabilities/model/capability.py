@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jsonschema_rs
 from pydantic import Field, field_validator, model_validator
 
-from agents_sdk.recovery import FallbackEntry, Retry
+from agents_sdk.recovery import FallbackEntry, Rank, Retry
 from services.capabilities.model.http import HttpProvider
 from services.capabilities.model.part import NAME, Part
 from services.capabilities.model.provider import McpProvider, PythonProvider, SubprocessProvider
@@ -24,6 +24,8 @@ class Capability(Part):
     name: str = Field(pattern=NAME)
     description: str = Field(min_length=10, max_length=400)
     """A few dozen tokens: what it gives and when to use it; every agent that may call it reads this."""
+    tags: list[str] = Field(default_factory=list, max_length=20)
+    """Words by which it is found besides those of its name and description."""
     side_effects: Literal["read", "idempotent", "unsafe"]
     """``unsafe``: doing it twice is not the same as once, so an attempt of unknown outcome is never repeated."""
     params: dict[str, Any]
@@ -33,7 +35,11 @@ class Capability(Part):
     """For all attempts together, when the caller names no time."""
     retry: Retry = Retry()
     providers: list[Provider] = Field(min_length=1)
-    """In rank order."""
+    """In declared order."""
+    rank: Rank = "declared"
+    """In which order they are asked, unless the call says otherwise."""
+    example: dict[str, Any] | None = None
+    """Params of a call that any provider can serve: what ``backplane capabilities test`` asks."""
     fallback: list[FallbackEntry] = Field(default_factory=list)
     """Other capabilities that may help when every provider failed; see ``agents_sdk.recovery.Fallback``."""
     degraded_result: Any = None
@@ -59,6 +65,10 @@ class Capability(Part):
         for each in self.fallback:
             template(each.params)
             template(each.result)
+        if self.example is not None:
+            wrong = next(jsonschema_rs.validator_for(self.params).iter_errors(self.example), None)
+            if wrong is not None:
+                raise ValueError(f"example does not fit the params schema: {wrong.message}")
         if self.degraded_result is not None:
             wrong = next(jsonschema_rs.validator_for(self.result).iter_errors(self.degraded_result), None)
             if wrong is not None:

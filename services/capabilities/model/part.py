@@ -17,4 +17,4 @@ NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
 class Part(BaseModel):
     """A part of a manifest: unknown keys are refused, and nothing changes once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

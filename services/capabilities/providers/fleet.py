@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
-from services.capabilities.model import McpProvider, Provider, PythonProvider, SubprocessProvider
-from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Failure, Reconciled
+from agents_sdk.core.catalogue import ENABLED
+from agents_sdk.core.registry import Switch
+from agents_sdk.recovery import Rank
+from services.capabilities.model import Capability, McpProvider, Provider, PythonProvider, SubprocessProvider
+from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
+from services.capabilities.pricing import charge
 from services.capabilities.providers.http import HttpAttempts
 from services.capabilities.providers.mcp import McpAttempts, Servers
 from services.capabilities.providers.python import PythonAttempts, Resources
 from services.capabilities.providers.subprocess import SubprocessAttempts
 from services.capabilities.providers.throttle import Throttle
+from services.capabilities.reach import missing_program
 from services.capabilities.registry import Contract
+from services.capabilities.standing import Ended, Standing, Window, ordered
 
 THREADS: Final = max(4, 2 * (os.cpu_count() or 1))
 """For plain Python functions: enough to overlap waiting, few enough that CPU-bound ones do not starve the loop."""
 
+CALLERS: Final = frozenset({"invalid_request", "content_refused"})
+"""Failures that are the caller's."""
 
 Claim: TypeAlias = Callable[[], Awaitable[None]]
 """Returns when the attempt is ours to make; raises when it is not."""
+
+
+Switched: TypeAlias = Callable[[str, str], Switch]
+"""(capability, provider) → how it is switched."""
+
+
+def always_on(capability: str, provider: str = "") -> Switch:
+    """Where there is no registry."""
+    return ENABLED
 
 
 class Attempts(Protocol):
@@ -39,9 +58,14 @@ class Attempts(Protocol):
 
 @dataclass(slots=True)
 class _Member:
+    provider: Provider
     attempts: Attempts
     slots: asyncio.Semaphore
     throttle: Throttle
+    users: int = 0
+    """Attempts under way or waiting."""
+    retired: bool = False
+    """A newer manifest has this provider otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,55 +75,88 @@ class Ranking:
     ready: tuple[str, ...]
     """Names, in rank order."""
     skipped: tuple[tuple[str, str], ...]
-    """(name, what it lacks)."""
-
-    def why_skipped(self) -> str:
-        """The skipped ones in words; "" when there are none."""
-        return "; ".join(f"{name} was not asked: it lacks {lack}" for name, lack in self.skipped)
+    """(name, why it is not asked, in words that go on from its name)."""
 
 
 class Fleet:
     """The providers of all capabilities, each made when it is first asked."""
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
-        self._data_dir = data_dir
-        self._environment = environment
+    def __init__(self, data_dir: Path, environment: Mapping[str, str], switch: Switched = always_on) -> None:
+        self.data_dir = data_dir
+        self.environment = environment
+        self.out_of_reach: Mapping[tuple[str, str], str] = {}
+        """(capability, provider) → why it is, as was found out a moment ago."""
+        self._switch = switch
         self._resources = Resources()
         self._servers = Servers(environment, data_dir)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="provider")
-        self._members: dict[tuple[str, str], _Member] = {}
+        self._members: dict[tuple[str, str, int], _Member] = {}
+        """By capability, provider and version of the manifest."""
+        self._closing: set[asyncio.Task[None]] = set()
+        self._windows: defaultdict[tuple[str, str], Window] = defaultdict(Window)
 
-    def ranking(self, contract: Contract) -> Ranking:
-        """Which providers can be asked: those whose endpoint and secret are found."""
+    def ranking(self, contract: Contract, rank: Rank = "declared") -> Ranking:
+        """Which providers can be asked: those whose endpoint and secret are found, in the order of ``rank``."""
+        name = contract.capability.name
         ready: list[str] = []
         skipped: list[tuple[str, str]] = []
         for provider in contract.capability.providers:
-            lack = provider.missing(self._environment, self._data_dir)
-            if lack:
-                skipped.append((provider.name, lack))
+            switch = self._switch(name, provider.name)
+            if switch.state == "disabled":
+                skipped.append((provider.name, f"is disabled ({switch.reason or 'no reason was given'})"))
+            elif lack := self.lack(provider):
+                skipped.append((provider.name, f"lacks {lack}"))
             else:
                 ready.append(provider.name)
-        return Ranking(tuple(ready), tuple(skipped))
+        # the last hope is asked all the same: it may have come back since
+        near = [each for each in ready if (name, each) not in self.out_of_reach]
+        if near:
+            skipped += [(each, self.out_of_reach[name, each]) for each in ready if each not in near]
+            ready = near
+        return Ranking(self._ordered(contract.capability, ready, rank), tuple(skipped))
+
+    def lack(self, provider: Provider) -> str:
+        """What the provider lacks to be asked; "" when it is ready."""
+        program = missing_program(provider, self.environment, self.data_dir)
+        return ", ".join(filter(None, [provider.missing(self.environment, self.data_dir), program]))
+
+    def observe(self, contract: Contract, provider: Provider, outcome: AttemptOutcome, seconds: float) -> None:
+        """Remembers how an attempt ended. What the caller did wrong says nothing about the provider."""
+        ok = isinstance(outcome, Answer)
+        if isinstance(outcome, Failure) and outcome.error_class in CALLERS:
+            return
+        ended = Ended(time.monotonic(), ok, seconds, charge(provider.price, outcome).nano_usd)
+        self._windows[contract.capability.name, provider.name].add(ended)
+
+    def standing(self, capability: str, provider: str) -> Standing:
+        """How a provider has done of late."""
+        window = self._windows.get((capability, provider))
+        return window.standing(time.monotonic()) if window else Standing()
+
+    def _ordered(self, capability: Capability, ready: list[str], rank: Rank) -> tuple[str, ...]:
+        if rank == "declared" or len(ready) < 2:
+            return tuple(ready)
+        standings = {name: self.standing(capability.name, name) for name in ready}
+        costs = {each.name: each.price.per_call_nano_usd for each in capability.providers if each.price}
+        return ordered(rank, ready, standings, costs)
 
     async def attempt(
         self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None
     ) -> AttemptOutcome:
         """One attempt, as soon as the provider has a slot free. ``claim`` is awaited right before it is asked:
         what is claimed and still waits would be of unknown outcome after a crash. Raises what ``claim`` raises."""
-        member = self._member(contract.capability.name, provider)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + request.timeout_seconds
-        if not await _slot_before(until, member.slots):
-            message = f"every slot of {provider.name} stayed taken for {request.timeout_seconds:g} s"
-            return Failure(error_class="rate_limited", code="no_slot", message=message)
+        member = self._member(contract, provider)
+        member.users += 1
         try:
-            return await _attempt_in_slot(member, request, until, claim)
+            return await _attempt(member, request, claim)
         finally:
-            member.slots.release()
+            member.users -= 1
+            if member.retired and not member.users:
+                await member.attempts.close()
 
     async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
         """What the provider says about an attempt made before, without waiting for a slot: it is rare, and settles."""
-        attempts = self._member(contract.capability.name, provider).attempts
+        attempts = self._member(contract, provider).attempts
         if isinstance(attempts, HttpAttempts | PythonAttempts):
             return await attempts.reconcile(request)
         return Reconciled("unknown", message=f"a provider of kind {provider.kind} cannot be asked")
@@ -108,28 +165,60 @@ class Fleet:
         """Closes all connections; threads that still run are left to end with the process."""
         for member in self._members.values():
             await member.attempts.close()
+        await asyncio.gather(*self._closing)
         self._members.clear()
         await self._servers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _member(self, capability: str, provider: Provider) -> _Member:
-        key = (capability, provider.name)
+    def _member(self, contract: Contract, provider: Provider) -> _Member:
+        """The provider as this version of the manifest has it. One that an older version had as well goes on with its
+        connections; one that it had otherwise is closed when its last attempt has ended."""
+        capability = contract.capability.name
+        key = (capability, provider.name, contract.version)
         member = self._members.get(key)
         if member is None:
-            attempts: Attempts
-            throttle = Throttle(provider.rate)
-            slots = provider.concurrency
-            if isinstance(provider, PythonProvider):
-                attempts = PythonAttempts(provider, self._data_dir, self._resources, self._pool)
-                slots = slots if attempts.on_the_loop() else min(slots, THREADS)
-            elif isinstance(provider, SubprocessProvider):
-                attempts = SubprocessAttempts(provider, self._environment, self._data_dir)
-            elif isinstance(provider, McpProvider):
-                attempts = McpAttempts(provider, self._servers.of(provider))
-            else:
-                attempts = HttpAttempts(provider, self._environment, self._data_dir, throttle=throttle)
-            member = self._members[key] = _Member(attempts, asyncio.Semaphore(slots), throttle)
+            older = [each for each in self._members if each[:2] == key[:2] and each[2] < contract.version]
+            for each in older:
+                before = self._members.pop(each)
+                if member is None and before.provider == provider:
+                    member = before
+                else:
+                    self._retire(before)
+            member = self._members[key] = member or self._made(provider)
         return member
+
+    def _made(self, provider: Provider) -> _Member:
+        attempts: Attempts
+        throttle = Throttle(provider.rate)
+        slots = provider.concurrency
+        if isinstance(provider, PythonProvider):
+            attempts = PythonAttempts(provider, self.data_dir, self._resources, self._pool)
+            slots = slots if attempts.on_the_loop() else min(slots, THREADS)
+        elif isinstance(provider, SubprocessProvider):
+            attempts = SubprocessAttempts(provider, self.environment, self.data_dir)
+        elif isinstance(provider, McpProvider):
+            attempts = McpAttempts(provider, self._servers.of(provider))
+        else:
+            attempts = HttpAttempts(provider, self.environment, self.data_dir, throttle=throttle)
+        return _Member(provider, attempts, asyncio.Semaphore(slots), throttle)
+
+    def _retire(self, member: _Member) -> None:
+        member.retired = True
+        if not member.users:
+            closing = asyncio.get_running_loop().create_task(member.attempts.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+
+async def _attempt(member: _Member, request: AttemptRequest, claim: Claim | None) -> AttemptOutcome:
+    until = asyncio.get_running_loop().time() + request.timeout_seconds
+    if not await _slot_before(until, member.slots):
+        message = f"every slot of {member.provider.name} stayed taken for {request.timeout_seconds:g} s"
+        return Failure(error_class="rate_limited", code="no_slot", message=message)
+    try:
+        return await _attempt_in_slot(member, request, until, claim)
+    finally:
+        member.slots.release()
 
 
 async def _slot_before(until: float, slots: asyncio.Semaphore) -> bool:

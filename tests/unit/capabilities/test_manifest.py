@@ -8,7 +8,7 @@ import pytest
 
 from services.capabilities.manifest import ManifestError, parse
 from services.capabilities.model import HttpProvider, Reference
-from services.capabilities.registry import BUILT_IN, UnknownCapability, load_registry
+from services.capabilities.registry import BUILT_IN, UnknownCapability, examine_folder, load_registry
 
 GOOD = """\
 name: weather
@@ -68,15 +68,18 @@ def test_a_good_manifest_is_read_whole() -> None:
     ],
 )
 def test_what_is_wrong_is_told_with_line_and_path(old: str, new: str, line: int, told: str) -> None:
-    """file:line: path: fact."""
+    """file:line:column: path: fact; the column is where a key or a value begins."""
     assert old in GOOD
+    text = GOOD.replace(old, new, 1)
 
     with pytest.raises(ManifestError) as caught:
-        parse(GOOD.replace(old, new, 1), "weather.yaml")
+        parse(text, "weather.yaml")
 
     assert caught.value.fields["line"] == line, caught.value
     assert told in str(caught.value)
-    assert str(caught.value).startswith(f"weather.yaml:{line}: ")
+    column = caught.value.fields["column"]
+    assert str(caught.value).startswith(f"weather.yaml:{line}:{column}: ")
+    assert "not YAML" in told or (" " + text).splitlines()[line - 1][column - 1 : column + 1].strip()
     assert "hunter2" not in str(caught.value)
 
 
@@ -131,8 +134,22 @@ def test_a_users_folder_adds_and_replaces(tmp_path: Path) -> None:
 
     registry = load_registry([tmp_path])
 
-    assert registry.get("weather").source.parent == tmp_path
+    assert Path(registry.get("weather").source).parent == tmp_path
     assert registry.get("web_search").capability.providers[0].name == "api"
+
+
+def test_all_that_is_wrong_in_a_folder_is_told_at_once(tmp_path: Path) -> None:
+    """Two files, three mistakes, each with its place."""
+    (tmp_path / "a.yaml").write_text(
+        GOOD.replace("kind: http", "kind: http\n    timout_seconds: 3\n    concurrency: 0")
+    )
+    (tmp_path / "b.yaml").write_text("name: [")
+
+    found, problems = examine_folder(tmp_path)
+
+    places = [(Path(each.fields["file"]).name, each.fields["line"], each.fields["column"]) for each in problems]
+    assert places == [("a.yaml", 13, 5), ("a.yaml", 12, 5), ("b.yaml", 1, 8)]
+    assert found == {}
 
 
 def test_two_of_one_name_in_a_folder_are_refused(tmp_path: Path) -> None:

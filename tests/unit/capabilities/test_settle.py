@@ -8,8 +8,11 @@ import msgspec
 import pytest
 
 from agents_sdk.core import ids
+from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.registry import Switch
 from services.capabilities.outcome import Answer, AttemptRequest, Failure, Usage
+from services.capabilities.registry import Contract, Registry
 from services.capabilities.settle import Clock, SettledElsewhere
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
@@ -257,7 +260,7 @@ async def test_the_callers_time_is_shared_by_all_attempts() -> None:
 async def test_without_a_ready_provider_the_call_says_what_is_missing() -> None:
     """A secret that is not set is named, not its value."""
     asking, outbox = Asking(), Outbox()
-    asking.skipped = (("one", "$API_KEY"),)
+    asking.skipped = (("one", "lacks $API_KEY"),)
 
     await settler(registry(capability()), asking, outbox).settle(requested("c"))
 
@@ -322,3 +325,30 @@ async def _until(reached: object) -> None:
     async with asyncio.timeout(2):
         while not reached():
             await asyncio.sleep(0)
+
+
+async def test_the_manifests_version_is_named_by_attempt_and_outcome_and_the_rank_is_the_calls_own() -> None:
+    """Whoever reads the facts knows by which manifest; a call's config goes over the capability's rank."""
+    outbox, asking = Outbox(), Asking()
+    one = settler(registry(capability(rank="fastest")), asking, outbox)
+
+    await one.settle(requested("c"))
+    await one.settle(requested("d", config='{"rank":"cheapest"}'))
+
+    assert [body.manifest_version for each in outbox.commands if (body := each.attempt or each.outcome)] == [7] * 4
+    assert asking.ranks == ["fastest", "cheapest"]
+    assert asking.observed == [("one", "Answer"), ("one", "Answer")]
+
+
+async def test_a_disabled_capability_is_refused_with_the_reason() -> None:
+    """No provider is asked."""
+    catalogue = Catalogue()
+    catalogue.take(Switch(target="probe", state="disabled", reason="too dear"), 0, 0.0)
+    known = Registry([Contract(capability(), "x.yaml", 7)], catalogue)
+    outbox, asking = Outbox(), Asking()
+
+    await settler(known, asking, outbox).settle(requested("c"))
+
+    assert (outbox.outcome().error_class, outbox.outcome().error_code) == ("outage", "disabled")
+    assert "too dear" in outbox.outcome().error_message
+    assert asking.asked == []

@@ -193,7 +193,7 @@ async def test_a_failed_call_tells_what_to_do_next() -> None:
     """Every attempt with its error and latency, every alternative, the cause and the action."""
     outbox = Outbox()
     asking = Asking(one=[failure("auth", message="bad key")])
-    asking.skipped = (("two", "$API_KEY"),)
+    asking.skipped = (("two", "lacks $API_KEY"),)
 
     await settler(registry(capability("one", "two")), asking, outbox).settle(requested("c"))
 

@@ -92,7 +92,7 @@ def test_a_capability_is_shown_with_what_its_providers_lack(
     monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
     assert cli.run(["capabilities", "show", "text_generation"]) == ExitCode.OK
 
-    assert lacking["providers"][0]["lacks"] == "$OPENAI_API_KEY"
+    assert lacking["providers"][0]["cannot_be_asked"] == "lacks $OPENAI_API_KEY"
     assert "s3cret" not in capsys.readouterr().out
 
 
@@ -110,4 +110,4 @@ def test_a_broken_manifest_is_told_with_its_line(
     monkeypatch.setenv("BACKPLANE_CAPABILITIES__PATHS", str(tmp_path))
 
     assert cli.run(["capabilities", "list"]) == ExitCode.FAILURE
-    assert "mine.yaml:1: description: is missing" in capsys.readouterr().err
+    assert "mine.yaml:1:1: description: is missing" in capsys.readouterr().err

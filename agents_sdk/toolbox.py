@@ -1,0 +1,60 @@
+"""What an agent can be offered to call, and a model's tool calls carried out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+from agents_sdk.core.tools import Format, format_of, read_call, result_message
+from agents_sdk.discovery import Discovery, Found
+from agents_sdk.errors import CallFailed, InvalidCommand, Oversize, ScopeDenied
+from agents_sdk.operations import CallResult
+
+TELL_THE_MODEL = (CallFailed, InvalidCommand, Oversize, ScopeDenied)
+"""What a model can do something about, or should at least know; the rest ends the handler."""
+
+
+class Toolbox:
+    """The registry as one agent may use it."""
+
+    def __init__(self, discovery: Discovery, globs: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._discovery = discovery
+        self._globs = tuple(globs)
+        self._clock = clock
+
+    def discover(self, need: str, limit: int) -> list[Found]:
+        """The capabilities that fit the need best."""
+        return self._discovery.search(need, self._globs, self._clock(), limit)
+
+    def definitions(self, format: Format, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Tool definitions of all that the agent may call, or of these. Raises ValueError, LookupError."""
+        allowed = self._discovery.allowed(self._globs, self._clock())
+        wanted = allowed if names is None else list(names)
+        for name in wanted:
+            if name not in allowed:
+                raise LookupError(f"{name!r} is not among what can be called: {', '.join(allowed) or 'nothing'}")
+        return self._discovery.tools(wanted, format)
+
+
+class Executes(Protocol):
+    """Whoever can call a capability."""
+
+    def execute(
+        self, capability: str, params: Any = None, *, timeout_seconds: float | None = None
+    ) -> Awaitable[CallResult]:
+        """Calls it."""
+
+
+async def called(who: Executes, call: Any, format: Format | None, timeout_seconds: float | None) -> dict[str, Any]:
+    """Carries out a model's tool call; the message that tells it the result, or why there is none."""
+    asked = read_call(call, format)
+    form = format or format_of(call if isinstance(call, dict) else call.model_dump())
+    if asked.problem:
+        return result_message(asked, form, None, error=asked.problem)
+    try:
+        done = await who.execute(asked.capability, asked.params, timeout_seconds=timeout_seconds)
+    except TELL_THE_MODEL as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return result_message(asked, form, None, error=f"{error.message}{hint}")
+    return result_message(asked, form, done.result)
