@@ -160,6 +160,13 @@ class BudgetExceeded(Refused):
         return int(self.fields["left_nano_usd"])
 
 
+class Misplaced(IdentityRefused):
+    """The command lies in a partition that is not its run's: a copy, or a client with another partitioner."""
+
+    code = "misplaced"
+    hint = "leave the partition of commands to the SDK, and `partitioner` out of the settings"
+
+
 class Oversize(Refused):
     """A value is above the limit; ``fields`` has ``size`` and ``limit`` in bytes."""
 
@@ -270,6 +277,7 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         KeyRevoked,
         StaleCommand,
         ReplayedCommand,
+        Misplaced,
     )
 }
 """Refusal code → the error the SDK raises for it."""

@@ -7,10 +7,13 @@ or put in a settings value: settings name files, and only files hold keys, mode 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -22,9 +25,13 @@ from agents_sdk.wire.signature import LENGTH, Verifier, derive
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
 
+log = logging.getLogger("backplane.sdk")
+
 MASTER: Final = "master"
 """Name of the master key's file in the folder of keys."""
 SUFFIX: Final = ".key"
+LOOK_AGAIN_S: Final = 2.0
+"""Between two looks at a key's file: seldom enough to cost nothing, often enough for an operator who waits."""
 
 
 class KeyUnusable(BackplaneError):
@@ -48,13 +55,21 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Keys:
-    """The keys of this process, by the name they speak for; each is looked for once."""
+    """The keys of this process, by the name they speak for. A file that changes is read again: a key that is rotated,
+    or issued anew, is in use within ``LOOK_AGAIN_S``."""
 
-    def __init__(self, key_file: Path | None = None, folder: Path | None = None, master: Path | None = None) -> None:
+    def __init__(
+        self,
+        key_file: Path | None = None,
+        folder: Path | None = None,
+        master: Path | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._key_file = key_file
         self._folder = folder
         self._master = master
-        self._known: dict[str, Key | None] = {}
+        self._now = now
+        self._known: dict[str, _Found] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> Keys:
@@ -64,16 +79,33 @@ class Keys:
 
     def get(self, name: str) -> Key | None:
         """The key to sign with as ``name``; None: there is none, its commands go unsigned. Raises KeyUnusable."""
-        if name not in self._known:
-            self._known[name] = self._find(name)
-        return self._known[name]
+        found = self._known.get(name)
+        if found is None or self._now() >= found.look_again_at:
+            found = self._known[name] = self._look(name, found)
+        return found.key
+
+    def _look(self, name: str, before: _Found | None) -> _Found:
+        stamp = tuple(_stamp(path) for path in (self._key_file, self._file(name)) if path is not None)
+        again_at = self._now() + LOOK_AGAIN_S
+        if before is not None and stamp == before.stamp:
+            return before._replace(look_again_at=again_at)
+        try:
+            return _Found(self._find(name), stamp, again_at)
+        except KeyUnusable as error:
+            if before is None:
+                raise
+            log.warning("the key of %s stays the one that was read before: %s", name, error)
+            return before._replace(look_again_at=again_at)
+
+    def _file(self, name: str) -> Path | None:
+        return None if self._folder is None or reserved(name) else self._folder / file_name(name)
 
     def _find(self, name: str) -> Key | None:
         if self._key_file is not None:
             key = read(self._key_file)
             if key.name == name:
                 return key
-        path = None if self._folder is None or reserved(name) else self._folder / file_name(name)
+        path = self._file(name)
         if path is not None and path.exists():
             return read(path)
         master = read_master(self._master) if self._master is not None else None
@@ -84,6 +116,22 @@ class Keys:
         if path is not None:
             write(path, key)
         return key
+
+
+class _Found(NamedTuple):
+    key: Key | None
+    stamp: tuple[object, ...]
+    """Of the files it may be in."""
+    look_again_at: float
+
+
+def _stamp(path: Path) -> object:
+    """What changes when a file is written anew."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def verifier(settings: Settings) -> Verifier | None:

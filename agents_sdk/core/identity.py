@@ -1,5 +1,5 @@
-"""Names that are the platform's own, and what a signature proves. Values only: what follows from them is decided in
-``agents_sdk.core.ledger.identity``, and signatures are made in ``agents_sdk.wire.signature``."""
+"""Names that are the platform's own, and what the signature of a command and its place prove. Values only: what follows
+from them is decided in ``agents_sdk.core.ledger.identity``; signatures are made in ``agents_sdk.wire.signature``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ OPERATOR: Final = "bp.operator"
 
 
 class Proof(IntEnum):
-    """What the signature of a command proves."""
+    """What the signature of a command proves, and the partition it lies in."""
 
     UNSIGNED = 0
     FORGED = 1
     """It is not what the key of this name and generation gives."""
     GOOD = 2
+    MISPLACED = 3
+    """Whoever signed it: it is about a run of another partition."""
 
 
 def reserved(name: str) -> bool:

@@ -19,7 +19,11 @@ from agents_sdk.core.ledger.evolve import ENDED, Gap
 
 Declared: TypeAlias = AgentEvent | ContractEvent
 """A fact about no run that decides about runs."""
-PROOF_OF_CODE: Final = {"unauthenticated": Proof.UNSIGNED, "forged": Proof.FORGED}
+PROOF_OF_CODE: Final = {
+    "unauthenticated": Proof.UNSIGNED,
+    "forged": Proof.FORGED,
+    "misplaced": Proof.MISPLACED,
+}
 
 
 class Logged(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psutil
 
@@ -18,8 +18,9 @@ GONE: Final = "gone"
 
 
 def read(layout: Layout) -> dict[str, Any]:
-    """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit; and how
-    many deliveries each agent has not handled yet; and whether the store's books balanced when it last looked."""
+    """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit; how many
+    deliveries each agent has not handled yet; how many commands were refused for want of identity, by code; and whether
+    the store's books balanced when it last looked."""
     if not layout.running():
         return {
             "state": "stopped",
@@ -27,11 +28,12 @@ def read(layout: Layout) -> dict[str, Any]:
             "rss_mb": 0,
             "parts": [],
             "inboxes": {},
+            "refused": {},
             "books": None,
         }
     record = layout.read_record()
-    lags, inboxes, books = asyncio.run(_work(record.get("parts", {})))
-    parts = [_part(name, part, lags.get(name, {})) for name, part in record.get("parts", {}).items()]
+    said = asyncio.run(_work(record.get("parts", {})))
+    parts = [_part(name, part, said.lags.get(name, {})) for name, part in record.get("parts", {}).items()]
     state = record.get("state", "starting")
     if state == Overall.READY and any(part["state"] == GONE for part in parts):
         state = Overall.DEGRADED.value
@@ -45,8 +47,9 @@ def read(layout: Layout) -> dict[str, Any]:
         "settings": record.get("settings", {}),
         "rss_mb": sum(part["rss_mb"] or 0 for part in parts) + (own["rss_mb"] or 0),
         "parts": parts,
-        "inboxes": inboxes,
-        "books": books,
+        "inboxes": said.inboxes,
+        "refused": said.refused,
+        "books": said.books,
     }
 
 
@@ -77,9 +80,17 @@ def _rss_mb(pid: int | None) -> int | None:
         return None
 
 
-async def _work(parts: dict[str, Any]) -> tuple[dict[str, dict[str, int]], dict[str, int], dict[str, Any] | None]:
-    """What the parts that have a /health say of their lag (Kafka and the registry have none), and what the ledger's
-    workers say waits in the agents' inboxes; and what the store says of its books."""
+class _Said(NamedTuple):
+    """What the parts say of their work."""
+
+    lags: dict[str, dict[str, int]]
+    """Kafka and the registry have none."""
+    inboxes: dict[str, int]
+    refused: dict[str, int]
+    books: dict[str, Any] | None
+
+
+async def _work(parts: dict[str, Any]) -> _Said:
     asked = {
         name: part["port"]
         for name, part in parts.items()
@@ -87,10 +98,13 @@ async def _work(parts: dict[str, Any]) -> tuple[dict[str, dict[str, int]], dict[
     }
     ledgers = [port for name, port in asked.items() if name.startswith("ledger")]
     said = await asyncio.gather(*(probes.health(port) for port in asked.values()))
-    waiting = await asyncio.gather(*(probes.health(port, path="/inboxes") for port in ledgers))
-    inboxes: Counter[str] = Counter()
-    for one in waiting:
-        inboxes.update(one)
     lags = {name: answer.get("lag", {}) for name, answer in zip(asked, said, strict=True)}
     books = next((answer["books"] for answer in said if answer.get("books")), None)
-    return lags, dict(sorted(inboxes.items())), books
+    return _Said(lags, await _summed(ledgers, "/inboxes"), await _summed(ledgers, "/refused"), books)
+
+
+async def _summed(ports: list[int], path: str) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in await asyncio.gather(*(probes.health(port, path=path) for port in ports)):
+        total.update(one)
+    return dict(sorted(total.items()))

@@ -107,6 +107,9 @@ def status(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
         print_rows(COLUMNS, [[_cell(part[column]) for column in COLUMNS] for part in found["parts"] if part["shown"]])
         for agent, waiting in found["inboxes"].items():
             message(f"inbox of {agent}: {waiting} not handled yet")
+        if found["refused"]:
+            counted = ", ".join(f"{count} {code}" for code, count in found["refused"].items())
+            message(f"refused for want of identity: {counted}; `backplane agents list` says of whom")
         for line in _books(found["books"]):
             message(line)
     if found["state"] != "ready":

@@ -117,6 +117,13 @@ class Ledger:
                 waiting.update(run.pending)
         return dict(+waiting)
 
+    def refused(self) -> dict[str, int]:
+        """Code → commands refused for want of identity, ever."""
+        counted: Counter[str] = Counter()
+        for part in self.opened():
+            counted.update(part.book.refused)
+        return dict(counted)
+
     async def process(self, batch: Batch) -> None:
         """Applies one batch, if the partition is still ours; if not, its new owner does."""
         self.assign(batch.partition)
@@ -165,4 +172,5 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
     serve_health(app, health)
     serve_metrics(app, ledger.metrics, GROUP, health)
     serve(app, "/inboxes", ledger.inboxes)
+    serve(app, "/refused", ledger.refused)
     return app

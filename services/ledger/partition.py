@@ -26,6 +26,7 @@ from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, identity, i
 from agents_sdk.core.ledger.evolve import ENDED, Gap
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.core.ledger.timers import set_by
+from agents_sdk.core.partition import partition_of
 from agents_sdk.errors import REFUSALS, BackplaneError
 from agents_sdk.keys import Keys, verifier
 from agents_sdk.settings import Settings
@@ -105,6 +106,7 @@ class PartitionLedger:
         self.alarms = Alarms(lambda: self.book, self._send)
         self._snapshots = snapshots
         self._next = 0
+        self._partitions = settings.topics.partitions
         self._dirty: dict[str, int] = {}
         """Runs touched since the last snapshot → the command that touched them last."""
         self._facts = 0
@@ -139,6 +141,7 @@ class PartitionLedger:
         try:
             # All there is, not what is visible: after fencing nothing is open any more, so the rest is on its way.
             ends = self._snapshots.ends(self.number, committed=False)
+            self._partitions = len(consumer.list_topics(COMMANDS, timeout=10).topics[COMMANDS].partitions)
             recover(consumer, self._codec, self.number, book, self._dirty, offsets, ends)
         finally:
             consumer.close()
@@ -213,8 +216,7 @@ class PartitionLedger:
             steps.append(Step([undecodable(record.key, record.offset, at, error.code, str(error))], []))
             dead.append((record, "decode", error))
             return
-        proof = self._verifier.proof(record.value or b"", command) if self._verifier is not None else Proof.UNSIGNED
-        step = apply(self.book, command, record.offset, at, proof)
+        step = apply(self.book, command, record.offset, at, self._proof(record, command))
         for addressed in step.replies:
             self._answers.setdefault(addressed.partition, []).append(
                 {"key": addressed.reply.reply_to, "value": self._codec.encode(addressed.reply)}
@@ -228,6 +230,13 @@ class PartitionLedger:
             timer = set_by(fact)
             if timer is not None:
                 self.alarms.set(fact.run_id, *timer)
+
+    def _proof(self, record: Record, command: Command) -> Proof:
+        """What signature and place prove. A run that the book has was begun in its place: only others are hashed."""
+        run_id = command.run_id
+        if run_id and run_id not in self.book.runs and partition_of(run_id, self._partitions) != self.number:
+            return Proof.MISPLACED
+        return self._verifier.proof(record.value or b"", command) if self._verifier is not None else Proof.UNSIGNED
 
     def _send(self, command: Command) -> None:
         """Puts a command of the ledger's own in its place in the partition's order."""

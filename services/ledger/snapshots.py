@@ -46,6 +46,8 @@ class Meta(msgspec.Struct):
     contracts: dict[str, dict[str, Contract]]
     keys: dict[str, KeyState] = {}
     identity_required: bool = False
+    refused: dict[str, int] = {}
+    refused_at: int = -1
     spent: dict[int, int] = {}
     """Window of ``Book.spent`` → how many keys its hashes fill."""
 
@@ -85,6 +87,7 @@ class Snapshots:
         meta = msgspec.msgpack.decode(raw, type=Meta)
         book.applied, book.agents, book.contracts = meta.applied, meta.agents, meta.contracts
         book.keys, book.identity_required = meta.keys, meta.identity_required
+        book.refused, book.refused_at = meta.refused, meta.refused_at
         for window, count in meta.spent.items():
             found = (stored.pop(f"{partition}/spent/{window}/{number}") for number in range(count))
             book.spent[window] = dict.fromkeys(
@@ -145,6 +148,8 @@ class Snapshots:
             contracts=book.contracts,
             keys=book.keys,
             identity_required=book.identity_required,
+            refused=book.refused,
+            refused_at=book.refused_at,
             spent={window: len(keys) for window, keys in spent.items()},
         )
         changes.append((f"{partition}/meta", msgspec.msgpack.encode(meta)))

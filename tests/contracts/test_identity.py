@@ -23,18 +23,19 @@ from agents_sdk import (
 )
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import RefusalEvent
-from agents_sdk.history import read_commands, read_run
+from agents_sdk.core.partition import partition_of
+from agents_sdk.history import read_commands, read_run, read_topic
 from agents_sdk.keys import Keys, make_master
 from agents_sdk.settings_model import Identity
 from agents_sdk.signer import Signer
-from agents_sdk.topics import COMMANDS
+from agents_sdk.topics import COMMANDS, RUNS
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
 from services.cli.app import run as cli
 from services.replay.recorded import replay_run
 from services.runtime import clients
 from services.runtime.log import read_range
-from tests.support.eventually import assert_eventually
+from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.ledgers import LedgerProcess, put
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -129,6 +130,61 @@ async def test_copied_record_is_applied_once_and_refused_when_it_is_old(
     assert [(fact.code, fact.command_id) for fact in facts if isinstance(fact, RefusalEvent)] == [
         ("stale", command.command_id)
     ]
+
+
+async def test_record_copied_to_another_partition_is_refused_there_and_counted(
+    backplane: AsyncBackplane, platform: LocalPlatform, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A signed start, minutes old at most, is nothing but a refusal where its run does not belong; the run goes on."""
+    run = await backplane.start_run("copied", complete_when="explicit")
+    await run.state.set("n", 1)
+    (start, write) = await asyncio.to_thread(_raw_commands, settings, run.id)
+    here = partition_of(run.id, settings.topics.partitions)
+    others = [number for number in range(settings.topics.partitions) if number != here]
+    key = run.id.encode()
+    copies = [{"key": key, "value": value, "partition": other} for other in others for value in (start, write)]
+    await asyncio.to_thread(put, settings, copies)
+
+    def refused() -> None:
+        status = told(capsys, platform, "status", "--json")
+        assert status["refused"]["misplaced"] == len(copies)
+        assert f"misplaced {len(copies)}" in standing(capsys, platform, "honest")["refused"]
+
+    await asyncio.to_thread(assert_eventually, refused, 20)
+    codec = connect_codec(settings)
+    started = await asyncio.to_thread(read_topic, settings, codec, RUNS)
+    where = {number for number, facts in started.items() for fact in facts if fact.run_id == run.id}
+    assert where == {here}
+    assert await run.state.get("n") == 1
+    await run.complete()
+    verdict = await asyncio.to_thread(replay_run, settings, codec, run.id)
+    assert verdict.identical, verdict.difference
+
+
+async def test_key_is_rotated_under_a_process_that_lives(
+    platform: LocalPlatform, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is written anew and the old key valid no longer: the process goes on without a restart."""
+
+    async def operate(*words: str) -> None:
+        await asyncio.to_thread(told, capsys, platform, "agents", *words)
+
+    path = tmp_path / "living.key"
+    await operate("issue", "living", "--out", str(path))
+    async with AsyncBackplane.connect(with_identity(settings, key_file=path), name="living") as client:
+        run = await client.start_run("far", complete_when="explicit")
+        await operate("rotate", "living", "--grace-seconds", "0", "--out", str(path))
+
+        async def speaks() -> None:
+            try:
+                await run.state.set("n", 1)
+            except KeyRevoked as revoked:
+                raise AssertionError from revoked
+
+        await assert_soon(speaks, 20)
+        await run.complete()
+    found = await asyncio.to_thread(read_commands, settings, connect_codec(settings), run.id)
+    assert found[-1][2].key_generation == 2
 
 
 def _raw_commands(settings: Settings, run_id: str) -> list[bytes]:

@@ -24,6 +24,7 @@ from agents_sdk.core.facts import (
     DependencyEvent,
     Fact,
     MessageEvent,
+    RefusalEvent,
     RunEvent,
     StateEvent,
 )
@@ -72,6 +73,8 @@ def evolve(book: Book, fact: Fact) -> None:
                 identity.fold(book, fact)
         elif type(fact) is ContractEvent:
             contracts.fold(book, fact)
+        elif type(fact) is RefusalEvent:
+            identity.count(book, fact)
     elif fact.kind == "RunStarted":
         _start(book, fact)
     else:

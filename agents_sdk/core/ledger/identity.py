@@ -11,7 +11,7 @@ from typing import Final
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, KeyBody
-from agents_sdk.core.facts import AgentEvent
+from agents_sdk.core.facts import AgentEvent, RefusalEvent
 from agents_sdk.core.identity import OPERATOR, Proof, reserved
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
@@ -24,13 +24,16 @@ GRACE_LIMIT_MS: Final = 30 * 86_400_000
 """A month: a longer grace period is a mistake in the unit."""
 SENDERS: Final = {"IssueKey": OPERATOR, "RevokeKey": OPERATOR, "RequireIdentity": LEDGER}
 """Kinds about identity itself, each with its only sender; they need a good signature whether or not others do."""
-CODES: Final = frozenset({"unauthenticated", "forged", "revoked", "stale", "replayed"})
+CODES: Final = frozenset({"unauthenticated", "forged", "revoked", "stale", "replayed", "misplaced"})
 """Codes of refusals for want of identity. Such a refusal is about no run: whoever may not speak in a run must not
 advance it, nor be remembered by it."""
 
 
 def check(book: Book, command: Command, at: int, proof: Proof) -> None:
     """Returns when the command is from whom it says it is, and of now. Raises Refusal with one of ``CODES``."""
+    if proof is Proof.MISPLACED:
+        message = "the command lies in a partition that is not its run's: a copy, or a client with another partitioner"
+        raise Refusal("misplaced", message, run_id=command.run_id)
     if not book.identity_required and command.kind not in SENDERS:
         return
     name, generation = command.agent[:200], command.key_generation
@@ -126,6 +129,13 @@ def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
         raise Refusal("invalid_command", message, field="generation", newest=present.generation)
     if _valid(present, body.generation, scribe.at):
         scribe.write(AgentEvent, "AgentKeyRevoked", name=body.name, key_generation=body.generation)
+
+
+def count(book: Book, fact: RefusalEvent) -> None:
+    """Counts a refusal for want of identity, once."""
+    if fact.code in CODES and fact.command_offset > book.refused_at:
+        book.refused[fact.code] = book.refused.get(fact.code, 0) + 1
+        book.refused_at = fact.command_offset
 
 
 def fold(book: Book, fact: AgentEvent) -> None:

@@ -16,6 +16,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import Fact, RefusalEvent, RunEvent
 from agents_sdk.core.ledger.evolve import ENDED
+from agents_sdk.core.ledger.identity import CODES
 from agents_sdk.core.ledger.rules import LEDGER
 
 
@@ -71,8 +72,9 @@ def _report(fact: RunEvent) -> Command | None:
 
 
 def _report_refused(fact: RefusalEvent) -> Command | None:
-    """A child that could not be started has ended for its parent."""
-    if fact.command_kind != "StartRun" or fact.agent != LEDGER:
+    """A child that could not be started has ended for its parent; unless it was not the ledger that said so, or a copy
+    of what it said."""
+    if fact.command_kind != "StartRun" or fact.agent != LEDGER or fact.code in CODES:
         return None
     parent_run_id: str = msgspec.json.decode(fact.detail)["parent_run_id"]
     if not parent_run_id:

@@ -299,6 +299,9 @@ class Book(msgspec.Struct):
     """Names whose key was issued or revoked; that of any other name is the first generation."""
     identity_required: bool = False
     """Every command has to be signed: the log said so."""
+    refused: dict[str, int] = {}
+    """Code → commands refused for want of identity, as of ``refused_at``, the offset of the last of them."""
+    refused_at: int = -1
     spent: dict[int, dict[int, None]] = {}
     """Commands that must not be applied again though their answers are forgotten; see ``spent``."""
     applied: int = -1

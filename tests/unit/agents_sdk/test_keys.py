@@ -9,7 +9,7 @@ import pytest
 
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.identity import Proof
-from agents_sdk.keys import Key, Keys, KeyUnusable, file_name, make_master, read, read_master, write
+from agents_sdk.keys import LOOK_AGAIN_S, Key, Keys, KeyUnusable, file_name, make_master, read, read_master, write
 from agents_sdk.settings_model import Layer, merge
 from agents_sdk.signer import Signer
 from agents_sdk.wire.signature import Verifier, derive
@@ -132,3 +132,28 @@ def test_keys_of_one_platform_are_not_used_with_another() -> None:
     assert merge([local])[0]["identity"] == {"keys_dir": "/local"}
     assert "identity" not in merge([elsewhere, local])[0]
     assert merge([own, local])[0]["identity"] == {"key_file": "/mine"}
+
+
+def test_key_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    """After a moment, without a restart; one that cannot be read changes nothing."""
+    clock = [0.0]
+    path = tmp_path / "k"
+    write(path, Key("research", 1, b"1" * 32))
+    keys = Keys(key_file=path, now=lambda: clock[0])
+
+    def generation() -> int:
+        found = keys.get("research")
+        assert found is not None
+        return found.generation
+
+    assert generation() == 1
+    write(path, Key("research", 2, b"2" * 32))
+    assert generation() == 1, "a look at the file for each command would cost more than the command"
+    clock[0] += LOOK_AGAIN_S
+    assert generation() == 2
+    path.write_text("not a key")
+    clock[0] += LOOK_AGAIN_S
+    assert generation() == 2
+    write(path, Key("research", 3, b"3" * 32))
+    clock[0] += LOOK_AGAIN_S
+    assert generation() == 3

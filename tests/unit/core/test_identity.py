@@ -11,7 +11,7 @@ import pytest
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import OPERATOR, Proof
-from agents_sdk.core.ledger import Book, Step, apply, evolve, identity
+from agents_sdk.core.ledger import Book, Step, apply, evolve, identity, issued
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.core.replay import Logged, replay
 from tests.support.ledger_desk import Desk, answer, detail, kinds
@@ -283,3 +283,30 @@ def test_replay_decides_the_same_with_and_without_the_master_key(desk: Guarded, 
         "stale",
         "revoked",
     ]
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_command_in_a_partition_that_is_not_its_runs_is_refused(required: bool) -> None:
+    """By whomever it is signed, and where nobody has to sign; counted once, however often the fact is folded."""
+    desk = Guarded() if required else Desk()
+    desk.proof = Proof.MISPLACED
+    step = desk.send("StartRun", run_id="elsewhere")
+    assert (code(step), step.facts[0].run_seq) == ("misplaced", 0)
+    assert not desk.book.runs
+    evolve(desk.book, step.facts[0])
+    assert desk.book.refused == {"misplaced": 1}
+
+
+@pytest.mark.parametrize("proof", [Proof.UNSIGNED, Proof.FORGED, Proof.MISPLACED])
+def test_start_that_the_ledger_did_not_say_here_tells_no_parent_that_its_child_failed(
+    desk: Guarded, proof: Proof
+) -> None:
+    """Whoever says that it is the ledger, or copies what it said, could end others' children otherwise."""
+    desk.proof = proof
+    step = desk.send("StartRun", agent=LEDGER, run_id="child", parent_run_id="r", workflow="w")
+    (refusal,) = step.facts
+    assert not issued(refusal)
+    desk.proof = Proof.GOOD
+    desk.start()
+    (refusal,) = desk.send("StartRun", agent=LEDGER, run_id="r", parent_run_id="parent", workflow="w").facts
+    assert [command.run_id for command in issued(refusal)] == ["parent"]
