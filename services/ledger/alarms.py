@@ -1,8 +1,8 @@
 """Sends ``TimerFired`` when a timer of a partition is due. What is due is the book's to say; this only keeps watch.
 
 An alarm rings until the book has no such timer any more: the command may be lost, or come before its time by the
-broker's clock, which alone decides. Waiting is by one sleep until the next alarm, in slices, so that a clock that is
-set anew is noticed.
+broker's clock, which alone decides. What that one shows is known from the records (``BrokerClock``), so that this
+machine's clock may be wrong, or be set. Waiting is by one sleep until the next alarm.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
@@ -23,7 +24,28 @@ AGAIN_S: Final = 0.1
 """Between two rings of one alarm, doubled each time: what rang too early is late by as much as it was early."""
 AGAIN_LIMIT_S: Final = 30.0
 SLICE_S: Final = 30.0
-"""How late a timer is at most when the machine's clock was set forward."""
+"""How late a timer is at most where nothing was heard of the broker's clock."""
+AWAKE_S: Final = 0.05
+"""A step of the clock above which whoever sleeps until an alarm looks at it again."""
+
+
+class BrokerClock:
+    """What the broker's clock shows at least: the newest time it gave a record, and what has passed since by a clock
+    that nobody sets; or what this machine's clock shows, where that is more."""
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._ahead = -math.inf
+        """Of the monotonic clock, seconds."""
+
+    def __call__(self) -> float:
+        """Seconds since 1970."""
+        return max(self._wall(), self._monotonic() + self._ahead)
+
+    def heard(self, at: float) -> None:
+        """The broker gave a record this time, seconds since 1970."""
+        self._ahead = max(self._ahead, at - self._monotonic())
 
 
 class _Alarm(NamedTuple):
@@ -34,27 +56,43 @@ class _Alarm(NamedTuple):
     due: int
     rang: int = 0
     """How often."""
+    number: int = 0
+    """Of its first ring: no two rings are one command, or the second would be taken for the first, sent again."""
 
 
 class Alarms:
     """The timers of one partition's book."""
 
     def __init__(
-        self, book: Callable[[], Book], send: Callable[[Command], None], now: Callable[[], float] = time.time
+        self, book: Callable[[], Book], send: Callable[[Command], None], clock: BrokerClock | None = None
     ) -> None:
-        """``send`` puts a command about a run of the partition in bp.commands; ``now`` is in seconds since 1970."""
+        """``send`` puts a command about a run of the partition in bp.commands."""
         self._book = book
         self._send = send
-        self._now = now
+        self._clock = clock or BrokerClock()
         self._heap: list[_Alarm] = []
         self._sooner = asyncio.Event()
 
     def set(self, run_id: str, name: str, due: int) -> None:
         """Keeps watch over a timer; ``due`` in microseconds since 1970."""
-        alarm = _Alarm(due / 1_000_000, run_id, name, due)
+        self._push(_Alarm(due / 1_000_000, run_id, name, due))
+
+    def _push(self, alarm: _Alarm) -> None:
         if not self._heap or alarm < self._heap[0]:
             self._sooner.set()
         heapq.heappush(self._heap, alarm)
+
+    def heard(self, timestamp_ms: int) -> None:
+        """The broker gave a record of the partition this time."""
+        before = self._clock()
+        self._clock.heard(timestamp_ms / 1_000)
+        if self._clock() - before > AWAKE_S:
+            self._sooner.set()
+
+    def early(self, run_id: str, name: str, due: int, at: int) -> None:
+        """An alarm rang at this time by the broker's clock, before its own, as it does where this machine's clock is
+        ahead: it rings again when what was missing has passed. Both in microseconds since 1970."""
+        self._push(_Alarm(self._clock() + (due - at) / 1_000_000, run_id, name, due, number=at))
 
     def set_all(self, timers_of: Iterable[tuple[str, dict[str, int]]]) -> None:
         """Keeps watch over the timers of (run, timers)."""
@@ -66,7 +104,7 @@ class Alarms:
         """Rings until cancelled."""
         while True:
             self._sooner.clear()
-            now = self._now()
+            now = self._clock()
             while self._heap and self._heap[0].rings_at <= now:
                 self._ring(heapq.heappop(self._heap), now)
             wait = min(self._heap[0].rings_at - now, SLICE_S) if self._heap else None
@@ -80,7 +118,7 @@ class Alarms:
         if run is None or run.timers.get(alarm.name) != alarm.due:
             return
         try:
-            self._send(timers.fired(alarm.run_id, run.correlation_id, alarm.name, alarm.due, alarm.rang))
+            self._send(timers.fired(alarm.run_id, run.correlation_id, alarm.name, alarm.due, alarm.number + alarm.rang))
         except BufferError:
             log.warning("timer %s of run %s: the queue to the broker is full", alarm.name, alarm.run_id)
         wait = min(AGAIN_S * 2**alarm.rang, AGAIN_LIMIT_S)

@@ -171,6 +171,11 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
 
     serve_health(app, health)
     serve_metrics(app, ledger.metrics, GROUP, health)
+    _serve_counts(app, ledger)
+    return app
+
+
+def _serve_counts(app: faust.App, ledger: Ledger) -> None:
+    """For ``backplane status``."""
     serve(app, "/inboxes", ledger.inboxes)
     serve(app, "/refused", ledger.refused)
-    return app

@@ -165,6 +165,7 @@ class PartitionLedger:
         began = time.perf_counter()
         for record in fresh:
             self._apply(record, steps, dead)
+        self.alarms.heard(fresh[-1].timestamp_ms)
         self._answer()
         self._count(len(fresh), steps, time.perf_counter() - began)
         size = sum(len(step.facts) for step in steps)
@@ -223,6 +224,8 @@ class PartitionLedger:
             )
         if refusal := _unheard(command, step):
             dead.append((record, "decide", (REFUSALS[refusal.code].__name__, refusal.message)))
+        if command.timer is not None and step.facts and step.facts[0].kind == "CommandRefused":
+            self.alarms.early(command.run_id, command.timer.name, command.timer.due_at, at)
         if step.facts:
             steps.append(step)
             self._dirty[command.run_id] = record.offset

@@ -4,25 +4,21 @@ trigger comes before what it waited for."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
 import pytest
 
-from agents_sdk import AsyncBackplane
 from agents_sdk.history import read_run
-from agents_sdk.runner import register
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
-from tests.support.chaos.platform import AgentsProcess, target
-from tests.support.chaos.schedule import Gunman
+from tests.support.chaos.platform import target
 from tests.support.chaos.twins import sink, source, twin
+from tests.support.chaos.under_fire import under_fire
 from tests.support.eventually import assert_soon
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -43,45 +39,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform
         yield running
 
 
-@contextlib.asynccontextmanager
-async def under_fire(platform: LocalPlatform, *parts: str) -> AsyncIterator[tuple[AsyncBackplane, Gunman]]:
-    """Two processes of the agents; one of them, or of ``parts``, is killed again and again while it lasts."""
-    names = ("first", "second")
-    data_dir = platform.settings.data_dir
-    agents = {name: AgentsProcess(data_dir, f"twins-{name}", instance=name, module="twins.py") for name in names}
-    gunman, chance = Gunman(platform, agents), random.Random(SEED)
-
-    async def ready(victim: str) -> None:
-        """Work is done between two kills, however long a process takes to start on a busy machine."""
-        assert victim not in agents or agents[victim].ready()
-
-    async def shoot() -> None:
-        for _ in range(KILLS):
-            victim = chance.choice((*names, *parts))
-            await gunman.back(victim)
-            await assert_soon(partial(ready, victim), 120)
-            await asyncio.sleep(chance.uniform(0.1, 1.0))
-            gunman.shoot(victim)
-
-    with contextlib.ExitStack() as stack:
-        async with AsyncBackplane.connect(platform.settings, name="witness") as backplane:
-            for agent in (twin, source, sink):
-                await register(backplane.transport, agent)
-            for process in agents.values():
-                stack.callback(process.kill)
-                process.start()
-            shooting = asyncio.create_task(shoot())
-            try:
-                yield backplane, gunman
-            finally:
-                shooting.cancel()
-                await asyncio.gather(shooting, return_exceptions=True)
+fire: Final = partial(under_fire, module="twins.py", agents=(twin, source, sink), seed=SEED, kills=KILLS)
 
 
 async def test_each_delivery_has_its_effects_once_and_in_order(platform: LocalPlatform) -> None:
     """Two thousand deliveries: one completion, one write and one message each, in the order in which they were sent."""
     began, each = time.monotonic(), DELIVERIES // RUNS
-    async with under_fire(platform) as (backplane, gunman):
+    async with fire(platform) as (backplane, gunman):
         started = (backplane.start_run("faults.twins", complete_when="explicit") for _ in range(RUNS))
         runs = await asyncio.gather(*started)
         sent = (backplane.comms.send(twin.name, "twin.work", n, run=run) for n in range(each) for run in runs)
@@ -114,7 +78,7 @@ async def _all_done(run: Any, count: int) -> None:
 async def test_a_trigger_reads_every_write_it_waited_for(platform: LocalPlatform) -> None:
     """Ten thousand reads in all, each by a handler that a dependency triggered, while ledgers and agents are killed."""
     began, count = time.monotonic(), READS // KEYS
-    async with under_fire(platform, "ledger", "ledger-2") as (backplane, gunman):
+    async with fire(platform, "ledger", "ledger-2") as (backplane, gunman):
 
         async def one() -> list[int]:
             run = await backplane.start_run("faults.causes", KEYS)

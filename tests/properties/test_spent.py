@@ -37,3 +37,22 @@ def test_clock_that_goes_back_forgets_nothing(jumps: list[int]) -> None:
         now = min(now + jump, top)
         note(spent, str(number), now)
     assert all(noted(spent, str(number)) for number in range(len(jumps)))
+
+
+@given(st.lists(st.integers(0, 3 * WINDOW_US), min_size=30, max_size=30))
+def test_clock_that_was_a_year_ahead_is_over_when_it_is_right_again(pauses: list[int]) -> None:
+    """Nothing is forgotten too early, and what was noted while it was ahead is not kept for a year."""
+    spent: Spent = {}
+    now = 1_767_261_600_000_000
+    when: dict[str, int] = {}
+    for number, pause in enumerate(pauses):
+        now += pause
+        ahead = 366 * 86_400_000_000 if number == 3 else 0
+        note(spent, str(number), now + ahead)
+        when[str(number)] = now
+        young = {known for known, at in when.items() if now - at <= 2 * WINDOW_US}
+        assert {known for known in when if noted(spent, known)} >= young
+        assert len(spent) <= KEPT
+    for later in range(KEPT):
+        note(spent, f"later {later}", now + (1 + later) * WINDOW_US)
+    assert sum(map(len, spent.values())) == KEPT

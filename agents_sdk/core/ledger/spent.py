@@ -23,11 +23,17 @@ snapshot stays a beginning of it."""
 
 
 def note(spent: Spent, command_id: str, at: int) -> None:
-    """Remembers a command that is forgotten at this time. A clock that goes back puts it in the newest window."""
+    """Remembers a command that is forgotten at this time. A clock that goes back puts it in the newest window; one that
+    was far ahead, and is right again, brings all windows back with it: they would never be over otherwise."""
     newest = max(spent, default=0)
-    window = max(at // WINDOW_US, newest)
+    window = at // WINDOW_US
+    if newest - window > KEPT:
+        known = dict.fromkeys(each for old in sorted(spent) for each in spent[old])
+        spent.clear()
+        spent[window] = known
+    window = max(window, max(spent, default=0))
     if window not in spent:
-        for old in [known for known in spent if known <= window - KEPT]:
+        for old in sorted(spent)[: max(0, len(spent) + 1 - KEPT)]:  # by number: after a jump all would be old
             del spent[old]
         spent[window] = {}
     spent[window][_hash(command_id)] = None

@@ -10,14 +10,14 @@ import pytest
 from agents_sdk.core.commands import Command
 from agents_sdk.core.ledger import Book
 from agents_sdk.core.ledger.state import Run
-from services.ledger.alarms import Alarms
+from services.ledger.alarms import Alarms, BrokerClock
 from tests.support.eventually import assert_soon
 
 DUE = 1_700_000_000_000_000
 
 
 class Clock:
-    now = DUE / 1_000_000 - 1
+    now: float = DUE / 1_000_000 - 1
 
     def __call__(self) -> float:
         return self.now
@@ -32,7 +32,9 @@ class Desk:
         self.book = Book(runs={"r": run})
         self.clock = Clock()
         self.sent: list[Command] = []
-        self.alarms = Alarms(lambda: self.book, self.sent.append, self.clock)
+        self.passed = Clock()
+        """By a clock that nobody sets."""
+        self.alarms = Alarms(lambda: self.book, self.sent.append, BrokerClock(self.clock, self.passed))
 
 
 @pytest.fixture
@@ -97,3 +99,55 @@ async def test_an_alarm_wakes_a_sleeper(desk: Desk) -> None:
         assert desk.sent
 
     await assert_soon(rang)
+
+
+async def test_an_alarm_that_rang_early_rings_again_when_it_is_due(desk: Desk) -> None:
+    """This machine's clock is ten minutes ahead of the broker's: the timer is late by nothing, not by a pause that
+    was doubled again and again; and the second ring is another command."""
+    desk.alarms.set("r", "run", DUE)
+    desk.clock.now = DUE / 1_000_000 + 600
+    await turns(desk, 0)
+    assert len(desk.sent) == 1
+    desk.alarms.early("r", "run", DUE, DUE - 5_000_000)
+    del desk.sent[:]
+    desk.alarms._heap = [alarm for alarm in desk.alarms._heap if alarm.number]  # without those that are rung blindly
+    await turns(desk, 4.9)
+    assert desk.sent == []
+    await turns(desk, 0.2)
+    assert len(desk.sent) == 1
+
+
+async def test_this_machines_clock_may_be_set_back(desk: Desk) -> None:
+    """An hour: what the broker's clock shows is known from its records, and an alarm is late by nothing."""
+    desk.alarms.set("r", "run", DUE)
+    desk.alarms.heard(DUE // 1_000 - 900)
+    desk.clock.now -= 3_600
+    desk.passed.now += 0.8
+    await turns(desk, 0)
+    assert desk.sent == []
+    desk.passed.now += 0.2
+    await turns(desk, 0)
+    assert len(desk.sent) == 1
+
+
+async def test_a_sleeper_is_woken_when_the_broker_is_ahead(desk: Desk) -> None:
+    """It had gone to sleep by this machine's clock, which is an hour behind."""
+    desk.clock.now -= 3_600
+    desk.alarms.set("r", "run", DUE)
+    await asyncio.sleep(0)
+    desk.alarms.heard(DUE // 1_000)
+
+    async def rang() -> None:
+        assert desk.sent
+
+    await assert_soon(rang)
+
+
+def test_old_records_do_not_put_the_clock_back() -> None:
+    """A ledger that catches up reads what is hours old."""
+    clock = BrokerClock(lambda: 1_000.0, lambda: 5.0)
+    clock.heard(10.0)
+    assert clock() == 1_000.0
+    clock.heard(2_000.0)
+    clock.heard(1_990.0)
+    assert clock() == 2_000.0

@@ -1,0 +1,80 @@
+"""Agents are killed while they wait for an answer: a request is answered once, its asker ends with its effects once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from agents_sdk.history import read_run
+from agents_sdk.wire.registry import connect_codec
+from infra.local.platform import LocalPlatform
+from tests.support.chaos.askers import asker
+from tests.support.chaos.experts import expert
+from tests.support.chaos.platform import AgentsProcess, target
+from tests.support.chaos.under_fire import under_fire
+from tests.support.eventually import assert_soon
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+SEED: Final = int(os.environ.get("SEED", "1"))
+REQUESTS: Final = int(os.environ.get("FAULT_REQUESTS", "600"))
+RUNS: Final = 20
+KILLS: Final = 8
+"""At most: what is left is to be done in peace."""
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Two ledgers; what they say stays in the logs of its directory."""
+    with target(tmp_path_factory.mktemp("askers")) as running:
+        yield running
+
+
+async def test_a_request_is_answered_once_however_often_its_asker_is_killed(platform: LocalPlatform) -> None:
+    """Every asker that was killed waits again for the answer to what it had asked, and is told that one."""
+    began, each = time.monotonic(), REQUESTS // RUNS
+    answering = AgentsProcess(platform.settings.data_dir, "experts", instance="only", module="experts.py")
+    answering.start()
+    try:
+        async with under_fire(platform, module="askers.py", agents=(asker, expert), seed=SEED, kills=KILLS) as (
+            backplane,
+            gunman,
+        ):
+            started = (backplane.start_run("faults.asking", complete_when="explicit") for _ in range(RUNS))
+            runs = await asyncio.gather(*started)
+            sent = (backplane.comms.send(asker.name, "asking.go", n, run=run) for n in range(each) for run in runs)
+            await asyncio.gather(*sent)
+            await asyncio.gather(*(_all_answered(run, each) for run in runs))
+            await asyncio.gather(*(run.complete() for run in runs))
+    finally:
+        answering.kill()
+    codec = await asyncio.to_thread(connect_codec, platform.settings)
+    again = 0
+    for run in runs:
+        facts: list[Any] = await asyncio.to_thread(read_run, platform.settings, codec, run.id, until_ended_s=10)
+        kinds = Counter(fact.kind for fact in facts)
+        again += kinds["RequestAwaited"]
+        assert (kinds["RequestSent"], kinds["RequestAnswered"]) == (each, each)
+        assert not kinds["RequestFailed"] + kinds["RequestExpired"] + kinds["HandlerFailed"]
+        done = Counter(fact.recipient for fact in facts if fact.kind == "HandlerCompleted")
+        assert done == {asker.name: each, expert.name: each}
+        written = [(fact.key, fact.value) for fact in facts if fact.kind == "StateWritten"]
+        expected = [("before", 1), ("asked", 1), ("answer", 2)]
+        assert written == [(f"{what}.{n}", str(n * times)) for n in range(each) for what, times in expected]
+        assert [fact.data for fact in facts if fact.kind == "MessagePublished"] == [str(n) for n in range(each)]
+    took = time.monotonic() - began
+    print(f"SEED={SEED}: {RUNS * each} requests, {len(gunman.hits)} kills, {again} awaited again, {took:.0f} s")
+    assert len(gunman.hits) >= 3
+    assert again, "nobody was killed while it waited: the test showed nothing"
+
+
+async def _all_answered(run: Any, count: int) -> None:
+    async def check() -> None:
+        assert len(await run.state.list("answer.")) == count
+
+    await assert_soon(check, 300)
