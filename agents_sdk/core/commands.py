@@ -133,7 +133,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """RegisterAgent."""
+    """RegisterAgent, RemoveAgent."""
 
     name: str
     subscriptions: list[str] = msgspec.field(default_factory=list)
@@ -271,6 +271,7 @@ BODY_OF_KIND: Final = {
     "CompleteCall": "outcome",
     "FailCall": "outcome",
     "RegisterAgent": "registration",
+    "RemoveAgent": "registration",
     "TimerFired": "timer",
     "ApplyContract": "contract",
     "IssueKey": "key",
@@ -279,5 +280,7 @@ BODY_OF_KIND: Final = {
 }
 """Every kind of command, and the field of Command that holds its body."""
 
-ABOUT_NO_RUN: Final = frozenset({"RegisterAgent", "ApplyContract", "IssueKey", "RevokeKey", "RequireIdentity"})
+ABOUT_NO_RUN: Final = frozenset(
+    {"RegisterAgent", "RemoveAgent", "ApplyContract", "IssueKey", "RevokeKey", "RequireIdentity"}
+)
 """Kinds that are sent to every partition; their run_id is empty."""

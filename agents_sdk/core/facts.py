@@ -177,8 +177,9 @@ class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 
 class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """An agent's declaration was registered in this partition, its key was issued or revoked, or from here on every
-    command has to be signed. Kinds: AgentRegistered, AgentKeyIssued, AgentKeyRevoked, IdentityRequired."""
+    """An agent's declaration was registered in this partition, the agent was removed, its key was issued or revoked, or
+    from here on every command has to be signed. Kinds: AgentRegistered, AgentRemoved, AgentKeyIssued, AgentKeyRevoked,
+    IdentityRequired."""
 
     name: str
     subscriptions: list[str] = msgspec.field(default_factory=list)

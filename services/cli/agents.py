@@ -29,6 +29,7 @@ def group() -> None:
 app.command()(keys.issue)
 app.command()(keys.rotate)
 app.command()(keys.revoke)
+app.command()(keys.remove)
 app.command(name="list")(keys.list_agents)
 
 

@@ -1,4 +1,4 @@
-"""``backplane agents issue|rotate|revoke|list``: whose commands are taken, by which key."""
+"""``backplane agents issue|rotate|revoke|remove|list``: whose commands are taken, by which key; who is still there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from services.cli.output import CommandError, DataDir, JsonFlag, message, print_rows
 
 if TYPE_CHECKING:
-    from agents_sdk.core.commands import KeyBody
+    from agents_sdk.core.commands import KeyBody, RegistrationBody
     from agents_sdk.core.roster import Standing
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
@@ -45,6 +45,13 @@ def rotate(
 def revoke(name: Name, data_dir: DataDir = None) -> None:
     """Refuse all commands by the present key, and the one before; ``issue`` gives the next one."""
     _Office(data_dir).revoke(name)
+
+
+def remove(name: Name, data_dir: DataDir = None) -> None:
+    """Take an agent that does not come back off the register: what waits for it becomes dead letters, runs go on.
+
+    An agent that is started again registers itself again. Its key stays valid: see ``revoke``."""
+    _Office(data_dir).remove(name)
 
 
 def list_agents(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
@@ -110,6 +117,16 @@ class _Office:
         self._say("RevokeKey", KeyBody(name=name, generation=generation))
         message(f"agents: generation {generation} of {name!r} is revoked")
 
+    def remove(self, name: str) -> None:
+        """The agent is registered no more."""
+        from agents_sdk.core.commands import RegistrationBody
+
+        known = self._standing(name)
+        if known is None or not known.registered:
+            raise CommandError("unknown_agent", f"no agent is registered as {name!r}", "`backplane agents list`")
+        self._say("RemoveAgent", RegistrationBody(name=name))
+        message(f"agents: {name!r} is removed; what waited for it is in `backplane dlq list`")
+
     def _standing(self, name: str) -> Standing | None:
         return next((each for each in self.standings() if each.name == name), None)
 
@@ -138,10 +155,10 @@ class _Office:
             raise CommandError("auth", "the platform's master key cannot be read here", hint)
         return master
 
-    def _say(self, kind: str, body: KeyBody) -> None:
+    def _say(self, kind: str, body: KeyBody | RegistrationBody) -> None:
         asyncio.run(self._sent(kind, body))
 
-    async def _sent(self, kind: str, body: KeyBody) -> None:
+    async def _sent(self, kind: str, body: KeyBody | RegistrationBody) -> None:
         from agents_sdk.broadcast import broadcast
         from agents_sdk.core.identity import OPERATOR
         from agents_sdk.transport import Transport

@@ -23,6 +23,7 @@ from confluent_kafka import KafkaException, Producer
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent
 from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, identity, issued, undecodable
+from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import ENDED, Gap
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.core.ledger.timers import set_by
@@ -233,6 +234,9 @@ class PartitionLedger:
             timer = set_by(fact)
             if timer is not None:
                 self.alarms.set(fact.run_id, *timer)
+            for run_id, names in touched(self.book, fact).items():
+                self._dirty[run_id] = record.offset
+                self.alarms.set_all([(run_id, names)])
 
     def _proof(self, record: Record, command: Command) -> Proof:
         """What signature and place prove. A run that the book has was begun in its place: only others are hashed."""

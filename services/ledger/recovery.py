@@ -11,6 +11,7 @@ from confluent_kafka import Consumer
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Book, evolve
+from agents_sdk.core.ledger.agents import touched
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Codec
 from services.runtime.log import read_merged
@@ -44,6 +45,7 @@ def recover(
         fact = cast(Fact, located.record)
         evolve(book, fact)
         dirty[fact.run_id] = fact.command_offset
+        dirty.update(dict.fromkeys(touched(book, fact), fact.command_offset))
         count += 1
     log.info(
         "partition %d: %d facts folded in %.2f s, %d live runs, commands applied up to %d",

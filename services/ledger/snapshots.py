@@ -44,6 +44,7 @@ class Meta(msgspec.Struct):
     offsets: dict[str, int]
     agents: dict[str, AgentSpec]
     contracts: dict[str, dict[str, Contract]]
+    removed: dict[str, int] = {}
     keys: dict[str, KeyState] = {}
     identity_required: bool = False
     refused: dict[str, int] = {}
@@ -87,6 +88,7 @@ class Snapshots:
         meta = msgspec.msgpack.decode(raw, type=Meta)
         book.applied, book.agents, book.contracts = meta.applied, meta.agents, meta.contracts
         book.keys, book.identity_required = meta.keys, meta.identity_required
+        book.removed = meta.removed
         book.refused, book.refused_at = meta.refused, meta.refused_at
         for window, count in meta.spent.items():
             found = (stored.pop(f"{partition}/spent/{window}/{number}") for number in range(count))
@@ -146,6 +148,7 @@ class Snapshots:
             offsets=offsets,
             agents=book.agents,
             contracts=book.contracts,
+            removed=book.removed,
             keys=book.keys,
             identity_required=book.identity_required,
             refused=book.refused,

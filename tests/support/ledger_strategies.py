@@ -467,6 +467,9 @@ def _register(author: Author, a: int, b: int, c: int) -> Command:
     spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, "handler_timeout_ms": (0, 0, 1)[a % 3]}
     spec |= {"supervisor": ("", "", "delta", "alpha", "nobody")[c % 5], **SPECS[name]}
     run_id = RUNS[0] if c % 32 == 31 else ""
+    if c % 8 == 5:
+        gone = author.command(a, b, c, "RemoveAgent", run_id=run_id, registration=RegistrationBody(name=name))
+        return msgspec.structs.replace(gone, agent="bp.operator") if c % 16 == 5 else gone
     return author.command(a, b, c, "RegisterAgent", run_id=run_id, registration=RegistrationBody(name=name, **spec))
 
 

@@ -2,7 +2,8 @@
 ``decide`` for the law.
 
 The ladder: the agent itself has had its attempts; then its declared supervisor, as a message with the whole story; then
-the operator. A failure that reaches the operator ends the run, a message that only came too late does not. Whoever
+the operator. A failure that reaches the operator ends the run; a message that only came too late, or whose agent the
+operator removed, does not. Whoever
 waits for an answer is told instead. Nothing is dropped: the letter stays until it is redriven.
 """
 
@@ -16,7 +17,8 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger import requests
-from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver
+from agents_sdk.core.ledger.agents import REMOVED
+from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_agent
 from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
@@ -59,7 +61,7 @@ def bury(
     }
     last = delivery.name == ESCALATION and delivery.sender == LEDGER
     told = escalate(book, run, letter.event_id, story, scribe, last=last)
-    if told == OPERATOR and cause != EXPIRED:
+    if told == OPERATOR and cause not in (EXPIRED, REMOVED):
         reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
         fail_run(run, f"{reason}: {error['error_type']}: {error['error_message']}", scribe)
 
@@ -101,6 +103,7 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if delivery is None:
         message = f"the run has no dead letter of delivery {body.dead_delivery_id!r}, or it was redriven"
         raise Refusal("invalid_command", message, field="dead_delivery_id")
+    known_agent(book, delivery.recipient)
     spec = book.agents.get(delivery.recipient)
     if command.agent in book.agents and (spec is None or command.agent != spec.supervisor):
         message = f"agent {command.agent!r} is not the supervisor of {delivery.recipient!r}"

@@ -8,11 +8,12 @@ from typing import Final
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import StateEvent
 from agents_sdk.core.ledger import dead_letters, dependencies, handlers
+from agents_sdk.core.ledger.agents import REMOVED
 from agents_sdk.core.ledger.deliveries import EXPIRED, TIMED_OUT
 from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, current
-from agents_sdk.core.ledger.timers import DEPENDENCY, HANDLER, MESSAGE, RUN, STATE
+from agents_sdk.core.ledger.timers import DEPENDENCY, GONE, HANDLER, MESSAGE, RUN, STATE
 
 
 def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -44,6 +45,11 @@ def _message_is_late(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> 
     dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
 
 
+def _agent_is_gone(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> None:
+    error = {"error_message": f"agent {run.deliveries[delivery_id].recipient!r} was removed"}
+    dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], REMOVED, error, scribe)
+
+
 def _handler_is_late(book: Book, run: Run, attempt: str, scribe: Scribe) -> None:
     delivery_id, _, number = attempt.rpartition("/")
     message = "the process that ran it neither ended nor gave it up in time"
@@ -60,5 +66,6 @@ FIRES: Final[dict[str, Callable[[Book, Run, str, Scribe], None]]] = {
     MESSAGE: _message_is_late,
     HANDLER: _handler_is_late,
     DEPENDENCY: _dependency_is_late,
+    GONE: _agent_is_gone,
 }
 """First part of a timer's name → what happens when it is due, given the rest of the name."""

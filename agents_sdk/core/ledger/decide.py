@@ -18,6 +18,7 @@ from agents_sdk.core.commands import ABOUT_NO_RUN, BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
 from agents_sdk.core.identity import OPERATOR, Proof, reserved
 from agents_sdk.core.ledger import (
+    agents,
     budgets,
     calls,
     children,
@@ -353,6 +354,7 @@ ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall", "Re
 
 WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
     "RegisterAgent": _register,
+    "RemoveAgent": agents.remove,
     "ApplyContract": contracts.apply,
     **dict.fromkeys(identity.SENDERS, identity.manage),
 }

@@ -14,6 +14,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, DependencyBody
 from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, StateEvent
 from agents_sdk.core.ledger import dead_letters, timers
+from agents_sdk.core.ledger.agents import absent
 from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, known_agent
 from agents_sdk.core.ledger.rules import LEDGER, check
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
@@ -163,7 +164,9 @@ def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
     }
     if dead_letters.escalate(book, run, expired.event_id, story, scribe) == dead_letters.OPERATOR:
         waited = f"agent {dependency.downstream!r} waited in vain for {', '.join(missing)}"
-        dead_letters.fail_run(run, f"{waited}: the deadline of its dependency has passed", scribe)
+        gone = [term for term in (dependency.downstream, *missing) if absent(book, term)]
+        why = f"removed: {', '.join(gone)}" if gone else "the deadline of its dependency has passed"
+        dead_letters.fail_run(run, f"{waited}: {why}", scribe)
 
 
 def _cycle(run: Run, downstream: str, depends_on: list[str]) -> list[str]:

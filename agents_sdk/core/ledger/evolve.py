@@ -28,7 +28,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import budgets, contracts, failed_calls, identity, memory, spent, timers
+from agents_sdk.core.ledger import agents, budgets, contracts, failed_calls, identity, memory, spent, timers
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
@@ -69,6 +69,8 @@ def evolve(book: Book, fact: Fact) -> None:
         if type(fact) is AgentEvent:
             if fact.kind == "AgentRegistered":
                 _registered(book, fact)
+            elif fact.kind == "AgentRemoved":
+                agents.fold(book, fact)
             else:
                 identity.fold(book, fact)
         elif type(fact) is ContractEvent:
@@ -93,7 +95,7 @@ def evolve(book: Book, fact: Fact) -> None:
 
 def _registered(book: Book, fact: AgentEvent) -> None:
     known = book.agents.get(fact.name)
-    if known is None or fact.command_offset > known.command_offset:
+    if fact.command_offset > (known.command_offset if known is not None else book.removed.get(fact.name, -1)):
         fields = {name: _frozen(getattr(fact, name)) for name in AgentSpec.__struct_fields__}
         book.agents[fact.name] = AgentSpec(**fields)
         spent.note(book.spent, fact.command_id, fact.at)

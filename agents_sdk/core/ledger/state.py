@@ -291,6 +291,8 @@ class Book(msgspec.Struct):
 
     limits: Limits = Limits()
     agents: dict[str, AgentSpec] = {}
+    removed: dict[str, int] = {}
+    """Agent → offset of the command that removed it; an older registration folded again does not bring it back."""
     contracts: dict[str, dict[str, Contract]] = {}
     """Target (state, message) → pattern → contract."""
     runs: dict[str, Run] = {}

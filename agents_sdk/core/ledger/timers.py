@@ -22,6 +22,7 @@ STATE: Final = "state"
 MESSAGE: Final = "message"
 HANDLER: Final = "handler"
 DEPENDENCY: Final = "dependency"
+GONE: Final = "gone"
 DEADLINE_LIMIT_MS: Final = 366 * 86_400_000
 """A year: a longer deadline is a mistake in the unit."""
 MICROS_A_MS: Final = 1_000
@@ -38,6 +39,16 @@ def due_at(at: int, deadline_ms: int, field: str = "deadline_ms") -> int:
 def handler(delivery_id: str, attempt: int) -> str:
     """The timer of one attempt at a delivery."""
     return f"{HANDLER}/{delivery_id}/{attempt}"
+
+
+def dependency(dependency_id: str) -> str:
+    """The timer of a dependency."""
+    return f"{DEPENDENCY}/{dependency_id}"
+
+
+def gone(delivery_id: str) -> str:
+    """The timer of a delivery whose agent was removed: set by no fact of its run, see ``agents``."""
+    return f"{GONE}/{delivery_id}"
 
 
 def set_by(fact: Fact) -> tuple[str, int] | None:
@@ -77,21 +88,22 @@ SETS: Final[dict[str, Callable[[Any], str]]] = {
     "StateWritten": _of_key,
     "MessageDelivered": lambda fact: f"{MESSAGE}/{fact.delivery_id}",
     "HandlerStarted": lambda fact: handler(fact.delivery_id, fact.attempt),
-    "DependencyDeclared": lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",
+    "DependencyDeclared": lambda fact: dependency(fact.dependency_id),
 }
 """Kind of a fact with a ``deadline_at`` → the name of the timer it sets."""
 
 DUE: Final = {"StateWritten": "expires_at"}
 """Kind → the field that says when, where it is called otherwise."""
 
+_OF_DELIVERY: Final = (lambda fact: f"{MESSAGE}/{fact.delivery_id}", lambda fact: gone(fact.delivery_id))
 STOPS: Final[dict[str, tuple[Callable[[Any], str], ...]]] = {
     "StateWritten": (_of_key,),
     "StateDeleted": (_of_key,),
     "StateExpired": (_of_key,),
     "HandlerFailed": (lambda fact: handler(fact.delivery_id, fact.attempt),),
-    "HandlerCompleted": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
-    "MessageDeadLettered": (lambda fact: f"{MESSAGE}/{fact.delivery_id}",),
-    "DependencySatisfied": (lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",),
-    "DependencyExpired": (lambda fact: f"{DEPENDENCY}/{fact.dependency_id}",),
+    "HandlerCompleted": _OF_DELIVERY,
+    "MessageDeadLettered": _OF_DELIVERY,
+    "DependencySatisfied": (lambda fact: dependency(fact.dependency_id),),
+    "DependencyExpired": (lambda fact: dependency(fact.dependency_id),),
 }
 """Kind of a fact → names of the timers it stops. The end of a run stops all of them."""

@@ -36,6 +36,7 @@ HELD: Final[dict[str, tuple[str, Refused]]] = {
     "ReportChild": ("ledger", {"child_run_id": "c"}),
     "ApplyContract": ("contracts", {"target": "state", "pattern": "k", "schema": "true"}),
     "RegisterAgent": ("name", {"name": "other"}),
+    "RemoveAgent": ("name", {"name": "other"}),
     "IssueKey": ("keys", {"name": "other", "generation": 1}),
     "RevokeKey": ("keys", {"name": "other", "generation": 1}),
     "RequireIdentity": ("keys", {}),
