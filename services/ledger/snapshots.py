@@ -1,7 +1,8 @@
 """Snapshots of the books in a faust Table, so that a restart folds the tail of the facts and not all of them.
 
 A partition's keys: ``<p>/run/<run id>`` a live run, ``<p>/end/<run id>`` an ended one, ``<p>/spent/<window>/<n>``
-commands not to be applied again, ``<p>/meta`` the rest with the fact offsets to fold on from. The snapshot is fuzzy and
+commands not to be applied again, ``<p>/meta`` the rest with the fact offsets to fold on from; what is too large for a
+record is in ``pieces``. The snapshot is fuzzy and
 safe: each run carries its own run_seq, so facts that it has in it already are skipped, and the offsets are read before
 the runs are encoded, so none is missed. The meta record comes last: a crash on the way leaves the old one, which is
 still true. Only committed state is written (the committer is drained first): an uncommitted run would take its commands
@@ -25,6 +26,7 @@ from faust.streams import current_event
 from agents_sdk.core.ledger import Book, Limits
 from agents_sdk.core.ledger.state import AgentSpec, Contract, Finished, KeyState, Run
 from agents_sdk.topics import FACT_TOPICS
+from services.ledger.pieces import Changes, Pieces
 from services.runtime import clients
 
 log = logging.getLogger("backplane.ledger")
@@ -61,6 +63,7 @@ class Snapshots:
         self._kafka = kafka
         self._spent: dict[int, dict[int, int]] = {}
         """Partition → ``Meta.spent`` of its last snapshot."""
+        self._pieces: dict[int, Pieces] = {}
         self._table: Any = app.Table(
             "snapshots",
             partitions=partitions,
@@ -81,7 +84,8 @@ class Snapshots:
 
     def _decoded(self, partition: int, limits: Limits) -> tuple[Book, dict[str, int]]:
         book = Book(limits=limits)
-        stored = dict(self._stored(partition))
+        pieces = self._pieces[partition] = Pieces(partition)
+        stored = pieces.join(dict(self._stored(partition)))
         raw = stored.pop(f"{partition}/meta", None)
         if raw is None:
             return book, {}
@@ -160,7 +164,7 @@ class Snapshots:
         gone = {window: count for window, count in self._spent.get(partition, {}).items() if window not in book.spent}
         changes += [(f"{partition}/spent/{w}/{number}", None) for w, count in gone.items() for number in range(count)]
         self._spent[partition] = meta.spent
-        return changes
+        return self._pieces.setdefault(partition, Pieces(partition)).cut(changes)
 
     async def write(self, partition: int, changes: Changes) -> None:
         """Writes captured changes, a slice at a time. Call it in the context of one of the partition's events: faust
@@ -189,6 +193,3 @@ def _spent(partition: int, book: Book) -> dict[int, Changes]:
             for number, start in enumerate(range(0, len(ordered), HASHES_A_KEY))
         ]
     return found
-
-
-Changes = list[tuple[str, bytes | None]]

@@ -9,7 +9,7 @@ from agents_sdk import Agent, Context, Event
 
 TAKES_S: Final = 0.15
 """Long enough that most of an asker's time is spent waiting, which is when it is to be killed."""
-LONG_S: Final = 5.0
+LONG_S: Final = 4.0
 """Every tenth: longer than a process takes to come back and ask again."""
 expert = Agent("fault_expert", workflows=["faults.asking"], max_deliveries=20)
 
