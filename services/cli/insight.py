@@ -276,13 +276,14 @@ def lineage(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Tell what a value rests on: who wrote it, what they had decided, read and called before, and so on up."""
-    from services.sink.answers import timeline
+    """Tell what a value rests on: who wrote it, what they had decided, read and called before, and so on up; through
+    child runs and long-term memories as well."""
+    from services.sink.answers import Archive, timeline
     from services.sink.edges import state_reference
     from services.sink.lineage import Lineage, one_path
 
     asked = _Asked(run, data_dir, wait)
-    known = Lineage(timeline(asked.client, asked.run))
+    known = Lineage(timeline(asked.client, asked.run), Archive(asked.client))
     root = known.up(*state_reference(key))
     if root is None:
         keys = ", ".join(known.keys()) or "nothing"
@@ -302,6 +303,7 @@ def _node(node: Any) -> dict[str, Any]:
     return {
         "relation": node.relation,
         "state": node.state,
+        "run_id": node.run_id,
         "event": event,
         "repeated": node.repeated,
         "rests_on": [_node(child) for child in node.rests_on],

@@ -116,6 +116,8 @@ def _label(node: Node) -> Text:
         text.append("  by ", "not bold dim").append(node.agent, "not bold cyan")
     if told := event.rationale if node.relation == "decided" else event.body if node.relation == "called" else "":
         text.append(f"  {_cut(told, BODY_LIMIT)}", "not bold")
+    if node.run_id:
+        text.append(f"  in run {node.run_id}", "not bold magenta")
     if node.repeated:
         text.append("  (told above)", "not bold dim")
     text.append(f"  {event.topic}[{event.partition}]@{event.offset}", "not bold dim")
@@ -136,6 +138,8 @@ def _what(node: Node, event: Event) -> str:
         return f"called {event.capability}{f' → {event.provider}' if event.provider else ''}"
     if node.relation == "delegated":
         return f"delegated to run {event.child_run_id}{f' → {event.status}' if event.status else ''}"
+    if node.relation == "started":
+        return f"started for {event.workflow}"
     return f"set off by {event.name or event.kind}"
 
 

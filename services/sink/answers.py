@@ -91,6 +91,8 @@ class Event(msgspec.Struct, frozen=True):
     agent: str
     event_id: str
     causation_id: str = ""
+    run_id: str = ""
+    parent_run_id: str = ""
     topic: str = ""
     partition: int = 0
     offset: int = 0
@@ -204,6 +206,29 @@ def runs(client: Client, limit: int = 20, run: str = "", root: str = "") -> list
 def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) -> list[Event]:
     """A run's facts in its order, those after ``run_seq`` ``after``."""
     return ask(client, "timeline", Event, run=run, after=after, limit=limit)
+
+
+class Archive:
+    """All runs and memories, as ``services.sink.lineage`` asks for them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def events(self, run_id: str) -> list[Event]:
+        """A run's facts in its order."""
+        return timeline(self._client, run_id)
+
+    def memory_reads(self, causes: Sequence[str]) -> list[Event]:
+        """What the handlers that these MessageDelivered set off read from memories."""
+        return ask(self._client, "memory_reads", Event, causes=list(causes)) if causes else []
+
+    def writer(self, run_id: str, key: str, version: int) -> Event | None:
+        """The fact that made a version of a key."""
+        return next(iter(ask(self._client, "writer", Event, run=run_id, key=key, version=version)), None)
+
+    def run_of(self, event_id: str) -> str:
+        """The run in which a fact happened; empty for a fact that is not in the store."""
+        return next((row.run_id for row in ask(self._client, "run_of", Known, event=event_id)), "")
 
 
 def progress(client: Client, run: str) -> Progress:

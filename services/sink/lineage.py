@@ -1,13 +1,16 @@
-"""Where a value came from: up from a version of a state key to writers, decisions, reads, calls and their sources.
+"""Where a value came from: up from a version of a state key to writers, decisions, reads, calls and their sources, into
+the child runs that were waited for, the run that started this one, and the runs that wrote what a memory held.
 
-Pure: a run's events in, a tree out. What a fact names itself is an edge in ClickHouse (``services.sink.edges``); what
-follows only from several facts is here: all that a handler read, decided and called before it wrote is what the
-write may rest on. Handlers are told apart by their delivery, which stays the same over its attempts.
+Pure: events in, a tree out; those of other runs are asked for as the walk comes to them (``Others``). What a fact names
+itself is an edge in ClickHouse (``services.sink.edges``); what follows only from several facts is here: all that a
+handler read, decided and called before it wrote is what the write may rest on. Handlers are told apart by their
+delivery, which stays the same over its attempts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -23,23 +26,48 @@ class Node(msgspec.Struct, kw_only=True):
     """One thing that the thing above it rests on."""
 
     relation: str
-    """wrote, decided, read, called, tried, asked, delegated (to a child run) or triggered."""
+    """wrote, decided, read, called, tried, asked, delegated (to a child run), started (by another run) or triggered."""
     event: Event | None
-    """None: a version whose writer is not in the run."""
+    """None: a version whose writer is not known."""
     agent: str = ""
     """Who wrote, decided, called or sent; for a call the one that asked for it."""
     state: str = ""
-    """key@version, for wrote and read."""
+    """key@version, for wrote and read; of a memory ``memory/<namespace>/<key>@version``."""
+    run_id: str = ""
+    """The run in which it happened, where that is another one than that of the thing above it."""
     repeated: bool = False
     """It stands elsewhere in the tree with all that it rests on."""
     rests_on: list[Node] = []
 
 
-class Lineage:
-    """The events of one run, arranged for the walk."""
+class Others(Protocol):
+    """The runs and memories besides the one that is asked about; see ``services.sink.answers.Archive``."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
-        self._events = events
+    def events(self, run_id: str) -> Sequence[Event]:
+        """A run's facts in its order."""
+
+    def memory_reads(self, causes: Sequence[str]) -> Sequence[Event]:
+        """What the handlers that these MessageDelivered set off read from memories."""
+
+    def writer(self, run_id: str, key: str, version: int) -> Event | None:
+        """The fact that made a version of a key."""
+
+    def run_of(self, event_id: str) -> str:
+        """The run in which a fact happened; empty for one that is not known."""
+
+
+class Lineage:
+    """The events of one run, arranged for the walk, which ends at the run's bounds unless ``others`` are given."""
+
+    def __init__(
+        self, events: Sequence[Event], others: Others | None = None, known: dict[str, Lineage] | None = None
+    ) -> None:
+        """``known``: runs that the same walk has come to."""
+        self._others = others
+        self._known: dict[str, Lineage] = {} if known is None else known
+        if events:
+            self._known[events[0].run_id] = self
+        self._end = next((event for event in events if event.kind == "RunCompleted"), None)
         self._writers: dict[tuple[str, int], Event] = {}
         self._by_id = {event.event_id: event for event in events}
         self._handlers: dict[str, list[Event]] = {}
@@ -84,11 +112,19 @@ class Lineage:
         return node
 
     def _before(self, event: Event, seen: set[str], depth: int) -> Iterator[Node]:
-        """What the handler of ``event`` did before it; what was told of that handler already is not told again."""
+        """What the handler of ``event`` did before it."""
         handler = self._handler_of(event)
-        if not handler:
-            return
-        earlier = [other for other in self._handlers[handler] if other.run_seq < event.run_seq]
+        if handler:
+            yield from self._done_in(handler, lambda other: other.run_seq < event.run_seq, event.at, seen, depth)
+        elif event.causation_id not in self._by_id:
+            yield from self._done_elsewhere(event, seen, depth)
+
+    def _done_in(
+        self, handler: str, before: Callable[[Event], bool], at: int, seen: set[str], depth: int
+    ) -> Iterator[Node]:
+        """What a handler did ``before`` something that happened at this time; what was told of it already is not told
+        again."""
+        earlier = [other for other in self._handlers.get(handler, ()) if before(other)]
         fresh = [other for other in earlier if other.event_id not in seen]
         seen.update(other.event_id for other in fresh if other.kind not in WRITES)
         decisions = [other for other in fresh if other.kind == "DecisionRecorded"][-1:]
@@ -101,11 +137,12 @@ class Lineage:
         for key, version in reads:
             if (key, version) not in used:
                 yield self._state(key, version, seen, depth)
+        yield from self._remembered(handler, at, seen, depth)
         for other in fresh:
             if other.kind == "CallRequested":
                 yield self._called(other)
             elif other.kind == "ChildAwaited":
-                yield Node(relation="delegated", event=self._ended.get(other.child_run_id, other), agent=other.agent)
+                yield self._delegated(other, seen, depth)
             elif other.kind == "RequestSent" and depth:
                 yield self._asked(other, seen, depth)
         if trigger := self._trigger(handler, seen, depth):
@@ -116,6 +153,64 @@ class Lineage:
         if writer is None:
             return Node(relation="read", event=None, state=f"{key}@{version}")
         return self._written(writer, "read", seen, depth - 1)
+
+    def _other(self, run_id: str) -> Lineage | None:
+        """Another run, if it may be looked into."""
+        if self._others is None or not run_id:
+            return None
+        return self._known.get(run_id) or Lineage(self._others.events(run_id), self._others, self._known)
+
+    def _delegated(self, awaited: Event, seen: set[str], depth: int) -> Node:
+        """A child run, and what its result rests on."""
+        node = Node(relation="delegated", event=self._ended.get(awaited.child_run_id, awaited), agent=awaited.agent)
+        child = self._other(awaited.child_run_id) if depth else None
+        if child is not None and child._end is not None and child._end.event_id not in seen:
+            seen.add(child._end.event_id)
+            node.rests_on = [
+                _elsewhere(below, awaited.child_run_id) for below in child._before(child._end, seen, depth - 1)
+            ]
+        return node
+
+    def _remembered(self, handler: str, at: int, seen: set[str], depth: int) -> Iterator[Node]:
+        """What the handler had read from memories by then."""
+        if self._others is None or not depth:
+            return
+        causes = [event_id for event_id, event in self._by_id.items() if event.delivery_id == handler]
+        told: set[tuple[str, str, int]] = set()
+        for read in self._others.memory_reads(causes):
+            place = (read.run_id, read.key, read.version)
+            if read.at > at or read.event_id in seen or place in told:
+                continue
+            seen.add(read.event_id)
+            told.add(place)
+            yield self._memory(read, seen, depth)
+
+    def _memory(self, read: Event, seen: set[str], depth: int) -> Node:
+        """A version that a memory held, its writer, and what that one had done before in its own run."""
+        assert self._others is not None
+        writer = self._others.writer(read.run_id, read.key, read.version)
+        state = f"{read.run_id}/{read.key}@{read.version}"
+        if writer is None:
+            return Node(relation="read", event=None, state=state)
+        node = Node(relation="read", event=writer, agent=writer.agent, state=state, run_id=writer.run_id)
+        if writer.event_id in seen:
+            node.repeated = True
+            return node
+        seen.add(writer.event_id)
+        node.rests_on = list(self._done_elsewhere(writer, seen, depth - 1))
+        return node
+
+    def _done_elsewhere(self, written: Event, seen: set[str], depth: int) -> Iterator[Node]:
+        """What the handler that wrote to a memory had done before in its own run. The facts of a memory have an order
+        of their own: time tells what came before."""
+        if self._others is None or not written.causation_id or not depth:
+            return
+        where = self._others.run_of(written.causation_id)
+        run = self._other(where)
+        cause = run._by_id.get(written.causation_id) if run is not None else None
+        if run is not None and cause is not None and cause.kind == "MessageDelivered":
+            for node in run._done_in(cause.delivery_id, lambda other: other.at <= written.at, written.at, seen, depth):
+                yield _elsewhere(node, where)
 
     def _called(self, request: Event) -> Node:
         """A call, and the attempts that were made for it."""
@@ -145,7 +240,25 @@ class Lineage:
         seen.add(source.event_id)
         node = Node(relation="triggered", event=source, agent=source.agent)
         node.rests_on = list(self._before(source, seen, depth - 1))
+        if source.kind == "RunStarted" and (start := self._started_for(source, seen, depth - 1)):
+            node.rests_on.append(start)
         return node
+
+    def _started_for(self, source: Event, seen: set[str], depth: int) -> Node | None:
+        """What this run was started for by another one, and what that one's handler had done before."""
+        parent = self._other(source.parent_run_id) if depth else None
+        start = parent._by_id.get(source.causation_id) if parent is not None else None
+        if parent is None or start is None or start.event_id in seen:
+            return None
+        seen.add(start.event_id)
+        node = Node(relation="started", event=start, agent=start.agent, run_id=source.parent_run_id)
+        node.rests_on = list(parent._before(start, seen, depth))
+        return node
+
+
+def _elsewhere(node: Node, run_id: str) -> Node:
+    node.run_id = node.run_id or run_id
+    return node
 
 
 def one_path(root: Node) -> list[Node]:

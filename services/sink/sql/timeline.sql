@@ -1,5 +1,7 @@
 -- What happened in a run, in its order? Bodies are cut: a timeline shows what they begin with.
 SELECT
+    run_id,
+    parent_run_id,
     run_seq,
     toUnixTimestamp64Micro(at) AS at,
     kind,

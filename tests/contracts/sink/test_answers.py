@@ -14,6 +14,7 @@ from agents_sdk.errors import UnknownRun
 from services.sink import answers
 from services.sink.queries import QueryRefused, ask, query
 from tests.contracts.sink.conftest import Database
+from tests.support.family_story import Remembered, events_of, family
 from tests.support.stories import NOON, Story, article, records
 
 FIRST = "01930000-0000-7000-8000-000000000001"
@@ -162,7 +163,8 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
     from services.sink.queries import FOLDER
 
     store = {"positions", "reconcile", "edges", "gaps", "tables"}
-    asked = {"budgets", "cost", "runs", "timeline", "progress", "runs_like", *store}
+    walk = {"memory_reads", "writer", "run_of"}
+    asked = {"budgets", "cost", "runs", "timeline", "progress", "runs_like", *store, *walk}
     assert {path.stem for path in FOLDER.glob("*.sql")} == asked
     assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
     assert ask(client, "runs_like", answers.Known, prefix="x") == []
@@ -221,3 +223,27 @@ def test_budgets_in_the_store_are_those_of_the_ledger(database: Database, port: 
         assert purse.left_nano_usd == limit - account.spent - account.reserved
     assert (writer.spent_nano_usd, writer.reserved_nano_usd) == (120 + 30 + 45, 170 + 200)
     client.close()
+
+
+def test_the_archive_answers_as_a_list_of_all_facts_would(database: Database, port: int) -> None:
+    """Runs, memories, and who wrote what where: the walk through families of runs rests on it."""
+    story = family()
+    told = events_of(story)
+    database.writer.write(database.writer.prepare(records(story.facts)))
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=port, database=database.name)
+    archive, oracle = answers.Archive(client), Remembered(told)
+    try:
+        for run_id in {event.run_id for event in told}:
+            assert [e.event_id for e in archive.events(run_id)] == [e.event_id for e in oracle.events(run_id)]
+        causes = [event.event_id for event in told if event.kind == "MessageDelivered"]
+        reads = [(event.run_id, event.key, event.version) for event in archive.memory_reads(causes)]
+        assert reads == [(event.run_id, event.key, event.version) for event in oracle.memory_reads(causes)]
+        assert archive.memory_reads([]) == []
+        for event in (*told, told[0]):
+            assert archive.run_of(event.event_id) == event.run_id
+        assert archive.run_of("none") == ""
+        for place in (("memory/lessons", "tone", 1), ("memory/lessons", "tone", 2)):
+            found, expected = archive.writer(*place), oracle.writer(*place)
+            assert (found and found.event_id) == (expected and expected.event_id)
+    finally:
+        client.close()

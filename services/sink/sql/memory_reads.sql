@@ -1,0 +1,18 @@
+-- What did the handlers of these deliveries read from long-term memories? Its facts lie in the memories' own runs.
+SELECT
+    run_id,
+    run_seq,
+    toUnixTimestamp64Micro(at) AS at,
+    kind,
+    agent,
+    event_id,
+    causation_id,
+    topic,
+    partition,
+    offset,
+    key,
+    version,
+    size
+FROM events
+WHERE causation_id IN {causes:Array(String)} AND startsWith(run_id, 'memory/') AND kind = 'StateRead' AND version > 0
+ORDER BY at, run_id, run_seq
