@@ -500,6 +500,8 @@ def test_agents_do_only_what_their_declaration_allows(history: History) -> None:
         for fact in entry.facts:
             if fact.kind == "AgentRegistered":
                 specs[fact.name] = fact  # type: ignore[attr-defined]  # the kind says it is an AgentEvent
+            elif fact.kind == "AgentRemoved":
+                specs.pop(fact.name)  # type: ignore[attr-defined]  # this one too
             spec, right = specs.get(fact.agent), rights.get(fact.kind)
             if spec is not None and right is not None:
                 name = getattr(fact, right[1])
@@ -522,6 +524,8 @@ def test_messages_reach_every_subscriber_of_the_workflow_once(history: History) 
             known: Any = fact
             if fact.kind == "AgentRegistered":
                 specs[known.name] = known
+            elif fact.kind == "AgentRemoved":
+                del specs[known.name]
             elif fact.kind == "RunStarted":
                 workflows[fact.run_id] = known.workflow
             if fact.kind not in ("RunStarted", "MessagePublished"):
