@@ -1,33 +1,51 @@
 -- Views for people: stable names over the wide table, money in USD. Each comment holds a question it answers.
 
--- Attempts are sent by the executor; the agent that pays is the one that asked for the call.
+-- Attempts are sent by the executor; the agent that pays is the one that asked for the call. One pass and no join: the
+-- facts of a call are put together by run and call, so a filter on runs is a range of the primary key.
 CREATE VIEW {database}.v_cost {cluster} AS
 SELECT
-    attempts.run_id AS run_id,
-    attempts.root_run_id AS root_run_id,
-    calls.agent AS agent,
-    attempts.capability AS capability,
-    attempts.provider AS provider,
-    attempts.model AS model,
-    attempts.call_id AS call_id,
-    attempts.attempt AS attempt,
-    attempts.kind = 'AttemptSucceeded' AS succeeded,
-    attempts.price_id AS price_id,
-    attempts.price_id != '' AS priced,
-    attempts.cost_nano_usd AS cost_nano_usd,
-    CAST(attempts.cost_nano_usd, 'Decimal(38, 9)') / 1000000000 AS cost_usd,
-    attempts.input_tokens AS input_tokens,
-    attempts.output_tokens AS output_tokens,
-    attempts.latency_us AS latency_us,
-    attempts.at AS at
-FROM {database}.events AS attempts
-LEFT JOIN
+    run_id,
+    root_run_id,
+    agent,
+    tried.capability AS capability,
+    tried.provider AS provider,
+    tried.model AS model,
+    call_id,
+    tried.attempt AS attempt,
+    tried.succeeded AS succeeded,
+    degraded,
+    tried.price_id AS price_id,
+    tried.price_id != '' AS priced,
+    tried.cost_nano_usd AS cost_nano_usd,
+    CAST(tried.cost_nano_usd, 'Decimal(38, 9)') / 1000000000 AS cost_usd,
+    tried.input_tokens AS input_tokens,
+    tried.output_tokens AS output_tokens,
+    tried.latency_us AS latency_us,
+    tried.at AS at,
+    handled,
+    requested_seq
+FROM
 (
-    SELECT run_id, call_id, agent
+    SELECT
+        run_id,
+        call_id,
+        any(events.root_run_id) AS root_run_id,
+        anyIf(events.agent, kind = 'CallRequested') AS agent,
+        anyIf(events.causation_id, kind = 'CallRequested') AS handled,
+        anyIf(events.run_seq, kind = 'CallRequested') AS requested_seq,
+        max(events.degraded) AS degraded,
+        groupArrayIf(
+            CAST(
+                (events.capability, provider, model, attempt, kind = 'AttemptSucceeded', price_id, cost_nano_usd, input_tokens, output_tokens, latency_us, at),
+                'Tuple(capability String, provider String, model String, attempt Int32, succeeded Bool, price_id String, cost_nano_usd Int64, input_tokens Int64, output_tokens Int64, latency_us Int64, at DateTime64(6, \'UTC\'))'
+            ),
+            kind IN ('AttemptSucceeded', 'AttemptFailed')
+        ) AS attempts
     FROM {database}.events
-    WHERE kind = 'CallRequested'
-) AS calls USING (run_id, call_id)
-WHERE attempts.kind IN ('AttemptSucceeded', 'AttemptFailed')
+    WHERE kind IN ('CallRequested', 'CallCompleted', 'CallFailed', 'AttemptSucceeded', 'AttemptFailed')
+    GROUP BY run_id, call_id
+)
+ARRAY JOIN attempts AS tried
 COMMENT 'One row per attempt at a provider, the only place cost is counted. Example: what did each agent spend today? SELECT agent, sum(cost_usd) FROM v_cost WHERE at >= today() GROUP BY agent';
 
 CREATE VIEW {database}.v_calls {cluster} AS
@@ -105,3 +123,19 @@ LEFT JOIN
 ) AS writer ON writer.run_id = edges.run_id AND writer.state_key = edges.state_key AND writer.version = edges.version
 WHERE edges.relation != 'wrote'
 COMMENT 'Edges with their ends named; reads and decisions lead to the event that wrote the version. Example: what did event E rest on? SELECT relation, parent_event, state_key, version FROM v_lineage WHERE run_id = ''R'' AND child_event = ''E''';
+
+
+-- As of a time: parameters in brackets, as of a table function. Versions are never changed, so the newest one that is
+-- not younger than the time is what every reader then saw; keys that were deleted or had expired by then have no row.
+CREATE VIEW {database}.v_state_as_of {cluster} AS
+SELECT run_id, key, version, agent, at, value, size, value_hash, event_id
+FROM
+(
+    SELECT *
+    FROM {database}.events
+    WHERE run_id = {run:String} AND at <= parseDateTime64BestEffort({at:String}, 6, 'UTC') AND kind IN ('StateWritten', 'StateDeleted', 'StateExpired')
+    ORDER BY key, version DESC
+    LIMIT 1 BY key
+)
+WHERE kind = 'StateWritten'
+COMMENT 'Every key of a run as of a time. Example: what did the state look like at noon? SELECT key, version, agent, value FROM v_state_as_of(run = ''R'', at = ''2026-11-27 12:00:00'')';

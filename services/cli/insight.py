@@ -44,6 +44,11 @@ class By(StrEnum):
     agent = "agent"
     capability = "capability"
     provider = "provider"
+    model = "model"
+    run = "run"
+    day = "day"
+    key = "key"
+    """The state key that the caller wrote next."""
 
 
 class Format(StrEnum):
@@ -56,19 +61,24 @@ class Format(StrEnum):
 
 
 class _Asked:
-    """A run, found in the store; ``seen`` says whether all of it is there."""
+    """A run, found in the store, or all runs for an empty text; ``seen`` says whether all of it is there."""
 
     def __init__(self, text: str, data_dir: Any, wait: bool) -> None:
-        from services.sink.answers import find_run, wait_for
+        from services.sink.answers import Progress, find_run, wait_for
         from services.sink.queries import behind, connect_store
 
         settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
         self.client: Client = connect_store(settings)
+        self.run: str
+        self.seen: Progress
         if wait:
             self._await_first(settings, text)
+        if not text:
+            self.run, self.seen = "", Progress(0, 0, 0)
+            return
         self.run = find_run(self.client, text)
         timeout = WAIT_S if wait else 0.0
-        self.seen: Progress = wait_for(self.client, self.run, lambda: behind(settings), timeout)
+        self.seen = wait_for(self.client, self.run, lambda: behind(settings), timeout)
 
     def _await_first(self, settings: Any, text: str) -> None:
         """A run that began a moment ago may not be in the store at all."""
@@ -82,7 +92,7 @@ class _Asked:
 
     def finish(self) -> None:
         """Ends the command, with what it means when facts are missing."""
-        if not self.seen.whole:
+        if self.run and not self.seen.whole:
             lacking = self.seen.last_seq - self.seen.facts
             message(f"warning: the store lacks {lacking} facts of this run; what is shown is not all of it")
             message("hint: try again in a moment; `backplane status` shows how far behind the store is")
@@ -127,7 +137,7 @@ def _write(data: bytes) -> None:
 
 
 def cost(
-    run: RunArgument,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="The run, `last`, or all runs without it.")] = "",
     by: Annotated[By, typer.Option("--by", help="What to add up by.")] = By.agent,
     tree: Annotated[
         bool, typer.Option("--tree", help="With all runs that it started, and those that they did.")
@@ -136,13 +146,14 @@ def cost(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Tell what a run cost. Counted on attempts at providers only; the total is the same by whatever it is asked."""
+    """Tell what a run cost, or all did. Counted on attempts at providers only; the total is the same by whatever it is
+    asked. By key: a call counts for the state key that its caller wrote next."""
     from services.cli.story import counted
     from services.sink.answers import budgets, costs, usd
 
     asked = _Asked(run, data_dir, wait)
-    purses = budgets(asked.client, asked.run)
-    rows = costs(asked.client, by.value, asked.run, tree=tree)
+    purses = budgets(asked.client, asked.run) if asked.run else []
+    rows = costs(asked.client, by.value, asked.run, tree=tree and bool(asked.run))
     total, unpriced = sum(row.cost_nano_usd for row in rows), sum(row.unpriced for row in rows)
     if as_json:
         print_json(
@@ -152,7 +163,7 @@ def cost(
                 "tree": tree,
                 "cost_nano_usd": total,
                 "unpriced": unpriced,
-                "complete": asked.seen.whole,
+                "complete": not asked.run or asked.seen.whole,
                 "budgets": [_purse(purse) for purse in purses],
                 "rows": msgspec.to_builtins(rows),
             }
@@ -160,6 +171,8 @@ def cost(
     else:
         _print_costs(by.value, rows)
         message(f"total {usd(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""))
+        if wasted := sum(row.wasted_nano_usd for row in rows):
+            message(f"of that {usd(wasted)} for attempts that failed")
         _tell_budgets(purses, message)
     asked.finish()
 
@@ -181,7 +194,10 @@ def _tell_budgets(purses: Iterable[Purse], say: Callable[[str], None]) -> None:
 def _print_costs(by: str, rows: Iterable[Cost]) -> None:
     from services.sink.answers import usd
 
-    columns = (by, "cost", "calls", "attempts", "failed", "unpriced", "wasted", "tokens in", "tokens out")
+    columns = (
+        *(by, "cost", "calls", "attempts", "failed", "retries", "degraded", "unpriced", "wasted"),
+        *("tokens in", "tokens out"),
+    )
     table = [
         (
             row.name or "(unknown)",
@@ -189,6 +205,8 @@ def _print_costs(by: str, rows: Iterable[Cost]) -> None:
             row.calls,
             row.attempts,
             row.failed or "",
+            row.retries or "",
+            row.degraded or "",
             row.unpriced or "",
             usd(row.wasted_nano_usd) if row.wasted_nano_usd else "",
             row.input_tokens or "",

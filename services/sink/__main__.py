@@ -36,6 +36,8 @@ log = logging.getLogger("backplane.sink")
 GC_THRESHOLD: Final = (50_000, 20, 50)
 """A batch is tens of thousands of tuples that die together; Python's default looks through them 50 times a batch."""
 SETTLE_S: Final = 0.2
+LOOPBACK: Final = "127.0.0.1"
+HERE: Final = (LOOPBACK, "localhost", "::1")
 
 
 def main() -> None:
@@ -43,6 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.sink", description=__doc__)
     parser.add_argument("--data-dir", type=Path, help="the platform's data directory")
     parser.add_argument("--http-port", type=int, required=True, help="loopback port of the HTTP interface")
+    parser.add_argument(
+        "--http-host", default=LOOPBACK, help="where it listens; elsewhere than on loopback with a password only"
+    )
     arguments = parser.parse_args()
     os.environ["TZ"] = "UTC"  # before the engine starts: times without a zone are UTC everywhere
     logging.basicConfig(stream=sys.stderr, level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -50,28 +55,33 @@ def main() -> None:
         logging.getLogger(chatty).setLevel("WARNING")
     gc.set_threshold(*GC_THRESHOLD)
     overrides = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
-    sys.exit(asyncio.run(serve(load_settings(**overrides), arguments.http_port)))
+    sys.exit(asyncio.run(serve(load_settings(**overrides), arguments.http_port, arguments.http_host)))
 
 
-async def serve(settings: Settings, port: int) -> int:
+async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
     """The whole process; its exit code."""
     from aiohttp import web
 
     from services.sink.audit import Audit
     from services.sink.dead import DeadLetters
     from services.sink.engine import Engine
-    from services.sink.http import make_server
+    from services.sink.http import Login, make_server
     from services.sink.ingest import Ingest
     from services.sink.source import FactSource
 
-    engine = Engine(Path(settings.data_dir) / "clickhouse") if embedded(settings, port) else None
+    password = settings.clickhouse.password.get_secret_value()
+    if host not in HERE and not password:
+        log.error("no password for a store that listens at %s: set BACKPLANE_CLICKHOUSE__PASSWORD", host)
+        return 2
+    login = Login(settings.clickhouse.username or "default", password) if password else None
+    engine = Engine(Path(settings.data_dir) / "clickhouse") if embedded(settings, port, host) else None
     stop = threading.Event()
     source, letters = FactSource(settings.kafka), DeadLetters(settings.kafka)
     ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop)
     audit = Audit(lambda: _client(settings, engine), lambda: _positions(source, ingest), stop)
-    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters, audit)))
+    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters, audit), login))
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, host, port).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
@@ -89,10 +99,10 @@ async def serve(settings: Settings, port: int) -> int:
             engine.close()
 
 
-def embedded(settings: Settings, port: int) -> bool:
+def embedded(settings: Settings, port: int, host: str = LOOPBACK) -> bool:
     """Whether the store is ours: no address is configured, or the one that we are listening at."""
     url = urlsplit(settings.clickhouse.url)
-    return not settings.clickhouse.url or (url.hostname in ("127.0.0.1", "localhost", "::1") and url.port == port)
+    return not settings.clickhouse.url or (url.hostname in (*HERE, host) and url.port == port)
 
 
 def _client(settings: Settings, engine: Engine | None) -> Client:

@@ -15,7 +15,7 @@ from services.sink.queries import ask
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-By = Literal["agent", "capability", "provider"]
+By = Literal["agent", "capability", "provider", "model", "run", "day", "key"]
 LATEST: Final = ("last", "latest")
 MAX_EVENTS: Final = 100_000
 """Of one run that are taken into memory; 50 MB."""
@@ -25,12 +25,16 @@ POLL_S: Final = 0.1
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one agent, capability or provider cost, over its attempts."""
+    """What one agent, capability, model … cost, over its attempts."""
 
     name: str
     calls: int
     attempts: int
     failed: int
+    retries: int
+    """Attempts that were not a call's first."""
+    degraded: int
+    """Calls that ended with a substitute."""
     unpriced: int
     """Attempts without a price: not free, unknown."""
     cost_nano_usd: int
@@ -162,7 +166,10 @@ class Known(msgspec.Struct, frozen=True):
 def costs(client: Client, by: By, run: str = "", *, tree: bool = False) -> list[Cost]:
     """Cost of a run, with ``tree`` also of all runs below it, or of all with an empty ``run``; the sum is the same by
     whatever it is asked."""
-    return ask(client, "cost", Cost, by=by, runs=family(client, run) if tree else [run] if run else [])
+    chosen = family(client, run) if tree else [run] if run else []
+    if by == "key":
+        return ask(client, "cost_by_key", Cost, runs=chosen)
+    return ask(client, "cost", Cost, by=by, runs=chosen)
 
 
 def budgets(client: Client, run: str) -> list[Purse]:

@@ -2,18 +2,19 @@
 it as to a server. The protocol: https://clickhouse.com/docs/interfaces/http
 
 ``/`` answers queries, ``/ping`` says ``Ok.``, ``/health`` tells how the sink does, ``/metrics`` the same to
-Prometheus. Any user and password are let in: the server listens on loopback.
+Prometheus. On loopback any user and password are let in, unless a password is set; elsewhere one must be.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiohttp import web
+from aiohttp import BasicAuth, web
 
 from services.metrics import catalogue
 from services.metrics.exposition import CONTENT_TYPE, Metrics
@@ -44,11 +45,17 @@ STATUS: Final = {
     **dict.fromkeys(BAD_REQUEST, 400),
     **dict.fromkeys(NOT_FOUND, 404),
     159: 408,
+    516: 403,
     396: 413,
     497: 403,
 }
 """ClickHouse's code → HTTP status, as a server has it; all others are 500."""
 NOT_IMPLEMENTED: Final = 48
+NOT_LET_IN: Final = (
+    "Code: 516. DB::Exception: Authentication failed: password is incorrect, or there is no user with such name. "
+    "(AUTHENTICATION_FAILED)"
+)
+"""A server's own words; it does not say which of the two."""
 
 
 class Asked(NamedTuple):
@@ -63,8 +70,30 @@ class Asked(NamedTuple):
     query_id: str
 
 
-def make_server(engine: Engine | None, health: Health) -> web.Application:
-    """The application. Without an engine it tells its health and nothing else."""
+class Login(NamedTuple):
+    """Whom to let in."""
+
+    username: str
+    password: str
+
+    def lets_in(self, request: web.Request) -> bool:
+        """Whether the request has them, in any of the three ways that ClickHouse knows."""
+        given = request.headers
+        if "X-ClickHouse-Key" in given:
+            user, password = given.get("X-ClickHouse-User", "default"), given["X-ClickHouse-Key"]
+        elif given.get("Authorization", "").startswith("Basic "):
+            try:
+                user, password = BasicAuth.decode(given["Authorization"], "utf-8")[:2]
+            except ValueError:
+                return False
+        else:
+            user, password = request.query.get("user", "default"), request.query.get("password", "")
+        same = hmac.compare_digest(password.encode(), self.password.encode())
+        return hmac.compare_digest(user.encode(), self.username.encode()) and same
+
+
+def make_server(engine: Engine | None, health: Health, login: Login | None = None) -> web.Application:
+    """The application. Without an engine it tells its health and nothing else; with a login, queries need it."""
     app = web.Application(client_max_size=MAX_QUERY_BYTES)
     turns = asyncio.Semaphore(CONCURRENT)
     metrics = Metrics("sink")
@@ -87,6 +116,8 @@ def make_server(engine: Engine | None, health: Health) -> web.Application:
             return web.Response(status=404, text="the store is an external ClickHouse server; ask that\n")
         query_id = request.query.get("query_id") or str(uuid.uuid4())
         try:
+            if login is not None and not login.lets_in(request):
+                raise QueryFailed(NOT_LET_IN)
             asked = await _asked(request, query_id)
             async with turns:
                 return await _answered(request, engine, asked)

@@ -1,9 +1,18 @@
--- What did some runs cost, by agent, capability or provider? Attempts only: they are the leaves. No runs: all of them.
+-- What did some runs cost, by agent, capability, provider, model, run or day? Attempts only: they are the leaves. No
+-- runs: all of them.
 SELECT
-    multiIf({by:String} = 'agent', agent, {by:String} = 'capability', capability, provider) AS name,
+    multiIf(
+        {by:String} = 'agent', agent,
+        {by:String} = 'capability', capability,
+        {by:String} = 'model', model,
+        {by:String} = 'run', run_id,
+        {by:String} = 'day', toString(toDate(at)),
+        provider) AS name,
     uniqExact(run_id, call_id) AS calls,
     count() AS attempts,
     countIf(NOT succeeded) AS failed,
+    countIf(attempt > 1) AS retries,
+    uniqExactIf((run_id, call_id), degraded) AS degraded,
     countIf(NOT priced) AS unpriced,
     sum(v_cost.cost_nano_usd) AS cost_nano_usd,
     sumIf(v_cost.cost_nano_usd, NOT succeeded) AS wasted_nano_usd,

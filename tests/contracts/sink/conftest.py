@@ -48,9 +48,18 @@ def database(engine: Engine) -> Iterator[Database]:
     client.close()
 
 
+async def _healthy() -> dict[str, Any]:
+    return {"status": "ok", "lag": {"bp.runs": 0}}
+
+
 @pytest.fixture(scope="session")
 def port(engine: Engine) -> Iterator[int]:
     """The HTTP interface over the engine, on a free loopback port."""
+    yield from serving(make_server(engine, _healthy))
+
+
+def serving(app: Any) -> Iterator[int]:
+    """The application in a thread, on a free loopback port, which is yielded."""
     from aiohttp import web
 
     from infra.local.ports import choose
@@ -58,10 +67,7 @@ def port(engine: Engine) -> Iterator[int]:
     number = choose(["store"], {})["store"]
     loop = asyncio.new_event_loop()
 
-    async def health() -> dict[str, Any]:
-        return {"status": "ok", "lag": {"bp.runs": 0}}
-
-    runner = web.AppRunner(make_server(engine, health))
+    runner = web.AppRunner(app)
     loop.run_until_complete(runner.setup())
     loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", number).start())
     thread = threading.Thread(target=loop.run_forever)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import clickhouse_connect
@@ -37,11 +38,36 @@ def test_cost_is_the_same_by_whatever_it_is_asked(client: Any, run: str) -> None
     """Per agent, per capability and per provider add up to the leaves, attempts and unpriced ones as well."""
     leaves = [fact for fact in FACTS if isinstance(fact, facts.AttemptEvent) and run in ("", fact.run_id)]
 
-    for by in ("agent", "capability", "provider"):
+    for by in ("agent", "capability", "provider", "model", "run", "day", "key"):
         found = answers.costs(client, by, run)  # type: ignore[arg-type]  # each is a By
         assert sum(row.cost_nano_usd for row in found) == sum(leaf.cost_nano_usd for leaf in leaves) > 0
         assert sum(row.attempts for row in found) == len(leaves)
         assert sum(row.unpriced for row in found) == sum(not leaf.price_id for leaf in leaves) > 0
+
+
+def test_a_call_counts_for_the_key_that_its_caller_wrote_next(client: Any) -> None:
+    """What a value cost to make; attempts that failed count for it too."""
+    found = {
+        row.name: (row.cost_nano_usd, row.attempts, row.failed, row.retries)
+        for row in answers.costs(client, "key", FIRST)
+    }
+
+    assert found["research_findings"] == (1_500_000, 2, 1, 1)
+    assert found["article"][:2] == (2_250_001, 1)
+
+
+def test_state_as_of_a_time_is_what_a_reader_then_saw(client: Any) -> None:
+    """At each moment of the run, for each key the newest version written by then, as the ledger's own fold has it."""
+    own = [fact for fact in FACTS if fact.run_id == FIRST]
+    for moment in sorted({fact.at for fact in own}):
+        wanted = {
+            f.key: f.version
+            for f in own
+            if isinstance(f, facts.StateEvent) and f.kind == "StateWritten" and f.at <= moment
+        }
+        at = datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        sql = f"SELECT key, version FROM v_state_as_of(run = '{FIRST}', at = '{at}')"
+        assert dict(query(client, sql).result_rows) == wanted
 
 
 def test_the_agent_that_asked_pays(client: Any) -> None:
@@ -164,7 +190,7 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
 
     store = {"positions", "reconcile", "edges", "gaps", "tables"}
     walk = {"memory_reads", "writer", "run_of"}
-    asked = {"budgets", "cost", "runs", "timeline", "progress", "runs_like", *store, *walk}
+    asked = {"budgets", "cost", "cost_by_key", "runs", "timeline", "progress", "runs_like", *store, *walk}
     assert {path.stem for path in FOLDER.glob("*.sql")} == asked
     assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
     assert ask(client, "runs_like", answers.Known, prefix="x") == []

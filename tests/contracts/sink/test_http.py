@@ -14,7 +14,9 @@ import httpx
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
-from tests.contracts.sink.conftest import Database
+from services.sink.engine import Engine
+from services.sink.http import Login, make_server
+from tests.contracts.sink.conftest import Database, _healthy, serving
 from tests.support.stories import article, records
 
 
@@ -144,6 +146,36 @@ def test_errors_are_a_server_s(port: int, query: str, status: int, code: int) ->
 def test_what_only_reads_is_answered(port: int, query: str) -> None:
     """Words inside of text and names do no harm."""
     assert get(port, query).status_code == 200
+
+
+class TestLogin:
+    """With a password set, queries need it; a probe for health does not."""
+
+    @pytest.fixture
+    def guarded(self, engine: Engine) -> Iterator[int]:
+        yield from serving(make_server(engine, _healthy, Login("reader", "secret ü")))
+
+    def test_clickhouse_connect_logs_in(self, guarded: int) -> None:
+        """With user and password, as to a server; without, or with another, it is told as by a server."""
+        found = clickhouse_connect.get_client(host="127.0.0.1", port=guarded, username="reader", password="secret ü")
+        assert found.command("SELECT 1") == 1
+        found.close()
+        for wrong in ({}, {"username": "reader", "password": "x"}, {"username": "x", "password": "secret ü"}):
+            with pytest.raises(DatabaseError, match="AUTHENTICATION_FAILED"):
+                clickhouse_connect.get_client(host="127.0.0.1", port=guarded, **wrong)  # type: ignore[arg-type]  # text
+
+    def test_headers_and_parameters_log_in_too(self, guarded: int) -> None:
+        """The two other ways that curl and Grafana use; a header that is none is no way in."""
+        url = f"http://127.0.0.1:{guarded}/?query=SELECT%201"
+        headers = {"X-ClickHouse-User": "reader", "X-ClickHouse-Key": "secret ü".encode()}
+        assert httpx.get(url, headers=headers).text == "1\n"
+        assert httpx.get(url + "&user=reader&password=secret%20%C3%BC").text == "1\n"
+        assert httpx.get(url, headers={"Authorization": "Basic !"}).status_code == 403
+        assert httpx.get(url, headers={"Authorization": "Bearer x"}).headers["X-ClickHouse-Exception-Code"] == "516"
+
+    def test_health_needs_no_login(self, guarded: int) -> None:
+        """The supervisor has none."""
+        assert httpx.get(f"http://127.0.0.1:{guarded}/health").status_code == 200
 
 
 def test_a_query_may_come_in_the_body(port: int) -> None:
