@@ -15,6 +15,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from agents_sdk.core import ids
+from services.capabilities.template_functions import OPTIONS
 
 Scope: TypeAlias = Mapping[str, Any]
 Rendered: TypeAlias = Callable[[Scope], Any]
@@ -36,7 +37,7 @@ def expression(text: str) -> Callable[[Any], Any]:
         raise TemplateError(
             f"{text!r} is no JMESPath: {reason}; see https://jmespath.org/specification.html"
         ) from error
-    return compiled.search
+    return lambda value: compiled.search(value, options=OPTIONS)
 
 
 def template(tree: Any) -> Rendered:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import ipaddress
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,10 +15,16 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from services.capabilities.model import HttpProvider
 from services.capabilities.outcome import Answer, AttemptRequest, Failure
 from services.capabilities.providers.http import HttpAttempts
+from tests.support.http_attempts import attempt
+from tests.support.http_server import serving
 
 HUGE = 3_000_000
 
@@ -81,6 +90,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def huge(self) -> None:
         self._send(200, b'"' + b"x" * HUGE + b'"')
+
+    def flood(self) -> None:
+        self._send(200, b'"' + b"x" * 10 * 1024 * 1024 + b'"')
+
+    def gone(self) -> None:
+        self.send_response(204)
+        self.end_headers()
 
     def endless(self) -> None:
         self._chunks(b'{"data": "', forever=b"x" * 65_536, pause=0.0)
@@ -273,10 +289,10 @@ async def test_nothing_listening_is_an_outage(server: Server) -> None:
 
 
 async def test_a_name_that_does_not_resolve_is_an_outage(server: Server) -> None:
-    """DNS failures come as connection errors."""
+    """And the failure says that it is the name."""
     failure = await ask(server, "/", request={"base_url": {"value": "http://no-such-host.invalid"}})
 
-    assert failure.error_class == "outage"
+    assert (failure.error_class, failure.code, failure.uncertain) == ("outage", "name_not_resolved", False)
 
 
 async def test_tls_where_there_is_none_is_an_outage(server: Server) -> None:
@@ -336,3 +352,78 @@ async def test_attempts_share_connections(server: Server) -> None:
     await attempts.close()
 
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("response", "request_fields", "error_class", "code", "sent"),
+    [
+        ({"result": "length(data.text.more)"}, {}, "transient", "malformed_response", 1),
+        ({"result": "data"}, {"query": {"n": "${length(params.none)}"}}, "invalid_request", "unfit_params", 0),
+    ],
+)
+async def test_an_expression_that_cannot_work_is_a_failure(
+    server: Server, response: Any, request_fields: Any, error_class: str, code: str, sent: int
+) -> None:
+    """Of the response: it is not as the manifest expects. Of the params: no request goes out."""
+    failure = await ask(server, "/ok", response=response, request=request_fields)
+
+    assert (failure.error_class, failure.code) == (error_class, code)
+    assert len(server.seen) == sent
+
+
+@pytest.mark.parametrize(("accepts", "code"), [("q == 'ä b'", None), ("!q", "not_accepted")])
+async def test_a_provider_that_cannot_do_it_is_not_asked(server: Server, accepts: str, code: str | None) -> None:
+    """Its manifest says which params it takes; the next provider may take them."""
+    outcome = await ask(server, "/ok", accepts=accepts)
+
+    assert getattr(outcome, "code", None) == code
+    assert len(server.seen) == (0 if code else 1)
+    assert code is None or (outcome.error_class, outcome.uncertain) == ("invalid_request", False)
+
+
+async def test_ten_megabytes_are_not_read(server: Server) -> None:
+    """By default; a list of parameters is given once for each of its values."""
+    failure = await ask(server, "/flood", request={"query": {"id": [1, "b"], "q": "x"}})
+
+    assert (failure.error_class, failure.code) == ("unknown", "response_too_large")
+    assert server.seen[0]["path"] == "/flood?id=1&id=b&q=x"
+
+
+async def test_a_response_without_content_is_null(server: Server) -> None:
+    """204 announces nothing, so nothing is missing."""
+    answer = await ask(server, "/gone", response={"result": "@"})
+
+    assert isinstance(answer, Answer)
+    assert answer.result is None
+
+
+async def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> None:
+    """Nothing is sent to who cannot prove who it is; the failure says so."""
+    with serving(tls=self_signed(tmp_path)) as impostor:
+        failure = await attempt(
+            impostor.url, auth={"kind": "bearer", "secret": {"env": "KEY"}}, environment={"KEY": "s3cret-key"}
+        )
+
+        assert (failure.error_class, failure.code, failure.uncertain) == ("outage", "tls_failed", False)
+        assert impostor.asked == []
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A server's side of TLS, with a certificate made here and now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "both.pem").write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    return context

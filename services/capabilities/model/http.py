@@ -197,6 +197,9 @@ class HttpProvider(AnyProvider):
     """An HTTP endpoint."""
 
     kind: Literal["http"]
+    accepts: str = ""
+    """JMESPath over the params: where it gives null, false or empty, the provider cannot do what is asked, and the next
+    one is asked without a request to this one."""
     lookup: Lookup | None = None
     request: Request
     auth: Auth | None = None
@@ -205,6 +208,13 @@ class HttpProvider(AnyProvider):
     response: Response = Response()
     reconcile: Reconcile | None = None
     errors: list[ErrorRule] = Field(default_factory=list)
+
+    @field_validator("accepts")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        if value:
+            expression(value)
+        return value
 
     @model_validator(mode="after")
     def _is_one_way(self) -> HttpProvider:

@@ -130,7 +130,7 @@ def parse_retry_after(value: str | None, now: dt.datetime) -> float | None:
 
 def own_words(body: Any) -> str:
     """What the provider says about its failure, where the usual APIs put it."""
-    for place in ("error.message", "message", "detail", "error"):
+    for place in ("error.message", "error.detail", "detail.error", "message", "detail", "error"):
         found = expression(place)(body) if isinstance(body, dict) else None
         if isinstance(found, str) and found:
             return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.capabilities.template import ABSENT, TemplateError, template, url_path
+from services.capabilities.template import ABSENT, TemplateError, expression, template, url_path
 
 SCOPE = {"params": {"q": "a b&c", "n": 3, "list": [1, 2], "none": None, "path": "../x?y"}, "config": {}}
 
@@ -46,3 +46,11 @@ def test_a_template_that_cannot_be_read_is_refused(text: str) -> None:
     """When the manifest is loaded, not when the first call is made."""
     with pytest.raises(TemplateError):
         template({"deep": [text]})
+
+
+def test_what_comes_in_order_may_be_given_scores() -> None:
+    """1 over the place; what is no object is left alone, nothing is an empty list."""
+    ranked = expression("ranked(@)")
+
+    assert ranked([{"a": 1}, "x", {"score": 9}]) == [{"a": 1, "score": 1.0}, "x", {"score": 1 / 3}]
+    assert ranked(None) == []

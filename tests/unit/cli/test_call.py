@@ -79,7 +79,7 @@ def test_capabilities_are_listed_without_a_platform(capsys: pytest.CaptureFixtur
     assert cli.run(["capabilities", "list", "--json"]) == ExitCode.OK
 
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["text_generation"]["providers"] == "(openai_compatible) extractive"
+    assert rows["text_generation"]["providers"] == "(openai_compatible) (anthropic) (gemini) extractive"
     assert rows["content_publish"]["side_effects"] == "idempotent"
 
 
@@ -92,7 +92,10 @@ def test_a_capability_is_shown_with_what_its_providers_lack(
     monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
     assert cli.run(["capabilities", "show", "text_generation"]) == ExitCode.OK
 
-    assert lacking["providers"][0]["cannot_be_asked"] == "lacks $OPENAI_API_KEY"
+    assert (
+        lacking["providers"][0]["cannot_be_asked"]
+        == "lacks $OPENAI_API_KEY or keyring OPENAI_API_KEY or file secrets/openai"
+    )
     assert "s3cret" not in capsys.readouterr().out
 
 

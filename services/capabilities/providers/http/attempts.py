@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from jmespath.exceptions import JMESPathError
 
 from services.capabilities.model import HttpProvider, Reconcile
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage
@@ -75,6 +76,7 @@ class HttpAttempts:
         self._poll = Step(spec.poll.request) if spec.poll else None
         self._reconcile = Step(spec.reconcile.request) if spec.reconcile else None
         response = spec.response
+        self._accepts = expression(spec.accepts) if spec.accepts else None
         self._result = expression(response.result)
         self._json_text = expression(response.json_text) if response.json_text else None
         names = ("model", "input_tokens", "cached_tokens", "output_tokens")
@@ -133,11 +135,16 @@ class HttpAttempts:
             return Failure(error_class="unknown", code="response_too_large", message=message, uncertain=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return classify.of_error(error) or _unmapped(error)
+        except JMESPathError as error:
+            return _unfit(error, sent=under.sent)
         except UnicodeError:
             message = "a header's value has characters that HTTP does not allow"
             return Failure(error_class="invalid_request", code="unsendable_request", message=message)
 
     async def _steps(self, under: _Under) -> AttemptOutcome:
+        if self._accepts is not None and not self._accepts(under.scope["params"]):
+            message = f"it cannot do this: its manifest accepts only {self._spec.accepts!r}"
+            return Failure(error_class="invalid_request", code="not_accepted", message=message)
         if self._lookup is not None:
             under.scope["lookup"] = await self._look_up(self._lookup, under)
         if self._spec.pages is not None:
@@ -277,6 +284,17 @@ def _json_of(received: Received, *, needed: bool = True) -> Any:
     if received.size == 0 and (received.status in NO_CONTENT or not needed):
         return None
     raise Failed(_no_json(received))
+
+
+def _unfit(error: JMESPathError, *, sent: bool) -> Failure:
+    """An expression met a value that it cannot work with: of the response once there is one, else of the params."""
+    told = str(error).splitlines()[0][: classify.QUOTE_LIMIT]
+    if sent:
+        message = f"the response is not as its manifest expects: {told}"
+        return Failure(error_class="transient", code="malformed_response", message=message, uncertain=True)
+    return Failure(
+        error_class="invalid_request", code="unfit_params", message=f"no request can be made of this: {told}"
+    )
 
 
 def _no_json(received: Received) -> Failure:
