@@ -18,7 +18,7 @@ from agents_sdk.state import State, memory_run
 from agents_sdk.values import to_json
 
 if TYPE_CHECKING:
-    from agents_sdk.recovery import RecoveryConfig
+    from agents_sdk.recovery import Rank, RecoveryConfig
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
 
@@ -229,17 +229,21 @@ class AsyncBackplane:
         run: RunLike | str,
         timeout_seconds: float | None = None,
         budget: str | None = None,
+        rank: Rank | None = None,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability in a run and returns its result. ``timeout_seconds`` is for all attempts together; None:
         the capability's default. ``budget``, such as ``"0.05 USD"``, is what they may cost together; None: half of what
-        the run has left, where it has a budget.
+        the run has left, where it has a budget. ``rank`` is the order in which providers are
+        asked: ``declared``, ``cheapest``, ``fastest`` or ``healthiest``; None: the capability's.
 
         Raises:
             BudgetExceeded: the run has not that much left; or, a CallFailed as well, an attempt might cost more.
             CallFailed: no provider gave a result; the fields say what was tried.
             InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable.
         """
-        return operations.execute(self.scope(run), capability, params, timeout_seconds, budget)
+        return operations.execute(
+            self.scope(run), capability, params, timeout_seconds, budget, operations.rank_config(rank)
+        )
 
     def execute_with_recovery(
         self,

@@ -27,7 +27,7 @@ from agents_sdk.state import State, memory_run
 from agents_sdk.toolbox import Toolbox, called
 
 if TYPE_CHECKING:
-    from agents_sdk.recovery import RecoveryConfig
+    from agents_sdk.recovery import Rank, RecoveryConfig
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -115,11 +115,13 @@ class Context:
         *,
         timeout_seconds: float | None = None,
         budget: str | None = None,
+        rank: Rank | None = None,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability and returns its result; ``params`` as the capability's schema describes them.
         ``timeout_seconds`` is for all attempts together; None: the capability's default. ``budget``, such as
         ``"0.05 USD"``, is what they may cost together, and what the run and the agent must have left; None: what the
-        agent's ``call_budgets`` say, else half of what is left.
+        agent's ``call_budgets`` say, else half of what is left. ``rank`` is the order in which providers are
+        asked: ``declared``, ``cheapest``, ``fastest`` or ``healthiest``; None: the capability's.
 
         Raises:
             BudgetExceeded: there is not that much left; or, a CallFailed as well, an attempt might cost more than that.
@@ -127,7 +129,9 @@ class Context:
             ScopeDenied: it is not among the agent's ``capabilities``.
             InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
         """
-        return operations.execute(self._scope, capability, params, timeout_seconds, budget)
+        return operations.execute(
+            self._scope, capability, params, timeout_seconds, budget, operations.rank_config(rank)
+        )
 
     def execute_with_recovery(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.registry import Record
+from agents_sdk.registrar import trust
 from agents_sdk.topics import TOPIC_OF_REGISTRY
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
@@ -173,8 +174,8 @@ class Follower:
 
 
 def read_catalogue(settings: Settings, codec: Codec) -> Catalogue:
-    """The registry as it is now. Blocks. Raises Unreachable, TopicsNotApplied."""
-    follower = Follower(settings, codec)
+    """The registry as it is now, as far as it is to be believed. Blocks. Raises Unreachable, TopicsNotApplied."""
+    follower = Follower(settings, codec, trust(settings))
     follower.open()
     follower.close()
     return follower.catalogue

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from agents_sdk import values
 from agents_sdk.answers import call_failed, detail, request_failed
+from agents_sdk.core import ids
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.scope import Scope
 
 if TYPE_CHECKING:
-    from agents_sdk.recovery import RecoveryConfig
+    from agents_sdk.recovery import Rank, RecoveryConfig
 
 CALL_TIMEOUT_S: Final = 300.0
 """How long an answer to a call without a timeout of its own is waited for; the executor settles it long before."""
@@ -152,6 +153,16 @@ def execute(
     command = scope.command("CallCapability", body)
     wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
     return _settled(scope, command, wait)
+
+
+def rank_config(rank: Rank | None) -> str:
+    """The config of a call that says in which order providers are asked, and nothing else. Raises InvalidCommand."""
+    if rank is None:
+        return ""
+    from agents_sdk.recovery import checked_config
+
+    checked_config({"rank": rank})
+    return ids.canonical({"rank": rank})
 
 
 def start_body(

@@ -81,6 +81,7 @@ class AgentsRunner:
         """Connects, registers and begins to listen."""
         from agents_sdk.discovery import Discovery
         from agents_sdk.follower import Follower
+        from agents_sdk.registrar import trust
         from agents_sdk.settings import load_settings
         from agents_sdk.toolbox import Toolbox
         from agents_sdk.transport import Transport
@@ -90,7 +91,7 @@ class AgentsRunner:
         settings = self._settings or load_settings()
         codec = await asyncio.to_thread(connect_codec, settings)
         transport = self._transport = Transport(settings, codec, "agents")
-        follower = self._follower = Follower(settings, codec)
+        follower = self._follower = Follower(settings, codec, trust(settings))
         await asyncio.gather(transport.open(), asyncio.to_thread(follower.open))
         follower.follow(lambda changed: None)
         discovery = Discovery(follower.catalogue)

@@ -9,8 +9,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record
 from agents_sdk.follower import Follower
 from agents_sdk.registrar import Registrar, trust
@@ -86,6 +84,6 @@ class LiveRegistry:
             return
         try:
             self.registry.put(publish.contract_of(held))
-        except (ValidationError, ValueError) as error:
-            # a newer release wrote it, or something else did: what is known goes on to count
+        except publish.Unreadable as error:
+            # what is known goes on to count
             log.error("manifest %s version %d cannot be used: %s", name, held.version, error)

@@ -98,7 +98,7 @@ def _change(contract: Contract, held: Held | None, source: Source, absent_only: 
     if source != "built-in":
         try:
             refused = tuple(map(str, broken(capability_of(held.record), contract.capability)))
-        except ValidationError:
+        except Unreadable:
             refused = ()  # what nobody can read nobody relies on
     return Change(contract, "refused" if refused else "changed", held.version, refused)
 
@@ -124,10 +124,16 @@ def text_of(capability: Capability) -> str:
     return ids.canonical(capability.model_dump(mode="json", by_alias=True, exclude_defaults=True))
 
 
+class Unreadable(Exception):
+    """A manifest that this release cannot read: a newer one wrote it."""
+
+
 def capability_of(record: CapabilityManifest) -> Capability:
-    """The capability that a record describes. Raises pydantic's ValidationError for one that this release cannot
-    read."""
-    return Capability.model_validate(msgspec.json.decode(record.manifest))
+    """The capability that a record describes. Raises Unreadable."""
+    try:
+        return Capability.model_validate(msgspec.json.decode(record.manifest))
+    except (ValidationError, ValueError, msgspec.MsgspecError) as error:
+        raise Unreadable(str(error)) from error
 
 
 def contract_of(held: Held) -> Contract:

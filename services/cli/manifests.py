@@ -12,6 +12,7 @@ from services.cli.output import CommandError, DataDir, JsonFlag, message, print_
 
 if TYPE_CHECKING:
     from agents_sdk.core.catalogue import Catalogue
+    from agents_sdk.registrar import Registrar
     from agents_sdk.settings import Settings
     from services.capabilities.publish import Change
     from services.capabilities.registry import Contract, Registry
@@ -33,8 +34,6 @@ def apply(
     Nothing is applied when one of them is malformed (told as file:line:column), or would break callers: params may
     widen, results have to keep what they promised.
     """
-    from agents_sdk.registrar import Registrar
-    from agents_sdk.wire.registry import connect_codec
     from services.capabilities import publish
     from services.capabilities.registry import examine_folder, load_registry
 
@@ -59,7 +58,7 @@ def apply(
         hint = "nothing was applied; what breaks callers needs another name"
         raise CommandError("incompatible_manifest", "\n".join(refused), hint)
     if not dry_run:
-        Registrar(settings, connect_codec(settings)).put(records)
+        _registrar(settings, catalogue).put(records)
         catalogue, _ = read(settings)
     rows = [(each.contract.capability.name, each.status, _version(catalogue, each)) for each in changes]
     print_rows(("name", "status", "version"), rows, as_json=as_json)
@@ -75,12 +74,10 @@ def _version(catalogue: Catalogue, change: Change) -> int | str:
 def remove(name: str, dry_run: DryRun = False, data_dir: DataDir = None) -> None:
     """Take a capability out of the registry; calls to it fail from then on. What is built in can only be disabled."""
     from agents_sdk.core.registry import CapabilityManifest
-    from agents_sdk.registrar import Registrar
-    from agents_sdk.wire.registry import connect_codec
     from services.capabilities.publish import OWN
 
     settings = settings_of(data_dir)
-    _, registry = read(settings)
+    catalogue, registry = read(settings)
     contract = known(registry, name)
     if contract.source in OWN:
         hint = f"`backplane capabilities disable {name}` switches it off for good"
@@ -88,7 +85,7 @@ def remove(name: str, dry_run: DryRun = False, data_dir: DataDir = None) -> None
     if dry_run:
         message(f"would remove {name} version {contract.version}")
         return
-    Registrar(settings, connect_codec(settings)).remove(CapabilityManifest, name)
+    _registrar(settings, catalogue).remove(CapabilityManifest, name)
     message(f"removed: {name} version {contract.version}")
 
 
@@ -109,11 +106,9 @@ def enable(target: Target, dry_run: DryRun = False, data_dir: DataDir = None) ->
 
 def _switch(target: str, state: str, reason: str, dry_run: bool, data_dir: Path | None) -> None:
     from agents_sdk.core.registry import Switch
-    from agents_sdk.registrar import Registrar
-    from agents_sdk.wire.registry import connect_codec
 
     settings = settings_of(data_dir)
-    _, registry = read(settings)
+    catalogue, registry = read(settings)
     name, _, provider = target.partition("/")
     capability = known(registry, name).capability
     names = [each.name for each in capability.providers]
@@ -121,7 +116,7 @@ def _switch(target: str, state: str, reason: str, dry_run: bool, data_dir: Path 
         raise CommandError("not_found", f"{name!r} has no provider {provider!r}", f"it has {', '.join(names)}")
     now = registry.switch(name, provider).state
     if not dry_run:
-        registrar = Registrar(settings, connect_codec(settings))
+        registrar = _registrar(settings, catalogue)
         if state == "enabled":
             registrar.remove(Switch, target)
         else:
@@ -187,11 +182,9 @@ def known(registry: Registry, name: str) -> Contract:
 
 def read(settings: Settings) -> tuple[Catalogue, Registry]:
     """The registry as it is now; what this release cannot read of it is left out, and said."""
-    from pydantic import ValidationError
-
     from agents_sdk.follower import read_catalogue
     from agents_sdk.wire.registry import connect_codec
-    from services.capabilities.publish import contract_of
+    from services.capabilities.publish import Unreadable, contract_of
     from services.capabilities.registry import Registry
 
     catalogue = read_catalogue(settings, connect_codec(settings))
@@ -199,9 +192,22 @@ def read(settings: Settings) -> tuple[Catalogue, Registry]:
     for name, held in catalogue.manifests.items():
         try:
             registry.put(contract_of(held))
-        except (ValidationError, ValueError) as error:
+        except Unreadable as error:
             message(f"manifest {name} version {held.version} cannot be read: {error}")
     return catalogue, registry
+
+
+def _registrar(settings: Settings, catalogue: Catalogue) -> Registrar:
+    """Who writes to the registry. Raises CommandError where executors would not believe it."""
+    from agents_sdk.keys import Keys
+    from agents_sdk.registrar import SIGNER, Registrar
+    from agents_sdk.wire.registry import connect_codec
+
+    signed = any(held.record.signature for held in catalogue.manifests.values())
+    if signed and Keys.of(settings).get(SIGNER) is None:
+        hint = "do it where identity.master_file can be read"
+        raise CommandError("auth", f"executors here take only what the key of {SIGNER!r} has signed", hint)
+    return Registrar(settings, connect_codec(settings))
 
 
 def settings_of(data_dir: Path | None) -> Any:

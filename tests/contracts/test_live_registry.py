@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +16,12 @@ import pytest
 import yaml
 
 from agents_sdk import Agent, AsyncBackplane, CallFailed, Context, Event, Settings
+from agents_sdk.follower import read_catalogue
 from agents_sdk.history import read_run
 from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
+from services.capabilities.registry import load_registry
 from services.cli import app as cli
 from services.cli.output import ExitCode
 from tests.support.eventually import assert_eventually, assert_soon
@@ -91,6 +94,19 @@ async def word(backplane: AsyncBackplane, name: str, **params: Any) -> str:
     started = await backplane.start_run("live", complete_when="explicit")
     said: str = (await backplane.execute(name, params, run=started)).result["word"]
     return said
+
+
+def test_what_is_built_in_is_there_from_the_start_and_signed(settings: Settings, run: Cli) -> None:
+    """`backplane up` has applied it; an operator can switch it off, and not remove it."""
+    _, rows = run("capabilities", "list", "--all", "--json")
+    shown = {row["name"]: row for row in rows}
+    assert {each.capability.name for each in load_registry()} <= set(shown)
+    assert all(row["version"] for row in rows)
+    assert run("capabilities", "show", "echo", "--json")[1]["source"] == "built-in"
+    assert all(held.record.signature for held in read_catalogue(settings, connect_codec(settings)).manifests.values())
+    code, told = run("capabilities", "remove", "echo")
+    assert code == ExitCode.FAILURE
+    assert "backplane capabilities disable echo" in told
 
 
 async def test_a_manifest_reaches_executors_and_agents_within_two_seconds(
@@ -242,13 +258,9 @@ def test_a_provider_that_nobody_reaches_is_hidden_until_it_is_there(run: Cli, tm
 
 def test_a_killed_executor_is_taken_for_dead(platform: LocalPlatform, settings: Settings) -> None:
     """Three periods after its last beat; its successor beats under a name of its own."""
-    from agents_sdk.follower import read_catalogue
-
     codec = connect_codec(settings)
 
     def living() -> set[str]:
-        import time
-
         return {beat.executor for beat in read_catalogue(settings, codec).living(time.monotonic())}
 
     (before,) = living()

@@ -83,7 +83,15 @@ def test_compaction_changes_nothing(log: list[Said], data: st.DataObject) -> Non
     assert vars(folded(kept)) == vars(folded(numbered))
 
 
-@given(LOGS, st.floats(0, 20))
+near = st.builds(
+    lambda target, state: Said(Switch, target, Switch(target=target, state=state)),
+    st.sampled_from(["a", "a/x", "b"]),
+    st.sampled_from(["enabled", "disabled", "paused"]),
+)
+"""Switches of what the executors below are ready for: by chance alone the two would hardly meet."""
+
+
+@given(st.lists(near | executors, min_size=2), st.floats(0, 12))
 def test_what_can_be_asked_is_what_a_living_executor_says_and_nobody_has_disabled(log: list[Said], now: float) -> None:
     """Against an oracle that looks at every provider by itself; paused is not disabled: its calls may wait."""
     catalogue = folded(list(enumerate(log)))

@@ -64,7 +64,9 @@ def loosened(schema: Any) -> st.SearchStrategy[Any]:
         value = schema[keyword]
         rest = {key: part for key, part in schema.items() if key != keyword}
         moved: st.SearchStrategy[Any] = st.nothing()
-        if isinstance(value, int):
+        if isinstance(value, bool):
+            moved = st.just({**rest, keyword: not value})
+        elif isinstance(value, int):
             moved = st.integers(-2, 2).map(lambda by: {**rest, keyword: max(value + by, 0)})
         elif keyword in ("items", "additionalProperties"):
             moved = loosened(value).map(lambda part: {**rest, keyword: part})
@@ -124,6 +126,7 @@ HITS = {"required": ["hits"], "properties": {"hits": {"type": "array", "items": 
         ({"properties": {"q": TEXT}}, {}, {"properties": {"q": TEXT, "n": INT}, "required": ["n"]}, {}, "params.n"),
         ({"properties": {"q": TEXT}}, {}, {"properties": {"q": INT}}, {}, "params.q"),
         ({"properties": {"q": TEXT, "n": INT}}, {}, {"properties": {"q": TEXT}}, {}, "params.n"),
+        ({"properties": {"q": TEXT}, "additionalProperties": True}, {}, {"properties": {"q": TEXT}}, {}, "params.*"),
         ({"properties": {"n": FIFTY}}, {}, {"properties": {"n": {**INT, "maximum": 90}}}, {}, None),
         ({"properties": {"n": FIFTY}}, {}, {"properties": {"n": {**INT, "maximum": 9}}}, {}, "params.n"),
         ({"properties": {"s": {"enum": ["a"]}}}, {}, {"properties": {"s": {"enum": ["a", "b"]}}}, {}, None),

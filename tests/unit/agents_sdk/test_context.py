@@ -227,6 +227,19 @@ async def test_what_a_call_asks_of_recovery_goes_along_as_canonical_json() -> No
     assert (asked.timeout_ms, plain.config, plain.timeout_ms) == (3_000, "", 0)
 
 
+async def test_the_rank_of_a_call_is_its_config() -> None:
+    """And one that there is not is refused before anything is sent."""
+    answers = Answers(value="{}", detail="{}")
+    ctx = Context(answers, "research", DELIVERY)
+
+    await ctx.execute("web_search", {"query": "q"}, rank="cheapest")
+    with pytest.raises(InvalidCommand) as refused:
+        await ctx.execute("web_search", {"query": "q"}, rank="dearest")  # type: ignore[arg-type]  # wrong on purpose
+
+    assert [command.call.config for command in answers.sent if command.call] == ['{"rank":"cheapest"}']
+    assert refused.value.fields["field"] == "config.rank"
+
+
 @pytest.mark.parametrize(
     ("config", "field"),
     [

@@ -193,10 +193,13 @@ async def test_a_newer_manifest_replaces_a_provider_when_its_last_attempt_has_en
 
     members["waiting"].attempts = Held()
     under_way = asyncio.ensure_future(fleet.attempt(old, old.capability.providers[0], request()))
+    brief = asyncio.ensure_future(fleet.attempt(old, old.capability.providers[0], request()))
     await asyncio.sleep(0)
 
     assert fleet._member(new, new.capability.providers[1]) is members["same"]
     assert isinstance(await fleet.attempt(new, new.capability.providers[0], request()), Answer)
+    brief.cancel()
+    await asyncio.gather(brief, return_exceptions=True)
     assert closed == []
     gate.set()
     assert (await under_way).result == "old"  # type: ignore[union-attr]  # an answer
