@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents_sdk.errors import (
         AttemptTaken,
         BackplaneError,
+        BreakerOpen,
         BudgetExceeded,
         CallFailed,
         CallOverBudget,
@@ -63,6 +64,7 @@ __all__ = [
     "AttemptTaken",
     "Backplane",
     "BackplaneError",
+    "BreakerOpen",
     "BudgetExceeded",
     "CallFailed",
     "CallOverBudget",

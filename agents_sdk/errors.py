@@ -3,6 +3,7 @@
     BackplaneError
     ├── Refused               the ledger said no; nothing changed: fix the call
     │   ├── UnknownRun  RunFinished  RunExists  UnknownAgent  UnknownCall  CallSettled  AttemptTaken
+    │   ├── BreakerOpen       its provider is not asked now: ask another one, or later
     │   ├── VersionConflict   read again, then decide again
     │   ├── ScopeDenied       the agent's declaration does not allow it
     │   ├── BudgetExceeded    more than is left: ask for less, or raise the budget
@@ -89,6 +90,12 @@ class AttemptTaken(Refused):
     """Another executor has claimed this attempt at an unsafe call; its effect must not be repeated."""
 
     code = "attempt_taken"
+
+
+class BreakerOpen(Refused):
+    """The provider is not asked now; ``fields["open_until"]`` says until when, ``fields["holder"]`` who probes it."""
+
+    code = "breaker_open"
 
 
 class VersionConflict(Refused):
@@ -265,6 +272,7 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         UnknownCall,
         CallSettled,
         AttemptTaken,
+        BreakerOpen,
         VersionConflict,
         ScopeDenied,
         BudgetExceeded,

@@ -16,6 +16,7 @@ ATTEMPTS: Final = "bp.attempts"
 DECISIONS: Final = "bp.decisions"
 REFUSALS: Final = "bp.refusals"
 AGENTS: Final = "bp.agents"
+BREAKERS: Final = "bp.breakers"
 CONTRACTS: Final = "bp.contracts"
 REPLIES: Final = "bp.replies"
 CAPABILITIES: Final = "bp.capabilities"
@@ -35,6 +36,7 @@ TOPIC_OF_FACT: Final[dict[type[facts.Fact], str]] = {
     facts.RefusalEvent: REFUSALS,
     facts.AgentEvent: AGENTS,
     facts.ContractEvent: CONTRACTS,
+    facts.BreakerEvent: BREAKERS,
 }
 FACT_TOPICS: Final = tuple(TOPIC_OF_FACT.values())
 

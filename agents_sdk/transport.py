@@ -35,7 +35,7 @@ log = logging.getLogger("backplane.sdk")
 
 MAX_IN_FLIGHT: Final = 2_000
 """Commands awaiting an answer; more wait for room. 100 ms of what a ledger does in a second."""
-SLOW_KINDS: Final = frozenset({"CallCapability", "AwaitRun", "AwaitChild", "Ask"})
+SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "AwaitChild", "Ask"})
 """Answered when something else ends: they do not count, or their waiters would starve those they wait for."""
 CLOSE_FLUSH_S: Final = 5.0
 _PRODUCER: Final = {

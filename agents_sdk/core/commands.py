@@ -175,6 +175,18 @@ class KeyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     grace_ms: int = 0
 
 
+class BreakerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """OpenBreaker, ProbeBreaker, CloseBreaker."""
+
+    capability: str
+    provider: str
+    error_class: str
+    caused_by: list[str] = msgspec.field(default_factory=list)
+    open_ms: int = 0
+    probe_ms: int = 0
+    executor: str = ""
+
+
 Body = (
     RunBody
     | StateBody
@@ -189,6 +201,7 @@ Body = (
     | TimerBody
     | ContractBody
     | KeyBody
+    | BreakerBody
 )
 
 
@@ -217,6 +230,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timer: TimerBody | None = None
     contract: ContractBody | None = None
     key: KeyBody | None = None
+    breaker: BreakerBody | None = None
     issued_at: int = 0
     key_generation: int = 0
     signature: bytes = b""
@@ -236,6 +250,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "timer": TimerBody,
     "contract": ContractBody,
     "key": KeyBody,
+    "breaker": BreakerBody,
 }
 """Field of Command → class of that body."""
 
@@ -277,6 +292,9 @@ BODY_OF_KIND: Final = {
     "IssueKey": "key",
     "RevokeKey": "key",
     "RequireIdentity": "key",
+    "OpenBreaker": "breaker",
+    "ProbeBreaker": "breaker",
+    "CloseBreaker": "breaker",
 }
 """Every kind of command, and the field of Command that holds its body."""
 

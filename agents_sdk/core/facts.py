@@ -159,6 +159,19 @@ class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
     manifest_version: int = 0
 
 
+class BreakerEvent(Fact, frozen=True, kw_only=True, gc=False):
+    """The circuit breaker of a provider changed, for one class of errors. Kinds: BreakerOpened (it is not asked until
+    ``open_until``), BreakerProbed (half-open: one executor asks it once), BreakerClosed."""
+
+    capability: str
+    provider: str
+    error_class: str
+    caused_by: list[str] = msgspec.field(default_factory=list)
+    open_until: int = 0
+    opened: int = 0
+    executor: str = ""
+
+
 class DecisionEvent(Fact, frozen=True, kw_only=True, gc=False):
     """An agent said what it decided and why. Kind: DecisionRecorded."""
 

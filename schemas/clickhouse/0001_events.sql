@@ -114,6 +114,10 @@ CREATE TABLE {database}.events {cluster}
     redriven_as String CODEC(ZSTD(1)) COMMENT 'the call that repeats this failed one',
     redrives Int32 CODEC(T64, LZ4),
 
+    caused_by Array(String) CODEC(ZSTD(1)) COMMENT 'command_id of the attempts that made a circuit breaker change',
+    open_until DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of a circuit breaker: not asked before; 1970: it is closed',
+    opened Int32 CODEC(T64, LZ4) COMMENT 'times in a row that the breaker opened',
+
     model LowCardinality(String),
     prompt_version LowCardinality(String),
     input_tokens Int64 CODEC(T64, LZ4),

@@ -26,13 +26,16 @@ from agents_sdk.registrar import Registrar
 from agents_sdk.settings import Settings
 from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.codec import Codec, Undecodable
+from services.capabilities.breaker_topic import BreakerTopic
+from services.capabilities.breakers import Breakers
 from services.capabilities.engine import OUTCOMES, CallEngine
 from services.capabilities.heartbeat import Heartbeat
 from services.capabilities.live import LiveRegistry
 from services.capabilities.model import environment
+from services.capabilities.ports import Clock
 from services.capabilities.producer import KafkaOutbox
 from services.capabilities.providers.fleet import Fleet
-from services.capabilities.settle import Clock, Settler
+from services.capabilities.settle import Settler
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
 from services.runtime import clients
@@ -66,6 +69,8 @@ class Executor:
         self._live = live
         self._fleet = Fleet(settings.data_dir, environment(), live.registry.switch)
         self._outbox = KafkaOutbox(settings, codec, self.name)
+        breakers = Breakers()
+        self._breakers = BreakerTopic(settings.kafka, codec, breakers.take)
         settler = Settler(
             live.registry,
             self._fleet,
@@ -73,6 +78,7 @@ class Executor:
             executor=self.name,
             max_result_bytes=settings.limits.max_value_bytes,
             clock=Clock(),
+            breakers=breakers,
         )
         self.engine = CallEngine(
             settler, max_in_flight=settings.executor.max_in_flight, done=self._done, crash=self._crash
@@ -87,6 +93,7 @@ class Executor:
         if self._beating is None:
             self._live.follow(self._heart.soon)
             self._beating = asyncio.get_running_loop().create_task(self._heart.run())
+        self._breakers.follow()
         self.owned = partitions
         self.engine.own(partitions)
         self.joined = True
@@ -95,6 +102,7 @@ class Executor:
         """Hands one batch to the engine; returns when there is room for the next."""
         if batch.partition not in self.owned:
             return
+        await self._breakers.known.wait()
         records = [
             (record.offset, self._decode(batch.partition, record.offset, record.value)) for record in batch.records
         ]
@@ -112,6 +120,7 @@ class Executor:
             await self._heart.stop()
         await self.engine.stop(STOP_GRACE_S)
         await self._outbox.close()
+        await self._breakers.close()
         await self._fleet.close()
         await asyncio.to_thread(self._live.close)
 

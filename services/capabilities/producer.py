@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from confluent_kafka import KafkaException
 
 from agents_sdk.core.commands import Command
@@ -32,6 +33,7 @@ LINGER_MS: Final = 0.2
 POLL_S: Final = 0.1
 QUEUE_FULL_WAIT_S: Final = 0.05
 CLAIM_TIMEOUT_S: Final = 30.0
+PROBE_TIMEOUT_S: Final = 5.0
 CLAIM_PAUSE_S: Final = 1.0
 CLOSE_FLUSH_S: Final = 10.0
 
@@ -110,6 +112,17 @@ class KafkaOutbox:
             except (Unanswered, Unreachable) as error:
                 log.warning("claim of call %s is not answered, asking again: %s", fact.call_id, error)
                 await asyncio.sleep(CLAIM_PAUSE_S)
+
+    async def probe(self, command: Command) -> Reply | None:
+        """Sends ProbeBreaker and gives the ledger's answer; None where there is none soon: the provider is not worth
+        waiting for then."""
+        try:
+            transport = await self._connected()
+            address = {"reply_to": transport.client_id, "reply_partition": transport.reply_partition}
+            return await transport.request(msgspec.structs.replace(command, **address), PROBE_TIMEOUT_S)
+        except (Unanswered, Unreachable) as error:
+            log.warning("a probe of %s is not granted: %s", command.run_id, error)
+            return None
 
     async def _connected(self) -> Transport:
         """The SDK's transport, opened for the first claim: most executors never need one."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from agents_sdk.core import ids
-from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
+from agents_sdk.core.commands import AttemptBody, BreakerBody, Command, OutcomeBody
 from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.ledger.breakers import PREFIX
 from services.capabilities.model import Provider
 from services.capabilities.outcome import AttemptOutcome, Failure
 from services.capabilities.pricing import charge
@@ -76,6 +78,29 @@ def attempted(
             error_message=failure.message[:MESSAGE_LIMIT] if failure else "",
             executor=executor,
             manifest_version=manifest_version,
+        ),
+    )
+
+
+def breaker(
+    fact: CallEvent, kind: str, key: str, *, caused_by: Sequence[str] = (), executor: str, **limits: int
+) -> Command:
+    """OpenBreaker, ProbeBreaker or CloseBreaker; ``limits`` are open_ms or probe_ms."""
+    capability, provider, error_class = key.removeprefix(PREFIX).split("/")
+    return Command(
+        command_id=ids.derive(fact.call_id, f"{kind}/{key}/{executor}/{','.join(caused_by)}"),
+        kind=kind,
+        run_id=key,
+        agent=EXECUTOR,
+        correlation_id=fact.correlation_id,
+        causation_id=fact.event_id,
+        breaker=BreakerBody(
+            capability=capability,
+            provider=provider,
+            error_class=error_class,
+            caused_by=list(caused_by),
+            executor=executor,
+            **limits,
         ),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from services.cli import manifests
+from services.cli.health import health
 from services.cli.import_openapi import import_openapi
 from services.cli.output import CommandError, DataDir, JsonFlag, message, print_json, print_rows
 
@@ -34,6 +35,7 @@ app.command()(manifests.disable)
 app.command()(manifests.enable)
 app.command("test")(manifests.try_out)
 app.command("import-openapi")(import_openapi)
+app.command("health")(health)
 
 
 class View(NamedTuple):

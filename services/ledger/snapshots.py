@@ -24,7 +24,7 @@ from confluent_kafka import TopicPartition
 from faust.streams import current_event
 
 from agents_sdk.core.ledger import Book, Limits
-from agents_sdk.core.ledger.state import AgentSpec, Contract, Finished, KeyState, Run
+from agents_sdk.core.ledger.state import AgentSpec, Breaker, Contract, Finished, KeyState, Run
 from agents_sdk.topics import FACT_TOPICS
 from services.ledger.pieces import Changes, Pieces
 from services.runtime import clients
@@ -48,6 +48,7 @@ class Meta(msgspec.Struct):
     contracts: dict[str, dict[str, Contract]]
     removed: dict[str, int] = {}
     keys: dict[str, KeyState] = {}
+    breakers: dict[str, Breaker] = {}
     identity_required: bool = False
     refused: dict[str, int] = {}
     refused_at: int = -1
@@ -94,6 +95,7 @@ class Snapshots:
         book.keys, book.identity_required = meta.keys, meta.identity_required
         book.removed = meta.removed
         book.refused, book.refused_at = meta.refused, meta.refused_at
+        book.breakers = meta.breakers
         for window, count in meta.spent.items():
             found = (stored.pop(f"{partition}/spent/{window}/{number}") for number in range(count))
             book.spent[window] = dict.fromkeys(
@@ -154,6 +156,7 @@ class Snapshots:
             contracts=book.contracts,
             removed=book.removed,
             keys=book.keys,
+            breakers=book.breakers,
             identity_required=book.identity_required,
             refused=book.refused,
             refused_at=book.refused_at,

@@ -19,6 +19,7 @@ from uuid import UUID
 from agents_sdk import schemas
 from agents_sdk.core import ids
 from agents_sdk.core.commands import ABOUT_NO_RUN
+from agents_sdk.core.ledger.breakers import PREFIX as BREAKER
 from agents_sdk.core.registry import POLICIES, SOURCES, STATES
 from agents_sdk.wire.signature import LENGTH as SIGNATURE_BYTES
 
@@ -209,7 +210,9 @@ def _fact(fact: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("at", "is 0; every fact happened at some time")
     if fact["run_seq"] and not fact["run_id"]:
         yield Problem("run_seq", f"is {fact['run_seq']} although the fact is about no run")
-    if fact["run_id"] and not fact["run_seq"] and "code" not in fact:  # a refusal may be about a run there never was
+    # a refusal may be about a run there never was, and the key of a breaker is none
+    numbered = "code" not in fact and not fact["run_id"].startswith(BREAKER)
+    if fact["run_id"] and not fact["run_seq"] and numbered:
         yield Problem("run_seq", "is 0 although the fact is about a run, whose facts are numbered from 1")
     value, hashed = fact.get("value", ""), fact.get("value_hash", "")
     if hashed and not _HASH.fullmatch(hashed):

@@ -10,11 +10,13 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import Rank
+from services.capabilities.breakers import Breakers
 from services.capabilities.model import Capability, Provider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
+from services.capabilities.ports import Clock
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry
-from services.capabilities.settle import Clock, Settler
+from services.capabilities.settle import Settler
 
 Script = Callable[[AttemptRequest], AttemptOutcome]
 
@@ -67,6 +69,9 @@ class Outbox:
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
+        self.probes: list[Command] = []
+        self.granted: Reply | None = Reply(command_id="", reply_to="", status="ok")
+        """What is answered to a probe."""
         self.claims: list[tuple[str, int]] = []
         self.durable = asyncio.Event()
         self.durable.set()
@@ -78,6 +83,10 @@ class Outbox:
     def send(self, commands: Sequence[Command]) -> asyncio.Future[None]:
         self.commands += commands
         return asyncio.ensure_future(self._acknowledged())
+
+    async def probe(self, command: Command) -> Reply | None:
+        self.probes.append(command)
+        return self.granted
 
     async def claim(self, fact: CallEvent, attempt: int, provider: str, started_at: int) -> Reply:
         self.claims.append((fact.call_id, attempt))
@@ -148,8 +157,21 @@ def failure(error_class: Any = "transient", **fields: Any) -> Failure:
 
 
 def settler(
-    known: Registry, asking: Asking, outbox: Outbox, *, max_result_bytes: int = 1_000, clock: Clock | None = None
+    known: Registry,
+    asking: Asking,
+    outbox: Outbox,
+    *,
+    max_result_bytes: int = 1_000,
+    clock: Clock | None = None,
+    breakers: Breakers | None = None,
 ) -> Settler:
     """A settler of executor "me"."""
-    clock = clock or Clock()
-    return Settler(known, asking, outbox, executor="me", max_result_bytes=max_result_bytes, clock=clock)
+    return Settler(
+        known,
+        asking,
+        outbox,
+        executor="me",
+        max_result_bytes=max_result_bytes,
+        clock=clock or Clock(),
+        breakers=breakers,
+    )

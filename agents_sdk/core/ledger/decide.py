@@ -14,11 +14,12 @@ from typing import Any, Final
 import msgspec
 
 from agents_sdk.core import ids
-from agents_sdk.core.commands import ABOUT_NO_RUN, BODY_OF_KIND, Command
+from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
 from agents_sdk.core.identity import OPERATOR, Proof, reserved
 from agents_sdk.core.ledger import (
     agents,
+    breakers,
     budgets,
     calls,
     children,
@@ -95,7 +96,7 @@ def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Pr
 def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
     kind = command.kind
     _check_envelope(command)
-    if kind in ABOUT_NO_RUN:
+    if kind in WITHOUT_RUN:
         WITHOUT_RUN[kind](book, command, scribe)
         return
     body = BODY_OF_KIND.get(kind)
@@ -357,6 +358,7 @@ WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
     "RemoveAgent": agents.remove,
     "ApplyContract": contracts.apply,
     **dict.fromkeys(identity.SENDERS, identity.manage),
+    **dict.fromkeys(breakers.KINDS, breakers.decide),
 }
 """Deciders of what is about no run."""
 

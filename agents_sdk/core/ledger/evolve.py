@@ -19,6 +19,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.facts import (
     AgentEvent,
     AttemptEvent,
+    BreakerEvent,
     CallEvent,
     ContractEvent,
     DependencyEvent,
@@ -28,7 +29,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import agents, budgets, contracts, failed_calls, identity, memory, spent, timers
+from agents_sdk.core.ledger import agents, breakers, budgets, contracts, failed_calls, identity, memory, spent, timers
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
@@ -77,6 +78,8 @@ def evolve(book: Book, fact: Fact) -> None:
             contracts.fold(book, fact)
         elif type(fact) is RefusalEvent:
             identity.count(book, fact)
+        elif type(fact) is BreakerEvent:
+            breakers.fold(book, fact)
     elif fact.kind == "RunStarted":
         _start(book, fact)
     else:

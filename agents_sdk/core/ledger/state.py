@@ -280,6 +280,20 @@ class KeyState(msgspec.Struct, frozen=True, gc=False):
     """Of the command that said so; an older fact folded again does not replace it."""
 
 
+class Breaker(msgspec.Struct, frozen=True, gc=False):
+    """A circuit breaker; see ``breakers``."""
+
+    state: str = "closed"
+    until: int = 0
+    """Open: when a probe may be made; half-open: when the one under way is given up. Microseconds UTC."""
+    opened: int = 0
+    """Times in a row that it opened."""
+    holder: str = ""
+    """Half-open: whose probe it is."""
+    command_offset: int = -1
+    """Of the command that said so."""
+
+
 class Limits(msgspec.Struct, frozen=True, gc=False):
     """Sizes above which a command is refused, bytes of UTF-8."""
 
@@ -304,6 +318,7 @@ class Book(msgspec.Struct):
     refused: dict[str, int] = {}
     """Code → commands refused for want of identity, as of ``refused_at``, the offset of the last of them."""
     refused_at: int = -1
+    breakers: dict[str, Breaker] = {}
     spent: dict[int, dict[int, None]] = {}
     """Commands that must not be applied again though their answers are forgotten; see ``spent``."""
     applied: int = -1

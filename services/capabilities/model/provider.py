@@ -24,6 +24,15 @@ class Rate(Part):
     """Of input and output together; until an attempt's are known it counts as a quarter of its params' characters."""
 
 
+class BreakerRule(Part):
+    """When the fleet stops asking the provider, for each class of error by itself."""
+
+    failures: int = Field(default=8, ge=0)
+    """In a row, at one executor; 0: never."""
+    open_seconds: float = Field(default=30.0, gt=0)
+    """The first time; each time in a row for twice as long, ten minutes at most."""
+
+
 class AnyProvider(Part):
     """What providers of every kind say."""
 
@@ -33,6 +42,10 @@ class AnyProvider(Part):
     concurrency: int = Field(default=64, ge=1)
     """Attempts that one executor has open at this provider."""
     rate: Rate = Rate()
+    breaker: BreakerRule = BreakerRule()
+    settle_seconds: float = Field(default=10.0, ge=0)
+    """How long it may go on working on a request that nobody waits for any more: only then it is asked whether an
+    attempt of unknown outcome had its effect. Too short, and what it denies happens afterwards."""
     retry: Retry | None = None
     """Where it wants to be retried otherwise than its capability says."""
     price: Price | None = None

@@ -12,8 +12,9 @@ from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.facts import Reply
 from agents_sdk.core.registry import Switch
 from services.capabilities.outcome import Answer, AttemptRequest, Failure, Usage
+from services.capabilities.ports import Clock
 from services.capabilities.registry import Contract, Registry
-from services.capabilities.settle import Clock, SettledElsewhere
+from services.capabilities.settle import SettledElsewhere
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 

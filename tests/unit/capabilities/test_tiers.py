@@ -8,13 +8,13 @@ import pytest
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Reply
 from services.capabilities.outcome import Answer, AttemptRequest, Reconciled
+from services.capabilities.ports import Clock
 from services.capabilities.registry import Registry
-from services.capabilities.settle import Clock
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 
 def _reconcilable(**fields: object) -> Registry:
-    one = {"name": "one", "kind": "python", "function": "a:b", "reconcile": "a:c", **fields}
+    one = {"name": "one", "kind": "python", "function": "a:b", "reconcile": "a:c", "settle_seconds": 0.1, **fields}
     return registry(capability(side_effects="unsafe", providers=[one]))
 
 
@@ -56,7 +56,8 @@ async def test_what_a_dead_executor_claimed_is_settled_by_its_provider_and_paid(
 
 
 async def test_a_claim_is_settled_only_when_nobody_can_be_in_the_middle_of_it() -> None:
-    """The executor that claimed it may be alive and slow: its time has to be over before the provider is asked."""
+    """The executor that claimed it may be alive and slow, and the provider after it: both have to be done before it is
+    asked."""
     asking, outbox = Asking(), Outbox()
     claimed_at = Clock().now_us()
     outbox.answer = Reply(
@@ -68,7 +69,7 @@ async def test_a_claim_is_settled_only_when_nobody_can_be_in_the_middle_of_it() 
     await settler(_reconcilable(timeout_seconds=0.1), asking, outbox).settle(requested("c"))
 
     assert asking.reconciled == [("one", 1)]
-    assert Clock().now_us() >= claimed_at + 100_000
+    assert Clock().now_us() >= claimed_at + 200_000
 
 
 async def test_an_effect_whose_result_nobody_can_tell_fails_as_lost() -> None:

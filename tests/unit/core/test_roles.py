@@ -32,6 +32,10 @@ HELD: Final[dict[str, tuple[str, Refused]]] = {
     "RecordAttempt": ("executor", {"call_id": "c", "capability": "search"}),
     "CompleteCall": ("executor", {"call_id": "c", "result": "1"}),
     "FailCall": ("executor", {"call_id": "c"}),
+    **{
+        kind: ("executor", {"capability": "c", "provider": "p", "error_class": "outage"})
+        for kind in ("OpenBreaker", "ProbeBreaker", "CloseBreaker")
+    },
     "TimerFired": ("ledger", {"name": "run"}),
     "ReportChild": ("ledger", {"child_run_id": "c"}),
     "ApplyContract": ("contracts", {"target": "state", "pattern": "k", "schema": "true"}),

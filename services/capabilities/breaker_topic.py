@@ -1,0 +1,89 @@
+"""Follows bp.breakers: reads it to its end once, then hands on each change. SHELL; what they mean: ``breakers``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from agents_sdk.core.facts import BreakerEvent
+from agents_sdk.topics import BREAKERS
+from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.topics_admin import TIMEOUT_S
+from services.runtime import clients
+
+log = logging.getLogger("backplane.executor")
+
+POLL_S: Final = 0.2
+"""How long closing may take; a record wakes the thread at once."""
+
+
+class BreakerTopic:
+    """One reader of all breakers; ``take`` is called on the loop that ``follow`` was called on."""
+
+    def __init__(self, kafka: Mapping[str, str], codec: Codec, take: Callable[[BreakerEvent], None]) -> None:
+        self._kafka = kafka
+        self._codec = codec
+        self._take = take
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.known = asyncio.Event()
+        """What was there at the beginning is taken."""
+
+    def follow(self) -> None:
+        """Begins to read; twice does no harm."""
+        if self._thread is None:
+            loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._run, args=(loop,), name="bp-breakers", daemon=True)
+            self._thread.start()
+
+    async def close(self) -> None:
+        """Ends reading."""
+        self._stop.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        consumer = clients.reader(self._kafka)
+        try:
+            left = self._assign(consumer)
+            while not self._stop.is_set():
+                if not left:
+                    loop.call_soon_threadsafe(self.known.set)
+                    left = {-1}  # said once
+                message = consumer.poll(POLL_S)
+                if message is not None:
+                    self._read(loop, message, left)
+        except KafkaException as error:
+            # breakers are a help: without them providers are asked that do not answer, and the calls fall back
+            log.warning("the breakers of other executors are not seen: %s", error)
+            loop.call_soon_threadsafe(self.known.set)
+        except RuntimeError as error:
+            log.debug("follower of the breakers stopped: %s", error)  # the loop was closed under us
+        finally:
+            consumer.close()
+
+    def _assign(self, consumer: Consumer) -> set[int]:
+        partitions = set(consumer.list_topics(BREAKERS, timeout=TIMEOUT_S).topics[BREAKERS].partitions)
+        consumer.assign([TopicPartition(BREAKERS, partition, 0) for partition in partitions])
+        return partitions
+
+    def _read(self, loop: asyncio.AbstractEventLoop, message: Message, left: set[int]) -> None:
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                left.discard(message.partition() or 0)
+            elif error.fatal():
+                raise KafkaException(error)
+            return
+        try:
+            fact = self._codec.decode(message.value())
+        except Undecodable as undecodable:
+            log.error("%s[%s] offset %s is skipped: %s", BREAKERS, message.partition(), message.offset(), undecodable)
+            return
+        if isinstance(fact, BreakerEvent):
+            loop.call_soon_threadsafe(self._take, fact)
