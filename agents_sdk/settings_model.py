@@ -77,6 +77,8 @@ class Executor(_Section):
 
     max_in_flight: int = Field(default=64, ge=1)
     """Provider calls one executor process has open at a time."""
+    cache_bytes: int = Field(default=33_554_432, ge=0)
+    """What one executor process keeps of results that may be given again; 0: nothing."""
 
 
 class Capabilities(_Section):

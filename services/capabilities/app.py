@@ -28,6 +28,7 @@ from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.codec import Codec, Undecodable
 from services.capabilities.breaker_topic import BreakerTopic
 from services.capabilities.breakers import Breakers
+from services.capabilities.cache import ResultCache
 from services.capabilities.engine import OUTCOMES, CallEngine
 from services.capabilities.heartbeat import Heartbeat
 from services.capabilities.live import LiveRegistry
@@ -79,6 +80,7 @@ class Executor:
             max_result_bytes=settings.limits.max_value_bytes,
             clock=Clock(),
             breakers=breakers,
+            cache=ResultCache(settings.executor.cache_bytes),
         )
         self.engine = CallEngine(
             settler, max_in_flight=settings.executor.max_in_flight, done=self._done, crash=self._crash
@@ -91,12 +93,16 @@ class Executor:
         """These are ours now, and no others."""
         self._outbox.open()
         if self._beating is None:
-            self._live.follow(self._heart.soon)
+            self._live.follow(self._switched)
             self._beating = asyncio.get_running_loop().create_task(self._heart.run())
         self._breakers.follow()
         self.owned = partitions
         self.engine.own(partitions)
         self.joined = True
+
+    def _switched(self) -> None:
+        self._heart.soon()
+        self.engine.resumed()
 
     async def process(self, batch: Batch) -> None:
         """Hands one batch to the engine; returns when there is room for the next."""

@@ -36,6 +36,8 @@ class _Job:
     """What attempts of a predecessor cost, nano-USD."""
     task: asyncio.Task[None] | None = None
     dropped: bool = False
+    waited: bool = False
+    """Its capability was paused for as long as the call could wait."""
 
 
 @dataclass(eq=False, slots=True)
@@ -71,6 +73,8 @@ class CallEngine:
         self._running: set[_Job] = set()
         self._orphans: dict[str, _Job] = {}
         """Unsafe calls of lost partitions, still running: delivered again, they must not start a second time."""
+        self._parked: dict[_Job, asyncio.TimerHandle] = {}
+        """Calls of paused capabilities."""
         self._room = asyncio.Event()
         self._room.set()
         self._stopping = False
@@ -159,6 +163,9 @@ class CallEngine:
         self._stopping = True
         self._room.set()
         self._waiting.clear()
+        for timer in self._parked.values():
+            timer.cancel()
+        self._parked.clear()
         tasks = [job.task for job in self._running if job.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
@@ -207,12 +214,34 @@ class CallEngine:
             job = self._waiting.popleft()
             if job.dropped:
                 continue
+            if not job.waited and self._settler.holds(job.fact):
+                self._park(job)
+                continue
             self._running.add(job)
             job.task = asyncio.get_running_loop().create_task(self._run(job))
         if len(self._waiting) < self._max_in_flight * BACKLOG_FACTOR or self._stopping:
             self._room.set()
         else:
             self._room.clear()
+
+    def _park(self, job: _Job) -> None:
+        """The call's capability is paused: it takes no slot, and waits as long as its own time."""
+        loop = asyncio.get_running_loop()
+        self._parked[job] = loop.call_later(self._settler.patience(job.fact), self._out_of_time, job)
+
+    def _out_of_time(self, job: _Job) -> None:
+        self._parked.pop(job)
+        job.waited = True
+        self._waiting.append(job)
+        self._pump()
+
+    def resumed(self) -> None:
+        """Some capability may not be paused any more."""
+        for job, timer in self._parked.items():
+            timer.cancel()
+            self._waiting.append(job)
+        self._parked.clear()
+        self._pump()
 
     async def _run(self, job: _Job) -> None:
         settled = False

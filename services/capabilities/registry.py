@@ -10,6 +10,7 @@ from typing import Any, Final
 import jsonschema_rs
 from rapidfuzz import process
 
+from agents_sdk.core import ids
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.registry import Switch
 from agents_sdk.errors import BackplaneError
@@ -48,6 +49,8 @@ class Contract:
         self.capability: Final = capability
         self.source: Final = source
         self.version: Final = version
+        self.fingerprint: Final = ids.sha256(capability.model_dump_json())
+        """Of the whole manifest: equal manifests have equal ones, in whatever process."""
         self._params = jsonschema_rs.validator_for(capability.params)
         self._result = jsonschema_rs.validator_for(capability.result)
         self._defaults = {

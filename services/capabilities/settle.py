@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import msgspec
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent
-from services.capabilities import ceiling, plan, reports
+from services.capabilities import ceiling, plan, reports, story
 from services.capabilities.breakers import Breakers
-from services.capabilities.decide import Call, Reconcile, Step, Tried, next_step
+from services.capabilities.cache import Cached, ResultCache
+from services.capabilities.decide import Call, Fail, Reconcile, Step, Succeed, Tried, next_step
 from services.capabilities.guard import Guard
 from services.capabilities.open_call import TAKEN, OpenCall, broken, outcome_command, request_for, tried_of
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Reconciled
@@ -26,6 +28,8 @@ from services.capabilities.ports import Asking, Clock, Outbox
 from services.capabilities.pricing import charge
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry, UnknownCapability
+
+PAUSED: Final = "capability_paused"
 
 
 class OutboxBroken(Exception):
@@ -58,6 +62,7 @@ class Settler:
         max_result_bytes: int,
         clock: Clock,
         breakers: Breakers | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.registry = registry
         self._asking = asking
@@ -65,6 +70,7 @@ class Settler:
         self._executor = executor
         self._max_result_bytes = max_result_bytes
         self._clock = clock
+        self._cache = cache
         self._guard = Guard(breakers or Breakers(), outbox, executor, clock)
 
     async def settle(self, fact: CallEvent, spent: int = 0) -> None:
@@ -75,6 +81,9 @@ class Settler:
             await self._outbox.send([admitted])
             return
         admitted.cost = spent
+        key = self._cache.key(admitted) if self._cache is not None else None
+        if key is not None and await self._from_cache(admitted, key):
+            return
         step = self._next(admitted)
         while isinstance(step, Call | Reconcile):
             if isinstance(step, Reconcile):
@@ -83,7 +92,46 @@ class Settler:
                 await self._wait(admitted, step)
                 await self._try(admitted, step)
             step = self._next(admitted)
+        if key is not None and isinstance(step, Succeed):
+            self._keep(admitted, step, key)
         await self._finish(admitted, step)
+
+    async def _from_cache(self, call: OpenCall, key: str) -> bool:
+        """Whether an equal call a short while ago has settled this one: nothing is asked, nothing is paid."""
+        assert self._cache is not None
+        hit = self._cache.get(key, self._clock.monotonic())
+        if hit is None:
+            return False
+        latency_us = round((self._clock.monotonic() - call.began) * 1e6)
+        version = call.contract.version
+        outcome = reports.completed(
+            call.fact, hit.result, provider=hit.provider, attempts=0, cost=0, latency_us=latency_us, cached=True,
+            manifest_version=version,
+        )  # fmt: skip
+        await self._outbox.send([outcome])
+        return True
+
+    def _keep(self, call: OpenCall, step: Succeed, key: str) -> None:
+        """What a provider of the capability itself gave may be given again."""
+        target = call.targets[step.route]
+        rule = call.contract.capability.cache
+        if self._cache is None or rule is None or target.contract is not call.contract or call.lost:
+            return
+        now = self._clock.monotonic()
+        self._cache.put(key, Cached(call.result, target.route.provider), now, rule.ttl_seconds)
+
+    def holds(self, fact: CallEvent) -> bool:
+        """Whether the call has to wait, because its capability is paused with that policy."""
+        switch = self.registry.switch(fact.capability)
+        return switch.state == "paused" and switch.policy != "fail"
+
+    def patience(self, fact: CallEvent) -> float:
+        """Seconds that the call may wait: as long as it may take."""
+        try:
+            own = self.registry.get(fact.capability).capability.timeout_seconds
+        except UnknownCapability:
+            return 0.0
+        return fact.timeout_ms / 1000 if fact.timeout_ms else own
 
     def may_cancel(self, fact: CallEvent) -> bool:
         """Whether the call may be stopped at any moment: not when it may be in the middle of an unsafe effect."""
@@ -108,9 +156,11 @@ class Settler:
         except plan.Unservable as error:
             return reports.failed(fact, error_class="invalid_request", code=error.why, message=error.message)
         switch = self.registry.switch(fact.capability)
-        if switch.state == "disabled":
-            why = f"{fact.capability!r} is disabled" + (f": {switch.reason}" if switch.reason else "")
-            return reports.failed(fact, error_class="outage", code="disabled", message=why)
+        if switch.state != "enabled":
+            why = f"{fact.capability!r} is {switch.state}" + (f": {switch.reason}" if switch.reason else "")
+            failure = Fail("outage", "disabled" if switch.state == "disabled" else PAUSED, why)
+            told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
+            return reports.failed(fact, error_class="outage", code=failure.code, message=why, report=told)
 
         def ranked(each: Contract) -> Ranking:
             return self._asking.ranking(each, config.rank or each.capability.rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from services.capabilities.registry import Contract, Registry
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
+
+
+class Policy(StrEnum):
+    """What becomes of calls to a paused capability."""
+
+    wait = "wait"
+    fail = "fail"
+
+
 Target = Annotated[str, typer.Argument(metavar="NAME[/PROVIDER]", help="A capability, or one of its providers.")]
 
 
@@ -99,12 +109,36 @@ def disable(
     _switch(target, "disabled", reason, dry_run, data_dir)
 
 
+def pause(
+    target: Annotated[str, typer.Argument(metavar="NAME", help="A capability.")],
+    policy: Annotated[
+        Policy, typer.Option("--policy", help="wait: calls are held until it is resumed, or their time is over.")
+    ] = Policy.wait,
+    reason: Annotated[str, typer.Option("--reason", help="Told to whoever calls it.")] = "",
+    dry_run: DryRun = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Pause a capability for the whole fleet: no provider of it is asked until it is resumed."""
+    if "/" in target:
+        raise CommandError("usage", "a provider is not paused", f"`backplane capabilities disable {target}`")
+    _switch(target, "paused", reason, dry_run, data_dir, policy.value)
+
+
+def resume(
+    target: Annotated[str, typer.Argument(metavar="NAME", help="A capability.")],
+    dry_run: DryRun = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Go on with a capability that was paused; the calls that wait are made."""
+    _switch(target, "enabled", "", dry_run, data_dir)
+
+
 def enable(target: Target, dry_run: DryRun = False, data_dir: DataDir = None) -> None:
     """Switch a capability on again, or one of its providers."""
     _switch(target, "enabled", "", dry_run, data_dir)
 
 
-def _switch(target: str, state: str, reason: str, dry_run: bool, data_dir: Path | None) -> None:
+def _switch(target: str, state: str, reason: str, dry_run: bool, data_dir: Path | None, policy: str = "") -> None:
     from agents_sdk.core.registry import Switch
 
     settings = settings_of(data_dir)
@@ -121,7 +155,7 @@ def _switch(target: str, state: str, reason: str, dry_run: bool, data_dir: Path 
             registrar.remove(Switch, target)
         else:
             at = time.time_ns() // 1000
-            registrar.put([Switch(target=target, state=state, reason=reason, set_by="cli", set_at=at)])
+            registrar.put([Switch(target=target, state=state, policy=policy, reason=reason, set_by="cli", set_at=at)])
     message(f"{target}: {now} → {state}{' (dry run)' if dry_run else ''}")
 
 

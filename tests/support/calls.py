@@ -11,6 +11,7 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import Rank
 from services.capabilities.breakers import Breakers
+from services.capabilities.cache import ResultCache
 from services.capabilities.model import Capability, Provider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.ports import Clock
@@ -164,6 +165,7 @@ def settler(
     max_result_bytes: int = 1_000,
     clock: Clock | None = None,
     breakers: Breakers | None = None,
+    cache: ResultCache | None = None,
 ) -> Settler:
     """A settler of executor "me"."""
     return Settler(
@@ -174,4 +176,5 @@ def settler(
         max_result_bytes=max_result_bytes,
         clock=clock or Clock(),
         breakers=breakers,
+        cache=cache,
     )

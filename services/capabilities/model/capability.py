@@ -18,6 +18,13 @@ Provider: TypeAlias = Annotated[
 ]
 
 
+class Cache(Part):
+    """How long the result of a call may be given to equal calls: same params, same manifest, same providers. A hit is
+    recorded, and costs nothing."""
+
+    ttl_seconds: float = Field(gt=0)
+
+
 class Capability(Part):
     """Something agents can ask for by name, never naming who provides it."""
 
@@ -42,6 +49,8 @@ class Capability(Part):
     """Params of a call that any provider can serve: what ``backplane capabilities test`` asks."""
     fallback: list[FallbackEntry] = Field(default_factory=list)
     """Other capabilities that may help when every provider failed; see ``agents_sdk.recovery.Fallback``."""
+    cache: Cache | None = None
+    """None: each call asks a provider."""
     degraded_result: Any = None
     """Given, marked as degraded, when every provider failed; null: then the call fails."""
 
@@ -62,6 +71,8 @@ class Capability(Part):
             raise ValueError(f"provider {twice[0]!r} is declared twice; give each its own name")
         if self.params.get("type") != "object":
             raise ValueError("params is not the schema of an object; begin it with 'type: object'")
+        if self.cache is not None and self.side_effects != "read":
+            raise ValueError("only results of reads may be cached; remove 'cache', or say 'side_effects: read'")
         for each in self.fallback:
             template(each.params)
             template(each.result)
