@@ -9,9 +9,10 @@ gave the first time, and nothing happens twice. So a handler must make its calls
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from agents_sdk import operations
 from agents_sdk.child import Child, start_child
@@ -60,15 +61,23 @@ class _Branch:
 _branch: ContextVar[_Branch | None] = ContextVar("backplane_branch", default=None)
 
 
-class _HandlerScope(Scope):
-    """A scope whose refusals of a settled delivery stop the handler."""
+WAITS: Final = frozenset({"Ask", "AwaitChild"})
+"""Kinds that are answered when other handlers are done, perhaps of the same agent."""
 
-    __slots__ = ()
+
+class _HandlerScope(Scope):
+    """A scope whose refusals of a settled delivery stop the handler, and which says when the handler waits."""
+
+    __slots__ = ("waiting",)
+    waiting: Callable[[], AbstractContextManager[None]]
 
     async def sent(self, command: Command, timeout: float | None = REQUEST_TIMEOUT_S) -> Reply:
         """As Scope. Raises HandlerStopped."""
         try:
-            return await super().sent(command, timeout)
+            if command.kind not in WAITS:
+                return await super().sent(command, timeout)
+            with self.waiting():
+                return await super().sent(command, timeout)
         except DeliverySettled as settled:
             raise HandlerStopped(str(settled)) from settled
 
@@ -76,7 +85,15 @@ class _HandlerScope(Scope):
 class Context:
     """One handling of one delivery. Made by the runner, in the task of the handler."""
 
-    def __init__(self, requests: Requests, agent: str, delivery: MessageEvent, toolbox: Toolbox | None = None) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        agent: str,
+        delivery: MessageEvent,
+        toolbox: Toolbox | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """``waiting`` is entered while the handler waits for other agents or runs."""
         self._delivery_id = delivery.delivery_id
         self._root = _Branch(self, "")
         self._toolbox = toolbox
@@ -89,6 +106,7 @@ class Context:
             delivery_id=delivery.delivery_id,
             next_id=self._next_id,
         )
+        self._scope.waiting = waiting
         self.state = State(self._scope)
         """The run's shared state."""
 

@@ -86,6 +86,8 @@ class Inbox:
         self.joined = threading.Event()
         self._paused = False
         self._thread = threading.Thread(target=self._run, name=f"bp-inbox-{agent}", daemon=True)
+        self.idle = 0
+        """Of the records that are not finished, those whose handlers wait for other agents or runs."""
         self.error: BaseException | None = None
         """What ended the thread, if it was not ``close``."""
 
@@ -191,7 +193,7 @@ class Inbox:
 
     def _regulate(self, consumer: Consumer) -> None:
         """Pauses and resumes reading. Group membership goes on meanwhile: the thread keeps polling."""
-        waiting = self.unfinished
+        waiting = self.unfinished - self.idle
         if self._draining.is_set() or waiting > PAUSE_ABOVE:
             consumer.pause(consumer.assignment())  # each time: partitions may have come since
             self._paused = True

@@ -1,7 +1,8 @@
 """What an agent's process works on next, and how far its inbox is finished. Pure.
 
 Laws: deliveries of one run are started one after the other, in the order they came; at most ``width`` runs are worked
-on at a time; the offset committed is the lowest unfinished one, so that whatever is lost with a process comes again.
+on at a time, those that wait for other agents or runs not counted; the offset committed is the lowest unfinished one,
+so that whatever is lost with a process comes again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Lanes(Generic[T]):
         """Runs with work, that which is being done not counted; a busy run has an entry though it may be empty."""
         self._ready: deque[str] = deque()
         self._busy: set[str] = set()
+        self._waits: dict[str, int] = {}
+        """Of these, those that wait for others, and for how many."""
         self.waiting = 0
         """Items added and not started."""
 
@@ -43,8 +46,8 @@ class Lanes(Generic[T]):
         self.waiting += 1
 
     def start(self) -> tuple[str, T] | None:
-        """The next item to work on, with its run; None while there is none or ``width`` runs are busy."""
-        if not self._ready or len(self._busy) >= self.width:
+        """The next item to work on, with its run; None while there is none, or no room."""
+        if not self._ready or len(self._busy) - len(self._waits) >= self.width:
             return None
         run_id = self._ready.popleft()
         self._busy.add(run_id)
@@ -62,6 +65,22 @@ class Lanes(Generic[T]):
             del self._queues[run_id]
             self._ready.remove(run_id)
         return dropped
+
+    def wait(self, run_id: str) -> None:
+        """What is done for this run waits for what others do: it takes no room meanwhile, or those whom all wait for
+        might never have any."""
+        self._waits[run_id] = self._waits.get(run_id, 0) + 1
+
+    def resume(self, run_id: str) -> None:
+        """One of the waits is over; it goes on, though more than ``width`` be busy then."""
+        self._waits[run_id] -= 1
+        if not self._waits[run_id]:
+            del self._waits[run_id]
+
+    @property
+    def waits(self) -> int:
+        """Runs that are worked on and wait."""
+        return len(self._waits)
 
     def finish(self, run_id: str) -> None:
         """The item started for this run is done. Runs take turns: its next one waits behind those of other runs."""

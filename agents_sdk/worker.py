@@ -15,6 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.agent import Agent, Handler
@@ -226,7 +229,8 @@ class Worker:
         """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
         the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
         seconds = self.agent.handler_timeout_seconds
-        context = Context(self._transport, self.agent.name, delivery, self._toolbox)
+        waiting = partial(self._waiting, delivery.run_id)
+        context = Context(self._transport, self.agent.name, delivery, self._toolbox, waiting)
         event = event_of(delivery)
         if seconds is None:
             return await handler(context, event)
@@ -239,6 +243,18 @@ class Worker:
             if limit.expired():
                 raise HandlerTimedOut(f"the handler took longer than {seconds:g} s") from error
             raise
+
+    @contextmanager
+    def _waiting(self, run_id: str) -> Iterator[None]:
+        """The handler of this run waits for others, which may have to be handled here."""
+        self._lanes.wait(run_id)
+        self._inbox.idle = self._lanes.waits
+        self._start_some()
+        try:
+            yield
+        finally:
+            self._lanes.resume(run_id)
+            self._inbox.idle = self._lanes.waits
 
     def _answer(self, delivery: MessageEvent, returned: Any) -> str:
         """What the handler returned, for whoever asked; nobody else is shown it, so that it may be anything. Raises

@@ -130,3 +130,25 @@ def test_the_blocking_face_has_children_too(settings: Settings) -> None:
         with pytest.raises(ChildCancelled, match="enough"):
             child.wait(30)
         run.cancel()
+
+
+async def test_more_handlers_wait_for_children_of_their_own_agent_than_it_has_room_for(
+    settings: Settings, backplane: AsyncBackplane
+) -> None:
+    """Twenty parents, two at a time, each child handled by the same agent in the same process, and grandchildren."""
+    name, workflow = own("nested"), own("w")
+    nested = Agent(name, workflows=[workflow])
+
+    @nested.on("run.started")
+    async def handle(ctx: Context, event: Event) -> None:
+        depth: int = event.data
+        below = 0
+        if depth:
+            child = await ctx.start_run(workflow, depth - 1)
+            below = (await child).result
+        await ctx.complete_run(below + 1)
+
+    async with running(settings, nested, concurrency=2):
+        runs = await asyncio.gather(*(backplane.start_run(workflow, 2, complete_when="explicit") for _ in range(20)))
+        ends = await asyncio.gather(*(run.wait(60) for run in runs))
+    assert [end.result for end in ends] == [3] * 20

@@ -104,6 +104,46 @@ def test_lanes_keep_order_within_a_run_and_the_width_over_runs(
     assert lanes.waiting == 0
 
 
+@given(st.integers(1, 3), st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3)), max_size=60), st.randoms())
+def test_what_waits_takes_no_room(width: int, steps: list[tuple[str, int]], random: object) -> None:
+    """Any interleaving: there is work as long as fewer than ``width`` runs are busy and do not wait; order is kept."""
+    lanes: Lanes[int] = Lanes(width)
+    arrived: dict[str, list[int]] = {}
+    started: dict[str, list[int]] = {}
+    running: dict[str, int] = {}
+    """Run → for how many it waits."""
+
+    def start_all() -> None:
+        while True:
+            room = sum(not waits for waits in running.values()) < width
+            ready = [run for run in arrived if run not in running and len(started.get(run, ())) < len(arrived[run])]
+            begun = lanes.start()
+            assert (begun is not None) == (room and bool(ready))
+            if begun is None:
+                return
+            assert begun[0] in ready
+            running[begun[0]] = 0
+            started.setdefault(begun[0], []).append(begun[1])
+
+    for number, (run, what) in enumerate(steps):
+        chosen = random.choice(sorted(running)) if running else ""  # type: ignore[attr-defined]  # a Random
+        if what == 1 and chosen:
+            lanes.wait(chosen)
+            running[chosen] += 1
+        elif what == 2 and running.get(chosen):
+            lanes.resume(chosen)
+            running[chosen] -= 1
+        elif what == 3 and chosen and not running[chosen]:
+            lanes.finish(chosen)
+            del running[chosen]
+        else:
+            lanes.add(run, number)
+            arrived.setdefault(run, []).append(number)
+        start_all()
+        assert lanes.waits == sum(bool(waits) for waits in running.values())
+    assert all(begun == arrived[run][: len(begun)] for run, begun in started.items())
+
+
 def test_dropped_items_are_never_started_and_their_lane_goes_on() -> None:
     """From a lane that waits, from one that is busy, and from one that is empty afterwards."""
     lanes: Lanes[str] = Lanes(2)

@@ -49,9 +49,9 @@ def processes(*started: Process) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, *agents: Agent) -> AsyncIterator[AgentsRunner]:
+async def running(settings: Settings, *agents: Agent, concurrency: int = 64) -> AsyncIterator[AgentsRunner]:
     """These agents, in this process."""
-    runner = AgentsRunner(agents, settings)
+    runner = AgentsRunner(agents, settings, concurrency=concurrency)
     await runner.start()
     try:
         yield runner

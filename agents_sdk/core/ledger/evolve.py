@@ -272,6 +272,7 @@ def _asked(run: Run, fact: MessageEvent) -> None:
         name=fact.name,
         asked_in=delivery_id,
         asked_at=fact.at,
+        deadline_at=fact.deadline_at,
         reply_to=fact.reply_to,
         reply_partition=fact.reply_partition,
     )
@@ -281,6 +282,10 @@ def _asked(run: Run, fact: MessageEvent) -> None:
 def _asked_again(run: Run, fact: MessageEvent) -> None:
     request = run.requests[fact.request_id]
     request.reply_to, request.reply_partition = fact.reply_to, fact.reply_partition
+    issued = run.issued.get(request.asked_in)
+    if issued is not None:  # what its asker, handled anew, has said last
+        issued.remove(fact.request_id)
+        issued.append(fact.request_id)
 
 
 def _request_settled(run: Run, fact: MessageEvent) -> None:

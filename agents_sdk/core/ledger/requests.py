@@ -33,11 +33,12 @@ def _check_waiting(run: Run, command: Command, recipient: str) -> None:
         return
     came_from = {recipient: command.agent}
     frontier = [recipient]
+    waited_for = _waited_for(run)
     for agent in frontier:
         if agent == command.agent:
             break
-        for request in run.requests.values():
-            if request.asker == agent and request.asked_in in run.deliveries and request.recipient not in came_from:
+        for request_id, request in run.requests.items():
+            if request_id in waited_for and request.asker == agent and request.recipient not in came_from:
                 came_from[request.recipient] = agent
                 frontier.append(request.recipient)
     if command.agent not in came_from:
@@ -48,6 +49,20 @@ def _check_waiting(run: Run, command: Command, recipient: str) -> None:
     cycle.reverse()
     message = f"{command.agent!r} would wait for itself: {' → '.join(cycle)}"
     raise Refusal("invalid_command", message, field="recipient", cycle=cycle)
+
+
+def _waited_for(run: Run) -> set[str]:
+    """Requests whose askers are still waiting, as far as can be told. A handler that has said something else since has
+    given the answer up, by a limit of its own say; or it does both side by side, and then the deadline of the request
+    ends what would be a cycle: so one without a deadline counts. What was asked last was perhaps asked together."""
+    open_ = {id_: request for id_, request in run.requests.items() if request.asked_in in run.deliveries}
+    found = {request_id for request_id, request in open_.items() if not request.deadline_at}
+    for delivery_id in {request.asked_in for request in open_.values()}:
+        for command_id in reversed(run.issued.get(delivery_id, ())):
+            if command_id not in run.requests:
+                break
+            found.add(command_id)
+    return found
 
 
 def await_again(command: Command, request: Request, scribe: Scribe) -> None:

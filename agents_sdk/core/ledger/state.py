@@ -79,6 +79,8 @@ class Request(msgspec.Struct, gc=False):
     asked_in: str
     """The delivery whose handler waits; empty for a client."""
     asked_at: int
+    deadline_at: int
+    """0: none."""
     reply_to: str
     reply_partition: int
 

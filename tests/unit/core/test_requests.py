@@ -98,6 +98,30 @@ def test_only_one_that_certainly_waits_closes_a_cycle(desk: Desk) -> None:
     assert kinds(ask(desk, second, "one")) == ["RequestSent", "MessageDelivered"]
 
 
+def test_an_asker_that_has_gone_on_does_not_wait(desk: Desk) -> None:
+    """It gave the answer up by a limit of its own, and does something else: it can be asked. What was asked side by
+    side is waited for, and so is an answer without a deadline, for which nothing else would end a cycle."""
+    first = desk.deliver("one")
+    second = ask(desk, first, "two", 1, deadline_ms=1_000).facts[-1]
+    third = ask(desk, first, "three", 2, deadline_ms=1_000).facts[-1]
+    assert detail(ask(desk, second, "one", 1))["cycle"] == ["two", "one", "two"]
+    desk.within(first, "SetState", 3, key="k", value="1")
+    assert kinds(ask(desk, second, "one", 2)) == ["RequestSent", "MessageDelivered"]
+    fourth = ask(desk, first, "three", 4).facts[-1]
+    desk.within(first, "SetState", 5, key="k", value="2")
+    assert detail(ask(desk, fourth, "one", 3))["cycle"] == ["three", "one", "three"]
+    assert third.recipient == "three"
+
+
+def test_an_asker_that_was_taken_over_waits_again(desk: Desk) -> None:
+    """The process that has it now says that it begins, and asks again for what was asked before."""
+    first = desk.deliver("one")
+    second = ask(desk, first, "two", deadline_ms=1_000).facts[-1]
+    desk.within(first, "StartHandler", attempt=1)
+    assert kinds(ask(desk, first, "two", deadline_ms=1_000, reply_to="another")) == ["RequestAwaited"]
+    assert detail(ask(desk, second, "one"))["cycle"] == ["two", "one", "two"]
+
+
 def test_an_answer_to_an_asker_that_is_gone_is_kept_for_nobody(desk: Desk) -> None:
     """The fact is written all the same."""
     first = desk.deliver("one")
