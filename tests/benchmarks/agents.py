@@ -15,6 +15,8 @@ _taken: dict[str, list[float]] = {}
 
 server = Agent("bench_server", workflows=["bench.rally"])
 returner = Agent("bench_returner", workflows=["bench.rally"])
+asker = Agent("bench_asker", workflows=["bench.asking"])
+expert = Agent("bench_expert", workflows=["bench.asking"])
 upstream = Agent("bench_upstream", workflows=["bench.trigger"])
 downstream = Agent("bench_downstream", workflows=["bench.trigger"])
 
@@ -42,6 +44,24 @@ async def again(ctx: Context, event: Event) -> None:
         await ctx.send("bench_returner", "ball", event.data - 1)
     else:
         await ctx.complete_run(_taken.pop(ctx.run_id))
+
+
+@asker.on("run.started")
+async def ask(ctx: Context, event: Event) -> None:
+    """Asks one question after the other."""
+    taken = []
+    for number in range(event.data["rounds"]):
+        began = time.perf_counter()
+        await ctx.ask("bench_expert", number)
+        taken.append(time.perf_counter() - began)
+    await ctx.complete_run(taken)
+
+
+@expert.on("request")
+async def answer(ctx: Context, event: Event) -> int:
+    """Knows at once."""
+    number: int = event.data
+    return number
 
 
 @upstream.on("run.started", "step")
