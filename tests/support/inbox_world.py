@@ -19,6 +19,9 @@ from agents_sdk.lanes import OffsetTracker
 from agents_sdk.worker import Worker
 from tests.support.ledger_desk import Desk
 
+WIDTH = 4
+"""Runs that a process works on at a time."""
+
 
 class World:
     """The ledger and the one partition of the agent's inbox."""
@@ -63,7 +66,7 @@ class Process:
         world.epochs += 1
         self.memory = _Inbox(self, world.epochs)
         with mock.patch("agents_sdk.worker.Inbox", lambda *args, **_: self.memory.to(args[3])):
-            self.worker = Worker(world.agent, self, 4, "")  # type: ignore[arg-type]  # a transport in all it is asked
+            self.worker = Worker(world.agent, self, WIDTH, "")  # type: ignore[arg-type]  # a transport in all it is asked
 
     def feed(self) -> None:
         """Hands over what is in the inbox and was not read here yet."""
@@ -86,11 +89,14 @@ class Process:
         await asyncio.sleep(0)
         if not self.alive:
             raise asyncio.CancelledError
-        reply: Reply = self.world.put(self.world.desk.put, command).replies[0].reply
-        await asyncio.sleep(0)
-        if not self.alive:
-            raise asyncio.CancelledError
-        return reply
+        self.world.put(self.world.desk.put, command)
+        while True:
+            await asyncio.sleep(0)
+            if not self.alive:
+                raise asyncio.CancelledError
+            told = (reply for reply in reversed(self.world.desk.replies) if reply.command_id == command.command_id)
+            if (reply := next(told, None)) is not None:
+                return reply
 
     def send(self, command: Command) -> None:
         """The transport's, without an answer."""
