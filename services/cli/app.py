@@ -43,7 +43,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "runs": Entry("services.cli.insight", "runs", "List the runs, the newest first: how they ended, what they cost."),
     "run": Entry("services.cli.insight", "run", "Tell what happened in a run."),
     "cost": Entry("services.cli.insight", "cost", "Tell what a run cost, by agent, capability or provider."),
-    "lineage": Entry("services.cli.insight", "lineage", "Tell what a value of a run's state rests on."),
+    "lineage": Entry("services.cli.lineage", "lineage", "Tell what a value or message rests on, or what came of it."),
+    "events": Entry("services.cli.events", "app", "Show the facts as they lie in Kafka, as kcat would."),
     "reconcile": Entry(
         "services.cli.books", "reconcile", "Hold the store against Kafka: every fact once, none missing."
     ),

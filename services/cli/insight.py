@@ -1,4 +1,4 @@
-"""``backplane sql|cost|runs|run|lineage``: what happened, what it cost, where it came from; asked of the store."""
+"""``backplane sql|cost|runs|run``: what happened and what it cost; asked of the store."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Format(StrEnum):
     csv = "csv"
 
 
-class _Asked:
+class AskedRun:
     """A run, found in the store, or all runs for an empty text; ``seen`` says whether all of it is there."""
 
     def __init__(self, text: str, data_dir: Any, wait: bool) -> None:
@@ -68,6 +68,7 @@ class _Asked:
         from services.sink.queries import behind, connect_store
 
         settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
+        self.settings = settings
         self.client: Client = connect_store(settings)
         self.run: str
         self.seen: Progress
@@ -151,7 +152,7 @@ def cost(
     from services.cli.story import counted
     from services.sink.answers import budgets, costs, usd
 
-    asked = _Asked(run, data_dir, wait)
+    asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run) if asked.run else []
     rows = costs(asked.client, by.value, asked.run, tree=tree and bool(asked.run))
     total, unpriced = sum(row.cost_nano_usd for row in rows), sum(row.unpriced for row in rows)
@@ -265,13 +266,13 @@ def run(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data_dir
     from services.sink.answers import budgets, timeline
     from services.sink.answers import runs as ask_runs
 
-    asked = _Asked(run, data_dir, wait)
+    asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run)
     about = ask_runs(asked.client, 1, asked.run)
     events = timeline(asked.client, asked.run)
     if as_json:
         head = msgspec.to_builtins(about[0]) if about else {"run_id": asked.run}
-        shown = [{**_slim(event), "run_seq": event.run_seq} for event in events]
+        shown = [{**slim(event), "run_seq": event.run_seq} for event in events]
         told = {"complete": asked.seen.whole, "budgets": [_purse(purse) for purse in purses], "events": shown}
         print_json({**head, **told})
     else:
@@ -282,47 +283,6 @@ def run(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data_dir
     asked.finish()
 
 
-def _slim(event: Any) -> dict[str, Any]:
+def slim(event: Any) -> dict[str, Any]:
     """The event's fields that say something."""
     return {name: value for name, value in msgspec.to_builtins(event).items() if value not in ("", 0, False, [])}
-
-
-def lineage(
-    run: RunArgument,
-    key: Annotated[str, typer.Argument(metavar="KEY[@VERSION]", help="A state key; the newest version by default.")],
-    wait: Wait = True,
-    as_json: JsonFlag = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Tell what a value rests on: who wrote it, what they had decided, read and called before, and so on up; through
-    child runs and long-term memories as well."""
-    from services.sink.answers import Archive, timeline
-    from services.sink.edges import state_reference
-    from services.sink.lineage import Lineage, one_path
-
-    asked = _Asked(run, data_dir, wait)
-    known = Lineage(timeline(asked.client, asked.run), Archive(asked.client))
-    root = known.up(*state_reference(key))
-    if root is None:
-        keys = ", ".join(known.keys()) or "nothing"
-        raise CommandError("not_found", f"run {asked.run} never wrote {key!r}", f"it wrote {keys}")
-    if as_json:
-        path = [node.event.event_id for node in one_path(root) if node.event]
-        print_json({"run_id": asked.run, "path": path, "root": _node(root)})
-    else:
-        from services.cli.paint import paint_lineage
-
-        paint_lineage(root, colour=interactive())
-    asked.finish()
-
-
-def _node(node: Any) -> dict[str, Any]:
-    event = _slim(node.event) if node.event else None
-    return {
-        "relation": node.relation,
-        "state": node.state,
-        "run_id": node.run_id,
-        "event": event,
-        "repeated": node.repeated,
-        "rests_on": [_node(child) for child in node.rests_on],
-    }

@@ -89,11 +89,20 @@ class Lineage:
         """All state keys that were written."""
         return sorted(self._newest)
 
-    def up(self, key: str, version: int = 0) -> Node | None:
+    def up(self, key: str, version: int = 0, depth: int = DEPTH) -> Node | None:
         """What ``key`` at ``version`` (0: the newest) rests on; None when it was never written."""
         version = version or self._newest.get(key, 0)
         writer = self._writers.get((key, version))
-        return self._written(writer, "wrote", set(), DEPTH) if writer else None
+        return self._written(writer, "wrote", set(), depth) if writer else None
+
+    def up_from(self, event_id: str, depth: int = DEPTH) -> Node | None:
+        """What a message, or another fact, rests on; None when it is not of this run."""
+        event = self._by_id.get(event_id)
+        if event is None:
+            return None
+        node = Node(relation="sent" if event.name else "did", event=event, agent=event.agent)
+        node.rests_on = list(self._before(event, {event_id}, depth))
+        return node
 
     def _handler_of(self, event: Event) -> str:
         """The delivery whose handler the event happened in; empty for clients and the executor."""

@@ -51,17 +51,20 @@ class Flow:
         self._thread = threading.Thread(target=self._run)
         self.poisoned = 0
         self.committed = 0
+        self.wanted = FACTS
 
     def __enter__(self) -> Flow:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.wanted = 0  # the test has failed already
         self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while self.committed < FACTS or not self._stop.is_set():
+        while self.committed < self.wanted or not self._stop.is_set():
             self._producer.begin_transaction()
             count = sum(self._tell_run() for _ in range(self._chance.randrange(1, RUNS)))
             if self._chance.random() < 0.2:
@@ -106,6 +109,7 @@ def test_rows_are_facts_whatever_is_killed(settings: Settings, tmp_path: Path, s
     sink = SinkProcess(settings, tmp_path / "data")
     with sink, Flow(settings, codec, seed) as flow:
         for number in range(KILLS):
+            _until_written(flow, FACTS * number // KILLS)  # spread over all of them
             if number % 4:
                 _until_it_writes(sink)
             time.sleep(chance.random() * 1.5)
@@ -122,8 +126,15 @@ def test_rows_are_facts_whatever_is_killed(settings: Settings, tmp_path: Path, s
     assert _dead(settings) >= {(one.topic, one.partition, one.offset) for one in lying if one.value == POISON}
 
 
+def _until_written(flow: Flow, count: int) -> None:
+    deadline = time.monotonic() + 600
+    while flow.committed < count:
+        assert time.monotonic() < deadline, flow.committed
+        time.sleep(0.05)
+
+
 def _until_it_writes(sink: SinkProcess) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not sink.health().get("rows"):
         assert time.monotonic() < deadline, sink.log.read_text()[-2000:]
         time.sleep(0.05)

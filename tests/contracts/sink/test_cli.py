@@ -86,6 +86,21 @@ def test_a_run_as_a_document_has_all_its_facts(backplane: Callable[..., Done]) -
     assert [event["run_seq"] for event in document["events"]] == list(range(1, document["facts"] + 1))
 
 
+def test_lineage_leads_down_and_to_a_graph(backplane: Callable[..., Done]) -> None:
+    """What came of a value; and both ways as a graph whose arrows lead from cause to effect."""
+    document = backplane("lineage", RUN, "brief", "--down", "--json").json
+    assert (document["direction"], document["root"]["state"]) == ("down", "brief@1")
+    assert "web_search" in json.dumps(document["root"]["led_to"])
+
+    for way in ("--up", "--down"):
+        graph = backplane("lineage", RUN, "research_findings", way, "--dot").out
+        assert graph.startswith("digraph lineage {")
+        names = {line.split('"')[1] for line in graph.splitlines() if "[label=" in line and "->" not in line}
+        arrows = [(parts[1], parts[3]) for line in graph.splitlines() if "->" in line for parts in [line.split('"')]]
+        assert arrows
+        assert {end for arrow in arrows for end in arrow} == names
+
+
 def test_lineage_leads_to_a_provider(backplane: Callable[..., Done]) -> None:
     """As a tree with each fact's place in Kafka, and as a document with one path."""
     told = backplane("lineage", RUN, "article@1").out

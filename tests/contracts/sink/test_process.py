@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import clickhouse_connect
 import httpx
+import msgspec
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -16,7 +19,10 @@ from confluent_kafka.admin import AdminClient
 from agents_sdk.settings import Settings
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.registry import connect_codec
+from services.cli.app import run as run_command
 from services.runtime.clients import producer, reader
+from services.sink import answers
+from services.sink.verify import verify
 from services.topics.apply import apply_schemas, apply_topics
 from tests.support.eventually import assert_eventually
 from tests.support.sinks import SinkProcess, committed
@@ -150,6 +156,45 @@ def test_a_rebuilt_store_is_what_it_was(settings: Settings, sink: SinkProcess) -
     assert "the store is emptied" in sink.log.read_text()
     assert contents(sink, before.offsets) == before
     assert_eventually(lambda: _balanced(sink), 30)
+
+
+def test_what_the_store_says_is_verified_in_kafka(settings: Settings, sink: SinkProcess) -> None:
+    """Every fact of a run lies where the store says, and says the same; one that was changed, or is gone, is told."""
+    story = tell(settings)
+    sink.wait_until_caught_up()
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=sink.port, database="backplane")
+    told = answers.timeline(client, story.run_id)
+    client.close()
+    changed = msgspec.structs.replace(told[0], event_id="changed", agent="somebody")
+    gone = msgspec.structs.replace(told[1], event_id="gone", offset=10**9)
+
+    found = verify([*told, changed, gone], settings.kafka, connect_codec(settings))
+
+    assert [one.problem for one in found[:-2]] == [""] * len(told)
+    assert "'changed' in the store" in found[-2].problem
+    assert "no record there" in found[-1].problem
+
+
+def test_facts_are_tailed_as_with_kcat(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All facts of a run from the beginning, each partition in its order, in a format of one's own; and only some."""
+    story = tell(settings)
+    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", settings.kafka["bootstrap.servers"])
+    monkeypatch.setenv("BACKPLANE_REGISTRY__URL", settings.registry.url)
+
+    def tail(*arguments: str) -> list[str]:
+        capfd.readouterr()
+        assert run_command(["events", "tail", "-e", "--run", story.run_id, *arguments]) == 0
+        return capfd.readouterr().out.splitlines()
+
+    own = [fact for fact in story.facts if fact.run_id == story.run_id]
+    told = [json.loads(line) for line in tail("-o", "beginning", "-J")]
+    assert sorted(one["value"]["event_id"] for one in told) == sorted(fact.event_id for fact in own)
+    runs = tail("-t", "bp.runs", "--since", "10m", "-f", r"%t %k\n")
+    assert runs == [f"bp.runs {story.run_id}"] * sum(fact.kind.startswith("Run") for fact in own)
+    assert len(tail("-o", "beginning", "--kind", "State*", "-c", "2", "-f", r"%o\n")) == 2
+    assert tail("-o", "end") == []
 
 
 class Contents(NamedTuple):
