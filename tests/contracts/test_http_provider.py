@@ -24,7 +24,7 @@ from services.capabilities.model import HttpProvider
 from services.capabilities.outcome import Answer, AttemptRequest, Failure
 from services.capabilities.providers.http import HttpAttempts
 from tests.support.http_attempts import attempt
-from tests.support.http_server import serving
+from tests.support.http_server import Reply, serving
 
 HUGE = 3_000_000
 
@@ -427,3 +427,18 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "both.pem")
     return context
+
+
+@pytest.mark.parametrize("secret", ["s3cret-key", 'with"quote+and/slash'])
+async def test_a_secret_that_is_echoed_is_taken_out_of_the_result(secret: str) -> None:
+    """Of the header, the address and the words, whatever form it comes back in."""
+    with serving(
+        lambda asked: Reply({"headers": asked.headers, "query": asked.query, "told": f"you are {secret}"})
+    ) as mirror:
+        for auth in ({"kind": "bearer"}, {"kind": "query", "name": "key"}):
+            outcome = await attempt(mirror.url, auth={**auth, "secret": {"env": "KEY"}}, environment={"KEY": secret})
+
+            assert isinstance(outcome, Answer)
+            assert secret not in json.dumps(outcome.result)
+            assert json.dumps(secret)[1:-1] not in json.dumps(outcome.result)
+            assert outcome.result["told"] == "you are [secret]"
