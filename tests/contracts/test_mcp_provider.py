@@ -251,3 +251,14 @@ def test_a_manifest_that_names_no_one_server_is_refused(fields: dict[str, Any]) 
     """A command or a url; a secret only where it can go."""
     with pytest.raises(ValueError, match="MCP server is"):
         McpProvider.model_validate({"name": "t", "kind": "mcp", "tool": "x", **fields})
+
+
+async def test_what_expressions_cannot_work_with_is_a_failure(servers: Servers) -> None:
+    """Of the params: the tool is not called. Of the result: it was."""
+    stdio = {"command": COMMAND}
+    before = failed(await ask(tool(servers, "weather", arguments="${params.place}", **stdio), place="Bern"))
+    never = failed(await ask(tool(servers, "weather", arguments="${length(params.none)}", **stdio), place="Bern"))
+    after = failed(await ask(tool(servers, "weather", result="length(structured.pid)", **stdio), place="Bern"))
+
+    assert [(each.error_class, each.uncertain) for each in (before, never)] == [("invalid_request", False)] * 2
+    assert (after.error_class, after.code, after.uncertain) == ("transient", "malformed_response", True)

@@ -212,3 +212,10 @@ async def test_a_program_that_cannot_be_started_is_an_outage(tmp_path: Path, fie
     outcome = failed(await once(tmp_path, {}, **fields))
 
     assert (outcome.error_class, outcome.code, outcome.uncertain) == ("outage", "not_started", False)
+
+
+async def test_a_result_that_the_manifest_does_not_expect_is_a_failure(tmp_path: Path) -> None:
+    """Typed, not raised."""
+    outcome = failed(await once(tmp_path, {}, result="length(pid)"))
+
+    assert (outcome.code, outcome.uncertain) == ("malformed_answer", True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, get_args
 
 import msgspec
+from jmespath.exceptions import JMESPathError
 
 from services.capabilities.model import ErrorClass
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Usage
@@ -44,7 +45,11 @@ def read_line(line: bytes, request_id: str, result: Callable[[Any], Any]) -> Att
         return _failure(said["error"], usage)
     if "result" not in said:
         return _malformed("neither a result nor an error")
-    return Answer(result=result(said["result"]), usage=usage, model=str(said.get("model") or ""))
+    try:
+        mapped = result(said["result"])
+    except JMESPathError as error:
+        return _malformed(f"a result that its manifest does not expect: {str(error).splitlines()[0]}")
+    return Answer(result=mapped, usage=usage, model=str(said.get("model") or ""))
 
 
 def _failure(error: Any, usage: Usage) -> Failure:

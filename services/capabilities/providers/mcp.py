@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
+from jmespath.exceptions import JMESPathError
 
 from services.capabilities.model import ErrorClass, McpProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
@@ -195,16 +197,18 @@ class McpAttempts:
         """The session is the server's; others may use it."""
 
     async def _call(self, request: AttemptRequest) -> AttemptOutcome:
+        await asyncio.to_thread(importlib.import_module, "mcp")  # on the loop it would hold up all other attempts
         from mcp import MCPError
 
         try:
             client = await self._server.client()
         except Exception as error:  # noqa: BLE001  # programs, networks and servers fail to come up in many ways
             return _not_connected(error, await self._server.last_words())
-        call = {"id": request.call_id, "run_id": request.run_id, "agent": request.agent, "attempt": request.attempt}
-        arguments = self._arguments({"params": request.params, "call": call, "config": self._spec.config})
+        arguments = self._arguments_of(request)
+        if isinstance(arguments, Failure):
+            return arguments
         try:
-            result = await client.call_tool(self._spec.tool, None if arguments is ABSENT else dict(arguments))
+            result = await client.call_tool(self._spec.tool, arguments)
         except MCPError as error:
             if error.code in SESSION_IS_OVER:
                 self._server.drop(client)
@@ -213,6 +217,21 @@ class McpAttempts:
             self._server.drop(client)
             return _broken(error)
         return self._read(result)
+
+    def _arguments_of(self, request: AttemptRequest) -> dict[str, Any] | Failure:
+        """What the tool is given, or why there is none."""
+        call = {"id": request.call_id, "run_id": request.run_id, "agent": request.agent, "attempt": request.attempt}
+        scope = {"params": request.params, "call": call, "config": self._spec.config}
+        try:
+            arguments = self._arguments(scope)
+        except JMESPathError as error:
+            arguments = str(error).splitlines()[0]
+        if arguments is ABSENT:
+            return {}
+        if not isinstance(arguments, Mapping):
+            message = f"no arguments can be made of this: {arguments!r}"
+            return Failure(error_class="invalid_request", code="unfit_params", message=message)
+        return dict(arguments)
 
     def _read(self, result: CallToolResult) -> AttemptOutcome:
         content = [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]
@@ -227,7 +246,11 @@ class McpAttempts:
         if told["structured"] is None:
             with contextlib.suppress(msgspec.DecodeError):
                 told["structured"] = msgspec.json.decode(told["text"])
-        return Answer(result=self._result(told))
+        try:
+            return Answer(result=self._result(told))
+        except JMESPathError as error:
+            message = f"its result is not as its manifest expects: {str(error).splitlines()[0]}"
+            return Failure(error_class="transient", code="malformed_response", message=message, uncertain=True)
 
     def _failed(self, text: str) -> Failure:
         rule = next((rule for rule in self._spec.errors if rule.text.lower() in text.lower()), None)

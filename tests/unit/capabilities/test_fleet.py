@@ -92,7 +92,7 @@ async def test_each_kind_of_provider_is_asked_in_its_way(tmp_path: Path) -> None
     many = contract(*({"name": each["kind"], "rate": rate, **each} for each in kinds))
     fleet = Fleet(tmp_path, {})
 
-    first = [await fleet.attempt(many, provider, request()) for provider in many.capability.providers]
+    first = [await fleet.attempt(many, provider, request(timeout_seconds=60)) for provider in many.capability.providers]
     second = [await fleet.attempt(many, provider, request(timeout_seconds=1)) for provider in many.capability.providers]
     await fleet.close()
 
