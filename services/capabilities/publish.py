@@ -18,7 +18,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.catalogue import Catalogue, Held
 from agents_sdk.core.registry import CapabilityManifest
 from services.capabilities.compatibility import broken
-from services.capabilities.model import Capability, HttpProvider
+from services.capabilities.model import Capability
 from services.capabilities.registry import BUILT_IN, Contract, load_registry
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ SECRET_NAMES: Final = re.compile(
     r"(authorization|cookie|api[-_]?key|access[-_]?key|secret|token|password|passwd)$", re.IGNORECASE
 )
 """Headers, query parameters and settings by such names hold secrets."""
+SECRET_FLAG: Final = re.compile(r"--?[\w-]*(api[-_]?key|secret|token|password)=.", re.IGNORECASE)
+"""An argument of a program that is one."""
+LEAK_HINT: Final = "name where it is instead: `auth`, or a reference to the environment, the keyring or a file"
 CREDENTIALS_IN_URL: Final = re.compile(r"://[^/@\s]+@")
 
 
@@ -149,24 +152,22 @@ def source_of(contract: Contract) -> Source:
 def leaked(capability: Capability) -> Iterator[str]:
     """Where a manifest seems to hold a secret: everybody who may read the registry would have it."""
     for provider in capability.providers:
-        hint = "name it by `auth`, with its secret in the environment, the keyring or a file"
-        for name, _ in _texts(provider.config):
-            if SECRET_NAMES.search(name):
-                yield f"providers.{provider.name}.config.{name}: holds a secret; {hint}"
-        if not isinstance(provider, HttpProvider):
-            continue
-        for part, given in (("headers", provider.request.headers), ("query", provider.request.query)):
-            for name, value in _texts(given):
-                if SECRET_NAMES.search(name) and "${" not in value:
-                    yield f"providers.{provider.name}.request.{part}.{name}: holds a secret; {hint}"
-        if CREDENTIALS_IN_URL.search(provider.request.base_url.value):
-            yield f"providers.{provider.name}.request.base_url: holds a password; {hint}"
+        given = provider.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        for path in _leaks(given, f"providers.{provider.name}", suspicious=False):
+            yield f"{path}: holds a secret; {LEAK_HINT}"
 
 
-def _texts(value: Any) -> Iterator[tuple[str, str]]:
-    """(name, text) of each text in a mapping."""
-    for name, part in value.items():
-        if isinstance(part, str):
-            yield name, part
-        elif isinstance(part, dict):
-            yield from _texts(part)
+def _leaks(value: Any, path: str, *, suspicious: bool) -> Iterator[str]:
+    """Paths of the texts that are secrets by the name they stand under, or by what they look like. A reference under
+    such a name says where the secret is; only its ``value`` would be the secret itself."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            named = bool(SECRET_NAMES.search(name)) or (suspicious and name == "value")
+            yield from _leaks(part, f"{path}.{name}", suspicious=named)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _leaks(part, f"{path}.{number}", suspicious=False)
+    elif isinstance(value, str):
+        literal = suspicious and value and "${" not in value
+        if literal or CREDENTIALS_IN_URL.search(value) or SECRET_FLAG.match(value):
+            yield path

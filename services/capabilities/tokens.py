@@ -68,9 +68,15 @@ def rows(contracts: Iterable[Contract]) -> list[Row]:
     """Each capability with its tokens and what was counted of the same providers' own interfaces."""
     raw = counted()
     return [
-        Row(each.capability.name, _tokens(each), tuple(one for one in raw if one.capability == each.capability.name))
+        Row(each.capability.name, _tokens(each), tuple(one for one in raw if _stands_for(each, one)))
         for each in contracts
     ]
+
+
+def _stands_for(contract: Contract, raw: Raw) -> bool:
+    """Whether the interface is that of one of the capability's providers."""
+    capability = contract.capability
+    return raw.capability == capability.name and raw.provider in [each.name for each in capability.providers]
 
 
 def counted() -> list[Raw]:

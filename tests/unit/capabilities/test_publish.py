@@ -75,7 +75,7 @@ def test_what_breaks_callers_is_refused_with_the_path_unless_it_is_built_in() ->
         ({"headers": {"idempotency-key": "${call.id}"}, "query": {"max_tokens": "5"}}, {"token_limit": "9"}, ""),
     ],
 )
-def test_a_manifest_that_holds_a_secret_is_refused_and_not_quoted(request_: Any, config: Any, named: str) -> None:
+def test_a_secret_in_a_request_is_refused_and_not_quoted(request_: Any, config: Any, named: str) -> None:
     """Everybody who may read the registry would have it; the message says where, never what."""
     provider = {
         "name": "api",
@@ -88,6 +88,24 @@ def test_a_manifest_that_holds_a_secret_is_refused_and_not_quoted(request_: Any,
     assert [each.status for each in changes] == ["refused" if named else "new"]
     assert [named in line for line in changes[0].refused] == [True] * bool(named)
     assert "123456" not in " ".join(changes[0].refused)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"env": {"API_KEY": {"value": "sk-123456"}}}, "env.API_KEY.value"),
+        ({"command": ["serve", "--api-key=sk-123456"]}, "command.1"),
+        ({"url": {"value": "https://me:sk-123456@host/mcp"}, "command": []}, "url.value"),
+        ({"env": {"API_KEY": {"env": "OTHER_KEY"}, "MAX_TOKENS": {"value": "5"}}}, ""),
+    ],
+)
+def test_a_secret_for_a_program_or_a_server_is_refused_as_well(fields: Any, named: str) -> None:
+    """Variables and arguments are part of the manifest like everything else; a name of one is none."""
+    provider = {"name": "tool", "kind": "mcp", "command": ["serve"], "tool": "t", **fields}
+    (change,) = publish.plan(Catalogue(), [contract(providers=[provider])], "applied")
+
+    assert [named in line for line in change.refused] == [True] * bool(named)
+    assert "123456" not in " ".join(change.refused)
 
 
 def test_the_published_schema_is_that_of_the_models() -> None:
