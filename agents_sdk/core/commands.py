@@ -93,7 +93,8 @@ class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """StartAttempt, RecordAttempt."""
+    """StartAttempt, RecordAttempt; CompleteCall and FailCall may have it besides their own: the attempt that led to the
+    outcome."""
 
     call_id: str
     attempt: int = 0
@@ -206,7 +207,7 @@ Body = (
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A request to the ledger; exactly one body is set, the one that belongs to ``kind``."""
+    """A request to the ledger; one body is set, the one that belongs to ``kind``, and ``attempt`` beside an outcome."""
 
     command_id: str
     kind: str

@@ -96,6 +96,8 @@ class Codec:
             if name and fields[name] is not None:
                 # the tuple names the union branch, which spares fastavro the search for it
                 fields[name] = (_BRANCH[name], msgspec.structs.asdict(fields[name]))
+            if name == "outcome" and fields["attempt"] is not None:
+                fields["attempt"] = (_BRANCH["attempt"], msgspec.structs.asdict(fields["attempt"]))
         fastavro.schemaless_writer(out, schema, fields)
         return out.getvalue()
 
@@ -151,6 +153,8 @@ class Codec:
             if not name or fields[name] is None:
                 raise ValueError(f"a command of kind {fields['kind']!r} without its body")
             fields[name] = commands.BODIES[name](**fields[name])
+            if name == "outcome" and fields["attempt"] is not None:
+                fields["attempt"] = commands.AttemptBody(**fields["attempt"])
             fields["signature"] = fields["signature"] or b""  # fastavro fills in a default of bytes as text
             return record(**fields)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from agents_sdk.core import ids
 from agents_sdk.core.commands import AttemptBody, BreakerBody, Command, OutcomeBody
 from agents_sdk.core.facts import CallEvent
@@ -170,6 +172,13 @@ def failed(
         manifest_version=manifest_version,
     )
     return _outcome(fact, "FailCall", body)
+
+
+def together(reports: Sequence[Command], outcome: Command) -> list[Command]:
+    """What is still to be told of a call, its last attempt in one command with its outcome."""
+    if not reports:
+        return [outcome]
+    return [*reports[:-1], msgspec.structs.replace(outcome, attempt=reports[-1].attempt)]
 
 
 def _outcome(fact: CallEvent, kind: str, body: OutcomeBody) -> Command:

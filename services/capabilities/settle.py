@@ -299,7 +299,7 @@ class Settler:
     async def _finish(self, call: OpenCall, step: Step) -> None:
         latency_us = round((self._clock.monotonic() - call.began) * 1e6)
         outcome = outcome_command(call, step, latency_us)
-        call.durable.append(self._outbox.send([*call.reports, outcome]))
+        call.durable.append(self._outbox.send(reports.together(call.reports, outcome)))
         if len(call.durable) == 1:
             await call.durable[0]
         else:

@@ -237,7 +237,7 @@ def _command(schema: Schema, command: Mapping[str, Any]) -> Iterator[Problem]:
         given = command.get(field["name"]) is not None
         if belongs and not given:
             yield Problem(field["name"], f"a command of kind {kind} needs this body")
-        if given and not belongs:
+        if given and not belongs and kind not in field["type"][-1].get("beside", ()):
             yield Problem(field["name"], f"is no body of a command of kind {kind}")
     if not command["run_id"] and kind not in ABOUT_NO_RUN:
         yield Problem("run_id", f"is empty; only {' and '.join(sorted(ABOUT_NO_RUN))} are about no run, not {kind}")

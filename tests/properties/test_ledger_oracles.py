@@ -275,11 +275,11 @@ def test_what_a_run_leaves_open_when_it_ends_is_told_so_once(history: History) -
 @LAW
 @given(HISTORIES)
 def test_a_call_is_asked_for_claimed_settled_and_paid_for_once(history: History) -> None:
-    """One intent before one outcome, one claim an attempt, one cost for each record of an attempt."""
+    """One intent before one outcome, one claim an attempt, one cost an attempt, however many commands tell of it."""
     intents: set[str] = set()
     outcomes: Counter[str] = Counter()
     claims: Counter[tuple[str, int]] = Counter()
-    costs: Counter[str] = Counter()
+    costs: Counter[tuple[str, int]] = Counter()
     for entry in history.entries:
         for fact in entry.facts:
             known: Any = fact
@@ -293,7 +293,7 @@ def test_a_call_is_asked_for_claimed_settled_and_paid_for_once(history: History)
                 case "AttemptStarted":
                     claims[known.call_id, known.attempt] += 1
                 case "AttemptSucceeded" | "AttemptFailed":
-                    costs[fact.command_id] += 1
+                    costs[known.call_id, known.attempt] += 1
     assert all(count == 1 for counts in (outcomes, claims, costs) for count in counts.values())
 
 

@@ -238,7 +238,8 @@ class Author:
             a, b, c, kind,
             command_id=ids.derive(call_id, name), run_id=run_id, causation_id=event_id,
             agent="bp.executor" if c % 16 else "ghost",
-            **({"attempt": attempt} if kind.endswith("Attempt") else {"outcome": outcome}),
+            **({} if kind.endswith("Attempt") else {"outcome": outcome}),
+            **({"attempt": attempt} if kind.endswith("Attempt") or b // 5 % 3 == 0 else {}),
         )  # fmt: skip
 
     def hear(self, a: int, b: int, c: int) -> Command | None:

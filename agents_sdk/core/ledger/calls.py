@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from agents_sdk.core.ledger import budgets, failed_calls, payloads
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, Run
+from agents_sdk.core.ledger.state import Book, Call, Finished, Run
 
 CAPABILITY_LIMIT = 200
 """Characters."""
@@ -135,9 +136,11 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
 
 def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """RecordAttempt → AttemptSucceeded or AttemptFailed. An attempt that ended after the call was settled, or even
-    forgotten with its handler, is recorded all the same: it cost what it cost."""
+    forgotten with its handler, is recorded all the same: it cost what it cost, once."""
     body = command.attempt
     assert body is not None
+    if attempt_key(body) in run.attempted:
+        return
     call = run.calls.get(body.call_id)
     capability = body.capability or (call.capability if call else "")
     if not capability:
@@ -145,11 +148,34 @@ def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> No
     _write_attempt(body, capability, scribe)
 
 
-def record_late(command: Command, scribe: Scribe) -> None:
-    """RecordAttempt for a run that has ended meanwhile: recorded, since it was paid for."""
+def record_late(finished: Finished, command: Command, scribe: Scribe) -> None:
+    """An attempt in a run that has ended meanwhile: recorded, since it was paid for."""
     body = command.attempt
     assert body is not None
-    _write_attempt(body, body.capability, scribe)
+    if attempt_key(body) not in finished.attempted:
+        _write_attempt(body, body.capability, scribe)
+
+
+def attempt_key(attempt: AttemptBody | AttemptEvent) -> str:
+    """What an attempt is paid for once by, whichever commands tell of it and however late."""
+    return f"{attempt.call_id}/{attempt.attempt}"
+
+
+def with_attempt(settle: Callable[[Book, Run, Command, Scribe], None]) -> Callable[[Book, Run, Command, Scribe], None]:
+    """The decider of an outcome that may bring the attempt which led to it: one command instead of two for a call that
+    is answered at once, as most are. The attempt counts where the outcome comes too late."""
+
+    def decide(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+        if command.attempt is None:
+            settle(book, run, command, scribe)
+            return
+        record_attempt(book, run, command, scribe)
+        assert command.outcome is not None
+        call = run.calls.get(command.outcome.call_id)
+        if (call is not None and not call.settled) or not scribe.facts:
+            settle(book, run, command, scribe)
+
+    return decide
 
 
 def _write_attempt(body: AttemptBody, capability: str, scribe: Scribe) -> None:

@@ -50,6 +50,8 @@ ONLY_FROM: Final = {
     **dict.fromkeys(("TimerFired", "ReportChild"), LEDGER),
 }
 """Kinds that only one of the platform's own parts may send."""
+RECORDS_ATTEMPT: Final = frozenset({"RecordAttempt", "CompleteCall", "FailCall"})
+"""Kinds that may tell of an attempt which was made, to be paid for whatever became of its run."""
 SAID_BY_LEDGER: Final = frozenset({"CancelRun", "ReportChild"})
 """Kinds that the ledger sends on account of another run, which may come after the end of this one."""
 ENVELOPE_LIMIT: Final = 4_096
@@ -133,8 +135,8 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
     command_id = command.command_id
     if run is None:
         finished = book.finished.get(command.run_id)
-        return finished is not None and (command_id in finished.answers or command_id in finished.attempted)
-    if command_id in run.answers or command_id in run.attempted:
+        return finished is not None and command_id in finished.answers
+    if command_id in run.answers:
         return True
     asked = (
         run.calls.get(command_id)
@@ -196,9 +198,9 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
         raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
     if command.kind in ("AwaitRun", "CompleteHandler"):
         return  # answered from what is remembered of the run; a handler that ended its run has nothing to add
-    if command.kind == "RecordAttempt" and command.agent == EXECUTOR:
+    if command.attempt is not None and command.kind in RECORDS_ATTEMPT and command.agent == EXECUTOR:
         scribe.seq = finished.seq
-        calls.record_late(command, scribe)
+        calls.record_late(finished, command, scribe)
         return
     raise Refusal(
         "run_finished",
@@ -390,7 +392,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     "RedriveCall": calls.redrive,
     "StartAttempt": calls.start_attempt,
     "RecordAttempt": calls.record_attempt,
-    "CompleteCall": calls.complete,
-    "FailCall": calls.fail,
+    "CompleteCall": calls.with_attempt(calls.complete),
+    "FailCall": calls.with_attempt(calls.fail),
     "TimerFired": deadlines.fire,
 }

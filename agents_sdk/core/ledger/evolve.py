@@ -31,6 +31,7 @@ from agents_sdk.core.facts import (
 )
 from agents_sdk.core.ledger import agents, breakers, budgets, contracts, failed_calls, identity, memory, spent, timers
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
+from agents_sdk.core.ledger.calls import attempt_key
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
     FINISHED_LIMIT,
@@ -90,7 +91,8 @@ def evolve(book: Book, fact: Fact) -> None:
             finished = book.finished.get(fact.run_id)
             if finished is not None and fact.run_seq == finished.seq + 1:
                 finished.seq = fact.run_seq
-                finished.attempted.add(fact.command_id)  # nothing else happens to a run that has ended
+                if type(fact) is AttemptEvent:  # nothing else happens to a run that has ended
+                    finished.attempted.add(attempt_key(fact))
         elif fact.run_seq > run.seq:
             _advance(book, run, fact)
     book.applied = max(book.applied, fact.command_offset)
@@ -197,7 +199,7 @@ def _finish(book: Book, run: Run, fact: RunEvent) -> None:
     )
     if len(book.finished) > FINISHED_LIMIT:
         forgotten = book.finished.pop(next(iter(book.finished)))
-        for command_id in (*forgotten.answers, *forgotten.attempted):
+        for command_id in forgotten.answers:
             spent.note(book.spent, command_id, fact.at)
 
 
@@ -378,7 +380,7 @@ def _attempt_started(run: Run, fact: AttemptEvent) -> None:
 
 
 def _attempt_recorded(run: Run, fact: AttemptEvent) -> None:
-    run.attempted.add(fact.command_id)
+    run.attempted.add(attempt_key(fact))
     budgets.attempted(run, fact)
 
 

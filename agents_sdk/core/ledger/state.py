@@ -201,7 +201,7 @@ class Run(msgspec.Struct):
     """Those that may be redriven; the newest ``DEAD_LIMIT``."""
     answers: dict[str, Answer] = {}
     attempted: set[str] = set()
-    """RecordAttempt commands applied: an attempt is paid for once, however late its record comes again."""
+    """Call and number of each attempt that was recorded: see ``calls.attempt_key``."""
     issued: dict[str, list[str]] = {}
     """Delivery → commands of its handler whose answers are kept."""
     recent: list[str] = []

@@ -19,14 +19,16 @@ from tests.support.calls import Asking, Outbox, capability, failure, registry, r
 
 
 async def test_a_call_answered_at_once_sends_attempt_and_outcome_together() -> None:
-    """A success is one RecordAttempt and one CompleteCall, with ids derived from the call."""
+    """A success is one command: the outcome, with the attempt that led to it; its id derives from the call."""
     outbox = Outbox()
 
     await settler(registry(capability()), Asking(), outbox).settle(requested("c"))
 
-    assert outbox.kinds() == ["RecordAttempt", "CompleteCall"]
-    attempt, outcome = outbox.commands
-    assert (attempt.command_id, outcome.command_id) == (ids.derive("c", "attempt/1"), ids.derive("c", "outcome"))
+    assert outbox.kinds() == ["CompleteCall"]
+    (outcome,) = outbox.commands
+    assert outcome.command_id == ids.derive("c", "outcome")
+    assert outcome.attempt is not None
+    assert (outcome.attempt.call_id, outcome.attempt.attempt, outcome.attempt.provider) == ("c", 1, "one")
     assert {command.agent for command in outbox.commands} == {"bp.executor"}
     assert {command.causation_id for command in outbox.commands} == {"event of c"}
     assert outbox.outcome().result == '{"from":"one"}'
@@ -290,7 +292,7 @@ async def test_a_call_may_refuse_a_degraded_result() -> None:
         requested("c", config='{"degraded_result":null}')
     )
 
-    assert outbox.kinds() == ["RecordAttempt", "FailCall"]
+    assert outbox.kinds() == ["FailCall"]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +338,8 @@ async def test_the_manifests_version_is_named_by_attempt_and_outcome_and_the_ran
     await one.settle(requested("c"))
     await one.settle(requested("d", config='{"rank":"cheapest"}'))
 
-    assert [body.manifest_version for each in outbox.commands if (body := each.attempt or each.outcome)] == [7] * 4
+    told = [body for each in outbox.commands for body in (each.attempt, each.outcome) if body]
+    assert [body.manifest_version for body in told] == [7] * 4
     assert asking.ranks == ["fastest", "cheapest"]
     assert asking.observed == [("one", "Answer"), ("one", "Answer")]
 

@@ -20,7 +20,8 @@ def call(desk: Desk, budget: int, agent: str = "client") -> CallEvent:
 
 def attempt(desk: Desk, fact: CallEvent, cost: int) -> None:
     """Somebody was paid for it."""
-    desk.send("RecordAttempt", agent=EXECUTOR, call_id=fact.call_id, capability="search", cost_nano_usd=cost)
+    body = {"call_id": fact.call_id, "capability": "search", "cost_nano_usd": cost, "attempt": len(desk.sent)}
+    desk.send("RecordAttempt", agent=EXECUTOR, **body)
 
 
 def test_a_refused_call_says_what_was_left_and_of_which_budget() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
 
@@ -106,23 +107,47 @@ def test_an_attempt_keeps_its_cost_however_late_it_is_recorded(desk: Desk) -> No
     delivery = desk.deliver("one")
     call_id = desk.within(delivery, "CallCapability", capability="search").facts[0].command_id
     desk.send("FailCall", agent=EXECUTOR, call_id=call_id)
-    assert record(desk, call_id, error_class="outage") == ["AttemptFailed"]
+    assert record(desk, call_id, attempt=1, error_class="outage") == ["AttemptFailed"]
     desk.complete(delivery)
-    assert record(desk, call_id) == ["AttemptSucceeded"]
+    assert record(desk, call_id, attempt=2) == ["AttemptSucceeded"]
     desk.send("CancelRun")
-    assert record(desk, call_id, cost_nano_usd=7) == ["AttemptSucceeded"]
+    assert record(desk, call_id, attempt=3, cost_nano_usd=7) == ["AttemptSucceeded"]
     late: Any = desk.facts[-1]
     assert (late.cost_nano_usd, late.run_seq) == (7, desk.facts[-2].run_seq + 1)
 
 
 def test_an_attempt_is_paid_for_once(desk: Desk) -> None:
-    """The record of an attempt that comes again, even after the run's end, adds no cost."""
+    """The record of an attempt that comes again, even after the run's end or in another command, adds no cost."""
     call_id = desk.call()
-    assert record(desk, call_id, command_id="a1") == ["AttemptSucceeded"]
+    assert record(desk, call_id, attempt=1) == ["AttemptSucceeded"]
+    assert record(desk, call_id, attempt=1) == []
     desk.send("CancelRun")
-    assert record(desk, call_id, command_id="a1") == []
-    assert record(desk, call_id, command_id="a2") == ["AttemptSucceeded"]
-    assert record(desk, call_id, command_id="a2") == []
+    assert record(desk, call_id, attempt=1) == []
+    assert record(desk, call_id, attempt=2) == ["AttemptSucceeded"]
+    assert settle(desk, call_id, "CompleteCall", 2) == []
+    assert settle(desk, call_id, "FailCall", 3) == ["AttemptFailed"]
+
+
+def settle(desk: Desk, call_id: str, kind: str, number: int) -> list[str]:
+    """The outcome of a call with the attempt that led to it, in one command."""
+    made = AttemptBody(
+        call_id=call_id, attempt=number, capability="search", error_class="outage" if kind == "FailCall" else ""
+    )
+    outcome = OutcomeBody(call_id=call_id, result="1")
+    common = {"command_id": f"{call_id} {kind} {number}", "kind": kind, "run_id": "r", "correlation_id": ""}
+    return kinds(desk.put(Command(agent=EXECUTOR, outcome=outcome, attempt=made, **common)))
+
+
+def test_an_outcome_may_bring_the_attempt_that_led_to_it(desk: Desk) -> None:
+    """Both happen, in that order; the attempt counts also where the outcome comes too late, and once."""
+    call_id = desk.call()
+    assert settle(desk, call_id, "CompleteCall", 1) == ["AttemptSucceeded", "CallCompleted"]
+    assert settle(desk, call_id, "CompleteCall", 1) == []
+    assert settle(desk, call_id, "FailCall", 2) == ["AttemptFailed"]
+    assert settle(desk, call_id, "FailCall", 2) == []
+    again = desk.call()
+    assert record(desk, again, attempt=1) == ["AttemptSucceeded"]
+    assert settle(desk, again, "FailCall", 1) == ["CallFailed"]
 
 
 def test_an_agent_calls_only_what_it_declared(desk: Desk) -> None:
