@@ -57,7 +57,7 @@ CREATE TABLE {database}.events {cluster}
     reply_partition Int32 CODEC(T64, LZ4),
     deadline_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of the run, message or dependency; 1970: none',
     budget_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'what a run, a call or an agent in one run may cost; -1: no limit',
-    spent_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'of a run that has ended, with its child runs; cost_nano_usd has what each attempt cost',
+    spent_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'of a run with a budget that has ended, with its child runs; cost_nano_usd has what each attempt cost',
     reserved_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'at the end of a run: what was still open may cost',
     child_run_id String CODEC(ZSTD(1)) COMMENT 'which child, in a parent''s facts about its children',
     status LowCardinality(String) COMMENT 'how the child ended',

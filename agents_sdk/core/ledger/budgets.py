@@ -105,7 +105,10 @@ def open_part(call: Call) -> int:
 
 def at_end(run: Run, before: Sequence[Fact]) -> tuple[int, int]:
     """(spent, still reserved) of the run after the facts ``before``, which its last command caused and which are not
-    folded in yet."""
+    folded in yet. Nothing of a run without a budget: nobody draws on anything for it, and runs of before there were
+    budgets replay as they were."""
+    if run.budget == NO_LIMIT:
+        return 0, 0
     spent, reserved = run.account.spent, run.account.reserved
     for fact in before:
         if type(fact) is AttemptEvent:
