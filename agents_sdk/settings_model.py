@@ -75,8 +75,9 @@ class Limits(_Section):
 class Executor(_Section):
     """The capability executor."""
 
-    max_in_flight: int = Field(default=64, ge=1)
-    """Provider calls one executor process has open at a time."""
+    max_in_flight: int = Field(default=1024, ge=1)
+    """Calls one executor process has open at a time: enough that some which wait for a slow provider hold up no others.
+    How many are asked of one provider at once is its manifest's ``concurrency``."""
     cache_bytes: int = Field(default=33_554_432, ge=0)
     """What one executor process keeps of results that may be given again; 0: nothing."""
 

@@ -23,7 +23,7 @@ from services.capabilities.settle import OutboxBroken, SettledElsewhere, Settler
 log = logging.getLogger("backplane.executor")
 
 OUTCOMES: Final = frozenset({"CallCompleted", "CallFailed", "CallCancelled"})
-BACKLOG_FACTOR: Final = 8
+BACKLOG_FACTOR: Final = 2
 """Calls waiting per slot before ``deliver`` makes its caller wait: enough to refill slots at once, bounded memory."""
 
 

@@ -27,6 +27,8 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "ledger": ledger.throughput,
     "message": messages.measure,
     "call": calls.measure,
+    "call_slow": calls.slow,
+    "call_fallback": calls.fallback,
     "sink": sink.measure,
     "insight": insight.measure,
     "restart": restart.measure,

@@ -20,6 +20,8 @@ CAPABILITIES: Final = Path(__file__).parent / "capabilities"
 PAYLOAD_BYTES: Final = 300
 """Of every record that is measured: a raw value, an encoded command, an encoded fact."""
 SAMPLE_S: Final = 0.5
+SLOW_S: Final = 1.0
+"""What a slow call takes."""
 MEASURED: Final = ("kafka", "registry", "store", "ledger", "executor")
 
 Figures = dict[str, Any]
