@@ -48,6 +48,8 @@ class CallResult:
     degraded: bool
     """A declared substitute, not what was asked for; ``reason`` says why."""
     call_id: str
+    event_id: str
+    """Of the fact that holds the result."""
     reason: str = ""
     cached: bool = False
     """The result of an equal call a short while ago, which cost nothing."""
@@ -256,6 +258,7 @@ async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
         latency_ms=int(fields.get("latency_us", 0)) / 1000,
         degraded=bool(fields.get("degraded", False)),
         call_id=command.command_id,
+        event_id=reply.event_id,
         reason=str(fields.get("reason", "")),
         cached=bool(fields.get("cached", False)),
     )

@@ -94,6 +94,14 @@ class Capabilities(_Section):
         return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
 
 
+class Artifacts(_Section):
+    """Where files that calls make or are given are kept: by their content, outside the log."""
+
+    url: str = ""
+    """``s3://bucket/prefix``, ``gs://…`` or ``az://…``, credentials from the environment as those clouds' tools read
+    them; empty: ``artifacts`` below the data directory. All processes of a platform need the same."""
+
+
 class Identity(_Section):
     """Files with the keys that commands are signed with; never a key itself."""
 
@@ -120,6 +128,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     executor: Executor = Executor()
     capabilities: Capabilities = Capabilities()
+    artifacts: Artifacts = Artifacts()
     identity: Identity = Identity()
 
     @classmethod

@@ -135,6 +135,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     redriven_as: str = ""
     redrives: int = 0
     manifest_version: int = 0
+    artifacts: list[str] = msgspec.field(default_factory=list)
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):

@@ -81,10 +81,19 @@ class Approved(BaseModel):
     version: int
 
 
+class File(BaseModel):
+    """What a capability made, kept outside the log: state has the reference."""
+
+    uri: str
+    sha256: str
+    mime: str
+    size: int
+
+
 class Hero(BaseModel):
     """The image above the article."""
 
-    path: str
+    artifact: File
     alt: str
     width: int
     height: int

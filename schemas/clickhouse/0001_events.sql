@@ -113,6 +113,7 @@ CREATE TABLE {database}.events {cluster}
     redrive_of String CODEC(ZSTD(1)) COMMENT 'the failed call that this call repeats',
     redriven_as String CODEC(ZSTD(1)) COMMENT 'the call that repeats this failed one',
     redrives Int32 CODEC(T64, LZ4),
+    artifacts Array(String) CODEC(ZSTD(1)) COMMENT 'SHA-256: CallRequested, those the call was given; CallCompleted, those it made',
 
     caused_by Array(String) CODEC(ZSTD(1)) COMMENT 'command_id of the attempts that made a circuit breaker change',
     open_until DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of a circuit breaker: not asked before; 1970: it is closed',
@@ -158,6 +159,7 @@ CREATE TABLE {database}.events {cluster}
 
     INDEX by_event event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_call call_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_artifact artifacts TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_delivery delivery_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_root root_run_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_key key TYPE bloom_filter(0.01) GRANULARITY 1,

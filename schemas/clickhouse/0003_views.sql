@@ -71,6 +71,35 @@ WHERE call_id != '' AND kind != 'CallAwaited'
 GROUP BY run_id, call_id
 COMMENT 'One row per capability call with its outcome. Example: which calls fell back to another provider? SELECT * FROM v_calls WHERE attempts > 1';
 
+-- Descriptors of artifacts are canonical JSON within a result, so their text has one form only.
+CREATE VIEW {database}.v_artifacts {cluster} AS
+SELECT
+    made.descriptor[2] AS sha256,
+    made.descriptor[1] AS mime,
+    toInt64(made.descriptor[3]) AS size,
+    run_id,
+    calls.agent AS agent,
+    made.capability AS capability,
+    made.provider AS provider,
+    made.degraded AS degraded,
+    made.call_cost_nano_usd AS call_cost_nano_usd,
+    call_id,
+    made.event_id AS event_id,
+    made.at AS at
+FROM (
+    SELECT
+        run_id, call_id, capability, provider, degraded, call_cost_nano_usd, event_id, at,
+        arrayJoin(arrayDistinct(extractAllGroupsVertical(result, '"mime":"([^"]*)","sha256":"([0-9a-f]+)","size":([0-9]+),"uri":"artifact:'))) AS descriptor
+    FROM {database}.events
+    WHERE kind = 'CallCompleted' AND notEmpty(artifacts)
+) AS made
+LEFT JOIN (
+    SELECT run_id, call_id, agent
+    FROM {database}.events
+    WHERE kind = 'CallRequested'
+) AS calls USING (run_id, call_id)
+COMMENT 'One row per file that a call made, kept by its content; call_cost_nano_usd is of the whole call. Example: which images did a run make? SELECT sha256, size FROM v_artifacts WHERE run_id = ''R'' AND mime LIKE ''image/%''';
+
 CREATE VIEW {database}.v_state_history {cluster} AS
 SELECT run_id, key, version, agent, at, kind != 'StateWritten' AS deleted, value, size, value_hash, event_id
 FROM {database}.events

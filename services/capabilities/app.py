@@ -20,6 +20,7 @@ import uuid_utils
 from confluent_kafka import TopicPartition
 from faust.types import TP
 
+from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.core.money import NO_LIMIT
 from agents_sdk.registrar import Registrar
@@ -68,7 +69,8 @@ class Executor:
         self._settings = settings
         self._codec = codec
         self._live = live
-        self._fleet = Fleet(settings.data_dir, environment(), live.registry.switch)
+        store = ArtifactStore(settings.data_dir, settings.artifacts.url)
+        self._fleet = Fleet(settings.data_dir, environment(), live.registry.switch, store)
         self._outbox = KafkaOutbox(settings, codec, self.name)
         breakers = Breakers()
         self._breakers = BreakerTopic(settings.kafka, codec, breakers.take)

@@ -40,11 +40,21 @@ class AttemptRequest:
     timeout_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file within a result. The log has no room for it: it is stored as an artifact, and the result that agents see
+    has the artifact's descriptor in its place: ``{"mime": …, "sha256": …, "size": …, "uri": "artifact:<sha256>"}``."""
+
+    content: bytes
+    mime: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The provider answered. A Python function may return one of these instead of its bare result."""
 
     result: Any
+    """JSON, in which any value may be a Blob."""
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     prompt_version: str = ""

@@ -106,7 +106,8 @@ def sql(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Ask the store in SQL. Tables: events, edges; views: v_cost, v_calls, v_state_history, v_messages, v_lineage.
+    """Ask the store in SQL. Tables: events, edges; views: v_cost, v_calls, v_artifacts, v_state_history, v_messages,
+    v_lineage.
 
     A statement that names a FORMAT of ClickHouse's own is answered in that.
     """

@@ -63,6 +63,7 @@ EXIT_CODES: Final[dict[str, ExitCode]] = {
     "unknown_call": ExitCode.NOT_FOUND,
     "unknown_part": ExitCode.NOT_FOUND,
     "not_found": ExitCode.NOT_FOUND,
+    "unknown_artifact": ExitCode.NOT_FOUND,
     "auth": ExitCode.AUTH,
     "unreachable": ExitCode.UNREACHABLE,
     "unanswered": ExitCode.UNREACHABLE,

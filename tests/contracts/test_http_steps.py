@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from agents_sdk.artifacts import ArtifactStore
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure
 from tests.support.http_attempts import attempt
 from tests.support.http_server import Asked, Reply, Server, serving
@@ -41,8 +42,8 @@ def png(width: int = 3, height: int = 2) -> bytes:
     return out.getvalue()
 
 
-def kept(artifact: dict[str, Any]) -> bytes:
-    return Path(artifact["path"]).read_bytes()
+def kept(artifact: dict[str, Any], data_dir: Path) -> bytes:
+    return ArtifactStore(data_dir).get(artifact["uri"])
 
 
 def files(folder: Path) -> list[Path]:
@@ -286,7 +287,7 @@ async def test_a_file_is_fetched_and_kept(server: Server, tmp_path: Path) -> Non
         {"prompt": "p"},
         response={
             "artifact": {"url": "output[0]"},
-            "result": "{file: artifact, alt: params.prompt, of: response.output[0]}",
+            "result": "{file: artifact, width: width, alt: params.prompt, of: response.output[0]}",
             "usage": {"images": 1, "bytes": "${result.file.size}"},
         },
         auth={"kind": "bearer", "secret": {"env": "KEY"}},
@@ -297,8 +298,8 @@ async def test_a_file_is_fetched_and_kept(server: Server, tmp_path: Path) -> Non
     result = answered(outcome).result
     file = result["file"]
     assert file["sha256"] == hashlib.sha256(content).hexdigest()
-    assert kept(file) == content
-    assert (file["mime"], file["width"], result["alt"]) == ("image/png", 3, "p")
+    assert kept(file, tmp_path) == content
+    assert (file["mime"], result["width"], result["alt"]) == ("image/png", 3, "p")
     assert result["of"] == f"{server.url}/file.png"
     assert (answered(outcome).usage.images, answered(outcome).usage.bytes) == (1, len(content))
     assert "authorization" in server.asked[0].headers
@@ -310,13 +311,13 @@ async def test_a_file_within_the_response_is_kept(server: Server, tmp_path: Path
     server.replies(Reply({"data": [{"b64_json": base64.b64encode(png(5, 4)).decode()}]}))
     outcome = await attempt(
         server.url,
-        response={"artifact": {"base64": "data[0].b64_json", "mime": "image/png"}, "result": "artifact"},
+        response={"artifact": {"base64": "data[0].b64_json", "mime": "image/png"}, "result": "@"},
         data_dir=tmp_path,
     )
 
     result = answered(outcome).result
     assert (result["width"], result["height"]) == (5, 4)
-    assert kept(result) == png(5, 4)
+    assert kept(result["artifact"], tmp_path) == png(5, 4)
 
 
 @pytest.mark.parametrize(

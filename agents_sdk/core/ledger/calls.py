@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from agents_sdk.core import artifacts
 from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.core.ledger import budgets, failed_calls, payloads
@@ -50,6 +51,7 @@ def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, 
         timeout_ms=max(body.timeout_ms, 0),
         budget_nano_usd=budgets.for_call(book, run, command.agent, body.capability, body.budget_nano_usd),
         config=body.config,
+        artifacts=artifacts.named(body.params),
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
         **more,
@@ -211,6 +213,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         latency_us=body.latency_us,
         **_story(body),
         manifest_version=body.manifest_version,
+        artifacts=artifacts.named(body.result),
     )
 
 

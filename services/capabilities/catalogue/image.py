@@ -17,17 +17,17 @@ from typing import Any, Final, TypeAlias
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from agents_sdk.core import ids
-from services.capabilities.catalogue import artifacts
-from services.capabilities.outcome import Answer
+from services.capabilities.outcome import Answer, Blob
 from services.capabilities.providers.python import ProviderContext
 
 Color: TypeAlias = tuple[int, int, int]
+Palette: TypeAlias = tuple[Color, Color, Color, Color]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 MODEL: Final = "procedural-flow-1"
 DRAWN_HEIGHT: Final = 1_800
 """Lines and points are drawn at least this high and shrunk: Pillow does not smooth edges itself."""
-PALETTES: Final[tuple[tuple[Color, Color, Color, Color], ...]] = (
+PALETTES: Final[tuple[Palette, ...]] = (
     ((10, 18, 48), (24, 62, 122), (86, 156, 255), (94, 234, 212)),
     ((28, 12, 54), (92, 36, 128), (222, 110, 220), (255, 196, 92)),
     ((6, 34, 44), (12, 92, 104), (84, 214, 196), (255, 176, 102)),
@@ -42,7 +42,7 @@ TITLE_LINES: Final = 3
 
 
 def image_generation(params: Mapping[str, Any], context: ProviderContext) -> Answer:
-    """The image as a PNG artifact."""
+    """The image as a PNG."""
     size = (int(params.get("width", 1600)), int(params.get("height", 900)))
     prompt = str(params["prompt"])
     seed = params.get("seed")
@@ -50,13 +50,8 @@ def image_generation(params: Mapping[str, Any], context: ProviderContext) -> Ans
     picture = draw(prompt, str(params.get("subtitle") or ""), size, chance)
     out = io.BytesIO()
     picture.save(out, "PNG", optimize=False, compress_level=6)
-    artifact = artifacts.store(context.data_dir, out.getvalue(), "png")
     result = {
-        "path": str(artifact.path),
-        "uri": artifact.path.as_uri(),
-        "sha256": artifact.sha256,
-        "mime": "image/png",
-        "size": artifact.size,
+        "artifact": Blob(out.getvalue(), "image/png"),
         "width": size[0],
         "height": size[1],
         "alt": f"Abstract illustration: {prompt}",
@@ -66,13 +61,22 @@ def image_generation(params: Mapping[str, Any], context: ProviderContext) -> Ans
 
 def draw(title: str, subtitle: str, size: tuple[int, int], chance: random.Random) -> Image.Image:
     """The picture; all that varies comes from ``chance``."""
-    deep, middle, bright, accent = chance.choice(PALETTES)
-    picture = _gradient(size, deep, middle)
-    picture = _glow(picture, (bright, middle, bright), chance)
-    picture = _flow(picture, bright, accent, chance)
-    picture = _veil(picture, deep)
-    _type(picture, title, subtitle, accent)
+    colors = chance.choice(PALETTES)
+    ground, cover = layers(title, subtitle, size, colors, chance)
+    picture = _flow(ground, colors[2], colors[3], chance)
+    picture.paste(cover, mask=cover)
     return picture
+
+
+def layers(
+    title: str, subtitle: str, size: tuple[int, int], colors: Palette, chance: random.Random
+) -> tuple[Image.Image, Image.Image]:
+    """What lies behind the flow, opaque, and what lies before it, mostly transparent."""
+    deep, middle, bright, accent = colors
+    ground = _glow(_gradient(size, deep, middle), (bright, middle, bright), chance)
+    cover = _veil(size, deep)
+    _type(cover, title, subtitle, accent)
+    return ground, cover
 
 
 def _gradient(size: tuple[int, int], start: Color, end: Color) -> Image.Image:
@@ -107,7 +111,7 @@ def _flow(picture: Image.Image, line: Color, point: Color, chance: random.Random
     count = 26
     for number in range(count):
         share = number / (count - 1)
-        track = [(float(x), _stream(x / width, share, phase, waves) * height) for x in range(-40, width + 41, 24)]
+        track = [(float(x), stream(x / width, share, phase, waves) * height) for x in range(-40, width + 41, 24)]
         alpha = round(26 + 120 * math.sin(math.pi * share) ** 2)
         pen.line(track, fill=(*line, alpha), width=round(height / 560), joint="curve")
         for _ in range(chance.randint(0, 3)):
@@ -118,7 +122,7 @@ def _flow(picture: Image.Image, line: Color, point: Color, chance: random.Random
     return Image.alpha_composite(picture.convert("RGBA"), small).convert("RGB")
 
 
-def _stream(x: float, share: float, phase: float, waves: float) -> float:
+def stream(x: float, share: float, phase: float, waves: float) -> float:
     """Height, 0 at the top, of one line of the flow at x: wide apart at the left, gathered to the right."""
     middle = 0.40 + 0.10 * math.sin(phase + x * math.tau * waves * 0.6)
     spread = 0.62 - 0.40 * math.pow(max(x, 0.0), 1.4)
@@ -126,11 +130,12 @@ def _stream(x: float, share: float, phase: float, waves: float) -> float:
     return middle + (share - 0.5) * spread + ripple
 
 
-def _veil(picture: Image.Image, color: Color) -> Image.Image:
+def _veil(size: tuple[int, int], color: Color) -> Image.Image:
     """Darkens the lower part, where the type stands."""
-    ramp = Image.linear_gradient("L").resize(picture.size, Image.Resampling.BICUBIC)
-    mask = ramp.point(lambda level: round(max(0.0, (level - 70) / 185) ** 0.9 * 225))
-    return Image.composite(Image.new("RGB", picture.size, color), picture, mask)
+    ramp = Image.linear_gradient("L").resize(size, Image.Resampling.BICUBIC)
+    veil = Image.new("RGBA", size, color)
+    veil.putalpha(ramp.point(lambda level: round(max(0.0, (level - 70) / 185) ** 0.9 * 225)))
+    return veil
 
 
 def _type(picture: Image.Image, title: str, subtitle: str, accent: Color) -> None:

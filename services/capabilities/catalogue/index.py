@@ -102,4 +102,4 @@ def _hit(document: Any, score: float, snippets: Any, excerpt_chars: int) -> Hit:
 
 def _cut(text: str, limit: int) -> str:
     """At most ``limit`` characters, ended at a word."""
-    return text if len(text) <= limit else text[:limit].rsplit(None, 1)[0]
+    return text if len(text) <= limit else next(iter(text[:limit].rsplit(None, 1)), "")

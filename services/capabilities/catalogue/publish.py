@@ -18,13 +18,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from services.capabilities.catalogue.artifacts import write_whole
+from agents_sdk.artifacts import ArtifactStore
+from services.capabilities.catalogue.files import write_whole
 from services.capabilities.outcome import ProviderError
 from services.capabilities.providers.python import ProviderContext
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 SLUG_CHARS: Final = 60
 LINK_SCHEMES: Final = ("http://", "https://", "file://")
+PICTURES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
+"""No SVG: it may carry scripts."""
 TAGS: Final = {"p", "em", "strong", "a", "code", "pre", "ul", "ol", "li", "blockquote", "h2", "h3", "h4", "br", "hr"}
 
 
@@ -33,7 +36,7 @@ def content_publish(params: Mapping[str, Any], context: ProviderContext) -> dict
     title = " ".join(str(params["title"]).split())
     slug = slug_of(str(params.get("slug") or "") or f"{title} {context.run_id[-6:]}")
     folder = context.data_dir / "published" / slug
-    hero = _hero(params.get("hero"), context.data_dir, folder)
+    hero = _hero(params.get("hero"), context.artifacts, folder)
     page = render(params, hero, context.run_id).encode()
     path = folder / "index.html"
     write_whole(path, page)
@@ -112,16 +115,17 @@ def _source(source: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _hero(hero: Mapping[str, Any] | None, data_dir: Path, folder: Path) -> dict[str, Any] | None:
-    """Copies the image beside the page. Only artifacts: a page must not publish any other file."""
+def _hero(hero: Mapping[str, Any] | None, artifacts: ArtifactStore, folder: Path) -> dict[str, Any] | None:
+    """Copies the image beside the page. Only artifacts that are pictures: a page must not publish any other file."""
     if not hero:
         return None
-    path = Path(str(hero["path"])).resolve()
-    if not path.is_relative_to((data_dir / "artifacts").resolve()) or not path.is_file():
-        raise ProviderError(
-            "invalid_request", f"hero {str(path)!r} is no artifact of this platform", code="no_artifact"
-        )
-    name = f"hero{path.suffix}"
-    write_whole(folder / name, path.read_bytes())
+    artifact = hero["artifact"]
+    suffix = PICTURES.get(str(artifact["mime"]))
+    if suffix is None:
+        known = ", ".join(sorted(PICTURES))
+        message = f"the hero is {artifact['mime']!r}, which no page shows; give one of {known}"
+        raise ProviderError("invalid_request", message, code="no_picture")
+    name = f"hero{suffix}"
+    write_whole(folder / name, artifacts.get(str(artifact["uri"])))
     size = {side: int(hero[side]) if hero.get(side) else 0 for side in ("width", "height")}
     return {"file": name, "alt": str(hero.get("alt") or ""), **size}

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from services.capabilities.catalogue.artifacts import write_whole
 from services.capabilities.catalogue.corpus import open_corpus
+from services.capabilities.catalogue.files import write_whole
 from services.capabilities.catalogue.index import SearchIndex, open_index
 from services.capabilities.catalogue.search import CORPUS, EXCERPT_CHARS, RESULTS, answer
 

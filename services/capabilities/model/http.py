@@ -128,7 +128,8 @@ class Response(Part):
     """How the JSON of a successful response becomes the result: JMESPath expressions over it.
 
     ``result`` is over what the steps before it made of the response: of ``json_text`` the JSON in it; of ``pages``
-    ``{items, first, last, more}``; and with an ``artifact`` it is over ``{artifact, response, params}``."""
+    ``{items, first, last, more}``; and with an ``artifact`` it is over ``{artifact, width, height, response, params}``,
+    sizes only of an image."""
 
     json_text: str = ""
     """Where the response holds, as text, the JSON that ``result`` is then taken from: structured outputs of models."""

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.catalogue import ENABLED
 from agents_sdk.core.registry import Switch
 from agents_sdk.recovery import Rank
+from services.capabilities import claim_check
 from services.capabilities.model import Capability, McpProvider, Provider, PythonProvider, SubprocessProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.pricing import charge
@@ -81,8 +83,16 @@ class Ranking:
 class Fleet:
     """The providers of all capabilities, each made when it is first asked."""
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str], switch: Switched = always_on) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str],
+        switch: Switched = always_on,
+        artifacts: ArtifactStore | None = None,
+    ) -> None:
+        """``artifacts`` keeps what providers make and are given; without one they are kept below ``data_dir``."""
         self.data_dir = data_dir
+        self._artifacts = artifacts or ArtifactStore(data_dir)
         self.environment = environment
         self.out_of_reach: Mapping[tuple[str, str], str] = {}
         """(capability, provider) → why it is, as was found out a moment ago."""
@@ -148,7 +158,8 @@ class Fleet:
         member = self._member(contract, provider)
         member.users += 1
         try:
-            return await _attempt(member, request, claim)
+            outcome = await _attempt(member, request, claim)
+            return await self._with_files_kept(outcome) if isinstance(outcome, Answer) else outcome
         finally:
             member.users -= 1
             if member.retired and not member.users:
@@ -158,8 +169,19 @@ class Fleet:
         """What the provider says about an attempt made before, without waiting for a slot: it is rare, and settles."""
         attempts = self._member(contract, provider).attempts
         if isinstance(attempts, HttpAttempts | PythonAttempts):
-            return await attempts.reconcile(request)
+            found = await attempts.reconcile(request)
+            kept = await self._with_files_kept(found.answer)
+            if isinstance(kept, Failure):
+                return Reconciled("unknown", message=kept.message)
+            return replace(found, answer=kept)
         return Reconciled("unknown", message=f"a provider of kind {provider.kind} cannot be asked")
+
+    async def _with_files_kept(self, answer: Answer) -> AttemptOutcome:
+        if not claim_check.carries_files(answer.result):
+            return answer
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, claim_check.checked, answer, self._artifacts
+        )
 
     async def close(self) -> None:
         """Closes all connections; threads that still run are left to end with the process."""
@@ -192,14 +214,16 @@ class Fleet:
         throttle = Throttle(provider.rate)
         slots = provider.concurrency
         if isinstance(provider, PythonProvider):
-            attempts = PythonAttempts(provider, self.data_dir, self._resources, self._pool)
+            attempts = PythonAttempts(provider, self.data_dir, self._resources, self._pool, self._artifacts)
             slots = slots if attempts.on_the_loop() else min(slots, THREADS)
         elif isinstance(provider, SubprocessProvider):
             attempts = SubprocessAttempts(provider, self.environment, self.data_dir)
         elif isinstance(provider, McpProvider):
             attempts = McpAttempts(provider, self._servers.of(provider))
         else:
-            attempts = HttpAttempts(provider, self.environment, self.data_dir, throttle=throttle)
+            attempts = HttpAttempts(
+                provider, self.environment, self.data_dir, throttle=throttle, artifacts=self._artifacts
+            )
         return _Member(provider, attempts, asyncio.Semaphore(slots), throttle)
 
     def _retire(self, member: _Member) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
+from agents_sdk.errors import Unreachable
 from services.capabilities.model import PythonProvider
 from services.capabilities.outcome import (
     Answer,
@@ -55,7 +57,9 @@ class ProviderContext:
     """What a Python provider knows besides the params."""
 
     data_dir: Path
-    """The platform's data directory; artifacts and caches live below it."""
+    """The platform's data directory; caches live below it."""
+    artifacts: ArtifactStore
+    """Files that params refer to. What the provider makes it returns as a Blob within its result."""
     config: Mapping[str, Any]
     """The manifest's ``config``."""
     resources: Resources
@@ -70,8 +74,16 @@ class ProviderContext:
 class PythonAttempts:
     """Makes attempts at one Python provider."""
 
-    def __init__(self, spec: PythonProvider, data_dir: Path, resources: Resources, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        spec: PythonProvider,
+        data_dir: Path,
+        resources: Resources,
+        pool: ThreadPoolExecutor,
+        artifacts: ArtifactStore,
+    ) -> None:
         self._spec = spec
+        self._artifacts = artifacts
         self._data_dir = data_dir
         self._resources = resources
         self._pool = pool
@@ -90,6 +102,7 @@ class PythonAttempts:
             return Failure(error_class="outage", code="provider_broken", message=message[:MESSAGE_LIMIT])
         context = ProviderContext(
             data_dir=self._data_dir,
+            artifacts=self._artifacts,
             config=self._spec.config,
             resources=self._resources,
             call_id=request.call_id,
@@ -115,7 +128,7 @@ class PythonAttempts:
             return Reconciled("unknown", message="its manifest has no reconcile")
         if self._asking is None:
             spec = self._spec.model_copy(update={"function": self._spec.reconcile, "reconcile": ""})
-            self._asking = PythonAttempts(spec, self._data_dir, self._resources, self._pool)
+            self._asking = PythonAttempts(spec, self._data_dir, self._resources, self._pool, self._artifacts)
         outcome = await self._asking.attempt(request)
         if isinstance(outcome, Failure):
             return Reconciled("unknown", message=outcome.message)
@@ -169,10 +182,12 @@ def _failure(error: Exception, timeout_seconds: float, *, uncertain: bool) -> Fa
             retry_after=error.retry_after,
             uncertain=doubtful,
         )
+    if isinstance(error, UnknownArtifact):
+        return Failure(error_class="invalid_request", code=error.code, message=error.message[:MESSAGE_LIMIT])
     if isinstance(error, TimeoutError):
         message = f"no result within {timeout_seconds:g} s"
         return Failure(error_class="transient", code="timeout", message=message, uncertain=uncertain)
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | Unreachable):
         message = f"{type(error).__name__}: {error}"[:MESSAGE_LIMIT]
         return Failure(error_class="outage", code="connection_failed", message=message, uncertain=uncertain)
     message = f"{type(error).__name__}: {error}"[:MESSAGE_LIMIT]

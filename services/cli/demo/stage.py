@@ -24,7 +24,7 @@ from infra.local.errors import PlatformError
 from infra.local.layout import Layout
 from infra.local.parts import base_environment
 from infra.local.platform import LocalPlatform, launch, wait_until_ready
-from services.capabilities.catalogue.artifacts import write_whole
+from services.capabilities.catalogue.files import write_whole
 from services.capabilities.catalogue.search import CORPUS
 from services.capabilities.catalogue.search_server import ADDRESS_FILE
 from services.cli.output import CommandError

@@ -13,7 +13,7 @@ from services.sink import edges, rows
 from services.sink.migrate import HISTORY, Migration, MigrationEdited, migrate, migrations
 from tests.contracts.sink.conftest import Database
 
-VIEWS: Final = ("v_cost", "v_calls", "v_state_history", "v_messages", "v_lineage", "v_state_as_of")
+VIEWS: Final = ("v_cost", "v_calls", "v_artifacts", "v_state_history", "v_messages", "v_lineage", "v_state_as_of")
 FITS: Final = {
     "string": {"String", "LowCardinality(String)"},
     "long": {"Int64"},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,11 +14,11 @@ import httpx
 import pytest
 from PIL import Image
 
+from agents_sdk.artifacts import UnknownArtifact
 from services.capabilities.catalogue import corpus, drafting, image, prose, publish, search, sentences, tokens
 from services.capabilities.catalogue.search_server import Quota, SearchServer
-from services.capabilities.outcome import Answer, ProviderError
-from services.capabilities.providers.python import ProviderContext, Resources
-from services.capabilities.registry import Registry, load_registry
+from services.capabilities.outcome import ProviderError
+from tests.support.catalogue import Bench
 
 ARTICLE = """\
 # Event logs
@@ -36,12 +37,6 @@ This project is licensed under some licence that nobody wants to read about here
 RIVERS = "<html><body><nav>Home</nav><p>Rivers carry water from the mountains down to the sea.</p></body></html>"
 
 
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    """The built-in manifests."""
-    return load_registry()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A user's documents."""
@@ -55,28 +50,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(registry: Registry, tmp_path: Path) -> Callable[..., Any]:
-    """Calls a provider as the executor does: params and result held against the schemas."""
-    context = ProviderContext(
-        data_dir=tmp_path,
-        config={},
-        resources=Resources(),
-        call_id="c",
-        run_id="0192-abcdef",
-        agent="a",
-        attempt=1,
-        timeout_seconds=30,
-    )
+def bench(tmp_path: Path) -> Bench:
+    """A data directory of its own."""
+    return Bench(tmp_path)
 
-    def call(capability: str, function: Callable[..., Any], params: Mapping[str, Any]) -> Any:
-        contract = registry.get(capability)
-        assert contract.check_params(params) is None
-        answer = function(contract.with_defaults(params), context)
-        result = answer.result if isinstance(answer, Answer) else answer
-        assert contract.check_result(result) is None
-        return result
 
-    return call
+@pytest.fixture
+def run(bench: Bench) -> Callable[..., Any]:
+    """Calls a provider as the executor does."""
+    return bench.call
 
 
 def test_a_folder_is_searched(run: Callable[..., Any], folder: Path) -> None:
@@ -90,6 +72,15 @@ def test_a_folder_is_searched(run: Callable[..., Any], folder: Path) -> None:
     assert titles("mountain rivers") == ["rivers"]
     assert sorted(titles("events")) == ["event logs", "odd"]
     assert titles("code") == titles("Home") == titles("licence") == []
+
+
+@pytest.mark.parametrize(("chars", "text"), [(0, ""), (3, "Riv"), (10, "Rivers"), (50_000, None)])
+def test_an_excerpt_is_as_long_as_asked(run: Callable[..., Any], folder: Path, chars: int, text: str | None) -> None:
+    """Ended at a word where there is one; none at all is a length, too."""
+    params = {"query": "rivers water", "folder": str(folder), "excerpt_chars": chars}
+    hits = run("document_search", search.document_search, params)["hits"]
+
+    assert hits[0]["text"] == text if text is not None else hits[0]["text"].endswith("the sea.")
 
 
 def test_a_changed_folder_is_indexed_anew(run: Callable[..., Any], folder: Path) -> None:
@@ -288,21 +279,19 @@ def test_sentences_are_split_at_their_ends() -> None:
     ]
 
 
-def test_an_image_is_a_real_file_of_the_size_asked_for(run: Callable[..., Any], tmp_path: Path) -> None:
-    """The artifact is where it says, with the hash it says; equal requests give equal bytes."""
+def test_an_image_is_a_real_file_of_the_size_asked_for(bench: Bench, run: Callable[..., Any]) -> None:
+    """The artifact is what its hash says; equal requests give equal bytes, another seed gives others."""
     params = {"prompt": "Schöne Bilder", "width": 400, "height": 225}
     first = run("image_generation", image.image_generation, params)
     second = run("image_generation", image.image_generation, params)
     other = run("image_generation", image.image_generation, {**params, "seed": 2})
 
-    path = Path(first["path"])
-    assert path.is_relative_to(tmp_path / "artifacts")
-    assert path.name == f"{first['sha256']}.png"
-    assert path.stat().st_size == first["size"]
-    with Image.open(path) as opened:
+    content = bench.artifacts.get(first["artifact"]["uri"])
+    assert (len(content), first["artifact"]["mime"]) == (first["artifact"]["size"], "image/png")
+    with Image.open(io.BytesIO(content)) as opened:
         assert (opened.size, opened.format) == ((400, 225), "PNG")
     assert second == first
-    assert other["sha256"] != first["sha256"]
+    assert other["artifact"]["sha256"] != first["artifact"]["sha256"]
 
 
 def test_titles_are_wrapped_into_even_lines() -> None:
@@ -311,14 +300,14 @@ def test_titles_are_wrapped_into_even_lines() -> None:
     assert image.wrap("word", len, 2) == ["word"]
 
 
-def test_a_page_is_published(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_page_is_published(bench: Bench, run: Callable[..., Any], tmp_path: Path) -> None:
     """Paragraphs carry their sources, marks lead to the list, the image lies beside the page."""
     hero = run("image_generation", image.image_generation, {"prompt": "x", "width": 200, "height": 200})
     params = {
         "title": "On <streams> & rivers",
         "paragraphs": [{"id": "p1", "heading": "A & B", "text": "Flows **down**.", "sources": ["s 1"]}],
         "sources": [{"id": "s 1", "title": "River <b>book</b>", "url": "https://example.org/r"}],
-        "hero": {"path": hero["path"], "alt": 'a "picture"'},
+        "hero": {**hero, "alt": 'a "picture"'},
     }
 
     result = run("content_publish", publish.content_publish, params)
@@ -330,7 +319,7 @@ def test_a_page_is_published(run: Callable[..., Any], tmp_path: Path) -> None:
     assert '<li id="source-1"><a href="https://example.org/r"' in page
     assert "On &lt;streams&gt; &amp; rivers" in page
     assert "River &lt;b&gt;book&lt;/b&gt;" in page
-    assert (Path(result["path"]).parent / "hero.png").read_bytes() == Path(hero["path"]).read_bytes()
+    assert (Path(result["path"]).parent / "hero.png").read_bytes() == bench.artifacts.get(hero["artifact"]["uri"])
     assert run("content_publish", publish.content_publish, params) == result
 
 
@@ -373,14 +362,15 @@ def test_raw_html_is_shown_as_text_and_foreign_images_are_left_out() -> None:
     assert publish.html_of("see ![x](http://tracker.example/x.png)") == "<p>see </p>"
 
 
-def test_only_artifacts_can_be_a_hero(run: Callable[..., Any], tmp_path: Path) -> None:
-    """A page must not publish the platform's other files."""
-    secret = tmp_path / "secret.png"
-    secret.write_text("secret")
+def test_only_pictures_among_the_artifacts_can_be_a_hero(bench: Bench, run: Callable[..., Any]) -> None:
+    """A page must not publish the platform's other files, nor what a browser would run."""
+    script = bench.artifacts.put(b"<svg onload=alert(1)>", "image/svg+xml").descriptor()
+    unknown = {**script, "mime": "image/png", "uri": "artifact:" + "0" * 64}
 
-    for path in (str(secret), f"{tmp_path}/artifacts/../secret.png", "/nonexistent"):
-        with pytest.raises(ProviderError, match="no artifact"):
-            run("content_publish", publish.content_publish, {"title": "t", "markdown": "m", "hero": {"path": path}})
+    with pytest.raises(ProviderError, match=r"image/svg\+xml"):
+        run("content_publish", publish.content_publish, {"title": "t", "markdown": "m", "hero": {"artifact": script}})
+    with pytest.raises(UnknownArtifact):
+        run("content_publish", publish.content_publish, {"title": "t", "markdown": "m", "hero": {"artifact": unknown}})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agents_sdk.artifacts import ArtifactStore
 from services.capabilities.model import PythonProvider
 from services.capabilities.outcome import Answer, AttemptRequest, Failure, ProviderError, Usage
 from services.capabilities.providers.python import ProviderContext, PythonAttempts, Resources
@@ -76,7 +77,7 @@ async def ask(pool: ThreadPoolExecutor, function: str, timeout: float = 5.0) -> 
     name = function if ":" in function else f"{MODULE}:{function}"
     spec = PythonProvider(name="p", kind="python", function=name, config={"k": 1})
     request = AttemptRequest(call_id="c", run_id="r", agent="a", attempt=1, params={}, timeout_seconds=timeout)
-    return await PythonAttempts(spec, Path("/data"), Resources(), pool).attempt(request)
+    return await PythonAttempts(spec, Path("/data"), Resources(), pool, ArtifactStore(Path("/data"))).attempt(request)
 
 
 async def test_plain_functions_run_in_the_pool_async_ones_on_the_loop(pool: ThreadPoolExecutor) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from agents_sdk.errors import CallFailed
 from services.cli import app as cli
-from services.cli.call import _told, gather, show
+from services.cli.call import gather, show
+from services.cli.calling import told
 from services.cli.output import CommandError, ExitCode, report
 
 
@@ -60,7 +61,7 @@ def test_a_failed_call_has_an_exit_code(error_code: str, error_class: str, exit_
     failed = CallFailed("call failed")
     failed.fields.update(error_code=error_code, error_class=error_class, attempts=2, call_id="c")
 
-    assert report(_told(failed)) == exit_code
+    assert report(told(failed)) == exit_code
 
 
 def test_a_list_of_objects_is_shown_as_rows(capsys: pytest.CaptureFixture[str]) -> None:

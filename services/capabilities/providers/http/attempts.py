@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx
 from jmespath.exceptions import JMESPathError
 
+from agents_sdk.artifacts import ArtifactStore
 from services.capabilities.model import HttpProvider, Reconcile
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage
 from services.capabilities.providers import classify
@@ -63,13 +64,16 @@ class HttpAttempts:
         *,
         throttle: Throttle | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        artifacts: ArtifactStore | None = None,
     ) -> None:
         """``throttle``: has let the first request of an attempt pass, and is asked for each further one;
-        ``transport``: what the requests go through instead of the network, for tests."""
+        ``transport``: what the requests go through instead of the network, for tests; ``artifacts``: where files are
+        kept, without one below ``data_dir``."""
         self._spec = spec
         self._environment = environment
         self._data_dir = data_dir
         self._throttle = throttle
+        self._artifacts = artifacts or ArtifactStore(data_dir)
         self._wire = Wire(spec, environment, data_dir, transport)
         self._main = Step(spec.request)
         self._lookup = Step(spec.lookup.request) if spec.lookup else None
@@ -273,8 +277,8 @@ class HttpAttempts:
         if response.artifact is None:
             return inner
         base = self._spec.request.base_url.resolve(self._environment, self._data_dir)
-        artifact = await media.keep(response.artifact, inner, self._wire, base, self._data_dir)
-        return {"artifact": artifact, "response": inner, "params": under.scope["params"]}
+        made = await media.keep(response.artifact, inner, self._wire, base, self._artifacts)
+        return {**made, "response": inner, "params": under.scope["params"]}
 
 
 def _json_of(received: Received, *, needed: bool = True) -> Any:

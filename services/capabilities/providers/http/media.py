@@ -7,11 +7,10 @@ import base64
 import binascii
 import datetime as dt
 import io
-import mimetypes
-from pathlib import Path
 from typing import Any
 
-from services.capabilities.catalogue import artifacts
+from agents_sdk.artifacts import ArtifactStore
+from agents_sdk.errors import Unreachable
 from services.capabilities.model import ArtifactRule
 from services.capabilities.outcome import Failure
 from services.capabilities.providers import classify
@@ -21,9 +20,9 @@ from services.capabilities.providers.http.wire import Allowance, TooLarge, Wire
 from services.capabilities.template import expression
 
 
-async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, data_dir: Path) -> dict[str, Any]:
-    """The artifact that the response names or holds: path, uri, sha256, mime, size, and of an image width and height.
-    Raises Failed, and httpx's errors."""
+async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, store: ArtifactStore) -> dict[str, Any]:
+    """What the response names or holds, as results of capabilities have it: ``artifact`` (uri, sha256, mime, size), and
+    of an image ``width`` and ``height``. Raises Failed, and httpx's errors."""
     given = expression(rule.url or rule.base64)(body)
     if not isinstance(given, str) or not given:
         raise Failed(_broken(f"no file at {rule.url or rule.base64!r} of the response"))
@@ -31,7 +30,7 @@ async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, data_di
         content, mime = await _fetch(rule, given, wire, base_url)
     else:
         content, mime = _decoded(rule, given), rule.mime
-    return await asyncio.to_thread(_kept, content, mime, data_dir)
+    return await asyncio.to_thread(_kept, content, mime, store)
 
 
 async def _fetch(rule: ArtifactRule, url: str, wire: Wire, base_url: str) -> tuple[bytes, str]:
@@ -66,21 +65,16 @@ def _decoded(rule: ArtifactRule, text: str) -> bytes:
         raise Failed(_broken(f"no base64 at {rule.base64!r} of the response")) from None
 
 
-def _kept(content: bytes, mime: str, data_dir: Path) -> dict[str, Any]:
-    """Stores the bytes. Raises Failed for none, and for an image that cannot be read."""
+def _kept(content: bytes, mime: str, store: ArtifactStore) -> dict[str, Any]:
+    """Stores the bytes. Raises Failed for none, for an image that cannot be read, and where they cannot be stored."""
     if not content:
         raise Failed(_broken("its file is empty"))
     size = _image_size(content) if mime.startswith("image/") and mime != "image/svg+xml" else {}
-    extension = (mimetypes.guess_extension(mime) or ".bin").removeprefix(".")
-    artifact = artifacts.store(data_dir, content, extension)
-    return {
-        "path": str(artifact.path),
-        "uri": artifact.path.as_uri(),
-        "sha256": artifact.sha256,
-        "mime": mime or "application/octet-stream",
-        "size": artifact.size,
-        **size,
-    }
+    try:
+        artifact = store.put(content, mime or "application/octet-stream")
+    except Unreachable as error:
+        raise Failed(Failure(error_class="outage", code="artifact_store", message=error.message)) from error
+    return {"artifact": artifact.descriptor(), **size}
 
 
 def _image_size(content: bytes) -> dict[str, int]:
