@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,9 +185,6 @@ def test_time_memory_and_size_are_bounded(ask: Ask, sql: str, params: dict[str, 
 
 def test_the_worker_itself_can_open_no_file_and_no_connection(tmp_path: Path, listener: _Listener) -> None:
     """The last wall, by itself: Landlock. Skipped on a kernel that has none."""
-    import subprocess
-    import sys
-
     path, given = tmp_path / "secret", tmp_path / "given"
     path.write_text(SECRET)
     given.write_text("given")
@@ -219,6 +218,47 @@ print(json.dumps([version, *(tried(what) for what in (
         pytest.skip("this kernel has no Landlock")
     assert outcomes[:6] == ["done", "done", *["PermissionError"] * 4]
     assert outcomes[6] == "PermissionError" or version < 4
+
+
+WALLS = """
+import sys
+from pathlib import Path
+from services.capabilities.catalogue import analysis_worker as worker
+from services.capabilities.catalogue.confine import confine
+wall, folder = sys.argv[1], Path(sys.argv[2])
+if wall == "landlock" and confine([*worker.code(), *map(Path, worker.ENGINE_READS)], [folder]) == 0:
+    print("absent")
+    sys.exit()
+import chdb
+engine = chdb.connect("file::memory:")
+if wall == "readonly":
+    for sql in ("CREATE DATABASE data ENGINE = Atomic", "USE data", "DROP DATABASE default", "SET readonly = 1"):
+        worker._run(engine, sql)
+for sql in sys.argv[3:]:
+    try:
+        print(worker._run(engine, sql).decode())
+    except worker.Refused:
+        print("held")
+"""
+
+
+@pytest.mark.parametrize("wall", ["readonly", "landlock"])
+def test_each_wall_holds_without_the_others(tmp_path: Path, wall: str) -> None:
+    """The engine's own, and the kernel's, which must hold for threads of the engine as well: no file can be read by a
+    table function or as a table of the default database."""
+    path, folder = tmp_path / "secret.csv", tmp_path / "folder"
+    path.write_text(SECRET)
+    folder.mkdir()
+    sql = [f"SELECT * FROM file('{path}', 'LineAsString', 'line String')", f"SELECT * FROM default.`{path}`"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", WALLS, wall, str(folder), *sql],
+        capture_output=True, text=True, check=True, timeout=100, env={"TMPDIR": str(folder)},
+    )  # fmt: skip
+
+    if done.stdout.strip() == "absent":
+        pytest.skip("this kernel has no Landlock")
+    assert done.stdout.split() == ["held", "held"]
 
 
 class _Listener:

@@ -3,9 +3,9 @@
 It reads its job as JSON from stdin and writes its answer as JSON to stdout. Walls around the question, the first that
 stands is enough, and tests try each of them:
 1. the statement is one SELECT whose tables and functions stay within the engine, by the engine's own parser;
-2. the engine reads only (``readonly``), which bars its readers of files, URLs and other servers as well, and its
-   default database, in which every file of the machine is a table, is dropped;
-3. the process can open no file but its inputs, and no connection (Landlock, where the kernel has it);
+2. the engine reads only (``readonly``), which bars the table functions that read files, URLs and other servers as well,
+   and its default database, in which every file of the machine is a table, is dropped;
+3. the process can open no file but its inputs and its own code, and no connection (Landlock, where the kernel has it);
 4. time, memory, rows, bytes and the size of files are bounded; whoever started it kills it when it hangs.
 """
 
@@ -15,11 +15,9 @@ import json
 import re
 import resource
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any, Final
-
-# all imported before the files are taken away; the engine's threads start when it is opened
-import chdb
 
 from services.capabilities.catalogue.confine import confine
 from services.sink.engine import QueryFailed
@@ -33,6 +31,7 @@ THREADS: Final = 2
 GRACE_SECONDS: Final = 30
 """Processor time besides the question's own: to load the engine and the inputs."""
 ENGINE_READS: Final = ("/proc", "/sys", "/dev", "/usr/share/zoneinfo", "/etc/localtime", "/etc/timezone")
+SYSTEM_CODE: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 FORMATS: Final = {
     "csv": "CSVWithNames",
     "tsv": "TabSeparatedWithNames",
@@ -66,15 +65,23 @@ def main() -> None:
     """Reads, confines itself, answers."""
     job = json.load(sys.stdin)
     folder = Path(sys.argv[1])
-    seconds = float(job["max_seconds"])
-    _bound(seconds)
-    files = [Path(table["path"]) for table in job["tables"]]
-    job["landlock"] = confine([*files, *map(Path, ENGINE_READS)], [folder])
+    _bound(float(job["max_seconds"]))
+    confine([*(Path(table["path"]) for table in job["tables"]), *code(), *map(Path, ENGINE_READS)], [folder])
+    # only now: it starts threads when it is loaded, and what was taken away before they start is taken from them, too
+    import chdb
+
     try:
         answer = answered(chdb.connect(f"file::memory:?max_server_memory_usage={MEMORY_BYTES}"), job, folder)
     except Refused as refused:
         answer = {"refused": {"code": refused.code, "message": str(refused)}}
     json.dump(answer, sys.stdout)
+
+
+def code() -> list[Path]:
+    """Where this process's own code is: Python's library, what is installed, and our packages."""
+    ours = Path(__file__).parents[2]
+    python = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return [ours, ours.parent / "agents_sdk", *python, *map(Path, SYSTEM_CODE)]
 
 
 def _bound(seconds: float) -> None:
