@@ -191,7 +191,20 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
     store = {"positions", "reconcile", "edges", "gaps", "tables"}
     walk = {"memory_reads", "writer", "run_of"}
     files = {"artifacts", "artifact_uses"}
-    asked = {"budgets", "cost", "cost_by_key", "runs", "timeline", "progress", "runs_like", *store, *walk, *files}
+    providers = {"breakers", "health"}
+    asked = {
+        "budgets",
+        "cost",
+        "cost_by_key",
+        "runs",
+        "timeline",
+        "progress",
+        "runs_like",
+        *store,
+        *walk,
+        *files,
+        *providers,
+    }
     assert {path.stem for path in FOLDER.glob("*.sql")} == asked
     assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
     assert ask(client, "runs_like", answers.Known, prefix="x") == []
