@@ -141,9 +141,13 @@ class Settler:
             return True
 
     async def give_up(self, fact: CallEvent, error: Exception) -> None:
-        """Fails a call that met a bug of ours, so that it is not silently dropped."""
+        """Fails a call that met a bug of ours, so that it is not silently dropped; it can be redriven when it is
+        mended."""
         message = f"the executor itself failed: {type(error).__name__}: {error}"
-        await self._outbox.send([reports.failed(fact, error_class="unknown", code="executor_error", message=message)])
+        failure = Fail("unknown", "executor_error", message)
+        told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
+        command = reports.failed(fact, error_class="unknown", code=failure.code, message=message, report=told)
+        await self._outbox.send([command])
 
     def _admit(self, fact: CallEvent) -> OpenCall | Command:
         """The call, ready to be tried; or the FailCall that says why it cannot be."""

@@ -24,6 +24,7 @@ ACTION_OF_CODE: Final = {
     OVER_BUDGET: "give the call a larger budget, or a provider whose price has a ceiling within it",
     "deadline_exceeded": "allow more time (timeout_seconds) or fewer attempts (retry.max_attempts)",
     "capability_paused": "`backplane capabilities resume {capability}`, then `backplane dlq redrive --cause {cause}`",
+    "executor_error": "it is a bug of the executor: mend it, then `backplane dlq redrive --cause {cause}`",
     "disabled": "`backplane capabilities enable {capability}`, then `backplane dlq redrive --cause {cause}`",
     "result_lost": "the effect happened and must not be repeated; let the manifest's `reconcile` give the result too",
 }

@@ -13,9 +13,11 @@ import pytest
 from agents_sdk import Agent, AsyncBackplane, CallFailed, Context, Event, Settings
 from agents_sdk.core.facts import CallEvent, Fact
 from agents_sdk.history import read_run
+from agents_sdk.operations import CallResult
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
 from services.cli.app import run as backplane_cli
+from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own, running
 from tests.support.troubled.providers import MENDED
 
@@ -145,3 +147,47 @@ def test_failed_calls_are_redriven_by_cause_in_their_run_and_beyond_its_end(
     (failed,) = [fact for fact in calls(settings, ended) if fact.kind == "CallFailed"]
     assert (asked.redrive_of, asked.redrives, asked.params) == (failed.call_id, 1, failed.params)
     assert cli("dlq", "list", "--cause", "quota")[1] == []
+
+
+def test_a_paused_capability_makes_its_calls_wait_or_fail(settings: Settings, cli: Callable[..., Any]) -> None:
+    """For the whole fleet; a call that waits is made when it is resumed, one that failed meanwhile can be redriven."""
+
+    async def call(timeout: float) -> CallResult:
+        async with AsyncBackplane.connect(settings) as backplane:
+            run = await backplane.start_run(own("w"), complete_when="explicit")
+            result = await backplane.execute("steady", {"q": "x"}, run=run, timeout_seconds=timeout)
+            await run.complete()
+            return result
+
+    def failed_as_paused() -> None:
+        with pytest.raises(CallFailed) as failed:
+            asyncio.run(call(1.0))
+        assert failed.value.fields["error_code"] == "capability_paused"
+
+    switch("pause", "steady", "--policy", "fail", "--reason", "repairs", settings=settings)
+    assert_eventually(retried(failed_as_paused))
+    switch("pause", "steady", settings=settings)
+    assert_eventually(retried(failed_as_paused))
+
+    async def resumed_meanwhile() -> CallResult:
+        waiting = asyncio.create_task(call(60.0))
+        await asyncio.to_thread(switch, "resume", "steady", settings=settings)
+        return await waiting
+
+    assert asyncio.run(resumed_meanwhile()).result == {"found": ["x"]}
+
+
+def switch(*arguments: str, settings: Settings) -> None:
+    assert backplane_cli(["capabilities", *arguments, "--data-dir", str(settings.data_dir)]) == 0
+
+
+def retried(check: Callable[[], None]) -> Callable[[], None]:
+    """The check, with pytest's own failure as an AssertionError: the switch takes a moment to reach all executors."""
+
+    def checked() -> None:
+        try:
+            check()
+        except pytest.fail.Exception as failure:
+            raise AssertionError(str(failure)) from failure
+
+    return checked

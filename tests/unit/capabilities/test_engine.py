@@ -259,6 +259,7 @@ async def test_a_bug_of_ours_fails_the_call_and_no_other() -> None:
     await until(lambda: rig.finished.get(0) == 1)
 
     assert rig.outbox.outcome().error_code == "executor_error"
+    assert "a bug of the executor" in rig.outbox.outcome().report
     assert rig.crashes == []
 
 
