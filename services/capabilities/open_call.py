@@ -45,6 +45,9 @@ class OpenCall:
         """When the provider of the attempt under way was asked."""
         self.stood = self.routes
         """The routes as they stood at the last decision, closed ones with their reason."""
+        self.claims = 0
+        """Claims made. They are numbered apart from attempts, so that whoever takes the call over meets every claim of
+        its predecessor, whatever else was tried before them."""
         self.shut: dict[int, str] = {}
         """Routes whose breaker somebody else probes."""
         self.settled_at = 0.0

@@ -10,6 +10,7 @@ from typing import Protocol
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import Rank
+from services.capabilities.decide import Route
 from services.capabilities.model import Provider
 from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Reconciled
 from services.capabilities.providers.fleet import Claim, Ranking
@@ -25,7 +26,7 @@ class Outbox(Protocol):
     async def probe(self, command: Command) -> Reply | None:
         """Sends ProbeBreaker and gives the ledger's answer; None where there is none soon."""
 
-    async def claim(self, fact: CallEvent, attempt: int, provider: str, started_at: int) -> Reply:
+    async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
         """Sends StartAttempt and gives the ledger's answer; asks again until there is one."""
 
 

@@ -23,6 +23,7 @@ from agents_sdk.transport import Transport
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.headers import command_headers
 from services.capabilities import reports
+from services.capabilities.decide import Route
 from services.capabilities.settle import OutboxBroken
 from services.runtime import clients
 
@@ -94,15 +95,15 @@ class KafkaOutbox:
             future.set_exception(OutboxBroken(f"{COMMANDS} takes no commands: {error}"))
         return future
 
-    async def claim(self, fact: CallEvent, attempt: int, provider: str, started_at: int) -> Reply:
+    async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
         """Sends StartAttempt and gives the answer; asks again, with the same id, for as long as there is none."""
         while True:
             try:
                 transport = await self._connected()
                 command = reports.started(
                     fact,
-                    attempt,
-                    provider,
+                    number,
+                    route,
                     executor=self._executor,
                     started_at=started_at,
                     reply_to=transport.client_id,

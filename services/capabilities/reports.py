@@ -11,6 +11,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import AttemptBody, BreakerBody, Command, OutcomeBody
 from agents_sdk.core.facts import CallEvent
 from agents_sdk.core.ledger.breakers import PREFIX
+from services.capabilities.decide import Route
 from services.capabilities.model import Provider
 from services.capabilities.outcome import AttemptOutcome, Failure
 from services.capabilities.pricing import charge
@@ -22,10 +23,10 @@ MESSAGE_LIMIT: Final = 2_000
 
 
 def started(
-    fact: CallEvent, number: int, provider: str, *, executor: str, started_at: int, reply_to: str, reply_partition: int
+    fact: CallEvent, number: int, route: Route, *, executor: str, started_at: int, reply_to: str, reply_partition: int
 ) -> Command:
-    """StartAttempt: the claim before an unsafe effect. Its id names the executor too, so that another executor's claim
-    is another command and is refused, not answered like the first."""
+    """StartAttempt: the claim before an unsafe effect, numbered by itself. Its id names the executor too, so that
+    another executor's claim is another command and is refused, not answered like the first."""
     return Command(
         command_id=ids.derive(fact.call_id, f"start/{number}/{executor}"),
         kind="StartAttempt",
@@ -36,7 +37,12 @@ def started(
         reply_to=reply_to,
         reply_partition=reply_partition,
         attempt=AttemptBody(
-            call_id=fact.call_id, attempt=number, provider=provider, executor=executor, started_at=started_at
+            call_id=fact.call_id,
+            attempt=number,
+            capability=route.capability,
+            provider=route.provider,
+            executor=executor,
+            started_at=started_at,
         ),
     )
 

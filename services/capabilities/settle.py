@@ -19,7 +19,7 @@ from agents_sdk.core.facts import CallEvent
 from services.capabilities import ceiling, plan, reports, story
 from services.capabilities.breakers import Breakers
 from services.capabilities.cache import Cached, ResultCache
-from services.capabilities.decide import Call, Fail, Reconcile, Step, Succeed, Tried, next_step
+from services.capabilities.decide import Call, Fail, Reconcile, Step, Succeed, Tried, Verdict, next_step
 from services.capabilities.guard import Guard
 from services.capabilities.open_call import TAKEN, OpenCall, broken, outcome_command, request_for, tried_of
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Reconciled
@@ -43,10 +43,12 @@ class SettledElsewhere(Exception):
 class _Taken(Exception):
     """Another executor claimed the attempt before us."""
 
-    def __init__(self, message: str, started_at: float) -> None:
+    def __init__(self, message: str, started_at: float, asked: str) -> None:
         super().__init__(message)
         self.started_at = started_at
         """When it did, seconds since the epoch by its own clock."""
+        self.asked = asked
+        """The route it was about to ask, as text."""
 
 
 class Settler:
@@ -206,9 +208,7 @@ class Settler:
         try:
             outcome = await self._ask(call, target, step.attempt, timeout, claim)
         except _Taken as taken:
-            tried = Tried(route=step.route, error_class="unknown", code=TAKEN, message=str(taken), uncertain=True)
-            call.tried.append(tried)
-            call.settled_at = taken.started_at + provider.timeout_seconds + provider.settle_seconds
+            self._taken(call, step, taken)
             return
         call.settled_at = self._clock.now_us() / 1e6 + provider.settle_seconds
         self._record(call, step.route, step.attempt, outcome, started_at)
@@ -216,6 +216,21 @@ class Settler:
         seconds = self._clock.monotonic() - call.asked_at
         call.tried.append(tried_of(step.route, outcome, seconds))
         self._asking.observe(target.contract, provider, outcome, seconds)
+
+    def _taken(self, call: OpenCall, step: Call, taken: _Taken) -> None:
+        """The attempt is another executor's, perhaps at another provider: that one has to say what became of it."""
+        named = (index for index, route in enumerate(call.routes) if str(route) == taken.asked)
+        index = next(named, step.route)
+        provider = call.targets[index].provider
+        verdict: Verdict = ""
+        if provider is None or (taken.asked and str(call.routes[index]) != taken.asked):
+            verdict = "unknown"  # a provider that is declared no more
+        tried = Tried(
+            route=index, error_class="unknown", code=TAKEN, message=str(taken), uncertain=True, verdict=verdict
+        )
+        call.tried.append(tried)
+        if provider is not None:
+            call.settled_at = taken.started_at + provider.timeout_seconds + provider.settle_seconds
 
     def _record(self, call: OpenCall, route: int, attempt: int, outcome: AttemptOutcome, started_at: int) -> None:
         """The attempt is to be told, and paid."""
@@ -238,11 +253,15 @@ class Settler:
 
     async def _claim(self, call: OpenCall, step: Call, started_at: int) -> None:
         """Returns when the attempt is ours to make. Raises _Taken, and SettledElsewhere when the call is over."""
-        provider = call.targets[step.route].route.provider
-        reply = await self._outbox.claim(call.fact, step.attempt, provider, started_at)
+        call.claims += 1
+        reply = await self._outbox.claim(call.fact, call.claims, call.targets[step.route].route, started_at)
         if reply.code == TAKEN:
             fields = msgspec.json.decode(reply.detail) if reply.detail else {}
-            raise _Taken(f"{reply.message}, and that executor is gone", fields.get("started_at", 0) / 1e6)
+            raise _Taken(
+                f"{reply.message}, and that executor is gone",
+                fields.get("started_at", 0) / 1e6,
+                fields.get("asked", ""),
+            )
         if reply.status != "ok":
             raise SettledElsewhere(f"{reply.code}: {reply.message}")
         call.asked_at = self._clock.monotonic()

@@ -25,7 +25,7 @@ SEED: Final = int(os.environ.get("SEED", "1"))
 CALLS: Final = int(os.environ.get("UNSAFE_CALLS", "100"))
 """1,000 for the whole of it: some minutes."""
 RUNS: Final = 8
-AT_ONCE: Final = 16
+AT_ONCE: Final = 8
 BETWEEN: Final = (5, 40)
 """Calls that reach the provider between two shots: so each finds calls under way."""
 HERE: Final = Path(__file__).parents[1] / "support" / "charging"
@@ -101,5 +101,5 @@ async def test_no_effect_happens_twice_and_each_call_ends(platform: LocalPlatfor
     assert all(cannot_tell(call) for call in unknown)
     assert {settled[call].event_id for call in unknown} <= escalated
     assert shooting.cancelled()
-    assert len(gunman.hits) >= CALLS // BETWEEN[1]
+    assert len(gunman.hits) >= max(2, CALLS // 200)
     assert reconciled, "no kill met a call: nothing was proved"

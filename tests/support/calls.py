@@ -12,6 +12,7 @@ from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import Rank
 from services.capabilities.breakers import Breakers
 from services.capabilities.cache import ResultCache
+from services.capabilities.decide import Route
 from services.capabilities.model import Capability, Provider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.ports import Clock
@@ -70,6 +71,8 @@ class Outbox:
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
+        self.answers: list[Reply] = []
+        """To the first claims; ``answer`` to the others."""
         self.probes: list[Command] = []
         self.granted: Reply | None = Reply(command_id="", reply_to="", status="ok")
         """What is answered to a probe."""
@@ -89,9 +92,9 @@ class Outbox:
         self.probes.append(command)
         return self.granted
 
-    async def claim(self, fact: CallEvent, attempt: int, provider: str, started_at: int) -> Reply:
-        self.claims.append((fact.call_id, attempt))
-        return self.answer
+    async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
+        self.claims.append((fact.call_id, number))
+        return self.answers.pop(0) if self.answers else self.answer
 
     def kinds(self) -> list[str]:
         """Kinds of what was sent, in order."""

@@ -121,13 +121,14 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
             call_id=body.call_id,
             executor=holder,
             started_at=call.claimed_at.get(body.attempt, 0),
+            asked=call.claimed_for.get(body.attempt, ""),
         )
     scribe.write(
         AttemptEvent,
         "AttemptStarted",
         call_id=body.call_id,
         attempt=body.attempt,
-        capability=call.capability,
+        capability=body.capability or call.capability,
         provider=body.provider,
         model=body.model,
         started_at=body.started_at,

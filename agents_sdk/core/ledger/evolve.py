@@ -377,6 +377,7 @@ def _attempt_started(run: Run, fact: AttemptEvent) -> None:
     call = run.calls[fact.call_id]
     call.started[fact.attempt] = fact.executor
     call.claimed_at[fact.attempt] = fact.started_at
+    call.claimed_for[fact.attempt] = f"{fact.capability}/{fact.provider}"
 
 
 def _attempt_recorded(run: Run, fact: AttemptEvent) -> None:

@@ -77,7 +77,7 @@ def tell(book: Book, run: Run, call: Call, failed: CallEvent, scribe: Scribe) ->
 def keep(run: Run, fact: CallEvent, call: Call, limit: int) -> None:
     """Folds the failure of a call: it may be redriven, the newest ``limit`` of a run."""
     run.failed_calls[fact.call_id] = msgspec.structs.replace(
-        call, cause=cause_of(fact.error_class, fact.error_code), settled=True, started={}, claimed_at={}
+        call, cause=cause_of(fact.error_class, fact.error_code), settled=True, started={}, claimed_at={}, claimed_for={}
     )
     if len(run.failed_calls) > limit:
         del run.failed_calls[next(iter(run.failed_calls))]

@@ -116,6 +116,8 @@ class Call(msgspec.Struct, gc=False):
     spent: int = 0
     claimed_at: dict[int, int] = {}
     """When, by that executor's clock, microseconds UTC."""
+    claimed_for: dict[int, str] = {}
+    """Whom it was about to ask: ``capability/provider``."""
     params: str = ""
     config: str = ""
     timeout_ms: int = 0

@@ -188,7 +188,7 @@ async def test_an_unsafe_fallback_of_a_safe_call_is_claimed() -> None:
 
     await settler(known, asking, outbox).settle(requested("c"))
 
-    assert outbox.claims == [("c", 2)]
+    assert outbox.claims == [("c", 1)]
 
 
 async def test_a_failed_call_tells_what_to_do_next() -> None:
@@ -226,3 +226,40 @@ async def test_a_call_that_just_goes_well_carries_no_report() -> None:
     await settler(registry(capability()), Asking(), mistaken).settle(requested("c", "prob"))
 
     assert (outbox.outcome().report, mistaken.outcome().report) == ("", "")
+
+
+async def test_whoever_takes_a_call_over_meets_the_claims_of_its_predecessor_wherever_they_were_made() -> None:
+    """The dead one had come to the second provider: that one is asked what became of it, not the first, and whatever
+    safe attempts come before them do not shift the numbers."""
+    providers = [
+        {"name": name, "kind": "python", "function": "a:b", "reconcile": "a:c", "settle_seconds": 0.0}
+        for name in ("shop", "kiosk")
+    ]
+    known = registry(
+        capability("one", fallback=["order"]),
+        capability(name="order", side_effects="unsafe", providers=providers),
+    )
+    asking, outbox = Asking(one=lambda _: failure("transient")), Outbox()
+    outbox.answer = Reply(
+        command_id="", reply_to="", status="refused", code="attempt_taken", detail='{"asked":"order/kiosk"}'
+    )
+    asking.says = Reconciled("happened", Answer(result={"id": 7}))
+
+    await settler(known, asking, outbox).settle(requested("c"))
+
+    assert asking.asked == ["one"] * 3
+    assert (outbox.claims, [name for name, _ in asking.reconciled]) == ([("c", 1)], ["kiosk"])
+    assert (outbox.outcome().result, outbox.outcome().provider) == ('{"id":7}', "kiosk")
+
+
+async def test_a_claim_for_a_provider_that_is_no_more_ends_as_unknown() -> None:
+    """Nobody is left to be asked, and another provider knows nothing of it."""
+    asking, outbox = Asking(), Outbox()
+    outbox.answer = Reply(
+        command_id="", reply_to="", status="refused", code="attempt_taken", detail='{"asked":"probe/gone"}'
+    )
+
+    await settler(_reconcilable(), asking, outbox).settle(requested("c"))
+
+    assert (asking.asked, asking.reconciled) == ([], [])
+    assert outbox.outcome().error_code == "outcome_unknown"

@@ -156,8 +156,10 @@ def test_failed_calls_survive_a_snapshot(desk: Desk) -> None:
 def test_a_taken_claim_says_since_when(desk: Desk) -> None:
     """Whoever settles it waits until nobody can be in the middle of it."""
     call_id = desk.call()
-    desk.send("StartAttempt", agent=EXECUTOR, call_id=call_id, attempt=1, executor="a", started_at=17)
+    claim = {"agent": EXECUTOR, "call_id": call_id, "attempt": 1, "provider": "p"}
+    desk.send("StartAttempt", **claim, executor="a", started_at=17)
 
-    taken = desk.send("StartAttempt", agent=EXECUTOR, call_id=call_id, attempt=1, executor="b", started_at=18)
+    taken = desk.send("StartAttempt", **claim, executor="b", started_at=18)
 
     assert (answer(taken).code, detail(taken)["started_at"]) == ("attempt_taken", 17)
+    assert detail(taken)["asked"] == "search/p"
