@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents_sdk.artifacts import ArtifactStore
 from services.capabilities.model import HttpProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
 from services.capabilities.pricing import charge
 from services.capabilities.providers.fleet import Fleet
 from services.capabilities.registry import Contract, Registry, load_registry
 from tests.support.http_server import Reply, Server, serving
-from tests.support.vendors import VENDORS, Refusal, Vendor
+from tests.support.vendors import VENDORS, Refusal, Vendor, png
 
 PATIENCE = 30.0
 CASES = pytest.mark.parametrize("vendor", VENDORS, ids=[vendor.provider for vendor in VENDORS])
@@ -180,11 +182,12 @@ def test_each_kind_of_work_has_two_real_providers(registry: Registry) -> None:
     """Which are asked once their key is set, and not before; none of the tests' environment has one."""
     from services.capabilities.model import environment
 
-    for name, least in {"web_search": 2, "text_generation": 2}.items():
+    least = {"web_search": 2, "text_generation": 2, "image_generation": 2, "video_generation": 2, "content_publish": 1}
+    for name, number in least.items():
         keyed = [
             each for each in registry.get(name).capability.providers if isinstance(each, HttpProvider) and each.auth
         ]
-        assert len(keyed) >= least
+        assert len(keyed) >= number
         assert all(each.missing(environment(), Path("/nonexistent")) for each in keyed)
         assert all(each.price for each in keyed)
 
@@ -208,3 +211,43 @@ def test_every_paid_provider_says_what_it_costs_at_most(registry: Registry) -> N
     prices: dict[str, Any] = {vendor.provider: spec(registry, vendor)[1].price for vendor in VENDORS}
 
     assert [name for name, price in prices.items() if ceiling_nano_usd(price, 60.0) >= UNBOUNDED] == []
+
+
+async def test_a_hero_image_is_uploaded_and_featured(server: Server, registry: Registry, tmp_path: Path) -> None:
+    """From the artifact store to the site's media, before the post that shows it."""
+    [site] = [vendor for vendor in VENDORS if vendor.provider == "wordpress"]
+    content = png(4, 4)
+    artifact = ArtifactStore(tmp_path).put(content, "image/png").descriptor()
+    hero = replace(site, params={**site.params, "hero": {"artifact": artifact}})
+    server.script = lambda asked: Reply({"id": 77}, 201) if "media" in asked.path else site.good(asked, server.url)
+    outcome = await ask(registry, hero, server, tmp_path)
+
+    assert isinstance(outcome, Answer), outcome
+    _, media, post = server.asked
+    assert (media.path, media.body) == ("/wp-json/wp/v2/media", content)
+    assert media.headers["content-type"] == "image/png"
+    assert media.headers["content-disposition"] == 'attachment; filename="hero.png"'
+    assert post.json["featured_media"] == 77
+
+
+async def test_an_upload_of_what_is_not_there_is_told(server: Server, registry: Registry, tmp_path: Path) -> None:
+    """Before anything is published."""
+    [site] = [vendor for vendor in VENDORS if vendor.provider == "wordpress"]
+    gone = {"artifact": {"uri": f"artifact:{'0' * 64}", "mime": "image/png"}}
+    server.script = lambda asked: site.good(asked, server.url)
+    outcome = failed(await ask(registry, replace(site, params={**site.params, "hero": gone}), server, tmp_path))
+
+    assert (outcome.error_class, outcome.code, outcome.uncertain) == ("invalid_request", "unknown_artifact", False)
+    assert [asked.method for asked in server.asked] == ["GET"]
+
+
+@pytest.mark.parametrize("params", [{"frames": [{"uri": f"artifact:{'0' * 64}"}]}, {"seconds": 30}])
+async def test_what_a_vendor_cannot_do_it_is_not_asked_for(
+    server: Server, registry: Registry, params: dict[str, Any], tmp_path: Path
+) -> None:
+    """Videos of given frames, or longer ones than it makes, are left to those who can."""
+    for vendor in (each for each in VENDORS if each.capability == "video_generation"):
+        given = replace(vendor, params={**vendor.params, **params})
+        outcome = failed(await ask(registry, given, server, tmp_path))
+        assert (outcome.error_class, outcome.code) == ("invalid_request", "not_accepted")
+    assert server.asked == []

@@ -6,10 +6,15 @@ script that answers well, and what must come of it.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from PIL import Image
 
 from tests.support.http_server import Asked, Reply
 
@@ -319,4 +324,259 @@ def gemini() -> Vendor:
     )
 
 
-VENDORS: Final = [brave(), tavily(), openai_text(), anthropic(), gemini()]
+def png(width: int, height: int) -> bytes:
+    """An image of this size."""
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), "navy").save(out, "PNG")
+    return out.getvalue()
+
+
+def openai_images() -> Vendor:
+    picture = png(1536, 1024)
+
+    def good(asked: Asked, url: str) -> Reply:
+        usage = {"input_tokens": 20, "output_tokens": 1568, "total_tokens": 1588}
+        return Reply({"created": 1732500000, "data": [{"b64_json": b64encode(picture).decode()}], "usage": usage})
+
+    def expected(asked: list[Asked], result: Any) -> None:
+        [one] = asked
+        assert one.path == "/images/generations"
+        assert (one.json["model"], one.json["size"], one.json["n"]) == ("gpt-image-1", "1536x1024", 1)
+        assert one.json["prompt"] == "A lake\nAt dusk"
+        assert result["artifact"]["sha256"] == hashlib.sha256(picture).hexdigest()
+        assert (result["width"], result["height"], result["alt"]) == (1536, 1024, "A lake")
+
+    def told(code: str, words: str) -> dict[str, Any]:
+        return {"error": {"message": words, "type": "image_generation_user_error", "code": code, "param": None}}
+
+    return Vendor(
+        capability="image_generation",
+        provider="openai_images",
+        params={"prompt": "A lake", "subtitle": "At dusk"},
+        url_variable="OPENAI_BASE_URL",
+        key_variable="OPENAI_API_KEY",
+        proof=("authorization", f"Bearer {KEY}"),
+        good=good,
+        expected=expected,
+        limit=Refusal(
+            429, told("rate_limit_exceeded", "Rate limit reached for gpt-image-1"), "rate_limited", "Rate limit"
+        ),
+        refusals=[
+            Refusal(400, told("moderation_blocked", "rejected by the safety system"), "content_refused", "safety"),
+            Refusal(400, told("billing_hard_limit_reached", "Billing hard limit"), "quota", "hard limit"),
+            Refusal(429, told("insufficient_quota", "exceeded your current quota"), "quota", "quota"),
+            Refusal(400, told("invalid_value", "Invalid value: size"), "invalid_request", "size"),
+            Refusal(200, {"data": [{"b64_json": b64encode(b"no image").decode()}]}, "transient", "no image"),
+            Refusal(200, {"data": []}, "transient", "no file"),
+        ],
+        tokens=(20, 1568),
+        price="openai-gpt-image-1",
+        nano_usd=62_820_000,
+    )
+
+
+def stability() -> Vendor:
+    picture = png(64, 64)
+
+    def good(asked: Asked, url: str) -> Reply:
+        return Reply({"image": b64encode(picture).decode(), "finish_reason": "SUCCESS", "seed": 343940597})
+
+    def expected(asked: list[Asked], result: Any) -> None:
+        [one] = asked
+        assert one.path == "/v2beta/stable-image/generate/core"
+        assert one.headers["content-type"].startswith("multipart/form-data; boundary=")
+        assert one.headers["accept"] == "application/json"
+        text = one.body.decode()
+        assert 'name="aspect_ratio"\r\n\r\n1:1\r\n' in text
+        assert 'name="seed"\r\n\r\n7\r\n' in text
+        assert result["artifact"]["size"] == len(picture)
+
+    def told(name: str, words: str) -> dict[str, Any]:
+        return {"id": "a6dc6c6e20acda010fe14d71f180658f", "name": name, "errors": [words]}
+
+    return Vendor(
+        capability="image_generation",
+        provider="stability",
+        params={"prompt": "A lake", "width": 500, "height": 500, "seed": 7},
+        url_variable="STABILITY_BASE_URL",
+        key_variable="STABILITY_API_KEY",
+        proof=("authorization", f"Bearer {KEY}"),
+        good=good,
+        expected=expected,
+        limit=Refusal(
+            429, told("rate_limit_exceeded", "150 requests every 10 seconds"), "rate_limited", "150 requests"
+        ),
+        refusals=[
+            Refusal(403, told("content_moderation", "flagged by our content moderation"), "content_refused", "flagged"),
+            Refusal(402, told("payment_required", "You lack sufficient credits"), "quota", "credits"),
+            Refusal(401, told("unauthorized", "authorization: invalid"), "auth", "authorization"),
+            Refusal(422, told("unprocessable", "language not supported"), "invalid_request", "language"),
+            Refusal(200, {"image": "", "finish_reason": "CONTENT_FILTERED"}, "content_refused", "CONTENT_FILTERED"),
+        ],
+        price="stability-core",
+        nano_usd=30_000_000,
+    )
+
+
+FILM: Final = b"\x00\x00\x00\x18ftypmp42" + b"film" * 1000
+
+
+def runway() -> Vendor:
+    def good(asked: Asked, url: str) -> Reply:
+        if asked.path == "/v1/text_to_video":
+            return Reply({"id": "17f20503-6c24-4c16-946b-35dbbce2af2f"})
+        if asked.path == "/film.mp4":
+            return Reply(FILM, headers={"content-type": "video/mp4"})
+        task = {"id": "17f20503-6c24-4c16-946b-35dbbce2af2f", "createdAt": "2026-11-24T12:00:00Z"}
+        return Reply({**task, "status": "SUCCEEDED", "output": [f"{url}/film.mp4"]})
+
+    def expected(asked: list[Asked], result: Any) -> None:
+        create, look, film = asked
+        assert create.json == {
+            "model": "veo3.1_fast",
+            "promptText": "A lake",
+            "ratio": "1280:720",
+            "duration": 6,
+            "audio": False,
+        }
+        assert look.path == "/v1/tasks/17f20503-6c24-4c16-946b-35dbbce2af2f"
+        assert create.headers["x-runway-version"] == look.headers["x-runway-version"] == "2024-11-06"
+        assert "authorization" not in film.headers
+        assert (result["seconds"], result["artifact"]["size"]) == (6, len(FILM))
+
+    def ended(code: str, words: str) -> dict[str, Any]:
+        return {"id": "t", "status": "FAILED", "failure": words, "failureCode": code}
+
+    return Vendor(
+        capability="video_generation",
+        provider="runway",
+        params={"prompt": "A lake", "seconds": 5},
+        url_variable="RUNWAYML_BASE_URL",
+        key_variable="RUNWAYML_API_SECRET",
+        proof=("authorization", f"Bearer {KEY}"),
+        good=good,
+        expected=expected,
+        limit=Refusal(429, {"error": "You have reached your daily task limit"}, "rate_limited", "daily task limit"),
+        refusals=[
+            Refusal(401, {"error": "The API key is invalid"}, "auth", "key is invalid"),
+            Refusal(400, {"error": "You do not have enough credits to run this task."}, "quota", "credits"),
+            Refusal(400, {"error": "Validation of body failed", "issues": []}, "invalid_request", "Validation"),
+            Refusal(200, ended("SAFETY.INPUT.TEXT", "moderated"), "content_refused", "moderated"),
+            Refusal(200, ended("INPUT_PREPROCESSING.SAFETY.TEXT", "bad input"), "invalid_request", "bad input"),
+            Refusal(200, ended("INTERNAL.BAD_OUTPUT.CODE01", "it failed"), "transient", "it failed"),
+        ],
+        price="runway-",
+        nano_usd=600_000_000,
+    )
+
+
+def luma() -> Vendor:
+    def good(asked: Asked, url: str) -> Reply:
+        generation = {"id": "123e4567", "generation_type": "video", "model": "ray-flash-2", "failure_reason": None}
+        if asked.path == "/generations/video":
+            return Reply({**generation, "state": "queued", "assets": None}, 201)
+        if asked.path == "/film.mp4":
+            return Reply(FILM, headers={"content-type": "video/mp4"})
+        return Reply({**generation, "state": "completed", "assets": {"video": f"{url}/film.mp4"}})
+
+    def expected(asked: list[Asked], result: Any) -> None:
+        create, look, _ = asked
+        assert create.json == {
+            "generation_type": "video",
+            "model": "ray-flash-2",
+            "resolution": "720p",
+            "prompt": "A lake",
+            "aspect_ratio": "9:16",
+            "duration": "9s",
+        }
+        assert (look.method, look.path) == ("GET", "/generations/123e4567")
+        assert (result["seconds"], result["artifact"]["mime"]) == (9, "video/mp4")
+
+    def ended(words: str) -> dict[str, Any]:
+        return {"id": "123e4567", "state": "failed", "failure_reason": words, "assets": None}
+
+    return Vendor(
+        capability="video_generation",
+        provider="luma",
+        params={"prompt": "A lake", "seconds": 8, "width": 720, "height": 1080},
+        url_variable="LUMAAI_BASE_URL",
+        key_variable="LUMAAI_API_KEY",
+        proof=("authorization", f"Bearer {KEY}"),
+        good=good,
+        expected=expected,
+        limit=Refusal(429, {"detail": "Rate limit exceeded"}, "rate_limited", "Rate limit"),
+        refusals=[
+            Refusal(403, {"detail": "Not authenticated"}, "auth", "Not authenticated"),
+            Refusal(400, {"detail": "Insufficient credits"}, "quota", "credits"),
+            Refusal(400, {"detail": "Prompt is required"}, "invalid_request", "Prompt"),
+            Refusal(200, ended("Prompt failed moderation"), "content_refused", "moderation"),
+            Refusal(200, ended("400: advanced error"), "transient", "advanced error"),
+        ],
+        model="ray-flash-2",
+        price="luma-",
+        nano_usd=432_000_000,
+    )
+
+
+LOGIN: Final = "editor:abcd EFGH 1234 ijkl"
+
+
+def wordpress() -> Vendor:
+    def good(asked: Asked, url: str) -> Reply:
+        if asked.method == "GET":
+            return Reply([{"id": 42, "link": f"{url}/logs/"}])
+        return Reply({"id": 42, "link": f"{url}/logs/", "slug": "logs", "status": "publish"})
+
+    def expected(asked: list[Asked], result: Any) -> None:
+        look, post = asked
+        assert (look.path, look.query["slug"]) == ("/wp-json/wp/v2/posts", "logs")
+        assert (post.method, post.path) == ("POST", "/wp-json/wp/v2/posts/42")
+        assert (post.json["title"], post.json["status"], post.json["slug"]) == ("Logs", "publish", "logs")
+        content = post.json["content"]
+        assert "<h2>Growth &amp; more</h2><p>Logs <em>grow</em>" in content
+        assert '<li id="source-1"><a href="https://log.example">Logs</a></li>' in content
+        assert "<script" not in content
+        assert (result["slug"], result["url"].endswith("/logs/")) == ("logs", True)
+
+    def told(code: str, words: str, status: int) -> dict[str, Any]:
+        return {"code": code, "message": words, "data": {"status": status}}
+
+    paragraph = {"heading": "Growth & more", "text": "Logs *grow*.<script>x</script>", "sources": ["s1"]}
+    return Vendor(
+        capability="content_publish",
+        provider="wordpress",
+        params={
+            "title": "Logs",
+            "slug": "Logs",
+            "paragraphs": [paragraph],
+            "sources": [{"id": "s1", "title": "Logs", "url": "https://log.example"}],
+        },
+        url_variable="WORDPRESS_URL",
+        key_variable="WORDPRESS_LOGIN",
+        proof=("authorization", "Basic " + b64encode(LOGIN.encode()).decode()),
+        good=good,
+        expected=expected,
+        limit=Refusal(429, told("too_many_requests", "Too many requests", 429), "rate_limited", "Too many"),
+        refusals=[
+            Refusal(401, told("incorrect_password", "The provided password is invalid", 401), "auth", "password"),
+            Refusal(401, told("rest_cannot_create", "not allowed to create posts", 401), "auth", "not allowed"),
+            Refusal(400, told("rest_invalid_param", "Invalid parameter(s): status", 400), "invalid_request", "status"),
+            Refusal(404, told("rest_no_route", "No route was found", 404), "invalid_request", "No route"),
+        ],
+        price="own-site",
+        key=LOGIN,
+    )
+
+
+VENDORS: Final = [
+    brave(),
+    tavily(),
+    openai_text(),
+    anthropic(),
+    gemini(),
+    openai_images(),
+    stability(),
+    runway(),
+    luma(),
+    wordpress(),
+]

@@ -16,7 +16,7 @@ from typing import Any, Final
 import nh3
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from agents_sdk.artifacts import ArtifactStore
 from services.capabilities.catalogue.files import write_whole
@@ -25,6 +25,8 @@ from services.capabilities.providers.python import ProviderContext
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 SLUG_CHARS: Final = 60
+RUN_CHARS: Final = 6
+"""Of a run's id, at its end, where uuid7 is random."""
 LINK_SCHEMES: Final = ("http://", "https://", "file://")
 PICTURES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
 """No SVG: it may carry scripts."""
@@ -33,8 +35,7 @@ TAGS: Final = {"p", "em", "strong", "a", "code", "pre", "ul", "ol", "li", "block
 
 def content_publish(params: Mapping[str, Any], context: ProviderContext) -> dict[str, Any]:
     """Writes the page and its hero image. Raises ProviderError(invalid_request) for a hero that is no artifact here."""
-    title = " ".join(str(params["title"]).split())
-    slug = slug_of(str(params.get("slug") or "") or f"{title} {context.run_id[-6:]}")
+    slug = slug_for(params, context.run_id)
     folder = context.data_dir / "published" / slug
     hero = _hero(params.get("hero"), context.artifacts, folder)
     page = render(params, hero, context.run_id).encode()
@@ -66,6 +67,37 @@ def render(params: Mapping[str, Any], hero: Mapping[str, Any] | None, run_id: st
         hero=hero,
         run_id=run_id,
     )
+
+
+def slug_for(article: Mapping[str, Any], run_id: str) -> str:
+    """The article's name in its address: its own slug, else its title and the end of the run's id, so that articles of
+    two runs never take each other's place, however long their titles."""
+    if article.get("slug"):
+        return slug_of(str(article["slug"]))
+    run = slug_of(run_id[-RUN_CHARS:])
+    return f"{slug_of(str(article['title']))[: SLUG_CHARS - len(run) - 1].strip('-')}-{run}"
+
+
+def body_of(article: Mapping[str, Any]) -> str:
+    """The article's paragraphs and sources as HTML, for systems that have title and layout of their own. What is the
+    author's is sanitised, everything else is escaped."""
+    sources = [_source(source) for source in article.get("sources") or ()]
+    numbers = {source["id"]: number for number, source in enumerate(sources, 1)}
+    parts: list[str] = []
+    for place, given in enumerate(_given_paragraphs(article), 1):
+        paragraph = _paragraph(given, place, numbers)
+        heading = f"<h2>{escape(paragraph['heading'])}</h2>" if paragraph["heading"] else ""
+        parts.append(f"{heading}{paragraph['html']}")
+    items = [
+        Markup('<li id="source-{}">{}</li>').format(
+            numbers[source["id"]],
+            Markup('<a href="{}">{}</a>').format(source["link"], source["title"])
+            if source["link"]
+            else source["title"],
+        )
+        for source in sources
+    ]
+    return "\n".join([*parts, *(["<ol>", *items, "</ol>"] if items else [])])
 
 
 def slug_of(text: str) -> str:

@@ -19,6 +19,7 @@ from services.capabilities.model.http import (
     Reconcile,
     Request,
     Response,
+    Upload,
 )
 from services.capabilities.model.pages import Pages
 from services.capabilities.model.part import ErrorClass
@@ -52,5 +53,6 @@ __all__ = [
     "SecretAuth",
     "SecretReference",
     "SubprocessProvider",
+    "Upload",
     "environment",
 ]

@@ -1,8 +1,8 @@
 """The provider that is an HTTP endpoint: requests and responses as templates, errors as rules.
 
 An attempt is, in this order and only as far as it is declared: a ``lookup`` of what the request needs to know, the
-``request``, further ``pages`` of a list, the ``poll`` of work that takes time, the ``artifact`` that came of it, and
-the mapping of all that to the result. One deadline is over all of it.
+``upload`` of a file that it refers to, the ``request``, further ``pages`` of a list, the ``poll`` of work that takes
+time, the ``artifact`` that came of it, and the mapping of all that to the result. One deadline is over all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_ARTIFACT_BYTES: Final = 64 * 1024 * 1024
 
 class Ask(Part):
     """One request, as templates over ``params``, ``call`` (id, run_id, agent, attempt), ``config``, and what earlier
-    steps of the attempt brought: ``lookup`` and ``created`` (the response to the main request)."""
+    steps of the attempt brought: ``lookup``, ``uploaded`` and ``created`` (the response to the main request)."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
     path: str = ""
@@ -68,6 +68,21 @@ class Lookup(Part):
     request: Ask
     absent: list[int] = Field(default_factory=lambda: [404])
     """Statuses that say there is none; ``lookup`` is null then."""
+
+
+class Upload(Part):
+    """A file sent before the main request; the response to it is ``uploaded`` in the templates, null without a file."""
+
+    request: Ask
+    """Its body is the file."""
+    file: str
+    """JMESPath over the params, of the reference to an artifact; null: there is none to send."""
+
+    @field_validator("file")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        expression(value)
+        return value
 
 
 class Poll(Part):
@@ -202,6 +217,7 @@ class HttpProvider(AnyProvider):
     """JMESPath over the params: where it gives null, false or empty, the provider cannot do what is asked, and the next
     one is asked without a request to this one."""
     lookup: Lookup | None = None
+    upload: Upload | None = None
     request: Request
     auth: Auth | None = None
     pages: Pages | None = None

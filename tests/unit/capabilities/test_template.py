@@ -54,3 +54,22 @@ def test_what_comes_in_order_may_be_given_scores() -> None:
 
     assert ranked([{"a": 1}, "x", {"score": 9}]) == [{"a": 1, "score": 1.0}, "x", {"score": 1 / 3}]
     assert ranked(None) == []
+
+
+def test_articles_of_two_runs_never_have_one_address() -> None:
+    """However long their titles; an address of their own is kept."""
+    slug = expression("article_slug(article, run)")
+    title = "All that there is to be said about the logs of event streaming, told anew and at length"
+
+    one, other = (slug({"article": {"title": title}, "run": f"01a21ee0-{end}"}) for end in ("aaaaaa", "bbbbbb"))
+    assert one.startswith("all-that-there-is")
+    assert one.endswith("-aaaaaa")
+    assert one[:-6] == other[:-6]
+    assert max(len(one), len(other)) <= 60
+    assert slug({"article": {"title": title, "slug": "Ünser Titel"}, "run": "r"}) == "unser-titel"
+
+
+@pytest.mark.parametrize(("mime", "extension"), [("image/png", ".png"), ("video/mp4", ".mp4"), ("no/such", ".bin")])
+def test_files_are_named_by_their_kind(mime: str, extension: str) -> None:
+    """With the dot."""
+    assert expression("extension(@)")(mime) == extension

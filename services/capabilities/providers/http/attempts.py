@@ -17,13 +17,14 @@ import httpx
 from jmespath.exceptions import JMESPathError
 
 from agents_sdk.artifacts import ArtifactStore
-from services.capabilities.model import HttpProvider, Reconcile
+from agents_sdk.errors import BackplaneError, Unreachable
+from services.capabilities.model import ErrorClass, HttpProvider, Reconcile, Upload
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage
 from services.capabilities.providers import classify
 from services.capabilities.providers.http import media
 from services.capabilities.providers.http.failed import Failed
 from services.capabilities.providers.http.pages import Reading, Turn
-from services.capabilities.providers.http.wire import Allowance, Received, Step, TooLarge, Wire, parse
+from services.capabilities.providers.http.wire import Allowance, FileStep, Received, Step, TooLarge, Wire, parse
 from services.capabilities.providers.throttle import Throttle
 from services.capabilities.template import ABSENT, expression, template
 
@@ -120,7 +121,13 @@ class HttpAttempts:
             "id": request.call_id, "run_id": request.run_id, "agent": request.agent, "attempt": request.attempt
         }  # fmt: skip
         return _Under(
-            scope={"params": request.params, "call": call, "config": self._spec.config, "lookup": None},
+            scope={
+                "params": request.params,
+                "call": call,
+                "config": self._spec.config,
+                "lookup": None,
+                "uploaded": None,
+            },
             allowance=Allowance(self._spec.response.max_bytes),
             until=asyncio.get_running_loop().time() + request.timeout_seconds,
         )
@@ -151,6 +158,8 @@ class HttpAttempts:
             return Failure(error_class="invalid_request", code="not_accepted", message=message)
         if self._lookup is not None:
             under.scope["lookup"] = await self._look_up(self._lookup, under)
+        if self._spec.upload is not None:
+            under.scope["uploaded"] = await self._upload(self._spec.upload, under)
         if self._spec.pages is not None:
             return await self._answer(under, await self._read_pages(under))
         received = await self._send(self._main, under, Turn())
@@ -168,6 +177,17 @@ class HttpAttempts:
             return None
         self._refuse_failures(received)
         return _json_of(received)
+
+    async def _upload(self, upload: Upload, under: _Under) -> Any:
+        reference = expression(upload.file)(under.scope["params"])
+        if reference is None:
+            return None
+        try:
+            file = await asyncio.to_thread(self._artifacts.get, str(reference))
+        except BackplaneError as error:
+            error_class: ErrorClass = "outage" if isinstance(error, Unreachable) else "invalid_request"
+            raise Failed(Failure(error_class=error_class, code=error.code, message=error.message)) from error
+        return _json_of(await self._send(FileStep(upload.request, file), under, Turn()))
 
     async def _read_pages(self, under: _Under) -> Any:
         assert self._spec.pages is not None

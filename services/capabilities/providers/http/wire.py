@@ -75,6 +75,30 @@ class Step:
         self.headers = template(ask.headers)
         self.body = template(ask.body)
 
+    def content(self, scope: Scope, turn: Turn, headers: dict[str, str]) -> dict[str, Any]:
+        """The body as arguments of httpx's ``build_request``; its type goes into the headers."""
+        body = self.body(scope)
+        if body is None or body is ABSENT:
+            return {}
+        if self.ask.encoding == "json":
+            headers.setdefault("content-type", "application/json")
+            return {"content": msgspec.json.encode({**body, **turn.body} if turn.body else body)}
+        if self.ask.encoding == "form":
+            return {"data": _texts({**body, **turn.body})}
+        return {"files": {name: (None, value) for name, value in _texts({**body, **turn.body}).items()}}
+
+
+class FileStep(Step):
+    """A request whose body is a file."""
+
+    def __init__(self, ask: Ask, file: bytes) -> None:
+        super().__init__(ask)
+        self._file = file
+
+    def content(self, scope: Scope, turn: Turn, headers: dict[str, str]) -> dict[str, Any]:
+        """The file as it is."""
+        return {"content": self._file}
+
 
 class Wire:
     """The connections to one provider."""
@@ -149,11 +173,7 @@ class Wire:
         headers = {"accept": "application/json", "user-agent": USER_AGENT, **_texts(step.headers(scope))}
         query = {**step.query(scope), **turn.query}
         self._prove(headers, query, token)
-        content: dict[str, Any] = {}
-        body = step.body(scope)
-        if body is not None and body is not ABSENT:
-            body = {**body, **turn.body} if turn.body else body
-            content = _encoded(body, step.ask.encoding, headers)
+        content = step.content(scope, turn, headers)
         base = self._spec.request.base_url.resolve(self._environment, self._data_dir).rstrip("/")
         url = turn.url or base + step.path(scope)
         if turn.url:  # a link carries its own parameters; the secret, if it is one, is all that we add
@@ -228,16 +248,6 @@ def parse(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError:
         return ABSENT
-
-
-def _encoded(body: Any, encoding: str, headers: dict[str, str]) -> dict[str, Any]:
-    """The body as arguments of httpx's ``build_request``."""
-    if encoding == "form":
-        return {"data": _texts(body)}
-    if encoding == "multipart":
-        return {"files": {name: (None, value) for name, value in _texts(body).items()}}
-    headers.setdefault("content-type", "application/json")
-    return {"content": msgspec.json.encode(body)}
 
 
 def _checked(url: str) -> httpx.URL:
