@@ -49,6 +49,11 @@ check: $(STAMP) ## What needs no broker: format, lint, types, unit tests, laws, 
 	$(BIN)/mypy --strict agents_sdk services infra
 	$(PYTEST) -q $(wildcard tests/unit tests/properties tests/architecture)
 
+.PHONY: browser
+browser: ## Install Chromium, which the console is tested in, where there is none and apt-get can
+	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
 .PHONY: test
 test: check ## Everything: check, then every tier that needs the platform
 	$(PYTEST) -q tests --ignore tests/unit --ignore tests/properties --ignore tests/architecture --ignore tests/benchmarks

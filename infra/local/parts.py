@@ -1,7 +1,8 @@
 """What the platform consists of: a table of parts, each with what it stands on and how it is started.
 
 ``format`` and ``kafka`` ∥ ``registry``, then ``topics`` (creates topics, registers schemas), then ``store``, ``ledger``
-and ``executor``; ``training`` makes the start-up archives of the next start, at the lowest priority.
+and ``executor``; ``console`` behind the store; ``training`` makes the start-up archives of the next start, at the
+lowest priority.
 """
 
 from __future__ import annotations
@@ -123,6 +124,11 @@ def python_part(name: str, module: str, after: tuple[str, ...] = ("topics",), wo
     return Part(name, launch, Node(after=after), (name,), ready=_healthy, worker=worker)
 
 
+def _in_the_background(part: Part) -> Part:
+    """The platform is ready without it, and it takes no time from what starts beside it."""
+    return replace(part, node=replace(part.node, optional=True), nice=5)
+
+
 async def _healthy(port: int) -> bool:
     return await probes.http_ok(port, "/health")
 
@@ -151,6 +157,7 @@ TABLE: Final = (
     python_part("store", "services.sink"),
     python_part("ledger", "services.ledger", worker=True),
     python_part("executor", "services.capabilities", worker=True),
+    _in_the_background(python_part("console", "services.console", after=("store",))),
     Part("training", _training, Node(after=("kafka", "registry"), task=True, optional=True), nice=19),
 )
 """The platform as `backplane up` starts it."""

@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     ),
     "dlq": Entry("services.cli.dlq", "app", "Show dead letters, and put them back."),
     "replay": Entry("services.cli.replay", "replay", "Decide a run again from its commands, and compare."),
+    "console": Entry("services.cli.console", "console", "Open the console in a browser."),
     "sql": Entry("services.cli.insight", "sql", "Ask the store in SQL; it only reads."),
     "otel": Entry("services.cli.otel", "otel", "Export what happens as OpenTelemetry spans."),
     "analytics": Entry("services.cli.analytics", "app", "The store's schema; filling it anew from Kafka."),

@@ -105,6 +105,9 @@ def status(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
     else:
         message(f"platform: {found['state']}, {found['rss_mb']} MB, data in {layout.data_dir}")
         print_rows(COLUMNS, [[_cell(part[column]) for column in COLUMNS] for part in found["parts"] if part["shown"]])
+        for part in found["parts"]:
+            if part["part"] == "console" and part["state"] == "ready":
+                message(f"console: http://127.0.0.1:{part['port']}/")
         for agent, waiting in found["inboxes"].items():
             message(f"inbox of {agent}: {waiting} not handled yet")
         if found["refused"]:

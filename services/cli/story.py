@@ -42,6 +42,8 @@ class Line:
     duration_us: int | None = None
     cost_nano_usd: int = 0
     under: list[Line] = field(default_factory=list)
+    run_seq: int = 0
+    """Of the fact that it tells."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def tell(events: Sequence[Event]) -> Iterator[Line]:
             context.handled[event.delivery_id, event.attempt] = event
     for event in events:
         if event.kind not in HIDDEN:
-            yield WORDS.get(event.kind, _other)(event, context)
+            line = WORDS.get(event.kind, _other)(event, context)
+            line.run_seq = event.run_seq
+            yield line
 
 
 def _other(event: Event, _: Context) -> Line:
@@ -174,7 +178,7 @@ def _called(event: Event, context: Context) -> Line:
 def _tried(attempt: Event) -> Line:
     with_model = f" ({attempt.model})" if attempt.model else ""
     base = Line(attempt.at, attempt.agent, "✓", f"{attempt.provider}{with_model}", "good", attempt.latency_us)
-    base.cost_nano_usd = attempt.cost_nano_usd
+    base.cost_nano_usd, base.run_seq = attempt.cost_nano_usd, attempt.run_seq
     if attempt.kind == "AttemptFailed":
         base.mark, base.tone = "✗", "bad"
         base.text += f": {attempt.error_class}: {attempt.error_message}".rstrip(": ")

@@ -205,9 +205,20 @@ def by_parent(rows: Sequence[RunRow]) -> list[tuple[int, RunRow]]:
     return found
 
 
-def runs(client: Client, limit: int = 20, run: str = "", root: str = "") -> list[RunRow]:
-    """The newest runs first, the one asked for, or those of the tree under ``root``."""
-    return ask(client, "runs", RunRow, limit=limit, run=run, root=root)
+def runs(
+    client: Client,
+    limit: int = 20,
+    run: str = "",
+    root: str = "",
+    *,
+    workflow: str = "",
+    status: str = "",
+    before: int = 0,
+) -> list[RunRow]:
+    """The newest runs first, the one asked for, or those of the tree under ``root``; only those of a workflow, that
+    ended so (or are ``running``), that began before a time in microseconds."""
+    asked = {"run": run, "root": root, "workflow": workflow, "status": status, "before": before}
+    return ask(client, "runs", RunRow, limit=limit, **asked)
 
 
 def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) -> list[Event]:

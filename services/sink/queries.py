@@ -112,15 +112,25 @@ def errors_told() -> Iterator[None]:
         raise QueryRefused(_short(error), hint=hint, code=getattr(error, "code", None)) from error
 
 
-def behind(settings: Settings) -> int | None:
-    """How many facts the store lacks, asked of the sink; None where it cannot be asked, as with an external server."""
+def health(settings: Settings) -> dict[str, Any]:
+    """What the sink says of itself; empty where it cannot be asked, as with an external server."""
     import httpx
 
     try:
         said = httpx.get(f"{settings.clickhouse.url.rstrip('/')}/health", timeout=CONNECT_S).json()
     except (httpx.HTTPError, ValueError):
-        return None
-    return sum(said["lag"].values()) if isinstance(said, dict) and said.get("lag") else None
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def behind(settings: Settings) -> int | None:
+    """How many facts the store lacks, asked of the sink; None where it cannot be asked."""
+    return lag_of(health(settings))
+
+
+def lag_of(said: dict[str, Any]) -> int | None:
+    """How many facts the store lacks, by what the sink says; None where it does not."""
+    return sum(said["lag"].values()) if said.get("lag") else None
 
 
 def _short(error: Exception) -> str:

@@ -27,6 +27,17 @@ WHERE run_id IN
     FROM events
     WHERE kind = 'RunStarted' AND ({run:String} = '' OR run_id = {run:String})
         AND ({root:String} = '' OR root_run_id = {root:String})
+        AND ({workflow:String} = '' OR workflow = {workflow:String})
+        AND ({before:Int64} = 0 OR toUnixTimestamp64Micro(at) < {before:Int64})
+        AND ({status:String} IN ('', 'running') OR run_id IN
+        (
+            SELECT run_id FROM events
+            WHERE kind = transform({status:String}, ['completed', 'failed', 'cancelled'], ['RunCompleted', 'RunFailed', 'RunCancelled'], '')
+        ))
+        AND ({status:String} != 'running' OR run_id NOT IN
+        (
+            SELECT run_id FROM events WHERE kind IN ('RunCompleted', 'RunFailed', 'RunCancelled')
+        ))
     ORDER BY at DESC, run_id DESC
     LIMIT {limit:UInt32}
 )

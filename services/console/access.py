@@ -1,0 +1,177 @@
+"""Who may see the console, and what a page may do in a browser.
+
+Lives here: decisions over values, and the ASGI shell that asks them. On loopback everybody who can reach the port may
+read, as on every port of the local platform; elsewhere a token is asked for. Whatever changes something needs, besides,
+a token that only our own pages hold (double submit: a cookie and a field that must agree). Names that are not ours are
+refused, so that no site of another name can be pointed at this port (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode
+
+SESSION: Final = "backplane_session"
+CSRF: Final = "backplane_csrf"
+CSRF_FIELD: Final = "csrf"
+OPEN_PATHS: Final = ("/static/", "/login", "/health")
+SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+COOKIE_S: Final = 30 * 86_400
+POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "media-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(header: str) -> str:
+    """The name in a Host header, without its port."""
+    if header.startswith("["):
+        return header[1:].split("]", 1)[0]
+    return header.rsplit(":", 1)[0] if ":" in header else header
+
+
+def session_of(token: str) -> str:
+    """What the browser is given instead of the token itself."""
+    return hmac.new(token.encode(), b"backplane console session", hashlib.sha256).hexdigest()
+
+
+def cookies(header: str) -> dict[str, str]:
+    """The cookies of a request; none where they cannot be read."""
+    try:
+        return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
+    except CookieError:
+        return {}
+
+
+def known(token: str, headers: Mapping[str, str]) -> bool:
+    """Whether the sender of these headers has shown the token, as a bearer or at the login; an empty token is none."""
+    if not token:
+        return True
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode()):
+        return True
+    session = cookies(headers.get("cookie", "")).get(SESSION, "")
+    return hmac.compare_digest(session.encode(), session_of(token).encode())
+
+
+def foreign(headers: Mapping[str, str], bound_to_loopback: bool) -> str:
+    """Why a request comes from somewhere else; empty: it does not."""
+    host = headers.get("host", "")
+    if bound_to_loopback and host_of(host) not in LOOPBACK_NAMES:
+        return f"this console answers at 127.0.0.1 and localhost, not at {host!r}"
+    return ""
+
+
+def forged(headers: Mapping[str, str], form: Mapping[str, str]) -> str:
+    """Why a request that changes something is not from one of our pages; empty: it is."""
+    origin = headers.get("origin", "")
+    if origin not in ("", "null") and origin.split("://", 1)[-1] != headers.get("host", ""):
+        return f"it was sent by a page of {origin}"
+    expected = cookies(headers.get("cookie", "")).get(CSRF, "")
+    given = form.get(CSRF_FIELD, "") or headers.get("x-csrf-token", "")
+    if not expected or not hmac.compare_digest(expected.encode(), given.encode()):
+        return "it lacks the page's own token; load the page again"
+    return ""
+
+
+class Guard:
+    """The ASGI shell around the application: 1. whose name, 2. known or not, 3. the page's token, 4. headers."""
+
+    def __init__(self, app: Any, token: str, host: str) -> None:
+        self._app = app
+        self._token = token
+        self._loopback = loopback(host)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        given = cookies(headers.get("cookie", ""))
+        csrf = given.get(CSRF) or secrets.token_urlsafe(24)
+        scope.setdefault("state", {})["csrf"] = csrf
+        scope["state"]["theme"] = given.get("theme", "")
+        answer = _with_headers(send, csrf if CSRF not in given else "")
+        if reason := foreign(headers, self._loopback):
+            await _text(answer, 421, f"{reason}\n")
+        elif not known(self._token, headers) and not scope["path"].startswith(OPEN_PATHS):
+            await self._stranger(scope, answer)
+        else:
+            await self._app(scope, receive, answer)
+
+    async def _stranger(self, scope: Any, send: Any) -> None:
+        if scope["method"] in SAFE_METHODS and b"text/html" in dict(scope["headers"]).get(b"accept", b""):
+            query = scope["query_string"].decode("latin-1")
+            back = urlencode({"back": scope["path"] + (f"?{query}" if query else "")})
+            await _redirect(send, f"/login?{back}")
+        else:
+            await _text(send, 401, "send the console's token: Authorization: Bearer …\n")
+
+
+async def form_of(request: Any) -> dict[str, str]:
+    """The fields of a form, the last of each name. For forms of ours, which are small and urlencoded."""
+    body = (await request.body()).decode()
+    return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+
+
+async def many_of(request: Any, name: str) -> list[str]:
+    """All values of one field."""
+    return parse_qs((await request.body()).decode(), keep_blank_values=True).get(name, [])
+
+
+def _with_headers(send: Any, csrf: str) -> Any:
+    async def answer(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            have = {name.lower() for name, _ in message["headers"]}
+            extra = [(n.lower().encode(), v.encode()) for n, v in HEADERS.items() if n.lower().encode() not in have]
+            if csrf:
+                cookie = f"{CSRF}={csrf}; Path=/; SameSite=Strict; HttpOnly; Max-Age={COOKIE_S}"
+                extra.append((b"set-cookie", cookie.encode()))
+            message = {**message, "headers": [*message["headers"], *extra]}
+        await send(message)
+
+    return answer
+
+
+async def _text(send: Any, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+async def _redirect(send: Any, where: str) -> None:
+    await send({"type": "http.response.start", "status": 303, "headers": [(b"location", where.encode())]})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,85 @@
+"""The application: pages, live streams, files of ours, all behind the guard; and how errors look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import Response
+
+from agents_sdk.errors import BackplaneError, Refused, Unreachable
+from services.console.access import Guard
+from services.console.desk import Desk, desk_of
+from services.console.routes import (
+    agents,
+    capabilities,
+    cost,
+    files,
+    letters,
+    lineage,
+    overview,
+    runs,
+    schemas,
+    search,
+    sql,
+    state,
+    streams,
+    topics,
+)
+
+if TYPE_CHECKING:
+    from agents_sdk.settings import Settings
+
+PAGES: Final = (
+    *(overview, runs, agents, state, lineage, cost, capabilities, letters, topics, schemas, sql, search),
+    *(streams, files),
+)
+STATUS_OF: Final = {"unknown_run": 404, "not_found": 404, "query_failed": 400, "unknown_agent": 404}
+"""An error's code → HTTP status; unreachable is 503, a refusal 409, anything else 500."""
+
+
+def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") -> Any:
+    """The ASGI application. ``token``: what has to be shown to be let in; empty, on loopback only: nothing."""
+    app = FastAPI(title="Backplane console", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.desk = Desk(settings)
+    app.state.token = token
+    for page in PAGES:
+        app.include_router(page.router)
+    app.add_exception_handler(BackplaneError, _told)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(404, _not_found)
+    app.add_exception_handler(Exception, _broken)
+    return Guard(app, token, host)
+
+
+def _status(error: BackplaneError) -> int:
+    if isinstance(error, Unreachable):
+        return 503
+    return STATUS_OF.get(error.code, 409 if isinstance(error, Refused) else 500)
+
+
+def _told(request: Request, error: Any) -> Response:
+    """A typed error as a page: what, and what to do next."""
+    return desk_of(request).page(
+        request, "problem.html.j2", _status(error), what=error.message, hint=error.hint, code=error.code
+    )
+
+
+def _broken(request: Request, error: Any) -> Response:
+    """An error of ours: its type only, since its text may hold anything; the log has it all."""
+    hint = "the console's log has the traceback: `backplane logs console`"
+    return desk_of(request).page(
+        request, "problem.html.j2", 500, what=f"this page broke: {type(error).__name__}", hint=hint, code="internal"
+    )
+
+
+def _refused(request: Request, error: Any) -> Response:
+    return desk_of(request).page(
+        request, "problem.html.j2", error.status_code, what=str(error.detail), hint="", code="refused"
+    )
+
+
+def _not_found(request: Request, error: Any) -> Response:
+    detail = getattr(error, "detail", "")
+    what = f"there is no page {request.url.path!r}" if detail in ("", "Not Found") else str(detail)
+    return desk_of(request).page(request, "problem.html.j2", 404, what=what, hint="", code="not_found")

@@ -1,0 +1,172 @@
+"""What every page is made at: the store, the log, the registry and the templates, each reached when first asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+from services.console.render import environment
+from services.sink.answers import Event, RunRow, find_run, progress, runs, timeline
+from services.sink.queries import connect_store
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from agents_sdk.settings import Settings
+    from agents_sdk.wire.codec import Codec
+    from services.dlq.letters import Letter
+
+T = TypeVar("T")
+
+KEPT_EVENTS: Final = 60_000
+"""Of the runs that were looked at last; about 60 MB with all that hangs on them."""
+LETTERS_S: Final = 5.0
+"""How old the list of dead letters may be: reading them all takes a second."""
+PATIENCE_S: Final = 1.0
+"""How long a page waits for them."""
+SECTIONS: Final = (
+    ("/", "Overview", "o"),
+    ("/runs", "Runs", "r"),
+    ("/agents", "Agents", "a"),
+    ("/state", "State", "s"),
+    ("/lineage", "Lineage", "l"),
+    ("/cost", "Cost", "c"),
+    ("/capabilities", "Capabilities", "p"),
+    ("/dead-letters", "Dead letters", "d"),
+    ("/topics", "Topics", "t"),
+    ("/schemas", "Schemas", "m"),
+    ("/sql", "SQL", "q"),
+)
+"""Address, name, and the key that leads there after g."""
+
+
+class Letters(NamedTuple):
+    """The dead letters, or why they cannot be told."""
+
+    found: list[Letter]
+    problem: str = ""
+
+
+class Desk:
+    """One a process; its methods may be called from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.RLock()
+        self._client: Client | None = None
+        self._codec: Codec | None = None
+        self._events: OrderedDict[str, tuple[int, list[Event]]] = OrderedDict()
+        self._letters: tuple[float, Letters] = (float("-inf"), Letters([]))
+        self._kept: dict[str, tuple[float, Any]] = {}
+        self._reader = ThreadPoolExecutor(1, "letters")
+        self._reading: Future[Letters] | None = None
+
+    @property
+    def store(self) -> Client:
+        """The store's client; asked anew for as long as there was none. Raises Unreachable."""
+        with self._lock:
+            if self._client is None:
+                self._client = connect_store(self.settings)
+            return self._client
+
+    @property
+    def codec(self) -> Codec:
+        """Raises Unreachable, SchemasNotApplied."""
+        from agents_sdk.wire.registry import connect_codec
+
+        with self._lock:
+            if self._codec is None:
+                self._codec = connect_codec(self.settings)
+            return self._codec
+
+    @cached_property
+    def admin(self) -> Any:
+        """Kafka's admin client."""
+        from agents_sdk.wire.topics_admin import connect
+
+        return connect(self.settings)
+
+    def run(self, name: str) -> RunRow:
+        """The run of this id, its first characters, or ``last``. Raises UnknownRun."""
+        return runs(self.store, 1, find_run(self.store, name))[0]
+
+    def events(self, run: str) -> list[Event]:
+        """All facts of a run in its order; read again only when there are more."""
+        facts = progress(self.store, run).facts
+        with self._lock:
+            known = self._events.get(run)
+            if known and known[0] == facts:
+                self._events.move_to_end(run)
+                return known[1]
+        found = timeline(self.store, run)
+        with self._lock:
+            self._events[run] = (facts, found)
+            self._events.move_to_end(run)
+            while len(self._events) > 1 and sum(len(kept) for _, kept in self._events.values()) > KEPT_EVENTS:
+                self._events.popitem(last=False)
+        return found
+
+    def kept(self, name: str, seconds: float, make: Callable[[], T]) -> T:
+        """What ``make`` gave at most so many seconds ago."""
+        made_at, value = self._kept.get(name, (float("-inf"), None))
+        if time.monotonic() - made_at >= seconds:
+            value = make()
+            self._kept[name] = (time.monotonic(), value)
+        return value  # type: ignore[no-any-return]  # put there under this name
+
+    def letters(self, *, fresh: bool = False) -> Letters:
+        """The open dead letters, some seconds old; ``fresh``: read now. Kafka is waited for only so long: a page that
+        shows them besides other things comes without them."""
+        with self._lock:
+            read_at, kept = self._letters
+            if not fresh and time.monotonic() - read_at < LETTERS_S:
+                return kept
+            # what was being read when a redrive ended is no answer to what there is now
+            if fresh or self._reading is None or self._reading.done():
+                self._reading = self._reader.submit(self._read_letters)
+            reading = self._reading
+        try:
+            return reading.result(None if fresh else PATIENCE_S)
+        except TimeoutError:
+            return Letters(kept.found, kept.problem or "Kafka has not told yet")
+
+    def _read_letters(self) -> Letters:
+        from agents_sdk.errors import BackplaneError
+        from services.dlq.log import read_letters
+
+        try:
+            found = Letters(read_letters(self.settings, self.codec))
+        except BackplaneError as error:
+            found = Letters([], error.message)
+        with self._lock:
+            self._letters = (time.monotonic(), found)
+        return found
+
+    def page(self, request: Request, template: str, code: int = 200, /, **context: Any) -> HTMLResponse:
+        """A page from its template."""
+        path = request.url.path
+        section = next((where for where, _, _ in SECTIONS if where != "/" and path.startswith(where)), path)
+        common = {
+            "csrf": request.state.csrf,
+            "theme": request.state.theme,
+            "sections": SECTIONS,
+            "section": section,
+            "here": str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
+            "search": "",
+        }
+        html = environment().get_template(template).render({**common, **context})
+        return HTMLResponse(html, code, headers={"Cache-Control": "no-store"})
+
+
+def desk_of(request: Request) -> Desk:
+    """The desk of the application that got the request."""
+    found: Desk = request.app.state.desk
+    return found

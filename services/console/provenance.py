@@ -1,0 +1,120 @@
+"""What a value rests on, told: in one paragraph, and hop by hop. Pure: a tree of ``services.sink.lineage`` in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from services.cli.story import duration
+from services.console.render import link, path
+from services.sink.answers import Event, usd
+from services.sink.lineage import Node
+
+
+class Hop(NamedTuple):
+    """One thing that a value rests on."""
+
+    relation: str
+    what: str
+    event: Event | None
+    agent: str
+    href: str
+    """Its own page."""
+    detail: str
+
+
+class Told(NamedTuple):
+    """The answers to the questions that people come with."""
+
+    agent: str
+    state: str
+    event: Event
+    decision: Event | None
+    """The one that its writer took before."""
+    data: list[tuple[str, str]]
+    """What its writer read: key@version, and the page of that."""
+    calls: list[tuple[Event, list[Event]]]
+    """What its writer called, with the attempts made for each."""
+    models: list[Event]
+    """Attempts that a model answered, of its writer's calls."""
+    trigger: Event | None
+
+
+def told(root: Node, run_id: str) -> Told:
+    """Who wrote it, on which decision, from what, with which model; the nearest of each."""
+    assert root.event is not None
+    decisions = [node for node in root.rests_on if node.relation == "decided"]
+    reads = [node for node in root.rests_on if node.relation == "read"]
+    reads += [node for decision in decisions for node in decision.rests_on if node.relation == "read"]
+    calls = [node for node in root.rests_on if node.relation == "called" and node.event]
+    attempts = [node.event for call in calls for node in call.rests_on if node.event]
+    trigger = next((node.event for node in root.rests_on if node.relation in ("triggered", "asked")), None)
+    return Told(
+        root.agent,
+        root.state,
+        root.event,
+        next((node.event for node in decisions), None),
+        list({node.state: (node.state, node_href(node, run_id)) for node in reads}.values()),
+        [(call.event, [node.event for node in call.rests_on if node.event]) for call in calls if call.event],
+        [attempt for attempt in attempts if attempt.model],
+        trigger,
+    )
+
+
+def hops(root: Node, run_id: str) -> list[Hop]:
+    """What the root rests on, directly; the attempts of a call behind it."""
+    return list(_hops(root, run_id))
+
+
+def _hops(root: Node, run_id: str) -> Iterator[Hop]:
+    for node in root.rests_on:
+        event = node.event
+        if event is None:
+            yield Hop("read", node.state, None, "", "", "written outside this run")
+            continue
+        elsewhere = f"in run {node.run_id}" if node.run_id and node.run_id != run_id else ""
+        detail = " · ".join(part for part in (elsewhere, _detail(node, event)) if part)
+        yield Hop(node.relation, what(node, event), event, node.agent, node_href(node, run_id), detail)
+
+
+def what(node: Node, event: Event) -> str:
+    """The node in a few words."""
+    if node.state:
+        return node.state
+    named = {
+        "decided": event.action,
+        "tried": f"{event.provider} {event.model}".strip(),
+        "called": f"{event.capability} → {event.provider}" if event.provider else event.capability,
+        "delegated": f"run {event.child_run_id[-8:]} {event.status}".strip(),
+        "started": f"started {event.workflow}".strip(),
+    }
+    return named.get(node.relation, event.name or event.kind)
+
+
+def _detail(node: Node, event: Event) -> str:
+    if node.relation == "decided":
+        return event.rationale
+    if node.relation == "tried":
+        failed = f"{event.error_class} {event.error_message}".strip()
+        return failed or f"{duration(event.latency_us)}, {usd(event.cost_nano_usd)}"
+    return event.body if node.relation == "called" else ""
+
+
+def node_href(node: Node, run_id: str) -> str:
+    """Where one goes on: the lineage of a version, the version itself of a memory's, a child run, or the fact."""
+    event = node.event
+    if event is None:
+        return ""
+    if node.relation == "delegated":
+        return path("runs", event.child_run_id, "timeline")
+    if not node.state:
+        return event_href(event)
+    where = event.run_id or node.run_id or run_id
+    if where.startswith("memory/"):
+        return link("/state/version", run=where, key=event.key, version=event.version)
+    return link(path("lineage", where), key=event.key, version=event.version)
+
+
+def event_href(event: Event) -> str:
+    """The page of a fact."""
+    return path("events", event.topic, event.partition, event.offset)

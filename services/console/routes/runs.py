@@ -1,0 +1,194 @@
+"""Runs, and one run with its tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response
+
+from services.cli.story import Line, tell
+from services.console.desk import Desk, desk_of
+from services.console.previews import previews
+from services.console.routes.overview import stream_from
+from services.console.timeline import Axis, axis
+from services.sink import figures
+from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, runs
+
+router = APIRouter()
+TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")
+PAGE_RUNS: Final = 50
+COST_BY: Final[tuple[By, ...]] = ("agent", "capability", "provider", "model", "key")
+CHUNK: Final = 200
+"""Lines of a page; what follows is fetched when it is scrolled to, or by a link."""
+ROW_PX: Final = 30
+"""What a line takes; a placeholder for lines that are not fetched yet is as tall as they will be."""
+
+
+@router.get("/runs")
+def list_runs(request: Request, workflow: str = "", status: str = "", before: int = 0) -> Response:
+    """The newest runs first, a page at a time."""
+    desk = desk_of(request)
+    since = stream_from(desk)
+    found = runs(desk.store, PAGE_RUNS + 1, workflow=workflow, status=status, before=before)
+    more = found[PAGE_RUNS - 1].started_at if len(found) > PAGE_RUNS else 0
+    return desk.page(
+        request,
+        "runs.html.j2",
+        runs=by_parent(found[:PAGE_RUNS]),
+        workflow=workflow,
+        status=status,
+        before=before,
+        more=more,
+        stream={"since": since} if not before else None,
+    )
+
+
+@router.get("/runs/{name}")
+def show_run(request: Request, name: str) -> Response:
+    """The run's first tab, under its whole id."""
+    return RedirectResponse(f"/runs/{desk_of(request).run(name).run_id}/timeline", 303)
+
+
+@router.get("/runs/{name}/{tab}")
+def show_tab(request: Request, name: str, tab: str) -> Response:
+    """One tab of a run."""
+    desk = desk_of(request)
+    if tab not in TABS:
+        raise HTTPException(404, f"a run has no tab {tab!r}; there are {', '.join(TABS)}")
+    since = stream_from(desk)
+    run = desk.run(name)
+    made = MAKERS[tab](desk, request, run)
+    live = {"since": since, "run": run.run_id, "after": run.last_seq, "tab": tab} if run.status == "running" else None
+    return desk.page(
+        request, f"run_{tab}.html.j2", run=run, tab=tab, tabs=TABS, stream=live, keys=_outputs(desk, run), **made
+    )
+
+
+def _outputs(desk: Desk, run: RunRow) -> list[figures.Key]:
+    """What was written last, which is mostly what people ask about."""
+    return [key for key in figures.keys(desk.store, run.run_id, limit=50) if not key.deleted][:4]
+
+
+def _timeline(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    lines = list(tell(desk.events(run.run_id)))
+    start = _start(request, len(lines))
+    scale = axis(lines)
+    return {
+        "rows": _rows(lines[start : start + CHUNK], scale, lines[start - 1].at if start else 0),
+        "chunks": _chunks(len(lines), start),
+        "total": len(lines),
+        "began": lines[0].at if lines else 0,
+        "ticks": _ticks(scale),
+    }
+
+
+def _start(request: Request, total: int) -> int:
+    """Where the chunk that is asked for begins."""
+    text = request.query_params.get("from", "0")
+    return min(int(text) if text.isdecimal() else 0, max(0, total - 1)) // CHUNK * CHUNK
+
+
+def _chunks(total: int, start: int) -> list[dict[str, int]]:
+    """The chunks behind the one that begins at ``start``."""
+    begins = range(start + CHUNK, total, CHUNK)
+    return [{"from": at, "height": min(CHUNK, total - at) * ROW_PX, "count": min(CHUNK, total - at)} for at in begins]
+
+
+def _rows(lines: Sequence[Line], scale: Axis, since: int) -> list[dict[str, Any]]:
+    rows = []
+    for line in lines:
+        gap = scale.gap_before(line.at, since) if since else None
+        begin = scale.place(line.at)
+        length = scale.place(line.at + (line.duration_us or 0)) - begin
+        rows.append({"line": line, "gap": gap, "x": round(begin, 2), "width": round(max(length, 2.0), 2)})
+        since = line.at
+    return rows
+
+
+def _ticks(scale: Axis) -> list[dict[str, Any]]:
+    """Where the stretches that were cut short lie."""
+    return [{"x": round(scale.place(gap.start), 2), "end": round(scale.place(gap.end), 2)} for gap in scale.gaps]
+
+
+def _events(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    asked = {name: request.query_params.get(name, "") for name in ("kind", "agent", "q")}
+    every = desk.events(run.run_id)
+    found = [event for event in every if matches(event, **asked)]
+    start = _start(request, len(found))
+    return {
+        "events": found[start : start + CHUNK],
+        "chunks": _chunks(len(found), start),
+        "total": len(found),
+        "asked": asked,
+        "kinds": sorted({event.kind for event in every}),
+        "agents": sorted({event.agent for event in every if event.agent}),
+    }
+
+
+def matches(event: Event, kind: str = "", agent: str = "", q: str = "") -> bool:
+    """Whether an event is of the kind and agent and holds the text."""
+    if (kind and event.kind != kind) or (agent and agent not in (event.agent, event.recipient)):
+        return False
+    texts = (
+        *(event.kind, event.agent, event.key, event.name, event.capability, event.provider, event.model),
+        *(event.body, event.rationale, event.action, event.error_message, event.message, event.event_id),
+    )
+    return not q or any(q.lower() in text.lower() for text in texts)
+
+
+def _lineage(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    from services.console.routes.lineage import drawn_run
+
+    return drawn_run(desk, request, run.run_id)
+
+
+def _cost(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    tree = request.query_params.get("tree") == "1"
+    by = {name: costs(desk.store, name, run.run_id, tree=tree) for name in COST_BY}
+    total = sum(row.cost_nano_usd for row in by["agent"])
+    wasted = sum(row.wasted_nano_usd for row in by["agent"])
+    purses = budgets(desk.store, run.run_id)
+    return {
+        "by": by,
+        "purses": purses,
+        "total_cost": total,
+        "wasted": wasted,
+        "tree": tree,
+        "unpriced": _unpriced(by["agent"]),
+    }
+
+
+def _unpriced(rows: Sequence[Any]) -> int:
+    return sum(row.unpriced for row in rows)
+
+
+def _state(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    return {"found": figures.keys(desk.store, run.run_id)}
+
+
+def _messages(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    return {"deliveries": figures.deliveries(desk.store, run.run_id)}
+
+
+def _artifacts(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    found = []
+    seen: set[str] = set()
+    for output in figures.outputs(desk.store, run.run_id):
+        for one in previews(desk.settings.data_dir, output.text):
+            if one.name not in seen:
+                seen.add(one.name)
+                found.append({"preview": one, "output": output})
+    return {"found": found}
+
+
+MAKERS: Final = {
+    "timeline": _timeline,
+    "events": _events,
+    "lineage": _lineage,
+    "cost": _cost,
+    "state": _state,
+    "messages": _messages,
+    "artifacts": _artifacts,
+}

@@ -1,0 +1,118 @@
+"""The live stream of a page, and one fact as a page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import Response, StreamingResponse
+
+from services.console import live
+from services.console.desk import desk_of
+from services.console.positions import read
+from services.console.render import environment
+from services.sink import figures
+from services.sink.answers import Event
+from services.sink.rows import RENAMED, Record
+
+router = APIRouter()
+CUT: Final = 300
+"""Characters of a long text in a list, as the store cuts them."""
+BODIES: Final = ("value", "data", "params", "result", "input")
+open_streams: set[int] = set()
+"""Those there are, counted."""
+
+
+@router.get("/live")
+async def stream(request: Request, run: str = "", since: str = "", after: int = 0, tab: str = "") -> Response:
+    """Facts from ``since`` on, or from where the browser was when its stream broke."""
+    desk = desk_of(request)
+    try:
+        following = read(request.headers.get("last-event-id") or since)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+    if len(open_streams) >= live.STREAMS:
+        raise HTTPException(503, f"{live.STREAMS} streams are open already; close a window")
+    tail = await asyncio.to_thread(lambda: live.Tail(desk.settings, desk.codec, following, run))
+    shown = partial(rows_of, run=run, after=after) if tab == "events" else lambda _: ""
+    return StreamingResponse(_kept(tail, shown), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _kept(tail: live.Tail, rows: live.Rows) -> AsyncIterator[bytes]:
+    open_streams.add(id(tail))
+    try:
+        async for event in live.events(tail, rows):
+            yield event
+    finally:
+        open_streams.discard(id(tail))
+        await asyncio.to_thread(tail.close)
+
+
+def rows_of(records: list[Record], run: str, after: int) -> str:
+    """Rows of the list of events for facts behind ``after``, in the order of the run."""
+    events = sorted((event_of(one) for one in records if one.row.run_seq > after), key=lambda event: event.run_seq)
+    if not events:
+        return ""
+    return environment().get_template("live_events.html.j2").render(events=events, run_id=run)
+
+
+def event_of(record: Record) -> Event:
+    """A fact as the store's timeline has it."""
+    fact = record.row
+    names = {RENAMED.get((type(fact), name), name): name for name in fact.__struct_fields__}
+    fields: dict[str, Any] = {
+        column: getattr(fact, name) for column, name in names.items() if column in Event.__struct_fields__
+    }
+    for name in ("error_message", "rationale", "message"):
+        if name in fields:
+            fields[name] = fields[name][:CUT]
+    body = next((text for name in BODIES if (text := getattr(fact, name, ""))), "")
+    place: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    return Event(**fields, **place, body=body[:CUT])
+
+
+@router.get("/events/{topic}/{partition}/{offset}")
+def show_event(request: Request, topic: str, partition: int, offset: int, kafka: int = 0) -> Response:
+    """One fact: all its fields as the store has them, and if asked whether Kafka has the same."""
+    desk = desk_of(request)
+    found = figures.record(desk.store, topic, partition, offset)
+    if found is None:
+        raise HTTPException(404, f"the store has no record {topic}[{partition}]@{offset}")
+    bodies = {name: str(found.pop(name)) for name in (*BODIES, "operand", "schema", "detail") if name in found}
+    return desk.page(
+        request,
+        "event.html.j2",
+        fields={name: _shown(value) for name, value in found.items() if _says(value)},
+        bodies=bodies,
+        event=found,
+        kafka=_in_kafka(desk, topic, partition, offset, str(found.get("event_id", ""))) if kafka else None,
+    )
+
+
+def _says(value: Any) -> bool:
+    return not (hasattr(value, "year") and value.year == 1970)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _in_kafka(desk: Any, topic: str, partition: int, offset: int, event_id: str) -> dict[str, Any]:
+    """What Kafka has at that place."""
+    from agents_sdk.errors import BackplaneError
+    from services.console.log import read_one
+
+    try:
+        one = read_one(desk.settings, desk.codec, topic, partition, offset)
+    except BackplaneError as error:
+        return {"said": error.message, "same": None, "json": ""}
+    if one is None:
+        return {"said": "Kafka has no record there any more: its retention is over", "same": None, "json": ""}
+    same = getattr(one.record, "event_id", None) == event_id
+    text = json.dumps(msgspec.to_builtins(one.record), indent=2, ensure_ascii=False) if one.record else ""
+    return {"said": "the same fact" if same else "another record", "same": same, "json": text}

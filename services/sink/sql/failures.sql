@@ -1,0 +1,15 @@
+-- What went wrong last?
+SELECT
+    toUnixTimestamp64Micro(at) AS at,
+    run_id,
+    run_seq,
+    kind,
+    multiIf(recipient != '', recipient, agent) AS agent,
+    multiIf(capability != '', capability, name != '', name, command_kind != '', command_kind, workflow) AS about,
+    provider,
+    multiIf(error_code != '', error_code, error_class != '', error_class, error_type != '', error_type, code != '', code, cause) AS error,
+    substringUTF8(multiIf(error_message != '', error_message, message != '', message, reason), 1, 300) AS message
+FROM events
+WHERE kind IN ('AttemptFailed', 'CallFailed', 'HandlerFailed', 'MessageDeadLettered', 'RunFailed', 'CommandRefused', 'RequestFailed', 'RequestExpired', 'DependencyExpired')
+ORDER BY at DESC, run_seq DESC
+LIMIT {limit:UInt32}

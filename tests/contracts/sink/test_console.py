@@ -1,0 +1,288 @@
+"""The console over the real engine, in a real browser: what others wrote stays text, and size does not stop it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from services.console.access import CSRF
+from services.sink.engine import Engine
+from services.sink.migrate import migrate
+from services.sink.writer import Writer
+from tests.support.browser import NARROW, WIDE, Window, chromium
+from tests.support.console import HOSTILE_RUN, console, hostile, large, links
+from tests.support.stories import article, records
+
+RUN = article().run_id
+EVIL = "01930000-0000-7000-8000-00000000000e"
+LARGE = "01930000-0000-7000-8000-0000000000ff"
+FACTS = 10_000
+NO_STREAM = "503 (Service Unavailable)"
+"""What the stream of a page is answered here, where there is no Kafka."""
+ATTACK = re.compile(r"<script>window|<img src=x|<svg/onload|href=\"javascript|<hx-partial hx-target=body")
+
+
+class Site(NamedTuple):
+    """A console and what it is started with."""
+
+    base: str
+    environment: dict[str, str]
+    last: int
+    """The number of the large run's last fact."""
+
+
+@pytest.fixture(scope="module")
+def site(engine: Engine, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Over a store with an ordinary run, hostile ones and a large one; without Kafka."""
+    name, folder = "console", tmp_path_factory.mktemp("console")
+    client = engine.client()
+    migrate(client, name)
+    writer = Writer(client, name)
+    story = large(LARGE, facts=FACTS)
+    every = [
+        *records(article().facts),
+        *hostile(EVIL),
+        *[record._replace(partition=3) for record in hostile(HOSTILE_RUN)],
+        *records(story.facts, partition=2),
+    ]
+    writer.write(writer.prepare(every))
+    environment = {
+        "BACKPLANE_DATA_DIR": str(folder),
+        "BACKPLANE_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "BACKPLANE_CLICKHOUSE__URL": f"http://127.0.0.1:{port}",
+        "BACKPLANE_CLICKHOUSE__DATABASE": name,
+    }
+    with console(environment, folder / "console.log") as base:
+        yield Site(base, environment, story.facts[-1].run_seq)
+    client.command(f"DROP DATABASE {name} SYNC")
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+def test_every_page_is_made_of_escaped_text(site: Site) -> None:
+    """With an attack in every field: from the hostile runs on, every link leads to a page, and none has it as HTML."""
+    start = [
+        f"/runs/{EVIL}/{tab}" for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")
+    ]
+    start += [
+        "/",
+        "/runs",
+        "/agents",
+        "/state",
+        "/cost",
+        "/capabilities?span=all",
+        "/search?q=pwned",
+        "/sql?q=SELECT+*+FROM+events",
+    ]
+    found = links(site.base, start, 110, apart=("/topics", "/books", "/live", f"/runs/{LARGE}", f"/lineage/{LARGE}"))
+
+    assert len(found) >= 90
+    assert {where: answer.status_code for where, answer in found.items() if answer.status_code != 200} == {}
+    assert {where for where, answer in found.items() if ATTACK.search(answer.text)} == set()
+    assert any("&lt;script&gt;window.pwned" in answer.text for answer in found.values())
+    assert all("49{% raw %}" not in answer.text for answer in found.values())
+
+
+def test_an_attack_in_every_field_runs_nowhere(site: Site, browser: Any) -> None:
+    """In the browser, where it counts: nothing was executed, nothing had to be blocked."""
+    window = Window(browser, site.base, expected=NO_STREAM)
+    pages = [
+        f"/runs/{EVIL}/{tab}" for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")
+    ]
+    pages += ["/", "/agents", "/state", "/search?q=pwned", "/sql?q=SELECT+*+FROM+events", "/capabilities?span=all"]
+    for path in [*pages, f"/runs/{httpx.URL(path=HOSTILE_RUN).raw_path.decode()}/timeline"]:
+        window.open(path)
+        assert window.page.evaluate("window.pwned") is None, path
+    window.shot("hostile")
+    assert window.complaints == []
+    window.close()
+
+
+def test_a_large_run_is_a_page_that_grows_where_it_is_read(site: Site, browser: Any) -> None:
+    """Of ten thousand events two hundred come at once; the rest have their room, and come when scrolled to."""
+    window = Window(browser, site.base, expected=NO_STREAM)
+    assert window.open(f"/runs/{LARGE}/events") == 200
+    rows = window.page.locator(".ev-row[id]")
+    assert rows.count() <= 600
+    assert window.page.locator(f"#e{site.last}").count() == 0
+
+    window.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    window.page.locator(f"#e{site.last}").wait_for(timeout=20_000)
+
+    assert rows.count() < FACTS / 4
+    window.shot("large-run-end")
+    window.open(f"/runs/{LARGE}/timeline")
+    assert "in which nothing happened" in window.page.locator(".timeline").inner_text() or rows.count() == 0
+    assert window.page.locator(".tl-row").count() <= 600
+    window.shot("large-run-timeline")
+    assert window.complaints == []
+    window.close()
+
+
+def test_two_thousand_sources_are_one_box_that_opens(site: Site, browser: Any) -> None:
+    """The graph of a value that rests on two thousand others can be read, and opened by a click."""
+    window = Window(browser, site.base, expected=NO_STREAM)
+    window.open(f"/lineage/{LARGE}?key=summary")
+    boxes = window.page.locator("g.box")
+    assert boxes.count() < 20
+    window.page.locator("g.fold").filter(has_text="2000 × note").click()
+    window.page.wait_for_load_state()
+    assert 40 <= boxes.count() < 80
+    window.shot("large-lineage")
+    assert window.complaints == []
+    window.close()
+
+
+def test_pages_are_read_without_scripts(site: Site, browser: Any) -> None:
+    """Every chunk has a link, every choice a button; nothing waits for a script."""
+    window = Window(browser, site.base, expected=NO_STREAM, java_script_enabled=False)
+    window.open(f"/runs/{LARGE}/events")
+    window.page.get_by_role("link", name="the next 200 events").first.click()
+    assert window.page.locator("#e201").count() == 1
+    window.open("/")
+    window.page.get_by_role("button", name="Dark").click()
+    assert window.page.locator("html").get_attribute("data-theme") == "dark"
+    window.close()
+
+
+def test_keys_lead_through_the_pages(site: Site, browser: Any) -> None:
+    """Rows, tabs, sections and the search, without a mouse."""
+    window = Window(browser, site.base, expected=NO_STREAM)
+    page = window.page
+    window.open("/runs?workflow=content")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/timeline")
+    page.keyboard.press("]")
+    page.wait_for_url("**/events")
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    page.wait_for_url("**/cost")
+    page.keyboard.press("/")
+    page.keyboard.type("Kafka is a log")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?q=**")
+    page.get_by_text("article@1: where did it come from?").first.click()
+    said = page.locator(".story").inner_text()
+    assert "content_agent" in said
+    assert "small-4" in said
+    assert "$0.003750001" in said
+    page.keyboard.press("?")
+    assert page.locator("dialog#keys").is_visible()
+    assert window.complaints == []
+    window.close()
+
+
+def test_what_changes_something_needs_the_page_it_is_on(site: Site) -> None:
+    """A request without the page's token, or from a page of another origin, changes nothing."""
+    with httpx.Client(base_url=site.base) as client:
+        client.get("/")
+        token = client.cookies[CSRF]
+        for headers, form, code in (
+            ({}, {"theme": "dark"}, 403),
+            ({}, {"theme": "dark", "csrf": "x" * 32}, 403),
+            ({"origin": "http://evil.example"}, {"theme": "dark", "csrf": token}, 403),
+            ({}, {"theme": "dark", "csrf": token}, 303),
+        ):
+            answer = client.post("/theme", data=form, headers=headers)
+            assert (answer.status_code, "theme" in answer.cookies) == (code, code == 303)
+        assert client.post("/dead-letters/redrive", data={"letter": "x"}).status_code == 403
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+
+
+def test_beyond_this_machine_a_token_is_asked_for(site: Site, tmp_path: Path, browser: Any) -> None:
+    """By the page of the login in a browser, as a bearer of a program; without one, such a console does not start."""
+    secret = tmp_path / "token"
+    secret.write_text("a-token-that-is-long-enough\n")
+    with console(site.environment, tmp_path / "log", "--token-file", str(secret), host="0.0.0.0") as base:
+        assert httpx.get(f"{base}/runs").status_code == 401
+        bearer = {"authorization": f"Bearer {secret.read_text().strip()}"}
+        assert httpx.get(f"{base}/runs", headers=bearer).status_code == 200
+        window = Window(browser, base)
+        window.open("/runs?status=completed")
+        window.page.get_by_label("Token").fill("wrong")
+        window.page.keyboard.press("Enter")
+        window.page.get_by_role("alert").wait_for()
+        window.page.get_by_label("Token").fill(secret.read_text().strip())
+        window.page.keyboard.press("Enter")
+        window.page.wait_for_url("**/runs?status=completed")
+        window.close()
+    with (
+        pytest.raises(AssertionError, match="give it a --token-file"),
+        console(site.environment, tmp_path / "no", host="0.0.0.0"),
+    ):
+        pass
+
+
+def test_files_are_shown_and_nothing_else_of_the_disk(site: Site) -> None:
+    """An image as what it is; a page as text, locked in; keys never."""
+    folder = Path(site.environment["BACKPLANE_DATA_DIR"])
+    (folder / "artifacts").mkdir(exist_ok=True)
+    (folder / "artifacts" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "artifacts" / "a.html").write_text("<script>alert(1)</script>")
+    (folder / "keys").mkdir(exist_ok=True)
+    (folder / "keys" / "master.key").write_text("secret")
+
+    image, page = (httpx.get(f"{site.base}/files/artifacts/{name}") for name in ("a.png", "a.html"))
+    assert image.headers["content-type"] == "image/png"
+    assert page.headers["content-type"].startswith("text/plain")
+    assert page.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    for name in ("keys/master.key", "artifacts/../keys/master.key", "artifacts/%2e%2e/keys/master.key", "/etc/passwd"):
+        assert httpx.get(f"{site.base}/files/{name}").status_code == 404
+
+
+def test_what_is_not_there_is_told(site: Site) -> None:
+    """As a page, with what there is instead."""
+    for path, code, said in (
+        ("/nowhere", 404, "there is no page"),
+        ("/runs/ffffffff/timeline", 404, "no run"),
+        (f"/runs/{RUN}/nothing", 404, "there are timeline"),
+        (f"/lineage/{RUN}?key=nothing", 404, "it wrote article, brief"),
+        ("/sql?q=DROP+TABLE+events", 200, "only SELECT"),
+        ("/live?since=nonsense", 400, "is no position"),
+        ("/cost?by=moon", 400, "by is one of agent"),
+        ("/topics/bp.runs", 503, "bp.runs cannot be read"),
+    ):
+        answer = httpx.get(f"{site.base}{path}", timeout=30)
+        assert (answer.status_code, said in answer.text) == (code, True), (path, answer.text[-600:])
+
+
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", WIDE), ("dark", NARROW)])
+def test_nothing_keeps_people_out(site: Site, browser: Any, scheme: str, viewport: Any) -> None:
+    """Contrast, names, roles, keyboard: axe-core finds nothing on any page; none is wider than its window."""
+    window = Window(browser, site.base, expected=NO_STREAM, color_scheme=scheme, viewport=viewport)
+    tabs = [f"/runs/{RUN}/{tab}" for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")]
+    pages = [
+        "/",
+        "/runs",
+        "/agents",
+        "/agents/content_agent",
+        "/state",
+        f"/state/version?run={RUN}&key=article&version=1",
+    ]
+    pages += [
+        "/lineage",
+        f"/lineage/{RUN}?key=article",
+        "/cost?by=model",
+        "/capabilities",
+        "/capabilities/web_search?span=all",
+    ]
+    pages += ["/dead-letters", "/schemas", "/sql?q=SELECT+agent,cost_usd+FROM+v_cost", "/search?q=Kafka", "/login"]
+    hindered = {}
+    for path in [*pages, *tabs]:
+        window.open(path)
+        wide = window.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        if found := [*window.hindrances(), *(["wider than its window"] if wide else [])]:
+            hindered[path] = found
+    assert hindered == {}
+    window.close()

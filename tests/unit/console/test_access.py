@@ -1,0 +1,109 @@
+"""Who may see the console, and what a page may do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from services.console.access import CSRF, POLICY, SESSION, Guard, foreign, forged, host_of, known, loopback, session_of
+
+TOKEN = "a-token-of-some-length"
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("127.0.0.1:80", "127.0.0.1"),
+        ("localhost", "localhost"),
+        ("[::1]:80", "::1"),
+        ("evil.example:80", "evil.example"),
+    ],
+)
+def test_the_name_in_a_host_header(header: str, name: str) -> None:
+    """Without its port, IPv6 included."""
+    assert host_of(header) == name
+
+
+def test_loopback_is_told_from_the_rest() -> None:
+    """A name that cannot be read counts as the rest."""
+    assert [loopback(host) for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9")] == [True] * 4
+    assert [loopback(host) for host in ("0.0.0.0", "192.168.1.4", "example.org", "")] == [False] * 4
+
+
+def test_another_name_for_this_machine_is_refused() -> None:
+    """So that no page of that name can read what the console shows (DNS rebinding)."""
+    assert foreign({"host": "localhost:8000"}, True) == ""
+    assert "evil.example" in foreign({"host": "evil.example:8000"}, True)
+    assert foreign({"host": "console.example"}, False) == ""
+
+
+def test_a_token_is_shown_as_bearer_or_by_the_session() -> None:
+    """And nothing else opens, the token in a cookie included."""
+    assert known("", {})
+    assert known(TOKEN, {"authorization": f"Bearer {TOKEN}"})
+    assert known(TOKEN, {"cookie": f"{SESSION}={session_of(TOKEN)}"})
+    for headers in ({}, {"authorization": "Bearer x"}, {"authorization": TOKEN}, {"cookie": f"{SESSION}={TOKEN}"}):
+        assert not known(TOKEN, headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "form", "said"),
+    [
+        ({"cookie": f"{CSRF}=abc", "host": "h"}, {"csrf": "abc"}, ""),
+        ({"cookie": f"{CSRF}=abc", "host": "h", "origin": "http://h"}, {"csrf": "abc"}, ""),
+        ({"cookie": f"{CSRF}=abc", "host": "h", "origin": "http://evil"}, {"csrf": "abc"}, "http://evil"),
+        ({"cookie": f"{CSRF}=abc", "host": "h"}, {"csrf": "abd"}, "lacks"),
+        ({"cookie": f"{CSRF}=abc", "host": "h"}, {}, "lacks"),
+        ({"host": "h"}, {"csrf": ""}, "lacks"),
+        ({"host": "h"}, {"csrf": "abc"}, "lacks"),
+    ],
+)
+def test_what_changes_something_comes_from_a_page_of_ours(
+    headers: dict[str, str], form: dict[str, str], said: str
+) -> None:
+    """The cookie and the field agree, and the origin is this console."""
+    assert (said in forged(headers, form)) if said else forged(headers, form) == ""
+
+
+async def _answer(app: Guard, path: str = "/", **headers: str) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        return await client.get(path, headers=headers)
+
+
+async def _inner(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"in"})
+
+
+async def test_every_answer_forbids_foreign_scripts_and_frames() -> None:
+    """No inline script or style, nothing from outside, no frame around us."""
+    answer = await _answer(Guard(_inner, "", "127.0.0.1"))
+
+    assert answer.text == "in"
+    assert answer.headers["content-security-policy"] == POLICY
+    assert "unsafe" not in POLICY
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert "SameSite=Strict" in answer.headers["set-cookie"]
+
+
+async def test_a_stranger_is_sent_to_the_login_or_told() -> None:
+    """A browser gets the page, a program the reason; neither what lies behind."""
+    guard = Guard(_inner, TOKEN, "0.0.0.0")
+
+    page = await _answer(guard, "/runs?status=failed", accept="text/html")
+    program = await _answer(guard, "/runs", accept="*/*")
+    friend = await _answer(guard, "/runs", authorization=f"Bearer {TOKEN}")
+
+    assert (page.status_code, page.headers["location"]) == (303, "/login?back=%2Fruns%3Fstatus%3Dfailed")
+    assert (program.status_code, program.text == "in") == (401, False)
+    assert friend.text == "in"
+
+
+async def test_a_foreign_name_gets_nothing() -> None:
+    """Not even a page that is open to all."""
+    answer = await _answer(Guard(_inner, "", "127.0.0.1"), "/static/x", host="evil.example")
+
+    assert (answer.status_code, "evil.example" in answer.text) == (421, True)

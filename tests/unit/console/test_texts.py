@@ -1,0 +1,96 @@
+"""Differences, files that values name, figures as they are written, and the files that others wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.console import render
+from services.console.difference import difference
+from services.console.previews import inside, named_in, previews
+
+ROOT = Path(__file__).parents[3]
+LOCKS = [ROOT / "services/console/static/vendor/lock.json", ROOT / "tests/assets/lock.json"]
+LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12).map("\n".join)
+
+
+@given(LINES, LINES)
+def test_a_difference_leads_from_one_text_to_the_other(old: str, new: str) -> None:
+    """Equal texts have none; otherwise what was removed is of the old text and what was added of the new one."""
+    pieces = difference(old, new)
+    assert (not pieces) == (old.splitlines() == new.splitlines())
+    removed = [piece.text for piece in pieces if piece.what == "removed"]
+    added = [piece.text for piece in pieces if piece.what == "added"]
+    assert len(old.splitlines()) - len(removed) == len(new.splitlines()) - len(added)
+    assert all(text in old.splitlines() for text in removed)
+    assert all(text in new.splitlines() for text in added)
+
+
+def test_only_files_of_the_platform_are_shown(tmp_path: Path) -> None:
+    """A value may name anything; links that lead away, parents and other folders are nothing."""
+    (tmp_path / "artifacts" / "ab").mkdir(parents=True)
+    image = tmp_path / "artifacts" / "ab" / "x.png"
+    image.write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "master.key").write_text("secret")
+    (tmp_path / "artifacts" / "away").symlink_to(tmp_path / "keys" / "master.key")
+
+    assert inside(tmp_path, "artifacts/ab/x.png") == image
+    for name in ("keys/master.key", "artifacts/../keys/master.key", "artifacts/away", "/etc/passwd", "artifacts", "\0"):
+        assert inside(tmp_path, name) is None
+    sha256 = "ab" * 32
+    (tmp_path / "artifacts" / "ab" / sha256).write_bytes(b"\0\0\0 ftypisom")
+    assert [(one.kind, one.size) for one in previews(tmp_path, f'{{"uri":"artifact:{sha256}"}}')] == [("video", 12)]
+    text = json.dumps({"path": str(image), "again": [image.as_uri()], "other": str(tmp_path / "keys/master.key")})
+    assert [(one.name, one.kind, one.size) for one in previews(tmp_path, text)] == [("artifacts/ab/x.png", "image", 12)]
+
+
+@given(st.text())
+def test_any_text_may_be_looked_through(text: str) -> None:
+    """JSON or not, nothing is raised."""
+    assert all(isinstance(name, str) for name in named_in(text))
+
+
+def test_figures_are_written_for_people() -> None:
+    """Sizes, thousands, ids, times."""
+    assert [render.size(count) for count in (0, 999, 1_500, 2_500_000)] == ["0 B", "999 B", "1.5 kB", "2.5 MB"]
+    assert render.number(1234567) == "1\u202f234\u202f567"
+    assert render.short("01930000-0000-7000-8000-000000000001") == "…000000000001"
+    assert render.when(0) == ""
+    assert "24 Nov 12:00:00" in render.when(1_795_521_600_000_000)
+    assert render.pretty('{"a":1}') == '{\n  "a": 1\n}'
+    assert render.pretty("no json") == "no json"
+
+
+def test_addresses_are_quoted() -> None:
+    """Whatever a key or an agent is called."""
+    assert render.path("agents", "a/b c") == "/agents/a%2Fb%20c"
+    assert render.link("/state", key="a&b", run="") == "/state?key=a%26b"
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.parent.name)
+def test_files_of_others_are_what_they_were(lock: Path) -> None:
+    """Each vendored file has its package, version, licence and hash; none is there without."""
+    entries = json.loads(lock.read_text())
+    for entry in entries:
+        data = (lock.parent / entry["file"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"], entry["file"]
+        assert entry["version"], entry["licence"]
+        assert entry["integrity"].startswith("sha512-")
+    there = {path.name for path in lock.parent.iterdir() if path.is_file()} - {"lock.json", "__init__.py"}
+    assert there == {entry["file"] for entry in entries}
+
+
+def test_nothing_is_fetched_from_outside() -> None:
+    """No template, style or script of ours names another host; no template has a script or style of its own."""
+    ours = [*(ROOT / "services/console/templates").iterdir(), *(ROOT / "services/console/static").glob("console.*")]
+    for file in ours:
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text, file.name
+        forbidden = ("style=", "<style", "onclick", "innerHTML =", "|safe", "insertAdjacent")
+        assert [word for word in forbidden if word in text] == [], file.name
