@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
     from infra.local.platform import LocalPlatform
@@ -41,7 +42,10 @@ PAID: Final = (
 
 
 def pytest_configure() -> None:
-    """Before any server is started: they hand their environment on."""
+    """Before any server is started: they hand their environment on. And no property is held against the clock: a busy
+    machine is no counterexample."""
+    hypothesis_settings.register_profile("untimed", deadline=None)
+    hypothesis_settings.load_profile("untimed")
     for name in PAID:
         os.environ.pop(name, None)
     # nor are those asked for that lie in the keyring of whoever runs the tests

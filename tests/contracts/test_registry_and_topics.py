@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,13 +96,11 @@ def test_topics_are_as_their_files_say(applied: Settings) -> None:
     assert configs["bp.runs"]["retention.ms"] == "-1"
 
 
-def test_applying_again_changes_nothing_and_is_fast(applied: Settings) -> None:
-    """It runs at every start: no change, well under a second on an idle machine, no id or version more."""
+def test_applying_again_changes_nothing(applied: Settings) -> None:
+    """It runs at every start: no change, no id or version more."""
     before = registered(applied)
-    begun = time.perf_counter()
     assert apply_topics(applied) == []
     assert apply_schemas(applied) == []
-    assert time.perf_counter() - begun < 5
     assert registered(applied) == before
 
 

@@ -219,27 +219,29 @@ def test_a_result_too_large_is_an_error_not_a_part_of_it(port: int, client: Any)
 
 def test_a_query_that_takes_too_long_is_ended(port: int) -> None:
     """By its own limit or by ours."""
-    began = time.monotonic()
     answer = get(port, "SELECT count() FROM numbers(100000000000)", max_execution_time="1")
 
     assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (408, "159")
-    assert time.monotonic() - began < 5
 
 
 def test_queries_run_side_by_side_and_do_not_stop_inserts(port: int, database: Database) -> None:
     """Four at a time; a writer gets through while they run."""
-    slow = "SELECT sleep(1)"
+    took: list[float] = []
+
+    def ask() -> None:
+        began = time.monotonic()
+        get(port, "SELECT sleep(3)")
+        took.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
     began = time.monotonic()
-    threads = [threading.Thread(target=get, args=(port, slow)) for _ in range(4)]
     for thread in threads:
         thread.start()
     database.writer.write(database.writer.prepare(records(article().facts)))
-    written = time.monotonic() - began
+    assert not took, "the insert waited for a query"
     for thread in threads:
         thread.join()
-
-    assert written < 1
-    assert time.monotonic() - began < 3
+    assert sum(took) > 2 * (time.monotonic() - began), "one after the other, the sum would be the whole"
 
 
 def test_ping_and_health(port: int) -> None:

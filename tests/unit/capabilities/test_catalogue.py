@@ -167,7 +167,7 @@ def test_a_quota_refills_evenly() -> None:
 def sources() -> list[dict[str, Any]]:
     """The best hits for a topic among the installed distributions."""
     documents = {document.title.lower(): document for document in corpus.open_corpus("").documents()}
-    names = ("httpx", "aiohttp", "aiokafka", "confluent-kafka", "stamina", "anyio", "pydantic")
+    names = ("httpx", "aiohttp", "aiokafka", "confluent-kafka", "anyio", "pydantic")
     return [
         {"id": name, "title": name, "url": documents[name].url, "text": documents[name].text, "score": 9.0 - place}
         for place, name in enumerate(names)
