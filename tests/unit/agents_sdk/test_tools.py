@@ -41,7 +41,16 @@ class Agent:
         self.asked.append((capability, params))
         if isinstance(self._outcome, Exception):
             raise self._outcome
-        return CallResult(self._outcome, "c", "one", False, 1, 0, 0.1)
+        return CallResult(
+            result=self._outcome,
+            provider="one",
+            attempts=1,
+            cost_nano_usd=0,
+            latency_ms=0.1,
+            degraded=False,
+            call_id="c",
+            event_id="e",
+        )
 
 
 @pytest.mark.parametrize("call", [OPENAI, RESPONSES, ANTHROPIC, MCP])
