@@ -29,6 +29,7 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "call": calls.measure,
     "call_slow": calls.slow,
     "call_fallback": calls.fallback,
+    "call_breaker": calls.breaker,
     "sink": sink.measure,
     "insight": insight.measure,
     "restart": restart.measure,

@@ -21,6 +21,9 @@ IN_FLIGHT: Final = 300
 """Calls under way in all runs together; enough that the executor never waits for us."""
 MANY_RUNS: Final = 1_000
 SLOW_CALLS: Final = 1_000
+BROKEN_CALLS: Final = 50
+BREAKER_FAILURES: Final = 8
+"""As capabilities/broken.yaml has it."""
 SAMPLE_S: Final = 0.05
 FACTS_S: Final = 10.0
 
@@ -81,6 +84,22 @@ def fallback(stage: Stage) -> Figures:
         await run.complete()
         facts = await asyncio.to_thread(read_run, stage.settings, stage.codec, run.id, until_ended_s=FACTS_S)
         return quantiles(list(_between([fact for fact in facts if isinstance(fact, AttemptEvent)])))
+
+    figures: Figures = asyncio.run(connected(stage, measured))
+    return figures
+
+
+def breaker(stage: Stage) -> Figures:
+    """How many calls, one after the other, still asked a provider that is down after its breaker had opened."""
+
+    async def measured(backplane: AsyncBackplane) -> Figures:
+        (run,) = await start_runs(backplane, 1)
+        for _ in range(BROKEN_CALLS):
+            await backplane.execute("broken", {}, run=run)
+        await run.complete()
+        facts = await asyncio.to_thread(read_run, stage.settings, stage.codec, run.id, until_ended_s=FACTS_S)
+        asked = sum(isinstance(fact, AttemptEvent) and fact.provider == "down" for fact in facts)
+        return {"late_calls": asked - BREAKER_FAILURES}
 
     figures: Figures = asyncio.run(connected(stage, measured))
     return figures

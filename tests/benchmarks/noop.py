@@ -24,3 +24,8 @@ async def slow(params: Mapping[str, Any], context: Any) -> dict[str, Any]:
 async def refuse(params: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """No result, ever: whoever is next is asked at once."""
     raise ProviderError("auth", "not for you")
+
+
+async def down(params: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """No result, as of a provider that is down: after a few of these its breaker opens."""
+    raise ProviderError("outage", "nobody there")

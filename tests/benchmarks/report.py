@@ -52,6 +52,7 @@ TABLE: Final = (
     Aim("call_slow.kib_each", "KiB each of them occupies", at_most=50.0),
     Aim("call_fallback.p50_ms", "ms from a failure to the next provider"),
     Aim("call_fallback.p99_ms", "ms from a failure to the next provider"),
+    Aim("call_breaker.late_calls", "calls that asked a provider after its breaker had opened", at_most=1),
     Aim("sink.visible_p50_ms", "ms from Kafka to a query"),
     Aim("sink.visible_p95_ms", "ms from Kafka to a query", at_most=2_000),
     Aim("sink.rows_per_s", "rows/s", at_least=50_000),
