@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -188,25 +189,12 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
     """An SQL file that nothing asks would rot."""
     from services.sink.queries import FOLDER
 
-    store = {"positions", "reconcile", "edges", "gaps", "tables"}
-    walk = {"memory_reads", "writer", "run_of"}
-    files = {"artifacts", "artifact_uses"}
-    providers = {"breakers", "health"}
-    asked = {
-        "budgets",
-        "cost",
-        "cost_by_key",
-        "runs",
-        "timeline",
-        "progress",
-        "runs_like",
-        *store,
-        *walk,
-        *files,
-        *providers,
-    }
-    assert {path.stem for path in FOLDER.glob("*.sql")} == asked
-    assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in asked)
+    asking = re.compile(r"\b(?:ask|question)\(\s*(?:[\w.()]+,\s*)?[\"'](\w+)[\"']")
+    sources = [path.read_text() for path in (FOLDER.parents[1]).rglob("*.py")]
+    asked = {name for source in sources for name in asking.findall(source)}
+    files = {path.stem for path in FOLDER.glob("*.sql")}
+    assert asked == files
+    assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in files)
     assert ask(client, "runs_like", answers.Known, prefix="x") == []
 
 
