@@ -125,6 +125,13 @@ def test_files_and_functions_are_short_or_say_why_not() -> None:
     assert {str(path): faults for path in FILES if (faults := length_faults(source(path)))} == {}
 
 
+def test_files_of_tests_are_short_or_say_why_not() -> None:
+    """The same for tests, whose functions tell a story and may be as long as it is."""
+    tests = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")]
+    long = {str(path): [fault for fault in length_faults(source(path)) if " has " not in fault] for path in tests}
+    assert {path: faults for path, faults in long.items() if faults} == {}
+
+
 @pytest.mark.parametrize(
     ("path", "text", "fault"),
     [

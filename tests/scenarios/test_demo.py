@@ -1,5 +1,7 @@
 """``backplane demo``, run for real: what it says of its run is what lies in Kafka, in the store and on the disk."""
 
+# long because: one run of the demo, and every sentence it says held against it
+
 from __future__ import annotations
 
 import copy

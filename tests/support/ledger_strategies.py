@@ -4,6 +4,8 @@ Each command is chosen with an eye on the book (which deliveries are open, which
 be refused nearly always. Four bytes are one command and zero is none, so that a failing history shrinks to few.
 """
 
+# long because: one move for each command beside the author who chooses: apart, neither says what it is for
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

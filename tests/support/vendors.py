@@ -4,6 +4,8 @@ Each vendor is a capability's provider with params, the variables that point it 
 script that answers well, and what must come of it.
 """
 
+# long because: ten vendors in one table: each is read beside the others
+
 from __future__ import annotations
 
 import hashlib
