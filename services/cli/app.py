@@ -44,6 +44,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "run": Entry("services.cli.insight", "run", "Tell what happened in a run."),
     "cost": Entry("services.cli.insight", "cost", "Tell what a run cost, by agent, capability or provider."),
     "lineage": Entry("services.cli.lineage", "lineage", "Tell what a value or message rests on, or what came of it."),
+    "explain": Entry(
+        "services.cli.explain", "explain", "Tell why a run failed: first cause, spread, cost, what to do."
+    ),
     "events": Entry("services.cli.events", "app", "Show the facts as they lie in Kafka, as kcat would."),
     "reconcile": Entry(
         "services.cli.books", "reconcile", "Hold the store against Kafka: every fact once, none missing."

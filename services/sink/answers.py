@@ -142,6 +142,10 @@ class Event(msgspec.Struct, frozen=True):
     child_run_id: str = ""
     status: str = ""
     body: str = ""
+    command_id: str = ""
+    """Facts of one command have one cause in common."""
+    cause: str = ""
+    """What a dead letter or an escalation is grouped by."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -161,6 +165,13 @@ class Known(msgspec.Struct, frozen=True):
     """A run's id."""
 
     run_id: str
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The report of a call's outcome."""
+
+    event_id: str
+    report: str
 
 
 def costs(client: Client, by: By, run: str = "", *, tree: bool = False) -> list[Cost]:
@@ -224,6 +235,11 @@ def runs(
 def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) -> list[Event]:
     """A run's facts in its order, those after ``run_seq`` ``after``."""
     return ask(client, "timeline", Event, run=run, after=after, limit=limit)
+
+
+def reports(client: Client, runs_asked: Sequence[str]) -> dict[str, str]:
+    """What the executor told of calls in these runs that met trouble: fact → JSON."""
+    return {one.event_id: one.report for one in ask(client, "reports", Told, runs=list(runs_asked))}
 
 
 class Archive:

@@ -52,7 +52,9 @@ SELECT
     recipients,
     child_run_id,
     status,
-    substringUTF8(multiIf(value != '', value, data != '', data, params != '', params, result != '', result, input), 1, 300) AS body
+    substringUTF8(multiIf(value != '', value, data != '', data, params != '', params, result != '', result, input), 1, 300) AS body,
+    command_id,
+    cause
 FROM events
 WHERE run_id = {run:String} AND run_seq > {after:Int64}
 ORDER BY run_seq

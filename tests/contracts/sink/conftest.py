@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -77,3 +78,35 @@ def serving(app: Any) -> Iterator[int]:
     thread.join()
     loop.run_until_complete(runner.cleanup())
     loop.close()
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its document."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def commands(
+    database: Database, port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Runs a command line on the database, over HTTP."""
+    from services.cli.app import run as run_command
+
+    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__DATABASE", database.name)
+
+    def run(*arguments: str) -> Done:
+        capfd.readouterr()
+        code = run_command(arguments)
+        return Done(code, *capfd.readouterr())
+
+    return run

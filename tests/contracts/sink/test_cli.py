@@ -5,48 +5,22 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import pytest
 
-from services.cli.app import run as run_command
 from services.cli.output import ExitCode
-from tests.contracts.sink.conftest import Database
+from tests.contracts.sink.conftest import Database, Done
 from tests.support.stories import article, records
 
 STORY = article()
 RUN = STORY.run_id
 
 
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its document."""
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def backplane(
-    database: Database, port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
+def backplane(database: Database, commands: Callable[..., Done]) -> Callable[..., Done]:
     """Runs a command line on a store that has one run."""
     database.writer.write(database.writer.prepare(records(STORY.facts)))
-    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__DATABASE", database.name)
-
-    def run(*arguments: str) -> Done:
-        capfd.readouterr()
-        code = run_command(arguments)
-        return Done(code, *capfd.readouterr())
-
-    return run
+    return commands
 
 
 def test_cost_by_each_has_one_total(backplane: Callable[..., Done]) -> None:
