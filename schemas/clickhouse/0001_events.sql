@@ -115,7 +115,7 @@ CREATE TABLE {database}.events {cluster}
     redrives Int32 CODEC(T64, LZ4),
     artifacts Array(String) CODEC(ZSTD(1)) COMMENT 'SHA-256: CallRequested, those the call was given; CallCompleted, those it made',
 
-    caused_by Array(String) CODEC(ZSTD(1)) COMMENT 'command_id of the attempts that made a circuit breaker change',
+    caused_by Array(String) CODEC(ZSTD(1)) COMMENT 'the attempts that made a circuit breaker change, each as call_id/attempt',
     open_until DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of a circuit breaker: not asked before; 1970: it is closed',
     opened Int32 CODEC(T64, LZ4) COMMENT 'times in a row that the breaker opened',
 

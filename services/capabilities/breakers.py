@@ -100,7 +100,7 @@ class Breakers:
         probe: str = "",
         holder: str = "",
     ) -> Change | None:
-        """An attempt has ended; ``error_class`` None: well. ``attempt`` is its id, ``probe`` the breaker that it probed
+        """An attempt has ended; ``error_class`` None: well. ``attempt`` names it, ``probe`` the breaker that it probed
         as ``holder``. What follows from it."""
         healthy = error_class is None or error_class not in TRIPPING
         if healthy:

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from agents_sdk.core import ids
 from services.capabilities import reports
 from services.capabilities.breakers import Breakers
 from services.capabilities.decide import Call, Route
@@ -89,7 +88,7 @@ class Guard:
             target.route.capability,
             target.route.provider,
             failure.error_class if failure else None,
-            ids.derive(call.fact.call_id, f"attempt/{step.attempt}"),
+            f"{call.fact.call_id}/{step.attempt}",
             threshold=rule.failures,
             open_for=round(rule.open_seconds * 1e6),
             now=self._clock.now_us(),

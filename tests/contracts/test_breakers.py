@@ -25,7 +25,8 @@ OF_THE_BREAKERS: Final = """
     SELECT kind, caused_by, executor FROM events WHERE topic = 'bp.breakers' ORDER BY command_offset
 """
 FAILED: Final = """
-    SELECT count() FROM events WHERE kind = 'AttemptFailed' AND has({ids:Array(String)}, command_id)
+    SELECT count() FROM events
+    WHERE kind = 'AttemptFailed' AND has({ids:Array(String)}, concat(call_id, '/', toString(attempt)))
 """
 
 
@@ -83,7 +84,7 @@ async def test_a_breaker_opens_for_the_fleet_and_is_closed_by_a_probe(
     async def told() -> None:
         client = connect_store(settings)
         rows = query(client, OF_THE_BREAKERS).result_rows
-        assert rows
+        assert len(rows) >= 3
         assert [rows[0][0], rows[-2][0], rows[-1][0]] == ["BreakerOpened", "BreakerProbed", "BreakerClosed"]
         assert rows[-2][2] == rows[-1][2]
         assert query(client, FAILED, {"ids": list(rows[0][1])}).result_rows == [(2,)]
