@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.insight import AskedRun, RunArgument, Wait, slim
+from agents_sdk.core.artifacts import SCHEME
+from services.cli.insight import AskedRun, Wait, slim
 from services.cli.output import CommandError, DataDir, ExitCode, JsonFlag, interactive, message, print_json
 
 if TYPE_CHECKING:
-    from services.sink.answers import Event
     from services.sink.lineage import Node
 
-KEY_HELP = "A state key, the newest version by default; or the id of a message or another fact."
+RUN_HELP = "The run's id, its first characters, or `last`; or artifact:HASH, in whichever runs."
+KEY_HELP = "A state key, the newest version by default; the id of a message or another fact; or artifact:HASH."
 
 
 def lineage(
-    run: RunArgument,
-    key: Annotated[str, typer.Argument(metavar="KEY[@VERSION]|ID", help=KEY_HELP)],
+    run: Annotated[str, typer.Argument(metavar="RUN|artifact:HASH", help=RUN_HELP)],
+    key: Annotated[str, typer.Argument(metavar="[KEY[@VERSION]|ID|artifact:HASH]", help=KEY_HELP)] = "",
     down: Annotated[bool, typer.Option("--down/--up", help="What came of it, instead of what it rests on.")] = False,
     depth: Annotated[int, typer.Option("--depth", min=1, max=100, help="Hops from writer to writer.")] = 12,
     dot: Annotated[bool, typer.Option("--dot", help="Print a graph for Graphviz.")] = False,
@@ -28,20 +29,19 @@ def lineage(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Tell what a value or message rests on: who wrote it, what they had decided, read and called before, and so on up,
-    through child runs and long-term memories; or, with --down, what in its run came of it.
+    """Tell what a value, message or file rests on: who wrote it, what they had decided, read and called before, and so
+    on up, through child runs and long-term memories; or, with --down, what in its run came of it.
 
     With --verify the exit code is 1 when a fact in Kafka differs or is gone.
     """
-    from services.sink.answers import timeline
     from services.sink.lineage import one_path
 
+    if run.startswith(SCHEME) and not key:
+        run, key = "", run
+    if not key:
+        raise CommandError("usage", "lineage of what?", "backplane lineage RUN KEY, or backplane lineage artifact:HASH")
     asked = AskedRun(run, data_dir, wait)
-    events = timeline(asked.client, asked.run)
-    root = _blast(events, key, depth) if down else _lineage(asked.client, events, key, depth)
-    if root is None:
-        keys = ", ".join(sorted({event.key for event in events if event.kind == "StateWritten"})) or "nothing"
-        raise CommandError("not_found", f"run {asked.run} never wrote {key!r}", f"it wrote {keys}")
+    root = _of_file(asked, key, down, depth) if key.startswith(SCHEME) else _of_key(asked, key, down, depth)
     checked = _verified(asked.settings, root) if verify else None
     if dot:
         print("\n".join(_dot(root, down)))
@@ -57,21 +57,40 @@ def lineage(
     asked.finish()
 
 
-def _lineage(client: Any, events: list[Event], key: str, depth: int) -> Node | None:
-    from services.sink.answers import Archive
+def _of_key(asked: AskedRun, key: str, down: bool, depth: int) -> Node:
+    from services.sink.answers import Archive, timeline
+    from services.sink.blast import Blast
     from services.sink.edges import state_reference
     from services.sink.lineage import Lineage
 
-    known = Lineage(events, Archive(client))
-    return known.up(*state_reference(key), depth=depth) or known.up_from(key, depth)
+    events = timeline(asked.client, asked.run)
+    known, name, version = Blast(events), *state_reference(key)
+    if down:
+        root = known.of_state(name, version, depth) or known.of_event(key, depth)
+    else:
+        above = Lineage(events, Archive(asked.client))
+        root = above.up(name, version, depth) or above.up_from(key, depth)
+    if root is None:
+        keys = ", ".join(sorted({event.key for event in events if event.kind == "StateWritten"})) or "nothing"
+        raise CommandError("not_found", f"run {asked.run} never wrote {key!r}", f"it wrote {keys}")
+    return root
 
 
-def _blast(events: list[Event], key: str, depth: int) -> Node | None:
-    from services.sink.blast import Blast
-    from services.sink.edges import state_reference
+def _of_file(asked: AskedRun, reference: str, down: bool, depth: int) -> Node:
+    from agents_sdk.core.artifacts import digest
+    from services.sink.answers import Archive
+    from services.sink.artifacts import came_from, led_to
 
-    known = Blast(events)
-    return known.of_state(*state_reference(key), depth=depth) or known.of_event(key, depth)
+    sha256 = digest(reference)
+    if sha256 is None:
+        raise CommandError("usage", f"{reference!r} is no artifact", "give artifact:<sha256>, as results have it")
+    ask = led_to if down else came_from
+    root = ask(asked.client, Archive(asked.client), sha256, asked.run, depth)
+    if root is None:
+        where = f"in run {asked.run}" if asked.run else "at all"
+        hint = "see `backplane artifacts list`"
+        raise CommandError("not_found", f"no call made or was given {reference!r} {where}", hint)
+    return root
 
 
 def _nodes(root: Node) -> Iterator[Node]:

@@ -109,6 +109,8 @@ def _grow(tree: Tree, node: Node) -> None:
 
 def _label(node: Node) -> Text:
     event = node.event
+    if event is None and node.relation == "artifact":
+        return Text(node.state, style="bold")
     if event is None:
         return Text.assemble((f"read {node.state}", "bold"), ("  written outside this run", "yellow"))
     text = Text(_what(node, event), style="bold")
@@ -134,8 +136,9 @@ def _what(node: Node, event: Event) -> str:
     if node.relation == "tried":
         what = event.provider + (f" {event.model}" if event.model else "")
         return f"tried {what}{f': {event.error_class}' if event.error_class else ''}"
-    if node.relation == "called":
-        return f"called {event.capability}{f' → {event.provider}' if event.provider else ''}"
+    if node.relation in ("called", "given"):
+        verb = "called" if node.relation == "called" else "given a file by"
+        return f"{verb} {event.capability}{f' → {event.provider}' if event.provider else ''}"
     if node.relation == "delegated":
         return f"delegated to run {event.child_run_id}{f' → {event.status}' if event.status else ''}"
     if node.relation == "started":

@@ -84,7 +84,8 @@ def what(node: Node, event: Event) -> str:
     named = {
         "decided": event.action,
         "tried": f"{event.provider} {event.model}".strip(),
-        "called": f"{event.capability} → {event.provider}" if event.provider else event.capability,
+        "called": (called := f"{event.capability} → {event.provider}" if event.provider else event.capability),
+        "given": called,
         "delegated": f"run {event.child_run_id[-8:]} {event.status}".strip(),
         "started": f"started {event.workflow}".strip(),
     }

@@ -146,6 +146,8 @@ class Event(msgspec.Struct, frozen=True):
     """Facts of one command have one cause in common."""
     cause: str = ""
     """What a dead letter or an escalation is grouped by."""
+    artifacts: list[str] = []
+    """SHA-256 of each file that a call was given, or its result names."""
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from services.sink.answers import Event
 from services.sink.edges import state_reference
-from services.sink.lineage import DEPTH, WRITES, Node
+from services.sink.lineage import DEPTH, OUTCOMES, WRITES, Node
 
 SENT = frozenset({"MessagePublished", "MessageSent", "RequestSent"})
 OUTSIDE = {"CallRequested": "called", "ChildStarted": "delegated"}
@@ -28,7 +28,7 @@ class Blast:
         self._handlers: dict[str, list[Event]] = {}
         self._deliveries: dict[str, list[Event]] = {}
         self._asked = {event.request_id: event for event in events if event.kind == "RequestSent"}
-        self._outcomes = {event.call_id: event for event in events if event.kind in ("CallCompleted", "CallFailed")}
+        self._outcomes = {event.call_id: event for event in events if event.kind in OUTCOMES}
         for event in events:
             if event.kind in WRITES:
                 self._writers[event.key, event.version] = event
@@ -49,9 +49,24 @@ class Blast:
         return self._written(writer, set(), depth) if writer else None
 
     def of_event(self, event_id: str, depth: int = DEPTH) -> Node | None:
-        """What came of a message, or of another fact; None when it is not of this run."""
+        """What came of a message, a call, or another fact; None when it is not of this run."""
         event = self._by_id.get(event_id)
+        if event is not None and event.kind in OUTCOMES:
+            event = self._by_id.get(event.causation_id)
+        if event is not None and event.kind == "CallRequested":
+            return self._answered(event, depth)
         return next(self._led_to(event, set(), depth), None) if event else None
+
+    def _answered(self, request: Event, depth: int) -> Node:
+        """A call, and what its caller did once it had the outcome."""
+        outcome = self._outcomes.get(request.call_id)
+        node = Node(relation="called", event=outcome or request, agent=request.agent, rests_on=[])
+        if outcome is not None:
+            seen = {request.event_id}
+            for other in self._handlers.get(self._handler_of(request), []):
+                if other.run_seq > outcome.run_seq:
+                    node.rests_on += self._led_to(other, seen, depth)
+        return node
 
     def _handler_of(self, event: Event) -> str:
         cause = self._by_id.get(event.causation_id)

@@ -19,6 +19,7 @@ from services.sink.edges import state_reference
 
 DEPTH = 12
 """Writers one behind the other that are followed."""
+OUTCOMES = ("CallCompleted", "CallFailed")
 WRITES = ("StateWritten", "StateDeleted", "StateExpired")
 
 
@@ -26,13 +27,15 @@ class Node(msgspec.Struct, kw_only=True):
     """One thing that the thing above it rests on."""
 
     relation: str
-    """wrote, decided, read, called, tried, asked, delegated (to a child run), started (by another run) or triggered."""
+    """wrote, decided, read, called, tried, given (a file, by the call that made it), asked, delegated (to a child run),
+    started (by another run) or triggered."""
     event: Event | None
-    """None: a version whose writer is not known."""
+    """None: a version whose writer is not known, or a file."""
     agent: str = ""
     """Who wrote, decided, called or sent; for a call the one that asked for it."""
     state: str = ""
-    """key@version, for wrote and read; of a memory ``memory/<namespace>/<key>@version``."""
+    """key@version, for wrote and read; of a memory ``memory/<namespace>/<key>@version``; of a file
+    artifact:<sha256>."""
     run_id: str = ""
     """The run in which it happened, where that is another one than that of the thing above it."""
     repeated: bool = False
@@ -72,6 +75,7 @@ class Lineage:
         self._by_id = {event.event_id: event for event in events}
         self._handlers: dict[str, list[Event]] = {}
         self._calls: dict[str, list[Event]] = {}
+        self._makers: dict[str, Event] = {}
         self._delivered = {event.delivery_id: event for event in events if event.kind == "MessageDelivered"}
         self._ended = {event.child_run_id: event for event in events if event.kind == "ChildEnded"}
         self._answered = {event.request_id: event for event in events if event.kind == "RequestAnswered"}
@@ -84,6 +88,9 @@ class Lineage:
                 self._handlers.setdefault(handler, []).append(event)
             if event.call_id:
                 self._calls.setdefault(event.call_id, []).append(event)
+            if event.kind == "CallCompleted":
+                for file in event.artifacts:
+                    self._makers.setdefault(file, event)
 
     def keys(self) -> list[str]:
         """All state keys that were written."""
@@ -96,10 +103,12 @@ class Lineage:
         return self._written(writer, "wrote", set(), depth) if writer else None
 
     def up_from(self, event_id: str, depth: int = DEPTH) -> Node | None:
-        """What a message, or another fact, rests on; None when it is not of this run."""
+        """What a message, a call's outcome, or another fact, rests on; None when it is not of this run."""
         event = self._by_id.get(event_id)
         if event is None:
             return None
+        if event.kind in OUTCOMES and (request := self._by_id.get(event.causation_id)):
+            return self._made(request, "called", {event_id, request.event_id}, depth)
         node = Node(relation="sent" if event.name else "did", event=event, agent=event.agent)
         node.rests_on = list(self._before(event, {event_id}, depth))
         return node
@@ -149,7 +158,7 @@ class Lineage:
         yield from self._remembered(handler, at, seen, depth)
         for other in fresh:
             if other.kind == "CallRequested":
-                yield self._called(other)
+                yield self._called(other, seen, depth)
             elif other.kind == "ChildAwaited":
                 yield self._delegated(other, seen, depth)
             elif other.kind == "RequestSent" and depth:
@@ -221,13 +230,31 @@ class Lineage:
             for node in run._done_in(cause.delivery_id, lambda other: other.at <= written.at, written.at, seen, depth):
                 yield _elsewhere(node, where)
 
-    def _called(self, request: Event) -> Node:
-        """A call, and the attempts that were made for it."""
+    def _called(self, request: Event, seen: set[str], depth: int, relation: str = "called") -> Node:
+        """A call, the attempts that were made for it, and the files it was given."""
         others = self._calls.get(request.call_id, [])
-        outcome = next((other for other in others if other.kind in ("CallCompleted", "CallFailed")), None)
+        outcome = next((other for other in others if other.kind in OUTCOMES), None)
         tried = [other for other in others if other.kind in ("AttemptSucceeded", "AttemptFailed")]
-        node = Node(relation="called", event=outcome or request, agent=request.agent)
+        node = Node(relation=relation, event=outcome or request, agent=request.agent)
         node.rests_on = [Node(relation="tried", event=attempt) for attempt in tried]
+        for file in request.artifacts:
+            maker = self._makers.get(file)
+            if maker is not None and maker.run_seq < request.run_seq and depth:
+                node.rests_on.append(self._given(maker, seen, depth - 1))
+        return node
+
+    def _given(self, maker: Event, seen: set[str], depth: int) -> Node:
+        """A file that a call was given: the call that made it first, and what that one's handler had done before."""
+        request = self._by_id.get(maker.causation_id)
+        if request is None or request.event_id in seen:
+            return Node(relation="given", event=maker, agent=request.agent if request else "", repeated=True)
+        seen.add(request.event_id)
+        return self._made(request, "given", seen, depth)
+
+    def _made(self, request: Event, relation: str, seen: set[str], depth: int) -> Node:
+        """A call, and what its caller had done before."""
+        node = self._called(request, seen, depth, relation)
+        node.rests_on += self._before(request, seen, depth)
         return node
 
     def _asked(self, request: Event, seen: set[str], depth: int) -> Node:

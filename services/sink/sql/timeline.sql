@@ -54,7 +54,8 @@ SELECT
     status,
     substringUTF8(multiIf(value != '', value, data != '', data, params != '', params, result != '', result, input), 1, 300) AS body,
     command_id,
-    cause
+    cause,
+    artifacts
 FROM events
 WHERE run_id = {run:String} AND run_seq > {after:Int64}
 ORDER BY run_seq

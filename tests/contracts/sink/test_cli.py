@@ -11,6 +11,7 @@ import pytest
 from services.cli.output import ExitCode
 from tests.contracts.sink.conftest import Database, Done
 from tests.support.stories import article, records
+from tests.unit.sink.test_lineage import HERO, illustrated
 
 STORY = article()
 RUN = STORY.run_id
@@ -75,6 +76,29 @@ def test_lineage_leads_down_and_to_a_graph(backplane: Callable[..., Done]) -> No
         assert {end for arrow in arrows for end in arrow} == names
 
 
+def test_lineage_of_a_file_leads_to_the_call_that_made_it_and_to_what_came_of_it(
+    database: Database, backplane: Callable[..., Done]
+) -> None:
+    """In whichever run it is, or in one; as a tree and as a graph whose ends all have names."""
+    story = illustrated()
+    database.writer.write(database.writer.prepare(records(story.facts, partition=1)))
+    file = f"artifact:{HERO}"
+
+    up = backplane("lineage", file, "--json").json["root"]
+    assert (up["state"], up["event"]) == (file, None)
+    [made] = up["rests_on"]
+    assert (made["relation"], made["run_id"], made["event"]["provider"]) == ("called", story.run_id, "pillow")
+    assert "brief@1" in {below["state"] for below in made["rests_on"]}
+
+    told = backplane("lineage", file, "--down").out
+    assert told.startswith(file)
+    assert "wrote film@1  by director" in told
+    assert told.count("called image_generation → pillow") == told.count("called video_generation → ffmpeg") == 1
+    assert backplane("lineage", story.run_id, file, "--down").out == told
+    assert f'"{file}"' in backplane("lineage", file, "--dot").out
+    assert backplane("lineage", RUN, file).code == ExitCode.NOT_FOUND
+
+
 def test_lineage_leads_to_a_provider(backplane: Callable[..., Done]) -> None:
     """As a tree with each fact's place in Kafka, and as a document with one path."""
     told = backplane("lineage", RUN, "article@1").out
@@ -110,6 +134,9 @@ def test_sql_in_each_format(backplane: Callable[..., Done], monkeypatch: pytest.
         (("sql", "SELECT x"), ExitCode.FAILURE, "Unknown expression identifier `x`"),
         (("cost", "ffffffff"), ExitCode.NOT_FOUND, "no run 'ffffffff'"),
         (("run", "last", "--by", "agent"), ExitCode.USAGE, "--by"),
+        (("lineage", "last"), ExitCode.USAGE, "backplane lineage artifact:HASH"),
+        (("lineage", "artifact:12"), ExitCode.USAGE, "is no artifact"),
+        (("lineage", f"artifact:{'0' * 64}"), ExitCode.NOT_FOUND, "no call made or was given"),
         (("lineage", "last", "nothing"), ExitCode.NOT_FOUND, "it wrote article, brief, research_findings, review"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.sink.blast import Blast
 from services.sink.lineage import Lineage
 from tests.support.stories import article
-from tests.unit.sink.test_lineage import events, shape, walk
+from tests.unit.sink.test_lineage import events, illustrated, shape, walk
 
 EVENTS = events(article())
 DOWN = Blast(EVENTS)
@@ -72,3 +72,17 @@ def test_depth_bounds_the_walk() -> None:
     assert len(list(walk(near))) < len(list(walk(whole)))
     assert DOWN.of_event("nothing") is None
     assert DOWN.of_state("nothing") is None
+
+
+def test_a_call_led_to_what_its_caller_did_with_the_outcome() -> None:
+    """By the outcome or the request; what was done before the outcome came is no consequence of it."""
+    told = events(illustrated())
+    image = next(event for event in told if event.kind == "CallRequested" and event.capability == "image_generation")
+    made = next(event for event in told if event.kind == "CallCompleted" and event.call_id == image.call_id)
+
+    for place in (image, made):
+        root = Blast(told).of_event(place.event_id)
+        assert root is not None
+        assert (root.relation, root.event) == ("called", made)
+        assert shape(root) == ["sent MessagePublished"]
+        assert "film@1" in {node.state for node in walk(root)}

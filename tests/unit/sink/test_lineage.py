@@ -145,3 +145,56 @@ def test_a_value_rests_on_the_answers_its_writer_got() -> None:
     assert root is not None
     assert shape(root) == ["asked RequestAnswered", "triggered RunStarted"]
     assert shape(root.rests_on[0]) == ["read facts@1"]
+
+
+HERO = "ab" * 32
+
+
+def illustrated() -> Story:
+    """An image is made, and elsewhere a video of it; what is published names the video."""
+    story = Story("01930000-0000-7000-8000-000000000031")
+    story.register("painter", ["run.started"])
+    story.register("director", ["image.made"])
+    story.send("StartRun", "client", workflow="w", complete_when="idle")
+    story.send("SetState", "client", key="brief", value='"a log"')
+    job = story.delivered("painter", "run.started")
+    story.send("GetState", "painter", handling=job, key="brief")
+    story.send("SetState", "painter", handling=job, key="plan", value="1")
+    image = story.send("CallCapability", "painter", handling=job, capability="image_generation", params="{}")
+    story.attempt(image, 1, "pillow")
+    made = f'{{"mime":"image/png","sha256":"{HERO}","size":3,"uri":"artifact:{HERO}"}}'
+    story.outcome(image, result=made, provider="pillow", attempts=1)
+    story.send("Publish", "painter", handling=job, name="image.made", data=f'"artifact:{HERO}"')
+    filming = story.delivered("director", "image.made")
+    given = f'{{"frame":"artifact:{HERO}"}}'
+    video = story.send("CallCapability", "director", handling=filming, capability="video_generation", params=given)
+    story.attempt(video, 1, "ffmpeg")
+    story.outcome(video, result="{}", provider="ffmpeg", attempts=1)
+    story.send("SetState", "director", handling=filming, key="film", value="1")
+    return story
+
+
+def test_a_call_rests_on_the_files_it_was_given() -> None:
+    """The film rests on the image, and through it on the brief that the painter had read; told once."""
+    root = Lineage(events(illustrated())).up("film")
+
+    assert root is not None
+    call = next(node for node in root.rests_on if node.relation == "called")
+    assert [child.relation for child in call.rests_on] == ["tried", "given"]
+    assert shape(call.rests_on[1]) == ["tried image_generation", "read brief@1", "triggered RunStarted"]
+    full = [
+        node.event.event_id for node in walk(root) if node.event and not node.repeated and node.relation != "called"
+    ]
+    assert len(full) == len(set(full))
+
+
+def test_a_call_can_be_asked_about_like_a_value() -> None:
+    """By its outcome: its attempts, and what its caller had read before."""
+    told = events(illustrated())
+    [image] = [event for event in told if event.kind == "CallCompleted" and event.artifacts == [HERO]]
+
+    root = Lineage(told).up_from(image.event_id)
+
+    assert root is not None
+    assert (root.relation, root.agent) == ("called", "painter")
+    assert shape(root) == ["tried image_generation", "read brief@1", "triggered RunStarted"]
