@@ -26,7 +26,7 @@ from services.cli.output import (
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from services.sink.answers import Cost, Progress, Purse
+    from services.sink.answers import Cost, Progress, Purse, RunRow
 
 WAIT_S: Final = 10.0
 """The store is two seconds behind at most; a busy machine gets five times that."""
@@ -262,26 +262,60 @@ def _when(micros: int) -> str:
     return datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def run(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
+def run(
+    run: RunArgument,
+    tree: Annotated[
+        bool, typer.Option("--tree/--timeline", help="What led to what, child runs included, instead of in order.")
+    ] = False,
+    wait: Wait = True,
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
     """Tell what happened in a run: who did what, when, how long it took, what failed and what it cost."""
-    from services.sink.answers import budgets, timeline
+    from services.sink.answers import budgets
     from services.sink.answers import runs as ask_runs
 
     asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run)
     about = ask_runs(asked.client, 1, asked.run)
-    events = timeline(asked.client, asked.run)
+    tell = _tell_tree if tree else _tell_timeline
+    events = tell(asked, about[0] if about else None, as_json)
     if as_json:
         head = msgspec.to_builtins(about[0]) if about else {"run_id": asked.run}
-        shown = [{**slim(event), "run_seq": event.run_seq} for event in events]
-        told = {"complete": asked.seen.whole, "budgets": [_purse(purse) for purse in purses], "events": shown}
+        told = {"complete": asked.seen.whole, "budgets": [_purse(purse) for purse in purses], "events": events}
         print_json({**head, **told})
     else:
-        from services.cli.paint import paint_run
-
-        paint_run(about[0] if about else None, events, colour=interactive())
         _tell_budgets(purses, print)
     asked.finish()
+
+
+def _tell_timeline(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
+    """For a person, or as the events of a document."""
+    from services.sink.answers import timeline
+
+    events = timeline(asked.client, asked.run)
+    if not as_json:
+        from services.cli.paint import paint_run
+
+        paint_run(about, events, colour=interactive())
+    return [{**slim(event), "run_seq": event.run_seq} for event in events] if as_json else []
+
+
+def _tell_tree(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
+    """As ``_tell_timeline``; of a document's events each has its depth and the one above it."""
+    from services.sink.answers import family, timeline
+    from services.sink.causation import tree
+
+    placed = list(tree([event for one in family(asked.client, asked.run) for event in timeline(asked.client, one)]))
+    if not as_json:
+        from services.cli.paint import paint_tree
+
+        paint_tree(about, placed, colour=interactive())
+    return [
+        {**slim(one.event), "run_seq": one.event.run_seq, "depth": one.depth, "below": one.cause}
+        for one in placed
+        if as_json
+    ]
 
 
 def slim(event: Any) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from services.cli.story import Line, counted, duration, money, tell
+from services.cli.story import Line, counted, duration, money, tell, told
 from services.sink.answers import Event, RunRow, usd
+from services.sink.causation import Placed
 from services.sink.lineage import Node
 
 LANES: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
@@ -22,6 +23,8 @@ WIDTH_IN_PIPE: Final = 10_000
 """Lines of a pipe are not wrapped: grep wants them whole."""
 TEXT_LIMIT: Final = 400
 BODY_LIMIT: Final = 100
+DEEPEST: Final = 40
+"""Steps a line of a tree is indented at most: agents that set each other off go deeper than a terminal is wide."""
 SLOW_US: Final = 1_000_000
 
 
@@ -50,6 +53,38 @@ def paint_run(about: RunRow | None, events: Sequence[Event], colour: bool) -> No
     show(table, colour)
     if about:
         show(_footer(about, events), colour)
+
+
+def paint_tree(about: RunRow | None, placed: Sequence[Placed], colour: bool) -> None:
+    """Header, and each line below what caused it, child runs where they were started."""
+    if about:
+        show(_header(about), colour)
+    lines = {event.event_id: line for event, line in told([one.event for one in placed])}
+    depths: dict[str, int] = {"": -1}
+    run_of = {one.event.event_id: one.event.run_id for one in placed}
+    for one in placed:
+        line = lines.get(one.event.event_id)
+        above = depths[one.cause]
+        depths[one.event.event_id] = above if line is None else above + 1
+        if line is None:
+            continue
+        elsewhere = one.event.run_id if one.event.run_id != run_of.get(one.cause, placed[0].event.run_id) else ""
+        show(_branch(line, above + 1, elsewhere), colour)
+        for under in line.under:
+            show(_branch(under, above + 2, ""), colour)
+
+
+def _branch(line: Line, depth: int, run_id: str) -> Text:
+    text = Text("  " * min(depth, DEEPEST))
+    text.append(f"{line.mark} ", TONES.get(line.tone, "")).append(line.lane, "cyan")
+    text.append(f" {_cut(line.text)}", TONES.get(line.tone, ""))
+    if run_id:
+        text.append(f"  in run {run_id}", "magenta")
+    if line.duration_us is not None:
+        text.append(f"  {duration(line.duration_us)}", "dim")
+    if line.cost_nano_usd:
+        text.append(f"  {money(line.cost_nano_usd)}", "dim")
+    return text
 
 
 def _add(table: Table, line: Line, start: int, lanes: dict[str, str], depth: int) -> None:

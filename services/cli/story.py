@@ -56,6 +56,11 @@ class Context:
 
 def tell(events: Sequence[Event]) -> Iterator[Line]:
     """The run's lines in its order; attempts and outcomes stand under the call they belong to."""
+    return (line for _, line in told(events))
+
+
+def told(events: Sequence[Event]) -> Iterator[tuple[Event, Line]]:
+    """As ``tell``, each line with the fact it is about."""
     context = Context({}, {})
     for event in events:
         if event.call_id and event.kind != "CallRequested":
@@ -66,7 +71,7 @@ def tell(events: Sequence[Event]) -> Iterator[Line]:
         if event.kind not in HIDDEN:
             line = WORDS.get(event.kind, _other)(event, context)
             line.run_seq = event.run_seq
-            yield line
+            yield event, line
 
 
 def _other(event: Event, _: Context) -> Line:

@@ -10,6 +10,7 @@ import pytest
 
 from services.cli.output import ExitCode
 from tests.contracts.sink.conftest import Database, Done
+from tests.support.family_story import CHECK, EDIT, family
 from tests.support.stories import article, records
 from tests.unit.sink.test_lineage import HERO, illustrated
 
@@ -52,6 +53,27 @@ def test_a_run_is_told(backplane: Callable[..., Done]) -> None:
     assert all(line == line.rstrip() for line in told.out.splitlines())
     assert "calls web_search → corpus, fallback from brave" in told.out
     assert told.out.splitlines()[0].split() == [RUN, "content", "completed"]
+
+
+def test_a_run_is_told_as_a_tree_with_its_child_runs(database: Database, backplane: Callable[..., Done]) -> None:
+    """Each line below what caused it; a document has every fact, of both runs, with the one above it."""
+    story = family()
+    database.writer.write(database.writer.prepare(records(story.facts, partition=1)))
+
+    lines = backplane("run", EDIT, "--tree").out.splitlines()
+    depth = {line.strip(): len(line) - len(line.lstrip()) for line in lines}
+    started = next(line for line in depth if "starts check as" in line)
+    child = next(line for line in depth if line.endswith(f"in run {CHECK}") and "run of check started" in line)
+    searched = next(line for line in depth if "calls document_search → corpus" in line)
+    assert depth[started] < depth[child] < depth[searched]
+    assert list(depth).index(started) < list(depth).index(child) < list(depth).index(searched)
+
+    events = backplane("run", EDIT, "--tree", "--json").json["events"]
+    known = {event["event_id"]: event for event in events}
+    assert len(known) == len(events) == sum(fact.run_id in (EDIT, CHECK) for fact in story.facts)
+    for event in events:
+        assert event["depth"] == (known[event["below"]]["depth"] + 1 if event["below"] else 0)
+    assert backplane("run", RUN, "--timeline").out == backplane("run", RUN).out
 
 
 def test_a_run_as_a_document_has_all_its_facts(backplane: Callable[..., Done]) -> None:
