@@ -28,6 +28,7 @@ from agents_sdk.state import State, memory_run
 from agents_sdk.toolbox import Toolbox, called
 
 if TYPE_CHECKING:
+    from agents_sdk.local import LocalCalls
     from agents_sdk.recovery import Rank, RecoveryConfig
 
 T = TypeVar("T")
@@ -92,8 +93,10 @@ class Context:
         delivery: MessageEvent,
         toolbox: Toolbox | None = None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+        local: LocalCalls | None = None,
     ) -> None:
-        """``waiting`` is entered while the handler waits for other agents or runs."""
+        """``waiting`` is entered while the handler waits for other agents or runs; ``local`` makes calls in this
+        process."""
         self._delivery_id = delivery.delivery_id
         self._root = _Branch(self, "")
         self._toolbox = toolbox
@@ -107,6 +110,7 @@ class Context:
             next_id=self._next_id,
         )
         self._scope.waiting = waiting
+        self._scope.local = local
         self.state = State(self._scope)
         """The run's shared state."""
 

@@ -6,11 +6,13 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+import msgspec
+
 from agents_sdk import values
 from agents_sdk.answers import call_failed, detail, request_failed
 from agents_sdk.core import ids
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
-from agents_sdk.core.facts import CallEvent, Reply
+from agents_sdk.core.facts import YOURS, CallEvent, Reply
 from agents_sdk.scope import Scope
 
 if TYPE_CHECKING:
@@ -151,7 +153,14 @@ def execute(
     text = values.to_json({} if params is None else params, scope.limit, "params")
     timeout_ms = values.milliseconds("timeout_seconds", timeout_seconds)
     amount = values.nano_usd("budget", budget)
-    body = CallBody(capability=capability, params=text, timeout_ms=timeout_ms, budget_nano_usd=amount, config=config)
+    body = CallBody(
+        capability=capability,
+        params=text,
+        timeout_ms=timeout_ms,
+        budget_nano_usd=amount,
+        config=config,
+        local=scope.local is not None and scope.local.takes(capability, config),
+    )
     command = scope.command("CallCapability", body)
     wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
     return _settled(scope, command, wait)
@@ -247,6 +256,8 @@ def _names(what: str, given: Iterable[str]) -> list[str]:
 async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
     reply = await scope.sent(command, wait)
     assert command.call is not None
+    if reply.code == YOURS:
+        reply = await _made_here(scope, command, command.call, reply, wait)
     if reply.status != "ok":
         raise call_failed(reply, command.call.capability)
     fields = detail(reply)
@@ -262,6 +273,38 @@ async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
         reason=str(fields.get("reason", "")),
         cached=bool(fields.get("cached", False)),
     )
+
+
+async def _made_here(scope: Scope, command: Command, call: CallBody, yours: Reply, wait: float) -> Reply:
+    """The outcome of a call whose attempts the ledger says are ours to make. Where it has another one meanwhile (then
+    ours is refused, or its attempt recorded and nothing said of the call), or we cannot go on, it is asked for again,
+    as a call that others make."""
+    assert scope.local is not None
+    limits = detail(yours)
+    fact = CallEvent(
+        event_id=yours.event_id,
+        kind="CallRequested",
+        run_id=command.run_id,
+        run_seq=yours.run_seq,
+        correlation_id=command.correlation_id,
+        causation_id=command.causation_id,
+        agent=command.agent,
+        at=0,
+        command_id=command.command_id,
+        command_offset=0,
+        call_id=command.command_id,
+        capability=call.capability,
+        params=call.params,
+        timeout_ms=call.timeout_ms,
+        config=call.config,
+        budget_nano_usd=limits["budget_nano_usd"],
+        local=True,
+    )
+    told = await scope.local.settle(fact, limits["spent_nano_usd"])
+    if told is None or told.status == "refused" or not told.detail:
+        remote = msgspec.structs.replace(call, local=False)
+        return await scope.sent(msgspec.structs.replace(command, call=remote), wait)
+    return msgspec.structs.replace(told, command_id=command.command_id)
 
 
 async def _answered(scope: Scope, command: Command, wait: float | None, type_: type[T] | None) -> Any:

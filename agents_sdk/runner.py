@@ -13,6 +13,7 @@ from agents_sdk.worker import CONCURRENCY, Worker
 
 if TYPE_CHECKING:
     from agents_sdk.follower import Follower
+    from agents_sdk.local import LocalCalls, OpenLocalCalls
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
 
@@ -27,9 +28,11 @@ class AgentsRunner:
         *,
         concurrency: int = CONCURRENCY,
         instance: str = "",
+        local: OpenLocalCalls | None = None,
     ) -> None:
         """``concurrency``: runs each agent works on at a time. ``instance``: a name that this process keeps over
-        restarts; it then gets its work back at once when it was killed, instead of after 6 s.
+        restarts; it then gets its work back at once when it was killed, instead of after 6 s. ``local``: makes some
+        calls in this process; None: executors make all.
 
         Raises:
             ValueError: no agents, two of one name, or one without handlers.
@@ -46,6 +49,8 @@ class AgentsRunner:
         self._settings = settings
         self._concurrency = concurrency
         self._instance = instance
+        self._open_local = local
+        self._local: LocalCalls | None = None
         self._transport: Transport | None = None
         self._follower: Follower | None = None
         self._workers: list[Worker] = []
@@ -95,13 +100,22 @@ class AgentsRunner:
         await asyncio.gather(transport.open(), asyncio.to_thread(follower.open))
         follower.follow(lambda changed: None)
         discovery = Discovery(follower.catalogue)
+        if self._open_local is not None:
+            self._local = await self._open_local(settings, codec, transport)
         # 1. The inboxes, before the ledger knows the agents and puts something in. 2. The registrations.
         for agent in self.agents:
             await asyncio.to_thread(ensure_inbox, settings, agent.name)
         await asyncio.gather(*(register(transport, agent) for agent in self.agents))
         # 3. The work.
         self._workers = [
-            Worker(agent, transport, self._concurrency, self._instance, Toolbox(discovery, agent.capabilities))
+            Worker(
+                agent,
+                transport,
+                self._concurrency,
+                self._instance,
+                Toolbox(discovery, agent.capabilities),
+                self._local,
+            )
             for agent in self.agents
         ]
         await asyncio.gather(*(worker.start() for worker in self._workers))
@@ -110,6 +124,8 @@ class AgentsRunner:
         """Lets running handlers end, commits and disconnects."""
         workers, self._workers = self._workers, []
         await asyncio.gather(*(worker.close() for worker in workers))
+        if self._local is not None:
+            await self._local.close()
         if self._follower is not None:
             await asyncio.to_thread(self._follower.close)
         if self._transport is not None:

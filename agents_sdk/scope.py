@@ -14,6 +14,7 @@ import uuid_utils
 from agents_sdk.answers import checked
 from agents_sdk.core.commands import BODY_OF_KIND, Body, Command
 from agents_sdk.core.facts import Reply
+from agents_sdk.local import LocalCalls
 
 REQUEST_TIMEOUT_S: Final = 30.0
 """For a command that the ledger answers at once; a takeover after a crash takes 6 s at most."""
@@ -38,7 +39,7 @@ def new_id() -> str:
 class Scope:
     """The sender of commands about one run."""
 
-    __slots__ = ("agent", "causation_id", "correlation_id", "delivery_id", "next_id", "requests", "run_id")
+    __slots__ = ("agent", "causation_id", "correlation_id", "delivery_id", "local", "next_id", "requests", "run_id")
 
     def __init__(
         self,
@@ -58,6 +59,8 @@ class Scope:
         self.causation_id = causation_id
         self.delivery_id = delivery_id
         self.next_id = next_id
+        self.local: LocalCalls | None = None
+        """Makes calls in this process; None: executors make all."""
 
     def about(self, run_id: str) -> Self:
         """The same sender, in the same order of calls, about another run."""

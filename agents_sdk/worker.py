@@ -48,6 +48,7 @@ from agents_sdk.values import to_json
 from agents_sdk.wire.codec import Undecodable
 
 if TYPE_CHECKING:
+    from agents_sdk.local import LocalCalls
     from agents_sdk.toolbox import Toolbox
     from agents_sdk.transport import Transport
 
@@ -75,11 +76,18 @@ class Worker:
     """One agent in this process."""
 
     def __init__(
-        self, agent: Agent, transport: Transport, concurrency: int, instance: str, toolbox: Toolbox | None = None
+        self,
+        agent: Agent,
+        transport: Transport,
+        concurrency: int,
+        instance: str,
+        toolbox: Toolbox | None = None,
+        local: LocalCalls | None = None,
     ) -> None:
         self.agent = agent
         self._transport = transport
         self._toolbox = toolbox
+        self._local = local
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox(transport.settings, agent.name, self._loop, self._arrived, instance=instance)
         self._lanes: Lanes[tuple[Arrived, MessageEvent]] = Lanes(concurrency)
@@ -230,7 +238,7 @@ class Worker:
         the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
         seconds = self.agent.handler_timeout_seconds
         waiting = partial(self._waiting, delivery.run_id)
-        context = Context(self._transport, self.agent.name, delivery, self._toolbox, waiting)
+        context = Context(self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local)
         event = event_of(delivery)
         if seconds is None:
             return await handler(context, event)

@@ -90,6 +90,7 @@ class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     budget_nano_usd: int = -1
     dead_call_id: str = ""
     redrives: int = 0
+    local: bool = False
 
 
 class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -6,6 +6,8 @@ proves the two equal). What must not live here: decisions, encoding, anything bu
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 
@@ -136,6 +138,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     redrives: int = 0
     manifest_version: int = 0
     artifacts: list[str] = msgspec.field(default_factory=list)
+    local: bool = False
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -221,6 +224,10 @@ class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):
     contract_version: int = 0
     schema_id: int = 0
     ttl_ms: int = 0
+
+
+YOURS: Final = "yours"
+"""Code of the answer to a local CallCapability: its sender is to make the attempts."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):

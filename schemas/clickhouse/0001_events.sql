@@ -113,6 +113,7 @@ CREATE TABLE {database}.events {cluster}
     redrive_of String CODEC(ZSTD(1)) COMMENT 'the failed call that this call repeats',
     redriven_as String CODEC(ZSTD(1)) COMMENT 'the call that repeats this failed one',
     redrives Int32 CODEC(T64, LZ4),
+    local Bool COMMENT 'the caller''s own process makes, or made, the attempts',
     artifacts Array(String) CODEC(ZSTD(1)) COMMENT 'SHA-256: CallRequested, those the call was given; CallCompleted, those it made',
 
     caused_by Array(String) CODEC(ZSTD(1)) COMMENT 'the attempts that made a circuit breaker change, each as call_id/attempt',

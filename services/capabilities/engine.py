@@ -37,7 +37,7 @@ class _Job:
     task: asyncio.Task[None] | None = None
     dropped: bool = False
     waited: bool = False
-    """Its capability was paused for as long as the call could wait."""
+    """It was parked for as long as the call could wait."""
 
 
 @dataclass(eq=False, slots=True)
@@ -74,7 +74,7 @@ class CallEngine:
         self._orphans: dict[str, _Job] = {}
         """Unsafe calls of lost partitions, still running: delivered again, they must not start a second time."""
         self._parked: dict[_Job, asyncio.TimerHandle] = {}
-        """Calls of paused capabilities."""
+        """Calls of paused capabilities, and those that their callers make themselves."""
         self._room = asyncio.Event()
         self._room.set()
         self._stopping = False
@@ -203,6 +203,9 @@ class CallEngine:
     def _drop(self, job: _Job) -> None:
         """The call is no longer ours to settle."""
         job.dropped = True
+        timer = self._parked.pop(job, None)
+        if timer is not None:
+            timer.cancel()
         if job.task is None:
             self._end(job)
         elif self._settler.may_cancel(job.fact):
@@ -225,7 +228,7 @@ class CallEngine:
             self._room.clear()
 
     def _park(self, job: _Job) -> None:
-        """The call's capability is paused: it takes no slot, and waits as long as its own time."""
+        """The call takes no slot, and waits as long as its own time."""
         loop = asyncio.get_running_loop()
         self._parked[job] = loop.call_later(self._settler.patience(job.fact), self._out_of_time, job)
 
@@ -237,10 +240,10 @@ class CallEngine:
 
     def resumed(self) -> None:
         """Some capability may not be paused any more."""
-        for job, timer in self._parked.items():
-            timer.cancel()
+        paused = [job for job in self._parked if not job.fact.local]
+        for job in paused:
+            self._parked.pop(job).cancel()
             self._waiting.append(job)
-        self._parked.clear()
         self._pump()
 
     async def _run(self, job: _Job) -> None:

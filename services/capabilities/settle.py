@@ -30,6 +30,8 @@ from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry, UnknownCapability
 
 PAUSED: Final = "capability_paused"
+LOCAL_SLACK_S: Final = 5.0
+"""For the outcome of a call that its caller makes itself; to make it twice would do no harm, but cost."""
 
 
 class OutboxBroken(Exception):
@@ -123,17 +125,21 @@ class Settler:
         self._cache.put(key, Cached(call.result, target.route.provider), now, rule.ttl_seconds)
 
     def holds(self, fact: CallEvent) -> bool:
-        """Whether the call has to wait, because its capability is paused with that policy."""
+        """Whether the call has to wait: its capability is paused with that policy, or its caller makes it itself."""
+        if fact.local:
+            return True
         switch = self.registry.switch(fact.capability)
         return switch.state == "paused" and switch.policy != "fail"
 
     def patience(self, fact: CallEvent) -> float:
-        """Seconds that the call may wait: as long as it may take."""
+        """Seconds that the call may wait: as long as it may take, and where its caller makes it itself a while longer:
+        what is not settled then was left."""
+        more = LOCAL_SLACK_S if fact.local else 0.0
         try:
             own = self.registry.get(fact.capability).capability.timeout_seconds
         except UnknownCapability:
-            return 0.0
-        return fact.timeout_ms / 1000 if fact.timeout_ms else own
+            return more
+        return (fact.timeout_ms / 1000 if fact.timeout_ms else own) + more
 
     def may_cancel(self, fact: CallEvent) -> bool:
         """Whether the call may be stopped at any moment: not when it may be in the middle of an unsafe effect."""

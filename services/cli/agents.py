@@ -17,6 +17,7 @@ from services.cli.output import CommandError, DataDir, message
 
 if TYPE_CHECKING:
     from agents_sdk.agent import Agent
+    from agents_sdk.local import OpenLocalCalls
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run agents, and say whose commands are taken.")
 
@@ -41,6 +42,12 @@ def run(
     instance: Annotated[
         str, typer.Option(help="A name kept over restarts: a killed process gets its work back at once.")
     ] = "",
+    local: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--local", metavar="CAPABILITY", help="Call it in this process, if it is a Python function; repeatable."
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the agents of a module until Ctrl-C or SIGTERM. Several processes share the work of an agent."""
@@ -50,9 +57,21 @@ def run(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     agents = select(find_agents(load(module)), agent or [], module)
     overrides = {"data_dir": data_dir} if data_dir else {}
-    runner = AgentsRunner(agents, load_settings(**overrides), concurrency=concurrency, instance=instance)
+    runner = AgentsRunner(
+        agents,
+        load_settings(**overrides),
+        concurrency=concurrency,
+        instance=instance,
+        local=_local_calls(local) if local else None,
+    )
     names = ", ".join(one.name for one in runner.agents)
     run_until_signalled(runner, lambda: message(f"agents: ready: {names}"))
+
+
+def _local_calls(names: list[str]) -> OpenLocalCalls:
+    from services.capabilities.local import local_calls  # only here: it brings all that executors need
+
+    return local_calls(names)
 
 
 def load(name: str) -> ModuleType:

@@ -27,6 +27,7 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "ledger": ledger.throughput,
     "message": messages.measure,
     "call": calls.measure,
+    "call_local": calls.local,
     "call_slow": calls.slow,
     "call_fallback": calls.fallback,
     "call_breaker": calls.breaker,

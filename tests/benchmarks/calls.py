@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -14,7 +15,9 @@ from agents_sdk.client import AsyncBackplane
 from agents_sdk.core.facts import AttemptEvent
 from agents_sdk.history import read_run
 from agents_sdk.run import AsyncRun
+from tests.benchmarks import callers
 from tests.benchmarks.ledger import RUNS, connected, start_runs
+from tests.benchmarks.messages import rally, running
 from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
 
 IN_FLIGHT: Final = 300
@@ -52,6 +55,21 @@ def measure(stage: Stage) -> Figures:
         }
 
     figures: Figures = asyncio.run(connected(stage, measured))
+    return figures
+
+
+def local(stage: Stage) -> Figures:
+    """One at a time again, made in the agent's own process: intent, execution, record and answer."""
+
+    async def measured(backplane: AsyncBackplane) -> Figures:
+        await rally(backplane, 50, "bench.calling")
+        count = stage.size(1000, 100)
+        with stage.cpu(count) as cpu:
+            taken = await rally(backplane, count, "bench.calling")
+        return {**quantiles(taken), "cpu_us": cpu}
+
+    with running(stage, Path(callers.__file__), "--local", "noop"):
+        figures: Figures = asyncio.run(connected(stage, measured))
     return figures
 
 

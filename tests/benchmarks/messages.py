@@ -33,14 +33,14 @@ def measure(stage: Stage) -> Figures:
 
     async def measured(backplane: AsyncBackplane) -> Figures:
         rounds = stage.size(500, 50)
-        await _rally(backplane, 50)
+        await rally(backplane, 50)
         with stage.cpu(rounds) as cpu:
-            alone = quantiles(await _rally(backplane, rounds))
+            alone = quantiles(await rally(backplane, rounds))
         each = stage.size(60, 6)
         watch = Stopwatch()
         many = [taken for one in await _at_once(backplane, RUNS, each) for taken in one]
         per_s = len(many) / watch.seconds
-        asked = quantiles(await _rally(backplane, rounds, "bench.asking"))
+        asked = quantiles(await rally(backplane, rounds, "bench.asking"))
         watch = Stopwatch()
         answers = sum(len(one) for one in await _at_once(backplane, RUNS, each, "bench.asking"))
         asks_per_s = answers / watch.seconds
@@ -61,12 +61,12 @@ def measure(stage: Stage) -> Figures:
     figures: Figures = {}
     # one after the other: a hundred waiting consumers cost a broker on two cores more than the messages do
     for module, measure_it in ((agents, measured), (crowd, fanned)):
-        with _running(stage, Path(module.__file__)):
+        with running(stage, Path(module.__file__)):
             figures |= asyncio.run(connected(stage, measure_it))
     return figures
 
 
-async def _rally(backplane: AsyncBackplane, rounds: int, workflow: str = "bench.rally") -> list[float]:
+async def rally(backplane: AsyncBackplane, rounds: int, workflow: str = "bench.rally") -> list[float]:
     run = await backplane.start_run(workflow, {"rounds": rounds}, complete_when="explicit")
     taken: list[float] = (await run.wait(300)).result
     return taken
@@ -75,7 +75,7 @@ async def _rally(backplane: AsyncBackplane, rounds: int, workflow: str = "bench.
 async def _at_once(
     backplane: AsyncBackplane, runs: int, rounds: int, workflow: str = "bench.rally"
 ) -> list[list[float]]:
-    return await asyncio.gather(*(_rally(backplane, rounds, workflow) for _ in range(runs)))
+    return await asyncio.gather(*(rally(backplane, rounds, workflow) for _ in range(runs)))
 
 
 async def _trigger(backplane: AsyncBackplane) -> float:
@@ -93,10 +93,10 @@ async def _fan(backplane: AsyncBackplane) -> Any:
 
 
 @contextlib.contextmanager
-def _running(stage: Stage, module: Path) -> Iterator[None]:
+def running(stage: Stage, module: Path, *options: str) -> Iterator[None]:
     """The agents of a module, in a process of their own."""
     where = str(stage.platform.layout.data_dir)
-    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(module), "--data-dir", where]
+    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(module), "--data-dir", where, *options]
     log = stage.platform.layout.data_dir / "logs" / f"{module.stem}.log"
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:

@@ -48,6 +48,8 @@ TABLE: Final = (
     Aim("call.per_s", "calls/s, 100 runs", at_least=5000),
     Aim("call.per_s_1000_runs", "calls/s, 1,000 runs", at_least=5000),
     Aim("call.executor_cpu_us", "µs of the executor's processor a call"),
+    Aim("call_local.p50_ms", "ms, in the agent's process", at_most=4.0),
+    Aim("call_local.p99_ms", "ms, in the agent's process"),
     Aim("call_slow.seconds", "s, 1,000 calls of 1 s each", at_most=3.0),
     Aim("call_slow.kib_each", "KiB each of them occupies", at_most=50.0),
     Aim("call_fallback.p50_ms", "ms from a failure to the next provider"),

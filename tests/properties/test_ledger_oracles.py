@@ -299,6 +299,26 @@ def test_a_call_is_asked_for_claimed_settled_and_paid_for_once(history: History)
 
 @LAW
 @given(HISTORIES)
+def test_a_call_is_settled_by_an_executor_or_where_it_is_local_by_its_caller(history: History) -> None:
+    """And the outcome says which of them it was; claims are an executor's alone."""
+    asked: dict[str, Any] = {}
+    for fact in history.facts:
+        known: Any = fact
+        match fact.kind:
+            case "CallRequested":
+                asked[known.call_id] = known
+            case "CallCompleted" | "CallFailed":
+                assert known.local == (known.agent != "bp.executor")
+                assert not known.local or (asked[known.call_id].local and known.agent == asked[known.call_id].agent)
+            case "AttemptSucceeded" | "AttemptFailed" if known.agent != "bp.executor":
+                assert asked[known.call_id].local
+                assert known.agent == asked[known.call_id].agent
+            case "AttemptStarted":
+                assert known.agent == "bp.executor"
+
+
+@LAW
+@given(HISTORIES)
 def test_a_call_that_failed_with_a_story_is_told_once_and_redriven_at_most_once(history: History) -> None:
     """Whoever redrives it asks for what was asked then; a failure without a story is told to nobody else."""
     asked: dict[str, Any] = {}

@@ -239,10 +239,18 @@ class Author:
         return self.command(
             a, b, c, kind,
             command_id=ids.derive(call_id, name), run_id=run_id, causation_id=event_id,
-            agent="bp.executor" if c % 16 else "ghost",
+            agent=self._reporter(run_id, call_id, c),
             **({} if kind.endswith("Attempt") else {"outcome": outcome}),
             **({"attempt": attempt} if kind.endswith("Attempt") or b // 5 % 3 == 0 else {}),
         )  # fmt: skip
+
+    def _reporter(self, run_id: str, call_id: str, c: int) -> str:
+        """Mostly who may: of a local call its caller or, later, an executor."""
+        if not c % 16:
+            return "ghost"
+        run = self.history.book.runs.get(run_id)
+        call = run.calls.get(call_id) if run is not None else None
+        return call.agent if call is not None and call.local and c % 4 else "bp.executor"
 
     def hear(self, a: int, b: int, c: int) -> Command | None:
         """What the ledger says to a run on account of another one, now and then twice."""
@@ -406,7 +414,8 @@ def _decision(author: Author, a: int, b: int, c: int) -> Command:
 
 def _call(author: Author, a: int, b: int, c: int) -> Command:
     config = ("", '{"retry":{"max_attempts":1}}')[a % 2]
-    body = CallBody(capability=("search", "text")[c % 2], params=VALUES[b % 3], config=config)
+    local = b % 4 == 3
+    body = CallBody(capability=("search", "text")[c % 2], params=VALUES[b % 3], config=config, local=local)
     return author.command(a, b, c, "CallCapability", call=body)
 
 

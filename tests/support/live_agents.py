@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +20,9 @@ AGENTS: Final = Path(__file__).parent / "sdk_agents.py"
 class Process:
     """``backplane agents run`` in a process of its own."""
 
-    def __init__(self, settings: Settings, *agents: str, instance: str = "") -> None:
+    def __init__(self, settings: Settings, *agents: str, instance: str = "", local: Sequence[str] = ()) -> None:
         options = [part for name in agents for part in ("--agent", name)]
+        options += [part for name in local for part in ("--local", name)]
         options += ["--data-dir", str(settings.data_dir), "--instance", instance]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "services.cli.app", "agents", "run", str(AGENTS), *options],

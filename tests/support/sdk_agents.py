@@ -85,3 +85,12 @@ async def in_order(ctx: Context, event: Event) -> None:
     if event.data["number"] == 0 and not marker.exists():
         marker.touch()
         await asyncio.Event().wait()
+
+
+local_caller = Agent("local_caller", workflows=["local"], capabilities=["*"])
+
+
+@local_caller.on("run.started")
+async def call_here(ctx: Context, event: Event) -> None:
+    """Ends its run with what the call gave."""
+    await ctx.complete_run((await ctx.execute(event.data["capability"], event.data["params"])).result)

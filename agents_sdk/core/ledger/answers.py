@@ -8,6 +8,7 @@ import msgspec
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import (
+    YOURS,
     CallEvent,
     DependencyEvent,
     Fact,
@@ -19,7 +20,7 @@ from agents_sdk.core.facts import (
 )
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.rules import allows
-from agents_sdk.core.ledger.state import Answer, Book, Delivery, Finished, Request, Run, Version, at_version
+from agents_sdk.core.ledger.state import Answer, Book, Call, Delivery, Finished, Request, Run, Version, at_version
 
 
 def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
@@ -140,6 +141,13 @@ def outcome(fact: CallEvent) -> Answer:
             detail["limit_nano_usd"] = fact.budget_nano_usd
     answer.detail = ids.canonical(detail)
     return answer
+
+
+def yours(call: Call) -> Answer:
+    """What the caller is told that is to make the attempts of its call itself: that the intent is recorded, and what
+    the attempts may cost."""
+    detail = {"budget_nano_usd": call.budget, "spent_nano_usd": call.spent}
+    return Answer(event_id=call.local, code=YOURS, detail=ids.canonical(detail))
 
 
 def request_outcome(fact: MessageEvent, request: Request) -> Answer:

@@ -12,7 +12,7 @@ from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.core.ledger import budgets, failed_calls, payloads
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
-from agents_sdk.core.ledger.rules import check
+from agents_sdk.core.ledger.rules import EXECUTOR, check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Finished, Run
 
@@ -41,7 +41,8 @@ def _redriven_too_often(redrives: int) -> Refusal:
 
 
 def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, **more: Any) -> None:
-    """CallRequested, for a call or its redrive; ``more`` are further fields of the fact."""
+    """CallRequested, for a call or its redrive; ``more`` are further fields of the fact. Whoever makes the attempts
+    itself does not wait for the outcome, but says it and is answered."""
     scribe.write(
         CallEvent,
         "CallRequested",
@@ -52,8 +53,9 @@ def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, 
         budget_nano_usd=budgets.for_call(book, run, command.agent, body.capability, body.budget_nano_usd),
         config=body.config,
         artifacts=artifacts.named(body.params),
-        reply_to=command.reply_to,
-        reply_partition=command.reply_partition,
+        reply_to="" if body.local else command.reply_to,
+        reply_partition=0 if body.local else command.reply_partition,
+        local=body.local,
         **more,
     )
 
@@ -106,6 +108,19 @@ def _open_call(run: Run, call_id: str) -> Call:
     if call.settled:
         raise Refusal("call_settled", f"call {call_id} has its outcome already", call_id=call_id)
     return call
+
+
+def is_callers(call: Call, command: Command) -> bool:
+    """Whether who asks for the call with this command is to make its attempts."""
+    return bool(call.local) and not call.settled and command.call is not None and command.call.local
+
+
+def own_report(run: Run, command: Command) -> bool:
+    """Whether the command tells of a call by whoever asked for it and makes its attempts itself. Claims are not among
+    them: nothing unsafe is done in an agent's process."""
+    about = [body.call_id for body in (command.attempt, command.outcome) if body is not None]
+    call = run.calls.get(about[0]) if about and command.kind != "StartAttempt" else None
+    return call is not None and bool(call.local) and call.agent == command.agent and len(set(about)) == 1
 
 
 def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -198,7 +213,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         payloads.check(book.limits, "result", body.result)
     except Refusal as unusable:
         code = "oversize" if unusable.code == "oversize" else "invalid_result"
-        _write_failed(book, run, body, call, scribe, "unknown", code, unusable.message)
+        _write_failed(book, run, command, call, scribe, "unknown", code, unusable.message)
         return
     scribe.write(
         CallEvent,
@@ -215,6 +230,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         **_story(body),
         manifest_version=body.manifest_version,
         artifacts=artifacts.named(body.result),
+        local=command.agent != EXECUTOR,
     )
 
 
@@ -224,7 +240,7 @@ def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     assert body is not None
     call = _open_call(run, body.call_id)
     error_class, error_code = body.error_class or "unknown", body.error_code or "call_failed"
-    _write_failed(book, run, body, call, scribe, error_class, error_code, body.error_message)
+    _write_failed(book, run, command, call, scribe, error_class, error_code, body.error_message)
 
 
 def _story(body: OutcomeBody) -> dict[str, str]:
@@ -243,13 +259,15 @@ def _story(body: OutcomeBody) -> dict[str, str]:
 def _write_failed(
     book: Book,
     run: Run,
-    body: OutcomeBody,
+    command: Command,
     call: Call,
     scribe: Scribe,
     error_class: str,
     error_code: str,
     message: str,
 ) -> None:
+    body = command.outcome
+    assert body is not None
     failed = scribe.write(
         CallEvent,
         "CallFailed",
@@ -266,6 +284,7 @@ def _write_failed(
         budget_nano_usd=call.budget,
         asked_nano_usd=max(body.asked_nano_usd, 0),
         report=body.report,
+        local=command.agent != EXECUTOR,
         **(failed_calls.kept(call) if body.report else {}),
     )
     if body.report:

@@ -120,7 +120,7 @@ def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if command.delivery_id and command.delivery_id in run.settled:
         raise Refusal("delivery_settled", f"delivery {command.delivery_id} was handled before")
     only = ONLY_FROM.get(kind, command.agent)
-    if command.agent != only:
+    if command.agent != only and not (only == EXECUTOR and calls.own_report(run, command)):
         raise Refusal("scope", f"only {only} may send {kind}, not {command.agent!r}", rule=only.removeprefix("bp."))
     _check_payloads(book, command)
     DECIDERS[kind](book, run, command, scribe)
@@ -146,6 +146,8 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
     )
     if asked is None:
         return False
+    if isinstance(asked, Call) and calls.is_callers(asked, command):
+        return True
     if command.reply_to and (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition):
         if isinstance(asked, Call):
             calls.await_again(command, asked, scribe)

@@ -161,8 +161,10 @@ def _remember(book: Book, run: Run, fact: Fact) -> None:
     """Keeps the answer that the fact is, for as long as its command may come again."""
     if fact.kind in UNANSWERED:
         return
-    if type(fact) is CallEvent:  # an outcome, seen by its reporter: what it says is for the caller
-        run.answers[fact.command_id] = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    if type(fact) is CallEvent:  # an outcome, seen by its reporter: what it says is for the caller, unless it is that
+        run.answers[fact.command_id] = (
+            outcome(fact) if fact.local else Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+        )
     else:
         run.answers[fact.command_id] = answer_to(book, run, fact)
     _retain(run, fact.command_id, _delivery_of(run, fact))
@@ -347,6 +349,7 @@ def _call_requested(run: Run, fact: CallEvent) -> None:
         config=fact.config,
         timeout_ms=fact.timeout_ms,
         redrives=fact.redrives,
+        local=fact.event_id if fact.local else "",
     )
     budgets.drawn(run, fact.agent, fact.budget_nano_usd)
     _retain(run, fact.call_id, delivery_id)
@@ -364,7 +367,9 @@ def _call_settled(run: Run, fact: CallEvent) -> None:
         failed_calls.keep(run, fact, call, DEAD_LIMIT)
     call.settled, call.params, call.config = True, "", ""
     run.open_calls -= 1
-    run.answers[fact.call_id] = outcome(fact)
+    told = run.answers[fact.call_id] = outcome(fact)
+    if fact.local and fact.command_id in run.answers:  # the answer that its attempt began
+        run.answers[fact.command_id] = told
     if call.delivery_id and call.delivery_id in run.settled:
         _forget(run, fact.call_id)
 

@@ -126,6 +126,8 @@ class Call(msgspec.Struct, gc=False):
     """How often it was redriven before."""
     cause: str = ""
     """Of its failure."""
+    local: str = ""
+    """event_id of its intent where the caller's own process makes the attempts; empty: executors do."""
 
 
 class Child(msgspec.Struct, gc=False):

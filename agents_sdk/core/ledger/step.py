@@ -11,7 +11,8 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, Reply, RunEvent
 from agents_sdk.core.identity import Proof
-from agents_sdk.core.ledger.answers import of_child, of_finished, outcome, refused, reply, request_outcome
+from agents_sdk.core.ledger import calls
+from agents_sdk.core.ledger.answers import of_child, of_finished, outcome, refused, reply, request_outcome, yours
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import ENDED, evolve
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT
@@ -129,6 +130,9 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
     ended = book.finished.get(command.run_id)
     if ended is not None and command.command_id in ended.answers:
         return ended.answers[command.command_id]
+    call = run.calls.get(command.command_id) if run is not None else None
+    if call is not None and calls.is_callers(call, command):
+        return yours(call)
     if facts:
         if facts[0].kind in TOLD_LATER:
             return None

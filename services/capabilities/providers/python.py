@@ -28,6 +28,8 @@ from services.capabilities.outcome import (
 )
 
 T = TypeVar("T")
+LOADING: Final = (ImportError, AttributeError, TypeError)
+"""What may be wrong with a function's path."""
 MESSAGE_LIMIT: Final = 500
 """Characters of an exception's text in a message."""
 
@@ -97,7 +99,7 @@ class PythonAttempts:
         until it returns; its late result is dropped."""
         try:
             function = self._function or self._load()
-        except (ImportError, AttributeError, TypeError) as error:
+        except LOADING as error:
             message = f"function {self._spec.function!r} cannot be loaded: {error}"
             return Failure(error_class="outage", code="provider_broken", message=message[:MESSAGE_LIMIT])
         context = ProviderContext(
@@ -140,7 +142,7 @@ class PythonAttempts:
 
     def on_the_loop(self) -> bool:
         """Whether the function is an async one. False for one that cannot be loaded."""
-        with contextlib.suppress(ImportError, AttributeError, TypeError):
+        with contextlib.suppress(*LOADING):
             self._load()
         return self._async
 
@@ -148,13 +150,19 @@ class PythonAttempts:
         """Nothing to close."""
 
     def _load(self) -> Callable[..., Any]:
-        module, _, name = self._spec.function.partition(":")
-        function = getattr(importlib.import_module(module), name)
-        if not callable(function):
-            raise TypeError(f"{name!r} is not callable")
+        function = load(self._spec.function)
         self._async = inspect.iscoroutinefunction(function)
         self._function = function
-        return function  # type: ignore[no-any-return]  # callable, checked above
+        return function
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function of ``package.module:function``. Raises one of LOADING."""
+    module, _, name = path.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    if not callable(function):
+        raise TypeError(f"{name!r} is not callable")
+    return function  # type: ignore[no-any-return]  # callable, checked above
 
 
 def _timed(function: Callable[..., Any], params: Mapping[str, Any], context: ProviderContext) -> AttemptOutcome:

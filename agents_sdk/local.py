@@ -1,0 +1,37 @@
+"""Calls whose attempts are made in the agent's own process: what the SDK asks of whoever makes them.
+
+The ledger decides such a call as any other and records the intent first; only then is its caller told to begin. The
+outcome is recorded before the caller has it. What a process leaves open that dies in between is begun again by the
+handler's next attempt, or taken over by an executor when the time of the call is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from agents_sdk.core.facts import CallEvent, Reply
+
+if TYPE_CHECKING:
+    from agents_sdk.settings import Settings
+    from agents_sdk.transport import Transport
+    from agents_sdk.wire.codec import Codec
+
+
+class LocalCalls(Protocol):
+    """Whoever makes the attempts."""
+
+    def takes(self, capability: str, config: str) -> bool:
+        """Whether a call of this capability with this config is made here, as things stand now."""
+
+    async def settle(self, fact: CallEvent, spent: int) -> Reply | None:
+        """Makes the attempts at a call whose intent is recorded, and returns what the ledger says to the outcome; None
+        where it is left to an executor. ``spent`` is what earlier attempts cost, nano-USD. Raises Unanswered,
+        Unreachable."""
+
+    async def close(self) -> None:
+        """Lets go of what the attempts needed."""
+
+
+OpenLocalCalls: TypeAlias = "Callable[[Settings, Codec, Transport], Awaitable[LocalCalls]]"
+"""Makes them ready, with the runner's own connection."""
