@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from services.sink.explain import PostMortem, Tried
 
 ENDED: Final = {
-    "degraded": "went on with substitutes",
-    "troubled": "went on, though something was given up",
-    "recovered": "went well: what failed was tried again, or elsewhere",
-    "well": "went well: nothing failed",
+    "degraded": "with substitutes",
+    "troubled": "though something was given up",
+    "recovered": "and what failed was made good: tried again, or elsewhere",
+    "well": "and nothing failed",
 }
+"""What is told besides the run's status."""
 SPREAD_SHOWN: Final = 20
 """Lines of what came of it; the document has them all."""
 
@@ -66,7 +67,7 @@ def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     from services.cli.story import duration
     from services.sink.answers import usd
 
-    ended = ENDED.get(found.verdict, about.status)
+    ended = about.status if found.verdict in ("failed", "cancelled") else f"{about.status}, {ENDED[found.verdict]}"
     reason = f": {about.reason}" if about.reason and found.verdict in ("failed", "cancelled") else ""
     yield Text.assemble((found.run_id, "bold"), f"  {about.workflow}  ", (f"{ended}{reason}", "bold"))
     if found.first_cause is None:

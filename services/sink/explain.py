@@ -79,7 +79,7 @@ def explain(run_id: str, events: Sequence[Event], reports: Mapping[str, str]) ->
     first = min(rests_on, key=_when, default=None)
     chain = _chain(causes, ends, first) if first else []
     spread = _spread(causes, events, own, chain)
-    concerned = sorted(rests_on + [event for event in spread if event not in rests_on], key=_when)
+    concerned = sorted({event.event_id: event for event in [*rests_on, *spread]}.values(), key=_when)
     return PostMortem(
         run_id=run_id,
         verdict=verdict,

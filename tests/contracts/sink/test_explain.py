@@ -58,6 +58,6 @@ def test_a_run_that_recovered_has_nothing_to_do(backplane: Callable[..., Done]) 
     """What failed, and what was done about it."""
     out = backplane("explain", WELL.run_id).out
 
-    assert "went well: what failed was tried again, or elsewhere" in out
+    assert "completed, and what failed was made good: tried again, or elsewhere" in out
     assert "brave: rate_limited: 429, try in 3 s" in out
     assert "What to do" not in out
