@@ -50,31 +50,19 @@ class View(NamedTuple):
     def standing(self, contract: Contract) -> list[tuple[str, str]]:
         """(provider, why it cannot be asked; "" when it can) in declared order."""
         from services.capabilities.model import environment
+        from services.capabilities.switches import Registered
 
+        if self.catalogue is not None:
+            return Registered(self.catalogue, self.registry).standing(contract, time.monotonic())
         providers = contract.capability.providers
-        if self.catalogue is None:
-            lacks = [(each.name, each.missing(environment(), self.data_dir)) for each in providers]
-            return [(name, f"lacks {lack}" if lack else "") for name, lack in lacks]
-        return [(each.name, self._why(contract.capability.name, each.name)) for each in providers]
+        lacks = [(each.name, each.missing(environment(), self.data_dir)) for each in providers]
+        return [(name, f"lacks {lack}" if lack else "") for name, lack in lacks]
 
     def state(self, contract: Contract) -> str:
         """enabled, disabled or paused; ``dead`` where no provider can be asked."""
-        name = contract.capability.name
-        switched = self.registry.switch(name).state
-        alive = any(not why for _, why in self.standing(contract))
-        return switched if switched != "enabled" or alive else "dead"
+        from services.capabilities.switches import state_of
 
-    def _why(self, capability: str, provider: str) -> str:
-        assert self.catalogue is not None
-        target = f"{capability}/{provider}"
-        switch = self.catalogue.switch(capability, provider)
-        if switch.state == "disabled":
-            return f"disabled: {switch.reason}" if switch.reason else "disabled"
-        beats = list(self.catalogue.living(time.monotonic()))
-        if any(target in beat.ready for beat in beats):
-            return ""
-        said = [each.partition(": ")[2] for beat in beats for each in beat.lacking if each.startswith(f"{target}: ")]
-        return said[0] if said else "no executor has it" if beats else "no executor lives"
+        return state_of(self.registry.switch(contract.capability.name).state, self.standing(contract))
 
 
 @app.command(name="list")
@@ -214,8 +202,8 @@ def load(data_dir: Path | None) -> View:
     if "bootstrap.servers" not in settings.kafka:
         message("no platform is running here: these are this machine's manifests")
         return View(load_registry(settings.capabilities.paths), None, settings.data_dir)
-    catalogue, registry = manifests.read(settings)
-    return View(registry, catalogue, settings.data_dir)
+    registered = manifests.read(settings)
+    return View(registered.registry, registered.catalogue, settings.data_dir)
 
 
 def _discovery(view: View) -> Discovery:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
     from services.capabilities.publish import Change
     from services.capabilities.registry import Contract, Registry
+    from services.capabilities.switches import Registered
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 
@@ -55,7 +55,7 @@ def apply(
         if problems:
             raise CommandError("manifest", "\n".join(each.message for each in problems), "nothing was applied")
         contracts = list(found.values())
-    catalogue, _ = read(settings)
+    catalogue = read(settings).catalogue
     changes: list[Change] = []
     records = []
     for source in publish.OWN if folder is None else ("applied",):
@@ -69,7 +69,7 @@ def apply(
         raise CommandError("incompatible_manifest", "\n".join(refused), hint)
     if not dry_run:
         _registrar(settings, catalogue).put(records)
-        catalogue, _ = read(settings)
+        catalogue = read(settings).catalogue
     rows = [(each.contract.capability.name, each.status, _version(catalogue, each)) for each in changes]
     print_rows(("name", "status", "version"), rows, as_json=as_json)
     if dry_run and not as_json:
@@ -87,15 +87,15 @@ def remove(name: str, dry_run: DryRun = False, data_dir: DataDir = None) -> None
     from services.capabilities.publish import OWN
 
     settings = settings_of(data_dir)
-    catalogue, registry = read(settings)
-    contract = known(registry, name)
+    registered = read(settings)
+    contract = known(registered.registry, name)
     if contract.source in OWN:
         hint = f"`backplane capabilities disable {name}` switches it off for good"
         raise CommandError("built_in", f"{name!r} would come back with the next executor that starts", hint)
     if dry_run:
         message(f"would remove {name} version {contract.version}")
         return
-    _registrar(settings, catalogue).remove(CapabilityManifest, name)
+    _registrar(settings, registered.catalogue).remove(CapabilityManifest, name)
     message(f"removed: {name} version {contract.version}")
 
 
@@ -119,8 +119,6 @@ def pause(
     data_dir: DataDir = None,
 ) -> None:
     """Pause a capability for the whole fleet: no provider of it is asked until it is resumed."""
-    if "/" in target:
-        raise CommandError("usage", "a provider is not paused", f"`backplane capabilities disable {target}`")
     _switch(target, "paused", reason, dry_run, data_dir, policy.value)
 
 
@@ -139,24 +137,17 @@ def enable(target: Target, dry_run: DryRun = False, data_dir: DataDir = None) ->
 
 
 def _switch(target: str, state: str, reason: str, dry_run: bool, data_dir: Path | None, policy: str = "") -> None:
-    from agents_sdk.core.registry import Switch
+    from agents_sdk.wire.registry import connect_codec
+    from services.capabilities.registry import UnknownCapability
+    from services.capabilities.switches import switch
 
     settings = settings_of(data_dir)
-    catalogue, registry = read(settings)
-    name, _, provider = target.partition("/")
-    capability = known(registry, name).capability
-    names = [each.name for each in capability.providers]
-    if provider and provider not in names:
-        raise CommandError("not_found", f"{name!r} has no provider {provider!r}", f"it has {', '.join(names)}")
-    now = registry.switch(name, provider).state
-    if not dry_run:
-        registrar = _registrar(settings, catalogue)
-        if state == "enabled":
-            registrar.remove(Switch, target)
-        else:
-            at = time.time_ns() // 1000
-            registrar.put([Switch(target=target, state=state, policy=policy, reason=reason, set_by="cli", set_at=at)])
-    message(f"{target}: {now} → {state}{' (dry run)' if dry_run else ''}")
+    codec = connect_codec(settings)
+    try:
+        before = switch(settings, codec, target, state, by="cli", policy=policy, reason=reason, dry_run=dry_run)
+    except UnknownCapability as error:
+        raise CommandError("not_found", error.message, error.hint) from error
+    message(f"{target}: {before} → {state}{' (dry run)' if dry_run else ''}")
 
 
 def try_out(
@@ -214,34 +205,22 @@ def known(registry: Registry, name: str) -> Contract:
         raise CommandError("not_found", error.message, error.hint) from error
 
 
-def read(settings: Settings) -> tuple[Catalogue, Registry]:
+def read(settings: Settings) -> Registered:
     """The registry as it is now; what this release cannot read of it is left out, and said."""
-    from agents_sdk.follower import read_catalogue
     from agents_sdk.wire.registry import connect_codec
-    from services.capabilities.publish import Unreadable, contract_of
-    from services.capabilities.registry import Registry
+    from services.capabilities import switches
 
-    catalogue = read_catalogue(settings, connect_codec(settings))
-    registry = Registry([], catalogue)
-    for name, held in catalogue.manifests.items():
-        try:
-            registry.put(contract_of(held))
-        except Unreadable as error:
-            message(f"manifest {name} version {held.version} cannot be read: {error}")
-    return catalogue, registry
+    found = switches.read(settings, connect_codec(settings))
+    for line in found.unreadable:
+        message(line)
+    return found
 
 
 def _registrar(settings: Settings, catalogue: Catalogue) -> Registrar:
-    """Who writes to the registry. Raises CommandError where executors would not believe it."""
-    from agents_sdk.keys import Keys
-    from agents_sdk.registrar import SIGNER, Registrar
     from agents_sdk.wire.registry import connect_codec
+    from services.capabilities.switches import registrar_of
 
-    signed = any(held.record.signature for held in catalogue.manifests.values())
-    if signed and Keys.of(settings).get(SIGNER) is None:
-        hint = "do it where identity.master_file can be read"
-        raise CommandError("auth", f"executors here take only what the key of {SIGNER!r} has signed", hint)
-    return Registrar(settings, connect_codec(settings))
+    return registrar_of(settings, connect_codec(settings), catalogue)
 
 
 def settings_of(data_dir: Path | None) -> Any:

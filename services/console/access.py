@@ -17,6 +17,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
+from fastapi import HTTPException
+
 SESSION: Final = "backplane_session"
 CSRF: Final = "backplane_csrf"
 CSRF_FIELD: Final = "csrf"
@@ -145,6 +147,14 @@ async def form_of(request: Any) -> dict[str, str]:
     """The fields of a form, the last of each name. For forms of ours, which are small and urlencoded."""
     body = (await request.body()).decode()
     return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+
+
+async def own_form(request: Any) -> dict[str, str]:
+    """As ``form_of``, from one of our own pages. Raises HTTPException where it is not."""
+    form = await form_of(request)
+    if reason := forged(request.headers, form):
+        raise HTTPException(403, f"refused: {reason}")
+    return form
 
 
 async def many_of(request: Any, name: str) -> list[str]:

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from agents_sdk.errors import BackplaneError, Refused, Unreachable
 from services.console.access import Guard
 from services.console.desk import Desk, desk_of
+from services.console.measured import Measured
 from services.console.routes import (
     agents,
     capabilities,
@@ -34,14 +35,18 @@ PAGES: Final = (
     *(overview, runs, agents, state, lineage, cost, capabilities, letters, topics, schemas, sql, search),
     *(streams, files),
 )
-STATUS_OF: Final = {"unknown_run": 404, "not_found": 404, "query_failed": 400, "unknown_agent": 404}
+STATUS_OF: Final = {
+    **dict.fromkeys(("unknown_run", "unknown_agent", "unknown_capability", "not_found"), 404),
+    **dict.fromkeys(("query_failed", "usage"), 400),
+    "auth": 403,
+}
 """An error's code → HTTP status; unreachable is 503, a refusal 409, anything else 500."""
 
 
 def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") -> Any:
     """The ASGI application. ``token``: what has to be shown to be let in; empty, on loopback only: nothing."""
     app = FastAPI(title="Backplane console", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.desk = Desk(settings)
+    app.state.desk = desk = Desk(settings)
     app.state.token = token
     for page in PAGES:
         app.include_router(page.router)
@@ -49,7 +54,7 @@ def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") ->
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(Exception, _broken)
-    return Guard(app, token, host)
+    return Measured(Guard(app, token, host), desk.metrics)
 
 
 def _status(error: BackplaneError) -> int:

@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from services.console.render import environment
+from services.metrics.exposition import Metrics
 from services.sink.answers import Event, RunRow, find_run, progress, runs, timeline
 from services.sink.queries import connect_store
 
@@ -60,6 +61,9 @@ class Desk:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.metrics = Metrics("console")
+        self.streams: set[int] = set()
+        """The live streams that are open."""
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._codec: Codec | None = None
@@ -121,6 +125,10 @@ class Desk:
             value = make()
             self._kept[name] = (time.monotonic(), value)
         return value  # type: ignore[no-any-return]  # put there under this name
+
+    def forget(self, name: str) -> None:
+        """What is kept under this name is made anew when it is asked for next."""
+        self._kept.pop(name, None)
 
     def letters(self, *, fresh: bool = False) -> Letters:
         """The open dead letters, some seconds old; ``fresh``: read now. Kafka is waited for only so long: a page that

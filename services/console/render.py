@@ -19,9 +19,9 @@ from services.sink.answers import usd
 
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
-BAD: Final = frozenset({"failed", "cancelled", "dead", "bad", "refused"})
-GOOD: Final = frozenset({"completed", "handled", "good", "redriven"})
-BUSY: Final = frozenset({"running", "open", "warn", "degraded", "would be"})
+BAD: Final = frozenset({"failed", "cancelled", "dead", "bad", "refused", "disabled"})
+GOOD: Final = frozenset({"completed", "handled", "good", "redriven", "enabled"})
+BUSY: Final = frozenset({"running", "open", "warn", "degraded", "would be", "paused"})
 
 
 @cache

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
-Process: TypeAlias = Literal["ledger", "executor", "sink"]
+Process: TypeAlias = Literal["ledger", "executor", "sink", "console"]
 
 FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds; around what a batch, a transaction or an insert takes."""
@@ -40,16 +40,20 @@ class Metric:
         return (self.name,)
 
 
-EVERY: Final[tuple[Process, ...]] = ("ledger", "executor", "sink")
+GROUPS: Final[tuple[Process, ...]] = ("ledger", "executor", "sink")
+"""Those that are consumer groups."""
 
 UP: Final = Metric(
-    "backplane_ready", "gauge", "1 while the process does its work, 0 while it starts, waits or is paused.", EVERY
+    "backplane_ready",
+    "gauge",
+    "1 while the process does its work, 0 while it starts, waits or is paused.",
+    (*GROUPS, "console"),
 )
 LAG: Final = Metric(
     "kafka_consumergroup_lag",
     "gauge",
     "Records that the consumer group has not dealt with yet.",
-    EVERY,
+    GROUPS,
     ("consumergroup", "topic", "partition"),
 )
 
@@ -148,11 +152,29 @@ SINK_LOST: Final = Metric(
     "backplane_sink_lost_total", "counter", "Facts deleted from Kafka before they were stored.", ("sink",)
 )
 
+PAGES: Final = Metric(
+    "backplane_console_requests_total",
+    "counter",
+    "Requests answered, by the page's pattern and HTTP status; those that were not let in have no page.",
+    ("console",),
+    ("page", "status"),
+)
+PAGE_SECONDS: Final = Metric(
+    "backplane_console_request_seconds",
+    "histogram",
+    "Time from a request to the beginning of its answer.",
+    ("console",),
+    ("page",),
+    SLOW,
+)
+STREAMS: Final = Metric("backplane_console_streams", "gauge", "Live streams that browsers have open.", ("console",))
+
 CATALOGUE: Final = (
     *(UP, LAG),
     *(COMMANDS, FACTS, REFUSALS, DECIDE, COMMIT, OPEN_RUNS, RUNS_ENDED, HANDLERS, DEAD_LETTERS, ESCALATIONS),
     *(CALLS, CALL_SECONDS, ATTEMPTS, TOKENS, COST, UNPRICED),
     *(IN_FLIGHT,),
     *(ROWS, SINK_DEAD, SINK_LOST),
+    *(PAGES, PAGE_SECONDS, STREAMS),
 )
 """All of them, in the order they are exposed."""

@@ -60,10 +60,12 @@ class Metrics:
         """Drops all label values of a gauge: a partition that is another's now has no lag here."""
         self._kept[row].clear()
 
-    def told(self, health: Mapping[str, Any], group: str) -> bytes:
-        """The exposition, after taking what the process says of its own health: ready or not, and each lag."""
+    def told(self, health: Mapping[str, Any], group: str = "") -> bytes:
+        """The exposition, after taking what the process says of its own health: ready or not, and each lag of its
+        consumer group, if it is one."""
         self.set(catalogue.UP, health.get("status") == "ok")
-        self.forget(catalogue.LAG)
+        if group:
+            self.forget(catalogue.LAG)
         for place, behind in health.get("lag", {}).items():
             topic, _, number = place.rstrip("]").partition("[")
             self.set(catalogue.LAG, behind, consumergroup=group, topic=topic, partition=number)

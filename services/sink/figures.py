@@ -180,6 +180,18 @@ class Outcomes(msgspec.Struct, frozen=True):
     p95_us: int
 
 
+class Allowance(msgspec.Struct, frozen=True):
+    """What an agent declared last that it may spend; -1: no limit."""
+
+    agent: str
+    budget_nano_usd: int
+    """In one run."""
+    capabilities: list[str]
+    """Globs of those it may call."""
+    call_budgets: dict[str, int]
+    """Glob of capabilities → what one call may cost."""
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """A message in an agent's inbox; ``settled_at`` 0: it is open."""
 
@@ -282,6 +294,11 @@ def providers(client: Client, since: int) -> list[ProviderRow]:
 def outcomes(client: Client, since: int) -> list[Outcomes]:
     """How the calls of each capability ended."""
     return ask(client, "outcomes", Outcomes, since=since)
+
+
+def allowances(client: Client) -> list[Allowance]:
+    """What each agent may spend."""
+    return ask(client, "allowances", Allowance)
 
 
 def deliveries(client: Client, run: str, limit: int = 5_000) -> list[Delivery]:

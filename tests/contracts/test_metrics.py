@@ -16,11 +16,13 @@ from tests.support.eventually import assert_eventually
 if TYPE_CHECKING:
     from infra.local.platform import LocalPlatform
 
-PARTS: Final[dict[Process, str]] = {"ledger": "ledger", "executor": "executor", "sink": "store"}
+PARTS: Final[dict[Process, str]] = {"ledger": "ledger", "executor": "executor", "sink": "store", "console": "console"}
 
 
 def scraped(platform: LocalPlatform, process: Process) -> dict[str, tuple[str, dict[tuple[str, ...], float]]]:
     """Family → its kind and the values of its samples, by their labels' values in the order of the labels' names."""
+    # the platform is ready before its console is
+    assert_eventually(lambda: _ready(platform, PARTS[process]), limit_s=60)
     answer = httpx.get(f"http://127.0.0.1:{platform.port(PARTS[process])}/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -31,6 +33,10 @@ def scraped(platform: LocalPlatform, process: Process) -> dict[str, tuple[str, d
         )
         for family in text_string_to_metric_families(answer.text)
     }
+
+
+def _ready(platform: LocalPlatform, part: str) -> None:
+    assert platform.part(part)["state"] == "ready"
 
 
 @pytest.mark.parametrize("process", PARTS)
@@ -61,3 +67,24 @@ def test_a_call_moves_the_counters(platform: LocalPlatform, capsys: pytest.Captu
 
     assert_eventually(moved)
     assert ("echo", "", "echo") in scraped(platform, "ledger")["backplane_attempts"][1]
+
+
+def test_pages_and_streams_of_the_console_are_counted(platform: LocalPlatform) -> None:
+    """By their pattern, never by their address; what is not let in has none; an open stream as long as it is open."""
+    scraped(platform, "console")
+    base = f"http://127.0.0.1:{platform.port('console')}"
+
+    def counted(page: str, status: str) -> float:
+        return scraped(platform, "console")["backplane_console_requests"][1].get((page, status), 0)
+
+    def streams(expected: int) -> None:
+        assert scraped(platform, "console")["backplane_console_streams"][1][()] == expected
+
+    before = counted("/runs/{name}/{tab}", "404"), counted("", "421")
+    httpx.get(f"{base}/runs/ffffffff/timeline")
+    httpx.get(f"{base}/runs", headers={"host": "evil.example"})
+    assert (counted("/runs/{name}/{tab}", "404"), counted("", "421")) == (before[0] + 1, before[1] + 1)
+    with httpx.stream("GET", f"{base}/live") as answer:
+        next(answer.iter_lines())
+        streams(1)
+    assert_eventually(lambda: streams(0))

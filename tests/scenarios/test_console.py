@@ -15,7 +15,9 @@ import httpx
 import pytest
 
 from agents_sdk.blocking import Backplane
+from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
+from services.capabilities.switches import read as read_registry
 from services.console.positions import read
 from tests.support.browser import NARROW, Window, chromium
 from tests.support.console import links
@@ -205,6 +207,39 @@ def test_a_stream_goes_on_at_its_last_event(platform: LocalPlatform, base: str) 
                     break
         assert sorted(seen) == list(range(1, 102))
         started.complete()
+
+
+def test_a_capability_is_switched_for_the_whole_fleet(platform: LocalPlatform, base: str, browser: Any) -> None:
+    """Paused, resumed and disabled with a reason by clicks: the registry says so, as it does to the command line."""
+
+    def state() -> tuple[str, str]:
+        switch = read_registry(platform.settings, connect_codec(platform.settings)).catalogue.switch(*told)
+        return switch.state, switch.reason
+
+    told = ("echo",)
+    window = Window(browser, base)
+    page = window.page
+    window.open("/capabilities")
+    assert page.locator("section").get_by_text("alive").count() >= 1
+    page.get_by_role("link", name="echo", exact=True).click()
+    page.get_by_label("Reason").fill("too <b>dear</b>")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("Paused by console").wait_for()
+    assert state() == ("paused", "too <b>dear</b>")
+    page.get_by_role("button", name="Resume echo").click()
+    page.get_by_role("button", name="Pause").wait_for()
+    assert state() == ("enabled", "")
+    told = ("echo", "echo")
+    page.get_by_role("button", name="Disable echo", exact=True).click()
+    page.get_by_role("button", name="Enable echo").wait_for()
+    assert state()[0] == "disabled"
+    assert page.locator("h1 .status").inner_text() == "dead"
+    window.shot("switched")
+    page.get_by_role("button", name="Enable echo").click()
+    page.get_by_role("button", name="Disable echo", exact=True).wait_for()
+    assert state()[0] == "enabled"
+    assert window.complaints == []
+    window.close()
 
 
 LATE = """

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 
-from services.console.access import COOKIE_S, SESSION, forged, form_of, session_of
+from services.console.access import COOKIE_S, SESSION, own_form, session_of
 from services.console.desk import desk_of
 from services.console.previews import TEXT_BYTES, inside, media_type
 from services.console.render import STATIC
@@ -50,9 +50,7 @@ def login(request: Request, back: str = "/", token: str = "") -> Response:
 @router.post("/login")
 async def log_in(request: Request) -> Response:
     """Takes the token."""
-    form = await form_of(request)
-    if reason := forged(request.headers, form):
-        raise HTTPException(403, f"refused: {reason}")
+    form = await own_form(request)
     return _let_in(request, form.get("token", ""), form.get("back", "/"))
 
 
@@ -77,9 +75,7 @@ def _local(back: str) -> str:
 @router.post("/theme")
 async def theme(request: Request) -> Response:
     """Keeps the choice in a cookie."""
-    form = await form_of(request)
-    if reason := forged(request.headers, form):
-        raise HTTPException(403, f"refused: {reason}")
+    form = await own_form(request)
     chosen = form.get("theme", "")
     answer = RedirectResponse(_local(form.get("back", "/")), 303)
     answer.set_cookie("theme", chosen if chosen in THEMES else "", max_age=COOKIE_S, httponly=True, samesite="strict")

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from services.console.access import forged, form_of, many_of
+from services.console.access import many_of, own_form
 from services.console.desk import Desk, desk_of
 from services.dlq.letters import GROUPS, Letter, chosen, grouped
 from services.dlq.redrive import Outcome, paced, redrive
@@ -63,9 +63,7 @@ def show_letter(request: Request, topic: str, partition: int, offset: int) -> Re
 @router.post("/dead-letters/redrive")
 async def put_back(request: Request) -> Response:
     """What would become of the chosen letters; with ``really``, puts them back."""
-    form = await form_of(request)
-    if reason := forged(request.headers, form):
-        raise HTTPException(403, f"refused: {reason}")
+    form = await own_form(request)
     names = await many_of(request, "letter")
     really = form.get("really") == "1"
     desk = desk_of(request)

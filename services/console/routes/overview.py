@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from services.console.charts import spend_chart
 from services.console.desk import Desk, desk_of
 from services.console.positions import written
+from services.metrics import catalogue
+from services.metrics.exposition import CONTENT_TYPE
 from services.sink import figures
 from services.sink.answers import by_parent, runs
 from services.sink.queries import health as health_of
@@ -27,6 +29,14 @@ DAY_S: Final = 86_400
 def health() -> Response:
     """Whether this process answers."""
     return JSONResponse({"status": "ok"})
+
+
+@router.get("/metrics")
+def metrics(request: Request) -> Response:
+    """What this process counts, for Prometheus."""
+    desk = desk_of(request)
+    desk.metrics.set(catalogue.STREAMS, len(desk.streams))
+    return Response(desk.metrics.told({"status": "ok"}), headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/")

@@ -13,7 +13,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
 from services.console import live
-from services.console.desk import desk_of
+from services.console.desk import Desk, desk_of
 from services.console.positions import read
 from services.console.render import environment
 from services.sink import figures
@@ -24,8 +24,6 @@ router = APIRouter()
 CUT: Final = 300
 """Characters of a long text in a list, as the store cuts them."""
 BODIES: Final = ("value", "data", "params", "result", "input")
-open_streams: set[int] = set()
-"""Those there are, counted."""
 
 
 @router.get("/live")
@@ -36,20 +34,22 @@ async def stream(request: Request, run: str = "", since: str = "", after: int = 
         following = read(request.headers.get("last-event-id") or since)
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
-    if len(open_streams) >= live.STREAMS:
+    if len(desk.streams) >= live.STREAMS:
         raise HTTPException(503, f"{live.STREAMS} streams are open already; close a window")
     tail = await asyncio.to_thread(lambda: live.Tail(desk.settings, desk.codec, following, run))
     shown = partial(rows_of, run=run, after=after) if tab == "events" else lambda _: ""
-    return StreamingResponse(_kept(tail, shown), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return StreamingResponse(
+        _kept(desk, tail, shown), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
 
 
-async def _kept(tail: live.Tail, rows: live.Rows) -> AsyncIterator[bytes]:
-    open_streams.add(id(tail))
+async def _kept(desk: Desk, tail: live.Tail, rows: live.Rows) -> AsyncIterator[bytes]:
+    desk.streams.add(id(tail))
     try:
         async for event in live.events(tail, rows):
             yield event
     finally:
-        open_streams.discard(id(tail))
+        desk.streams.discard(id(tail))
         await asyncio.to_thread(tail.close)
 
 

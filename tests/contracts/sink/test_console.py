@@ -197,6 +197,7 @@ def test_what_changes_something_needs_the_page_it_is_on(site: Site) -> None:
             answer = client.post("/theme", data=form, headers=headers)
             assert (answer.status_code, "theme" in answer.cookies) == (code, code == 303)
         assert client.post("/dead-letters/redrive", data={"letter": "x"}).status_code == 403
+        assert client.post("/capabilities/echo", data={"state": "disabled"}).status_code == 403
         assert client.get("/", headers={"host": "evil.example"}).status_code == 421
 
 
