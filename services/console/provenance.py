@@ -27,7 +27,9 @@ class Told(NamedTuple):
     """The answers to the questions that people come with."""
 
     agent: str
-    state: str
+    what: str
+    verb: str
+    """written, sent or made."""
     event: Event
     decision: Event | None
     """The one that its writer took before."""
@@ -51,7 +53,8 @@ def told(root: Node, run_id: str) -> Told:
     trigger = next((node.event for node in root.rests_on if node.relation in ("triggered", "asked")), None)
     return Told(
         root.agent,
-        root.state,
+        what(root, root.event),
+        "written" if root.state else "sent" if root.relation == "sent" else "made",
         root.event,
         next((node.event for node in decisions), None),
         list({node.state: (node.state, node_href(node, run_id)) for node in reads}.values()),

@@ -85,6 +85,7 @@ def test_pages_and_streams_of_the_console_are_counted(platform: LocalPlatform) -
     httpx.get(f"{base}/runs", headers={"host": "evil.example"})
     assert (counted("/runs/{name}/{tab}", "404"), counted("", "421")) == (before[0] + 1, before[1] + 1)
     with httpx.stream("GET", f"{base}/live") as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # held: httpx closes the connection with it
+        next(lines)
         streams(1)
     assert_eventually(lambda: streams(0))

@@ -23,7 +23,7 @@ from tests.support.browser import NARROW, Window, chromium
 from tests.support.console import links
 from tests.support.eventually import assert_eventually
 
-TABS = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")
+TABS = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
 SECTIONS = (
     *("Overview", "Runs", "Agents", "State", "Lineage", "Cost", "Capabilities", "Dead letters", "Topics", "Schemas"),
     "SQL",
@@ -127,6 +127,28 @@ def _looked_at(window: Window, name: str) -> None:
     assert overflow <= 0, name
 
 
+def test_a_walk_begins_at_a_message_or_an_artifact_and_is_verified(base: str, run: str, browser: Any) -> None:
+    """From the list of messages, from a hash; each hop is read in Kafka and found the same."""
+    window = Window(browser, base)
+    page = window.page
+    window.open(f"/runs/{run}/messages")
+    page.locator("tbody").get_by_role("link", name="findings.ready").first.click()
+    assert page.locator("h1").inner_text() == "Where findings.ready came from"
+    assert "research_agent" in page.locator(".story").inner_text()
+    page.get_by_role("link", name="verify each in Kafka").click()
+    page.get_by_text("same in Kafka").first.wait_for()
+    assert page.get_by_text("same in Kafka").count() == page.locator(".hops").first.locator("li").count() + 1
+    assert page.get_by_text("differs").count() == 0
+    window.shot("verified")
+    assert window.hindrances() == []
+    window.open(f"/runs/{run}/artifacts")
+    image = page.locator(".preview img").first.get_attribute("alt").rsplit("/", 1)[1]
+    window.open(f"/lineage?q={image}")
+    assert "image_generation" in page.locator(".story").inner_text()
+    assert window.complaints == []
+    window.close()
+
+
 def test_pictures_that_agents_made_are_shown(base: str, run: str, browser: Any) -> None:
     """The hero image as an image, the page as text."""
     window = Window(browser, base)
@@ -216,7 +238,7 @@ def test_a_capability_is_switched_for_the_whole_fleet(platform: LocalPlatform, b
         switch = read_registry(platform.settings, connect_codec(platform.settings)).catalogue.switch(*told)
         return switch.state, switch.reason
 
-    told = ("echo",)
+    told: tuple[str, ...] = ("echo",)
     window = Window(browser, base)
     page = window.page
     window.open("/capabilities")

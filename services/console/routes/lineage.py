@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
+from agents_sdk.core.artifacts import digest
 from services.console import graph
 from services.console.desk import Desk, desk_of
 from services.console.provenance import Hop, hops, told
-from services.console.render import link
+from services.console.render import link, path
 from services.sink import figures
-from services.sink.answers import Archive
+from services.sink.answers import Archive, Event
+from services.sink.artifacts import made
 from services.sink.blast import Blast
 from services.sink.lineage import Lineage, Node
 
@@ -20,48 +23,94 @@ router = APIRouter()
 DEPTH: Final = 3
 """Hops that are drawn at first; each click adds two."""
 MAX_DEPTH: Final = 60
+VERIFIED: Final = 100
+"""Hops that are read in Kafka for one page; `backplane lineage RUN KEY --verify` reads them all."""
+FACT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 AFTER: Final = 50
 """Readers of a value that are shown; `backplane lineage RUN KEY --down` tells all."""
 
 
 @router.get("/lineage")
 def start(request: Request, q: str = "") -> Response:
-    """Where to begin: the values that were written last, or those whose key holds the text."""
+    """Where to begin: the values that were written last, or those whose key holds the text; an artifact or the id of a
+    fact leads to its own walk."""
     desk = desk_of(request)
+    if where := _of_id(desk, q.strip()):
+        return RedirectResponse(where, 303)
     return desk.page(request, "lineage_start.html.j2", found=figures.keys(desk.store, text=q, limit=60), q=q)
 
 
+def _of_id(desk: Desk, text: str) -> str:
+    """The walk from an artifact, or from a fact; empty where the text is neither."""
+    if sha256 := digest(text):
+        found = made(desk.store, sha256=sha256, limit=1)
+        return link(path("lineage", found[0].run_id), fact=found[0].event_id) if found else ""
+    run_id = Archive(desk.store).run_of(text) if FACT_ID.fullmatch(text) else ""
+    return link(path("lineage", run_id), fact=text) if run_id else ""
+
+
 @router.get("/lineage/{name}")
-def walk(request: Request, name: str, key: str = "", version: int = 0, find: str = "") -> Response:
-    """What one version of a key rests on, and what rests on it."""
+def walk(
+    request: Request, name: str, key: str = "", version: int = 0, fact: str = "", find: str = "", verify: int = 0
+) -> Response:
+    """What one version of a key rests on, or a message or another ``fact``, and what rests on it."""
     desk = desk_of(request)
     run = desk.run(name)
-    known = Lineage(desk.events(run.run_id), Archive(desk.store))
-    root = known.up(key, version)
+    events = desk.events(run.run_id)
+    known = Lineage(events, Archive(desk.store))
+    root = known.up_from(fact) if fact else known.up(key, version)
     if root is None:
         there = ", ".join(known.keys()) or "nothing"
-        raise HTTPException(404, f"run {run.run_id} never wrote {key!r}; it wrote {there}")
+        wanted = f"has no fact {fact!r}" if fact else f"never wrote {key!r}"
+        raise HTTPException(404, f"run {run.run_id} {wanted}; it wrote {there}")
     assert root.event is not None
-    texts = figures.versions(desk.store, run.run_id, root.event.key)
-    value = next((one for one in texts if one.version == root.event.version), None)
+    below = Blast(events)
+    after = below.of_event(fact) if fact else below.of_state(root.event.key, root.event.version)
+    found = hops(root, run.run_id)
+    checks, problem = _checked(desk, root.event, found) if verify else (None, "")
     return desk.page(
         request,
         "lineage.html.j2",
         run=run,
         node=root,
-        value=value,
+        says=_says(desk, run.run_id, root),
         find=find,
         told=told(root, run.run_id),
-        hops=hops(root, run.run_id),
-        after=_after(desk, run.run_id, root),
+        hops=found,
+        checks=checks,
+        problem=problem,
+        verify=link(request.url.path, key=key, version=version, fact=fact, find=find, verify=1),
+        after=_after(after, run.run_id),
         **_drawing(request, root, run.run_id),
     )
 
 
-def _after(desk: Desk, run_id: str, root: Node) -> list[tuple[Hop, list[Hop]]]:
-    """Who read this version, and what each did afterwards."""
-    assert root.event is not None
-    below = Blast(desk.events(run_id)).of_state(root.event.key, root.event.version)
+def _says(desk: Desk, run_id: str, root: Node) -> str:
+    """The value of a version; the beginning of what another fact holds."""
+    event = root.event
+    assert event is not None
+    if not root.state:
+        return event.body
+    versions = figures.versions(desk.store, run_id, event.key)
+    return next((one.value for one in versions if one.version == event.version), "")
+
+
+def _checked(desk: Desk, root: Event, found: list[Hop]) -> tuple[dict[str, str] | None, str]:
+    """Fact → what is different in Kafka, empty where nothing is; or why that cannot be told."""
+    from confluent_kafka import KafkaException
+
+    from agents_sdk.errors import BackplaneError
+    from services.sink.verify import verify
+
+    events = [root, *(hop.event for hop in found[:VERIFIED] if hop.event)]
+    try:
+        return {one.event.event_id: one.problem for one in verify(events, desk.settings.kafka, desk.codec)}, ""
+    except (KafkaException, BackplaneError) as error:
+        return None, f"Kafka cannot be asked: {getattr(error, 'message', error)}"
+
+
+def _after(below: Node | None, run_id: str) -> list[tuple[Hop, list[Hop]]]:
+    """Who read or received it, and what each did afterwards."""
     readers = below.rests_on[:AFTER] if below else []
     return [(hop, hops(node, run_id)) for node, hop in zip(readers, hops(_only(readers), run_id), strict=True)]
 

@@ -14,10 +14,13 @@ from services.console.previews import previews
 from services.console.routes.overview import stream_from
 from services.console.timeline import Axis, axis
 from services.sink import figures
-from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, runs
+from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, reports, runs
+from services.sink.causes import related
+from services.sink.explain import explain
 
 router = APIRouter()
-TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")
+TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
+"""The last one where something failed."""
 PAGE_RUNS: Final = 50
 COST_BY: Final[tuple[By, ...]] = ("agent", "capability", "provider", "model", "key")
 CHUNK: Final = 200
@@ -61,8 +64,9 @@ def show_tab(request: Request, name: str, tab: str) -> Response:
     run = desk.run(name)
     made = MAKERS[tab](desk, request, run)
     live = {"since": since, "run": run.run_id, "after": run.last_seq, "tab": tab} if run.status == "running" else None
+    tabs = TABS if run.failures or run.status in ("failed", "cancelled") or tab == "why" else TABS[:-1]
     return desk.page(
-        request, f"run_{tab}.html.j2", run=run, tab=tab, tabs=TABS, stream=live, keys=_outputs(desk, run), **made
+        request, f"run_{tab}.html.j2", run=run, tab=tab, tabs=tabs, stream=live, keys=_outputs(desk, run), **made
     )
 
 
@@ -169,18 +173,29 @@ def _state(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
 
 
 def _messages(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
-    return {"deliveries": figures.deliveries(desk.store, run.run_id)}
+    # the first fact of a message is the one that sent it
+    sent = {event.message_id: event.event_id for event in reversed(desk.events(run.run_id)) if event.message_id}
+    return {"deliveries": figures.deliveries(desk.store, run.run_id), "sent": sent}
 
 
 def _artifacts(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
     found = []
     seen: set[str] = set()
+    facts = {event.run_seq: event.event_id for event in desk.events(run.run_id)}
     for output in figures.outputs(desk.store, run.run_id):
         for one in previews(desk.settings.data_dir, output.text):
             if one.name not in seen:
                 seen.add(one.name)
-                found.append({"preview": one, "output": output})
+                found.append({"preview": one, "output": output, "fact": facts.get(output.run_seq, "")})
     return {"found": found}
+
+
+def _why(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+    from services.cli.explain import ENDED, in_words
+
+    events = related(run.run_id, desk.events)
+    found = explain(run.run_id, events, reports(desk.store, sorted({event.run_id for event in events})))
+    return {"found": found, "ended": ENDED.get(found.verdict, found.verdict), "in_words": in_words}
 
 
 MAKERS: Final = {
@@ -191,4 +206,5 @@ MAKERS: Final = {
     "state": _state,
     "messages": _messages,
     "artifacts": _artifacts,
+    "why": _why,
 }

@@ -72,7 +72,8 @@ def browser() -> Iterator[Any]:
 def test_every_page_is_made_of_escaped_text(site: Site) -> None:
     """With an attack in every field: from the hostile runs on, every link leads to a page, and none has it as HTML."""
     start = [
-        f"/runs/{EVIL}/{tab}" for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")
+        f"/runs/{EVIL}/{tab}"
+        for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
     ]
     start += [
         "/",
@@ -97,7 +98,8 @@ def test_an_attack_in_every_field_runs_nowhere(site: Site, browser: Any) -> None
     """In the browser, where it counts: nothing was executed, nothing had to be blocked."""
     window = Window(browser, site.base, expected=NO_STREAM)
     pages = [
-        f"/runs/{EVIL}/{tab}" for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")
+        f"/runs/{EVIL}/{tab}"
+        for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
     ]
     pages += ["/", "/agents", "/state", "/search?q=pwned", "/sql?q=SELECT+*+FROM+events", "/capabilities?span=all"]
     for path in [*pages, f"/runs/{httpx.URL(path=HOSTILE_RUN).raw_path.decode()}/timeline"]:
@@ -262,7 +264,10 @@ def test_what_is_not_there_is_told(site: Site) -> None:
 def test_nothing_keeps_people_out(site: Site, browser: Any, scheme: str, viewport: Any) -> None:
     """Contrast, names, roles, keyboard: axe-core finds nothing on any page; none is wider than its window."""
     window = Window(browser, site.base, expected=NO_STREAM, color_scheme=scheme, viewport=viewport)
-    tabs = [f"/runs/{RUN}/{tab}" for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts")]
+    tabs = [
+        f"/runs/{RUN}/{tab}"
+        for tab in ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
+    ]
     pages = [
         "/",
         "/runs",
