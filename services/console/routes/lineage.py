@@ -192,6 +192,7 @@ def _all(root: Node) -> list[Node]:
 KINDS: Final = {
     "decided": "decision",
     "called": "call",
+    "given": "call",
     "tried": "attempt",
     "delegated": "run",
     "started": "run",

@@ -307,3 +307,13 @@ def test_the_first_cause_is_the_earliest_and_each_step_rests_on_the_one_before(s
         <= found.cost_nano_usd
         == sum(event.cost_nano_usd for event in events if event.provider and event.attempt)
     )
+
+
+def test_a_report_that_is_none_takes_nothing_away() -> None:
+    """What the executor did not write itself may say anything; the facts are told all the same."""
+    story, job = searching()
+    failed_search(story, job)
+    events = related(RUN, Remembered(events_of(story)).events)
+    without = explain(RUN, events, {})
+    for text in ("<script>", "[1]", "null", '"text"', '{"attempts":'):
+        assert explain(RUN, events, {fact.event_id: text for fact in story.facts}) == without
