@@ -16,7 +16,7 @@ import psutil
 
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
-from tests.benchmarks import calls, floors, insight, ledger, messages, report, restart, runs, sink
+from tests.benchmarks import calls, console, floors, insight, ledger, messages, report, restart, runs, sink
 from tests.benchmarks.stage import CAPABILITIES, Figures, Memory, Stage, Stopwatch
 
 OUTPUT: Final = Path("var/bench/latest.json")
@@ -33,6 +33,7 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "call_breaker": calls.breaker,
     "sink": sink.measure,
     "insight": insight.measure,
+    "console": console.measure,
     "restart": restart.measure,
     "runs": runs.measure,
 }
