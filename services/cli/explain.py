@@ -67,7 +67,7 @@ def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     from services.cli.story import duration
     from services.sink.answers import usd
 
-    ended = about.status if found.verdict in ("failed", "cancelled") else f"{about.status}, {ENDED[found.verdict]}"
+    ended = ending(about.status, found)
     reason = f": {about.reason}" if about.reason and found.verdict in ("failed", "cancelled") else ""
     yield Text.assemble((found.run_id, "bold"), f"  {about.workflow}  ", (f"{ended}{reason}", "bold"))
     if found.first_cause is None:
@@ -82,6 +82,11 @@ def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     lasted = f"{duration(found.lasted_us)} from the first cause to the end"
     yield from _part("Cost", [f"{cost}, of {usd(found.cost_nano_usd)}{unpriced}; {lasted}"])
     yield from _part("What to do", (f"{number}. {step}" for number, step in enumerate(found.next_steps, 1)))
+
+
+def ending(status: str, found: PostMortem) -> str:
+    """How the run ended, in a few words."""
+    return status if found.verdict in ("failed", "cancelled") else f"{status}, {ENDED[found.verdict]}"
 
 
 def _part(title: str, lines: Iterable[str]) -> Iterator[Text]:

@@ -191,11 +191,11 @@ def _artifacts(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
 
 
 def _why(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
-    from services.cli.explain import ENDED, in_words
+    from services.cli.explain import ending, in_words
 
     events = related(run.run_id, desk.events)
     found = explain(run.run_id, events, reports(desk.store, sorted({event.run_id for event in events})))
-    return {"found": found, "ended": ENDED.get(found.verdict, found.verdict), "in_words": in_words}
+    return {"found": found, "ended": ending(run.status, found), "in_words": in_words}
 
 
 MAKERS: Final = {
