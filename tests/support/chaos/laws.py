@@ -28,7 +28,7 @@ from agents_sdk.core.facts import (
 )
 from agents_sdk.core.ledger import Book, Limits, Proof, apply, undecodable
 from agents_sdk.core.replay import Declared, Logged, recorded_proofs, replay
-from agents_sdk.topics import INBOX_PREFIX, TOPIC_OF_FACT, inbox
+from agents_sdk.topics import CALLS, INBOX_PREFIX, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Undecodable
 from tests.support.chaos.journal import Execution
 from tests.support.chaos.log import Log
@@ -317,5 +317,15 @@ def _hash(fact: Any) -> str:
 
 
 def no_orphan_topic(log: Log) -> list[str]:
-    """Nothing died on the way."""
-    return [f"dead letter in {one.topic}: {one.headers}" for one in log.dead if one.topic != f"dlq.{INBOX_PREFIX}"]
+    """Nothing died but what has to: each call of unknown outcome has its letter, once, the fact byte for byte."""
+    calls = dead_letter(CALLS)
+    there = Counter((one.partition, one.value) for one in log.dead if one.topic == calls)
+    wanted = Counter(
+        (one.partition, one.value)
+        for one, fact in log.facts
+        if isinstance(fact, CallEvent) and fact.kind == "CallFailed" and fact.error_code == "outcome_unknown"
+    )
+    wrong = [f"{count} letters too many in {calls}: {name[1]!r}" for name, count in (there - wanted).items()]
+    wrong += [f"{count} letters missing in {calls}: {name[1]!r}" for name, count in (wanted - there).items()]
+    others = [one for one in log.dead if one.topic not in (calls, f"dlq.{INBOX_PREFIX}")]
+    return wrong + [f"dead letter in {one.topic}: {one.headers}" for one in others]
