@@ -151,6 +151,20 @@ def test_files_are_asked_in_sql(command: Command, tmp_path: Path) -> None:
     assert "file" in err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("search", "event", "streaming"), ("image", "Flow"), ("code", "-c", "1 + 1"), ("video", "Flow", "--seconds", "1")],
+    ids=lambda arguments: arguments[0],
+)
+def test_nothing_is_begun_that_its_budget_may_not_pay_for(command: Command, arguments: tuple[str, ...]) -> None:
+    """Of the least amount there is; and the exit code says that it was refused, not that it failed."""
+    code, out, err = command(*arguments, "--budget", "0.000000001 USD")
+
+    assert (code, out) == (ExitCode.REFUSED, ""), err
+    assert "0.000000001 USD" in err
+    assert document(command, "code", "-c", "1 + 1", "--budget", "0.10 USD")["result"]["value"] == 2
+
+
 def test_the_record_knows_where_a_file_came_from_and_went(
     command: Command, platform: LocalPlatform, tmp_path: Path
 ) -> None:
