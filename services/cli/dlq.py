@@ -37,10 +37,9 @@ def list_letters(
     data_dir: DataDir = None,
 ) -> None:
     """List the dead letters that were not redriven, the oldest of each topic first."""
-    from services.dlq.letters import GROUPS, chosen, grouped
+    from services.dlq.letters import chosen, grouped
 
-    if by and by not in GROUPS:
-        raise CommandError("usage", f"cannot count by {by!r}", f"use one of {', '.join(GROUPS)}")
+    _known(by)
     _, found = _read(data_dir)
     found = chosen(found, cause=cause, topic=topic, run=run)
     if by:
@@ -79,6 +78,9 @@ def show(
 @app.command()
 def redrive(
     letters: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Only these.")] = None,
+    by: Annotated[
+        str, typer.Option(help="Tell how many by cause, topic, agent, run or error; alone: all there are.")
+    ] = "",
     cause: Cause = "",
     topic: Topic = "",
     run: Run = "",
@@ -92,23 +94,38 @@ def redrive(
     after the other; any other record in its topic. The exit code is 7 where one was refused, because the run of a
     message has ended for instance."""
     from services.cli.state import connected
-    from services.dlq.letters import chosen
+    from services.dlq.letters import chosen, grouped
     from services.dlq.redrive import paced
     from services.dlq.redrive import redrive as put_back
 
-    if not (letters or cause or topic or run):
-        raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run")
+    if not (letters or by or cause or topic or run):
+        raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run; --by cause: all")
+    _known(by)
     settings, found = _read(data_dir)
     wanted = chosen(_named(letters, found) if letters else found, cause=cause, topic=topic, run=run)[:limit]
     with connected(data_dir) as backplane:
         outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run, pace=paced(rate)))
-    rows = [(one.letter.id, one.done, one.letter.cause, one.letter.agent, one.letter.run, one.why) for one in outcomes]
-    print_rows(("id", "done", "cause", "agent", "run", "why"), rows, as_json=as_json)
+    if by:
+        done = {
+            name: [one.letter for one in outcomes if one.done == name] for name in sorted({o.done for o in outcomes})
+        }
+        counted = [(group, name, count) for name, each in done.items() for group, count in grouped(each, by)]
+        print_rows((by, "done", "letters"), counted, as_json=as_json)
+    else:
+        rows = [(o.letter.id, o.done, o.letter.cause, o.letter.agent, o.letter.run, o.why) for o in outcomes]
+        print_rows(("id", "done", "cause", "agent", "run", "why"), rows, as_json=as_json)
     refused = sum(one.done == "refused" for one in outcomes)
     verb = "to be redriven" if dry_run else "redriven"
     message(f"dead letters: {len(outcomes) - refused} {verb}, {refused} refused")
     if refused:
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def _known(by: str) -> None:
+    from services.dlq.letters import GROUPS
+
+    if by and by not in GROUPS:
+        raise CommandError("usage", f"cannot count by {by!r}", f"use one of {', '.join(GROUPS)}")
 
 
 def _read(data_dir: Path | None) -> tuple[Settings, list[Letter]]:

@@ -67,6 +67,8 @@ def test_a_message_that_came_too_late_is_redriven_while_its_run_lives(
     assert (code, shown["record"]["data"], shown["not_redrivable"]) == (0, '{"n":1}', "")
     code, rows = cli("dlq", "redrive", row["id"], "--dry-run", "--json")
     assert (code, rows[0]["done"]) == (0, "would be")
+    code, rows = cli("dlq", "redrive", "--by", "cause", "--run", run, "--dry-run", "--json")
+    assert (code, rows) == (0, [{"cause": row["cause"], "done": "would be", "letters": 1}])
     assert listed()["id"] == row["id"]
 
     async def redrive() -> None:
