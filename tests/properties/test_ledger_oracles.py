@@ -26,10 +26,6 @@ Values = dict[tuple[str, str], list[str]]
 """(run, key) → values by version, a deletion as an empty one."""
 
 
-def _kinds(entry: Entry) -> list[str]:
-    return [fact.kind for fact in entry.facts]
-
-
 def _reducer(contracts: dict[str, str], key: str) -> str:
     """Of the contract that is most specific, in the order the strategies' patterns have."""
     order = ("plan", "notes", "alpha.*", "a[", "n*s", "*.draft")
@@ -191,7 +187,7 @@ def test_a_dependency_triggers_once_and_with_the_fact_that_met_it(history: Histo
         due: dict[str, list[str]] = {}
         for fact in entry.facts:
             run.facts.append(fact)
-            if fact.kind in MAY_MEET and "RunFailed" not in _kinds(entry):
+            if fact.kind in MAY_MEET and "RunFailed" not in entry.kinds():
                 there = run.there()
                 for name, declared in run.waiting().items():
                     met_by = [there[term] for term in declared.depends_on if term in there]
@@ -353,7 +349,7 @@ def test_every_attempt_at_a_call_is_paid_for_however_late(history: History) -> N
         command = entry.command
         sound = command.kind == "RecordAttempt" and command.agent == "bp.executor" and not command.delivery_id
         if sound and command.run_id in existing and command.attempt and command.attempt.capability:
-            assert "CommandRefused" not in _kinds(entry)
+            assert "CommandRefused" not in entry.kinds()
         existing |= {fact.run_id for fact in entry.facts if fact.kind == "RunStarted"}
 
 

@@ -10,11 +10,7 @@ from hypothesis import given
 
 from agents_sdk.core.ledger.evolve import ENDED
 from tests.properties.test_ledger_laws import LAW
-from tests.support.ledger_strategies import HISTORIES, Entry, History
-
-
-def _kinds(entry: Entry) -> list[str]:
-    return [fact.kind for fact in entry.facts]
+from tests.support.ledger_strategies import HISTORIES, History
 
 
 @LAW
@@ -142,7 +138,7 @@ def test_a_delivery_is_handled_by_its_recipient_within_its_attempts(history: His
     ends: Counter[str] = Counter()
     limit: dict[str, int] = {}
     for entry in history.entries:
-        kinds = _kinds(entry)
+        kinds = entry.kinds()
         for fact in entry.facts:
             known: Any = fact
             match fact.kind:

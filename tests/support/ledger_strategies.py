@@ -98,6 +98,10 @@ class Entry:
     in_settled_delivery: bool
     """It came after its delivery was handled to its end."""
 
+    def kinds(self) -> list[str]:
+        """Of its facts, in their order."""
+        return [fact.kind for fact in self.facts]
+
     def own_reply(self) -> Reply | None:
         """What its sender was told at once."""
         mine = [told.reply for told in self.replies if told.reply.command_id == self.command.command_id]
