@@ -89,8 +89,8 @@ class Called:
 
     def summary(self) -> str:
         """One line for a person."""
-        from services.cli.story import counted
         from services.sink.answers import usd
+        from services.sink.story import counted
 
         result = self.result
         told = f"{self.capability} by {result.provider}{', DEGRADED' if result.degraded else ''}"

@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from services.sink.answers import Event, RunRow
     from services.sink.explain import PostMortem, Tried
 
-ENDED: Final = {
-    "degraded": "with substitutes",
-    "troubled": "though something was given up",
-    "recovered": "and what failed was made good: tried again, or elsewhere",
-    "well": "and nothing failed",
-}
-"""What is told besides the run's status."""
 SPREAD_SHOWN: Final = 20
 """Lines of what came of it; the document has them all."""
 
@@ -58,14 +51,16 @@ def _document(found: PostMortem) -> dict[str, Any]:
 
 
 def _fact(event: Event) -> dict[str, Any]:
+    from services.sink.story import in_words
+
     return {"text": in_words(event), **slim(event), "run_seq": event.run_seq}
 
 
 def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     from rich.text import Text
 
-    from services.cli.story import duration
     from services.sink.answers import usd
+    from services.sink.story import duration, ending
 
     ended = ending(about.status, found)
     reason = f": {about.reason}" if about.reason and found.verdict in ("failed", "cancelled") else ""
@@ -84,11 +79,6 @@ def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     yield from _part("What to do", (f"{number}. {step}" for number, step in enumerate(found.next_steps, 1)))
 
 
-def ending(status: str, found: PostMortem) -> str:
-    """How the run ended, in a few words."""
-    return status if found.verdict in ("failed", "cancelled") else f"{status}, {ENDED[found.verdict]}"
-
-
 def _part(title: str, lines: Iterable[str]) -> Iterator[Text]:
     from rich.text import Text
 
@@ -104,6 +94,8 @@ def _some(lines: list[str]) -> list[str]:
 
 
 def _line(event: Event) -> str:
+    from services.sink.story import in_words
+
     return f"{in_words(event)}  {event.topic}[{event.partition}]@{event.offset}"
 
 
@@ -112,21 +104,3 @@ def _tried(tried: Tried) -> Iterator[str]:
     yield f"{tried.what} for {tried.agent}: {tried.outcome}{redriven}"
     yield from (f"  {attempt}" for attempt in tried.attempts)
     yield from (f"  not asked: {reason}" for reason in tried.not_tried)
-
-
-def in_words(event: Event) -> str:
-    """Who failed at what, and how, in one line."""
-    error = ": ".join(text for text in (event.error_code or event.error_class, event.error_message) if text)
-    match event.kind:
-        case "AttemptFailed":
-            return f"{event.provider} failed {event.capability}: {error}"
-        case "CallFailed":
-            return f"the call of {event.capability} failed: {error}"
-        case "CallCompleted":
-            return f"a substitute stands in for {event.capability}: {error}".rstrip(": ")
-    from services.cli.story import tell
-
-    text = next(tell([event])).text
-    if event.kind in ("RunFailed", "RunCancelled"):
-        return text
-    return f"{event.recipient or event.downstream or event.agent} {text}"

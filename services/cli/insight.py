@@ -150,8 +150,8 @@ def cost(
 ) -> None:
     """Tell what a run cost, or all did. Counted on attempts at providers only; the total is the same by whatever it is
     asked. By key: a call counts for the state key that its caller wrote next."""
-    from services.cli.story import counted
     from services.sink.answers import budgets, costs, usd
+    from services.sink.story import counted
 
     asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run) if asked.run else []
@@ -225,10 +225,10 @@ def runs(
     data_dir: DataDir = None,
 ) -> None:
     """List the runs, the newest first, and below each the runs that it started."""
-    from services.cli.story import duration
     from services.sink.answers import by_parent, usd
     from services.sink.answers import runs as ask_runs
     from services.sink.queries import connect_store
+    from services.sink.story import duration
 
     client = connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {})))
     found = ask_runs(client, limit)

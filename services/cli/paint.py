@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from services.cli.story import Line, counted, duration, money, tell, told
 from services.sink.answers import Event, RunRow, usd
 from services.sink.causation import Placed
 from services.sink.lineage import Node
+from services.sink.story import Line, counted, duration, money, tell, told
 
 LANES: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 TONES: Final = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.cli.story import duration
 from services.console.render import link, path
 from services.sink.answers import Event, usd
 from services.sink.lineage import Node
+from services.sink.story import duration
 
 
 class Hop(NamedTuple):

@@ -13,9 +13,9 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from services.cli.story import counted, duration
 from services.console.graph import cut
 from services.sink.answers import usd
+from services.sink.story import counted, duration, in_words
 
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
@@ -47,7 +47,7 @@ def environment() -> Environment:
         "cut": cut,
         "mark": mark,
     }
-    made.globals |= {"asset": asset, "link": link, "path": path, "counted": counted}
+    made.globals |= {"asset": asset, "link": link, "path": path, "counted": counted, "in_words": in_words}
     return made
 
 

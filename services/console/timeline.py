@@ -1,6 +1,6 @@
 """A run's lines on an axis of time on which idle stretches are cut short. Pure.
 
-Lives here: where each line begins and ends on the axis. Not here: what a line says (``services.cli.story``) or how it
+Lives here: where each line begins and ends on the axis. Not here: what a line says (``services.sink.story``) or how it
 is drawn. Laws: the axis never runs backwards; equal times have one place; a stretch in which something was under way is
 as long as it was, on one scale for all.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from services.cli.story import Line
+from services.sink.story import Line
 
 WIDTH: Final = 1_000
 """Of the whole axis."""

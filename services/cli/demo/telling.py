@@ -10,8 +10,8 @@ from rich.text import Text
 
 from services.cli.output import interactive
 from services.cli.paint import paint_run, show
-from services.cli.story import counted, duration
 from services.sink.answers import usd
+from services.sink.story import counted, duration
 
 if TYPE_CHECKING:
     from services.cli.demo.ending import Ending

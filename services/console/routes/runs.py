@@ -8,7 +8,6 @@ from typing import Any, Final
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
-from services.cli.story import Line, tell
 from services.console.desk import Desk, desk_of
 from services.console.previews import previews
 from services.console.routes.overview import stream_from
@@ -17,6 +16,7 @@ from services.sink import figures
 from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, reports, runs
 from services.sink.causes import related
 from services.sink.explain import explain
+from services.sink.story import Line, ending, tell
 
 router = APIRouter()
 TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
@@ -191,11 +191,9 @@ def _artifacts(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
 
 
 def _why(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
-    from services.cli.explain import ending, in_words
-
     events = related(run.run_id, desk.events)
     found = explain(run.run_id, events, reports(desk.store, sorted({event.run_id for event in events})))
-    return {"found": found, "ended": ending(run.status, found), "in_words": in_words}
+    return {"found": found, "ended": ending(run.status, found)}
 
 
 MAKERS: Final = {

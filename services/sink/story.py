@@ -1,12 +1,16 @@
-"""A run's timeline in people's words, as values: events in, lines out. No colour, no terminal, no store."""
+"""What the store answers, in people's words, as values: a run's timeline, a fact, how a run ended. No colour, no
+terminal, no page, no store: the command line and the console say the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from services.sink.answers import Event, usd
+
+if TYPE_CHECKING:
+    from services.sink.explain import PostMortem
 
 SETTLED: Final = ("CallCompleted", "CallFailed")
 TRIED: Final = ("AttemptSucceeded", "AttemptFailed")
@@ -25,6 +29,13 @@ HIDDEN: Final = frozenset(
     }
 )
 """Told on the line of what they belong to, or of no interest to a reader."""
+ENDED: Final = {
+    "degraded": "with substitutes",
+    "troubled": "though something was given up",
+    "recovered": "and what failed was made good: tried again, or elsewhere",
+    "well": "and nothing failed",
+}
+"""What is told besides the run's status."""
 
 
 @dataclass
@@ -264,6 +275,27 @@ WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     "DependencySatisfied": _satisfied,
     "CommandRefused": _refused,
 }
+
+
+def ending(status: str, found: PostMortem) -> str:
+    """How the run ended, in a few words."""
+    return status if found.verdict in ("failed", "cancelled") else f"{status}, {ENDED[found.verdict]}"
+
+
+def in_words(event: Event) -> str:
+    """Who failed at what, and how, in one line."""
+    error = ": ".join(text for text in (event.error_code or event.error_class, event.error_message) if text)
+    match event.kind:
+        case "AttemptFailed":
+            return f"{event.provider} failed {event.capability}: {error}"
+        case "CallFailed":
+            return f"the call of {event.capability} failed: {error}"
+        case "CallCompleted":
+            return f"a substitute stands in for {event.capability}: {error}".rstrip(": ")
+    text = next(tell([event])).text
+    if event.kind in ("RunFailed", "RunCancelled"):
+        return text
+    return f"{event.recipient or event.downstream or event.agent} {text}"
 
 
 def duration(micros: int) -> str:
