@@ -7,6 +7,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agents_sdk.settings import Settings
 from agents_sdk.topics import FACT_TOPICS, TOPIC_OF_FACT, dead_letter
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.registry import connect_codec
+from infra.local.platform import LocalPlatform
 from services.runtime.clients import producer
 from services.sink.edges import edges_of
 from services.sink.reconcile import Positions, problems, reconcile
@@ -93,11 +95,12 @@ class Flow:
 
 
 @pytest.fixture(scope="module")
-def settings(broker: Any) -> Settings:
-    found: Settings = broker.settings
-    apply_topics(found)
-    apply_schemas(found)
-    return found
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Of a broker of its own: the audit is of all there is in the topics."""
+    with LocalPlatform(tmp_path_factory.mktemp("sunk"), parts=("kafka", "registry")) as running:
+        apply_topics(running.settings)
+        apply_schemas(running.settings)
+        yield running.settings
 
 
 @pytest.mark.parametrize("seed", SEEDS)

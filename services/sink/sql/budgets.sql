@@ -36,19 +36,24 @@ WITH
         WHERE kind = 'AgentRegistered'
         GROUP BY name
     )
-SELECT
-    '' AS agent,
-    (SELECT if(count() = 0, -1, any(events.budget_nano_usd)) FROM events WHERE run_id = {run:String} AND kind = 'RunStarted') AS limit_nano_usd,
-    sum(spent) AS spent_nano_usd,
-    sum(reserved) AS reserved_nano_usd
-FROM moved
-UNION ALL
-SELECT
-    moved.payer AS agent,
-    any(if(declared.payer = '', -1, declared.allowed)) AS limit_nano_usd,
-    sum(moved.spent) AS spent_nano_usd,
-    sum(moved.reserved) AS reserved_nano_usd
-FROM moved
-LEFT JOIN declared ON declared.payer = moved.payer
-GROUP BY moved.payer
+SELECT *
+FROM
+-- in brackets, since ORDER BY would sort the part behind UNION ALL alone
+(
+    SELECT
+        '' AS agent,
+        (SELECT if(count() = 0, -1, any(events.budget_nano_usd)) FROM events WHERE run_id = {run:String} AND kind = 'RunStarted') AS limit_nano_usd,
+        sum(spent) AS spent_nano_usd,
+        sum(reserved) AS reserved_nano_usd
+    FROM moved
+    UNION ALL
+    SELECT
+        moved.payer AS agent,
+        any(if(declared.payer = '', -1, declared.allowed)) AS limit_nano_usd,
+        sum(moved.spent) AS spent_nano_usd,
+        sum(moved.reserved) AS reserved_nano_usd
+    FROM moved
+    LEFT JOIN declared ON declared.payer = moved.payer
+    GROUP BY moved.payer
+)
 ORDER BY agent
