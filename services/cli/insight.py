@@ -26,6 +26,7 @@ from services.cli.output import (
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from agents_sdk.settings import Settings
     from services.sink.answers import Cost, Progress, Purse, RunRow
 
 WAIT_S: Final = 10.0
@@ -60,6 +61,17 @@ class Format(StrEnum):
     csv = "csv"
 
 
+def await_store(settings: Settings) -> None:
+    """Waits, at most WAIT_S, until the store has what Kafka has: a run that began a moment ago may not be there."""
+    import time
+
+    from services.sink.queries import behind
+
+    deadline = time.monotonic() + WAIT_S
+    while behind(settings) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 class AskedRun:
     """A run, found in the store, or all runs for an empty text; ``seen`` says whether all of it is there."""
 
@@ -73,23 +85,13 @@ class AskedRun:
         self.run: str
         self.seen: Progress
         if wait:
-            self._await_first(settings, text)
+            await_store(settings)
         if not text:
             self.run, self.seen = "", Progress(0, 0, 0)
             return
         self.run = find_run(self.client, text)
         timeout = WAIT_S if wait else 0.0
         self.seen = wait_for(self.client, self.run, lambda: behind(settings), timeout)
-
-    def _await_first(self, settings: Any, text: str) -> None:
-        """A run that began a moment ago may not be in the store at all."""
-        import time
-
-        from services.sink.queries import behind
-
-        deadline = time.monotonic() + WAIT_S
-        while behind(settings) and time.monotonic() < deadline:
-            time.sleep(0.1)
 
     def finish(self) -> None:
         """Ends the command, with what it means when facts are missing."""
@@ -267,11 +269,21 @@ def run(
     tree: Annotated[
         bool, typer.Option("--tree/--timeline", help="What led to what, child runs included, instead of in order.")
     ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="As it happens, until the run has ended; with --json, one fact a line."),
+    ] = False,
     wait: Wait = True,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Tell what happened in a run: who did what, when, how long it took, what failed and what it cost."""
+    """Tell what happened in a run: who did what, when, how long it took, what failed and what it cost.
+
+    With --follow the exit code is 1 where the run did not complete.
+    """
+    if follow:
+        _follow(run, tree, as_json, data_dir)
+        return
     from services.sink.answers import budgets
     from services.sink.answers import runs as ask_runs
 
@@ -287,6 +299,14 @@ def run(
     else:
         _tell_budgets(purses, print)
     asked.finish()
+
+
+def _follow(run: str, tree: bool, as_json: bool, data_dir: Any) -> None:
+    from services.cli.follow import follow
+
+    if tree:
+        raise CommandError("usage", "--follow tells facts in their order, not as a tree", "leave out --tree")
+    follow(load_settings(**({"data_dir": data_dir} if data_dir else {})), run, as_json=as_json)
 
 
 def _tell_timeline(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:

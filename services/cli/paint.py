@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -55,6 +56,14 @@ def paint_run(about: RunRow | None, events: Sequence[Event], colour: bool) -> No
         show(_footer(about, events), colour)
 
 
+def paint_line(line: Line, start: int, lanes: dict[str, str], colour: bool) -> None:
+    """A line by itself, at once; ``lanes`` remembers each agent's colour."""
+    lane = lanes.setdefault(line.lane, LANES[len(lanes) % len(LANES)])
+    text = Text.assemble((f"{f'+{(line.at - start) / 1_000_000:.3f}s':>10}  ", "dim"), (f"{line.lane:<20}  ", lane))
+    show(_figures(text.append(f"{line.mark} {_cut(line.text)}", TONES.get(line.tone, "")), line), colour)
+    sys.stdout.flush()
+
+
 def paint_tree(about: RunRow | None, placed: Sequence[Placed], colour: bool) -> None:
     """Header, and each line below what caused it, child runs where they were started."""
     if about:
@@ -80,6 +89,10 @@ def _branch(line: Line, depth: int, run_id: str) -> Text:
     text.append(f" {_cut(line.text)}", TONES.get(line.tone, ""))
     if run_id:
         text.append(f"  in run {run_id}", "magenta")
+    return _figures(text, line)
+
+
+def _figures(text: Text, line: Line) -> Text:
     if line.duration_us is not None:
         text.append(f"  {duration(line.duration_us)}", "dim")
     if line.cost_nano_usd:

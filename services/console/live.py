@@ -9,30 +9,19 @@ closed with it; nothing is read while nobody looks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
-from agents_sdk.core.facts import Fact
-from agents_sdk.core.partition import partition_of
-from agents_sdk.errors import Unreachable
-from agents_sdk.topics import FACT_TOPICS
-from agents_sdk.wire.codec import Codec, Undecodable
-from services.console.positions import Place, written
-from services.runtime.clients import reader
+from services.console.positions import written
 from services.sink.rows import Record
+from services.sink.tail import Tail
 
-if TYPE_CHECKING:
-    from agents_sdk.settings import Settings
-
-CHUNK: Final = 500
-"""Facts of one event at most: what a browser lays out without a pause that can be felt."""
 LOOK_S: Final = 0.1
 """How often an idle stream looks for facts; librdkafka fetches ahead by itself meanwhile."""
 BEAT_S: Final = 10.0
 """A comment where nothing happens, so that a dead connection is noticed at both ends."""
-TIMEOUT_S: Final = 5.0
 STREAMS: Final = 32
 """At a time; each has a consumer with its threads and buffers."""
 Rows = Callable[[list[Record]], str]
@@ -64,78 +53,11 @@ class Pace:
         return True
 
 
-class Tail:
-    """A consumer of the fact topics from given places on. One at a time may use it."""
-
-    def __init__(self, settings: Settings, codec: Codec, following: Mapping[Place, int], run: str = "") -> None:
-        """``run``: only that run's facts, which lie in one partition number. Raises Unreachable."""
-        self._codec = codec
-        self._run = run
-        self._consumer = reader(
-            settings.kafka,
-            group_id="bp.console",
-            auto_offset_reset="error",
-            enable_partition_eof="false",
-            fetch_wait_max_ms=250,
-            queued_max_messages_kbytes=2_048,
-        )
-        try:
-            self.following = self._places(following)
-        except KafkaException as error:
-            self._consumer.close()
-            raise Unreachable(
-                f"Kafka does not answer: {error}", hint="see `backplane status`", server="kafka"
-            ) from error
-        self._consumer.assign([TopicPartition(topic, number, at) for (topic, number), at in self.following.items()])
-
-    def _places(self, following: Mapping[Place, int]) -> dict[Place, int]:
-        known = self._consumer.list_topics(timeout=TIMEOUT_S).topics
-        found: dict[Place, int] = {}
-        for topic in FACT_TOPICS:
-            count = len(known[topic].partitions) if topic in known else 0
-            numbers: Iterable[int] = range(count)
-            if self._run and count:
-                numbers = (partition_of(self._run, count),)
-            for number in numbers:
-                low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
-                found[topic, number] = min(max(following.get((topic, number), high), low), high)
-        return found
-
-    def take(self) -> list[Record]:
-        """What has come, at most CHUNK facts, without waiting. Raises KafkaException."""
-        taken: list[Record] = []
-        for message in self._consumer.consume(CHUNK, timeout=0):
-            if (error := message.error()) is not None:
-                if error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
-                    raise KafkaException(error)
-                continue
-            topic, number, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
-            self.following[topic, number] = offset + 1
-            if self._run and message.key() != self._run.encode():
-                continue
-            try:
-                fact = self._codec.decode(message.value())
-            except Undecodable:
-                continue
-            if isinstance(fact, Fact) and (not self._run or fact.run_id == self._run):
-                taken.append(Record(topic, number, offset, message.timestamp()[1], fact))
-        return taken
-
-    @property
-    def id(self) -> str:
-        """Where this stands."""
-        return written(self.following)
-
-    def close(self) -> None:
-        """Leaves Kafka."""
-        self._consumer.close()
-
-
 async def events(tail: Tail, rows: Rows) -> AsyncIterator[bytes]:
     """The stream: facts as HTML to be swapped in, ``changed`` when panels should ask again, beats in between."""
     pace, loop = Pace(), asyncio.get_running_loop()
     said_at = loop.time()
-    yield encoded(id=tail.id, event="hello")
+    yield encoded(id=written(tail.following), event="hello")
     while True:
         try:
             taken = tail.take()
@@ -144,10 +66,10 @@ async def events(tail: Tail, rows: Rows) -> AsyncIterator[bytes]:
             yield encoded(event="reload")
             return
         if taken and (html := rows(taken)):
-            yield encoded(html, id=tail.id)
+            yield encoded(html, id=written(tail.following))
             said_at = loop.time()
         if pace.due(loop.time(), bool(taken)):
-            yield encoded(id=tail.id, event="changed")
+            yield encoded(id=written(tail.following), event="changed")
             said_at = loop.time()
         if loop.time() - said_at > BEAT_S:
             yield b": still here\n\n"

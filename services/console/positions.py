@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-Place = tuple[str, int]
-"""Topic and partition."""
+from services.sink.writer import Place
+
 PREFIX: Final = "bp."
 PART: Final = re.compile(r"([A-Za-z0-9._]+)-([0-9]{1,9})-([0-9]{1,18})")
 LIMIT: Final = 100_000

@@ -272,16 +272,18 @@ def progress(client: Client, run: str) -> Progress:
     return ask(client, "progress", Progress, run=run)[0]
 
 
+def runs_like(client: Client, prefix: str) -> list[str]:
+    """The newest runs whose ids begin so, three at most."""
+    return [row.run_id for row in ask(client, "runs_like", Known, prefix=prefix)]
+
+
 def find_run(client: Client, text: str) -> str:
     """The id of the run that ``text`` names: a whole id, its first characters, or ``last``.
 
     Raises:
         UnknownRun: none is in the store, or several begin so.
     """
-    if text in LATEST:
-        found = [row.run_id for row in runs(client, 1)]
-    else:
-        found = [row.run_id for row in ask(client, "runs_like", Known, prefix=text)]
+    found = [row.run_id for row in runs(client, 1)] if text in LATEST else runs_like(client, text)
     if len(found) > 1 and text not in found:
         raise UnknownRun(
             f"several runs begin with {text!r}: {', '.join(found)} …", hint="give more characters", run=text

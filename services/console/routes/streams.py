@@ -17,13 +17,11 @@ from services.console.desk import Desk, desk_of
 from services.console.positions import read
 from services.console.render import environment
 from services.sink import figures
-from services.sink.answers import Event
-from services.sink.rows import RENAMED, Record
+from services.sink.rows import Record
+from services.sink.tail import BODIES, Tail, event_of
 
 router = APIRouter()
-CUT: Final = 300
-"""Characters of a long text in a list, as the store cuts them."""
-BODIES: Final = ("value", "data", "params", "result", "input")
+GROUP: Final = "bp.console"
 
 
 @router.get("/live")
@@ -36,14 +34,14 @@ async def stream(request: Request, run: str = "", since: str = "", after: int = 
         raise HTTPException(400, str(error)) from error
     if len(desk.streams) >= live.STREAMS:
         raise HTTPException(503, f"{live.STREAMS} streams are open already; close a window")
-    tail = await asyncio.to_thread(lambda: live.Tail(desk.settings, desk.codec, following, run))
+    tail = await asyncio.to_thread(lambda: Tail(desk.settings, desk.codec, following or None, run, group=GROUP))
     shown = partial(rows_of, run=run, after=after) if tab == "events" else lambda _: ""
     return StreamingResponse(
         _kept(desk, tail, shown), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
-async def _kept(desk: Desk, tail: live.Tail, rows: live.Rows) -> AsyncIterator[bytes]:
+async def _kept(desk: Desk, tail: Tail, rows: live.Rows) -> AsyncIterator[bytes]:
     desk.streams.add(id(tail))
     try:
         async for event in live.events(tail, rows):
@@ -59,21 +57,6 @@ def rows_of(records: list[Record], run: str, after: int) -> str:
     if not events:
         return ""
     return environment().get_template("live_events.html.j2").render(events=events, run_id=run)
-
-
-def event_of(record: Record) -> Event:
-    """A fact as the store's timeline has it."""
-    fact = record.row
-    names = {RENAMED.get((type(fact), name), name): name for name in fact.__struct_fields__}
-    fields: dict[str, Any] = {
-        column: getattr(fact, name) for column, name in names.items() if column in Event.__struct_fields__
-    }
-    for name in ("error_message", "rationale", "message"):
-        if name in fields:
-            fields[name] = fields[name][:CUT]
-    body = next((text for name in BODIES if (text := getattr(fact, name, ""))), "")
-    place: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    return Event(**fields, **place, body=body[:CUT])
 
 
 @router.get("/events/{topic}/{partition}/{offset}")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from services.console.live import Pace, encoded
 from services.console.positions import read, written
-from services.console.routes.streams import event_of, rows_of
+from services.console.routes.streams import rows_of
+from services.sink.tail import event_of
 from tests.support.stories import article, records
 
 PLACES = st.dictionaries(
