@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from services.cli.output import CommandError, ExitCode, interactive, message
-from services.cli.story import SETTLED, TRIED, Line, tell
+from services.sink.story import SETTLED, TRIED, Line, tell
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
