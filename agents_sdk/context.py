@@ -14,10 +14,12 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+import msgspec
+
 from agents_sdk import operations
 from agents_sdk.child import Child, start_child
 from agents_sdk.core import ids
-from agents_sdk.core.commands import Command
+from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.core.tools import Format
 from agents_sdk.discovery import LIMIT, Found
@@ -81,6 +83,19 @@ class _HandlerScope(Scope):
                 return await super().sent(command, timeout)
         except DeliverySettled as settled:
             raise HandlerStopped(str(settled)) from settled
+        except asyncio.CancelledError:
+            if command.kind == "Ask":
+                self._withdraw(command)
+            raise
+
+    def _withdraw(self, asked: Command) -> None:
+        """Says that the answer is waited for no longer, by ``asyncio.wait_for`` say: else whoever asks back would be
+        refused. The id is none of the handler's own, whose order must not depend on how long an answer takes."""
+        assert asked.message is not None
+        name = f"withdrawn/{self.requests.client_id}/{self.causation_id}"
+        body = MessageBody(name=asked.message.name, request_id=asked.command_id)
+        said = self.command("WithdrawRequest", body, ids.derive(asked.command_id, name))
+        self.requests.send(msgspec.structs.replace(said, reply_to="", reply_partition=0))
 
 
 class Context:

@@ -30,6 +30,9 @@ class Requests(Protocol):
     def request(self, command: Command, timeout: float | None) -> Coroutine[Any, Any, Reply]:
         """Sends a command and returns its answer. Raises Unanswered, Unreachable."""
 
+    def send(self, command: Command) -> None:
+        """Sends a command whose answer nobody waits for."""
+
 
 def new_id() -> str:
     """A new time-ordered id (UUIDv7)."""

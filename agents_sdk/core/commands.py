@@ -43,13 +43,14 @@ class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Publish, SendMessage, Ask, Redrive."""
+    """Publish, SendMessage, Ask, WithdrawRequest, Redrive."""
 
     name: str
     recipient: str = ""
     data: str = ""
     deadline_ms: int = 0
     dead_delivery_id: str = ""
+    request_id: str = ""
 
 
 class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -275,6 +276,7 @@ BODY_OF_KIND: Final = {
     "Publish": "message",
     "SendMessage": "message",
     "Ask": "message",
+    "WithdrawRequest": "message",
     "Redrive": "message",
     "StartHandler": "handler",
     "CompleteHandler": "handler",

@@ -72,8 +72,8 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     (put in one agent's inbox; the record of bp.inbox.*), HandlerStarted (with a timeout, or where another process may
     have begun), HandlerCompleted, HandlerFailed, MessageDeadLettered (no attempts left, or too late), DeliveryCancelled
     (its run ended first; a record of bp.inbox.* as well), MessageRedriven (put in the inbox anew), EscalationRaised (to
-    the supervisor or the operator), RequestSent (its sender waits for the answer), RequestAwaited (a restarted asker
-    asks again), RequestAnswered, RequestFailed, RequestExpired."""
+    the supervisor or the operator), RequestSent (its sender waits for the answer), RequestAwaited (the asker
+    asks again), RequestWithdrawn (it waits no longer), RequestAnswered, RequestFailed, RequestExpired."""
 
     name: str
     message_id: str = ""

@@ -30,3 +30,8 @@ class CoreRequests:
         if self._before is not None:
             self._before(command)
         return self.desk.put(command).replies[0].reply
+
+    def send(self, command: Command) -> None:
+        """Decides the command at once."""
+        self.sent.append(command)
+        self.desk.put(command)

@@ -379,6 +379,23 @@ def _ask(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, "Ask", message=body)
 
 
+def _withdraw(author: Author, a: int, b: int, c: int) -> Command | None:
+    """Of what is asked, mostly by who asked it; now and then of nothing."""
+    runs = author.history.book.runs
+    asked = [(run_id, request_id) for run_id, run in runs.items() for request_id in run.requests]
+    if not asked:
+        return None
+    run_id, request_id = asked[a % len(asked)]
+    request = runs[run_id].requests[request_id]
+    delivery = runs[run_id].deliveries.get(request.asked_in)
+    body = MessageBody(name=request.name, request_id=request_id if c % 8 else "none")
+    own = {"agent": request.asker, "delivery_id": request.asked_in} if b % 8 else {}
+    return author.command(
+        a, b, c, "WithdrawRequest", run_id=run_id, message=body, causation_id=delivery.events[-1] if delivery else "",
+        **own,
+    )  # fmt: skip
+
+
 def _redrive(author: Author, a: int, b: int, c: int) -> Command | None:
     """A dead letter of a live run, mostly one that is there."""
     runs = author.history.book.runs
@@ -497,7 +514,7 @@ OUTSIDE: Final[tuple[Move, ...]] = (
 )  # fmt: skip
 MOVES: Final[tuple[Move, ...]] = (
     _state, _message, _state, _ask, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, _timer, _redrive, _redrive_call, _contract, _contract, _child, _child, *(Author.hear,) * 3,
+    _timer, _timer, _redrive, _redrive_call, _withdraw, _contract, _contract, _child, _child, *(Author.hear,) * 3,
     *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
     Author.malformed, Author.malformed,
 )  # fmt: skip

@@ -148,7 +148,8 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
         return False
     if isinstance(asked, Call) and calls.is_callers(asked, command):
         return True
-    if command.reply_to and (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition):
+    elsewhere = (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition)
+    if command.reply_to and (elsewhere or (isinstance(asked, Request) and asked.withdrawn)):
         if isinstance(asked, Call):
             calls.await_again(command, asked, scribe)
         elif isinstance(asked, ChildWait):
@@ -198,7 +199,7 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
     finished = book.finished.get(command.run_id)
     if finished is None:
         raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
-    if command.kind in ("AwaitRun", "CompleteHandler"):
+    if command.kind in ("AwaitRun", "CompleteHandler", "WithdrawRequest"):
         return  # answered from what is remembered of the run; a handler that ended its run has nothing to add
     if command.attempt is not None and command.kind in RECORDS_ATTEMPT and command.agent == EXECUTOR:
         scribe.seq = finished.seq
@@ -330,9 +331,7 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
     one delivery must have been settled, so that a run without agents waits for some instead of ending at once."""
     if run.complete_when != "idle":
         return
-    deliveries = len(run.deliveries)
-    open_calls = run.open_calls
-    open_children = run.open_children
+    deliveries, open_calls, open_children = len(run.deliveries), run.open_calls, run.open_children
     waiting = sum(not dependency.closed for dependency in run.dependencies.values())
     worked = bool(run.settled)
     for fact in scribe.facts:
@@ -384,6 +383,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     "Publish": messages.publish,
     "SendMessage": messages.send,
     "Ask": requests.ask,
+    "WithdrawRequest": requests.withdraw,
     "Redrive": dead_letters.redrive,
     "StartHandler": handlers.start,
     "CompleteHandler": handlers.complete,

@@ -285,11 +285,21 @@ def _asked(run: Run, fact: MessageEvent) -> None:
 
 def _asked_again(run: Run, fact: MessageEvent) -> None:
     request = run.requests[fact.request_id]
-    request.reply_to, request.reply_partition = fact.reply_to, fact.reply_partition
+    request.reply_to, request.reply_partition, request.withdrawn = fact.reply_to, fact.reply_partition, False
     issued = run.issued.get(request.asked_in)
     if issued is not None:  # what its asker, handled anew, has said last
         issued.remove(fact.request_id)
         issued.append(fact.request_id)
+
+
+def _request_withdrawn(run: Run, fact: MessageEvent) -> None:
+    request = run.requests[fact.request_id]
+    request.withdrawn = True
+    run.answers[fact.command_id] = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    if request.asked_in:  # first, not last: to say so is not to go on with something else
+        run.issued.setdefault(request.asked_in, []).insert(0, fact.command_id)
+    else:
+        run.recent.append(fact.command_id)
 
 
 def _request_settled(run: Run, fact: MessageEvent) -> None:
@@ -435,6 +445,7 @@ FOLDS: Final[dict[str, Callable[[Run, Any], None]]] = {
     "MessageRedriven": _redriven,
     "RequestSent": _asked,
     "RequestAwaited": _asked_again,
+    "RequestWithdrawn": _request_withdrawn,
     "RequestAnswered": _request_settled,
     "RequestFailed": _request_settled,
     "RequestExpired": _request_settled,

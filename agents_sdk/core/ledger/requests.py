@@ -2,7 +2,7 @@
 
 A request lives exactly as long as its delivery: it is answered when the handler completes, fails with its last attempt,
 and expires with the message. Its id is that of the command that asked, so an asker that restarted asks again and is
-told the same.
+told the same. An asker that waits no longer says so, which changes nothing for whoever answers.
 """
 
 from __future__ import annotations
@@ -52,31 +52,51 @@ def _check_waiting(run: Run, command: Command, recipient: str) -> None:
 
 
 def _waited_for(run: Run) -> set[str]:
-    """Requests whose askers are still waiting, as far as can be told. A handler that has said something else since has
-    given the answer up, by a limit of its own say; or it does both side by side, and then the deadline of the request
-    ends what would be a cycle: so one without a deadline counts. What was asked last was perhaps asked together."""
-    open_ = {id_: request for id_, request in run.requests.items() if request.asked_in in run.deliveries}
+    """Requests whose askers are still waiting, as far as can be told: not those that were withdrawn. A handler that has
+    said something else since has perhaps given the answer up; or it does both side by side, and then the deadline of
+    the request ends what would be a cycle: so one without a deadline counts. What was asked last was perhaps asked
+    together."""
+    open_ = {
+        id_: request
+        for id_, request in run.requests.items()
+        if request.asked_in in run.deliveries and not request.withdrawn
+    }
     found = {request_id for request_id, request in open_.items() if not request.deadline_at}
     for delivery_id in {request.asked_in for request in open_.values()}:
         for command_id in reversed(run.issued.get(delivery_id, ())):
             if command_id not in run.requests:
                 break
             found.add(command_id)
-    return found
+    return found & open_.keys()
+
+
+def withdraw(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """WithdrawRequest → RequestWithdrawn; nothing where it is answered meanwhile. Whoever was asked goes on, and its
+    answer is kept for an asker that comes back."""
+    body = command.message
+    assert body is not None
+    request = run.requests.get(body.request_id)
+    if request is None or request.withdrawn:
+        return
+    if (request.asker, request.asked_in) != (command.agent, command.delivery_id):
+        raise Refusal("scope", f"only who asked may withdraw request {body.request_id}", rule="asker")
+    scribe.write(MessageEvent, "RequestWithdrawn", **_of(request), request_id=body.request_id)
 
 
 def await_again(command: Command, request: Request, scribe: Scribe) -> None:
-    """The asker came back from another address: note where the answer has to go now."""
+    """The asker came back, from another address or having withdrawn it: note where the answer has to go now."""
     scribe.write(
         MessageEvent,
         "RequestAwaited",
-        name=request.name,
-        sender=request.asker,
-        recipient=request.recipient,
+        **_of(request),
         request_id=command.command_id,
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
     )
+
+
+def _of(request: Request) -> dict[str, str]:
+    return {"name": request.name, "sender": request.asker, "recipient": request.recipient}
 
 
 def answer(run: Run, delivery_id: str, delivery: Delivery, result: str, scribe: Scribe) -> None:

@@ -83,6 +83,8 @@ class Request(msgspec.Struct, gc=False):
     """0: none."""
     reply_to: str
     reply_partition: int
+    withdrawn: bool = False
+    """Its asker waits no longer."""
 
 
 class Waiting(msgspec.Struct, gc=False):

@@ -52,6 +52,9 @@ class Answers:
             await asyncio.sleep(0)
         return Reply(command_id=command.command_id, reply_to=self.client_id, **self._reply)
 
+    def send(self, command: Command) -> None:
+        self.sent.append(command)
+
 
 def numbered(*names: str) -> list[str]:
     return [ids.derive(DELIVERY.delivery_id, name) for name in names]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents_sdk.core import ids
 from agents_sdk.core.ledger import Step
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -111,6 +112,50 @@ def test_an_asker_that_has_gone_on_does_not_wait(desk: Desk) -> None:
     desk.within(first, "SetState", 5, key="k", value="2")
     assert detail(ask(desk, fourth, "one", 3))["cycle"] == ["three", "one", "three"]
     assert third.recipient == "three"
+
+
+def withdraw(desk: Desk, delivery: Any, number: int, asked: int, **fields: Any) -> Step:
+    """The handler waits no longer for what it asked with its command of this number."""
+    request_id = ids.derive(delivery.delivery_id, str(asked))
+    return desk.within(delivery, "WithdrawRequest", number, name="clarify", request_id=request_id, **fields)
+
+
+def test_an_asker_that_withdrew_does_not_wait_though_it_says_nothing_more(desk: Desk) -> None:
+    """Whatever the deadline; for what it asked besides it does. Said once; what is answered cannot be withdrawn."""
+    first = desk.deliver("one")
+    second = ask(desk, first, "two", 1).facts[-1]
+    third = ask(desk, first, "three", 2, deadline_ms=1_000).facts[-1]
+    assert detail(ask(desk, second, "one", 1))["cycle"] == ["two", "one", "two"]
+    assert kinds(withdraw(desk, first, 3, 1)) == ["RequestWithdrawn"]
+    assert kinds(desk.again()) == []
+    assert kinds(withdraw(desk, first, 4, 1)) == []
+    assert kinds(ask(desk, second, "one", 2)) == ["RequestSent", "MessageDelivered"]
+    assert detail(ask(desk, third, "one", 1))["cycle"] == ["three", "one", "three"]
+    desk.complete(third)
+    assert kinds(withdraw(desk, first, 5, 2)) == []
+
+
+def test_an_asker_that_comes_back_to_what_it_withdrew_waits_again_and_is_told(desk: Desk) -> None:
+    """Its handler began anew: the same question is no second one, and the answer is the one that was given."""
+    first = desk.deliver("one")
+    second = ask(desk, first, "two").facts[-1]
+    withdraw(desk, first, 1, 0)
+    assert kinds(ask(desk, first, "two")) == ["RequestAwaited"]
+    assert detail(ask(desk, second, "one"))["cycle"] == ["two", "one", "two"]
+    withdraw(desk, first, 2, 0)
+    desk.within(second, "CompleteHandler", attempt=1, result="7", reply_to="")
+    assert answer(ask(desk, first, "two")).value == "7"
+
+
+def test_only_who_asked_withdraws(desk: Desk) -> None:
+    """Another agent, or another handler of the same one, does not; what ended with its run needs no withdrawing."""
+    first, other = desk.deliver("one"), desk.deliver("one")
+    ask(desk, first, "two")
+    request_id = ids.derive(first.delivery_id, "0")
+    assert answer(desk.within(other, "WithdrawRequest", name="clarify", request_id=request_id)).code == "scope"
+    assert answer(desk.send("WithdrawRequest", name="clarify", request_id=request_id)).code == "scope"
+    desk.send("CancelRun")
+    assert kinds(withdraw(desk, first, 1, 0)) == []
 
 
 def test_an_asker_that_was_taken_over_waits_again(desk: Desk) -> None:

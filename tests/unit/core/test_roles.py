@@ -28,6 +28,7 @@ HELD: Final[dict[str, tuple[str, Refused]]] = {
         {"downstream": "other", "depends_on": ["narrow"], "trigger_when": "all_completed", "name": "draft.ready"},
     ),
     "CallCapability": ("capabilities", {"capability": "search"}),
+    "WithdrawRequest": ("asker", {"name": "", "request_id": "asked"}),
     "StartAttempt": ("executor", {"call_id": "c"}),
     "RecordAttempt": ("executor", {"call_id": "c", "capability": "search"}),
     "CompleteCall": ("executor", {"call_id": "c", "result": "1"}),
@@ -90,6 +91,8 @@ def test_agent_that_may_do_nothing_is_refused_and_told_the_rule(desk: Desk, kind
     rule, fields = HELD[kind]
     if rule == "recipient":
         fields = {"delivery_id": desk.deliver("other").delivery_id}
+    if rule == "asker":
+        desk.send("Ask", agent="other", name="draft.ready", recipient="other", command_id=fields["request_id"])
     if kind in identity.SENDERS:
         desk.proof = Proof.GOOD
     about = {"run_id": ""} if kind in ABOUT_NO_RUN else {}
