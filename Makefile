@@ -13,6 +13,9 @@ STAMP := $(VENV)/.installed
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(VENV)/tools/bin/uv)
 # The certificates of this machine, which behind a company's proxy are not those that uv brings along.
 export UV_SYSTEM_CERTS ?= 1
+# How many processes share the tests of `check` and `test`; those that need servers by modules, each process with servers
+# of its own.
+WORKERS ?= 2
 TIERS := unit properties architecture contracts scenarios faults replay
 CHECKED := agents_sdk services infra tests
 PYTEST := $(BIN)/python -m pytest
@@ -47,7 +50,7 @@ check: $(STAMP) ## What needs no broker: format, lint, types, unit tests, laws, 
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/mypy --strict agents_sdk services infra
-	$(PYTEST) -q $(wildcard tests/unit tests/properties tests/architecture)
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal $(wildcard tests/unit tests/properties tests/architecture)
 
 .PHONY: browser
 browser: ## Install Chromium, which the console is tested in, where there is none and apt-get can
@@ -56,7 +59,8 @@ browser: ## Install Chromium, which the console is tested in, where there is non
 
 .PHONY: test
 test: check ## Everything: check, then every tier that needs the platform
-	$(PYTEST) -q tests --ignore tests/unit --ignore tests/properties --ignore tests/architecture --ignore tests/benchmarks
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  tests --ignore tests/unit --ignore tests/properties --ignore tests/architecture --ignore tests/benchmarks
 
 test-%: $(STAMP) ## One tier, e.g. `make test-unit`; SEED=… for faults
 	$(PYTEST) tests/$*

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 TESTS: Final = Path(__file__).parent
 SEALED: Final = ("unit", "properties", "architecture")
 """Tiers that must pass on a machine where nothing runs."""
+
+SERVED: Final = ("faults", "scenarios", "contracts", "replay")
+"""Tiers that may have servers, the longest modules first: workers that share them are done at about the same time."""
 
 REAL: Final = frozenset({"broker", "platform"})
 """Fixtures that start servers."""
@@ -50,10 +54,14 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
     # nor are those asked for that lie in the keyring of whoever runs the tests
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # as a shell starts what it puts into the background: our children would inherit it, and not end at Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test of a sealed tier that asks for a server, before anything runs."""
+    """Refuse a test of a sealed tier that asks for a server, before anything runs; order the tiers that may."""
+    items.sort(key=lambda item: SERVED.index(tier(item.path)) if tier(item.path) in SERVED else -1)
     for item in items:
         wanted = REAL & set(getattr(item, "fixturenames", ()))
         if tier(item.path) in SEALED and wanted:
@@ -62,19 +70,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """Kafka and the registry, with topics and schemas neither created nor registered; one for the session."""
+    """Kafka, the registry, our topics and schemas, and nobody who decides; one for the session. Change nothing that was
+    there before: who does, or starts a ledger, has a broker of its own."""
     from infra.local.platform import LocalPlatform
 
-    with LocalPlatform(tmp_path_factory.mktemp("broker"), parts=("kafka", "registry")) as running:
+    with LocalPlatform(tmp_path_factory.mktemp("broker"), parts=("kafka", "registry", "topics")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """The whole platform; one for the session. Use names of your own for runs and agents: others use it too."""
+    """The whole platform; one for the session. Use names of your own for runs, agents and capabilities: others use it
+    too. Capabilities of a test are applied while it runs; their Python functions may lie in ``tests.support``."""
     from infra.local.platform import LocalPlatform
 
-    with LocalPlatform(tmp_path_factory.mktemp("platform")) as running:
+    with LocalPlatform(tmp_path_factory.mktemp("platform"), env={"PYTHONPATH": str(TESTS.parent)}) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,9 +14,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with LocalPlatform(tmp_path_factory.mktemp("committer"), parts=("kafka", "registry", "topics")) as running:
-        yield running.settings.kafka
+def kafka(broker: LocalPlatform) -> dict[str, str]:
+    return broker.settings.kafka
 
 
 def group(size: int = 1) -> Group:

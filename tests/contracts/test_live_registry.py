@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,23 +28,10 @@ from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-ROOT: Final = Path(__file__).parents[2]
 PROMISED_S: Final = 2.0
 """Within which a change reaches whoever runs."""
 
 Cli = Callable[..., tuple[int, Any]]
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    parts = ("kafka", "registry", "topics", "ledger", "executor")
-    with LocalPlatform(tmp_path_factory.mktemp("live"), parts=parts, env={"PYTHONPATH": str(ROOT)}) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def settings(platform: LocalPlatform) -> Settings:
-    return platform.settings
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,24 +20,17 @@ from tests.support.eventually import assert_eventually
 from tests.support.live_agents import Process, processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-ROOT: Final = Path(__file__).parents[2]
 NAME: Final = "sign"
 SECONDS: Final = 6
 """What a call may take: less than a test."""
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    parts = ("kafka", "registry", "topics", "ledger", "executor")
-    with LocalPlatform(tmp_path_factory.mktemp("local"), parts=parts, env={"PYTHONPATH": str(ROOT)}) as started:
-        folder = tmp_path_factory.mktemp("manifests")
-        (folder / "sign.yaml").write_text(yaml.safe_dump(MANIFEST))
-        assert cli.run(["capabilities", "apply", str(folder), "--data-dir", str(started.layout.data_dir)]) == 0
-        yield started
-
-
-@pytest.fixture(scope="module")
-def settings(platform: LocalPlatform) -> Settings:
+def settings(platform: LocalPlatform, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of the platform, with a capability that says where it was called."""
+    folder = tmp_path_factory.mktemp("manifests")
+    (folder / "sign.yaml").write_text(yaml.safe_dump(MANIFEST))
+    assert cli.run(["capabilities", "apply", str(folder), "--data-dir", str(platform.layout.data_dir)]) == 0
     return platform.settings
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,20 +27,44 @@ from agents_sdk.wire.registry import (
     topic_of,
 )
 from agents_sdk.wire.topic_files import load_all
-from services.topics.apply import SchemasIncompatible, TopicsDiffer, apply_schemas, apply_topics, partitions_of
+from infra.local.platform import LocalPlatform
+from services.topics.apply import Change, SchemasIncompatible, TopicsDiffer, apply_schemas, apply_topics, partitions_of
 from services.topics.examples import examples
 
 pytestmark = pytest.mark.timeout(300)
 DELIVERED = next(example for example in examples("MessageEvent") if example.case == "delivered")
 
 
+class Told(NamedTuple):
+    """What a dry run said of an empty broker, and what was there after it."""
+
+    topics: list[Change]
+    schemas: list[Change]
+    topics_left: set[str]
+    subjects_left: dict[str, list[int]]
+
+
 @pytest.fixture(scope="module")
-def applied(broker: Any) -> Settings:
-    """A broker and a registry on which both were applied."""
-    settings: Settings = broker.settings
-    apply_topics(settings)
-    apply_schemas(settings)
-    return settings
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A broker and a registry of this module alone: others do not want its topics and schemas changed."""
+    with LocalPlatform(tmp_path_factory.mktemp("empty"), parts=("kafka", "registry")) as running:
+        yield running.settings
+
+
+@pytest.fixture(scope="module")
+def dry(empty: Settings) -> Told:
+    """Asked before anything is applied, whichever test comes first."""
+    topics, schemas = apply_topics(empty, dry_run=True), apply_schemas(empty, dry_run=True)
+    left = topics_admin.existing(topics_admin.connect(empty), empty)
+    return Told(topics, schemas, {name for name in left if name.startswith("bp.")}, registered(empty))
+
+
+@pytest.fixture(scope="module")
+def applied(empty: Settings, dry: Told) -> Settings:
+    """The same broker and registry, on which both were applied."""
+    apply_topics(empty)
+    apply_schemas(empty)
+    return empty
 
 
 @pytest.fixture
@@ -68,19 +92,13 @@ def add(**about: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda schema: schema["fields"].append({"name": "region", "type": "string", "doc": "Where.", **about})
 
 
-def test_dry_run_tells_everything_and_does_nothing(broker: Any) -> None:
-    """On an empty broker a dry run names each topic and each schema, and makes none. Runs first, before `applied`."""
-    before = topics_admin.existing(topics_admin.connect(broker.settings), broker.settings)
-    if "bp.commands" in before:
-        pytest.skip("another module has applied already")
-    wanted = {file.topic for file in load_all() if not file.template}
-    assert {change.name for change in apply_topics(broker.settings, dry_run=True)} == wanted
-    changes = apply_schemas(broker.settings, dry_run=True)
-    assert {c.name for c in changes if c.action == "register schema"} == {
+def test_dry_run_tells_everything_and_does_nothing(dry: Told) -> None:
+    """On an empty broker a dry run names each topic and each schema, and makes none."""
+    assert {change.name for change in dry.topics} == {file.topic for file in load_all() if not file.template}
+    assert {change.name for change in dry.schemas if change.action == "register schema"} == {
         subject(topic_of(record)) for record in schemas.records()
     }
-    assert topics_admin.existing(topics_admin.connect(broker.settings), broker.settings) == before
-    assert registered(broker.settings) == {}
+    assert (dry.topics_left, dry.subjects_left) == (set(), {})
 
 
 def test_topics_are_as_their_files_say(applied: Settings) -> None:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +35,6 @@ from agents_sdk.history import read_run
 from agents_sdk.scope import Scope
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.registry import Registry, SchemaRejected, connect_codec
-from infra.local.platform import LocalPlatform
 from services.replay.recorded import replay_run
 from services.topics import contracts
 from tests.support.eventually import assert_eventually
@@ -44,13 +42,6 @@ from tests.support.live_agents import own
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 MODULE: Final = Path(__file__).parents[1] / "support" / "contract_module.py"
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Kafka, the registry and one ledger."""
-    with LocalPlatform(tmp_path_factory.mktemp("state"), parts=("kafka", "registry", "topics", "ledger")) as running:
-        yield running.settings
 
 
 @pytest.fixture(scope="module")

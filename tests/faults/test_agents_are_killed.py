@@ -7,7 +7,6 @@ import asyncio
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -16,10 +15,8 @@ import pytest
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
-from tests.support.chaos.platform import target
 from tests.support.chaos.twins import sink, source, twin
-from tests.support.chaos.under_fire import under_fire
-from tests.support.eventually import assert_soon
+from tests.support.chaos.under_fire import all_handled, hit, under_fire
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 SEED: Final = int(os.environ.get("SEED", "1"))
@@ -28,15 +25,10 @@ READS: Final = int(os.environ.get("FAULT_READS", "10000"))
 RUNS: Final = 20
 KILLS: Final = 12
 """At most: what is left is to be done in peace."""
+HITS: Final = 3
+"""At least: the work comes in so many waves and one, each but the first behind another kill."""
 KEYS: Final = 100
 """Upstream writes of a run, each of which its trigger reads."""
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """Two ledgers; what they say stays in the logs of its directory."""
-    with target(tmp_path_factory.mktemp("twins")) as running:
-        yield running
 
 
 fire: Final = partial(under_fire, module="twins.py", agents=(twin, source, sink), seed=SEED, kills=KILLS)
@@ -45,14 +37,18 @@ fire: Final = partial(under_fire, module="twins.py", agents=(twin, source, sink)
 async def test_each_delivery_has_its_effects_once_and_in_order(platform: LocalPlatform) -> None:
     """Two thousand deliveries: one completion, one write and one message each, in the order in which they were sent."""
     began, each = time.monotonic(), DELIVERIES // RUNS
+    codec = await asyncio.to_thread(connect_codec, platform.settings)
     async with fire(platform) as (backplane, gunman):
         started = (backplane.start_run("faults.twins", complete_when="explicit") for _ in range(RUNS))
         runs = await asyncio.gather(*started)
-        sent = (backplane.comms.send(twin.name, "twin.work", n, run=run) for n in range(each) for run in runs)
-        await asyncio.gather(*sent)
-        await asyncio.gather(*(_all_done(run, each) for run in runs))
+        for wave in range(HITS + 1):
+            await hit(gunman, wave)
+            numbers = range(each * wave // (HITS + 1), each * (wave + 1) // (HITS + 1))
+            sent = (backplane.comms.send(twin.name, "twin.work", n, run=run) for n in numbers for run in runs)
+            await asyncio.gather(*sent)
+        last = f"done.{each - 1}"
+        await asyncio.gather(*(all_handled(platform.settings, codec, run, twin.name, last, each) for run in runs))
         await asyncio.gather(*(run.complete() for run in runs))
-    codec = await asyncio.to_thread(connect_codec, platform.settings)
     for run in runs:
         facts: list[Any] = await asyncio.to_thread(read_run, platform.settings, codec, run.id)
         by_kind = defaultdict(list)
@@ -65,14 +61,7 @@ async def test_each_delivery_has_its_effects_once_and_in_order(platform: LocalPl
         assert [fact.data for fact in by_kind["MessagePublished"]] == [str(number) for number in range(each)]
     took = time.monotonic() - began
     print(f"SEED={SEED}: {RUNS * each} deliveries, {len(gunman.hits)} kills, {took:.0f} s")
-    assert len(gunman.hits) >= 3
-
-
-async def _all_done(run: Any, count: int) -> None:
-    async def check() -> None:
-        assert len(await run.state.list("done.")) == count
-
-    await assert_soon(check, 240)
+    assert len(gunman.hits) >= HITS
 
 
 async def test_a_trigger_reads_every_write_it_waited_for(platform: LocalPlatform) -> None:
@@ -90,11 +79,12 @@ async def test_a_trigger_reads_every_write_it_waited_for(platform: LocalPlatform
 
         room = asyncio.Semaphore(8)
 
-        async def in_turn() -> list[int]:
+        async def in_turn(number: int) -> list[int]:
             async with room:
+                await hit(gunman, number * (HITS + 1) // count)
                 return await one()
 
-        found = await asyncio.gather(*(in_turn() for _ in range(count)))
+        found = await asyncio.gather(*(in_turn(number) for number in range(count)))
     print(f"SEED={SEED}: {count * KEYS} reads, {len(gunman.hits)} kills, {time.monotonic() - began:.0f} s")
     assert all(numbers == list(range(KEYS)) for numbers in found)
-    assert len(gunman.hits) >= 3
+    assert len(gunman.hits) >= HITS

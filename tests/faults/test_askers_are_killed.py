@@ -6,7 +6,6 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -16,9 +15,8 @@ from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
 from tests.support.chaos.askers import asker
 from tests.support.chaos.experts import expert
-from tests.support.chaos.platform import AgentsProcess, target
-from tests.support.chaos.under_fire import under_fire
-from tests.support.eventually import assert_soon
+from tests.support.chaos.platform import AgentsProcess
+from tests.support.chaos.under_fire import all_handled, under_fire
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 SEED: Final = int(os.environ.get("SEED", "1"))
@@ -28,18 +26,12 @@ KILLS: Final = 8
 """At most: what is left is to be done in peace."""
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """Two ledgers; what they say stays in the logs of its directory."""
-    with target(tmp_path_factory.mktemp("askers")) as running:
-        yield running
-
-
 async def test_a_request_is_answered_once_however_often_its_asker_is_killed(platform: LocalPlatform) -> None:
     """Every asker that was killed waits again for the answer to what it had asked, and is told that one."""
     began, each = time.monotonic(), REQUESTS // RUNS
     answering = AgentsProcess(platform.settings.data_dir, "experts", instance="only", module="experts.py")
     answering.start()
+    codec = await asyncio.to_thread(connect_codec, platform.settings)
     try:
         async with under_fire(platform, module="askers.py", agents=(asker, expert), seed=SEED, kills=KILLS) as (
             backplane,
@@ -49,11 +41,11 @@ async def test_a_request_is_answered_once_however_often_its_asker_is_killed(plat
             runs = await asyncio.gather(*started)
             sent = (backplane.comms.send(asker.name, "asking.go", n, run=run) for n in range(each) for run in runs)
             await asyncio.gather(*sent)
-            await asyncio.gather(*(_all_answered(run, each) for run in runs))
+            last = f"answer.{each - 1}"
+            await asyncio.gather(*(all_handled(platform.settings, codec, run, asker.name, last, each) for run in runs))
             await asyncio.gather(*(run.complete() for run in runs))
     finally:
         answering.kill()
-    codec = await asyncio.to_thread(connect_codec, platform.settings)
     interrupted = again = 0
     for run in runs:
         facts: list[Any] = await asyncio.to_thread(read_run, platform.settings, codec, run.id, until_ended_s=10)
@@ -83,10 +75,3 @@ def _interrupted(facts: list[Any]) -> int:
     taken_over = {fact.delivery_id: fact.run_seq for fact in facts if fact.kind == "HandlerStarted"}
     asked = ((delivery_of[fact.causation_id], fact.run_seq) for fact in facts if fact.kind == "RequestSent")
     return sum(taken_over.get(delivery, 0) > seq for delivery, seq in asked)
-
-
-async def _all_answered(run: Any, count: int) -> None:
-    async def check() -> None:
-        assert len(await run.state.list("answer.")) == count
-
-    await assert_soon(check, 300)

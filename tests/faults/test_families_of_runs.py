@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -21,33 +20,27 @@ from agents_sdk.topics import RUNS
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
 from tests.support.chaos import log
-from tests.support.chaos.platform import LEDGERS, target
+from tests.support.chaos.platform import LEDGERS
 from tests.support.chaos.schedule import Gunman
 from tests.support.eventually import assert_soon
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 SEED: Final = int(os.environ.get("SEED", "1"))
+WORKFLOW: Final = "family"
 FAMILIES: Final = 30
 CHILDREN: Final = 5
 SHOTS: Final = 8
 SHOT_EVERY_S: Final = (0.5, 2.0)
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """Two ledgers that share the partitions."""
-    with target(tmp_path_factory.mktemp("families")) as running:
-        yield running
-
-
 async def family(backplane: AsyncBackplane, chance: random.Random) -> None:
     """A parent and its children: some complete and are heard of, some have children, and the parent ends before others
     do. Every answer is asked for until it is there."""
-    run = await backplane.start_run("family", complete_when="explicit")
+    run = await backplane.start_run(WORKFLOW, complete_when="explicit")
     children: list[Child] = []
     for _ in range(CHILDREN):
         await asyncio.sleep(chance.uniform(0, 0.8))
-        children.append(await run.start_run("family", complete_when="explicit"))
+        children.append(await run.start_run(WORKFLOW, complete_when="explicit"))
     for number, child in enumerate(children):
         of_its_own = backplane.run(child.id)
         await assert_soon(lambda of_its_own=of_its_own: known(of_its_own), 120)  # type: ignore[misc]
@@ -56,7 +49,7 @@ async def family(backplane: AsyncBackplane, chance: random.Random) -> None:
             await of_its_own.complete(number)
             assert (await child.wait(120)).result == number
         elif number % 3 == 1:
-            await of_its_own.start_run("family", complete_when="explicit")
+            await of_its_own.start_run(WORKFLOW, complete_when="explicit")
         else:
             await child.cancel("not needed")
             with pytest.raises(ChildCancelled):
@@ -111,10 +104,11 @@ async def judged(platform: LocalPlatform) -> None:
 
 
 def judge(platform: LocalPlatform) -> None:
-    """Raises what is wrong with the log as it is now."""
+    """Raises what is wrong with the families in the log as it is now."""
     codec = connect_codec(platform.settings)
     facts = [codec.decode(one.value) for one in log.read(platform.settings, [RUNS])]
-    runs = [fact for fact in facts if isinstance(fact, RunEvent)]
+    of_families = {fact.run_id for fact in facts if isinstance(fact, RunEvent) and fact.workflow == WORKFLOW}
+    runs = [fact for fact in facts if isinstance(fact, RunEvent) and fact.run_id in of_families]
     wanted = {fact.child_run_id: fact.run_id for fact in runs if fact.kind == "ChildStarted"}
     starts = Counter(fact.run_id for fact in runs if fact.kind == "RunStarted")
     ends = {fact.run_id: fact.kind for fact in runs if fact.kind in ENDED}

@@ -19,11 +19,12 @@ from confluent_kafka.admin import AdminClient
 from agents_sdk.settings import Settings
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.registry import connect_codec
+from infra.local.platform import LocalPlatform
 from services.cli.app import run as run_command
 from services.runtime.clients import producer, reader
 from services.sink import answers
 from services.sink.verify import verify
-from services.topics.apply import apply_schemas, apply_topics
+from services.topics.apply import apply_topics
 from tests.support.eventually import assert_eventually
 from tests.support.sinks import SinkProcess, committed
 from tests.support.stories import Story, article
@@ -32,11 +33,10 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def settings(broker: Any) -> Settings:
-    found: Settings = broker.settings
-    apply_topics(found)
-    apply_schemas(found)
-    return found
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A broker of this module alone: it deletes facts and a topic, and each sink takes all facts there are."""
+    with LocalPlatform(tmp_path_factory.mktemp("facts"), parts=("kafka", "registry", "topics")) as running:
+        yield running.settings
 
 
 @pytest.fixture

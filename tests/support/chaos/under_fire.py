@@ -7,13 +7,47 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import Final
 
-from agents_sdk import Agent, AsyncBackplane
+from agents_sdk import Agent, AsyncBackplane, Settings
+from agents_sdk.history import read_run
+from agents_sdk.run import AsyncRun
 from agents_sdk.runner import register
+from agents_sdk.topics import MESSAGES
+from agents_sdk.wire.codec import Codec
 from infra.local.platform import LocalPlatform
 from tests.support.chaos.platform import AgentsProcess
 from tests.support.chaos.schedule import Gunman
 from tests.support.eventually import assert_soon
+
+LIMIT_S: Final = 300.0
+LOOK_S: Final = 0.25
+"""Between two looks at a run: each is a command to the ledgers that are shot at, and a fact."""
+
+
+async def all_handled(settings: Settings, codec: Codec, run: AsyncRun, agent: str, last_key: str, count: int) -> None:
+    """Waits until the last of ``count`` handlers of ``agent`` has written its key, and then until all of them have
+    ended: what a handler does comes before its end, and a run that is completed in between ends without it."""
+
+    async def written() -> None:
+        assert await run.state.get(last_key) is not None
+
+    async def ended() -> None:
+        facts = await asyncio.to_thread(read_run, settings, codec, run.id, [MESSAGES])
+        assert sum(fact.kind == "HandlerCompleted" and fact.recipient == agent for fact in facts) == count  # type: ignore[attr-defined]  # the topic says they are of messages
+
+    await assert_soon(written, LIMIT_S, LOOK_S)
+    await assert_soon(ended, LIMIT_S, LOOK_S)
+
+
+async def hit(gunman: Gunman, times: int) -> None:
+    """Waits until so many have been killed: work that is begun behind it is there for the next kill, however fast the
+    machine is."""
+
+    async def counted() -> None:
+        assert len(gunman.hits) >= times
+
+    await assert_soon(counted, LIMIT_S)
 
 
 @contextlib.asynccontextmanager

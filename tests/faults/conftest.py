@@ -1,0 +1,18 @@
+"""The platform that most modules of this tier shoot at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local.platform import LocalPlatform
+from tests.support.chaos.platform import target
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Two ledgers, two executors; what they say stays in the logs of its directory. One for the session: judge your own
+    runs, not all there are; who judges those has a platform of its own."""
+    with target(tmp_path_factory.mktemp("shot-at")) as running:
+        yield running
