@@ -353,7 +353,7 @@ def _complete_when_idle(run: Run, scribe: Scribe) -> None:
         end(run, scribe, "RunCompleted", reason="idle")
 
 
-ENDS_WORK: Final = frozenset({"CompleteHandler", "CompleteCall", "FailCall", "ReportChild", "TimerFired"})
+ENDS_WORK: Final = ("CompleteHandler", "FailHandler", "CompleteCall", "FailCall", "ReportChild", "TimerFired")
 """Kinds after which a run may have nothing left to do."""
 
 WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {

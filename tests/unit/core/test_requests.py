@@ -71,6 +71,14 @@ def test_a_request_whose_handler_gives_up_fails_the_asker_not_the_run(desk: Desk
     assert "r" in desk.book.runs
 
 
+def test_a_run_that_a_failed_request_leaves_idle_ends(desk: Desk) -> None:
+    """As it does where the request was answered: nothing else will come to end it."""
+    desk.start("idle", run_id="i")
+    asked = desk.send("Ask", run_id="i", name="clarify", recipient="two")
+    step = desk.fail(desk.fail(asked.facts[-1]).facts[-1])
+    assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "RequestFailed", "RunCompleted"]
+
+
 def test_a_result_that_cannot_be_recorded_fails_the_attempt(desk: Desk) -> None:
     """A refusal would leave the asker waiting for ever."""
     delivery = desk.send("Ask", name="clarify", recipient="two").facts[-1]
