@@ -17,6 +17,7 @@ from agents_sdk.core.registry import Record
 from agents_sdk.registrar import trust
 from agents_sdk.topics import TOPIC_OF_REGISTRY
 from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Follower:
 
         consumer = self._consumer = Consumer(
             {
+                **POLLED,
                 "group.id": "bp.registry",  # librdkafka wants one; nothing is ever committed
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,

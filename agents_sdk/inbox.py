@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agents_sdk.lanes import OffsetTracker
 from agents_sdk.topics import inbox
+from agents_sdk.wire.quiet import POLLED
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -128,6 +129,7 @@ class Inbox:
         from confluent_kafka import Consumer
 
         config = {
+            **POLLED,
             "group.id": self.group,
             "client.id": f"{self.group}{'-' if self._instance else ''}{self._instance}",
             "isolation.level": "read_committed",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.topics import REPLIES
+from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ReplyReader:
 
         consumer = self._consumer = Consumer(
             {
+                **POLLED,
                 "group.id": "bp.replies",  # librdkafka wants one; nothing is ever committed
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,

@@ -23,6 +23,7 @@ from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.headers import Headers, command_headers
+from agents_sdk.wire.quiet import SILENT
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "Awa
 """Answered when something else ends: they do not count, or their waiters would starve those they wait for."""
 CLOSE_FLUSH_S: Final = 5.0
 _PRODUCER: Final = {
+    **SILENT,
     "enable.idempotence": True,
     "acks": "all",
     "partitioner": "murmur2_random",  # Java's: a run has one partition number whoever writes

@@ -7,6 +7,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
+from agents_sdk.wire.quiet import RECONNECT_MS
+
 SAME_PARTITIONER = {"partitioner": "murmur2_random"}
 """Java's default: a record has the same partition whichever client wrote it."""
 
@@ -16,6 +18,7 @@ def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
     return Producer(
         {
             "enable.idempotence": True,
+            "reconnect.backoff.ms": RECONNECT_MS,
             "linger.ms": 0,
             "compression.type": "lz4",
             "message.max.bytes": 4_000_000,
