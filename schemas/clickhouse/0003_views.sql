@@ -168,3 +168,85 @@ FROM
 )
 WHERE kind = 'StateWritten'
 COMMENT 'Every key of a run as of a time. Example: what did the state look like at noon? SELECT key, version, agent, value FROM v_state_as_of(run = ''R'', at = ''2026-11-27 12:00:00'')';
+
+-- Calls whose result is known to have served nothing: all that their handler gave anybody after they were completed were
+-- versions of state keys that were replaced, deleted or expired before anything read them. Held against the facts:
+-- * a version counts as read by a read of it, whoever's, its writer's too (who reads a draft to better it builds on it),
+--   by a decision that names it and by a dependency that it met; and as taken up where a reducer joined the next write;
+-- * what else a handler gives is taken as used: messages, answers, child runs, the result of the run, what it kept in
+--   memories, and calls with an effect outside (they alone have an AttemptStarted). A result may be in any of these.
+-- So nothing that may have been of use is counted, and not all that was of none: what was read on the way to a draft that
+-- nobody read is not. One pass each over a run's facts, grouped by delivery: a handler that is run again is the same one.
+CREATE VIEW {database}.v_discarded {cluster} AS
+WITH
+    handlings AS
+    (
+        SELECT run_id, event_id AS handled, delivery_id
+        FROM {database}.events
+        WHERE kind = 'MessageDelivered' AND (empty({runs:Array(String)}) OR run_id IN {runs:Array(String)})
+    ),
+    versions AS
+    (
+        SELECT
+            run_id, key, version, run_seq, causation_id, event_id, kind,
+            leadInFrame(kind) OVER following AS next_kind,
+            leadInFrame(reducer) OVER following AS next_reducer
+        FROM {database}.events
+        WHERE kind IN ('StateWritten', 'StateDeleted', 'StateExpired') AND NOT startsWith(run_id, 'memory/') AND (empty({runs:Array(String)}) OR run_id IN {runs:Array(String)})
+        WINDOW following AS (PARTITION BY run_id, key ORDER BY version ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING)
+    ),
+    discarded AS
+    (
+        SELECT event_id
+        FROM versions
+        WHERE kind = 'StateWritten' AND next_kind != '' AND next_reducer = ''
+            AND (run_id, key, version) NOT IN (SELECT run_id, state_key, version FROM {database}.edges WHERE relation IN ('read', 'decided') AND (empty({runs:Array(String)}) OR run_id IN {runs:Array(String)}))
+            AND event_id NOT IN (SELECT parent_event FROM {database}.edges WHERE relation = 'satisfied' AND (empty({runs:Array(String)}) OR run_id IN {runs:Array(String)}))
+    ),
+    effects AS
+    (
+        SELECT run_id, call_id
+        FROM {database}.events
+        WHERE kind = 'AttemptStarted' AND (empty({runs:Array(String)}) OR run_id IN {runs:Array(String)})
+    ),
+    calls AS
+    (
+        SELECT
+            run_id,
+            call_id,
+            anyIf(events.causation_id, kind = 'CallRequested') AS handled,
+            anyIf(events.agent, kind = 'CallRequested') AS agent,
+            anyIf(events.capability, kind = 'CallRequested') AS capability,
+            maxIf(events.run_seq, kind = 'CallCompleted') AS completed_seq
+        FROM {database}.events
+        WHERE kind IN ('CallRequested', 'CallCompleted') AND (empty({runs:Array(String)}) OR run_id IN {runs:Array(String)})
+        GROUP BY run_id, call_id
+        HAVING completed_seq > 0 AND handled != ''
+    ),
+    outputs AS
+    (
+        SELECT run_id, causation_id AS handled, run_seq, kind = 'StateWritten' AND event_id IN (SELECT event_id FROM discarded) AS unread
+        FROM {database}.events
+        WHERE (kind IN ('StateWritten', 'MessagePublished', 'MessageSent', 'RequestSent', 'ChildStarted', 'RunCompleted') OR kind = 'RequestAnswered' AND result != 'null')
+            AND (empty({runs:Array(String)}) OR run_id IN {runs:Array(String)} OR startsWith(run_id, 'memory/'))
+        UNION ALL
+        SELECT run_id, handled, completed_seq AS run_seq, false AS unread
+        FROM calls
+        WHERE (run_id, call_id) IN (SELECT run_id, call_id FROM effects)
+    )
+SELECT calls.run_id AS run_id, call_id, calls.agent AS agent, calls.capability AS capability
+FROM calls
+INNER JOIN handlings ON calls.run_id = handlings.run_id AND calls.handled = handlings.handled
+INNER JOIN
+(
+    SELECT
+        handlings.run_id AS run_id,
+        handlings.delivery_id AS delivery_id,
+        maxIf(if(outputs.run_id = handlings.run_id, run_seq, 9223372036854775807), NOT unread) AS last_used,
+        maxIf(run_seq, unread) AS last_unread
+    FROM outputs
+    INNER JOIN handlings ON outputs.handled = handlings.handled
+    GROUP BY run_id, delivery_id
+) AS given ON handlings.run_id = given.run_id AND handlings.delivery_id = given.delivery_id
+WHERE completed_seq > last_used AND completed_seq < last_unread
+COMMENT 'Calls of some runs (all: an empty list) whose result went into nothing but drafts that nobody read. Example: which calls of run R served nothing? SELECT call_id, agent, capability FROM v_discarded(runs = [''R''])';

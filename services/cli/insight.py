@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from agents_sdk.settings import Settings
-    from services.sink.answers import Cost, Progress, Purse, RunRow
+    from services.sink.answers import Cost, Discarded, Progress, Purse, RunRow
 
 WAIT_S: Final = 10.0
 """The store is two seconds behind at most; a busy machine gets five times that."""
@@ -108,8 +108,8 @@ def sql(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Ask the store in SQL. Tables: events, edges; views: v_cost, v_calls, v_artifacts, v_state_history, v_messages,
-    v_lineage.
+    """Ask the store in SQL. Tables: events, edges; views: v_cost, v_calls, v_discarded, v_artifacts, v_state_history,
+    v_messages, v_lineage.
 
     A statement that names a FORMAT of ClickHouse's own is answered in that.
     """
@@ -151,13 +151,15 @@ def cost(
     data_dir: DataDir = None,
 ) -> None:
     """Tell what a run cost, or all did. Counted on attempts at providers only; the total is the same by whatever it is
-    asked. By key: a call counts for the state key that its caller wrote next."""
-    from services.sink.answers import budgets, costs, usd
+    asked. By key: a call counts for the state key that its caller wrote next. What of it was of no use is told apart:
+    failed attempts, and calls whose result went into nothing but state that was replaced before anything read it."""
+    from services.sink.answers import budgets, costs, discarded, usd
     from services.sink.story import counted
 
     asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run) if asked.run else []
-    rows = costs(asked.client, by.value, asked.run, tree=tree and bool(asked.run))
+    tree = tree and bool(asked.run)
+    rows, unread = costs(asked.client, by.value, asked.run, tree=tree), discarded(asked.client, asked.run, tree=tree)
     total, unpriced = sum(row.cost_nano_usd for row in rows), sum(row.unpriced for row in rows)
     if as_json:
         print_json(
@@ -169,16 +171,27 @@ def cost(
                 "unpriced": unpriced,
                 "complete": not asked.run or asked.seen.whole,
                 "budgets": [_purse(purse) for purse in purses],
+                "discarded": msgspec.to_builtins(unread),
                 "rows": msgspec.to_builtins(rows),
             }
         )
     else:
         _print_costs(by.value, rows)
         message(f"total {usd(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""))
-        if wasted := sum(row.wasted_nano_usd for row in rows):
-            message(f"of that {usd(wasted)} for attempts that failed")
+        _tell_waste(rows, unread)
         _tell_budgets(purses, message)
     asked.finish()
+
+
+def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded]) -> None:
+    from services.sink.answers import usd
+    from services.sink.story import counted
+
+    if wasted := sum(row.wasted_nano_usd for row in rows):
+        message(f"of that {usd(wasted)} for attempts that failed")
+    if unread:
+        spent = usd(sum(call.cost_nano_usd for call in unread))
+        message(f"of that {spent} for drafts that nobody read: {counted(len(unread), 'call')}")
 
 
 def _purse(purse: Purse) -> dict[str, Any]:

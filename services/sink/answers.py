@@ -45,6 +45,18 @@ class Cost(msgspec.Struct, frozen=True):
     latency_us: int
 
 
+class Discarded(msgspec.Struct, frozen=True):
+    """A call that served nothing: its result went into drafts alone that were replaced before anything read them. The
+    view ``v_discarded`` says exactly which those are."""
+
+    run_id: str
+    call_id: str
+    agent: str
+    capability: str
+    cost_nano_usd: int
+    """Of the attempt that succeeded; what failed before it is in ``Cost.wasted_nano_usd``."""
+
+
 class Purse(msgspec.Struct, frozen=True):
     """What a run, or an agent in it, may spend and did."""
 
@@ -179,10 +191,19 @@ class Told(msgspec.Struct, frozen=True):
 def costs(client: Client, by: By, run: str = "", *, tree: bool = False) -> list[Cost]:
     """Cost of a run, with ``tree`` also of all runs below it, or of all with an empty ``run``; the sum is the same by
     whatever it is asked."""
-    chosen = family(client, run) if tree else [run] if run else []
+    chosen = _chosen(client, run, tree)
     if by == "key":
         return ask(client, "cost_by_key", Cost, runs=chosen)
     return ask(client, "cost", Cost, by=by, runs=chosen)
+
+
+def discarded(client: Client, run: str = "", *, tree: bool = False) -> list[Discarded]:
+    """The calls that served nothing, of the runs that ``costs`` would be about; the dearest first."""
+    return ask(client, "discarded", Discarded, runs=_chosen(client, run, tree))
+
+
+def _chosen(client: Client, run: str, tree: bool) -> list[str]:
+    return family(client, run) if tree else [run] if run else []
 
 
 def budgets(client: Client, run: str) -> list[Purse]:

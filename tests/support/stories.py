@@ -38,7 +38,7 @@ class Story:
         command = c.Command(
             command_id=ids.derive(self.run_id, f"command/{self._number}"),
             kind=kind,
-            run_id="" if kind == "RegisterAgent" else self.run_id,
+            run_id="" if kind in c.ABOUT_NO_RUN else self.run_id,
             agent=agent,
             correlation_id=self.run_id,
             causation_id=handling.event_id if handling else cause,

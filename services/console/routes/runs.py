@@ -13,7 +13,7 @@ from services.console.previews import previews
 from services.console.routes.overview import stream_from
 from services.console.timeline import Axis, axis
 from services.sink import figures
-from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, reports, runs
+from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, discarded, reports, runs
 from services.sink.causes import related
 from services.sink.explain import explain
 from services.sink.story import Line, ending, tell
@@ -159,6 +159,7 @@ def _cost(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
         "purses": purses,
         "total_cost": total,
         "wasted": wasted,
+        "discarded": sum(call.cost_nano_usd for call in discarded(desk.store, run.run_id, tree=tree)),
         "tree": tree,
         "unpriced": _unpriced(by["agent"]),
     }
