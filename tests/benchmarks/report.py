@@ -57,6 +57,7 @@ TABLE: Final = (
     Aim("call_breaker.late_calls", "calls that asked a provider after its breaker had opened", at_most=1),
     Aim("sink.visible_p50_ms", "ms from Kafka to a query"),
     Aim("sink.visible_p95_ms", "ms from Kafka to a query", at_most=2_000),
+    Aim("sink.visible_in_flow_p95_ms", "ms from Kafka to a query, 5,000 facts/s beside", at_most=2_000),
     Aim("sink.rows_per_s", "rows/s", at_least=50_000),
     Aim("sink.floor_rows_per_s", "rows/s"),
     Aim("sink.ratio", "× floor", at_least=0.6),

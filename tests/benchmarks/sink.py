@@ -1,58 +1,109 @@
-"""Facts from Kafka into ClickHouse, and the floor: the same rows, prepared, inserted by the same driver."""
+"""Facts from Kafka into ClickHouse, and the floor: the same rows, prepared, inserted by the same driver.
+
+The sink is held (SIGSTOP) while facts are written: it takes them faster than one Python process makes them, and a sink
+that has nothing to read waits for its batch to fill, so that what was measured was the writer, and then the wait.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uuid_utils
 from confluent_kafka import Producer
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.topics import TOPIC_OF_FACT
+from services.sink.ingest import MAX_ROWS
 from services.sink.queries import connect_store
+from services.sink.rows import Record
 from tests.benchmarks.facts import partition, run_facts
 from tests.benchmarks.stage import PAYLOAD_BYTES, Figures, Stage, Stopwatch, quantiles
 
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
 RUN_LENGTH: Final = 100
-BATCH: Final = 20_000
-"""Rows of an insert; the sink's own bound."""
+BATCH: Final = MAX_ROWS
+"""Rows of an insert."""
+RATE: Final = 5_000
+"""Facts a second while visibility is measured under load."""
+TICK_S: Final = 0.05
 PATIENCE_S: Final = 600.0
 
 
 def measure(stage: Stage) -> Figures:
-    """How soon a fact can be queried; rows a second while the sink has more to read than it can take, and the floor."""
-    visible = quantiles([_visible(stage) for _ in range(stage.size(40, 5))])
+    """How soon a fact can be queried, at rest and while 5,000 others a second come; rows a second while the sink has
+    more to read than it can take, and the floor."""
+    at_rest = quantiles([_visible(stage) for _ in range(stage.size(40, 5))])
+    with _flowing(stage):
+        in_flow = quantiles([_visible(stage) for _ in range(stage.size(40, 5))])
     count = stage.size(300_000, 30_000)
-    before = stored(stage)
-    write(stage, _facts(count, ended=True))
-    at, watch = stored(stage), Stopwatch()
-    with stage.cpu(count) as cpu:
-        while stored(stage) < before + count and watch.seconds < PATIENCE_S:
-            time.sleep(0.05)
-        rows, seconds = stored(stage) - at, watch.seconds
+    with connect_store(stage.settings) as client:
+        before = _stored(client)
+        with _held(stage):
+            write(stage, _facts(count, ended=True))
+        watch = Stopwatch()
+        with stage.cpu(count) as cpu:
+            while _stored(client) < before + count and watch.seconds < PATIENCE_S:
+                time.sleep(TICK_S)
+        rows, seconds = _stored(client) - before, watch.seconds
     return {
-        "visible_p50_ms": visible["p50_ms"],
-        "visible_p95_ms": visible["p95_ms"],
+        "visible_p50_ms": at_rest["p50_ms"],
+        "visible_p95_ms": at_rest["p95_ms"],
+        "visible_in_flow_p95_ms": in_flow["p95_ms"],
         "rows_per_s": round(rows / seconds),
         "floor_rows_per_s": round(_floor(stage)),
         "cpu_us": cpu,
     }
 
 
+@contextlib.contextmanager
+def _held(stage: Stage) -> Iterator[None]:
+    sink = stage.processes()["store"]
+    sink.suspend()
+    try:
+        yield
+    finally:
+        sink.resume()
+
+
+@contextlib.contextmanager
+def _flowing(stage: Stage) -> Iterator[None]:
+    """Facts come at ``RATE``, from a thread."""
+    done = threading.Event()
+
+    def paced() -> Iterator[Fact]:
+        watch, count = Stopwatch(), 0
+        while not done.is_set():
+            yield from _facts(RUN_LENGTH, ended=True)
+            count += RUN_LENGTH
+            done.wait(max(0.0, count / RATE - watch.seconds))
+
+    thread = threading.Thread(target=write, args=(stage, paced()))
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def _visible(stage: Stage) -> float:
     """Seconds from a fact being written to a query that shows it."""
     run_id = str(uuid_utils.uuid7())
-    write(stage, iter(list(run_facts(run_id, 1, 0, PAYLOAD_BYTES, ended=False))))
-    store = connect_store(stage.settings)
     question = f"SELECT count() FROM {stage.settings.clickhouse.database}.events WHERE run_id = '{run_id}'"
-    watch = Stopwatch()
-    while not store.query(question).result_rows[0][0] and watch.seconds < PATIENCE_S:
-        time.sleep(0.005)
-    return watch.seconds
+    with connect_store(stage.settings) as client:
+        write(stage, iter(list(run_facts(run_id, 1, 0, PAYLOAD_BYTES, ended=False))))
+        watch = Stopwatch()
+        while not client.query(question).result_rows[0][0] and watch.seconds < PATIENCE_S:
+            time.sleep(0.005)
+        return watch.seconds
 
 
 def write(stage: Stage, facts: Iterator[Fact]) -> int:
@@ -87,16 +138,18 @@ def _facts(count: int, *, ended: bool) -> Iterator[Fact]:
 
 def stored(stage: Stage) -> int:
     """Facts in the store."""
-    database = stage.settings.clickhouse.database
-    rows = connect_store(stage.settings).query(f"SELECT count() FROM {database}.events").result_rows
-    return int(rows[0][0])
+    with connect_store(stage.settings) as client:
+        return _stored(client)
+
+
+def _stored(client: Client) -> int:
+    return int(client.query("SELECT count() FROM events").result_rows[0][0])
 
 
 def _floor(stage: Stage) -> float:
     """Rows a second of inserts alone, in an engine of this process."""
     from services.sink.engine import Engine
     from services.sink.migrate import migrate
-    from services.sink.rows import Record
     from services.sink.writer import Writer
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -104,12 +157,17 @@ def _floor(stage: Stage) -> float:
         client = engine.client()
         migrate(client, "bench")
         writer = Writer(client, "bench")
-        facts = enumerate(_facts(BATCH * stage.size(5, 2), ended=True))
-        records = [Record(TOPIC_OF_FACT[type(fact)], 0, number, fact.at // 1000, fact) for number, fact in facts]
-        batches = [writer.prepare(records[start : start + BATCH]) for start in range(0, len(records), BATCH)]
+        batches = [writer.prepare(_records(number)) for number in range(stage.size(6, 2))]
         watch = Stopwatch()
         for batch in batches:
             writer.write(batch)
-        rate = len(records) / watch.seconds
+        rate = len(batches) * BATCH / watch.seconds
+        client.close()
         engine.close()
         return rate
+
+
+def _records(number: int) -> list[Record]:
+    """Those of one batch."""
+    facts = enumerate(_facts(BATCH, ended=True), number * BATCH)
+    return [Record(TOPIC_OF_FACT[type(fact)], 0, offset, fact.at // 1000, fact) for offset, fact in facts]
