@@ -275,9 +275,9 @@ class Archive:
         """A run's facts in its order."""
         return timeline(self._client, run_id)
 
-    def memory_reads(self, causes: Sequence[str]) -> list[Event]:
-        """What the handlers that these MessageDelivered set off read from memories."""
-        return ask(self._client, "memory_reads", Event, causes=list(causes)) if causes else []
+    def memory_reads(self, run_id: str) -> list[Event]:
+        """What the handlers of a run read from memories, in the order of time."""
+        return ask(self._client, "memory_reads", Event, run=run_id)
 
     def writer(self, run_id: str, key: str, version: int) -> Event | None:
         """The fact that made a version of a key."""

@@ -49,8 +49,8 @@ class Others(Protocol):
     def events(self, run_id: str) -> Sequence[Event]:
         """A run's facts in its order."""
 
-    def memory_reads(self, causes: Sequence[str]) -> Sequence[Event]:
-        """What the handlers that these MessageDelivered set off read from memories."""
+    def memory_reads(self, run_id: str) -> Sequence[Event]:
+        """What the handlers of a run read from memories, in the order of time."""
 
     def writer(self, run_id: str, key: str, version: int) -> Event | None:
         """The fact that made a version of a key."""
@@ -68,8 +68,10 @@ class Lineage:
         """``known``: runs that the same walk has come to."""
         self._others = others
         self._known: dict[str, Lineage] = {} if known is None else known
+        self._run_id = events[0].run_id if events else ""
         if events:
-            self._known[events[0].run_id] = self
+            self._known[self._run_id] = self
+        self._read_from_memories: dict[str, list[Event]] | None = None
         self._end = next((event for event in events if event.kind == "RunCompleted"), None)
         self._writers: dict[tuple[str, int], Event] = {}
         self._by_id = {event.event_id: event for event in events}
@@ -193,15 +195,23 @@ class Lineage:
         """What the handler had read from memories by then."""
         if self._others is None or not depth:
             return
-        causes = [event_id for event_id, event in self._by_id.items() if event.delivery_id == handler]
         told: set[tuple[str, str, int]] = set()
-        for read in self._others.memory_reads(causes):
+        for read in self._memory_reads().get(handler, ()):
             place = (read.run_id, read.key, read.version)
             if read.at > at or read.event_id in seen or place in told:
                 continue
             seen.add(read.event_id)
             told.add(place)
             yield self._memory(read, seen, depth)
+
+    def _memory_reads(self) -> dict[str, list[Event]]:
+        """Handler → what it read from memories: asked for once, since each question costs more than its rows."""
+        if self._read_from_memories is None:
+            self._read_from_memories = {}
+            for read in self._others.memory_reads(self._run_id) if self._others is not None else ():
+                if delivered := self._by_id.get(read.causation_id):  # else it came after the events
+                    self._read_from_memories.setdefault(delivered.delivery_id, []).append(read)
+        return self._read_from_memories
 
     def _memory(self, read: Event, seen: set[str], depth: int) -> Node:
         """A version that a memory held, its writer, and what that one had done before in its own run."""

@@ -89,7 +89,8 @@ class Remembered:
     def events(self, run_id: str) -> list[Event]:
         return sorted((event for event in self._told if event.run_id == run_id), key=lambda event: event.run_seq)
 
-    def memory_reads(self, causes: Sequence[str]) -> list[Event]:
+    def memory_reads(self, run_id: str) -> list[Event]:
+        causes = [event.event_id for event in self.events(run_id) if event.kind == "MessageDelivered"]
         return [
             event
             for event in self._told

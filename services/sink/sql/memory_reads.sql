@@ -1,4 +1,4 @@
--- What did the handlers of these deliveries read from long-term memories? Its facts lie in the memories' own runs.
+-- What did the handlers of a run read from long-term memories? Those facts lie in the memories' own runs.
 SELECT
     run_id,
     run_seq,
@@ -14,5 +14,6 @@ SELECT
     version,
     size
 FROM events
-WHERE causation_id IN {causes:Array(String)} AND startsWith(run_id, 'memory/') AND kind = 'StateRead' AND version > 0
+WHERE causation_id IN (SELECT event_id FROM events WHERE run_id = {run:String} AND kind = 'MessageDelivered')
+    AND startsWith(run_id, 'memory/') AND kind = 'StateRead' AND version > 0
 ORDER BY at, run_id, run_seq
