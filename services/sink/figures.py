@@ -106,6 +106,11 @@ class Version(msgspec.Struct, frozen=True):
     offset: int
     value: str
 
+    @property
+    def emptied(self) -> bool:
+        """It had a value, which is not kept any more."""
+        return self.size > 0 and not self.value
+
 
 class Reader(msgspec.Struct, frozen=True):
     """Who read a key; version 0: it had no value."""

@@ -13,6 +13,7 @@ from services.sink import edges, rows
 from services.sink.migrate import HISTORY, Migration, MigrationEdited, migrate, migrations
 from tests.contracts.sink.conftest import Database
 
+OLD: Final = "01930000-0000-7000-8000-000000000000"
 VIEWS: Final = ("v_cost", "v_calls", "v_artifacts", "v_state_history", "v_messages", "v_lineage", "v_state_as_of")
 FITS: Final = {
     "string": {"String", "LowCardinality(String)"},
@@ -91,7 +92,7 @@ def test_bodies_go_before_the_rest_and_hashes_stay(database: Database) -> None:
 
     now = int(time.time() * 1_000_000)
     for number, at in enumerate((now - 100 * 86_400_000_000, now)):
-        story = article(f"01930000-0000-7000-8000-{number:012d}", at)
+        story = article(OLD if number == 0 else f"01930000-0000-7000-8000-{number:012d}", at)
         lying = [one._replace(offset=one.offset + 1000 * number) for one in records(story.facts)]
         database.writer.write(database.writer.prepare(lying))
     database.client.command(f"ALTER TABLE {database.name}.events MATERIALIZE TTL SETTINGS mutations_sync = 2")
@@ -105,6 +106,12 @@ def test_bodies_go_before_the_rest_and_hashes_stay(database: Database) -> None:
     assert old[:3] == [0, 0, 0]
     assert min(new[:3]) > 0
     assert old[3:] == new[3:]
+    run = f"run = '{OLD}', at = '2100-01-01'"
+    for view in (f"v_state_as_of({run})", "v_state_history", "v_messages", "v_calls"):
+        told = database.rows(
+            f"SELECT run_id = '{OLD}', emptied, count() FROM {{database}}.{view} GROUP BY ALL ORDER BY ALL"
+        )
+        assert [row[:2] for row in told] == ([(0, 0)] if "(" not in view else []) + [(1, 1)], view
 
 
 def test_on_a_cluster_every_object_is_created_on_it_and_replicated() -> None:
