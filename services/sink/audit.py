@@ -19,7 +19,10 @@ PAUSE_S: Final = 15.0
 """Between two checks at least."""
 SHARE: Final = 50
 """A check is followed by a pause of this many times its own duration: at most a fiftieth of one core, however large
-the store becomes."""
+the store becomes. It reads all that is there, 0.4 µs of processor a fact: of ten million some four seconds, and then
+nothing for three minutes."""
+ONE_CORE: Final = {"max_threads": 1}
+"""Whoever asks something meanwhile, and ingestion, have the others."""
 
 
 class Audit:
@@ -51,7 +54,7 @@ class Audit:
         while not self._stop.wait(pause):
             began = time.monotonic()
             try:
-                client = client or self._connect()
+                client = client or self._opened()
                 self._note(reconcile(client, self._kafka()))
             except Exception as error:  # noqa: BLE001 — whatever it is, ingestion goes on, and the page says so
                 log.warning("books not checked: %s", error)
@@ -59,6 +62,12 @@ class Audit:
             pause = max(PAUSE_S, SHARE * (time.monotonic() - began))
         if client is not None:
             client.close()
+
+    def _opened(self) -> Client:
+        client = self._connect()
+        for name, value in ONE_CORE.items():
+            client.set_client_setting(name, value)
+        return client
 
     def _note(self, books: Books) -> None:
         for problem in problems(books):

@@ -10,7 +10,7 @@ made it, and what the executor sends names the CallRequested as its cause.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -79,6 +79,12 @@ class Rule(NamedTuple):
             return f"arrayMap({tuples}, {self.references}, {versions})"
         return f"arrayMap(x -> ('{self.relation}', x, '', {none}), {self.events})"
 
+    def count_sql(self) -> str:
+        """How many they are, without making them."""
+        if self.event:
+            return f"{self.event} != ''"
+        return "1" if self.state else f"length({self.references or self.events})"
+
 
 CAUSE: Final = Rule("cause", event="causation_id")
 """Of every fact, whatever its kind."""
@@ -126,11 +132,21 @@ def edges_of(fact: Any) -> list[Edge]:
 @cache
 def edges_sql() -> str:
     """All edges of a row of ``events``, as an expression."""
+    return f"arrayConcat({CAUSE.sql()}, {_by_kind(Rule.sql, '[]')})"
+
+
+@cache
+def edges_count_sql() -> str:
+    """How many edges a row of ``events`` has, as an expression: a sixth of the time that making them takes."""
+    return f"toUInt64({CAUSE.count_sql()}) + {_by_kind(Rule.count_sql, '0')}"
+
+
+def _by_kind(told: Callable[[Rule], str], otherwise: str) -> str:
     kinds: dict[Rule, list[str]] = {}
     for kind, rule in BY_KIND.items():
         kinds.setdefault(rule, []).append(kind)
-    cases = ", ".join(f"kind IN ({', '.join(map(repr, names))}), {rule.sql()}" for rule, names in kinds.items())
-    return f"arrayConcat({CAUSE.sql()}, multiIf({cases}, []))"
+    cases = ", ".join(f"kind IN ({', '.join(map(repr, names))}), {told(rule)}" for rule, names in kinds.items())
+    return f"multiIf({cases}, {otherwise})"
 
 
 def columns_used() -> set[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from services.sink.edges import edges_sql
+from services.sink.edges import edges_count_sql
 from services.sink.queries import ask, query, question
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def reconcile(client: Client, kafka: Positions | None) -> Books:
         "places": [f"{topic}/{partition}" for topic, partition in stored],
         "bounds": [one.last_offset for one in stored.values()],
     }
-    counted = _by_place(query(client, question("reconcile").replace("{edges}", edges_sql()), bounds))
+    counted = _by_place(query(client, question("reconcile").replace("{edges_count}", edges_count_sql()), bounds))
     edges = _by_place(query(client, question("edges"), bounds))
     complete = complete_to(stored, kafka, began)
     gaps = ask(client, "gaps", Gap, before=complete - CLOCKS_MS)

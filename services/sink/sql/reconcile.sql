@@ -7,7 +7,7 @@ SELECT
     groupBitmap(toUInt64(offset)) AS offsets,
     min(offset) AS first_offset,
     countIf(kind = 'Unreadable') AS unreadable,
-    sum(length({edges})) AS edges_due
+    sum({edges_count}) AS edges_due
 FROM events
 WHERE offset <= transform(concat(topic, '/', toString(partition)), {places:Array(String)}, {bounds:Array(Int64)}, toInt64(-1))
 GROUP BY topic, partition

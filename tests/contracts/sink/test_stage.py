@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from agents_sdk import schemas
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.codec import RECORDS, Codec
+from services.sink.edges import edges_count_sql
 from services.sink.engine import Engine
 from services.sink.frames import Lying
 from services.sink.rows import Record
@@ -89,6 +90,8 @@ def test_parsed_and_decoded_batches_have_the_same_rows(pair: tuple[Database, Wri
         )
         assert parsed_rows == decoded_rows
         assert table == "edges" or len(parsed_rows) == len(batch)
+    due = f"SELECT sum({edges_count_sql()}) FROM stage_pair.events WHERE partition = {number}"
+    assert database.rows(due) == database.rows(f"SELECT count() FROM stage_pair.edges WHERE partition = {number}")
 
 
 def _at(row: Any, at: int) -> Any:
