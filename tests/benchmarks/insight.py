@@ -21,6 +21,7 @@ from services.sink import answers
 from services.sink.engine import Engine
 from services.sink.lineage import Lineage, Node
 from services.sink.migrate import migrate
+from services.sink.reconcile import reconcile
 from services.sink.rows import Record
 from services.sink.writer import Writer
 from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
@@ -50,6 +51,8 @@ def measure(stage: Stage) -> Figures:
             found: Figures = {"facts": facts}
             for name, question in QUESTIONS.items():
                 found |= {f"{name}_{at}": value for at, value in quantiles(_asked(question, client, chosen)).items()}
+            found["cost_of_all_p50_ms"] = quantiles(_asked(_cost_of_all, client, chosen[:5]))["p50_ms"]
+            found["reconcile_p50_ms"] = quantiles(_asked(_reconcile, client, chosen[:3]))["p50_ms"]
             client.close()
             return found
         finally:
@@ -116,6 +119,14 @@ def chain(run_id: str) -> Story:
 
 def _cost(client: Any, run: str) -> None:
     assert len(answers.costs(client, "agent", run)) == HOPS
+
+
+def _cost_of_all(client: Any, _: str) -> None:
+    assert len(answers.costs(client, "agent")) == HOPS
+
+
+def _reconcile(client: Any, _: str) -> None:
+    assert sum(account.rows for account in reconcile(client, None).accounts) > 0
 
 
 def _timeline(client: Any, run: str) -> None:

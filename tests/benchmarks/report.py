@@ -64,6 +64,8 @@ TABLE: Final = (
     Aim("insight.cost_p95_ms", "ms, cost by agent of a run among 10 million facts", at_most=100),
     Aim("insight.timeline_p95_ms", "ms, a run's timeline", at_most=100),
     Aim("insight.lineage_p95_ms", "ms, lineage of twelve hops", at_most=150),
+    Aim("insight.cost_of_all_p50_ms", "ms, cost by agent of all runs"),
+    Aim("insight.reconcile_p50_ms", "ms, all of the store held against itself"),
     Aim("console.timeline_server_p95_ms", "ms, the timeline of a run of 10,000 facts, opened first"),
     Aim("console.events_server_p95_ms", "ms, its list of events"),
     Aim("console.timeline_browser_p95_ms", "ms until it is loaded in Chromium", at_most=1_000),

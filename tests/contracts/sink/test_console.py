@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from services.console.access import CSRF
 from services.sink.engine import Engine
 from services.sink.migrate import migrate
+from services.sink.rows import Record
 from services.sink.writer import Writer
 from tests.support.browser import Window, chromium
 from tests.support.console import HOSTILE_RUN, console, hostile, large, links
@@ -20,6 +22,7 @@ from tests.support.stories import article, records
 
 RUN = article().run_id
 EVIL = "01930000-0000-7000-8000-00000000000e"
+EMPTIED = "01930000-0000-7000-8000-0000000000e0"
 LARGE = "01930000-0000-7000-8000-0000000000ff"
 FACTS = 10_000
 NO_STREAM = "503 (Service Unavailable)"
@@ -49,6 +52,7 @@ def site(engine: Engine, port: int, tmp_path_factory: pytest.TempPathFactory) ->
         *hostile(EVIL),
         *[record._replace(partition=3) for record in hostile(HOSTILE_RUN)],
         *records(story.facts, partition=2),
+        *[_emptied(record) for record in records(article(EMPTIED).facts, partition=1)],
     ]
     writer.write(writer.prepare(every))
     environment = {
@@ -61,6 +65,11 @@ def site(engine: Engine, port: int, tmp_path_factory: pytest.TempPathFactory) ->
         yield Site(base, environment, story.facts[-1].run_seq)
     client.command(f"DROP DATABASE {name} SYNC")
     client.close()
+
+
+def _emptied(record: Record) -> Record:
+    """As retention leaves it."""
+    return record._replace(row=replace(record.row, value="")) if hasattr(record.row, "value") else record
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +267,14 @@ def test_what_is_not_there_is_told(site: Site) -> None:
     ):
         answer = httpx.get(f"{site.base}{path}", timeout=30)
         assert (answer.status_code, said in answer.text) == (code, True), (path, answer.text[-600:])
+
+
+def test_a_value_that_is_not_kept_any_more_is_told(site: Site) -> None:
+    """Not shown as an empty one; its hash is what is left."""
+    pages = [
+        httpx.get(f"{site.base}/state/version", params={"run": run, "key": "article"}, timeout=30).text
+        for run in (EMPTIED, RUN)
+    ]
+
+    assert ["Values are kept for 90 days" in page for page in pages] == [True, False]
+    assert ["Kafka is a log." in page for page in pages] == [False, True]
