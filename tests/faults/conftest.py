@@ -10,9 +10,9 @@ from infra.local.platform import LocalPlatform
 from tests.support.chaos.platform import target
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """Two ledgers, two executors; what they say stays in the logs of its directory. One for the session: judge your own
+    """Two ledgers, two executors; what they say stays in the logs of its directory. One for the tier: judge your own
     runs, not all there are; who judges those has a platform of its own."""
     with target(tmp_path_factory.mktemp("shot-at")) as running:
         yield running

@@ -24,13 +24,13 @@ BEFORE_S: Final = 2.0
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def shot_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
     """Two ledgers, two executors; what they say stays in the logs of its directory."""
     with target(tmp_path_factory.mktemp("shot-at")) as running:
         yield running
 
 
-async def test_everything_is_killed(platform: LocalPlatform) -> None:
+async def test_everything_is_killed(shot_at: LocalPlatform) -> None:
     """SIGKILL of ledgers, executors and agents at seeded moments, alone, together and while they recover: each command
     is applied once, no answer was wrong, no call was executed after its outcome was recorded."""
     print(f"SEED={SEED}")
@@ -38,14 +38,14 @@ async def test_everything_is_killed(platform: LocalPlatform) -> None:
     async def deeds(gunman: Gunman) -> None:
         await gunman.carry_out(plan(SEED, SHOTS))
 
-    outcome = await trial(platform, SEED, deeds)
+    outcome = await trial(shot_at, SEED, deeds)
     print(summary(outcome, SEED))
     judge(outcome)
     assert len(outcome.hits) >= SHOTS
     assert len(outcome.result.ended) >= 40
 
 
-async def test_zombie_is_fenced(platform: LocalPlatform) -> None:
+async def test_zombie_is_fenced(shot_at: LocalPlatform) -> None:
     """A ledger sleeps for longer than its session, while another one takes its partitions over, and wakes in the
     middle of its work: what it still writes does not appear, and what it still answers is right."""
 
@@ -56,12 +56,12 @@ async def test_zombie_is_fenced(platform: LocalPlatform) -> None:
                 await asyncio.sleep(ASLEEP_S)
             await asyncio.sleep(BEFORE_S)
 
-    outcome = await trial(platform, SEED, deeds)
+    outcome = await trial(shot_at, SEED, deeds)
     print(summary(outcome, SEED))
     judge(outcome)
 
 
-async def test_broker_is_killed(platform: LocalPlatform) -> None:
+async def test_broker_is_killed(shot_at: LocalPlatform) -> None:
     """The broker is killed and comes back with what it had acknowledged: nothing is lost, nothing is there twice."""
 
     async def deeds(gunman: Gunman) -> None:
@@ -70,6 +70,6 @@ async def test_broker_is_killed(platform: LocalPlatform) -> None:
         await gunman.back("kafka")
         await asyncio.sleep(3 * BEFORE_S)
 
-    outcome = await trial(platform, SEED, deeds)
+    outcome = await trial(shot_at, SEED, deeds)
     print(summary(outcome, SEED))
     judge(outcome)

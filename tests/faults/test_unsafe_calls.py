@@ -33,7 +33,7 @@ VICTIMS: Final = ("executor", "executor-2")
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[LocalPlatform]:
+def shot_at(tmp_path: Path) -> Iterator[LocalPlatform]:
     """Two executors that may be shot."""
     target = LocalPlatform(
         tmp_path / "charging",
@@ -67,15 +67,15 @@ async def charge(backplane: AsyncBackplane, run: str, room: asyncio.Semaphore) -
             return failed
 
 
-async def test_no_effect_happens_twice_and_each_call_ends(platform: LocalPlatform) -> None:
+async def test_no_effect_happens_twice_and_each_call_ends(shot_at: LocalPlatform) -> None:
     """Each call completes with its one effect, or says that its outcome is unknown and is escalated; what was not
     done is never reported as done, nor the other way round."""
     print(f"SEED={SEED} UNSAFE_CALLS={CALLS}")
-    settings = platform.settings
+    settings = shot_at.settings
     with Till(settings.data_dir, SEED) as till:
         async with AsyncBackplane.connect(settings) as backplane:
             runs = [(await backplane.start_run("charging", complete_when="explicit")) for _ in range(RUNS)]
-            gunman = Gunman(platform, {})
+            gunman = Gunman(shot_at, {})
             shooting = asyncio.create_task(shoot(till, gunman))
             room = asyncio.Semaphore(AT_ONCE)
             ends = await asyncio.gather(*(charge(backplane, runs[n % RUNS].id, room) for n in range(CALLS)))
