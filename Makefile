@@ -58,6 +58,8 @@ browser: ## Install Chromium, which the console is tested in, where there is non
 
 .PHONY: test
 test: check ## Everything: check, then every tier that needs the platform
+	@# Compiled once: where bytecode is not written, each of some five hundred processes would do so for itself.
+	$(BIN)/python -m compileall -q $(CHECKED)
 	$(PYTEST) -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
 	  tests --ignore tests/unit --ignore tests/properties --ignore tests/architecture --ignore tests/benchmarks
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from infra.local.ports import HIGHEST, LOWEST
+from infra.local.ports import VARIABLE as PORTS
+
 if TYPE_CHECKING:
     from infra.local.platform import LocalPlatform
 
@@ -32,6 +35,8 @@ def tier(path: Path) -> str:
     return path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
 
 
+KEPT: Final = ("BACKPLANE_CACHE_DIR", "BACKPLANE_MAVEN_URL", PORTS)
+"""What the tests take from the environment: how the platform's files come here, and which ports are theirs."""
 PAID: Final = (
     "ANTHROPIC_API_KEY",
     "BRAVE_API_KEY",
@@ -55,6 +60,12 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
     # nor are those asked for that lie in the keyring of whoever runs the tests
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        share = (HIGHEST + 1 - LOWEST) // count
+        low = LOWEST + share * (int(worker.removeprefix("gw")) % count)
+        os.environ[PORTS] = f"{low}-{low + share - 1}"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # as a shell starts what it puts into the background: our children would inherit it, and not end at Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -113,7 +124,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the platform, the settings or the configuration of whoever runs the tests."""
     for name in list(os.environ):
-        if name.startswith("BACKPLANE_") and name not in ("BACKPLANE_CACHE_DIR", "BACKPLANE_MAVEN_URL"):
+        if name.startswith("BACKPLANE_") and name not in KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("BACKPLANE_DATA_DIR", str(tmp_path / "no-platform"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))

@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 import socket
 
-from infra.local.ports import HIGHEST, LOOPBACK, LOWEST, choose, free
+import pytest
+
+from infra.local.errors import PlatformError
+from infra.local.ports import HIGHEST, LOOPBACK, LOWEST, VARIABLE, choose, free
+
+
+@pytest.fixture(autouse=True)
+def all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever range the processes of this session were given."""
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 def test_ports_are_free_distinct_and_below_the_ephemeral_range() -> None:
@@ -39,3 +48,23 @@ def test_recorded_port_that_is_taken_is_replaced() -> None:
 def test_recorded_port_out_of_range_is_replaced() -> None:
     """A record edited by hand does not bring the ephemeral range back."""
     assert choose(["kafka"], {"kafka": 50_000}, random.Random(1))["kafka"] <= HIGHEST
+
+
+def test_a_range_of_ones_own_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Platforms that are started side by side do not take each other's ports."""
+    recorded = choose(["kafka"], {"kafka": LOWEST + 5_000})
+    monkeypatch.setenv(VARIABLE, f"{LOWEST}-{LOWEST + 999}")
+
+    chosen = choose(["a", "b", "kafka"], recorded)
+
+    assert all(LOWEST <= port <= LOWEST + 999 for port in chosen.values())
+
+
+@pytest.mark.parametrize("given", ["20000", "a-b", "22000-21000", "1-22000", "20000-40000"])
+def test_a_range_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """With what was given and what may be."""
+    monkeypatch.setenv(VARIABLE, given)
+
+    with pytest.raises(PlatformError, match=f"{VARIABLE} is '{given}'") as refused:
+        choose(["kafka"], {})
+    assert f"{LOWEST}-{HIGHEST}" in str(refused.value)
