@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -14,9 +15,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from services.console.render import environment
+from services.console.timeline import Axis, axis
 from services.metrics.exposition import Metrics
 from services.sink.answers import Event, RunRow, find_run, progress, runs, timeline
 from services.sink.queries import connect_store
+from services.sink.story import Line, tell
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -49,6 +52,28 @@ SECTIONS: Final = (
 """Address, name, and the key that leads there after g."""
 
 
+@dataclass(frozen=True)
+class Story:
+    """The facts of a run in their order, and what is told of them once that is asked for."""
+
+    events: list[Event]
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """Its timeline."""
+        return list(tell(self.events))
+
+    @cached_property
+    def axis(self) -> Axis:
+        """Where its lines lie in time."""
+        return axis(self.lines)
+
+    @property
+    def whole(self) -> bool:
+        """No fact is missing before the last one."""
+        return bool(self.events) and self.events[-1].run_seq == len(self.events)
+
+
 class Letters(NamedTuple):
     """The dead letters, or why they cannot be told."""
 
@@ -67,7 +92,7 @@ class Desk:
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._codec: Codec | None = None
-        self._events: OrderedDict[str, tuple[int, list[Event]]] = OrderedDict()
+        self._stories: OrderedDict[str, Story] = OrderedDict()
         self._letters: tuple[float, Letters] = (float("-inf"), Letters([]))
         self._kept: dict[str, tuple[float, Any]] = {}
         self._reader = ThreadPoolExecutor(1, "letters")
@@ -100,22 +125,28 @@ class Desk:
 
     def run(self, name: str) -> RunRow:
         """The run of this id, its first characters, or ``last``. Raises UnknownRun."""
-        return runs(self.store, 1, find_run(self.store, name))[0]
+        return (runs(self.store, 1, name) or runs(self.store, 1, find_run(self.store, name)))[0]
 
     def events(self, run: str) -> list[Event]:
-        """All facts of a run in its order; read again only when there are more."""
+        """All facts of a run in their order."""
+        return self.story(run).events
+
+    def story(self, run: str) -> Story:
+        """The run as the store has it now; of one that was looked at before only what came since is read."""
         facts = progress(self.store, run).facts
         with self._lock:
-            known = self._events.get(run)
-            if known and known[0] == facts:
-                self._events.move_to_end(run)
-                return known[1]
-        found = timeline(self.store, run)
+            known = self._stories.get(run, Story([]))
+            if run in self._stories and len(known.events) == facts:
+                self._stories.move_to_end(run)
+                return known
+        # what came late may belong before the last fact: then all are read again
+        known = known if known.whole else Story([])
+        found = Story(known.events + timeline(self.store, run, after=len(known.events)))
         with self._lock:
-            self._events[run] = (facts, found)
-            self._events.move_to_end(run)
-            while len(self._events) > 1 and sum(len(kept) for _, kept in self._events.values()) > KEPT_EVENTS:
-                self._events.popitem(last=False)
+            self._stories[run] = found
+            self._stories.move_to_end(run)
+            while len(self._stories) > 1 and sum(len(kept.events) for kept in self._stories.values()) > KEPT_EVENTS:
+                self._stories.popitem(last=False)
         return found
 
     def kept(self, name: str, seconds: float, make: Callable[[], T]) -> T:

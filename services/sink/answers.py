@@ -98,8 +98,9 @@ class RunRow(msgspec.Struct, frozen=True):
     """Child runs it started itself."""
 
 
-class Event(msgspec.Struct, frozen=True):
-    """A fact in a run's timeline; fields as in ``schemas/clickhouse``, long texts cut."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """A fact in a run's timeline; fields as in ``schemas/clickhouse``, long texts cut. It holds nothing that could hold
+    it: the garbage collector need not look at ten thousands of them."""
 
     run_seq: int
     at: int

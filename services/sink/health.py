@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 
-class Attempts(msgspec.Struct, frozen=True, kw_only=True):
+class Attempts(msgspec.Struct, frozen=True):
     """Of one provider."""
 
     capability: str
@@ -25,7 +25,7 @@ class Attempts(msgspec.Struct, frozen=True, kw_only=True):
     """Class of the last failure; empty for none."""
 
 
-class OpenBreaker(msgspec.Struct, frozen=True, kw_only=True):
+class OpenBreaker(msgspec.Struct, frozen=True):
     """One that is not closed."""
 
     capability: str

@@ -73,14 +73,20 @@ def question(name: str) -> str:
 
 
 def ask(client: Client, name: str, answer: type[A], **parameters: Any) -> list[A]:
-    """The rows of one question, each as an ``answer``, whose fields are named as the columns.
+    """The rows of one question, each as an ``answer``, whose fields are named as the columns; those that the question
+    does not tell are left at their defaults.
 
     Raises:
         QueryRefused: ClickHouse's own error.
         Unreachable: no answer.
     """
     result = query(client, question(name), parameters)
-    return [answer(**dict(zip(result.column_names, row, strict=True))) for row in result.result_rows]
+    names, fields = result.column_names, answer.__struct_fields__
+    if len(names) < len(fields):
+        return [answer(**dict(zip(names, row, strict=True))) for row in result.result_rows]
+    # column by column: a dict a row is three quarters of the time that 10,000 facts take
+    columns = dict(zip(names, result.result_columns, strict=True))
+    return list(map(answer, *(columns[name] for name in fields)))
 
 
 def query(client: Client, sql: str, parameters: dict[str, Any] | None = None) -> Any:

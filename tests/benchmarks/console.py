@@ -1,7 +1,8 @@
 """A run of 10,000 facts is opened in the console: what its server takes, and what a browser takes until it is loaded.
 
-Cold: by a console that has not read this run before, as after each fact that the run gains. The browser is Chromium,
-headless; without one its figures are left out.
+Cold: by a console that has not read this run before. The browser is Chromium, headless; without one its figures are
+left out. Processor time, which hardly depends on what else the machine does: of the console, and of the store, which is
+in this process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 
 from services.sink.engine import Engine
 from services.sink.http import make_server
@@ -42,8 +44,11 @@ def measure(stage: Stage) -> Figures:
         waiting = iter(seen)
         found: Figures = {}
         for tab in TABS:
+            before = _processor()
             seconds = [_answered(client, f"/runs/{next(waiting)}/{tab}") for _ in range(rounds)]
             found |= {f"{tab}_server_{at}": value for at, value in quantiles(seconds).items()}
+            for part, used in _processor().items():
+                found[f"{tab}_{part}_cpu_ms"] = round((used - before[part]) / rounds * 1000, 1)
         if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
             with chromium() as browser, closing(Window(browser, base)) as window:
                 window.open("/")
@@ -51,6 +56,13 @@ def measure(stage: Stage) -> Figures:
                     loaded = [_loaded(window, f"/runs/{next(waiting)}/{tab}") for _ in range(rounds)]
                     found |= {f"{tab}_browser_{at}": value for at, value in quantiles(loaded).items()}
         return found
+
+
+def _processor() -> dict[str, float]:
+    """Seconds that the console, which is this process's child, and the store in this process have used."""
+    here = psutil.Process()
+    (console_process,) = (one for one in here.children() if "services.console" in one.cmdline())
+    return {name: sum(one.cpu_times()[:2]) for name, one in (("console", console_process), ("store", here))}
 
 
 def _answered(client: httpx.Client, where: str) -> float:

@@ -68,6 +68,8 @@ TABLE: Final = (
     Aim("insight.reconcile_p50_ms", "ms, all of the store held against itself"),
     Aim("console.timeline_server_p95_ms", "ms, the timeline of a run of 10,000 facts, opened first"),
     Aim("console.events_server_p95_ms", "ms, its list of events"),
+    Aim("console.timeline_console_cpu_ms", "ms of the console's processor"),
+    Aim("console.timeline_store_cpu_ms", "ms of the store's processor"),
     Aim("console.timeline_browser_p95_ms", "ms until it is loaded in Chromium", at_most=1_000),
     Aim("console.events_browser_p95_ms", "ms until it is loaded in Chromium", at_most=1_000),
     Aim("restart.seconds", "s, with a snapshot"),

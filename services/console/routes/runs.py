@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
@@ -11,19 +11,19 @@ from fastapi.responses import RedirectResponse, Response
 from services.console.desk import Desk, desk_of
 from services.console.previews import previews
 from services.console.routes.overview import stream_from
-from services.console.timeline import Axis, axis
+from services.console.timeline import Axis
 from services.sink import figures
 from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, discarded, reports, runs
 from services.sink.causes import related
 from services.sink.explain import explain
-from services.sink.story import Line, ending, tell
+from services.sink.story import Line, ending
 
 router = APIRouter()
 TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
 """The last one where something failed."""
 PAGE_RUNS: Final = 50
 COST_BY: Final[tuple[By, ...]] = ("agent", "capability", "provider", "model", "key")
-CHUNK: Final = 200
+CHUNK: Final = 100
 """Lines of a page; what follows is fetched when it is scrolled to, or by a link."""
 ROW_PX: Final = 30
 """What a line takes; a placeholder for lines that are not fetched yet is as tall as they will be."""
@@ -56,17 +56,31 @@ def show_run(request: Request, name: str) -> Response:
 
 @router.get("/runs/{name}/{tab}")
 def show_tab(request: Request, name: str, tab: str) -> Response:
-    """One tab of a run."""
+    """One tab of a run; only the lines from ``from`` on, where htmx asks for a part of the page."""
     desk = desk_of(request)
     if tab not in TABS:
         raise HTTPException(404, f"a run has no tab {tab!r}; there are {', '.join(TABS)}")
-    since = stream_from(desk)
+    if tab in LISTS and request.headers.get("hx-request-type") == "partial":
+        return desk.page(request, "run_chunk.html.j2", tab=tab, run_id=name, **LISTS[tab](desk, request, name))
     run = desk.run(name)
-    made = MAKERS[tab](desk, request, run)
-    live = {"since": since, "run": run.run_id, "after": run.last_seq, "tab": tab} if run.status == "running" else None
+    live = None
+    if run.status == "running":
+        # where the stream begins is asked before what is shown, so that nothing is missed in between
+        since = stream_from(desk)
+        run = desk.run(run.run_id)
+        live = {"since": since, "run": run.run_id, "after": run.last_seq, "tab": tab}
     tabs = TABS if run.failures or run.status in ("failed", "cancelled") or tab == "why" else TABS[:-1]
+    made = LISTS[tab](desk, request, run.run_id) if tab in LISTS else MAKERS[tab](desk, request, run)
     return desk.page(
-        request, f"run_{tab}.html.j2", run=run, tab=tab, tabs=tabs, stream=live, keys=_outputs(desk, run), **made
+        request,
+        f"run_{tab}.html.j2",
+        run=run,
+        run_id=run.run_id,
+        tab=tab,
+        tabs=tabs,
+        stream=live,
+        keys=_outputs(desk, run),
+        **made,
     )
 
 
@@ -75,16 +89,15 @@ def _outputs(desk: Desk, run: RunRow) -> list[figures.Key]:
     return [key for key in figures.keys(desk.store, run.run_id, limit=50) if not key.deleted][:4]
 
 
-def _timeline(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
-    lines = list(tell(desk.events(run.run_id)))
+def _timeline(desk: Desk, request: Request, run: str) -> dict[str, Any]:
+    story = desk.story(run)
+    lines = story.lines
     start = _start(request, len(lines))
-    scale = axis(lines)
     return {
-        "rows": _rows(lines[start : start + CHUNK], scale, lines[start - 1].at if start else 0),
-        "chunks": _chunks(len(lines), start),
-        "total": len(lines),
+        "rows": _rows(lines[start : start + CHUNK], story.axis, lines[start - 1].at if start else 0),
+        "chunks": Chunks(start, len(lines)),
         "began": lines[0].at if lines else 0,
-        "ticks": _ticks(scale),
+        "ticks": _ticks(story.axis),
     }
 
 
@@ -94,10 +107,39 @@ def _start(request: Request, total: int) -> int:
     return min(int(text) if text.isdecimal() else 0, max(0, total - 1)) // CHUNK * CHUNK
 
 
-def _chunks(total: int, start: int) -> list[dict[str, int]]:
-    """The chunks behind the one that begins at ``start``."""
-    begins = range(start + CHUNK, total, CHUNK)
-    return [{"from": at, "height": min(CHUNK, total - at) * ROW_PX, "count": min(CHUNK, total - at)} for at in begins]
+class Chunk(NamedTuple):
+    """Lines of a list that are not on the page."""
+
+    start: int
+    count: int
+
+    @property
+    def height(self) -> int:
+        """What they will take, in pixels."""
+        return self.count * ROW_PX
+
+    @property
+    def words(self) -> str:
+        """As a link says it."""
+        return f"{self.start + 1} to {self.start + self.count}"
+
+
+class Chunks(NamedTuple):
+    """A list of ``total`` lines of which those of one chunk are on the page."""
+
+    start: int
+    total: int
+
+    @property
+    def later(self) -> list[Chunk]:
+        """Those behind it, each fetched when it is scrolled to."""
+        begins = range(self.start + CHUNK, self.total, CHUNK)
+        return [Chunk(at, min(CHUNK, self.total - at)) for at in begins]
+
+    @property
+    def earlier(self) -> Chunk | None:
+        """The one before it."""
+        return Chunk(self.start - CHUNK, CHUNK) if self.start else None
 
 
 def _rows(lines: Sequence[Line], scale: Axis, since: int) -> list[dict[str, Any]]:
@@ -116,15 +158,14 @@ def _ticks(scale: Axis) -> list[dict[str, Any]]:
     return [{"x": round(scale.place(gap.start), 2), "end": round(scale.place(gap.end), 2)} for gap in scale.gaps]
 
 
-def _events(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+def _events(desk: Desk, request: Request, run: str) -> dict[str, Any]:
     asked = {name: request.query_params.get(name, "") for name in ("kind", "agent", "q")}
-    every = desk.events(run.run_id)
-    found = [event for event in every if matches(event, **asked)]
+    every = desk.events(run)
+    found = [event for event in every if matches(event, **asked)] if any(asked.values()) else every
     start = _start(request, len(found))
     return {
         "events": found[start : start + CHUNK],
-        "chunks": _chunks(len(found), start),
-        "total": len(found),
+        "chunks": Chunks(start, len(found)),
         "asked": asked,
         "kinds": sorted({event.kind for event in every}),
         "agents": sorted({event.agent for event in every if event.agent}),
@@ -197,9 +238,9 @@ def _why(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
     return {"found": found, "ended": ending(run.status, found)}
 
 
+LISTS: Final = {"timeline": _timeline, "events": _events}
+"""Tabs that come in chunks."""
 MAKERS: Final = {
-    "timeline": _timeline,
-    "events": _events,
     "lineage": _lineage,
     "cost": _cost,
     "state": _state,

@@ -11,11 +11,15 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from agents_sdk.settings import load_settings
 from services.console.access import CSRF
+from services.console.desk import Desk
+from services.sink.answers import timeline
 from services.sink.engine import Engine
 from services.sink.migrate import migrate
 from services.sink.rows import Record
 from services.sink.writer import Writer
+from tests.contracts.sink.conftest import Database
 from tests.support.browser import Window, chromium
 from tests.support.console import HOSTILE_RUN, console, hostile, large, links
 from tests.support.stories import article, records
@@ -120,11 +124,11 @@ def test_an_attack_in_every_field_runs_nowhere(site: Site, browser: Any) -> None
 
 
 def test_a_large_run_is_a_page_that_grows_where_it_is_read(site: Site, browser: Any) -> None:
-    """Of ten thousand events two hundred come at once; the rest have their room, and come when scrolled to."""
+    """Of ten thousand events a hundred come at once; the rest have their room, and come when scrolled to."""
     window = Window(browser, site.base, expected=NO_STREAM)
     assert window.open(f"/runs/{LARGE}/events") == 200
     rows = window.page.locator(".ev-row[id]")
-    assert rows.count() <= 600
+    assert rows.count() <= 300
     assert window.page.locator(f"#e{site.last}").count() == 0
 
     window.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
@@ -134,10 +138,26 @@ def test_a_large_run_is_a_page_that_grows_where_it_is_read(site: Site, browser: 
     window.shot("large-run-end")
     window.open(f"/runs/{LARGE}/timeline")
     assert "in which nothing happened" in window.page.locator(".timeline").inner_text() or rows.count() == 0
-    assert window.page.locator(".tl-row").count() <= 600
+    assert window.page.locator(".tl-row").count() <= 300
     window.shot("large-run-timeline")
     assert window.complaints == []
     window.close()
+
+
+def test_a_run_that_grows_is_read_on_from_where_it_was(
+    database: Database, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However its facts come, those of a topic before earlier ones of another: each once and in order, every time."""
+    monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("BACKPLANE_CLICKHOUSE__DATABASE", database.name)
+    desk, every = Desk(load_settings()), [one for one in records(article().facts) if one.row.run_seq]
+    assert len(every) > 20
+    for piece in (every[:5], every[5:6], every[9:14], every[6:9], every[14:]):
+        database.writer.write(database.writer.prepare(piece))
+        known = desk.events(RUN)
+        assert known == timeline(desk.store, RUN)
+        assert desk.events(RUN) is known
 
 
 def test_two_thousand_sources_are_one_box_that_opens(site: Site, browser: Any) -> None:
@@ -157,9 +177,15 @@ def test_two_thousand_sources_are_one_box_that_opens(site: Site, browser: Any) -
 def test_pages_are_read_without_scripts(site: Site, browser: Any) -> None:
     """Every chunk has a link, every choice a button; nothing waits for a script."""
     window = Window(browser, site.base, expected=NO_STREAM, java_script_enabled=False)
-    window.open(f"/runs/{LARGE}/events")
-    window.page.get_by_role("link", name="the next 200 events").first.click()
-    assert window.page.locator("#e201").count() == 1
+    for tab, first in (("events", "#e1"), ("timeline", "#s1")):
+        window.open(f"/runs/{LARGE}/{tab}")
+        assert window.page.locator(first).count() == 1
+        window.page.get_by_role("link", name="101 to 200 of ").click()
+        window.page.get_by_role("link", name="201 to 300 of ").click()
+        assert window.page.locator(first).count() == 0
+        window.page.get_by_role("link", name="101 to 200", exact=True).click()
+        window.page.get_by_role("link", name="from the first on").click()
+        assert window.page.locator(first).count() == 1
     window.open("/")
     window.page.get_by_role("button", name="Dark").click()
     assert window.page.locator("html").get_attribute("data-theme") == "dark"
