@@ -36,9 +36,10 @@ PAGES: Final = (
     *(streams, files),
 )
 STATUS_OF: Final = {
-    **dict.fromkeys(("unknown_run", "unknown_agent", "unknown_capability", "not_found"), 404),
+    **dict.fromkeys(("unknown_run", "unknown_agent", "unknown_capability", "unknown_artifact", "not_found"), 404),
     **dict.fromkeys(("query_failed", "usage"), 400),
     "auth": 403,
+    "too_large": 413,
 }
 """An error's code → HTTP status; unreachable is 503, a refusal 409, anything else 500."""
 

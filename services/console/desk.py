@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
+from agents_sdk.artifacts import ArtifactStore
+from services.console.previews import Files
 from services.console.render import environment
 from services.console.timeline import Axis, axis
 from services.metrics.exposition import Metrics
@@ -115,6 +117,11 @@ class Desk:
             if self._codec is None:
                 self._codec = connect_codec(self.settings)
             return self._codec
+
+    @cached_property
+    def files(self) -> Files:
+        """What agents made."""
+        return Files(self.settings.data_dir, ArtifactStore(self.settings.data_dir, self.settings.artifacts.url))
 
     @cached_property
     def admin(self) -> Any:

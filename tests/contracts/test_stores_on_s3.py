@@ -13,6 +13,7 @@ from agents_sdk.artifacts import ArtifactBroken, ArtifactStore, UnknownArtifact
 from agents_sdk.errors import Unreachable
 from services.capabilities.catalogue.storage import file_storage
 from services.capabilities.outcome import ProviderError
+from services.console.previews import Files, Shown
 from tests.support.catalogue import Bench
 
 BUCKET = "backplane-tests"
@@ -69,6 +70,21 @@ def test_an_artifact_that_is_missing_or_was_changed_is_told(s3: str, tmp_path: P
         store.get(made.uri)
     with pytest.raises(UnknownArtifact):
         store.get("0" * 64)
+
+
+def test_the_console_shows_what_lies_in_a_bucket(s3: str, tmp_path: Path) -> None:
+    """An image as it is, a page as text, and what is not there as missing: as from a folder."""
+    store = ArtifactStore(tmp_path, s3)
+    files = Files(tmp_path, store)
+    png = b"\x89PNG\r\n\x1a\nrest"
+    image, page, empty = store.put(png, "image/png"), store.put(b"<b>", "text/html"), store.put(b"", "text/plain")
+
+    told = files.previews(f'["{image.uri}", "{page.uri}", "{empty.uri}", "artifact:{"0" * 64}"]')
+    assert [(one.kind, one.size) for one in told] == [("image", 12), ("text", 3), ("text", 0), ("missing", 0)]
+    assert files.artifact(image.sha256) == Shown(png, "image/png")
+    assert files.artifact(page.sha256) == Shown(b"<b>", "text/plain; charset=utf-8")
+    with pytest.raises(UnknownArtifact):
+        files.artifact("0" * 64)
 
 
 def test_a_bucket_that_is_not_there_is_told(s3: str, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _answers(base: str) -> None:
 def links(base: str, start: list[str], limit: int, apart: tuple[str, ...] = ()) -> dict[str, httpx.Response]:
     """The pages that are reached from some, breadth first, by their addresses. ``apart``: what begins so is left out,
     and with it what Kafka is asked for."""
-    skipped = ("/static/", "/files/", *apart)
+    skipped = ("/static/", "/files/", "/artifacts/", *apart)
     seen: dict[str, httpx.Response] = {}
     with httpx.Client(base_url=base, follow_redirects=True, timeout=30) as client:
         waiting = list(start)

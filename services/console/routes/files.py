@@ -6,11 +6,11 @@ import hmac
 from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from services.console.access import COOKIE_S, SESSION, own_form, session_of
 from services.console.desk import desk_of
-from services.console.previews import TEXT_BYTES, inside, media_type
+from services.console.previews import Shown
 from services.console.render import STATIC
 
 router = APIRouter()
@@ -27,18 +27,25 @@ def static(name: str) -> Response:
     return FileResponse(file, media_type=TYPES[file.suffix], headers={"Cache-Control": "max-age=31536000, immutable"})
 
 
+@router.get("/artifacts/{sha256}")
+def artifact(request: Request, sha256: str) -> Response:
+    """A file that a call made, from wherever artifacts are kept."""
+    return _locked(desk_of(request).files.artifact(sha256))
+
+
 @router.get("/files/{name:path}")
-def artifact(request: Request, name: str) -> Response:
-    """A file of the platform's folders; one that is no image or video comes as text, its beginning."""
-    file = inside(desk_of(request).settings.data_dir, name)
-    if file is None:
+def file(request: Request, name: str) -> Response:
+    """A file of the platform's folders."""
+    found = desk_of(request).files.file(name)
+    if found is None:
         raise HTTPException(404, "there is no such file in the platform's folders")
-    kind = media_type(file)
+    return _locked(found)
+
+
+def _locked(shown: Shown) -> Response:
+    """What others made: it may run nothing and ask for nothing."""
     locked = {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "private, max-age=3600"}
-    if kind:
-        return FileResponse(file, media_type=kind, headers=locked)
-    with file.open("rb") as opened:
-        return PlainTextResponse(opened.read(TEXT_BYTES).decode(errors="replace"), headers=locked)
+    return Response(shown.content, media_type=shown.media_type, headers=locked)
 
 
 @router.get("/login")

@@ -9,7 +9,6 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from services.console.desk import Desk, desk_of
-from services.console.previews import previews
 from services.console.routes.overview import stream_from
 from services.console.timeline import Axis
 from services.sink import figures
@@ -111,17 +110,17 @@ class Chunk(NamedTuple):
     """Lines of a list that are not on the page."""
 
     start: int
-    count: int
+    length: int
 
     @property
     def height(self) -> int:
         """What they will take, in pixels."""
-        return self.count * ROW_PX
+        return self.length * ROW_PX
 
     @property
     def words(self) -> str:
         """As a link says it."""
-        return f"{self.start + 1} to {self.start + self.count}"
+        return f"{self.start + 1} to {self.start + self.length}"
 
 
 class Chunks(NamedTuple):
@@ -221,15 +220,12 @@ def _messages(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
 
 
 def _artifacts(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
-    found = []
-    seen: set[str] = set()
     facts = {event.run_seq: event.event_id for event in desk.events(run.run_id)}
+    found: dict[str, dict[str, Any]] = {}
     for output in figures.outputs(desk.store, run.run_id):
-        for one in previews(desk.settings.data_dir, output.text):
-            if one.name not in seen:
-                seen.add(one.name)
-                found.append({"preview": one, "output": output, "fact": facts.get(output.run_seq, "")})
-    return {"found": found}
+        for one in desk.files.previews(output.text):
+            found.setdefault(one.href, {"preview": one, "output": output, "fact": facts.get(output.run_seq, "")})
+    return {"found": list(found.values())}
 
 
 def _why(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from fastapi.responses import Response
 
 from services.console.desk import desk_of
 from services.console.difference import difference
-from services.console.previews import previews
 from services.console.render import pretty
 from services.sink import figures
 
@@ -42,5 +41,5 @@ def show_version(request: Request, run: str, key: str, version: int = 0, against
         other=other,
         changes=difference(pretty(other.value), pretty(chosen.value)) if other else [],
         readers=figures.readers(desk.store, run, key),
-        files=previews(desk.settings.data_dir, chosen.value),
+        files=desk.files.previews(chosen.value),
     )

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.settings import load_settings
 from services.console.access import CSRF
 from services.console.desk import Desk
@@ -265,18 +266,28 @@ def test_beyond_this_machine_a_token_is_asked_for(site: Site, tmp_path: Path, br
 def test_files_are_shown_and_nothing_else_of_the_disk(site: Site) -> None:
     """An image as what it is; a page as text, locked in; keys never."""
     folder = Path(site.environment["BACKPLANE_DATA_DIR"])
-    (folder / "artifacts").mkdir(exist_ok=True)
-    (folder / "artifacts" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (folder / "artifacts" / "a.html").write_text("<script>alert(1)</script>")
+    store = ArtifactStore(folder)
+    made = [store.put(one, "text/html").sha256 for one in (b"\x89PNG\r\n\x1a\n", b"<script>alert(1)</script>")]
+    (folder / "published").mkdir(exist_ok=True)
+    (folder / "published" / "a.html").write_text("<script>alert(1)</script>")
     (folder / "keys").mkdir(exist_ok=True)
     (folder / "keys" / "master.key").write_text("secret")
 
-    image, page = (httpx.get(f"{site.base}/files/artifacts/{name}") for name in ("a.png", "a.html"))
+    image, *pages = (
+        httpx.get(f"{site.base}{where}")
+        for where in (*(f"/artifacts/{one}" for one in made), "/files/published/a.html")
+    )
     assert image.headers["content-type"] == "image/png"
-    assert page.headers["content-type"].startswith("text/plain")
-    assert page.headers["content-security-policy"] == "default-src 'none'; sandbox"
-    for name in ("keys/master.key", "artifacts/../keys/master.key", "artifacts/%2e%2e/keys/master.key", "/etc/passwd"):
+    for answer in (image, *pages):
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    for page in pages:
+        assert page.headers["content-type"] == "text/plain; charset=utf-8"
+    away = ("keys/master.key", "published/../keys/master.key", "published/%2e%2e/keys/master.key", "/etc/passwd")
+    for name in away:
         assert httpx.get(f"{site.base}/files/{name}").status_code == 404
+    for name in (*away, "ab" * 32):
+        assert httpx.get(f"{site.base}/artifacts/{name}").status_code == 404
 
 
 def test_what_is_not_there_is_told(site: Site) -> None:

@@ -10,12 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
 from services.console import render
 from services.console.difference import difference
-from services.console.previews import inside, named_in, previews
+from services.console.previews import (
+    MEDIA_BYTES,
+    TEXT_BYTES,
+    Files,
+    Preview,
+    Shown,
+    TooLarge,
+    inside,
+    paths_in,
+    shown,
+)
 
 ROOT = Path(__file__).parents[3]
 LOCKS = [ROOT / "services/console/static/vendor/lock.json", ROOT / "tests/assets/lock.json"]
+PNG = b"\x89PNG\r\n\x1a\nrest"
 LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12).map("\n".join)
 
 
@@ -33,27 +45,59 @@ def test_a_difference_leads_from_one_text_to_the_other(old: str, new: str) -> No
 
 def test_only_files_of_the_platform_are_shown(tmp_path: Path) -> None:
     """A value may name anything; links that lead away, parents and other folders are nothing."""
-    (tmp_path / "artifacts" / "ab").mkdir(parents=True)
-    image = tmp_path / "artifacts" / "ab" / "x.png"
-    image.write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    (tmp_path / "published" / "ab").mkdir(parents=True)
+    image = tmp_path / "published" / "ab" / "x.png"
+    image.write_bytes(PNG)
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "master.key").write_text("secret")
-    (tmp_path / "artifacts" / "away").symlink_to(tmp_path / "keys" / "master.key")
+    (tmp_path / "published" / "away").symlink_to(tmp_path / "keys" / "master.key")
+    files = Files(tmp_path, ArtifactStore(tmp_path))
 
-    assert inside(tmp_path, "artifacts/ab/x.png") == image
-    for name in ("keys/master.key", "artifacts/../keys/master.key", "artifacts/away", "/etc/passwd", "artifacts", "\0"):
+    assert inside(tmp_path, "published/ab/x.png") == image
+    for name in ("keys/master.key", "published/../keys/master.key", "published/away", "/etc/passwd", "published", "\0"):
         assert inside(tmp_path, name) is None
-    sha256 = "ab" * 32
-    (tmp_path / "artifacts" / "ab" / sha256).write_bytes(b"\0\0\0 ftypisom")
-    assert [(one.kind, one.size) for one in previews(tmp_path, f'{{"uri":"artifact:{sha256}"}}')] == [("video", 12)]
+        assert files.file(name) is None
     text = json.dumps({"path": str(image), "again": [image.as_uri()], "other": str(tmp_path / "keys/master.key")})
-    assert [(one.name, one.kind, one.size) for one in previews(tmp_path, text)] == [("artifacts/ab/x.png", "image", 12)]
+    assert files.previews(text) == [Preview("/files/published/ab/x.png", "x.png", "image", len(PNG))]
+
+
+def test_an_artifact_is_shown_as_what_it_is_and_never_runs(tmp_path: Path) -> None:
+    """By its bytes, not by what is said of it; text only as much as can be read, a film only as much as can be held."""
+    store = ArtifactStore(tmp_path)
+    files = Files(tmp_path, store)
+    image, page, film = (store.put(one, "x/y").uri for one in (PNG, b"<script>\xff", b"\0\0\0 ftypisom"))
+    long, empty = store.put(b"x" * (TEXT_BYTES + 1), "text/plain").uri, store.put(b"", "text/plain").uri
+    lost = "artifact:" + "ab" * 32
+
+    told = files.previews(json.dumps([image, {"uri": page}, film, long, empty, lost, image]))
+    assert [one.kind for one in told] == ["image", "text", "video", "text", "text", "missing"]
+    assert [one.size for one in told] == [len(PNG), 9, 12, TEXT_BYTES + 1, 0, 0]
+    kept = {one.title: files.artifact(one.href.rsplit("/", 1)[1]) for one in told[:5]}
+    assert kept[image] == Shown(PNG, "image/png")
+    assert kept[page] == Shown("<script>\ufffd".encode(), "text/plain; charset=utf-8")
+    assert kept[empty].content == b""
+    assert kept[long].content.startswith(b"x" * TEXT_BYTES + b"\n\n")
+    assert len(kept[long].content) < TEXT_BYTES + 300
+    with pytest.raises(UnknownArtifact):
+        files.artifact("ab" * 32)
+    with pytest.raises(TooLarge, match="33,554,433 bytes"):
+        shown(PNG, MEDIA_BYTES + 1, lambda: pytest.fail("it was read all the same"), "")
+
+
+def test_a_store_that_does_not_answer_is_asked_once_a_value(tmp_path: Path) -> None:
+    """Files that nobody can tell of are told so; the page comes all the same."""
+    blocked = tmp_path / "not-a-folder"
+    blocked.write_text("")
+    files = Files(blocked, ArtifactStore(blocked))
+
+    told = files.previews(json.dumps([f"artifact:{digit * 64}" for digit in "ab"]))
+    assert [one.kind for one in told] == ["unreachable", "unreachable"]
 
 
 @given(st.text())
 def test_any_text_may_be_looked_through(text: str) -> None:
     """JSON or not, nothing is raised."""
-    assert all(isinstance(name, str) for name in named_in(text))
+    assert all(isinstance(name, str) for name in paths_in(text))
 
 
 def test_figures_are_written_for_people() -> None:
