@@ -23,6 +23,8 @@ BOX_HEIGHT: Final = 46
 COLUMN_GAP: Final = 56
 ROW_GAP: Final = 14
 MARGIN: Final = 12
+VIEW_HEIGHT: Final = 680
+"""What is seen of a drawing at first; short columns stand in the middle of that, so that the value is in sight."""
 FOLD_ABOVE: Final = 4
 """Boxes of one kind and agent in one column, above which they are folded."""
 COLUMN_LIMIT: Final = 40
@@ -136,7 +138,8 @@ def _columns(things: Gathered, root: str) -> list[list[str]]:
     graph: rustworkx.PyDiGraph[str, None] = rustworkx.PyDiGraph()
     index = dict(zip(things.boxes, graph.add_nodes_from(list(things.boxes)), strict=True))
     graph.add_edges_from([(index[a], index[b], None) for a, others in things.edges.items() for b in others])
-    return [[graph[node] for node in generation] for generation in rustworkx.topological_generations(graph)]
+    # in the order in which the things were found: within a generation rustworkx has its own
+    return [[graph[node] for node in sorted(generation)] for generation in rustworkx.topological_generations(graph)]
 
 
 def _folds(things: Gathered, column_of: Mapping[str, int], opened: Collection[str]) -> dict[str, Box]:
@@ -188,7 +191,7 @@ def _placed(
     height = tallest * (BOX_HEIGHT + ROW_GAP) - ROW_GAP
     at: dict[str, tuple[int, int]] = {}
     for number, column in enumerate(columns):
-        top = (height - (len(column) * (BOX_HEIGHT + ROW_GAP) - ROW_GAP)) // 2
+        top = max(0, (min(height, VIEW_HEIGHT) - (len(column) * (BOX_HEIGHT + ROW_GAP) - ROW_GAP)) // 2)
         for row, box in enumerate(column):
             at[box] = MARGIN + number * (BOX_WIDTH + COLUMN_GAP), MARGIN + top + row * (BOX_HEIGHT + ROW_GAP)
     lines = [_line(at[a], at[b]) for a, b in sorted(edges)]

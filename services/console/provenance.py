@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
+from services.console.graph import stem
 from services.console.render import link, path
 from services.sink.answers import Event, usd
 from services.sink.lineage import Node
 from services.sink.story import duration
+
+ALIKE: Final = 8
+"""Hops of one relation, agent and kind of key that are told one by one."""
+IN_FOLD: Final = 40
 
 
 class Hop(NamedTuple):
@@ -21,6 +26,15 @@ class Hop(NamedTuple):
     href: str
     """Its own page."""
     detail: str
+
+
+class Fold(NamedTuple):
+    """Many hops of one kind, of which some are told."""
+
+    title: str
+    """``2000 × note``."""
+    total: int
+    hops: list[Hop]
 
 
 class Told(NamedTuple):
@@ -67,6 +81,20 @@ def told(root: Node, run_id: str) -> Told:
 def hops(root: Node, run_id: str) -> list[Hop]:
     """What the root rests on, directly; the attempts of a call behind it."""
     return list(_hops(root, run_id))
+
+
+def folded(found: Sequence[Hop]) -> list[Hop | Fold]:
+    """The hops in their order; more than a few that are alike as one, where the first of them stood."""
+    groups: dict[tuple[str, str, str], list[Hop]] = {}
+    for hop in found:
+        groups.setdefault((hop.relation, hop.agent, stem(hop.what)), []).append(hop)
+    made: list[Hop | Fold] = []
+    for (_, _, word), alike in groups.items():
+        if len(alike) > ALIKE:
+            made.append(Fold(f"{len(alike)} × {word}", len(alike), alike[:IN_FOLD]))
+        else:
+            made += alike
+    return made
 
 
 def _hops(root: Node, run_id: str) -> Iterator[Hop]:

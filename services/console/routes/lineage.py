@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from agents_sdk.core.artifacts import digest
 from services.console import graph
 from services.console.desk import Desk, desk_of
-from services.console.provenance import Hop, hops, told
+from services.console.provenance import Hop, folded, hops, told
 from services.console.render import link, path
 from services.sink import figures
 from services.sink.answers import Archive, Event
@@ -76,7 +76,7 @@ def walk(
         says=_says(desk, run.run_id, root),
         find=find,
         told=told(root, run.run_id),
-        hops=found,
+        hops=folded(found),
         checks=checks,
         problem=problem,
         verify=link(request.url.path, key=key, version=version, fact=fact, find=find, verify=1),

@@ -162,15 +162,29 @@ def test_a_run_that_grows_is_read_on_from_where_it_was(
 
 
 def test_two_thousand_sources_are_one_box_that_opens(site: Site, browser: Any) -> None:
-    """The graph of a value that rests on two thousand others can be read, and opened by a click."""
+    """What rests on two thousand others is told on a page that can be read: in its list and its graph they are one line
+    and one box, which a click opens; the value itself stays in sight."""
     window = Window(browser, site.base, expected=NO_STREAM)
+    page = window.page
     window.open(f"/lineage/{LARGE}?key=summary")
-    boxes = window.page.locator("g.box")
+    boxes = page.locator("g.box")
     assert boxes.count() < 20
-    window.page.locator("g.fold").filter(has_text="2000 × note").click()
-    window.page.wait_for_load_state()
-    assert 40 <= boxes.count() < 80
+    assert page.evaluate("document.documentElement.scrollHeight") < 2_000
+    assert "and 1\u202f992 more" in page.locator(".story").inner_text()
     window.shot("large-lineage")
+    page.locator(".hops summary").filter(has_text="2000 × note").click()
+    assert page.locator(".hops .hops li").count() == 40
+    assert page.get_by_role("link", name="in the list of events").is_visible()
+    page.locator("g.fold").filter(has_text="2000 × note").click()
+    page.wait_for_load_state()
+    assert 40 <= boxes.count() < 80
+    assert page.locator("g.box.root").is_visible()
+    place, root = page.locator(".graph").bounding_box(), page.locator("g.box.root").bounding_box()
+    assert place["y"] <= root["y"] <= place["y"] + place["height"] - root["height"]
+    titles = page.locator("g.box.state text:first-of-type").all_text_contents()
+    notes = [title for title in titles if title.startswith("note/")]
+    assert notes == [f"note/{number}@1" for number in range(40)]
+    window.shot("large-lineage-open")
     assert window.complaints == []
     window.close()
 
