@@ -46,6 +46,7 @@ def environment() -> Environment:
         "lane": lane,
         "cut": cut,
         "mark": mark,
+        "coded": coded,
     }
     made.globals |= {"asset": asset, "link": link, "path": path, "counted": counted, "in_words": in_words}
     return made
@@ -107,6 +108,12 @@ def tone(status: str) -> str:
 def short(identifier: str) -> str:
     """The end of an id, by which people tell neighbours apart: ids of one time begin alike."""
     return identifier if len(identifier) <= 13 else f"…{identifier[-12:]}"
+
+
+def coded(text: str) -> Markup:
+    """A hint with its commands, which stand between backticks, as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(one) if at % 2 else one for at, one in enumerate(parts))
 
 
 def lane(name: str) -> int:

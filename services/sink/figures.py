@@ -56,6 +56,9 @@ class Failure(msgspec.Struct, frozen=True):
     provider: str
     error: str
     message: str
+    topic: str
+    partition: int
+    offset: int
 
 
 class Found(msgspec.Struct, frozen=True):

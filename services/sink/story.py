@@ -299,13 +299,13 @@ def in_words(event: Event) -> str:
 
 
 def duration(micros: int) -> str:
-    """``0 ms``, ``12 ms``, ``3.4 s``, ``2 min 5 s``."""
+    """``0 ms``, ``12 ms``, ``3.4 s``, ``2 min 5 s``, ``5 h 1 min``."""
     if micros < 999_500:
         return f"{round(micros / 1000)} ms"
     if micros < 60_000_000:
         return f"{micros / 1_000_000:.1f} s"
     minutes, seconds = divmod(round(micros / 1_000_000), 60)
-    return f"{minutes} min {seconds} s"
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def counted(count: int, noun: str) -> str:

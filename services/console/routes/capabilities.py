@@ -166,7 +166,10 @@ def _read(desk: Desk) -> Live:
     try:
         registered = switches.read(desk.settings, desk.codec)
     except BackplaneError as error:
-        return Live({}, [], f"the registry cannot be read: {error.message}")
+        missing = "switches, manifests, who can be asked and which executors live are not shown, only what was called"
+        return Live(
+            {}, [], f"The live registry of capabilities cannot be read ({error.message}): {missing}. {error.hint}"
+        )
     now = time.monotonic()
     known = {one.capability.name: _known(registered, one, now) for one in registered.registry}
     executors = sorted(map(_executor, registered.catalogue.beats.values()), key=lambda one: one.beat.executor)

@@ -8,7 +8,10 @@ SELECT
     multiIf(capability != '', capability, name != '', name, command_kind != '', command_kind, workflow) AS about,
     provider,
     multiIf(error_code != '', error_code, error_class != '', error_class, error_type != '', error_type, code != '', code, cause) AS error,
-    substringUTF8(multiIf(error_message != '', error_message, message != '', message, reason), 1, 300) AS message
+    substringUTF8(multiIf(error_message != '', error_message, message != '', message, reason), 1, 300) AS message,
+    topic,
+    partition,
+    offset
 FROM events
 WHERE kind IN ('AttemptFailed', 'CallFailed', 'HandlerFailed', 'MessageDeadLettered', 'RunFailed', 'CommandRefused', 'RequestFailed', 'RequestExpired', 'DependencyExpired')
 ORDER BY at DESC, run_seq DESC

@@ -315,6 +315,8 @@ def test_what_is_not_there_is_told(site: Site) -> None:
         ("/live?since=nonsense", 400, "is no position"),
         ("/cost?by=moon", 400, "by is one of agent"),
         ("/topics/bp.runs", 503, "bp.runs cannot be read"),
+        ("/capabilities?span=all", 200, "only what was called"),
+        ("/capabilities/web_search?span=all", 200, "only what was called"),
     ):
         answer = httpx.get(f"{site.base}{path}", timeout=30)
         assert (answer.status_code, said in answer.text) == (code, True), (path, answer.text[-600:])

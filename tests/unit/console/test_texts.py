@@ -111,6 +111,12 @@ def test_figures_are_written_for_people() -> None:
     assert render.pretty("no json") == "no json"
 
 
+def test_commands_in_hints_are_code_and_nothing_else_is() -> None:
+    """What stands between backticks, escaped as all else."""
+    assert render.coded("see `a <b>` & c") == "see <code>a &lt;b&gt;</code> &amp; c"
+    assert render.coded("none") == "none"
+
+
 def test_addresses_are_quoted() -> None:
     """Whatever a key or an agent is called."""
     assert render.path("agents", "a/b c") == "/agents/a%2Fb%20c"

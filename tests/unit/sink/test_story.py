@@ -124,7 +124,14 @@ def test_every_kind_of_fact_has_words_or_is_hidden_on_purpose() -> None:
 
 @pytest.mark.parametrize(
     ("micros", "text"),
-    [(0, "0 ms"), (12_300, "12 ms"), (999_600, "1.0 s"), (3_440_000, "3.4 s"), (125_000_000, "2 min 5 s")],
+    [
+        (0, "0 ms"),
+        (12_300, "12 ms"),
+        (999_600, "1.0 s"),
+        (3_440_000, "3.4 s"),
+        (125_000_000, "2 min 5 s"),
+        (18_070_000_000, "5 h 1 min"),
+    ],
 )
 def test_duration(micros: int, text: str) -> None:
     """Short and of one unit until it is minutes."""
