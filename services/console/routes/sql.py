@@ -17,6 +17,8 @@ router = APIRouter()
 ROWS: Final = 500
 """Rows that are shown; a file has them all."""
 EXAMPLE: Final = re.compile(r"Example: ([^?]*\?) (.*)$", re.DOTALL)
+NUMERIC: Final = re.compile(r"(Nullable\()?(U?Int|Float|Decimal)")
+"""Types whose values stand on the right."""
 FORMATS: Final = {"csv": ("CSVWithNames", "text/csv"), "json": ("JSONEachRow", "application/x-ndjson")}
 
 
@@ -46,7 +48,11 @@ def _answer(desk: Desk, statement: str) -> dict[str, Any]:
         return {"columns": [], "rows": [], "problem": refused.message, "count": 0}
     rows = result.result_rows
     shown = [[_cell(cell) for cell in row] for row in rows[:ROWS]]
-    return {"columns": result.column_names, "rows": shown, "problem": "", "count": len(rows)}
+    columns = [
+        (name, bool(NUMERIC.match(kind.name)))
+        for name, kind in zip(result.column_names, result.column_types, strict=True)
+    ]
+    return {"columns": columns, "rows": shown, "problem": "", "count": len(rows)}
 
 
 def _cell(value: Any) -> Any:
