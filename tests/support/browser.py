@@ -76,14 +76,15 @@ class Window:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
 
-    def hindrances(self) -> list[str]:
-        """What axe-core finds that keeps people out: the rule, and the first place it is broken at."""
+    def hindrances(self, *rules: str) -> list[str]:
+        """What axe-core finds that keeps people out: the rule, and the first place it is broken at. ``rules``: only
+        these, where all else was looked at already."""
         # evaluated by the driver, which the page's own policy does not forbid, and the page's scripts cannot do
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate(
-            "async (tags) => (await axe.run(document, {runOnly: {type: 'tag', values: tags}})).violations"
+            "async (only) => (await axe.run(document, {runOnly: only})).violations"
             ".map(v => `${v.id}: ${v.help}: ${v.nodes[0].html.slice(0, 160)} ${v.nodes[0].failureSummary}`)",
-            RULES,
+            {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": RULES},
         )
         return [str(one) for one in found]
 
