@@ -14,6 +14,7 @@ import pytest
 
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure
 from services.capabilities.providers.http import HttpAttempts
+from tests.support.eventually import assert_soon
 from tests.support.http_attempts import provider, request
 from tests.support.http_server import Asked, Reply, Server, serving
 
@@ -79,8 +80,11 @@ async def test_a_token_is_fetched_once_for_all_attempts(server: Server, api: Api
     api.gate.clear()
     oauth = attempts(server)
     waiting = [asyncio.ensure_future(oauth.attempt(request())) for _ in range(50)]
-    while not fetches(server):
-        await asyncio.sleep(0.01)
+
+    async def fetching() -> None:
+        assert fetches(server)
+
+    await assert_soon(fetching)
     api.gate.set()
 
     outcomes = [*await asyncio.gather(*waiting), await oauth.attempt(request())]

@@ -276,8 +276,10 @@ def _ended(process: LedgerProcess) -> None:
     assert not process.running()
 
 
-async def test_unreachable_is_not_unauthenticated(settings: Settings) -> None:
+async def test_unreachable_is_not_unauthenticated(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing about keys is asked before there is a platform."""
+    for module in ("agents_sdk.transport", "agents_sdk.wire.topics_admin"):
+        monkeypatch.setattr(f"{module}.TIMEOUT_S", 1.0)
     nowhere = settings.model_copy(update={"kafka": {"bootstrap.servers": "127.0.0.1:1"}})
     with pytest.raises(Unreachable):
         async with AsyncBackplane.connect(nowhere):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from agents_sdk.scope import Scope
 from agents_sdk.topics import MESSAGES, dead_letter, inbox
 from agents_sdk.wire.headers import read_dead_letter
 from agents_sdk.wire.registry import connect_codec
-from tests.support.eventually import assert_eventually
+from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import own, running
 
 pytestmark = pytest.mark.timeout(300)
@@ -139,14 +140,17 @@ async def _settled(backplane: AsyncBackplane, delivered: MessageEvent) -> None:
         correlation_id=delivered.correlation_id,
         delivery_id=delivered.delivery_id,
     )
-    while True:
+
+    async def refused_as_settled() -> None:
         try:
             # of attempt 0, which there never is: it changes nothing
             await scope.ask("FailHandler", HandlerBody(attempt=0, error_type="Test"))
         except DeliverySettled:
             return
-        except InvalidCommand:
-            await asyncio.sleep(0.05)
+        except InvalidCommand as open_yet:
+            raise AssertionError from open_yet
+
+    await assert_soon(refused_as_settled, 60)
 
 
 def _delivery(settings: Settings, run_id: str) -> MessageEvent:
@@ -212,8 +216,8 @@ def _letters(settings: Settings, topic: str, count: int) -> list[Any]:
     return found
 
 
-async def _until(check: Any, limit_s: float = 30.0) -> None:
-    deadline = asyncio.get_running_loop().time() + limit_s
-    while not check():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.02)
+async def _until(check: Callable[[], bool]) -> None:
+    async def holds() -> None:
+        assert check()
+
+    await assert_soon(holds, 30)

@@ -16,9 +16,10 @@ from agents_sdk import (
 from agents_sdk.core.facts import DecisionEvent, StateEvent
 from agents_sdk.core.partition import partition_of
 from agents_sdk.history import read_run
+from agents_sdk.run import AsyncRun
 from agents_sdk.scope import new_id
 from agents_sdk.wire.registry import connect_codec
-from tests.support.eventually import assert_eventually
+from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import Process, processes
 
 pytestmark = pytest.mark.timeout(300)
@@ -54,14 +55,24 @@ def _members(settings: Settings, group: str, count: int) -> None:
     assert len([one for one in found.members if one.assignment.topic_partitions]) == count
 
 
+async def _begun(run: AsyncRun) -> None:
+    """Waits until the run's handler has taken its first step."""
+
+    async def stepped() -> None:
+        assert await run.state.get("step.0") is not None
+
+    await assert_soon(stepped, 60)
+
+
 @pytest.mark.slow
 async def test_killed_process_loses_and_repeats_nothing(settings: Settings) -> None:
     """Two processes share an agent; one is killed in the middle of its handlers; every effect is there once."""
     first, second = Process(settings, "steady"), Process(settings, "steady")
     with processes(first, second):
+        await asyncio.to_thread(assert_eventually, lambda: _members(settings, "bp.agent.steady", 2), 60)
         async with AsyncBackplane.connect(settings) as backplane:
             runs = [await backplane.start_run("steady", {"pause_s": 0.1}) for _ in range(12)]
-            await asyncio.sleep(0.5)
+            await asyncio.gather(*(_begun(run) for run in runs))
             first.end(signal.SIGKILL)
             ended = await asyncio.gather(*(run.wait(60) for run in runs))
 
@@ -84,8 +95,7 @@ async def test_stopped_process_ends_what_it_began(settings: Settings) -> None:
     with processes(agents):
         async with AsyncBackplane.connect(settings) as backplane:
             run = await backplane.start_run("steady", {"pause_s": 0.1})
-            while await run.state.get("step.0") is None:
-                await asyncio.sleep(0.02)
+            await _begun(run)
             assert agents.end() == 0
             ended = await run.wait(5)
 
@@ -99,8 +109,7 @@ async def test_process_with_a_kept_name_is_a_static_member(settings: Settings) -
         first = Process(settings, "steady", instance="one")
         with processes(first):
             run = await backplane.start_run("steady", {"pause_s": 0.05})
-            while await run.state.get("step.0") is None:
-                await asyncio.sleep(0.02)
+            await _begun(run)
             assert await asyncio.to_thread(_static_members, settings, "bp.agent.steady") == {"bp.agent.steady-one"}
             first.end(signal.SIGKILL)
         with processes(Process(settings, "steady", instance="one")):
