@@ -13,7 +13,8 @@ STAMP := $(VENV)/.installed
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(VENV)/tools/bin/uv)
 # The certificates of this machine, which behind a company's proxy are not those that uv brings along.
 export UV_SYSTEM_CERTS ?= 1
-# How many processes share the tests of `check` and `test`; modules that need the same servers stay together.
+# How many processes share the tests of `check` and `test`; those with servers by modules, each process with servers of
+# its own.
 WORKERS ?= 2
 TIERS := unit properties architecture contracts scenarios faults replay
 CHECKED := agents_sdk services infra tests
@@ -60,7 +61,7 @@ browser: ## Install Chromium, which the console is tested in, where there is non
 test: check ## Everything: check, then every tier that needs the platform
 	@# Compiled once: where bytecode is not written, each of some five hundred processes would do so for itself.
 	$(BIN)/python -m compileall -q $(CHECKED)
-	$(PYTEST) -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  tests --ignore tests/unit --ignore tests/properties --ignore tests/architecture --ignore tests/benchmarks
 
 test-%: $(STAMP) ## One tier, e.g. `make test-unit`; SEED=… for faults

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -71,33 +70,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test of a sealed tier that asks for a server, before anything runs; order and group the other tiers."""
+    """Refuse a test of a sealed tier that asks for a server, before anything runs; order the other tiers, modules that
+    share servers side by side."""
     for item in items:
         wanted = REAL & set(getattr(item, "fixturenames", ()))
         if tier(item.path) in SEALED and wanted:
             raise pytest.UsageError(f"{item.nodeid} is in a tier without servers and asks for {sorted(wanted)}")
     sharing = {item.path for item in items if REAL & set(getattr(item, "fixturenames", ()))}
     served = [item for item in items if tier(item.path) in SERVED]
-    served.sort(key=lambda item: (item.path not in sharing, SERVED.index(tier(item.path))))
+    served.sort(key=lambda item: (SERVED.index(tier(item.path)), item.path not in sharing))
     items[:] = [*(item for item in items if tier(item.path) not in SERVED), *served]
-    for item in served:
-        item.add_marker(pytest.mark.xdist_group(group(item.path, item.path in sharing)))
-
-
-def group(path: Path, shares: bool) -> str:
-    """The module's group: where several processes share the tests, modules with the same servers go to the same one."""
-    if not shares:
-        return ".".join(path.relative_to(TESTS).with_suffix("").parts)
-    return "shot-at" if tier(path) == "faults" else "shared"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tests are reported by the names by which they can be run, without their group."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        report.nodeid = re.sub(r"@[\w.-]+$", "", report.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +26,15 @@ SUPPORT: Final = Path(__file__).parents[1] / "support" / "troubled"
 
 
 @pytest.fixture(scope="module")
-def settings(platform: LocalPlatform) -> Settings:
-    """Of the platform, with capabilities that fail as they are told."""
-    where = ["--data-dir", str(platform.layout.data_dir)]
-    assert backplane_cli(["capabilities", "apply", str(SUPPORT / "capabilities"), *where]) == 0
-    return platform.settings
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Of a platform with capabilities that fail as they are told; its own, for letters are redriven by cause."""
+    target = LocalPlatform(
+        tmp_path_factory.mktemp("troubled"),
+        parts=("kafka", "registry", "topics", "ledger", "executor"),
+        env={"PYTHONPATH": str(SUPPORT.parents[2]), "BACKPLANE_CAPABILITIES__PATHS": str(SUPPORT / "capabilities")},
+    )
+    with target as platform:
+        yield platform.settings
 
 
 @pytest.fixture
