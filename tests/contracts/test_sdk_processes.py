@@ -69,10 +69,9 @@ async def test_killed_process_loses_and_repeats_nothing(settings: Settings) -> N
     """Two processes share an agent; one is killed in the middle of its handlers; every effect is there once."""
     first, second = Process(settings, "steady"), Process(settings, "steady")
     with processes(first, second):
-        await asyncio.to_thread(assert_eventually, lambda: _members(settings, "bp.agent.steady", 2), 60)
         async with AsyncBackplane.connect(settings) as backplane:
             runs = [await backplane.start_run("steady", {"pause_s": 0.1}) for _ in range(12)]
-            await asyncio.gather(*(_begun(run) for run in runs))
+            await asyncio.sleep(0.5)
             first.end(signal.SIGKILL)
             ended = await asyncio.gather(*(run.wait(60) for run in runs))
 
