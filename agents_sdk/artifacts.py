@@ -47,6 +47,8 @@ class Artifact:
     size: int
     """Bytes."""
     mime: str
+    event_id: str = ""
+    """Of the fact that says that an agent put it; empty where none does."""
 
     @property
     def uri(self) -> str:

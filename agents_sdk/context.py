@@ -25,6 +25,7 @@ from agents_sdk.core.tools import Format
 from agents_sdk.discovery import LIMIT, Found
 from agents_sdk.errors import DeliverySettled
 from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
+from agents_sdk.run_artifacts import RunArtifacts
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
 from agents_sdk.state import State, memory_run
 from agents_sdk.toolbox import Toolbox, called
@@ -128,6 +129,8 @@ class Context:
         self._scope.local = local
         self.state = State(self._scope)
         """The run's shared state."""
+        self.artifacts = RunArtifacts(self._scope)
+        """The run's files."""
 
     @property
     def run_id(self) -> str:

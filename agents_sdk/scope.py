@@ -7,7 +7,7 @@ a handler's commands depend on the order of its calls and on nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import uuid_utils
 
@@ -15,6 +15,9 @@ from agents_sdk.answers import checked
 from agents_sdk.core.commands import BODY_OF_KIND, Body, Command
 from agents_sdk.core.facts import Reply
 from agents_sdk.local import LocalCalls
+
+if TYPE_CHECKING:
+    from agents_sdk.artifacts import ArtifactStore
 
 REQUEST_TIMEOUT_S: Final = 30.0
 """For a command that the ledger answers at once; a takeover after a crash takes 6 s at most."""
@@ -26,6 +29,7 @@ class Requests(Protocol):
     client_id: str
     reply_partition: int
     max_value_bytes: int
+    artifacts: ArtifactStore
 
     def request(self, command: Command, timeout: float | None) -> Coroutine[Any, Any, Reply]:
         """Sends a command and returns its answer. Raises Unanswered, Unreachable."""

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
 from agents_sdk.errors import BackplaneError, InvalidCommand, Oversize, Unanswered, Unreachable
@@ -73,6 +74,7 @@ class Transport:
         self.client_id = f"{name}-{new_id()}"
         self.reply_partition = 0
         self.max_value_bytes = settings.limits.max_value_bytes
+        self.artifacts = ArtifactStore(settings.data_dir, settings.artifacts.url)
         self._max_in_flight = max_in_flight
         self._in_flight = InFlight()
         self._counted = 0

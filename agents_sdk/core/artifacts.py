@@ -9,12 +9,19 @@ from __future__ import annotations
 import re
 
 SCHEME = "artifact:"
+KEYS = "artifacts/"
+"""How the state keys begin under which a run has the files that its agents put."""
 _NAMED = re.compile(r"artifact:([0-9a-f]{64})(?![0-9a-f])")
 
 
 def reference(sha256: str) -> str:
     """``artifact:<SHA-256 in hexadecimal>``."""
     return SCHEME + sha256
+
+
+def key_of(sha256: str) -> str:
+    """The state key under which a run has a file's descriptor."""
+    return KEYS + sha256
 
 
 def digest(text: str) -> str | None:

@@ -80,14 +80,15 @@ WHERE call_id != '' AND kind != 'CallAwaited'
 GROUP BY run_id, call_id
 COMMENT 'One row per capability call with its outcome. Example: which calls fell back to another provider? SELECT * FROM v_calls WHERE attempts > 1';
 
--- Descriptors of artifacts are canonical JSON within a result, so their text has one form only.
+-- Descriptors of artifacts are canonical JSON within a result, so their text has one form only. What an agent puts is the
+-- value of the state key artifacts/<sha256>.
 CREATE VIEW {database}.v_artifacts {cluster} AS
 SELECT
     made.descriptor[2] AS sha256,
     made.descriptor[1] AS mime,
     toInt64(made.descriptor[3]) AS size,
     run_id,
-    calls.agent AS agent,
+    if(call_id = '', made.agent, calls.agent) AS agent,
     made.capability AS capability,
     made.provider AS provider,
     made.degraded AS degraded,
@@ -97,17 +98,23 @@ SELECT
     made.at AS at
 FROM (
     SELECT
-        run_id, call_id, capability, provider, degraded, call_cost_nano_usd, event_id, at,
+        run_id, call_id, agent, capability, provider, degraded, call_cost_nano_usd, event_id, at,
         arrayJoin(arrayDistinct(extractAllGroupsVertical(result, '"mime":"([^"]*)","sha256":"([0-9a-f]+)","size":([0-9]+),"uri":"artifact:'))) AS descriptor
     FROM {database}.events
     WHERE kind = 'CallCompleted' AND notEmpty(artifacts)
+    UNION ALL
+    SELECT
+        run_id, call_id, agent, capability, provider, degraded, call_cost_nano_usd, event_id, at,
+        extractGroups(value, '^."mime":"([^"]*)","sha256":"([0-9a-f]+)","size":([0-9]+),"uri":"artifact:') AS descriptor
+    FROM {database}.events
+    WHERE kind = 'StateWritten' AND startsWith(key, 'artifacts/') AND descriptor[2] = substring(key, 11)
 ) AS made
 LEFT JOIN (
     SELECT run_id, call_id, agent
     FROM {database}.events
     WHERE kind = 'CallRequested'
 ) AS calls USING (run_id, call_id)
-COMMENT 'One row per file that a call made, kept by its content; call_cost_nano_usd is of the whole call. Example: which images did a run make? SELECT sha256, size FROM v_artifacts WHERE run_id = ''R'' AND mime LIKE ''image/%''';
+COMMENT 'One row per file that a call made or an agent put, kept by its content; call_cost_nano_usd is of the whole call. Example: which images did a run make? SELECT sha256, size FROM v_artifacts WHERE run_id = ''R'' AND mime LIKE ''image/%''';
 
 CREATE VIEW {database}.v_state_history {cluster} AS
 SELECT run_id, key, version, agent, at, kind != 'StateWritten' AS deleted, value, size, value_hash, size > 0 AND value = '' AS emptied, event_id

@@ -23,7 +23,7 @@ LIMIT: Final = 1_000
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A file that a call made."""
+    """A file that a call made, or an agent put: then without capability, provider and call."""
 
     sha256: str
     mime: str
@@ -64,8 +64,8 @@ def uses(client: Client, sha256: str, limit: int = LIMIT) -> list[Use]:
 
 
 def came_from(client: Client, archive: Archive, sha256: str, run: str, depth: int) -> Node | None:
-    """The calls that made a file, in one run or in all, each with what it rests on; None: no call made it, or was given
-    it there."""
+    """The calls that made a file, or who put it, in one run or in all, each with what that rests on; None: nobody did
+    there, and no call was given it."""
     makers = made(client, run=run, sha256=sha256, limit=TOLD)
     found = [
         _in_run(node, one.run_id)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from agents_sdk.core.artifacts import KEYS
 from services.sink.answers import Event
 from services.sink.edges import state_reference
 
@@ -93,6 +94,8 @@ class Lineage:
             if event.kind == "CallCompleted":
                 for file in event.artifacts:
                     self._makers.setdefault(file, event)
+            elif event.kind == "StateWritten" and event.key.startswith(KEYS):
+                self._makers.setdefault(event.key.removeprefix(KEYS), event)
 
     def keys(self) -> list[str]:
         """All state keys that were written."""
@@ -109,6 +112,8 @@ class Lineage:
         event = self._by_id.get(event_id)
         if event is None:
             return None
+        if event.kind in WRITES:
+            return self._written(event, "wrote", set(), depth)
         if event.kind in OUTCOMES and (request := self._by_id.get(event.causation_id)):
             return self._made(request, "called", {event_id, request.event_id}, depth)
         node = Node(relation="sent" if event.name else "did", event=event, agent=event.agent)
@@ -249,7 +254,11 @@ class Lineage:
         node.rests_on = [Node(relation="tried", event=attempt) for attempt in tried]
         for file in request.artifacts:
             maker = self._makers.get(file)
-            if maker is not None and maker.run_seq < request.run_seq and depth:
+            if maker is None or maker.run_seq >= request.run_seq or not depth:
+                continue
+            if maker.kind == "StateWritten":
+                node.rests_on.append(self._written(maker, "wrote", seen, depth - 1))
+            else:
                 node.rests_on.append(self._given(maker, seen, depth - 1))
         return node
 

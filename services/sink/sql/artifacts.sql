@@ -1,4 +1,4 @@
--- Which files did calls make, the newest first? Of one run, of one content, or all.
+-- Which files did calls make or agents put, the newest first? Of one run, of one content, or all.
 SELECT
     sha256, mime, size, run_id, agent, capability, provider, degraded, call_cost_nano_usd AS cost_nano_usd, call_id,
     event_id, toUnixTimestamp64Micro(at) AS at
