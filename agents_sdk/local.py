@@ -24,10 +24,10 @@ class LocalCalls(Protocol):
     def takes(self, capability: str, config: str) -> bool:
         """Whether a call of this capability with this config is made here, as things stand now."""
 
-    async def settle(self, fact: CallEvent, spent: int) -> Reply | None:
+    async def settle(self, fact: CallEvent, spent: int, attempts: int) -> Reply | None:
         """Makes the attempts at a call whose intent is recorded, and returns what the ledger says to the outcome; None
-        where it is left to an executor. ``spent`` is what earlier attempts cost, nano-USD. Raises Unanswered,
-        Unreachable."""
+        where it is left to an executor. ``spent`` is what earlier attempts cost, nano-USD, and ``attempts`` the number
+        of the last of them. Raises Unanswered, Unreachable."""
 
     async def close(self) -> None:
         """Lets go of what the attempts needed."""

@@ -300,7 +300,7 @@ async def _made_here(scope: Scope, command: Command, call: CallBody, yours: Repl
         budget_nano_usd=limits["budget_nano_usd"],
         local=True,
     )
-    told = await scope.local.settle(fact, limits["spent_nano_usd"])
+    told = await scope.local.settle(fact, limits["spent_nano_usd"], limits.get("attempts", 0))
     if told is None or told.status == "refused" or not told.detail:
         remote = msgspec.structs.replace(call, local=False)
         return await scope.sent(msgspec.structs.replace(command, call=remote), wait)

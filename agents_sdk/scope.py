@@ -29,7 +29,10 @@ class Requests(Protocol):
     client_id: str
     reply_partition: int
     max_value_bytes: int
-    artifacts: ArtifactStore
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """Where files are kept."""
 
     def request(self, command: Command, timeout: float | None) -> Coroutine[Any, Any, Reply]:
         """Sends a command and returns its answer. Raises Unanswered, Unreachable."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agents_sdk.artifacts import ArtifactStore
@@ -74,7 +75,6 @@ class Transport:
         self.client_id = f"{name}-{new_id()}"
         self.reply_partition = 0
         self.max_value_bytes = settings.limits.max_value_bytes
-        self.artifacts = ArtifactStore(settings.data_dir, settings.artifacts.url)
         self._max_in_flight = max_in_flight
         self._in_flight = InFlight()
         self._counted = 0
@@ -86,6 +86,11 @@ class Transport:
         self._outbox: list[_Wire] = []
         self._replies: ReplyReader | None = None
         self._ticking: asyncio.TimerHandle | None = None
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Where files are kept."""
+        return ArtifactStore(self.settings.data_dir, self.settings.artifacts.url)
 
     async def open(self) -> None:
         """Connects. Raises Unreachable, TopicsNotApplied."""

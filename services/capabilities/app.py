@@ -22,7 +22,6 @@ from faust.types import TP
 
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.facts import AttemptEvent, CallEvent
-from agents_sdk.core.money import NO_LIMIT
 from agents_sdk.registrar import Registrar
 from agents_sdk.settings import Settings
 from agents_sdk.topics import ATTEMPTS, CALLS
@@ -34,6 +33,7 @@ from services.capabilities.engine import OUTCOMES, CallEngine
 from services.capabilities.heartbeat import Heartbeat
 from services.capabilities.live import LiveRegistry
 from services.capabilities.model import environment
+from services.capabilities.open_call import NO_PAST, Past
 from services.capabilities.ports import Clock
 from services.capabilities.producer import KafkaOutbox
 from services.capabilities.providers.fleet import Fleet
@@ -117,9 +117,9 @@ class Executor:
         await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
             settled = await asyncio.to_thread(self._outcomes, batch.partition, batch.records[-1].offset + 1)
-            limited = [call for call in self.engine.held(batch.partition) if call.budget_nano_usd != NO_LIMIT]
-            spent = await asyncio.to_thread(self._spent, batch.partition, limited) if limited else {}
-            self.engine.ready(batch.partition, settled, spent)
+            held = self.engine.held(batch.partition)
+            past = await asyncio.to_thread(self._past, batch.partition, held) if held else {}
+            self.engine.ready(batch.partition, settled, past)
 
     async def stop(self) -> None:
         """Lets running calls end, then closes everything."""
@@ -151,10 +151,10 @@ class Executor:
             consumer.close()
         return settled
 
-    def _spent(self, partition: int, calls: list[CallEvent]) -> dict[str, int]:
-        """What attempts at these calls have cost, as far as it is recorded: their budgets have to bear that as well.
-        Each has asked before it was tried, so its attempts lie behind the time of the first request."""
-        spent = dict.fromkeys((call.call_id for call in calls), 0)
+    def _past(self, partition: int, calls: list[CallEvent]) -> dict[str, Past]:
+        """The attempts at these calls that are on record. Each has asked before it was tried, so its attempts lie
+        behind the time of the first request."""
+        past = dict.fromkeys((call.call_id for call in calls), NO_PAST)
         began_ms = min(call.at for call in calls) // 1_000 - CLOCKS_APART_MS
         consumer = clients.reader(self._settings.kafka)
         try:
@@ -163,11 +163,11 @@ class Executor:
             end = int(consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)[1])
             for message in read_range(consumer, ATTEMPTS, partition, start, end) if start >= 0 else ():
                 fact = self._codec.decode(message.value())
-                if isinstance(fact, AttemptEvent) and fact.call_id in spent:
-                    spent[fact.call_id] += fact.cost_nano_usd
+                if isinstance(fact, AttemptEvent) and fact.kind != "AttemptStarted" and fact.call_id in past:
+                    past[fact.call_id] = past[fact.call_id].and_then(fact)
         finally:
             consumer.close()
-        return spent
+        return past
 
     def _decode(self, partition: int, offset: int, value: bytes | None) -> CallEvent | None:
         try:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from agents_sdk.core.facts import CallEvent
+from services.capabilities.open_call import NO_PAST, Past
 from services.capabilities.progress import Progress
 from services.capabilities.settle import OutboxBroken, SettledElsewhere, Settler
 
@@ -32,8 +33,7 @@ class _Job:
     partition: _Partition
     offset: int
     fact: CallEvent
-    spent: int = 0
-    """What attempts of a predecessor cost, nano-USD."""
+    past: Past = NO_PAST
     task: asyncio.Task[None] | None = None
     dropped: bool = False
     waited: bool = False
@@ -116,10 +116,10 @@ class CallEngine:
         return [job.fact for job in owned.held] if owned is not None and owned.held is not None else []
 
     def ready(
-        self, partition: int, settled: Collection[str] = (), spent: Mapping[str, int] = MappingProxyType({})
+        self, partition: int, settled: Collection[str] = (), past: Mapping[str, Past] = MappingProxyType({})
     ) -> None:
         """The past of the partition is known: ``settled`` are the calls with an outcome that was not delivered yet,
-        ``spent`` is what attempts at the others have cost, nano-USD."""
+        ``past`` is that of the others, where they have one."""
         owned = self._partitions.get(partition)
         if owned is None or owned.held is None:
             return
@@ -128,7 +128,7 @@ class CallEngine:
             if job.fact.call_id in owned.settled or job.fact.call_id in settled:
                 self._end(job)
             else:
-                job.spent = spent.get(job.fact.call_id, 0)
+                job.past = past.get(job.fact.call_id, job.past)
                 self._waiting.append(job)
         owned.settled.clear()
         self._pump()
@@ -249,7 +249,7 @@ class CallEngine:
     async def _run(self, job: _Job) -> None:
         settled = False
         try:
-            await self._settle(job.fact, job.spent)
+            await self._settle(job.fact, job.past)
             settled = True
         except SettledElsewhere as over:
             log.info("call %s needs no outcome: %s", job.fact.call_id, over)
@@ -266,9 +266,9 @@ class CallEngine:
                 self.report(job.partition.number)
             self._pump()
 
-    async def _settle(self, fact: CallEvent, spent: int) -> None:
+    async def _settle(self, fact: CallEvent, past: Past) -> None:
         try:
-            await self._settler.settle(fact, spent)
+            await self._settler.settle(fact, past)
         except (SettledElsewhere, OutboxBroken):
             raise
         except Exception as error:  # a bug of ours must fail this call, visibly, and no other

@@ -28,6 +28,7 @@ from services.capabilities.breakers import Breakers
 from services.capabilities.decide import Route
 from services.capabilities.live import LiveRegistry
 from services.capabilities.model import PythonProvider, environment
+from services.capabilities.open_call import Past
 from services.capabilities.ports import Asking, Clock
 from services.capabilities.providers.fleet import Fleet
 from services.capabilities.providers.python import LOADING, load
@@ -79,9 +80,9 @@ class LocalCaller:
                 return f"the function of its provider {provider.name!r} cannot be loaded: {broken}"
         return ""
 
-    async def settle(self, fact: CallEvent, spent: int) -> Reply | None:
+    async def settle(self, fact: CallEvent, spent: int, attempts: int) -> Reply | None:
         """As LocalCalls. A call goes on when its caller is cancelled, as one that an executor makes would."""
-        task = asyncio.get_running_loop().create_task(self._settled(fact, spent))
+        task = asyncio.get_running_loop().create_task(self._settled(fact, Past(spent, attempts)))
         self._under_way.add(task)
         task.add_done_callback(partial(self._ended, fact))
         return await asyncio.shield(task)
@@ -93,7 +94,7 @@ class LocalCaller:
             for task in late:
                 task.cancel()
 
-    async def _settled(self, fact: CallEvent, spent: int) -> Reply | None:
+    async def _settled(self, fact: CallEvent, past: Past) -> Reply | None:
         outbox = _Outbox(self._requests, fact.agent)
         settler = Settler(
             self._registry,
@@ -105,7 +106,7 @@ class LocalCaller:
             breakers=self._breakers,
         )
         try:
-            await settler.settle(fact, spent)
+            await settler.settle(fact, past)
         except SettledElsewhere:
             return None
         except (Unanswered, Unreachable):

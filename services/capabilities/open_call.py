@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.recovery import RecoveryConfig
 from services.capabilities import ceiling, plan, reports, story
 from services.capabilities.decide import Degrade, Fail, Route, Step, Succeed, Tried
@@ -18,6 +18,21 @@ from services.capabilities.registry import Contract
 
 TAKEN: Final = "attempt_taken"
 """The ledger's refusal of a claim, see agents_sdk.errors.AttemptTaken."""
+
+
+class Past(NamedTuple):
+    """The attempts at a call that others made, as far as they are on record."""
+
+    spent_nano_usd: int = 0
+    attempts: int = 0
+    """The number of the last one."""
+
+    def and_then(self, attempt: AttemptEvent) -> Past:
+        """With one more."""
+        return Past(self.spent_nano_usd + attempt.cost_nano_usd, max(self.attempts, attempt.attempt))
+
+
+NO_PAST: Final = Past()
 
 
 class OpenCall:
@@ -36,6 +51,8 @@ class OpenCall:
         self.reports: list[Command] = []
         self.durable: list[Awaitable[None]] = []
         self.cost = 0
+        self.earlier = 0
+        """Number of the last attempt that predecessors recorded: an attempt is known, and paid for, by its number."""
         self.asked = 0
         """What the cheapest attempt might have cost that the call could not pay for."""
         self.result = ""

@@ -21,7 +21,16 @@ from services.capabilities.breakers import Breakers
 from services.capabilities.cache import Cached, ResultCache
 from services.capabilities.decide import Call, Fail, Reconcile, Step, Succeed, Tried, Verdict, next_step
 from services.capabilities.guard import Guard
-from services.capabilities.open_call import TAKEN, OpenCall, broken, outcome_command, request_for, tried_of
+from services.capabilities.open_call import (
+    NO_PAST,
+    TAKEN,
+    OpenCall,
+    Past,
+    broken,
+    outcome_command,
+    request_for,
+    tried_of,
+)
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Reconciled
 from services.capabilities.plan import Target
 from services.capabilities.ports import Asking, Clock, Outbox
@@ -77,14 +86,14 @@ class Settler:
         self._cache = cache
         self._guard = Guard(breakers or Breakers(), outbox, executor, clock)
 
-    async def settle(self, fact: CallEvent, spent: int = 0) -> None:
-        """Returns when the call's outcome is durable; ``spent`` is what attempts of a predecessor cost, nano-USD, which
-        its budget has to bear too. Raises OutboxBroken and SettledElsewhere."""
+    async def settle(self, fact: CallEvent, past: Past = NO_PAST) -> None:
+        """Returns when the call's outcome is durable; its budget has to bear what was spent in its ``past`` too. Raises
+        OutboxBroken and SettledElsewhere."""
         admitted = self._admit(fact)
         if isinstance(admitted, Command):
             await self._outbox.send([admitted])
             return
-        admitted.cost = spent
+        admitted.cost, admitted.earlier = past.spent_nano_usd, past.attempts
         key = self._cache.key(admitted) if self._cache is not None else None
         if key is not None and await self._from_cache(admitted, key):
             return
@@ -183,7 +192,8 @@ class Settler:
     def _next(self, call: OpenCall) -> Step:
         elapsed = self._clock.monotonic() - call.began
         call.stood = self._guard.routes(call)
-        return next_step(call.policy, call.stood, call.tried, elapsed, self._clock.jitter())
+        step = next_step(call.policy, call.stood, call.tried, elapsed, self._clock.jitter())
+        return replace(step, attempt=step.attempt + call.earlier) if isinstance(step, Call) else step
 
     async def _wait(self, call: OpenCall, step: Call) -> None:
         """What failed is worth seeing while the next attempt is still under way; then the core's time passes."""

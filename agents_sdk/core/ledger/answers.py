@@ -145,8 +145,8 @@ def outcome(fact: CallEvent) -> Answer:
 
 def yours(call: Call) -> Answer:
     """What the caller is told that is to make the attempts of its call itself: that the intent is recorded, and what
-    the attempts may cost."""
-    detail = {"budget_nano_usd": call.budget, "spent_nano_usd": call.spent}
+    the attempts may cost; and what was made of them before."""
+    detail = {"attempts": call.attempts, "budget_nano_usd": call.budget, "spent_nano_usd": call.spent}
     return Answer(event_id=call.local, code=YOURS, detail=ids.canonical(detail))
 
 

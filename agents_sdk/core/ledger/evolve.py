@@ -397,6 +397,9 @@ def _attempt_started(run: Run, fact: AttemptEvent) -> None:
 
 def _attempt_recorded(run: Run, fact: AttemptEvent) -> None:
     run.attempted.add(attempt_key(fact))
+    call = run.calls.get(fact.call_id)
+    if call is not None:
+        call.attempts = max(call.attempts, fact.attempt)
     budgets.attempted(run, fact)
 
 

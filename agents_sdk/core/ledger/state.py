@@ -130,6 +130,8 @@ class Call(msgspec.Struct, gc=False):
     """Of its failure."""
     local: str = ""
     """event_id of its intent where the caller's own process makes the attempts; empty: executors do."""
+    attempts: int = 0
+    """The highest number of an attempt that was recorded."""
 
 
 class Child(msgspec.Struct, gc=False):

@@ -9,6 +9,7 @@ import pytest
 
 from agents_sdk.core.facts import CallEvent
 from services.capabilities.engine import CallEngine
+from services.capabilities.open_call import Past
 from services.capabilities.settle import OutboxBroken
 from tests.support.calls import Asking, Outbox, call_event, capability, registry, requested, settler
 
@@ -123,7 +124,7 @@ async def test_what_a_predecessor_spent_is_gone_from_the_budget_of_a_call() -> N
     engine.own({0})
     await engine.deliver(0, numbered(*(requested(name, budget_nano_usd=100) for name in ("a", "b"))))
     assert [call.call_id for call in engine.held(0)] == ["a", "b"]
-    engine.ready(0, spent={"a": 60})
+    engine.ready(0, past={"a": Past(60, 1)})
     await until(lambda: rig.finished.get(0) == 2)
 
     outcomes = {command.outcome.call_id: command.outcome for command in rig.outbox.commands if command.outcome}

@@ -159,7 +159,7 @@ async def test_a_call_that_became_unsafe_since_it_was_asked_for_is_left_to_execu
     unsafe = registry(capability(providers=PROVIDERS, side_effects="unsafe"))
     rig.caller._registry = unsafe
 
-    assert await rig.caller.settle(requested("a"), 0) is None
+    assert await rig.caller.settle(requested("a"), 0, 0) is None
     assert rig.asking.asked == []
 
 

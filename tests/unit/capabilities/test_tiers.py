@@ -7,6 +7,7 @@ import pytest
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Reply
+from services.capabilities.open_call import Past
 from services.capabilities.outcome import Answer, AttemptRequest, Reconciled
 from services.capabilities.ports import Clock
 from services.capabilities.registry import Registry
@@ -263,3 +264,13 @@ async def test_a_claim_for_a_provider_that_is_no_more_ends_as_unknown() -> None:
 
     assert (asking.asked, asking.reconciled) == ([], [])
     assert outbox.outcome().error_code == "outcome_unknown"
+
+
+async def test_whoever_takes_a_call_over_numbers_its_attempts_on() -> None:
+    """An attempt is known by its number: one with the number of a predecessor's would be taken for that, and neither
+    be told nor paid."""
+    outbox = Outbox()
+    await settler(registry(capability(retry={"max_attempts": 3})), Asking(one=[failure("outage")]), outbox).settle(
+        requested("c"), Past(60, 2)
+    )
+    assert [command.attempt.attempt for command in outbox.commands if command.attempt] == [3, 4]
