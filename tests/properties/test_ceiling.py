@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.capabilities.ceiling import OVER_BUDGET, UNBOUNDED, ceiling_nano_usd
 from services.capabilities.model import Price
+from services.capabilities.open_call import Past
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Usage
 from services.capabilities.pricing import charge
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
@@ -83,7 +84,7 @@ def test_a_call_never_spends_more_than_its_reservation(
         return script
 
     outbox, asking = Outbox(), Asking(**dict(zip(names, map(play, prices), strict=True)))  # type: ignore[arg-type]
-    asyncio.run(settler(known, asking, outbox).settle(requested("c", budget_nano_usd=budget), before))
+    asyncio.run(settler(known, asking, outbox).settle(requested("c", budget_nano_usd=budget), Past(before)))
 
     attempts = [command.attempt for command in outbox.commands if command.attempt]
     paid = sum(attempt.cost_nano_usd for attempt in attempts)

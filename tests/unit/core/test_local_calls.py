@@ -39,7 +39,7 @@ def test_the_caller_is_told_to_begin_when_the_intent_is_recorded(desk: Desk) -> 
     assert first.facts[0].local  # type: ignore[attr-defined]
     for step in (first, again):
         assert (answer(step).status, answer(step).code, answer(step).event_id) == ("ok", YOURS, first.facts[0].event_id)
-        assert detail(step) == {"budget_nano_usd": 9, "spent_nano_usd": 0}
+        assert detail(step) == {"attempts": 0, "budget_nano_usd": 9, "spent_nano_usd": 0}
 
 
 def test_whoever_begins_again_is_told_what_was_spent(desk: Desk) -> None:
@@ -48,7 +48,8 @@ def test_whoever_begins_again_is_told_what_was_spent(desk: Desk) -> None:
     failed = {"call_id": asked.facts[0].command_id, "attempt": 1, "cost_nano_usd": 4, "error_class": "outage"}
     desk.send("RecordAttempt", agent="one", **failed)
 
-    assert detail(desk.put(desk.sent[-2]))["spent_nano_usd"] == 4
+    told = detail(desk.put(desk.sent[-2]))
+    assert (told["spent_nano_usd"], told["attempts"]) == (4, 1)
 
 
 def test_the_outcome_is_answered_as_the_call_would_be(desk: Desk) -> None:
