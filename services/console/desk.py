@@ -19,7 +19,7 @@ from services.console.previews import Files
 from services.console.render import environment
 from services.console.timeline import Axis, axis
 from services.metrics.exposition import Metrics
-from services.sink.answers import Event, RunRow, find_run, progress, runs, timeline
+from services.sink.answers import MAX_EVENTS, Event, RunRow, find_run, progress, runs, timeline
 from services.sink.queries import connect_store
 from services.sink.story import Line, tell
 
@@ -140,7 +140,7 @@ class Desk:
 
     def story(self, run: str) -> Story:
         """The run as the store has it now; of one that was looked at before only what came since is read."""
-        facts = progress(self.store, run).facts
+        facts = min(progress(self.store, run).facts, MAX_EVENTS)
         with self._lock:
             known = self._stories.get(run, Story([]))
             if run in self._stories and len(known.events) == facts:
@@ -148,7 +148,8 @@ class Desk:
                 return known
         # what came late may belong before the last fact: then all are read again
         known = known if known.whole else Story([])
-        found = Story(known.events + timeline(self.store, run, after=len(known.events)))
+        after = len(known.events)
+        found = Story(known.events + timeline(self.store, run, after, MAX_EVENTS - after))
         with self._lock:
             self._stories[run] = found
             self._stories.move_to_end(run)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.console.chunks import chunks_at
 from services.console.desk import Desk, desk_of
 from services.console.routes.overview import stream_from
 from services.console.timeline import Axis
@@ -22,10 +23,6 @@ TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "ar
 """The last one where something failed."""
 PAGE_RUNS: Final = 50
 COST_BY: Final[tuple[By, ...]] = ("agent", "capability", "provider", "model", "key")
-CHUNK: Final = 100
-"""Lines of a page; what follows is fetched when it is scrolled to, or by a link."""
-ROW_PX: Final = 30
-"""What a line takes; a placeholder for lines that are not fetched yet is as tall as they will be."""
 
 
 @router.get("/runs")
@@ -91,54 +88,13 @@ def _outputs(desk: Desk, run: RunRow) -> list[figures.Key]:
 def _timeline(desk: Desk, request: Request, run: str) -> dict[str, Any]:
     story = desk.story(run)
     lines = story.lines
-    start = _start(request, len(lines))
+    chunks = chunks_at(request.query_params.get("from", ""), len(lines))
     return {
-        "rows": _rows(lines[start : start + CHUNK], story.axis, lines[start - 1].at if start else 0),
-        "chunks": Chunks(start, len(lines)),
+        "rows": _rows(lines[chunks.here], story.axis, lines[chunks.start - 1].at if chunks.start else 0),
+        "chunks": chunks,
         "began": lines[0].at if lines else 0,
         "ticks": _ticks(story.axis),
     }
-
-
-def _start(request: Request, total: int) -> int:
-    """Where the chunk that is asked for begins."""
-    text = request.query_params.get("from", "0")
-    return min(int(text) if text.isdecimal() else 0, max(0, total - 1)) // CHUNK * CHUNK
-
-
-class Chunk(NamedTuple):
-    """Lines of a list that are not on the page."""
-
-    start: int
-    length: int
-
-    @property
-    def height(self) -> int:
-        """What they will take, in pixels."""
-        return self.length * ROW_PX
-
-    @property
-    def words(self) -> str:
-        """As a link says it."""
-        return f"{self.start + 1} to {self.start + self.length}"
-
-
-class Chunks(NamedTuple):
-    """A list of ``total`` lines of which those of one chunk are on the page."""
-
-    start: int
-    total: int
-
-    @property
-    def later(self) -> list[Chunk]:
-        """Those behind it, each fetched when it is scrolled to."""
-        begins = range(self.start + CHUNK, self.total, CHUNK)
-        return [Chunk(at, min(CHUNK, self.total - at)) for at in begins]
-
-    @property
-    def earlier(self) -> Chunk | None:
-        """The one before it."""
-        return Chunk(self.start - CHUNK, CHUNK) if self.start else None
 
 
 def _rows(lines: Sequence[Line], scale: Axis, since: int) -> list[dict[str, Any]]:
@@ -161,10 +117,10 @@ def _events(desk: Desk, request: Request, run: str) -> dict[str, Any]:
     asked = {name: request.query_params.get(name, "") for name in ("kind", "agent", "q")}
     every = desk.events(run)
     found = [event for event in every if matches(event, **asked)] if any(asked.values()) else every
-    start = _start(request, len(found))
+    chunks = chunks_at(request.query_params.get("from", ""), len(found))
     return {
-        "events": found[start : start + CHUNK],
-        "chunks": Chunks(start, len(found)),
+        "events": found[chunks.here],
+        "chunks": chunks,
         "asked": asked,
         "kinds": sorted({event.kind for event in every}),
         "agents": sorted({event.agent for event in every if event.agent}),

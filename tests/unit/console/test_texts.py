@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
 from services.console import render
+from services.console.chunks import chunks_at
 from services.console.difference import difference
 from services.console.previews import (
     MEDIA_BYTES,
@@ -98,6 +99,18 @@ def test_a_store_that_does_not_answer_is_asked_once_a_value(tmp_path: Path) -> N
 def test_any_text_may_be_looked_through(text: str) -> None:
     """JSON or not, nothing is raised."""
     assert all(isinstance(name, str) for name in paths_in(text))
+
+
+@given(st.integers(0, 350), st.one_of(st.integers(0, 400).map(str), st.sampled_from(["", "-1", "x", "²"])))
+def test_chunks_are_all_lines_from_the_page_on_each_once(total: int, text: str) -> None:
+    """Whatever an address asks for, the line that it names is on the page, if there is one of that number."""
+    chunks = chunks_at(text, total)
+    lines = list(range(total))
+    fetched = [line for chunk in chunks.later for line in lines[chunk.start : chunk.start + chunk.length]]
+    assert lines[chunks.here] + fetched == lines[chunks.start :]
+    assert (chunks.earlier is None) == (chunks.start == 0)
+    if text.isdecimal() and int(text) < total:
+        assert int(text) in lines[chunks.here]
 
 
 def test_figures_are_written_for_people() -> None:
