@@ -153,7 +153,7 @@ def cost(
     """Tell what a run cost, or all did. Counted on attempts at providers only; the total is the same by whatever it is
     asked. By key: a call counts for the state key that its caller wrote next. What of it was of no use is told apart:
     failed attempts, and calls whose result went into nothing but state that was replaced before anything read it."""
-    from services.sink.answers import budgets, costs, discarded, usd
+    from services.sink.answers import RECENT_RUNS, budgets, costs, discarded, usd
     from services.sink.story import counted
 
     asked = AskedRun(run, data_dir, wait)
@@ -178,12 +178,12 @@ def cost(
     else:
         _print_costs(by.value, rows)
         message(f"total {usd(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""))
-        _tell_waste(rows, unread)
+        _tell_waste(rows, unread, "" if asked.run else f" of the newest {RECENT_RUNS} runs")
         _tell_budgets(purses, message)
     asked.finish()
 
 
-def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded]) -> None:
+def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded], where: str) -> None:
     from services.sink.answers import usd
     from services.sink.story import counted
 
@@ -191,7 +191,7 @@ def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded]) -> None:
         message(f"of that {usd(wasted)} for attempts that failed")
     if unread:
         spent = usd(sum(call.cost_nano_usd for call in unread))
-        message(f"of that {spent} for drafts that nobody read: {counted(len(unread), 'call')}")
+        message(f"of that {spent} for drafts that nobody read: {counted(len(unread), 'call')}{where}")
 
 
 def _purse(purse: Purse) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from services.console.charts import spend_chart
 from services.console.desk import desk_of
 from services.console.routes.overview import DAY_S, MICROS
 from services.sink import figures
-from services.sink.answers import By, costs, discarded, runs
+from services.sink.answers import RECENT_RUNS, By, costs, discarded, runs
 
 router = APIRouter()
 SPANS: Final = {"day": (DAY_S, 3_600), "week": (7 * DAY_S, 6 * 3_600), "month": (30 * DAY_S, DAY_S)}
@@ -40,6 +40,7 @@ def show(request: Request, by: str = "agent", span: str = "day") -> Response:
         rows=rows,
         total=sum(row.cost_nano_usd for row in rows),
         wasted=sum(row.wasted_nano_usd for row in rows),
+        recent=RECENT_RUNS,
         discarded=sum(call.cost_nano_usd for call in discarded(desk.store)),
         unpriced=sum(row.unpriced for row in rows),
         dear=[run for run in dear if run.cost_nano_usd or run.unpriced],
