@@ -48,9 +48,9 @@ def chromium() -> Iterator[Any]:
 class Window:
     """One page of a browser, which keeps everything that it complained of."""
 
-    def __init__(self, browser: Any, base: str, *, expected: str = "\0", **options: Any) -> None:
-        """``expected``: a complaint with this text is none."""
-        self._expected = expected
+    def __init__(self, browser: Any, base: str, *, expected: str | tuple[str, ...] = (), **options: Any) -> None:
+        """``expected``: a complaint with this text, or one of these, is none."""
+        self._expected = (expected,) if isinstance(expected, str) else expected
         self.context = browser.new_context(base_url=base, viewport=options.pop("viewport", WIDE), **options)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
@@ -59,7 +59,7 @@ class Window:
         self.page.on("dialog", self._dialog)
 
     def _note(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and self._expected not in text:
+        if kind in ("error", "warning") and not any(one in text for one in self._expected):
             self.complaints.append(f"{kind}: {text}")
 
     def _dialog(self, dialog: Any) -> None:
