@@ -57,6 +57,8 @@ def pytest_configure() -> None:
     hypothesis_settings.load_profile("untimed")
     for name in PAID:
         os.environ.pop(name, None)
+    # as on most machines: whoever forgets to flush what somebody waits for is found out
+    os.environ.pop("PYTHONUNBUFFERED", None)
     # nor are those asked for that lie in the keyring of whoever runs the tests
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")

@@ -154,7 +154,7 @@ def logs(
     seen = {name: _size(layout, name) for name in chosen}
     for name in chosen:
         for line in tail(layout.log(name), lines if part else 5):
-            print(line if part else f"{name}: {line}")
+            print(line if part else f"{name}: {line}", flush=follow)
     while follow:
         for name in chosen:
             seen[name] = _print_new(layout, name, seen[name], "" if part else f"{name}: ")
