@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from infra.local.ports import HIGHEST, LOWEST
 from infra.local.ports import VARIABLE as PORTS
+from infra.local.ports import bounds
 
 if TYPE_CHECKING:
     from infra.local.platform import LocalPlatform
@@ -64,8 +64,9 @@ def pytest_configure() -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:
         count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-        share = (HIGHEST + 1 - LOWEST) // count
-        low = LOWEST + share * (int(worker.removeprefix("gw")) % count)
+        lowest, highest = bounds()
+        share = (highest + 1 - lowest) // count
+        low = lowest + share * (int(worker.removeprefix("gw")) % count)
         os.environ[PORTS] = f"{low}-{low + share - 1}"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # as a shell starts what it puts into the background: our children would inherit it, and not end at Ctrl-C
