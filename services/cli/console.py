@@ -36,7 +36,7 @@ def console(
     The local platform brings one; without such, or with an address or port of its own, one is served until Ctrl-C.
     """
     from infra.local.layout import Layout
-    from services.console.access import loopback
+    from services.runtime.origin import loopback
 
     layout = Layout(settle_data_dir(data_dir))
     if not loopback(host) and token_file is None:

@@ -25,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     overrides = {"data_dir": given.data_dir} if given.data_dir else {}
     token = given.token_file.read_text().strip() if given.token_file else ""
-    from services.console.access import loopback
+    from services.runtime.origin import loopback
 
     if not token and not loopback(given.host):
         parser.error(f"--host {given.host} can be reached by other machines: give it a --token-file")

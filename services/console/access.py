@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -18,6 +17,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
 from fastapi import HTTPException
+
+from services.runtime.origin import Refusal, refusal
 
 SESSION: Final = "backplane_session"
 CSRF: Final = "backplane_csrf"
@@ -46,22 +47,6 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def host_of(header: str) -> str:
-    """The name in a Host header, without its port."""
-    if header.startswith("["):
-        return header[1:].split("]", 1)[0]
-    return header.rsplit(":", 1)[0] if ":" in header else header
 
 
 def session_of(token: str) -> str:
@@ -88,14 +73,6 @@ def known(token: str, headers: Mapping[str, str]) -> bool:
     return hmac.compare_digest(session.encode(), session_of(token).encode())
 
 
-def foreign(headers: Mapping[str, str], bound_to_loopback: bool) -> str:
-    """Why a request comes from somewhere else; empty: it does not."""
-    host = headers.get("host", "")
-    if bound_to_loopback and host_of(host) not in LOOPBACK_NAMES:
-        return f"this console answers at 127.0.0.1 and localhost, not at {host!r}"
-    return ""
-
-
 def forged(headers: Mapping[str, str], form: Mapping[str, str]) -> str:
     """Why a request that changes something is not from one of our pages; empty: it is."""
     origin = headers.get("origin", "")
@@ -114,25 +91,34 @@ class Guard:
     def __init__(self, app: Any, token: str, host: str) -> None:
         self._app = app
         self._token = token
-        self._loopback = loopback(host)
+        self._listening = host
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        headers = dict(pairs)
         given = cookies(headers.get("cookie", ""))
         csrf = given.get(CSRF) or secrets.token_urlsafe(24)
         scope.setdefault("state", {})["csrf"] = csrf
         scope["state"]["theme"] = given.get("theme", "")
         answer = _with_headers(send, csrf if CSRF not in given else "")
-        if reason := foreign(headers, self._loopback):
-            await _text(answer, 421, f"{reason}\n")
+        if refused := self._refusal(scope["method"], pairs, headers):
+            await _text(answer, refused.status, f"{refused.reason}\n")
         elif not known(self._token, headers) and not scope["path"].startswith(OPEN_PATHS):
             await self._stranger(scope, answer)
         else:
             await self._app(scope, receive, answer)
+
+    def _refusal(self, method: str, pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Refusal | None:
+        """Any site may have a link to a page of ours; nothing else of another site's is answered."""
+        hosts = [value for name, value in pairs if name == "host"]
+        origins = [value for name, value in pairs if name == "origin"]
+        link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        linked = link and headers.get("sec-fetch-dest") == "document"
+        return refusal(hosts, origins, "" if linked else headers.get("sec-fetch-site", ""), self._listening)
 
     async def _stranger(self, scope: Any, send: Any) -> None:
         if scope["method"] in SAFE_METHODS and b"text/html" in dict(scope["headers"]).get(b"accept", b""):

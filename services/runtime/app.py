@@ -16,6 +16,7 @@ from agents_sdk.settings import Settings
 from services.metrics.exposition import CONTENT_TYPE, Metrics
 from services.runtime import brokers
 from services.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
+from services.runtime.http_guard import guarded
 
 SESSION_TIMEOUT_S: Final = 6.0
 """How long a killed worker's partitions wait for a successor, unless it comes back under its own name before.
@@ -27,6 +28,10 @@ GC_THRESHOLD: Final = (50_000, 20, 50)
 collector goes through the young ones every few commands and through the whole book within minutes, for milliseconds."""
 
 
+LISTENING: Final = "127.0.0.1"
+"""Where workers answer."""
+PATHS: Final = ("/health", "/metrics", "/inboxes", "/refused")
+"""All that workers answer."""
 MAX_RECORD_BYTES: Final = 4_000_000
 """As our own producers have it: a run or a memory is one record of the snapshot, and faust's limit is 1 MB."""
 
@@ -49,8 +54,10 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         topic_disable_leader=True,
         table_standby_replicas=0,
         web_port=http_port,
-        web_bind="127.0.0.1",
-        web_host="127.0.0.1",
+        web_bind=LISTENING,
+        web_host=LISTENING,
+        # faust's own pages show tables and routes: nobody needs them
+        web_application_options={"middlewares": [guarded(LISTENING, PATHS)]},
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=SESSION_TIMEOUT_S / 3,
         broker_commit_interval=1.0,

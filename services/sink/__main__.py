@@ -79,7 +79,7 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
     source, letters = FactSource(settings.kafka), DeadLetters(settings.kafka)
     ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop)
     audit = Audit(lambda: _client(settings, engine), lambda: _positions(source, ingest), stop)
-    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters, audit), login))
+    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters, audit), login, host))
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from services.sink.formats import FORMATS
 from services.sink.guard import Statement, Statements
 
 if TYPE_CHECKING:
@@ -101,16 +102,20 @@ class Engine:
             QueryFailed: not a reading statement, a syntax error, a limit exceeded, …
         """
         statement = self._statements.check(sql, parameters)
-        handle = self._handle(settings, database)
         chosen = statement.format or default_format
+        if chosen not in FORMATS:
+            raise QueryFailed(f"Code: 73. DB::Exception: Format {chosen:.100} is not answered here. (UNKNOWN_FORMAT)")
+        handle = self._handle(settings, database)
         try:
             if statement.selects and chosen in STREAMABLE and not whole:
                 stream = handle.send_query(sql, chosen, params=dict(parameters))
                 return Answer(chosen, _blocks(stream, handle), {})
             return self._all(handle, sql, chosen, parameters, statement)
-        except RuntimeError as error:
+        except BaseException as error:
             handle.close()
-            raise QueryFailed(str(error)) from error
+            if isinstance(error, (RuntimeError, ValueError, TypeError, OverflowError)):
+                raise QueryFailed(str(error)) from error
+            raise
 
     def _all(self, handle: Any, sql: str, chosen: str, parameters: Mapping[str, str], statement: Statement) -> Answer:
         began = time.monotonic_ns()

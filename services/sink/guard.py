@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from services.sink.formats import FORMATTING
+
 READING: Final = ("SELECT", "WITH", "SHOW", "DESCRIBE", "EXISTS", "EXPLAIN", "FROM", "(")
 SELECTING: Final = ("SELECT", "WITH", "FROM", "(")
 HARMLESS: Final = frozenset(
@@ -35,7 +37,12 @@ with them the one scalar function that reads files, which is called ``file`` as 
 FUNCTION: Final = re.compile(r"^ *Function (\S+)", re.MULTILINE)
 LITERAL: Final = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"")
 FORMAT: Final = re.compile(r" FORMAT (\w+)(?: SETTINGS .*)?$")
+SETTINGS: Final = re.compile(r"\bSETTINGS ((?:\w+ = [^,()]+(?:, (?=\w+ = ))?)+)")
+"""A clause of settings, as the formatter writes it; literals are empty by then."""
+SETTING: Final = re.compile(r"(\w+) = ")
 READONLY: Final = 164
+FORMATTERS: Final = frozenset({"formatrow", "formatrownonewline"})
+"""Functions that write by a format which is named in a value, where it is not seen."""
 FORBIDDEN: Final = 497
 
 
@@ -57,8 +64,9 @@ class Statements:
         self._lock = threading.Lock()
         names = self._ask("SELECT name FROM system.table_functions FORMAT TSVRaw").split("\n")
         models = self._ask("SELECT name FROM system.functions WHERE match(name, '^(ai|AI)[A-Z]') FORMAT TSVRaw")
-        self._refused = frozenset(
-            name.lower() for name in (*names, *models.split("\n")) if name and name not in HARMLESS
+        self._refused = (
+            frozenset(name.lower() for name in (*names, *models.split("\n")) if name and name not in HARMLESS)
+            | FORMATTERS
         )
 
     def check(self, sql: str, parameters: Mapping[str, str]) -> Statement:
@@ -85,6 +93,11 @@ class Statements:
                 f"Code: {FORBIDDEN}. DB::Exception: Function {min(called & self._refused)} reaches outside the store. "
                 "(ACCESS_DENIED)"
             )
+        for name in (name for clause in SETTINGS.findall(bare) for name in SETTING.findall(clause)):
+            if name not in FORMATTING:
+                raise QueryFailed(
+                    f"Code: {READONLY}. DB::Exception: Cannot modify '{name}' setting in readonly mode. (READONLY)"
+                )
         named = FORMAT.search(bare)
         return Statement(named.group(1) if named else "", plain.startswith(SELECTING))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -18,7 +19,10 @@ from aiohttp import BasicAuth, web
 
 from services.metrics import catalogue
 from services.metrics.exposition import CONTENT_TYPE, Metrics
+from services.runtime.http_guard import guarded
+from services.runtime.origin import loopback
 from services.sink.engine import LIMITS, Answer, Engine, QueryFailed
+from services.sink.formats import FORMATTING
 from services.sink.source import GROUP
 
 Health = Callable[[], Awaitable[dict[str, Any]]]
@@ -38,8 +42,9 @@ TRANSPORT: Final = frozenset(
     )
 )
 """Parameters about the connection, which the embedded engine does not know; accepted so that clients work unchanged."""
-FORMATTING: Final = ("output_format_", "format_", "date_time_")
-BAD_REQUEST: Final = frozenset({6, 26, 27, 38, 41, 53, 62, 69, 70, 72, 130, 386, 456, 457, 1000})
+QUERY_ID: Final = re.compile(r"[\w.-]{1,100}")
+"""It goes into a header of the answer."""
+BAD_REQUEST: Final = frozenset({6, 26, 27, 38, 41, 53, 62, 69, 70, 72, 73, 130, 386, 456, 457, 1000})
 NOT_FOUND: Final = frozenset({16, 46, 47, 60, 81, 82, 115})
 STATUS: Final = {
     **dict.fromkeys(BAD_REQUEST, 400),
@@ -92,20 +97,26 @@ class Login(NamedTuple):
         return hmac.compare_digest(user.encode(), self.username.encode()) and same
 
 
-def make_server(engine: Engine | None, health: Health, login: Login | None = None) -> web.Application:
-    """The application. Without an engine it tells its health and nothing else; with a login, queries need it."""
-    app = web.Application(client_max_size=MAX_QUERY_BYTES)
+def make_server(
+    engine: Engine | None, health: Health, login: Login | None = None, host: str = "127.0.0.1"
+) -> web.Application:
+    """The application, listening at ``host``. Without an engine it tells its health and nothing else; with a login,
+    queries need it, and elsewhere than on loopback so do the figures."""
+    app = web.Application(client_max_size=MAX_QUERY_BYTES, middlewares=[guarded(host)])
     turns = asyncio.Semaphore(CONCURRENT)
     metrics = Metrics("sink")
 
     async def ping(_: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
 
-    async def tell_health(_: web.Request) -> web.Response:
+    async def tell_health(request: web.Request) -> web.Response:
         said = await health()
-        return web.json_response(said, status=200 if said.get("status") == "ok" else 503)
+        shown = said if _let_in(request, login, host) else {"status": said.get("status", "")}
+        return web.json_response(shown, status=200 if said.get("status") == "ok" else 503)
 
-    async def tell_metrics(_: web.Request) -> web.Response:
+    async def tell_metrics(request: web.Request) -> web.Response:
+        if not _let_in(request, login, host):
+            return web.Response(status=401, text="metrics of a store that others can reach need its login\n")
         said = await health()
         for row, name in TOTALS.items():
             metrics.reach(row, said.get(name, 0))
@@ -114,21 +125,32 @@ def make_server(engine: Engine | None, health: Health, login: Login | None = Non
     async def query(request: web.Request) -> web.StreamResponse:
         if engine is None:
             return web.Response(status=404, text="the store is an external ClickHouse server; ask that\n")
-        query_id = request.query.get("query_id") or str(uuid.uuid4())
-        try:
-            if login is not None and not login.lets_in(request):
-                raise QueryFailed(NOT_LET_IN)
-            asked = await _asked(request, query_id)
-            async with turns:
-                return await _answered(request, engine, asked)
-        except QueryFailed as failure:
-            return _failed(failure, query_id)
+        named = request.query.get("query_id", "")
+        return await _query(request, engine, login, turns, named if QUERY_ID.fullmatch(named) else str(uuid.uuid4()))
 
     app.router.add_get("/ping", ping)
     app.router.add_get("/health", tell_health)
     app.router.add_get("/metrics", tell_metrics)
     app.router.add_route("*", "/", query)
     return app
+
+
+def _let_in(request: web.Request, login: Login | None, host: str) -> bool:
+    """Whether figures are told: on loopback to all, elsewhere to those who log in."""
+    return loopback(host) or login is None or login.lets_in(request)
+
+
+async def _query(
+    request: web.Request, engine: Engine, login: Login | None, turns: asyncio.Semaphore, query_id: str
+) -> web.StreamResponse:
+    try:
+        if login is not None and not login.lets_in(request):
+            raise QueryFailed(NOT_LET_IN)
+        asked = await _asked(request, query_id)
+        async with turns:
+            return await _answered(request, engine, asked)
+    except QueryFailed as failure:
+        return _failed(failure, query_id)
 
 
 async def _asked(request: web.Request, query_id: str) -> Asked:
@@ -140,7 +162,7 @@ async def _asked(request: web.Request, query_id: str) -> Asked:
             sql = form.pop("query", sql)
             given |= form
         else:
-            body = (await request.read()).decode()
+            body = _text(await request.read())
             sql = f"{sql}\n{body}" if sql and body else sql or body
     if not sql.strip():
         sql = "SELECT 'Ok.'"
@@ -155,6 +177,13 @@ async def _asked(request: web.Request, query_id: str) -> Asked:
     )
 
 
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise QueryFailed(f"Code: 62. DB::Exception: the statement is no UTF-8: {error}. (SYNTAX_ERROR)") from error
+
+
 def _settings(given: Mapping[str, str]) -> dict[str, str]:
     """The settings a request may make: how the result is written, and limits below ours. Raises QueryFailed."""
     made: dict[str, str] = {}
@@ -162,7 +191,7 @@ def _settings(given: Mapping[str, str]) -> dict[str, str]:
         if name in TRANSPORT or (name == "compress" and value == "0"):
             continue
         limit = LIMITS.get(name)
-        if name.startswith(FORMATTING) and name.isidentifier():
+        if name in FORMATTING:
             made[name] = value
         elif isinstance(limit, int) and value.isdecimal():
             made[name] = str(min(int(value) or limit, limit))

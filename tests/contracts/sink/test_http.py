@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
@@ -14,8 +16,9 @@ import httpx
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
-from services.sink.engine import Engine
-from services.sink.http import Login, make_server
+from services.sink.engine import LIMITS, Engine
+from services.sink.formats import FORMATS, FORMATTING
+from services.sink.http import TRANSPORT, Login, make_server
 from tests.contracts.sink.conftest import Database, _healthy, serving
 from tests.support.stories import article, records
 
@@ -206,6 +209,98 @@ def test_settings_may_tighten_and_format_only(port: int) -> None:
     assert get(port, "SELECT 1.5 FORMAT JSONEachRow", output_format_json_quote_decimals="1").status_code == 200
     assert get(port, "SELECT 1", allow_ddl="1").headers["X-ClickHouse-Exception-Code"] == "164"
     assert get(port, "SELECT 1", compress="1").headers["X-ClickHouse-Exception-Code"] == "164"
+
+
+def test_formats_and_settings_are_allowed_by_name(port: int, client: Any) -> None:
+    """Every format and setting that the engine has, a later one too, is on our list or refused."""
+    for (name,) in client.query("SELECT name FROM system.formats WHERE is_output").result_rows:
+        answer = get(port, "SELECT 1 AS x", default_format=name)
+        refused = answer.headers.get("X-ClickHouse-Exception-Code") == "73"
+        assert refused == (name not in FORMATS), name
+        assert (get(port, f"SELECT 1 AS x FORMAT {name}").status_code == 400) == refused, name
+    settings = {name for (name,) in client.query("SELECT name FROM system.settings").result_rows}
+    assert settings >= FORMATTING
+    for name in sorted(settings - FORMATTING - set(LIMITS) - TRANSPORT - {"compress"}):
+        assert get(port, "SELECT 1", **{name: "1"}).headers["X-ClickHouse-Exception-Code"] == "164", name
+    kinds = "SELECT name FROM system.settings WHERE type IN ('String', 'URI', 'Map')"
+    texts = {name for (name,) in client.query(kinds).result_rows} & FORMATTING
+    assert {name for name in texts if "representation" not in name and "charset" not in name} == set()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS x FORMAT Template SETTINGS format_template_row = '{file}'",
+        "SELECT 1 AS x SETTINGS format_template_row = '{file}' FORMAT Template",
+        "SELECT * FROM (SELECT 1 SETTINGS max_execution_time = 0)",
+        "SELECT 1 FORMAT Protobuf SETTINGS format_schema = '{file}:x'",
+        "SELECT 1 FORMAT AvroConfluent SETTINGS format_avro_schema_registry_url = 'http://127.0.0.1:1/'",
+        "SELECT formatRow('Template', 1)",
+        "SELECT formatRowNoNewline('CapnProto', 1)",
+        "SELECT * FROM format(Template, 'x') SETTINGS format_template_row = '{file}'",
+    ],
+)
+def test_no_setting_names_a_file_or_a_server(port: int, query: str, tmp_path: Path) -> None:
+    """Neither in the statement, nor in the address, nor in a form."""
+    secret = tmp_path / "secret"
+    secret.write_text("${x:Escaped} to be kept")
+    statement = query.replace("{file}", str(secret))
+    named = {"format_template_row": str(secret), "format_schema": f"{secret}:x"}
+
+    for answer in (
+        get(port, statement),
+        get(port, "SELECT 1 AS x FORMAT Template", **named),
+        httpx.post(f"http://127.0.0.1:{port}/", data={"query": "SELECT 1 AS x", **named}, files={"f": b""}),
+    ):
+        assert answer.status_code >= 400
+        assert "to be kept" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "[::1].evil"}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({}, 200),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/ping"])
+def test_no_other_site_is_answered(port: int, path: str, headers: dict[str, str], status: int) -> None:
+    """On no path of the port."""
+    assert httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers).status_code == status
+
+
+FORM = b"POST / HTTP/1.0\r\nHost: localhost\r\nContent-Type: multipart/form-data"
+MALFORMED = [
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\xff\xfe: x\r\n\r\n",
+    b"GET /?query=%ff%fe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /?query=SELECT+1&query_id=%0d%0aX:1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /?query=SELECT+%7Ba:String%7D&param_a=%00&param_=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n\xff\xfe",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+    FORM + b"\r\nContent-Length: 2\r\n\r\nab",
+    FORM + b"; boundary=x\r\nContent-Length: 8\r\n\r\n--x\r\n\r\n\xff",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab",
+    b"\x16\x03\x01\x02\x00 this is TLS\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"A: " + b"x" * 70_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic //////8=\r\nConnection: close\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_requests_leave_no_traceback(port: int, raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Each is answered or cut off; the next one is served."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
+        wire.sendall(raw)
+        said = b"".join(iter(lambda: wire.recv(65_536), b""))
+
+    assert not said or said.startswith(b"HTTP/1.")
+    assert b" 500 " not in said.split(b"\r\n", 1)[0]
+    assert get(port, "SELECT 1").text == "1\n"
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_result_too_large_is_an_error_not_a_part_of_it(port: int, client: Any) -> None:
