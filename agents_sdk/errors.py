@@ -11,6 +11,8 @@
     │   ├── ContractViolated  the value does not fit the contract of its key or message
     │   ├── IdentityRefused   Unauthenticated  Forged  KeyRevoked  StaleCommand  ReplayedCommand: see to the key
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
+    │   ├── Overloaded        more is open than the limit allows: wait until some has ended
+    │   ├── InternalError     the ledger failed at it, a fault of ours: it is in the dead letters
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
     │   ├── OutcomeUnknown    its effect may have happened: look at the provider before calling again
@@ -193,6 +195,21 @@ class DeliverySettled(Refused):
     code = "delivery_settled"
 
 
+class Overloaded(Refused):
+    """More is open, or waits, than the limit allows; ``fields`` has ``open`` and ``limit``. Wait until some has ended,
+    then send it again."""
+
+    code = "overloaded"
+
+
+class InternalError(Refused):
+    """The ledger failed at this command and changed nothing: a fault of ours. ``fields`` has ``stage`` and
+    ``exception``."""
+
+    code = "internal_error"
+    hint = "report it with the refusal's fact; the command is in the dead letters"
+
+
 class InvalidCommand(Refused):
     """A field of the command is missing or malformed; ``fields["field"]`` names it."""
 
@@ -280,6 +297,8 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         ContractViolated,
         DeliverySettled,
         InvalidCommand,
+        Overloaded,
+        InternalError,
         Unauthenticated,
         Forged,
         KeyRevoked,

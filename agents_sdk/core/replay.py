@@ -7,14 +7,14 @@ adding one is found, and the first difference is named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact, RefusalEvent
 from agents_sdk.core.identity import Proof
-from agents_sdk.core.ledger import Book, Limits, apply, evolve, state_hash
+from agents_sdk.core.ledger import INTERNAL_ERROR, Book, Limits, apply, evolve, state_hash
 from agents_sdk.core.ledger.evolve import ENDED, Gap
 
 Declared: TypeAlias = AgentEvent | ContractEvent
@@ -73,7 +73,8 @@ def replay(
 ) -> Verdict:
     """Decides ``commands`` again, in order, among what was ``declared`` in the run's partition, agents, keys and
     contracts, and compares the facts with those ``recorded`` of the run."""
-    decided, replayed_hash, count = _decide_again(run_id, commands, declared, limits, recorded_proofs(recorded))
+    known = _Recorded(recorded_proofs(recorded), recorded_failures(recorded))
+    decided, replayed_hash, count = _decide_again(run_id, commands, declared, limits, known)
     ordered = sorted(recorded, key=_order)
     return Verdict(
         commands=count,
@@ -93,12 +94,27 @@ def recorded_proofs(facts: Iterable[Fact]) -> dict[int, Proof]:
     }
 
 
+def recorded_failures(facts: Iterable[Fact]) -> dict[int, RefusalEvent]:
+    """Offset of a command → the record's refusal of it, where the ledger failed at it. What the code of then could not
+    do is part of the record, as are signatures: the code of today may be mended."""
+    return {
+        fact.command_offset: fact for fact in facts if isinstance(fact, RefusalEvent) and fact.code == INTERNAL_ERROR
+    }
+
+
+class _Recorded(NamedTuple):
+    """What is taken from the record and not decided again."""
+
+    proofs: dict[int, Proof]
+    failures: dict[int, RefusalEvent]
+
+
 def _order(fact: Fact) -> tuple[int, int]:
     return fact.command_offset, fact.run_seq
 
 
 def _decide_again(
-    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], limits: Limits, proved: dict[int, Proof]
+    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], limits: Limits, known: _Recorded
 ) -> tuple[list[Fact], str, int]:
     book = Book(limits=limits)
     waiting: list[Declared] = sorted(declared, key=_order, reverse=True)
@@ -109,8 +125,9 @@ def _decide_again(
         while waiting and waiting[-1].command_offset < logged.offset:
             evolve(book, waiting.pop())
         run = book.runs.get(run_id)
-        proof = logged.proof if logged.proof is not None else proved.get(logged.offset, Proof.GOOD)
-        facts = apply(book, logged.command, logged.offset, logged.at, proof).facts
+        proof = logged.proof if logged.proof is not None else known.proofs.get(logged.offset, Proof.GOOD)
+        failed = known.failures.get(logged.offset)
+        facts = apply(book, logged.command, logged.offset, logged.at, proof, failed=failed).facts
         decided += facts
         count += 1
         if run is not None and any(fact.kind in ENDED for fact in facts):
@@ -132,11 +149,21 @@ def _folded_hash(run_id: str, facts: Iterable[Fact], limits: Limits) -> str:
     return state_hash(run) if run is not None else ""
 
 
+def _same_failure(recorded: Fact, decided: Fact) -> bool:
+    """Whether both are the refusal of a command that the ledger failed at: the text may differ from code to code."""
+    return (
+        isinstance(recorded, RefusalEvent)
+        and isinstance(decided, RefusalEvent)
+        and recorded.code == decided.code == INTERNAL_ERROR
+        and msgspec.structs.replace(recorded, message=decided.message) == decided
+    )
+
+
 def _first_difference(recorded: Sequence[Fact], decided: Sequence[Fact]) -> Difference | None:
     for index in range(max(len(recorded), len(decided))):
         was = recorded[index] if index < len(recorded) else None
         now = decided[index] if index < len(decided) else None
-        if was == now:
+        if was == now or (was is not None and now is not None and _same_failure(was, now)):
             continue
         known = was or now
         assert known is not None

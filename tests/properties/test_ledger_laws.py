@@ -16,6 +16,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import YOURS, AgentEvent, Fact
 from agents_sdk.core.ledger import Book, apply, evolve, undecodable
@@ -199,6 +200,9 @@ def test_a_repeated_command_adds_no_fact_and_is_answered_like_the_first_time(his
     answers: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in history.entries:
         command, key = entry.command, (entry.command.run_id, entry.command.command_id)
+        if bounds.envelope_excess(command) is not None:
+            assert entry.kinds() == ["CommandRefused"]  # about no run, which remembers nothing of it
+            continue
         if entry.lived and key in seen and not entry.in_settled_delivery:
             assert {fact.kind for fact in entry.facts} <= ADDRESSED_AGAIN
             told = entry.own_reply()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.spent import KEPT, WINDOW_US, Spent, note, noted
 
 STEPS = st.lists(
@@ -20,7 +21,7 @@ def test_command_is_known_for_two_windows_and_memory_is_bounded(steps: list[tupl
     now = 1_767_261_600_000_000
     for pause, name in steps:
         now += pause
-        note(spent, str(name), now)
+        note(spent, str(name), now, Changes())
         when[str(name)] = now
         young = {known for known, at in when.items() if now - at <= 2 * WINDOW_US}
         assert {known for known in when if noted(spent, known)} >= young
@@ -39,7 +40,7 @@ def test_clock_that_goes_back_forgets_nothing(jumps: list[int]) -> None:
     for number, jump in enumerate(jumps):
         before, now = now, min(now + jump, top)
         passed += max(now - before, 0)
-        note(spent, str(number), now)
+        note(spent, str(number), now, Changes())
         when[str(number)] = passed
         young = {known for known, at in when.items() if passed - at <= 2 * WINDOW_US}
         assert {known for known in when if noted(spent, known)} >= young
@@ -54,11 +55,11 @@ def test_clock_that_was_a_year_ahead_is_over_when_it_is_right_again(pauses: list
     for number, pause in enumerate(pauses):
         now += pause
         ahead = 366 * 86_400_000_000 if number == 3 else 0
-        note(spent, str(number), now + ahead)
+        note(spent, str(number), now + ahead, Changes())
         when[str(number)] = now
         young = {known for known, at in when.items() if now - at <= 2 * WINDOW_US}
         assert {known for known in when if noted(spent, known)} >= young
         assert len(spent) <= KEPT
     for later in range(KEPT):
-        note(spent, f"later {later}", now + (1 + later) * WINDOW_US)
+        note(spent, f"later {later}", now + (1 + later) * WINDOW_US, Changes())
     assert sum(map(len, spent.values())) == KEPT

@@ -9,6 +9,20 @@ from agents_sdk.core.ledger import identity
 from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.state import Book, Limits, state_hash
-from agents_sdk.core.ledger.step import Step, apply, undecodable
+from agents_sdk.core.ledger.step import INTERNAL_ERROR, Check, Failure, Step, apply, undecodable
 
-__all__ = ["Book", "Limits", "Proof", "Step", "apply", "evolve", "identity", "issued", "state_hash", "undecodable"]
+__all__ = [
+    "INTERNAL_ERROR",
+    "Book",
+    "Check",
+    "Failure",
+    "Limits",
+    "Proof",
+    "Step",
+    "apply",
+    "evolve",
+    "identity",
+    "issued",
+    "state_hash",
+    "undecodable",
+]

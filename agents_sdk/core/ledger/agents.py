@@ -13,6 +13,7 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, Fact
 from agents_sdk.core.identity import OPERATOR
 from agents_sdk.core.ledger import timers
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Dependency, Run
 
@@ -34,19 +35,19 @@ def remove(book: Book, command: Command, scribe: Scribe) -> None:
         scribe.write(AgentEvent, "AgentRemoved", name=spec.name)
 
 
-def fold(book: Book, fact: AgentEvent) -> None:
+def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
     """AgentRemoved: nobody hears of the agent any more, and what waits for it comes to its end."""
     if fact.command_offset <= max(book.removed.get(fact.name, -1), _declared_at(book, fact.name)):
         return
-    book.removed[fact.name] = fact.command_offset
-    book.agents.pop(fact.name, None)
+    changes.put(book.removed, fact.name, fact.command_offset)
+    changes.drop(book.agents, fact.name)
     for run in book.runs.values():
         for delivery_id, delivery in run.deliveries.items():
             if delivery.recipient == fact.name and delivery.at <= fact.at:
-                run.timers[timers.gone(delivery_id)] = fact.at
+                changes.put(run.timers, timers.gone(delivery_id), fact.at)
         for dependency_id, dependency in run.dependencies.items():
             if not dependency.closed and _hopeless(book, run, dependency):
-                run.timers[timers.dependency(dependency_id)] = fact.at
+                changes.put(run.timers, timers.dependency(dependency_id), fact.at)
 
 
 def _declared_at(book: Book, name: str) -> int:

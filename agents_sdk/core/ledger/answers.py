@@ -18,6 +18,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.state import Answer, Book, Call, Delivery, Finished, Request, Run, Version, at_version
@@ -89,12 +90,12 @@ def entry(key: str, found: Version | None) -> str:
     return f'{{"key":{ids.canonical(key)}{value},"version":{found.version if found else 0}}}'
 
 
-def read_along(run: Run, fact: StateEvent) -> None:
+def read_along(run: Run, fact: StateEvent, changes: Changes) -> None:
     """Adds a key to the answer of the command that read it, unless it is the command's first: that one begins it."""
     answer = run.answers.get(fact.command_id) if fact.batch else None
     if answer is not None:
         found = at_version(run, fact.key, fact.version) if fact.version else None
-        answer.value = f"{answer.value[:-1]},{entry(fact.key, found)}]"
+        changes.assign(answer, "value", f"{answer.value[:-1]},{entry(fact.key, found)}]")
 
 
 def _within(book: Book, answer: Answer, rows: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from agents_sdk.core.commands import BreakerBody, Command
 from agents_sdk.core.facts import BreakerEvent
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.rules import EXECUTOR
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Breaker
@@ -23,6 +24,8 @@ KINDS: Final = frozenset({"OpenBreaker", "ProbeBreaker", "CloseBreaker"})
 MICROS_A_MS: Final = 1_000
 OPEN_MAX_MS: Final = 600_000
 """A provider that is gone for long is asked every ten minutes whether it is back."""
+DOUBLED_LIMIT: Final = 30
+"""Times that the wait is doubled: more would be beyond every limit anyhow."""
 CAUSES_LIMIT: Final = 50
 """Attempts named by one transition."""
 CLOSED: Final = Breaker()
@@ -68,7 +71,7 @@ def _fact(kind: str, body: BreakerBody, scribe: Scribe, *, until: int = 0, opene
 
 def _open(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
     """Each time in a row it stays open twice as long."""
-    wait_ms = min(max(body.open_ms, 1) * 2**known.opened, OPEN_MAX_MS)
+    wait_ms = min(max(body.open_ms, 1) * 2 ** min(known.opened, DOUBLED_LIMIT), OPEN_MAX_MS)
     _fact("BreakerOpened", body, scribe, until=scribe.at + wait_ms * MICROS_A_MS, opened=known.opened + 1)
 
 
@@ -112,11 +115,11 @@ TABLE: Final[dict[tuple[str, str], Callable[[Breaker, BreakerBody, Scribe], None
 """(State, kind of command) → what decides; what is not here changes nothing, and is no mistake: it came late."""
 
 
-def fold(book: Book, fact: BreakerEvent) -> None:
+def fold(book: Book, fact: BreakerEvent, changes: Changes) -> None:
     """The state after the fact; an older one folded again changes nothing."""
     known = book.breakers.get(fact.run_id, CLOSED)
     if fact.command_offset > known.command_offset:
-        book.breakers[fact.run_id] = state_after(fact)
+        changes.put(book.breakers, fact.run_id, state_after(fact))
 
 
 def state_after(fact: BreakerEvent) -> Breaker:

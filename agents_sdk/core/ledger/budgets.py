@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from agents_sdk.core.bounds import SUM_LIMIT
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.contracts import most_specific
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Account, Book, Call, Run
@@ -71,31 +73,31 @@ def _purses(book: Book, run: Run, agent: str) -> Iterator[tuple[str, int, Accoun
         yield "agent", spec.budget_nano_usd, run.accounts.get(agent) or Account()
 
 
-def drawn(run: Run, agent: str, amount: int) -> None:
+def drawn(run: Run, agent: str, amount: int, changes: Changes) -> None:
     """Folds a reservation in."""
-    _move(run, agent, 0, max(amount, 0))
+    _move(run, agent, 0, max(amount, 0), changes)
 
 
-def attempted(run: Run, fact: AttemptEvent) -> None:
+def attempted(run: Run, fact: AttemptEvent, changes: Changes) -> None:
     """Folds in what an attempt cost: out of the reservation of its call, as far as that reaches."""
     cost, call = fact.cost_nano_usd, run.calls.get(fact.call_id)
     if call is None:  # forgotten with its handler: nobody is left to ask whose it was
-        run.account.spent += cost
+        changes.assign(run.account, "spent", min(run.account.spent + cost, SUM_LIMIT))
         return
     before = open_part(call)
-    call.spent += cost
-    _move(run, call.agent, cost, open_part(call) - before)
+    changes.assign(call, "spent", min(call.spent + cost, SUM_LIMIT))
+    _move(run, call.agent, cost, open_part(call) - before, changes)
 
 
-def settled(run: Run, call: Call) -> None:
+def settled(run: Run, call: Call, changes: Changes) -> None:
     """Folds the outcome of a call in, which is not marked as settled yet: what it did not spend is released."""
-    _move(run, call.agent, 0, -open_part(call))
+    _move(run, call.agent, 0, -open_part(call), changes)
 
 
-def child_ended(run: Run, fact: RunEvent) -> None:
+def child_ended(run: Run, fact: RunEvent, changes: Changes) -> None:
     """Folds the end of a child in: its slice is released, and what it spent was spent here."""
     child = run.children[fact.child_run_id]
-    _move(run, child.agent, fact.spent_nano_usd, -max(child.budget, 0))
+    _move(run, child.agent, fact.spent_nano_usd, -max(child.budget, 0), changes)
 
 
 def open_part(call: Call) -> int:
@@ -118,15 +120,16 @@ def at_end(run: Run, before: Sequence[Fact]) -> tuple[int, int]:
         elif type(fact) is RunEvent and fact.kind == "ChildEnded":
             spent += fact.spent_nano_usd
             reserved -= max(run.children[fact.child_run_id].budget, 0)
-    return spent, reserved
+    return min(spent, SUM_LIMIT), min(reserved, SUM_LIMIT)
 
 
-def _move(run: Run, agent: str, spent: int, reserved: int) -> None:
+def _move(run: Run, agent: str, spent: int, reserved: int, changes: Changes) -> None:
     if not spent and not reserved:
         return
     account = run.accounts.get(agent)
     if account is None:
-        account = run.accounts[agent] = Account()
+        account = Account()
+        changes.put(run.accounts, agent, account)
     for each in (run.account, account):
-        each.spent += spent
-        each.reserved += reserved
+        changes.assign(each, "spent", min(each.spent + spent, SUM_LIMIT))
+        changes.assign(each, "reserved", min(each.reserved + reserved, SUM_LIMIT))

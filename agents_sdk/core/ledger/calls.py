@@ -10,7 +10,7 @@ import msgspec
 from agents_sdk.core import artifacts
 from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
-from agents_sdk.core.ledger import budgets, failed_calls, payloads
+from agents_sdk.core.ledger import budgets, failed_calls, payloads, room
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.rules import EXECUTOR, check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
@@ -43,6 +43,7 @@ def _redriven_too_often(redrives: int) -> Refusal:
 def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, **more: Any) -> None:
     """CallRequested, for a call or its redrive; ``more`` are further fields of the fact. Whoever makes the attempts
     itself does not wait for the outcome, but says it and is answered."""
+    room.check_open(run, 1)
     scribe.write(
         CallEvent,
         "CallRequested",
@@ -227,7 +228,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         attempts=body.attempts,
         cost_nano_usd=body.cost_nano_usd,
         latency_us=body.latency_us,
-        **_story(body),
+        **_story(book, body),
         manifest_version=body.manifest_version,
         artifacts=artifacts.named(body.result),
         local=command.agent != EXECUTOR,
@@ -243,7 +244,7 @@ def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     _write_failed(book, run, command, call, scribe, error_class, error_code, body.error_message)
 
 
-def _story(body: OutcomeBody) -> dict[str, str]:
+def _story(book: Book, body: OutcomeBody) -> dict[str, str]:
     """What a result stands in for, or came of: empty where all went well. An executor of before says why a result is
     degraded, but has no report; its facts stay what they were."""
     if not body.report:
@@ -252,7 +253,7 @@ def _story(body: OutcomeBody) -> dict[str, str]:
         "error_class": body.error_class,
         "error_code": body.error_code,
         "error_message": body.error_message[:TEXT_LIMIT],
-        "report": body.report,
+        "report": failed_calls.report_of(book.limits, body.report),
     }
 
 
@@ -283,7 +284,7 @@ def _write_failed(
         error_message=message[:TEXT_LIMIT],
         budget_nano_usd=call.budget,
         asked_nano_usd=max(body.asked_nano_usd, 0),
-        report=body.report,
+        report=failed_calls.report_of(book.limits, body.report),
         local=command.agent != EXECUTOR,
         **(failed_calls.kept(call) if body.report else {}),
     )

@@ -12,7 +12,7 @@ from typing import Final
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import RunEvent
-from agents_sdk.core.ledger import budgets, timers
+from agents_sdk.core.ledger import budgets, room, timers
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Child, Run
 
@@ -40,6 +40,7 @@ def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     body = command.run
     assert body is not None
     check_start(body)
+    room.check_open(run, 1)
     child_run_id = body.child_run_id or ids.derive(command.command_id, "child")
     if child_run_id == run.run_id or child_run_id in run.children:
         raise Refusal("run_exists", f"run {child_run_id} was started before", run_id=child_run_id)
@@ -78,6 +79,8 @@ def await_end(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 def await_again(run: Run, command: Command, child_run_id: str, scribe: Scribe) -> None:
     """Notes where the outcome of the child has to go."""
+    if command.command_id not in run.child_waits:
+        room.check_waits(run)
     scribe.write(
         RunEvent,
         "ChildAwaited",

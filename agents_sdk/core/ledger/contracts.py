@@ -16,7 +16,8 @@ from jsonschema_rs import ValidationErrorKind
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, ContractBody
 from agents_sdk.core.facts import ContractEvent
-from agents_sdk.core.ledger import payloads
+from agents_sdk.core.ledger import payloads, room
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
@@ -139,6 +140,8 @@ def apply(book: Book, command: Command, scribe: Scribe) -> None:
     known = book.contracts.get(body.target, {}).get(body.pattern)
     if known is not None and (known.schema, known.reducer, known.ttl_ms) == (body.schema, reducer, body.ttl_ms):
         return
+    if known is None:
+        room.check_count("contracts", sum(map(len, book.contracts.values())), room.CONTRACTS_LIMIT)
     fields = msgspec.structs.asdict(body) | {"reducer": reducer}
     version = known.version + 1 if known else 1
     scribe.write(ContractEvent, "ContractApplied", **fields, contract_version=version)
@@ -169,12 +172,14 @@ def _checked(book: Book, body: ContractBody) -> str:
     return reducer
 
 
-def fold(book: Book, fact: ContractEvent) -> None:
+def fold(book: Book, fact: ContractEvent, changes: Changes) -> None:
     """Keeps the contract in place of an older one."""
-    contracts = book.contracts.setdefault(fact.target, {})
+    if fact.target not in book.contracts:
+        changes.put(book.contracts, fact.target, {})
+    contracts = book.contracts[fact.target]
     known = contracts.get(fact.pattern)
     if known is None or fact.command_offset > known.command_offset:
-        contracts[fact.pattern] = Contract(
+        contract = Contract(
             pattern=fact.pattern,
             schema=fact.schema,
             reducer=fact.reducer,
@@ -182,3 +187,4 @@ def fold(book: Book, fact: ContractEvent) -> None:
             version=fact.contract_version,
             command_offset=fact.command_offset,
         )
+        changes.put(contracts, fact.pattern, contract)

@@ -32,7 +32,9 @@ from agents_sdk.core.ledger import (
     memory,
     messages,
     payloads,
+    refusals,
     requests,
+    room,
     spent,
     states,
     timers,
@@ -54,8 +56,6 @@ RECORDS_ATTEMPT: Final = frozenset({"RecordAttempt", "CompleteCall", "FailCall"}
 """Kinds that may tell of an attempt which was made, to be paid for whatever became of its run."""
 SAID_BY_LEDGER: Final = frozenset({"CancelRun", "ReportChild"})
 """Kinds that the ledger sends on account of another run, which may come after the end of this one."""
-ENVELOPE_LIMIT: Final = 4_096
-"""Characters."""
 NAME_LIMIT: Final = 500
 """Characters."""
 AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -76,6 +76,9 @@ PAYLOADS_OF_KIND: Final = {
 def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> list[Fact]:
     """The facts that the command causes, in order; one refusal where it is refused; none where it was applied before
     and its sender only has to be answered again."""
+    unwritable = refusals.of_envelope(command, offset, at)
+    if unwritable is not None:
+        return [unwritable]
     run = book.runs.get(command.run_id)
     if run is None and memory.opens(command):
         run = memory.unopened(command.run_id)
@@ -97,7 +100,7 @@ def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Pr
 
 def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
     kind = command.kind
-    _check_envelope(command)
+    refusals.check_bounds(command)
     if kind in WITHOUT_RUN:
         WITHOUT_RUN[kind](book, command, scribe)
         return
@@ -213,17 +216,6 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
     )
 
 
-def _check_envelope(command: Command) -> None:
-    """Ids and names are repeated in every fact, so they are short, and a command without id could not be repeated."""
-    if not command.command_id:
-        raise Refusal("invalid_command", "a command needs a command_id", field="command_id")
-    size = len(command.command_id) + len(command.run_id) + len(command.agent) + len(command.reply_to)
-    size += len(command.correlation_id) + len(command.causation_id) + len(command.delivery_id)
-    if size > ENVELOPE_LIMIT:
-        message = f"ids and names of a command have at most {ENVELOPE_LIMIT} characters together, not {size}"
-        raise Refusal("invalid_command", message, field="command_id")
-
-
 def _check_payloads(book: Book, command: Command) -> None:
     """Checked before anything else is decided on them."""
     body: Any = getattr(command, BODY_OF_KIND[command.kind])
@@ -251,6 +243,8 @@ def _register(book: Book, command: Command, scribe: Scribe) -> None:
     fields = msgspec.structs.asdict(spec)
     fields["max_deliveries"] = spec.max_deliveries or 3
     known = book.agents.get(spec.name)
+    if known is None:
+        room.check_count("agents", len(book.agents), room.AGENTS_LIMIT)
     if known is None or any(
         tuple(value) != getattr(known, field) if isinstance(value, list) else value != getattr(known, field)
         for field, value in fields.items()
@@ -304,6 +298,8 @@ def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    if command.command_id not in run.waiting:
+        room.check_waits(run)
     scribe.write(
         RunEvent,
         "RunAwaited",

@@ -13,7 +13,7 @@ from typing import Final
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, DependencyBody
 from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, StateEvent
-from agents_sdk.core.ledger import dead_letters, timers
+from agents_sdk.core.ledger import dead_letters, room, timers
 from agents_sdk.core.ledger.agents import absent
 from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, known_agent
 from agents_sdk.core.ledger.rules import LEDGER, check
@@ -31,6 +31,7 @@ def declare(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     body = command.dependency
     assert body is not None
     _check(book, body)
+    room.check_dependency(run, body.depends_on)
     cycle = _cycle(run, body.downstream, body.depends_on)
     if cycle:
         raise Refusal("invalid_command", f"this closes a cycle: {' → '.join(cycle)}", field="depends_on", cycle=cycle)

@@ -12,13 +12,18 @@ from typing import Any, Final
 
 import msgspec
 
+from agents_sdk.core import ids
 from agents_sdk.core.commands import CallBody, Command
 from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.ledger import payloads
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.dead_letters import escalate
 from agents_sdk.core.ledger.rules import check
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, Run
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Call, Limits, Run
 
+REPORT_LIMIT: Final = 262_144
+"""Bytes of a report: it stands beside the params of its call in one record."""
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 """The cause of a call whose effect may have happened: it is the one that must not be repeated unseen."""
 
@@ -38,11 +43,23 @@ def check_fallbacks(book: Book, command: Command, body: CallBody) -> None:
     asked here: that is the operator's word."""
     try:
         asked = msgspec.json.decode(body.config, type=_Asked)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise Refusal("invalid_command", f"config is no RecoveryConfig: {error}", field="config") from error
     for each in asked.fallback or ():
         if each.capability:
             check(book, command.agent, "capabilities", "fall back to", capability=each.capability)
+
+
+def report_of(limits: Limits, report: str) -> str:
+    """The report of an outcome as it is kept: one that is no JSON, or too large, is said to be so. To refuse it would
+    leave the caller waiting."""
+    if not report:
+        return ""
+    try:
+        payloads.check(msgspec.structs.replace(limits, max_value_bytes=REPORT_LIMIT), "report", report)
+    except Refusal as unusable:
+        return ids.canonical({"attempts": [], "cause": f"the report was left out: {unusable.message[:TEXT_LIMIT]}"})
+    return report
 
 
 def cause_of(error_class: str, error_code: str) -> str:
@@ -74,10 +91,11 @@ def tell(book: Book, run: Run, call: Call, failed: CallEvent, scribe: Scribe) ->
     escalate(book, run, failed.event_id, story, scribe)
 
 
-def keep(run: Run, fact: CallEvent, call: Call, limit: int) -> None:
+def keep(run: Run, fact: CallEvent, call: Call, limit: int, changes: Changes) -> None:
     """Folds the failure of a call: it may be redriven, the newest ``limit`` of a run."""
-    run.failed_calls[fact.call_id] = msgspec.structs.replace(
+    failed = msgspec.structs.replace(
         call, cause=cause_of(fact.error_class, fact.error_code), settled=True, started={}, claimed_at={}, claimed_for={}
     )
+    changes.put(run.failed_calls, fact.call_id, failed)
     if len(run.failed_calls) > limit:
-        del run.failed_calls[next(iter(run.failed_calls))]
+        changes.take_oldest(run.failed_calls)

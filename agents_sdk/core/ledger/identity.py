@@ -13,6 +13,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, KeyBody
 from agents_sdk.core.facts import AgentEvent, RefusalEvent
 from agents_sdk.core.identity import OPERATOR, Proof, reserved
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.spent import WINDOW_US
@@ -131,17 +132,17 @@ def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
         scribe.write(AgentEvent, "AgentKeyRevoked", name=body.name, key_generation=body.generation)
 
 
-def count(book: Book, fact: RefusalEvent) -> None:
+def count(book: Book, fact: RefusalEvent, changes: Changes) -> None:
     """Counts a refusal for want of identity, once."""
     if fact.code in CODES and fact.command_offset > book.refused_at:
-        book.refused[fact.code] = book.refused.get(fact.code, 0) + 1
-        book.refused_at = fact.command_offset
+        changes.put(book.refused, fact.code, book.refused.get(fact.code, 0) + 1)
+        changes.assign(book, "refused_at", fact.command_offset)
 
 
-def fold(book: Book, fact: AgentEvent) -> None:
+def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
     """Folds a fact about keys."""
     if fact.kind == "IdentityRequired":
-        book.identity_required = True
+        changes.assign(book, "identity_required", True)
         return
     known = book.keys.get(fact.name)
     if known is not None and fact.command_offset <= known.command_offset:
@@ -159,4 +160,4 @@ def fold(book: Book, fact: AgentEvent) -> None:
             revoked=present.revoked or fact.key_generation == present.generation,
             command_offset=fact.command_offset,
         )
-    book.keys[fact.name] = state
+    changes.put(book.keys, fact.name, state)

@@ -76,7 +76,7 @@ def _report_refused(fact: RefusalEvent) -> Command | None:
     of what it said."""
     if fact.command_kind != "StartRun" or fact.agent != LEDGER or fact.code in CODES:
         return None
-    parent_run_id: str = msgspec.json.decode(fact.detail)["parent_run_id"]
+    parent_run_id = msgspec.json.decode(fact.detail).get("parent_run_id", "") if fact.detail else ""
     if not parent_run_id:
         return None
     body = RunBody(child_run_id=fact.run_id, status="failed", reason=f"not started: {fact.message}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent
-from agents_sdk.core.ledger import contracts, timers
+from agents_sdk.core.ledger import contracts, room, timers
 from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
 from agents_sdk.core.ledger.rules import check, subscribers
 from agents_sdk.core.ledger.scribe import Scribe
@@ -39,6 +39,7 @@ def sent(
     body = command.message
     assert body is not None
     to = list(recipients)
+    room.check_open(run, len(to))
     deadline_at = timers.due_at(scribe.at, body.deadline_ms)
     message = scribe.write(
         MessageEvent,

@@ -12,6 +12,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
+from agents_sdk.core.ledger.changes import Changes
+
 WINDOW_US: Final = 120_000_000
 """How far a command's own time may be from the broker's: room for clocks that are not set and for a slow producer (the
 SDK's gives up after 60 s), and short enough to hold what was forgotten in it in memory."""
@@ -22,21 +24,22 @@ Spent = dict[int, dict[int, None]]
 snapshot stays a beginning of it."""
 
 
-def note(spent: Spent, command_id: str, at: int) -> None:
+def note(spent: Spent, command_id: str, at: int, changes: Changes) -> None:
     """Remembers a command that is forgotten at this time. A clock that goes back puts it in the newest window; one that
     was far ahead, and is right again, brings all windows back with it: they would never be over otherwise."""
     newest = max(spent, default=0)
     window = at // WINDOW_US
     if newest - window > KEPT:
         known = dict.fromkeys(each for old in sorted(spent) for each in spent[old])
-        spent.clear()
-        spent[window] = known
+        for old in list(spent):
+            changes.drop(spent, old)
+        changes.put(spent, window, known)
     window = max(window, max(spent, default=0))
     if window not in spent:
         for old in sorted(spent)[: max(0, len(spent) + 1 - KEPT)]:  # by number: after a jump all would be old
-            del spent[old]
-        spent[window] = {}
-    spent[window][_hash(command_id)] = None
+            changes.drop(spent, old)
+        changes.put(spent, window, {})
+    changes.put(spent[window], _hash(command_id), None)
 
 
 def noted(spent: Spent, command_id: str) -> bool:

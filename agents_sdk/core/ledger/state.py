@@ -308,6 +308,10 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     """Sizes above which a command is refused, bytes of UTF-8."""
 
     max_value_bytes: int = 1_048_576
+    max_record_bytes: int = 3_900_000
+    """Of one fact: what producers send (4,000,000 bytes) less its headers."""
+    max_caused_bytes: int = 67_108_864
+    """Of all facts that one command causes; most are written twice, the copy in an inbox."""
 
 
 class Book(msgspec.Struct):

@@ -1,27 +1,41 @@
-"""``apply``: one command decided, folded and answered. What the ledger's shell and the replay both run. Pure but for
-the book, which it advances."""
+"""``apply``: one command decided, folded, answered and encoded, or nothing of it. What the ledger's shell and the
+replay both run. Pure but for the book, which it advances.
+
+Law: ``apply`` raises nothing. Whatever goes wrong with one command, the book is as it was before, and the step is one
+short refusal. So the next command can be decided, and a replay comes to the same end.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import traceback
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from agents_sdk.core import ids
+from agents_sdk.core import bounds, ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, Reply, RunEvent
 from agents_sdk.core.identity import Proof
-from agents_sdk.core.ledger import calls
+from agents_sdk.core.ledger import calls, sizes
 from agents_sdk.core.ledger.answers import of_child, of_finished, outcome, refused, reply, request_outcome, yours
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import ENDED, evolve
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT
+from agents_sdk.core.ledger.issued import issued
+from agents_sdk.core.ledger.refusals import passed_over
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
 from agents_sdk.core.ledger.state import Answer, Book, Call, ChildWait, Request, Run
+from agents_sdk.core.ledger.timers import set_by
 
 TOLD_LATER: Final = frozenset(
     {"CallRequested", "CallAwaited", "RequestSent", "RequestAwaited", "RunAwaited", "ChildAwaited"}
 )
 """Kinds of facts whose command is answered when something else ends."""
+INTERNAL_ERROR: Final = "internal_error"
+"""Code of the refusal of a command that made the core raise."""
+Check: TypeAlias = Callable[[list[Fact]], None]
+"""Looks at the facts of a command before they are folded; whatever it raises refuses the command."""
 
 
 class Addressed(msgspec.Struct, frozen=True, gc=False):
@@ -31,24 +45,147 @@ class Addressed(msgspec.Struct, frozen=True, gc=False):
     reply: Reply
 
 
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """Why a command could not be applied: a fault of the code, or a record that cannot be written."""
+
+    stage: str
+    """decide, measure, encode, outcomes, evolve, answers, issued or timers."""
+    exception: str
+    """Name of the exception's type."""
+    message: str
+    trace: str = ""
+    """The last lines of its traceback, for the log and the dead letter."""
+
+
 class Step(msgspec.Struct, frozen=True, gc=False):
     """What one command caused."""
 
     facts: list[Fact]
     replies: list[Addressed]
+    issued: list[list[Command]] = []
+    """For each fact, the commands for other runs that follow from it."""
+    timers: list[tuple[str, str, int]] = []
+    """Run, name and time (microseconds UTC) of each timer that the facts set."""
+    failure: Failure | None = None
+    """Set where the step is the refusal of a command that raised; the shell logs it and writes a dead letter."""
 
 
-def apply(book: Book, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> Step:
+def apply(
+    book: Book,
+    command: Command,
+    offset: int,
+    at: int,
+    proof: Proof = Proof.UNSIGNED,
+    *,
+    check: Check | None = None,
+    failed: RefusalEvent | None = None,
+) -> Step:
     """Decides the command at ``offset`` of bp.commands, appended at ``at`` (microseconds UTC), and folds its facts into
-    the book; ``proof`` is what its signature proves. The same book and arguments always give the same step."""
+    the book. ``proof`` is what its signature proves. The same book and arguments always give the same step.
+
+    Raises nothing: an exception anywhere leaves the book as it was, and gives one refusal with the code
+    ``internal_error``. ``check`` is called with the facts before they are folded: the shell encodes them there, and
+    holds them against what the broker takes. A Refusal that it raises counts as the core's own. ``failed`` is a refusal
+    with that code from the record: it is written again instead of deciding, so that a replay comes to the same end."""
+    if failed is not None:
+        detail = msgspec.json.decode(failed.detail, type=dict[str, Any]) if failed.detail else {}
+        return _refused(book, command, offset, at, INTERNAL_ERROR, failed.message, detail, None)
+    changes, stage = Changes(), ["decide"]
+    try:
+        return _applied(book, command, offset, at, proof, check, changes, stage)
+    except (KeyboardInterrupt, SystemExit):
+        changes.take_back()
+        raise
+    except Refusal as refusal:  # what it causes is more than may be written
+        changes.take_back()
+        return _refused(book, command, offset, at, refusal.code, refusal.message, refusal.detail, None)
+    except BaseException as error:  # noqa: BLE001  # a library written in Rust panics with a BaseException
+        changes.take_back()
+        failure = _failure(stage[0], error)
+    detail = {"stage": failure.stage, "exception": failure.exception}
+    message = f"the ledger failed at it in {failure.stage}: {failure.exception}: {failure.message}; nothing changed"
+    return _refused(book, command, offset, at, INTERNAL_ERROR, message, detail, failure)
+
+
+def _applied(
+    book: Book,
+    command: Command,
+    offset: int,
+    at: int,
+    proof: Proof,
+    check: Check | None,
+    changes: Changes,
+    stage: list[str],
+) -> Step:
+    """As ``apply``; raises what its parts raise, while ``stage`` holds the name of the part."""
     run = book.runs.get(command.run_id)
     facts = decide(book, command, offset, at, proof)
+    stage[0] = "measure"
+    sizes.check(book.limits, facts)
+    if check is not None:
+        stage[0] = "encode"
+        check(facts)
+    stage[0] = "outcomes"
     # before the fold, which forgets requests, and calls whose handler has ended: who waits is told all the same
     outcomes = _outcomes(run, facts) + _waits_for_child(run, facts) if run is not None else []
+    stage[0] = "evolve"
     for fact in facts:
-        evolve(book, fact)
+        evolve(book, fact, changes)
+    changes.assign(book, "applied", max(book.applied, offset))
+    stage[0] = "answers"
+    replies = _replies(book, run or book.runs.get(command.run_id), command, facts, outcomes)
+    stage[0] = "issued"
+    follow = [issued(fact) for fact in facts]
+    stage[0] = "timers"
+    timers = [(fact.run_id, *timer) for fact in facts if (timer := set_by(fact)) is not None]
+    return Step(facts, _room_for(book, replies), follow, timers)
+
+
+def _room_for(book: Book, replies: list[Addressed]) -> list[Addressed]:
+    """As many of the answers as may be sent for one command. Whoever waits for another one asks again and is answered
+    alone."""
+    if len(replies) < 2:
+        return replies
+    left = book.limits.max_caused_bytes // sizes.UTF8_BYTES
+    for index, told in enumerate(replies):
+        left -= len(told.reply.value) + len(told.reply.message) + len(told.reply.detail) + 1_000
+        if left < 0 and index:
+            return replies[:index]
+    return replies
+
+
+def _failure(stage: str, error: BaseException) -> Failure:
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  # an exception whose text cannot be made either
+        message = "no message"
+    trace = "".join(traceback.format_tb(error.__traceback__)[-8:])
+    return Failure(stage, type(error).__name__, sizes.writable(message, TEXT_LIMIT), sizes.writable(trace, 8_000))
+
+
+def _refused(
+    book: Book,
+    command: Command,
+    offset: int,
+    at: int,
+    code: str,
+    message: str,
+    detail: dict[str, Any],
+    failure: Failure | None,
+) -> Step:
+    """The step of a command that cannot be applied: one refusal, as short as can be, about no run. It changes nothing
+    but the offset, so that nothing can go wrong with it."""
+    fact = passed_over(command, offset, at, code, message, detail)
     book.applied = max(book.applied, offset)
-    return Step(facts, _replies(book, run or book.runs.get(command.run_id), command, facts, outcomes))
+    told = []
+    if command.reply_to and bounds.envelope_excess(command) is None:
+        own = reply(refused(fact), fact.command_id, fact.run_id, command.reply_to)
+        told.append(Addressed(command.reply_partition, own))
+    try:
+        follow = issued(fact)
+    except BaseException:  # noqa: BLE001  # it may be this that failed
+        follow = []
+    return Step([fact], told, [follow], failure=failure)
 
 
 def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, TimerBody
 from agents_sdk.core.facts import Fact, StateEvent
+from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Run
@@ -58,13 +59,13 @@ def set_by(fact: Fact) -> tuple[str, int] | None:
     return (name_of(fact), due) if name_of is not None and due else None
 
 
-def fold(run: Run, fact: Fact) -> None:
+def fold(run: Run, fact: Fact, changes: Changes) -> None:
     """Sets and stops the run's timers as the fact says."""
     for name_of in STOPS.get(fact.kind, ()):
-        run.timers.pop(name_of(fact), None)
+        changes.drop(run.timers, name_of(fact))
     timer = set_by(fact)
     if timer is not None:
-        run.timers[timer[0]] = timer[1]
+        changes.put(run.timers, timer[0], timer[1])
 
 
 def fired(run_id: str, correlation_id: str, name: str, due: int, ring: int = 0) -> Command:

@@ -155,7 +155,7 @@ SOUND = Command(command_id="1", kind="StartRun", run_id="s", agent="a", correlat
         ({"kind": "SetState"}, "state"),
         ({"kind": "SetState", "run": RunBody()}, "state"),
         ({"kind": "CancelRun", "command_id": "", "run": RunBody()}, "command_id"),
-        ({"agent": "a" * 5_000}, "command_id"),
+        ({"agent": "a" * 5_000}, "agent"),
         ({"run_id": "", "run": RunBody(complete_when="idle")}, "run_id"),
         ({"run": RunBody(complete_when="idle", workflow="w" * 501)}, "workflow"),
     ],

@@ -1,0 +1,358 @@
+"""What the fields of a command may hold, declared once: for the ledger's core, which refuses more, and for the SDK,
+which refuses it before anything is sent. Pure.
+
+Law: each field of each record in ``schemas/avro/Command.v1.avsc`` has a bound here. So what follows from a command (the
+sums, times and records that the ledger makes of it) stays within 64 bits and within the size of a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from agents_sdk.core.commands import BODY_OF_KIND, Command
+from agents_sdk.core.money import LIMIT as BUDGET_LIMIT
+from agents_sdk.core.money import NO_LIMIT
+
+YEAR_MS: Final = 366 * 86_400_000
+"""A longer time is a mistake in the unit."""
+TIME_LIMIT: Final = 253_402_300_800_000_000
+"""Microseconds since 1970 at the end of the year 9999."""
+COUNT_LIMIT: Final = 2**31 - 1
+WHOLE_LIMIT: Final = 2**53
+"""Whole numbers up to here are the same in every language's JSON."""
+AMOUNT_LIMIT: Final = 10**18
+"""Nano-USD of one attempt: a thousand million dollars."""
+SUM_LIMIT: Final = 2**61
+"""Nano-USD of a run; where sums stop, so that two of them are still within 64 bits."""
+ID_LIMIT: Final = 1_024
+NAME_LIMIT: Final = 500
+WORD_LIMIT: Final = 200
+KEY_LIMIT: Final = 512
+PROSE_LIMIT: Final = 65_536
+CONFIG_LIMIT: Final = 65_536
+SCHEMA_LIMIT: Final = 262_144
+LIST_LIMIT: Final = 1_000
+SHOWN: Final = 100
+"""Characters of an offending value that a refusal shows."""
+
+
+class Excess(NamedTuple):
+    """A field that breaks its bound."""
+
+    field: str
+    message: str
+    shown: str
+    limit: int
+    size: int
+    """Characters of the text, entries of the list, or 0 for a number."""
+    prose: bool
+    """It is a text that could be kept elsewhere and referred to."""
+
+
+class Whole(NamedTuple):
+    """A whole number."""
+
+    low: int
+    high: int
+
+
+class Text(NamedTuple):
+    """Characters."""
+
+    limit: int
+    prose: bool = False
+
+
+class Texts(NamedTuple):
+    """A list of texts: how many, how long each, how long together."""
+
+    entries: int
+    each: int
+    total: int = PROSE_LIMIT
+
+
+class Amounts(NamedTuple):
+    """A mapping of globs to amounts: how many, and how long each glob; the amounts are checked as budgets."""
+
+    entries: int
+    each: int
+
+
+class Json(NamedTuple):
+    """JSON of the sender's own, whose limit in bytes is a setting (``limits.max_value_bytes``)."""
+
+
+class Cut(NamedTuple):
+    """A text that is shortened where it is kept: to refuse it would leave somebody waiting for what it tells."""
+
+
+class Flag(NamedTuple):
+    """True or false."""
+
+
+Bound = Whole | Text | Texts | Amounts | Json | Cut | Flag
+
+_ID: Final = Text(ID_LIMIT)
+_NAME: Final = Text(NAME_LIMIT)
+_WORD: Final = Text(WORD_LIMIT)
+_PROSE: Final = Text(PROSE_LIMIT, prose=True)
+_WAIT: Final = Whole(0, YEAR_MS)
+_TIME: Final = Whole(0, TIME_LIMIT)
+_COUNT: Final = Whole(0, COUNT_LIMIT)
+_WHOLE: Final = Whole(0, WHOLE_LIMIT)
+_LONG: Final = Whole(-(2**63), 2**63 - 1)
+_AMOUNT: Final = Whole(0, AMOUNT_LIMIT)
+_BUDGET: Final = Whole(NO_LIMIT, BUDGET_LIMIT)
+_GLOBS: Final = Texts(LIST_LIMIT, KEY_LIMIT)
+
+ENVELOPE: Final[dict[str, Bound]] = {
+    "command_id": _ID,
+    "kind": Cut(),
+    "run_id": _ID,
+    "agent": _ID,
+    "correlation_id": _ID,
+    "causation_id": _ID,
+    "delivery_id": _ID,
+    "reply_to": _ID,
+    "reply_partition": _COUNT,
+    "issued_at": _LONG,
+    "key_generation": _LONG,
+    "signature": Text(1_024),
+}
+"""Fields of Command beside the bodies."""
+
+BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
+    "run": {
+        "workflow": _NAME,
+        "input": Json(),
+        "complete_when": _WORD,
+        "parent_run_id": _ID,
+        "root_run_id": _ID,
+        "result": Json(),
+        "reason": _PROSE,
+        "deadline_ms": _WAIT,
+        "deadline_at": _TIME,
+        "child_run_id": _ID,
+        "status": _WORD,
+        "state_hash": _WORD,
+        "budget_nano_usd": _BUDGET,
+        "spent_nano_usd": Whole(0, 2 * SUM_LIMIT),
+    },
+    "state": {
+        "key": Text(KEY_LIMIT),
+        "value": Json(),
+        "guarded": Flag(),
+        "expected_version": _WHOLE,
+        "version": _WHOLE,
+        "keys": Texts(LIST_LIMIT, KEY_LIMIT, LIST_LIMIT * KEY_LIMIT),
+        "at": _TIME,
+        "ttl_ms": _WAIT,
+    },
+    "message": {
+        "name": _WORD,
+        "recipient": _WORD,
+        "data": Json(),
+        "deadline_ms": _WAIT,
+        "dead_delivery_id": _ID,
+        "request_id": _ID,
+    },
+    "handler": {"attempt": _COUNT, "error_type": Cut(), "error_message": Cut(), "result": Json()},
+    "dependency": {
+        "downstream": _WORD,
+        "depends_on": Texts(LIST_LIMIT, KEY_LIMIT + 8),
+        "trigger_when": _WORD,
+        "name": _WORD,
+        "count": _COUNT,
+        "deadline_ms": _WAIT,
+    },
+    "decision": {
+        "action": _PROSE,
+        "rationale": _PROSE,
+        "context_used": Texts(LIST_LIMIT, KEY_LIMIT + 24, 4 * PROSE_LIMIT),
+    },
+    "call": {
+        "capability": _WORD,
+        "params": Json(),
+        "timeout_ms": Whole(-(2**63), YEAR_MS),
+        "config": Text(CONFIG_LIMIT, prose=True),
+        "budget_nano_usd": _BUDGET,
+        "dead_call_id": _ID,
+        "redrives": _COUNT,
+        "local": Flag(),
+    },
+    "attempt": {
+        "call_id": _ID,
+        "attempt": _COUNT,
+        "provider": _NAME,
+        "model": _NAME,
+        "prompt_version": _NAME,
+        "input_tokens": _WHOLE,
+        "output_tokens": _WHOLE,
+        "cost_nano_usd": _AMOUNT,
+        "price_id": _NAME,
+        "latency_us": _WHOLE,
+        "started_at": _TIME,
+        "error_class": _WORD,
+        "error_message": Cut(),
+        "executor": _NAME,
+        "capability": _WORD,
+        "manifest_version": Whole(-1, WHOLE_LIMIT),
+    },
+    "outcome": {
+        "call_id": _ID,
+        "result": Json(),
+        "provider": _NAME,
+        "degraded": Flag(),
+        "attempts": _COUNT,
+        "cost_nano_usd": Whole(0, SUM_LIMIT),
+        "latency_us": _WHOLE,
+        "error_class": _WORD,
+        "error_code": _WORD,
+        "error_message": Cut(),
+        "asked_nano_usd": Whole(-1, SUM_LIMIT),
+        "cached": Flag(),
+        "report": Cut(),
+        "manifest_version": Whole(-1, WHOLE_LIMIT),
+    },
+    "registration": {
+        "name": _WORD,
+        "subscriptions": _GLOBS,
+        "workflows": _GLOBS,
+        "reads": _GLOBS,
+        "writes": _GLOBS,
+        "capabilities": _GLOBS,
+        "publishes": _GLOBS,
+        "max_deliveries": Whole(0, 1_000),
+        "supervisor": _WORD,
+        "handler_timeout_ms": _WAIT,
+        "budget_nano_usd": _BUDGET,
+        "call_budgets": Amounts(LIST_LIMIT, KEY_LIMIT),
+    },
+    "timer": {"name": Text(ID_LIMIT + 100), "due_at": Whole(0, 2 * TIME_LIMIT)},
+    "contract": {
+        "target": _WORD,
+        "pattern": Text(KEY_LIMIT),
+        "schema": Text(SCHEMA_LIMIT, prose=True),
+        "reducer": _WORD,
+        "schema_id": _COUNT,
+        "ttl_ms": _WAIT,
+    },
+    "key": {"name": _WORD, "generation": _WHOLE, "grace_ms": _WAIT},
+    "breaker": {
+        "capability": _WORD,
+        "provider": _NAME,
+        "error_class": _WORD,
+        "caused_by": Texts(LIST_LIMIT, KEY_LIMIT),
+        "open_ms": _WAIT,
+        "probe_ms": _WAIT,
+        "executor": _NAME,
+    },
+}
+"""Body of Command → field → its bound."""
+
+
+def excess(command: Command) -> Excess | None:
+    """The first field of the envelope, or of the body (and attempt) that the command's kind has, beyond its bound."""
+    found = envelope_excess(command)
+    name = BODY_OF_KIND.get(command.kind, "")
+    if found is None and name:
+        found = body_excess(name, getattr(command, name))
+    if found is None and name == "outcome":
+        found = body_excess("attempt", command.attempt)
+    return found
+
+
+def envelope_excess(command: Command) -> Excess | None:
+    """The first field of the envelope beyond its bound."""
+    return _first(_ENVELOPE, command)
+
+
+def body_excess(name: str, body: Any) -> Excess | None:
+    """The first field of a body beyond its bound; None for no body."""
+    return None if body is None else _first(_CHECKS[name], body)
+
+
+def _first(checks: _Checks, record: Any) -> Excess | None:
+    # most commands break nothing: one call for all values, then plain comparisons
+    for value, (low, high) in zip(checks.wholes(record), checks.ranges, strict=True):
+        if not low <= value <= high:
+            return next(_broken(checks, record), None)
+    for text, limit in zip(checks.texts(record), checks.limits, strict=True):
+        if len(text) > limit:
+            return next(_broken(checks, record), None)
+    return next(_broken(checks, record, lists_only=True), None) if checks.lists else None
+
+
+def _broken(checks: _Checks, record: Any, *, lists_only: bool = False) -> Iterator[Excess]:
+    for field in checks.lists if lists_only else checks.bounds:
+        value, bound = getattr(record, field), checks.bounds[field]
+        if isinstance(bound, Whole) and not bound.low <= value <= bound.high:
+            message = f"{field} is {bound.low} to {bound.high}, not {shown(value)}"
+            yield Excess(field, message, shown(value), bound.high, 0, prose=False)
+        elif isinstance(bound, Text) and len(value) > bound.limit:
+            message = f"{field} has at most {bound.limit} characters, not {len(value)}: {shown(value)!r}"
+            yield Excess(field, message, shown(value), bound.limit, len(value), bound.prose)
+        elif isinstance(bound, Texts | Amounts):
+            yield from _long_list(field, list(value), bound)
+
+
+def _long_list(field: str, items: list[str], bound: Texts | Amounts) -> Iterator[Excess]:
+    if len(items) > bound.entries:
+        message = f"{field} has at most {bound.entries} entries, not {len(items)}"
+        yield Excess(field, message, "", bound.entries, len(items), prose=False)
+        return
+    for index, item in enumerate(items):
+        if len(item) > bound.each:
+            message = f"{field}[{index}] has at most {bound.each} characters, not {len(item)}: {shown(item)!r}"
+            yield Excess(field, message, shown(item), bound.each, len(item), prose=False)
+            return
+    total = sum(map(len, items))
+    if isinstance(bound, Texts) and total > bound.total:
+        message = f"the entries of {field} have at most {bound.total} characters together, not {total}"
+        yield Excess(field, message, "", bound.total, total, prose=False)
+
+
+def shown(value: Any) -> str:
+    """The value, shortened, as a refusal shows it."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {value.bit_length()} bits"
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+class _Checks(NamedTuple):
+    """The bounds of one record, taken apart so that checking costs about a microsecond."""
+
+    bounds: dict[str, Bound]
+    wholes: Callable[[Any], tuple[int, ...]]
+    ranges: list[tuple[int, int]]
+    texts: Callable[[Any], tuple[str, ...]]
+    limits: list[int]
+    lists: list[str]
+
+
+def _values(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if not fields:
+        return lambda _: ()
+    get = attrgetter(*fields)
+    return get if len(fields) > 1 else lambda record: (get(record),)
+
+
+def _taken_apart(bounds: dict[str, Bound]) -> _Checks:
+    wholes = {field: bound for field, bound in bounds.items() if isinstance(bound, Whole)}
+    texts = {field: bound for field, bound in bounds.items() if isinstance(bound, Text)}
+    lists = [field for field, bound in bounds.items() if isinstance(bound, Texts | Amounts)]
+    return _Checks(
+        bounds=bounds,
+        wholes=_values(list(wholes)),
+        ranges=[tuple(bound) for bound in wholes.values()],  # type: ignore[misc]  # a Whole is a pair of numbers
+        texts=_values(list(texts)),
+        limits=[bound.limit for bound in texts.values()],
+        lists=lists,
+    )
+
+
+_ENVELOPE: Final = _taken_apart(ENVELOPE)
+_CHECKS: Final = {name: _taken_apart(bounds) for name, bounds in BODY_BOUNDS.items()}
