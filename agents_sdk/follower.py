@@ -31,6 +31,9 @@ log = logging.getLogger("backplane.registry")
 POLL_S: Final = 0.2
 """How long closing may take; a record wakes the thread at once."""
 BATCH: Final = 500
+OPEN_WAIT_MS: Final = 10
+"""Whoever opens waits for the first fetch of each topic; held back for 500 ms each they were half of a start."""
+FOLLOW_WAIT_MS: Final = 500
 KIND_OF: Final = {topic: kind for kind, topic in TOPIC_OF_REGISTRY.items()}
 
 Trust = Callable[[bytes, Record], bool]
@@ -65,27 +68,15 @@ class Follower:
         Raises:
             Unreachable, TopicsNotApplied: no broker, or no registry.
         """
-        from confluent_kafka import Consumer, KafkaException, TopicPartition
+        from confluent_kafka import KafkaException
 
-        consumer = self._consumer = Consumer(
-            {
-                **POLLED,
-                "group.id": "bp.registry",  # librdkafka wants one; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "fetch.wait.max.ms": 500,
-                "fetch.queue.backoff.ms": 5,
-                "topic.metadata.refresh.interval.ms": 60_000,
-                **self._settings.kafka,
-            }
-        )
+        consumer = self._consumer = self._reader(OPEN_WAIT_MS)
         try:
             known = consumer.list_topics(timeout=TIMEOUT_S).topics
             for topic in KIND_OF:
                 if topic not in known:
                     raise TopicsNotApplied(f"there is no topic {topic!r}", hint=TopicsNotApplied.hint, topic=topic)
-            consumer.assign([TopicPartition(topic, 0, 0) for topic in KIND_OF])
+            self._go_on()
             self.catch_up()
         except KafkaException as error:
             consumer.close()
@@ -93,6 +84,30 @@ class Follower:
         except BaseException:
             consumer.close()
             raise
+
+    def _reader(self, wait_ms: int) -> Consumer:
+        """``wait_ms``: how long the broker holds a fetch of topics in which nothing is new."""
+        from confluent_kafka import Consumer
+
+        return Consumer(
+            {
+                **POLLED,
+                "group.id": "bp.registry",  # librdkafka wants one; nothing is ever committed
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": wait_ms,
+                "fetch.queue.backoff.ms": 5,
+                "topic.metadata.refresh.interval.ms": 60_000,
+                **self._settings.kafka,
+            }
+        )
+
+    def _go_on(self) -> None:
+        from confluent_kafka import TopicPartition
+
+        assert self._consumer is not None
+        self._consumer.assign([TopicPartition(topic, 0, offset) for topic, offset in self.next.items()])
 
     def follow(self, changed: Changed) -> None:
         """Goes on reading from where ``open`` ended; ``changed`` is called on the running loop, after ``catalogue`` has
@@ -134,8 +149,10 @@ class Follower:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
     def _run(self, loop: asyncio.AbstractEventLoop, changed: Changed) -> None:
-        consumer = self._consumer
-        assert consumer is not None
+        assert self._consumer is not None
+        self._consumer.close()
+        consumer = self._consumer = self._reader(FOLLOW_WAIT_MS)
+        self._go_on()
         try:
             while not self._stop.is_set():
                 first = consumer.poll(POLL_S)

@@ -138,7 +138,7 @@ class Inbox:
             "enable.auto.offset.store": False,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
             "queued.max.messages.kbytes": 8_192,
             **self._settings.kafka,
         }

@@ -97,16 +97,14 @@ class AgentsRunner:
         codec = await asyncio.to_thread(connect_codec, settings)
         transport = self._transport = Transport(settings, codec, "agents")
         follower = self._follower = Follower(settings, codec, trust(settings))
-        await asyncio.gather(transport.open(), asyncio.to_thread(follower.open))
+        # The inboxes are there before the ledger knows the agents and puts something in.
+        inboxes = (asyncio.to_thread(ensure_inbox, settings, agent.name) for agent in self.agents)
+        await asyncio.gather(transport.open(), asyncio.to_thread(follower.open), *inboxes)
         follower.follow(lambda changed: None)
         discovery = Discovery(follower.catalogue)
         if self._open_local is not None:
             self._local = await self._open_local(settings, codec, transport)
-        # 1. The inboxes, before the ledger knows the agents and puts something in. 2. The registrations.
-        for agent in self.agents:
-            await asyncio.to_thread(ensure_inbox, settings, agent.name)
         await asyncio.gather(*(register(transport, agent) for agent in self.agents))
-        # 3. The work.
         self._workers = [
             Worker(
                 agent,

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-RECONNECT_MS: Final = 500
-"""Wait before a connection is tried again; up to half as much again by chance. Its default is 100."""
+RECONNECT_MS: Final = 150
+"""Wait before a connection is tried again; up to half as much again by chance. Its default is 100. Half of it is also
+what a new client waits before it connects to the broker that it needs."""
 EVERY_S: Final = 30.0
 _NUMBERS: Final = re.compile(r"\(after .*\)$")
 """How long a connection lasted, which makes each line of one trouble another one."""

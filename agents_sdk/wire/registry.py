@@ -7,10 +7,12 @@ opened. Any registry with Confluent's API will do; where they differ (404 or 404
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
 from agents_sdk import schemas, topics
@@ -37,6 +39,7 @@ AVRO: Final = "AVRO"
 JSON: Final = "JSON"
 """Kinds of schema."""
 
+_OAUTH: Final = ("authlib", "authlib.integrations", "authlib.integrations.httpx_client")
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -117,6 +120,32 @@ class ForeignSchemas:
             raise
 
 
+@cache
+def registry_client() -> type[SchemaRegistryClient]:
+    """The client's class, without authlib: it is imported for OAuth, which no setting of ours asks for, and took most
+    of the time that a process needs to open a registry."""
+    absent = [name for name in _OAUTH if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = _Unwanted(name)
+    try:
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
+    return SchemaRegistryClient
+
+
+class _Unwanted(ModuleType):
+    """In place of a module of which names are imported and not used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__path__":
+            return []
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
 class Registry:
     """One registry, to be closed. Safe to use from several threads; every method raises Unreachable when it does not
     answer.
@@ -130,7 +159,7 @@ class Registry:
                 hint="run `backplane up`, or set BACKPLANE_REGISTRY__URL",
                 server="registry",
             )
-        from confluent_kafka.schema_registry import SchemaRegistryClient
+        client = registry_client()
 
         config: dict[str, Any] = {
             "url": self.url,
@@ -141,7 +170,7 @@ class Registry:
         if settings.registry.username:
             secret = settings.registry.password.get_secret_value()
             config["basic.auth.user.info"] = f"{settings.registry.username}:{secret}"
-        self._client: SchemaRegistryClient = SchemaRegistryClient(config)
+        self._client: SchemaRegistryClient = client(config)
 
     def __enter__(self) -> Self:
         return self

@@ -146,6 +146,8 @@ def base_environment() -> dict[str, str]:
     """What every part inherits: this process's environment without addresses and credentials of other platforms."""
     foreign = ("BACKPLANE_KAFKA__", "BACKPLANE_REGISTRY__", "BACKPLANE_CLICKHOUSE__", "BACKPLANE_IDENTITY__")
     kept = {key: value for key, value in os.environ.items() if not key.upper().startswith(foreign)}
+    # Bytecode is kept, whatever the caller's own processes do: a third of a part's start is compiling it otherwise.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 

@@ -73,12 +73,13 @@ class State:
 class Backoff:
     """How long a restart waits: ``first_s``, doubled with each death in a row, at most ``cap_s``."""
 
-    first_s: float = 0.2
+    first_s: float = 0.05
     cap_s: float = 10.0
     spread: float = 0.25
     """The share of the delay that chance may take away, so that parts do not return in step."""
-    steady_s: float = 30.0
-    """A part that was ready this long starts again at ``first_s``."""
+    steady_s: float = 3.0
+    """A part that was ready this long starts again at ``first_s``: it did its work, and others wait for it. Starting
+    takes about as long, so that one that dies again and again is starting for half of the time at most."""
 
     def delay(self, streak: int, chance: float) -> float:
         """Seconds until the restart after ``streak`` deaths in a row; ``chance`` is in [0, 1)."""

@@ -43,6 +43,7 @@ from services.metrics.exposition import Metrics
 from services.runtime import clients
 from services.runtime.app import batches, done, make_app, serve_health, serve_metrics
 from services.runtime.batch import Batch, BatchConsumer
+from services.runtime.clients import QUICK_MS
 from services.runtime.log import read_range
 
 log = logging.getLogger("backplane.executor")
@@ -135,7 +136,7 @@ class Executor:
     def _outcomes(self, partition: int, start: int) -> set[str]:
         """Calls with an outcome between ``start`` and the end of the partition, looked up again where it has grown."""
         settled: set[str] = set()
-        consumer = clients.reader(self._settings.kafka)
+        consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
         try:
             place = TopicPartition(CALLS, partition)
             for _ in range(LOOKS):
@@ -156,7 +157,7 @@ class Executor:
         behind the time of the first request."""
         past = dict.fromkeys((call.call_id for call in calls), NO_PAST)
         began_ms = min(call.at for call in calls) // 1_000 - CLOCKS_APART_MS
-        consumer = clients.reader(self._settings.kafka)
+        consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
         try:
             place = TopicPartition(ATTEMPTS, partition, began_ms)
             start = consumer.offsets_for_times([place], timeout=WATERMARK_TIMEOUT_S)[0].offset

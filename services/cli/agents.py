@@ -40,7 +40,11 @@ def run(
     agent: Annotated[list[str] | None, typer.Option("--agent", help="Only the agent of this name; repeatable.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs each agent works on at a time.")] = 64,
     instance: Annotated[
-        str, typer.Option(help="A name kept over restarts: a killed process gets its work back at once.")
+        str,
+        typer.Option(
+            help="A name kept over restarts: a killed process gets its work back at once. By default one that is kept "
+            "in the data directory."
+        ),
     ] = "",
     local: Annotated[
         list[str] | None,
@@ -51,17 +55,19 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run the agents of a module until Ctrl-C or SIGTERM. Several processes share the work of an agent."""
+    from agents_sdk.instance import kept_instance
     from agents_sdk.runner import AgentsRunner, run_until_signalled
     from agents_sdk.settings import load_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     agents = select(find_agents(load(module)), agent or [], module)
     overrides = {"data_dir": data_dir} if data_dir else {}
+    settings = load_settings(**overrides)
     runner = AgentsRunner(
         agents,
-        load_settings(**overrides),
+        settings,
         concurrency=concurrency,
-        instance=instance,
+        instance=instance or kept_instance(settings.data_dir, [one.name for one in agents]),
         local=_local_calls(local) if local else None,
     )
     names = ", ".join(one.name for one in runner.agents)

@@ -46,6 +46,7 @@ class Ledger:
         self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
         self._committing: dict[int, asyncio.Task[None]] = {}
         self._ringing: dict[int, asyncio.Task[None]] = {}
+        self._saving: dict[int, asyncio.Task[None]] = {}
 
     def assign(self, partition: int) -> None:
         """Begins to open a partition."""
@@ -73,6 +74,7 @@ class Ledger:
             raise
         self._committing[partition] = asyncio.get_running_loop().create_task(self._commit(opened))
         self._ringing[partition] = asyncio.get_running_loop().create_task(opened.alarms.run())
+        self._saving[partition] = asyncio.get_running_loop().create_task(self._save(opened))
         return opened
 
     async def _commit(self, opened: PartitionLedger) -> None:
@@ -88,12 +90,16 @@ class Ledger:
             log.exception("partition %d cannot be written", opened.number)
             await self._app.crash(error)
 
+    async def _save(self, opened: PartitionLedger) -> None:
+        with contextlib.suppress(Fenced):
+            await opened.keep_snapshots()
+
     def revoke(self, partition: int) -> None:
         """Forgets a partition; what was decided but not written is decided again by its next owner."""
         for opened in self.opened():
             if opened.number == partition:
                 opened.committer.end(Fenced("the partition was given back"))
-        for tasks in (self.open, self._committing, self._ringing):
+        for tasks in (self.open, self._committing, self._ringing, self._saving):
             task = tasks.pop(partition, None)
             if task is not None:
                 task.cancel()

@@ -38,6 +38,8 @@ from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
 from agents_sdk.wire.headers import Headers, command_headers, fact_headers
 from services.ledger.alarms import Alarms
 from services.ledger.committer import Committer, Group, Outgoing
+from services.ledger.debt import Debt, due, inherited
+from services.ledger.pieces import Changes
 from services.ledger.recovery import recover
 from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
 from services.metrics import catalogue
@@ -45,10 +47,15 @@ from services.metrics.exposition import Metrics
 from services.metrics.facts import count_facts
 from services.runtime import clients
 from services.runtime.batch import Batch, Record
+from services.runtime.clients import QUICK_MS
 from services.runtime.log import read_range
 
 log = logging.getLogger("backplane.ledger")
 
+LOOK_S: Final = 2.0
+"""Between two looks at the debt of a partition to which nothing comes."""
+PUT_OFF_S: Final = 5.0
+"""After a snapshot that could not be taken."""
 GROUP = "bp.ledger"
 """The consumer group of the ledger's workers."""
 TRIGGERS: Final = frozenset(
@@ -110,10 +117,14 @@ class PartitionLedger:
         self._partitions = settings.topics.partitions
         self._dirty: dict[str, int] = {}
         """Runs touched since the last snapshot → the command that touched them last."""
-        self._facts = 0
+        self._debt = Debt()
+        self._turn = asyncio.Lock()
+        """Held by whoever changes the book, or needs it unchanged."""
         self._answers: dict[int, list[dict[str, Any]]] = {}
         """Answers of the batch being applied, by partition of bp.replies."""
         self._snapshot: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+        """When a snapshot may be tried again."""
 
     async def open(self) -> None:
         """Takes the partition over: fences, then folds the facts that its snapshot does not have."""
@@ -138,15 +149,15 @@ class PartitionLedger:
         return self._next
 
     def _recover(self, book: Book, offsets: dict[str, int]) -> None:
-        consumer = clients.reader(self._kafka)
+        consumer = clients.reader(self._kafka, fetch_wait_max_ms=QUICK_MS)
         try:
             # All there is, not what is visible: after fencing nothing is open any more, so the rest is on its way.
             ends = self._snapshots.ends(self.number, committed=False)
             self._partitions = len(consumer.list_topics(COMMANDS, timeout=10).topics[COMMANDS].partitions)
-            recover(consumer, self._codec, self.number, book, self._dirty, offsets, ends)
+            folded = recover(consumer, self._codec, self.number, book, self._dirty, offsets, ends)
         finally:
             consumer.close()
-        self.book = book
+        self.book, self._debt = book, inherited(folded, time.monotonic())
 
     @property
     def safe(self) -> bool:
@@ -155,6 +166,11 @@ class PartitionLedger:
 
     async def process(self, batch: Batch) -> None:
         """Applies a batch of bp.commands; returns when its facts are handed over, which may wait for room."""
+        async with self._turn:
+            await self._process(batch)
+            await self._snapshot_if_due()
+
+    async def _process(self, batch: Batch) -> None:
         fresh = [record for record in batch.records if record.offset >= self._next]
         if batch.start > self._next:
             fresh = await asyncio.to_thread(self._missed, self._next, batch.start) + fresh
@@ -172,28 +188,47 @@ class PartitionLedger:
         size = sum(len(step.facts) for step in steps)
         waited_for = any(urgent(fact) for step in steps for fact in step.facts)
         await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, waited_for))
-        self._facts += size
-        if self._facts >= FACTS_BETWEEN and (self._snapshot is None or self._snapshot.done()):
-            await self._take_snapshot()
+        self._debt = self._debt.more(size, time.monotonic())
 
     def _count(self, commands: int, steps: list[Step], seconds: float) -> None:
         self._metrics.count(catalogue.COMMANDS, commands)
         self._metrics.observe(catalogue.DECIDE, seconds)
         count_facts(self._metrics, [fact for step in steps for fact in step.facts])
 
-    async def _take_snapshot(self) -> None:
+    async def keep_snapshots(self) -> None:
+        """Takes those that are due though no batch comes; runs until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            async with self._turn:
+                await self._snapshot_if_due()
+
+    async def _snapshot_if_due(self) -> None:
         """Encodes what changed while nothing is on its way, and leaves the writing to a task."""
+        idle = self._snapshot is None or self._snapshot.done()
+        if not idle or time.monotonic() < self._not_before or not due(self._debt, time.monotonic(), FACTS_BETWEEN):
+            return
         try:
             offsets = await asyncio.to_thread(self._snapshots.ends, self.number)
         except KafkaException as error:
             # the broker is away: a snapshot can wait, and commands that were decided are with the committer
             log.warning("partition %d: no snapshot now: %s", self.number, error)
-            self._facts = 0
+            self._not_before = time.monotonic() + PUT_OFF_S
             return
         await self.committer.drained()
-        dirty, self._dirty, self._facts = self._dirty, {}, 0
+        dirty, debt = self._dirty, self._debt
+        self._dirty, self._debt = {}, Debt()
         changes = self._snapshots.capture(self.number, self.book, dirty, offsets)
-        self._snapshot = asyncio.create_task(self._snapshots.write(self.number, changes))
+        self._snapshot = asyncio.create_task(self._write_snapshot(changes, dirty, debt))
+
+    async def _write_snapshot(self, changes: Changes, dirty: dict[str, int], debt: Debt) -> None:
+        try:
+            await self._snapshots.write(self.number, changes)
+        except Exception:
+            # the next one has to have these runs as well, or it would be believed without them
+            log.exception("partition %d: snapshot not written", self.number)
+            self._dirty = {**dirty, **self._dirty}
+            self._debt = self._debt.joined(debt)
+            self._not_before = time.monotonic() + PUT_OFF_S
 
     def _missed(self, start: int, stop: int) -> list[Record]:
         """Commands that the batches passed over: those before the group's offset whose facts were not written when a

@@ -33,11 +33,11 @@ def recover(
     dirty: dict[str, int],
     starts: Mapping[str, int],
     ends: Mapping[str, int],
-) -> None:
+) -> int:
     """Folds the partition's facts from ``starts`` (where a topic is missing: from its beginning) to ``ends`` into
-    ``book``, and notes in ``dirty`` which runs they touched. Call it only after fencing: then no fact can come behind
-    its back. Raises Gap where the snapshot below is not of one piece, and Undecodable: a fact that cannot be read is a
-    broken log, and no decision may rest on the rest of it."""
+    ``book``, notes in ``dirty`` which runs they touched, and says how many they were. Call it only after fencing: then
+    no fact can come behind its back. Raises Gap where the snapshot below is not of one piece, and Undecodable: a fact
+    that cannot be read is a broken log, and no decision may rest on the rest of it."""
     began = time.monotonic()
     offsets = dict.fromkeys(FACT_TOPICS, 0) | dict(starts)
     count = 0
@@ -51,3 +51,4 @@ def recover(
         "partition %d: %d facts folded in %.2f s, %d live runs, commands applied up to %d",
         partition, count, time.monotonic() - began, len(book.runs), book.applied,
     )  # fmt: skip
+    return count

@@ -1,12 +1,12 @@
 """Snapshots of the books in a faust Table, so that a restart folds the tail of the facts and not all of them.
 
-A partition's keys: ``<p>/run/<run id>`` a live run, ``<p>/end/<run id>`` an ended one, ``<p>/spent/<window>/<n>``
-commands not to be applied again, ``<p>/meta`` the rest with the fact offsets to fold on from; what is too large for a
-record is in ``pieces``. The snapshot is fuzzy and
-safe: each run carries its own run_seq, so facts that it has in it already are skipped, and the offsets are read before
-the runs are encoded, so none is missed. The meta record comes last: a crash on the way leaves the old one, which is
-still true. Only committed state is written (the committer is drained first): an uncommitted run would take its commands
-for done when they are decided again.
+A partition's keys: ``<p>/run.<t>/<run id>`` a live run, ``<p>/end.<t>/<run id>`` an ended one,
+``<p>/spent.<t>/<window>/<n>`` commands not to be applied again, ``<p>/meta.<t>`` the rest with the fact offsets to fold
+on from; ``<t>`` is its owner's token (``snapshot_keys``); what is too large for a record is in ``pieces``. The snapshot
+is fuzzy and safe: each run carries its own run_seq, so facts that it has in it already are skipped, and the offsets are
+read before the runs are encoded, so none is missed. The meta record comes last: a crash on the way leaves the old one,
+which is still true. Only committed state is written (the committer is drained first): an uncommitted run would take its
+commands for done when they are decided again.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ import asyncio
 import contextlib
 import logging
 import time
+import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 import faust
 import msgspec
 from confluent_kafka import TopicPartition
-from faust.streams import current_event
+from faust import streams
 
 from agents_sdk.core.ledger import Book, Limits
-from agents_sdk.core.ledger.state import AgentSpec, Breaker, Contract, Finished, KeyState, Run
-from agents_sdk.topics import FACT_TOPICS
+from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, Finished, KeyState, Run
+from agents_sdk.scope import new_id
+from agents_sdk.topics import COMMANDS, FACT_TOPICS
 from services.ledger.pieces import Changes, Pieces
+from services.ledger.snapshot_keys import ENDED, LIVE, META, SPENT, Key, Owned, successor
 from services.runtime import clients
 
 log = logging.getLogger("backplane.ledger")
@@ -56,14 +60,20 @@ class Meta(msgspec.Struct):
     """Window of ``Book.spent`` → how many keys its hashes fill."""
 
 
+class _Place:
+    """In place of one of faust's events: whose partition is written. A snapshot is due also where no event comes."""
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+
+
 class Snapshots:
     """The table of all partitions that this worker owns."""
 
     def __init__(self, app: faust.App, partitions: int, kafka: Mapping[str, str]) -> None:
         self._app = app
         self._kafka = kafka
-        self._spent: dict[int, dict[int, int]] = {}
-        """Partition → ``Meta.spent`` of its last snapshot."""
+        self._owned: dict[int, Owned] = {}
         self._pieces: dict[int, Pieces] = {}
         self._table: Any = app.Table(
             "snapshots",
@@ -87,32 +97,38 @@ class Snapshots:
         book = Book(limits=limits)
         pieces = self._pieces[partition] = Pieces(partition)
         stored = pieces.join(dict(self._stored(partition)))
-        raw = stored.pop(f"{partition}/meta", None)
-        if raw is None:
+        owned = self._owned[partition] = Owned(partition, successor(stored, new_id()[-12:]))
+        metas = {key: _meta(value) for key, value in stored.items() if Key.of(key).kind == META}
+        newest = max(metas, key=lambda key: (metas[key].applied, sum(metas[key].offsets.values())), default="")
+        if not newest:
+            owned.chosen({}, stored)
             return book, {}
-        meta = msgspec.msgpack.decode(raw, type=Meta)
+        meta = metas[newest]
         book.applied, book.agents, book.contracts = meta.applied, meta.agents, meta.contracts
         book.keys, book.identity_required = meta.keys, meta.identity_required
         book.removed = meta.removed
         book.refused, book.refused_at = meta.refused, meta.refused_at
         book.breakers = meta.breakers
-        for window, count in meta.spent.items():
-            found = (stored.pop(f"{partition}/spent/{window}/{number}") for number in range(count))
-            book.spent[window] = dict.fromkeys(
-                each for part in found for each in msgspec.msgpack.decode(part, type=list[int])
-            )
-        self._spent[partition] = meta.spent
-        ended: list[tuple[int, str, Finished]] = []
+        book.spent = _spent_of(meta, Owned(partition, Key.of(newest).token), stored)
+        ended: dict[str, tuple[int, Finished]] = {}
+        best: dict[str, tuple[tuple[int, int, str], str]] = {}
+        """Run → how new its record is, and its key."""
         for key, value in stored.items():
-            _, kind, run_id = key.split("/", 2)
-            if kind == "spent":
-                continue  # of a window that is over
-            if kind == "run":
-                book.runs[run_id] = msgspec.msgpack.decode(value, type=Run)
-            else:
+            kind, token, run_id = Key.of(key)
+            if kind == LIVE and run_id not in ended:
+                run = msgspec.msgpack.decode(value, type=Run)
+                if run_id not in best or (run.seq, 0, token) > best[run_id][0]:
+                    book.runs[run.run_id] = run
+                    best[run.run_id] = (run.seq, 0, token), key
+            elif kind == ENDED:
                 order, finished = msgspec.msgpack.decode(value, type=tuple[int, Finished])
-                ended.append((order, run_id, finished))
-        book.finished = {run_id: finished for _, run_id, finished in sorted(ended, key=lambda entry: entry[0])}
+                book.runs.pop(run_id, None)
+                if run_id not in ended or (finished.seq, order, token) > best[run_id][0]:
+                    ended[run_id] = order, finished
+                    best[run_id] = (finished.seq, order, token), key
+        in_order = sorted(ended.items(), key=lambda entry: entry[1][0])
+        book.finished = {run_id: finished for run_id, (_, finished) in in_order[-FINISHED_LIMIT:]}
+        owned.chosen({run_id: key for run_id, (_, key) in best.items()}, stored)
         return book, meta.offsets
 
     def _stored(self, partition: int) -> Iterator[tuple[str, bytes]]:
@@ -137,17 +153,21 @@ class Snapshots:
     def capture(self, partition: int, book: Book, dirty: Mapping[str, int], offsets: dict[str, int]) -> Changes:
         """The table changes that make a snapshot, encoded now; ``dirty`` are the runs touched since the last one, with
         the offset that touched them last."""
+        owned = self._owned[partition]
         changes: Changes = []
+        gone: list[str] = []
         for run_id, touched in dirty.items():
-            live, end = f"{partition}/run/{run_id}", f"{partition}/end/{run_id}"
             run = book.runs.get(run_id)
             if run is not None:
-                changes.append((live, msgspec.msgpack.encode(run)))
-                continue
-            changes.append((live, None))
-            if run_id in book.finished:
-                changes.append((end, msgspec.msgpack.encode((touched, book.finished[run_id]))))
-        spent = _spent(partition, book)
+                key, replaced = owned.live(run_id)
+                changes.append((key, msgspec.msgpack.encode(run)))
+            elif run_id in book.finished:
+                key, replaced = owned.ended(run_id)
+                changes.append((key, msgspec.msgpack.encode((touched, book.finished[run_id]))))
+            else:
+                replaced = owned.forgotten(run_id)
+            gone += replaced
+        spent = _spent(owned, book)
         changes += [change for keys in spent.values() for change in keys]
         meta = Meta(
             applied=book.applied,
@@ -162,17 +182,19 @@ class Snapshots:
             refused_at=book.refused_at,
             spent={window: len(keys) for window, keys in spent.items()},
         )
-        changes.append((f"{partition}/meta", msgspec.msgpack.encode(meta)))
+        changes.append((owned.key(META), msgspec.msgpack.encode(meta)))
         # after the meta record, which says that nobody needs them any more
-        gone = {window: count for window, count in self._spent.get(partition, {}).items() if window not in book.spent}
-        changes += [(f"{partition}/spent/{w}/{number}", None) for w, count in gone.items() for number in range(count)]
-        self._spent[partition] = meta.spent
+        gone += owned.forgotten_ends(book.finished)
+        gone += owned.spent_gone(key for keys in spent.values() for key, _ in keys)
+        gone += owned.left_over()
+        changes += [(key, None) for key in dict.fromkeys(gone)]
         return self._pieces.setdefault(partition, Pieces(partition)).cut(changes)
 
     async def write(self, partition: int, changes: Changes) -> None:
-        """Writes captured changes, a slice at a time. Call it in the context of one of the partition's events: faust
-        takes the changelog's partition from there."""
-        event = current_event()  # held: faust keeps a weak reference only
+        """Writes captured changes, a slice at a time. Call it in a task of its own: faust takes the changelog's
+        partition from the event that the task is in."""
+        place = _Place(SimpleNamespace(topic=COMMANDS, partition=partition))
+        streams._current_event.set(weakref.ref(cast(Any, place)))
         began = time.monotonic()
         for number, (key, value) in enumerate(changes, 1):
             if value is None:
@@ -182,17 +204,33 @@ class Snapshots:
                 self._table[key.encode()] = value
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-        del event
+        del place  # held until here: faust keeps a weak reference only
         log.info("partition %d: snapshot of %d keys in %.2f s", partition, len(changes), time.monotonic() - began)
 
 
-def _spent(partition: int, book: Book) -> dict[int, Changes]:
+def _spent(owned: Owned, book: Book) -> dict[int, Changes]:
     """By window, its hashes in keys of a size that the changelog takes."""
     found: dict[int, Changes] = {}
     for window, hashes in book.spent.items():
         ordered = list(hashes)
         found[window] = [
-            (f"{partition}/spent/{window}/{number}", msgspec.msgpack.encode(ordered[start : start + HASHES_A_KEY]))
+            (
+                owned.key(SPENT, f"{window}/{number}"),
+                msgspec.msgpack.encode(ordered[start : start + HASHES_A_KEY]),
+            )
             for number, start in enumerate(range(0, len(ordered), HASHES_A_KEY))
         ]
     return found
+
+
+def _spent_of(meta: Meta, owner: Owned, stored: Mapping[str, bytes]) -> dict[int, dict[int, None]]:
+    """What ``_spent`` has written. Raises KeyError where a part is missing."""
+    found: dict[int, dict[int, None]] = {}
+    for window, count in meta.spent.items():
+        parts = (stored[owner.key(SPENT, f"{window}/{number}")] for number in range(count))
+        found[window] = dict.fromkeys(each for part in parts for each in msgspec.msgpack.decode(part, type=list[int]))
+    return found
+
+
+def _meta(value: bytes) -> Meta:
+    return msgspec.msgpack.decode(value, type=Meta)

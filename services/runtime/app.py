@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
+from faust.tables import TableManager
 from yarl import URL
 
 from agents_sdk.settings import Settings
@@ -20,7 +21,10 @@ from services.runtime.http_guard import guarded
 
 SESSION_TIMEOUT_S: Final = 6.0
 """How long a killed worker's partitions wait for a successor, unless it comes back under its own name before.
-Faust's default is 60 s."""
+Faust's default is 60 s. Not shorter: a worker that stands still for some seconds (a full disk, a machine that swaps)
+keeps its partitions, or each such moment would be two takeovers."""
+HEARTBEAT_S: Final = 1.0
+"""Also how late a worker hears that the group is rebalanced, and the others wait for it."""
 MAX_BATCH_RECORDS: Final = 500
 """Records of one fetch over all partitions: bounds a transaction, and so the latency of the commands behind it."""
 GC_THRESHOLD: Final = (50_000, 20, 50)
@@ -59,7 +63,7 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         # faust's own pages show tables and routes: nobody needs them
         web_application_options={"middlewares": [guarded(LISTENING, PATHS)]},
         broker_session_timeout=SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=SESSION_TIMEOUT_S / 3,
+        broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=1.0,
         broker_max_poll_records=MAX_BATCH_RECORDS,
         consumer_group_instance_id=f"{name}-{http_port}",
@@ -67,6 +71,7 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         stream_buffer_maxsize=16,
         stream_wait_empty=False,
         producer_max_request_size=MAX_RECORD_BYTES,
+        TableManager=_Tables,
     )
     app.transport = BatchTransport(app.conf.broker, app, app.loop)
     return app
@@ -116,6 +121,16 @@ def serve(app: faust.App, path: str, answer: Callable[[], dict[str, Any]]) -> No
 CRASH_LIMIT_S: Final = 10.0
 """What a worker that crashes is given to end: its consumer's thread may hang where the broker is away, and a process
 that neither works nor ends is one that nobody starts again."""
+
+
+class _Tables(TableManager):
+    """Faust's tables, which are declared before the app is started: there is no reason to wait a second for more."""
+
+    async def on_start(self) -> None:
+        """As faust's, at once."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
 
 class _App(faust.App):

@@ -12,6 +12,12 @@ from agents_sdk.wire.quiet import RECONNECT_MS
 SAME_PARTITIONER = {"partitioner": "murmur2_random"}
 """Java's default: a record has the same partition whichever client wrote it."""
 
+CONNECTED = {"enable.sparse.connections": False}
+"""Connect to all brokers at once. A client that looks for the one it needs waits for half of ``reconnect.backoff.ms``
+first, and may find it too late for its own timers of 500 ms: 5 ms instead of 250 to 500 to fence a predecessor."""
+QUICK_MS = 10
+"""``fetch.wait.max.ms`` of who reads to an end and goes on then: topics without news hold it up for so long each."""
+
 
 def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
     """An idempotent producer: retries neither duplicate nor reorder."""
@@ -23,6 +29,7 @@ def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
             "compression.type": "lz4",
             "message.max.bytes": 4_000_000,
             **SAME_PARTITIONER,
+            **CONNECTED,
             **kafka,
             **{name.replace("_", "."): value for name, value in properties.items()},
         }
@@ -41,6 +48,7 @@ def reader(kafka: Mapping[str, str], **properties: Any) -> Consumer:
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 50,
             "queued.max.messages.kbytes": 16_384,
+            **CONNECTED,
             **kafka,
             **{name.replace("_", "."): value for name, value in properties.items()},
         }

@@ -16,7 +16,7 @@ import psutil
 
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
-from tests.benchmarks import calls, console, floors, insight, ledger, messages, report, restart, runs, sink
+from tests.benchmarks import calls, console, floors, insight, ledger, messages, report, restart, runs, sink, takeover
 from tests.benchmarks.stage import CAPABILITIES, Figures, Memory, Stage, Stopwatch
 
 OUTPUT: Final = Path("var/bench/latest.json")
@@ -36,9 +36,10 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "console": console.measure,
     "restart": restart.measure,
     "runs": runs.measure,
+    "takeover": takeover.measure,
 }
 """In this order: the log grows from one to the next."""
-ALONE: Final = ("restart", "runs")
+ALONE: Final = ("restart", "runs", "takeover")
 
 
 def main() -> None:

@@ -65,3 +65,32 @@ async def test_snapshot_of_a_run_that_is_larger_than_a_record(settings: Settings
             await run.complete()
     finally:
         await asyncio.to_thread(worker.end)
+
+
+async def test_what_is_folded_does_not_grow_with_the_number_of_deaths(settings: Settings) -> None:
+    """A ledger that is killed more often than it would take a snapshot takes one as soon as it has folded many facts:
+    each life folds what the one before wrote, and not what all of them did."""
+    each, lives = 300, 4
+    worker = LedgerProcess(settings, facts_between=400)
+    await asyncio.to_thread(worker.__enter__)
+    folded: list[int] = []
+    try:
+        async with AsyncBackplane.connect(settings, name="tester") as backplane:
+            run = await backplane.start_run("mortal", complete_when="explicit")
+            for life in range(lives):
+                await asyncio.gather(*(run.state.set(f"key.{number}", life) for number in range(each)))
+
+                def taken() -> None:
+                    assert re.search("snapshot of", worker.log.read_text())
+
+                if life:
+                    await asyncio.to_thread(assert_eventually, taken)
+                await asyncio.to_thread(worker.end, signal.SIGKILL)
+                worker.log.write_text("")
+                await asyncio.to_thread(worker.__enter__)
+                found = re.findall(r"(\d+) facts folded", worker.log.read_text())
+                folded.append(max(int(count) for count in found))
+            await run.complete()
+    finally:
+        await asyncio.to_thread(worker.end)
+    assert max(folded) < 2 * each, folded

@@ -8,6 +8,7 @@ from unittest.mock import MagicMock
 import msgspec
 
 from agents_sdk.core.ledger.state import Run
+from services.ledger.snapshot_keys import Owned
 from services.ledger.snapshots import Changes, Snapshots
 from tests.support.ledger_desk import Desk
 
@@ -17,7 +18,9 @@ SECRET = "only-in-this-run"
 def snapshot(desk: Desk) -> Changes:
     """The changes of all that was touched; capturing needs neither table nor broker."""
     dirty = {command.run_id: number for number, command in enumerate(desk.sent)}
-    return Snapshots(cast("Any", MagicMock()), 1, {}).capture(0, desk.book, dirty, {})
+    kept = Snapshots(cast("Any", MagicMock()), 1, {})
+    kept._owned[0] = Owned(0, "")
+    return kept.capture(0, desk.book, dirty, {})
 
 
 def test_state_of_a_run_leaves_book_and_snapshot_when_the_run_ends() -> None:
