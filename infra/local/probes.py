@@ -38,7 +38,8 @@ async def http_ok(port: int, path: str, timeout_s: float = TIMEOUT_S) -> bool:
 async def health(port: int, timeout_s: float = TIMEOUT_S, path: str = "/health") -> dict[str, Any]:
     """What a Python part says of itself at ``/health``, or elsewhere; empty when it says nothing."""
     # HTTP/1.0: the answer ends with the connection and is never chunked.
-    answer = await _ask(port, f"GET {path} HTTP/1.0\r\n\r\n".encode(), -1, timeout_s)
+    request = f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n"
+    answer = await _ask(port, request.encode(), -1, timeout_s)
     try:
         said = json.loads(answer.partition(b"\r\n\r\n")[2])
     except ValueError:
