@@ -201,6 +201,11 @@ class Overloaded(Refused):
 
     code = "overloaded"
 
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which sending it again has a chance; whoever waits for less only adds to the load."""
+        return float(self.fields.get("retry_after", 1.0))
+
 
 class InternalError(Refused):
     """The ledger failed at this command and changed nothing: a fault of ours. ``fields`` has ``stage`` and

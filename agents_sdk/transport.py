@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
-from agents_sdk.errors import BackplaneError, InvalidCommand, Oversize, Unanswered, Unreachable
+from agents_sdk.errors import BackplaneError, InvalidCommand, Overloaded, Oversize, Unanswered, Unreachable
 from agents_sdk.inflight import TICK_S, InFlight, Waiting
 from agents_sdk.keys import Keys
 from agents_sdk.replies import ReplyReader
 from agents_sdk.scope import new_id
 from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
+from agents_sdk.window import MAX_WAITING, MOST, Window
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.headers import Headers, command_headers
 from agents_sdk.wire.quiet import SILENT
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backplane.sdk")
 
-MAX_IN_FLIGHT: Final = 2_000
-"""Commands awaiting an answer; more wait for room. 100 ms of what a ledger does in a second."""
+MAX_SLOW: Final = 20_000
+"""Of the slow kinds, those under way: each is a call, a child, a question or a run that somebody waits for."""
 SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "AwaitChild", "Ask"})
 """Answered when something else ends: they do not count, or their waiters would starve those they wait for."""
 CLOSE_FLUSH_S: Final = 5.0
@@ -50,6 +51,7 @@ _PRODUCER: Final = {
     "compression.type": "lz4",
     "message.max.bytes": 4_000_000,
     "message.timeout.ms": 60_000,
+    "queue.buffering.max.kbytes": 131_072,  # what a client holds of what a slow broker does not take
     "delivery.report.only.error": True,
 }
 
@@ -67,15 +69,27 @@ class _Wire(NamedTuple):
 class Transport:
     """The connection of one process to the ledger. Belongs to the event loop that opened it."""
 
-    def __init__(self, settings: Settings, codec: Codec, name: str, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
-        """``name`` begins the client id, which answers are addressed to."""
+    def __init__(
+        self,
+        settings: Settings,
+        codec: Codec,
+        name: str,
+        *,
+        max_in_flight: int = MOST,
+        max_waiting: int = MAX_WAITING,
+        max_slow: int = MAX_SLOW,
+    ) -> None:
+        """``name`` begins the client id, which answers are addressed to. At most ``max_in_flight`` commands await an
+        answer, fewer where answers take long; ``max_waiting`` more wait for room."""
         self.settings = settings
         self.codec = codec
         self.signer = Signer(codec, Keys.of(settings))
         self.client_id = f"{name}-{new_id()}"
         self.reply_partition = 0
         self.max_value_bytes = settings.limits.max_value_bytes
-        self._max_in_flight = max_in_flight
+        self._window = Window(max_in_flight, max_waiting)
+        self._max_slow = max_slow
+        self._slow = 0
         self._in_flight = InFlight()
         self._counted = 0
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -123,17 +137,15 @@ class Transport:
         Raises:
             Unanswered: no answer in time; sending the same command again is safe.
             Unreachable, Oversize: the broker did not take it.
+            Overloaded: more waits here than may; nothing was sent.
         """
         counted = command.kind not in SLOW_KINDS
-        if counted:
-            if self._counted >= self._max_in_flight or self._queue or self._admitted:
-                await self._wait_for_room()
-            else:
-                self._counted += 1
+        await self._admit(counted)
+        asked_at = self._loop.time()
         try:
             wire = self._encoded(command, partition)
             future: asyncio.Future[Reply] = self._loop.create_future()
-            self._in_flight.add(command, future, partition, self._loop.time(), timeout)
+            self._in_flight.add(command, future, partition, asked_at, timeout)
             try:
                 self._produce(wire)
                 return await future
@@ -142,7 +154,33 @@ class Transport:
         finally:
             if counted:
                 self._counted -= 1
+                self._window.answered(asked_at, self._loop.time())
                 self._make_room()
+            else:
+                self._slow -= 1
+
+    async def _admit(self, counted: bool) -> None:
+        """Waits for room, in turn. Raises Overloaded."""
+        if not counted:
+            if self._slow >= self._max_slow:
+                raise self._overloaded(self._slow, self._max_slow, "wait for an answer")
+            self._slow += 1
+        elif self._counted >= self._window.size or self._queue or self._admitted:
+            if self._window.full(len(self._queue)):
+                raise self._overloaded(len(self._queue), self._window.max_waiting, "wait for room")
+            await self._wait_for_room()
+        else:
+            self._counted += 1
+
+    def _overloaded(self, waiting: int, limit: int, what: str) -> Overloaded:
+        seconds = round(self._window.retry_after_s(waiting), 1)
+        return Overloaded(
+            f"{waiting} commands of this process {what} already",
+            hint=f"send fewer at a time, or send it again in {seconds:g} s",
+            open=waiting,
+            limit=limit,
+            retry_after=seconds,
+        )
 
     def _encoded(self, command: Command, partition: int) -> _Wire:
         try:
@@ -225,7 +263,7 @@ class Transport:
             raise
 
     def _make_room(self) -> None:
-        while self._queue and self._counted < self._max_in_flight:
+        while self._queue and self._counted < self._window.size:
             waiter = self._queue.popleft()
             if not waiter.done():
                 waiter.set_result(None)
@@ -283,6 +321,9 @@ def _of_driver(error: Any, size: int) -> BackplaneError:
     """librdkafka's error about one command as one of ours."""
     from confluent_kafka import KafkaError
 
+    if error.code() == KafkaError._QUEUE_FULL:
+        hint = "the broker is slow or away: send it again later; see `backplane status`"
+        return Overloaded("the commands that the broker has not taken yet fill the buffer", hint=hint, retry_after=1.0)
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return Oversize(f"the command has {size} bytes, more than the broker takes: {error.str()}", size=size)
     return Unreachable(

@@ -31,6 +31,7 @@ from agents_sdk.errors import (
     DeliverySettled,
     Forged,
     KeyRevoked,
+    Overloaded,
     Refused,
     RunFinished,
     StaleCommand,
@@ -294,7 +295,7 @@ class Worker:
         while True:
             try:
                 return checked(await self._transport.request(command, REQUEST_TIMEOUT_S))
-            except (Unanswered, Unreachable, *NOT_BELIEVED) as error:
+            except (Unanswered, Unreachable, Overloaded, *NOT_BELIEVED) as error:
                 level = logging.ERROR if isinstance(error, NOT_BELIEVED) else logging.WARNING
                 log.log(level, "agent %s: %s is said again: %s", self.agent.name, command.kind, error)
                 await asyncio.sleep(wait)

@@ -17,7 +17,7 @@ import msgspec
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
-from agents_sdk.errors import InvalidCommand, Unanswered, Unreachable
+from agents_sdk.errors import InvalidCommand, Overloaded, Unanswered, Unreachable
 from agents_sdk.local import OpenLocalCalls
 from agents_sdk.recovery import read_config
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests
@@ -109,7 +109,7 @@ class LocalCaller:
             await settler.settle(fact, past)
         except SettledElsewhere:
             return None
-        except (Unanswered, Unreachable):
+        except (Unanswered, Unreachable, Overloaded):
             raise
         except Exception as error:  # a bug of ours must fail this call, visibly, and no other
             log.exception("call %s met an error of its recovery", fact.call_id)

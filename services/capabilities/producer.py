@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
-from agents_sdk.errors import Unanswered, Unreachable
+from agents_sdk.errors import Overloaded, Unanswered, Unreachable
 from agents_sdk.keys import Keys
 from agents_sdk.settings import Settings
 from agents_sdk.signer import Signer
@@ -110,7 +110,7 @@ class KafkaOutbox:
                     reply_partition=transport.reply_partition,
                 )
                 return await transport.request(command, CLAIM_TIMEOUT_S)
-            except (Unanswered, Unreachable) as error:
+            except (Unanswered, Unreachable, Overloaded) as error:
                 log.warning("claim of call %s is not answered, asking again: %s", fact.call_id, error)
                 await asyncio.sleep(CLAIM_PAUSE_S)
 
@@ -121,7 +121,7 @@ class KafkaOutbox:
             transport = await self._connected()
             address = {"reply_to": transport.client_id, "reply_partition": transport.reply_partition}
             return await transport.request(msgspec.structs.replace(command, **address), PROBE_TIMEOUT_S)
-        except (Unanswered, Unreachable) as error:
+        except (Unanswered, Unreachable, Overloaded) as error:
             log.warning("a probe of %s is not granted: %s", command.run_id, error)
             return None
 

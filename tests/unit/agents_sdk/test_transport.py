@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from agents_sdk.core.commands import Command, RunBody, StateBody
 from agents_sdk.core.facts import Reply
-from agents_sdk.errors import InvalidCommand, Oversize, Unanswered, Unreachable
+from agents_sdk.errors import InvalidCommand, Overloaded, Oversize, Unanswered, Unreachable
 from agents_sdk.transport import Transport
 from agents_sdk.wire.codec import RECORDS, Codec
 
@@ -42,10 +42,10 @@ class Broker:
 class Connected:
     """A transport with that broker in place of Kafka."""
 
-    def __init__(self, max_in_flight: int = 3) -> None:
+    def __init__(self, max_in_flight: int = 3, **bounds: int) -> None:
         identity = SimpleNamespace(key_file=None, keys_dir=None, master_file=None)
         settings = SimpleNamespace(limits=SimpleNamespace(max_value_bytes=1000), kafka={}, identity=identity)
-        self.transport = Transport(cast("Any", settings), CODEC, "test", max_in_flight=max_in_flight)
+        self.transport = Transport(cast("Any", settings), CODEC, "test", max_in_flight=max_in_flight, **bounds)
         self.broker = Broker()
         self.transport._producer = cast("Any", self.broker)
         self.transport._loop = asyncio.get_running_loop()
@@ -192,7 +192,7 @@ async def test_silence_ends_as_unanswered_and_a_late_answer_is_ignored() -> None
 
 
 @pytest.mark.parametrize(
-    ("code", "error"), [(KafkaError.MSG_SIZE_TOO_LARGE, Oversize), (KafkaError._QUEUE_FULL, Unreachable)]
+    ("code", "error"), [(KafkaError.MSG_SIZE_TOO_LARGE, Oversize), (KafkaError._QUEUE_FULL, Overloaded)]
 )
 async def test_command_that_the_driver_refuses_ends_typed(code: int, error: type[Exception]) -> None:
     """No KafkaError leaks out."""
@@ -243,3 +243,43 @@ async def test_undecodable_answer_stops_nobody() -> None:
     connected.transport._arrived([b"junk", CODEC.encode(Reply(command_id="a", reply_to="x", status="ok"))])
 
     assert (await task).status == "ok"
+
+
+async def test_who_asks_for_more_than_may_wait_is_told_when_to_come_again() -> None:
+    """Nothing of it was sent; those that wait have their turn, in order, and then there is room again."""
+    connected = Connected(max_in_flight=2, max_waiting=3)
+    tasks = [connected.ask(f"c{number}") for number in range(5)]
+    await settle()
+    with pytest.raises(Overloaded) as refused:
+        await connected.ask("c5")
+    error = refused.value
+    assert (error.fields["open"], error.fields["limit"], error.code) == (3, 3, "overloaded")
+    assert error.retry_after >= 0.1
+    for number in range(5):
+        connected.answer(f"c{number}")
+        await settle()
+    assert [reply.status for reply in await asyncio.gather(*tasks)] == ["ok"] * 5
+    again = connected.ask("c5")
+    await settle()
+    connected.answer("c5")
+    await again
+    assert [command.command_id for command in connected.broker.sent] == [f"c{number}" for number in range(6)]
+
+
+async def test_what_takes_long_is_bounded_as_well() -> None:
+    """Calls and runs that are waited for do not wait for room, so there is a bound of their own."""
+    connected = Connected(max_slow=2)
+    tasks = [connected.ask(f"c{number}", kind="AwaitRun") for number in range(2)]
+    await settle()
+    with pytest.raises(Overloaded):
+        await connected.ask("c2", kind="AwaitRun")
+    connected.answer("c0", "c1")
+    await asyncio.gather(*tasks)
+
+
+async def test_a_full_buffer_is_an_overload() -> None:
+    """The broker is slow: the command was not sent, and may be sent again."""
+    connected = Connected()
+    connected.broker.refuse = KafkaError(KafkaError._QUEUE_FULL)
+    with pytest.raises(Overloaded):
+        await connected.ask("c0")
