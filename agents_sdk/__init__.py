@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from agents_sdk.event import Event
     from agents_sdk.operations import CallResult
     from agents_sdk.recovery import RecoveryConfig
+    from agents_sdk.retry import Retry
     from agents_sdk.run import AsyncRun
     from agents_sdk.runner import AgentsRunner
     from agents_sdk.settings import NotConfigured, Settings, load_settings
@@ -94,6 +95,7 @@ __all__ = [
     "ReplayedCommand",
     "RequestExpired",
     "RequestFailed",
+    "Retry",
     "Run",
     "RunExists",
     "RunFinished",
@@ -126,6 +128,7 @@ _HOME: Final = {
     "MessageContract": "contracts",
     "NotConfigured": "settings",
     "RecoveryConfig": "recovery",
+    "Retry": "retry",
     "Run": "blocking",
     "RunResult": "answers",
     "Settings": "settings",

@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from agents_sdk.core.commands import RegistrationBody
+from agents_sdk.core.ledger.retry import most_specific
+from agents_sdk.retry import Retry
 from agents_sdk.values import milliseconds, nano_usd
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Agent:
         publishes: Iterable[str] | None = None,
         workflows: Iterable[str] | None = None,
         max_deliveries: int = 3,
+        retry: Retry | None = None,
         handler_timeout_seconds: float | None = None,
         supervisor: str = "",
         budget: str | None = None,
@@ -55,7 +57,8 @@ class Agent:
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
         names, ``workflows`` of the workflows it takes part in. None leaves it unrestricted, an empty list allows
-        nothing. A message whose handler fails is delivered ``max_deliveries`` times at most.
+        nothing. A message whose handler fails is delivered ``max_deliveries`` times at most, after waits that ``retry``
+        says; None: 1 s, 2 s, 4 s and so on up to a minute. What was sent later in the run waits as well.
         A handler that takes longer than ``handler_timeout_seconds`` is cancelled and has failed; where its process
         hangs, the ledger says so a second later.
         What it could not handle is told to the agent ``supervisor``, as a message ``escalation.raised`` with the whole
@@ -76,6 +79,7 @@ class Agent:
         if not self.workflows:
             raise ValueError(f"agent {name!r} takes part in no workflow; leave workflows out to take part in all")
         self.max_deliveries = max_deliveries
+        self.retry, self._retries = _checked_retry(retry) or Retry(), dict[str, Retry]()
         self.handler_timeout_seconds = handler_timeout_seconds
         self._handler_timeout_ms = milliseconds("handler_timeout_seconds", handler_timeout_seconds)
         self.supervisor = _checked_name(supervisor, "supervisor") if supervisor else ""
@@ -83,26 +87,26 @@ class Agent:
             raise ValueError(f"agent {name!r} is its own supervisor; name another one, or leave it to the operator")
         self.budget = budget
         self._budget_nano_usd = nano_usd("budget", budget)
-        self.call_budgets = {
-            glob: nano_usd(f"call_budgets[{glob!r}]", amount) for glob, amount in (call_budgets or {}).items()
-        }
+        self.call_budgets = _nano_usd_each("call_budgets", call_budgets or {})
         """In nano-USD."""
         self._handlers: dict[str, Handler] = {}
 
-    def on(self, name: str, *more: str) -> Callable[[H], H]:
+    def on(self, name: str, *more: str, retry: Retry | None = None) -> Callable[[H], H]:
         """Decorates the coroutine function that handles messages of this name (or of several names). It is called as
         ``handler(ctx, event)``; when it returns the message is handled, when it raises the message is delivered again.
         What it returns, JSON or a pydantic model, is the answer where the sender asked.
 
         In a name ``*`` stands for any characters, dots included: ``search.*`` hears ``search.completed`` and
         ``search.web.failed``, ``*`` hears everything, what the agent itself publishes as well. A message has one
-        handler: that of its exact name, else that of the name with the most characters besides ``*``.
+        handler: that of its exact name, else that of the name with the most characters besides ``*``. ``retry`` is for
+        these messages; None: the agent's.
 
         Raises:
             ValueError: a name is not allowed, or has a handler already.
             TypeError: what is decorated is no coroutine function of two arguments.
         """
         names = [_checked_name(item, "message", wildcards=True) for item in (name, *more)]
+        own = _checked_retry(retry)
 
         def register(handler: H) -> H:
             _check_handler(handler, self.name, names[0])
@@ -110,6 +114,8 @@ class Agent:
                 if item in self._handlers:
                     raise ValueError(f"agent {self.name!r} already has a handler for {item!r}; give it one name each")
             self._handlers.update(dict.fromkeys(names, handler))
+            if own is not None:
+                self._retries.update(dict.fromkeys(names, own))
             return handler
 
         return register
@@ -121,11 +127,8 @@ class Agent:
 
     def handler_for(self, name: str) -> Handler | None:
         """The handler of a message, the most specific one; None when this version of the agent has none."""
-        exact = self._handlers.get(name)
-        if exact is not None:
-            return exact
-        matching = [pattern for pattern in self._handlers if fnmatchcase(name, pattern)]
-        return self._handlers[max(matching, key=_specific)] if matching else None
+        pattern = most_specific(self._handlers, name)
+        return self._handlers[pattern] if pattern is not None else None
 
     def registration(self) -> RegistrationBody:
         """The declaration as the ledger is told it."""
@@ -142,15 +145,21 @@ class Agent:
             handler_timeout_ms=self._handler_timeout_ms,
             budget_nano_usd=self._budget_nano_usd,
             call_budgets=self.call_budgets,
+            retries={name: retry.policy() for name, retry in {"": self.retry, **self._retries}.items()},
         )
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, on={list(self.subscriptions)})"
 
 
-def _specific(pattern: str) -> tuple[int, str]:
-    """The order of patterns that match the same name; the pattern itself decides between equals."""
-    return len(pattern) - pattern.count("*"), pattern
+def _nano_usd_each(what: str, amounts: Mapping[str, str]) -> dict[str, int]:
+    return {glob: nano_usd(f"{what}[{glob!r}]", amount) for glob, amount in amounts.items()}
+
+
+def _checked_retry(retry: Retry | None) -> Retry | None:
+    if retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"retry is {retry!r}; use Retry(attempts=5, initial_seconds=1.0)")
+    return retry
 
 
 def _checked_name(name: str, what: str, *, wildcards: bool = False) -> str:

@@ -95,7 +95,13 @@ def open_attempt(reply: Reply, delivery: MessageEvent) -> MessageEvent | None:
     """The newer attempt at a delivery that the answer to a handler's own commands tells of; None where there is none.
     As its record in the inbox will say it."""
     newer = detail(reply)
+    newer.pop("wait_us", None)
     return msgspec.structs.replace(delivery, **newer) if "attempt" in newer else None
+
+
+def wait_seconds(reply: Reply) -> float:
+    """How long from now the attempt that the answer tells of is to be made."""
+    return int(detail(reply).get("wait_us", 0)) / 1e6
 
 
 def detail(reply: Reply) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class Context:
         """``waiting`` is entered while the handler waits for other agents or runs; ``local`` makes calls in this
         process."""
         self._delivery_id = delivery.delivery_id
+        self._began = delivery.run_seq
         self._root = _Branch(self, "")
         self._toolbox = toolbox
         self._scope = _HandlerScope(
@@ -156,12 +157,17 @@ class Context:
         timeout_seconds: float | None = None,
         budget: str | None = None,
         rank: Rank | None = None,
+        retry_failed: bool = False,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability and returns its result; ``params`` as the capability's schema describes them.
         ``timeout_seconds`` is for all attempts together; None: the capability's default. ``budget``, such as
         ``"0.05 USD"``, is what they may cost together, and what the run and the agent must have left; None: what the
         agent's ``call_budgets`` say, else half of what is left. ``rank`` is the order in which providers are
         asked: ``declared``, ``cheapest``, ``fastest`` or ``healthiest``; None: the capability's.
+
+        When the message is handled again, the call is not: its recorded outcome is given, a failure too.
+        ``retry_failed`` makes it anew where it failed in an earlier attempt, as a call of its own that names the failed
+        one; ten times at most, and never where its effect may have happened.
 
         Raises:
             BudgetExceeded: there is not that much left; or, a CallFailed as well, an attempt might cost more than that.
@@ -170,7 +176,13 @@ class Context:
             InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
         """
         return operations.execute(
-            self._scope, capability, params, timeout_seconds, budget, operations.rank_config(rank)
+            self._scope,
+            capability,
+            params,
+            timeout_seconds,
+            budget,
+            operations.rank_config(rank),
+            self._began if retry_failed else 0,
         )
 
     def execute_with_recovery(
@@ -180,6 +192,7 @@ class Context:
         config: RecoveryConfig | dict[str, Any] | None = None,
         *,
         budget: str | None = None,
+        retry_failed: bool = False,
     ) -> Coroutine[Any, Any, CallResult]:
         """Calls a capability and returns its result. Where an attempt fails it is helped as ``config`` says, over
         over what the capability declares::
@@ -187,13 +200,14 @@ class Context:
             {"retry": {"max_attempts": 3, "backoff": "exponential"}, "degraded_result": {...}, "timeout_seconds": 30}
 
         Every key is optional; ``agents_sdk.RecoveryConfig`` explains them. A degraded result comes back with
-        ``degraded`` set.
+        ``degraded`` set. ``retry_failed`` as in ``execute``.
 
         Raises:
             InvalidCommand: the config is none; ``fields["field"]`` names what is wrong, and nothing was sent.
             CallFailed, and what ``execute`` raises.
         """
-        return operations.execute_with_recovery(self._scope, capability, params, config, budget)
+        again_before = self._began if retry_failed else 0
+        return operations.execute_with_recovery(self._scope, capability, params, config, budget, again_before)
 
     async def discover(self, need: str, *, limit: int = LIMIT) -> list[Found]:
         """The capabilities that fit a need in words best, best first, of those that the agent's ``capabilities`` allow

@@ -13,6 +13,9 @@ from agents_sdk.answers import call_failed, detail, request_failed
 from agents_sdk.core import ids
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
 from agents_sdk.core.facts import YOURS, CallEvent, Reply
+from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
+from agents_sdk.core.ledger.failed_calls import OUTCOME_UNKNOWN
+from agents_sdk.core.ledger.rules import RULES
 from agents_sdk.scope import Scope
 
 if TYPE_CHECKING:
@@ -142,8 +145,11 @@ def execute(
     timeout_seconds: float | None,
     budget: str | None = None,
     config: str = "",
+    again_before: int = 0,
 ) -> Coroutine[Any, Any, CallResult]:
-    """Calls a capability and returns its result. ``config`` is canonical JSON of a RecoveryConfig, or empty.
+    """Calls a capability and returns its result. ``config`` is canonical JSON of a RecoveryConfig, or empty. A failure
+    that is older than the fact ``again_before`` of the run is that of an earlier attempt at the same message: then the
+    call is asked for again.
 
     Raises:
         BudgetExceeded: it may cost more than is left.
@@ -163,7 +169,7 @@ def execute(
     )
     command = scope.command("CallCapability", body)
     wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
-    return _settled(scope, command, wait)
+    return _settled(scope, command, wait, again_before)
 
 
 def rank_config(rank: Rank | None) -> str:
@@ -193,6 +199,7 @@ def start_body(
         deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
         child_run_id=child_run_id,
         budget_nano_usd=values.nano_usd("budget", budget),
+        rules=RULES,
     )
 
 
@@ -221,6 +228,7 @@ def execute_with_recovery(
     params: Any,
     config: RecoveryConfig | dict[str, Any] | None,
     budget: str | None = None,
+    again_before: int = 0,
 ) -> Coroutine[Any, Any, CallResult]:
     """As ``execute``, helped as ``config`` says. Raises InvalidCommand for a config that is none, before anything is
     sent: ``fields["field"]`` names what is wrong."""
@@ -229,7 +237,7 @@ def execute_with_recovery(
     checked = checked_config(config)
     given = checked.model_dump(exclude_unset=True, exclude={"timeout_seconds"})
     text = values.to_json(given, scope.limit, "config") if given else ""
-    return execute(scope, capability, params, checked.timeout_seconds, budget, text)
+    return execute(scope, capability, params, checked.timeout_seconds, budget, text, again_before)
 
 
 def complete_run(scope: Scope, result: Any = None) -> Coroutine[Any, Any, None]:
@@ -253,13 +261,19 @@ def _names(what: str, given: Iterable[str]) -> list[str]:
     return list(given)
 
 
-async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
-    reply = await scope.sent(command, wait)
-    assert command.call is not None
-    if reply.code == YOURS:
-        reply = await _made_here(scope, command, command.call, reply, wait)
+async def _settled(scope: Scope, command: Command, wait: float, again_before: int = 0) -> CallResult:
+    call = command.call
+    assert call is not None
+    first, asked = command, 0
+    reply = await _told(scope, command, wait)
+    while _may_be_asked_again(reply, again_before) and asked < REDRIVE_LIMIT:
+        asked += 1
+        again = msgspec.structs.replace(call, dead_call_id=command.command_id, redrives=asked)
+        # of the first one's id, not the next of the handler's: the calls behind it keep theirs
+        command = msgspec.structs.replace(first, command_id=ids.derive(first.command_id, f"again/{asked}"), call=again)
+        reply = await _told(scope, command, wait)
     if reply.status != "ok":
-        raise call_failed(reply, command.call.capability)
+        raise call_failed(reply, call.capability)
     fields = detail(reply)
     return CallResult(
         result=values.from_json(reply.value) if reply.value else None,
@@ -273,6 +287,20 @@ async def _settled(scope: Scope, command: Command, wait: float) -> CallResult:
         reason=str(fields.get("reason", "")),
         cached=bool(fields.get("cached", False)),
     )
+
+
+async def _told(scope: Scope, command: Command, wait: float) -> Reply:
+    """The outcome of a call, whoever makes its attempts."""
+    reply = await scope.sent(command, wait)
+    if reply.code != YOURS:
+        return reply
+    assert command.call is not None
+    return await _made_here(scope, command, command.call, reply, wait)
+
+
+def _may_be_asked_again(reply: Reply, before: int) -> bool:
+    """Whether the call failed in an earlier attempt, and it is known that its effect did not happen."""
+    return reply.status == "failed" and 0 < reply.run_seq < before and reply.code != OUTCOME_UNKNOWN
 
 
 async def _made_here(scope: Scope, command: Command, call: CallBody, yours: Reply, wait: float) -> Reply:

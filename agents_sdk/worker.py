@@ -6,7 +6,7 @@ Order of work on a delivery, which is the delivery guarantee:
 3. run the handler, whose commands the ledger applies once however often it runs; if its run ends meanwhile, the
    handler is cancelled, and there is nothing to tell;
 4. tell the ledger that it completed or failed, and wait until it has heard; where it says that another attempt
-   follows, that is made here and now, so that what was sent later stays later;
+   follows, that is made here, now or when it is due, so that what was sent later stays later;
 5. only then is the record finished; the offset committed is the lowest unfinished one.
 """
 
@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.agent import Agent, Handler
-from agents_sdk.answers import checked, open_attempt
+from agents_sdk.answers import checked, open_attempt, wait_seconds
 from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, HandlerBody
@@ -45,6 +45,7 @@ from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes, Made
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Scope
 from agents_sdk.topics import dead_letter, inbox
+from agents_sdk.tracebacks import said, where
 from agents_sdk.values import to_json
 from agents_sdk.wire.codec import Undecodable
 
@@ -60,8 +61,6 @@ CONCURRENCY: Final = 64
 DRAIN_S: Final = 8.0
 """What running handlers are given to end when the process is told to; the local platform kills after 10 s."""
 JOIN_S: Final = 15.0
-ERROR_TEXT_LIMIT: Final = 2_000
-"""Characters; the facts' limit."""
 INBOX_KINDS: Final = frozenset({"MessageDelivered", "DeliveryCancelled"})
 TELL_AGAIN_S: Final = 1.0
 TELL_AGAIN_LIMIT_S: Final = 30.0
@@ -98,7 +97,10 @@ class Worker:
         self._stopped: set[str] = set()
         """Of these, those whose run has ended."""
         self._made = Made()
+        self._due: dict[str, float] = {}
+        """Delivery → when its open attempt is to be made, by the clock of the loop."""
         self._closing = False
+        self._closed = asyncio.Event()
 
     async def start(self) -> None:
         """Joins the group. Raises Unreachable when that takes too long."""
@@ -114,6 +116,7 @@ class Worker:
     async def close(self) -> None:
         """Drains and leaves the group."""
         self._closing = True
+        self._closed.set()
         self._inbox.drain()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=DRAIN_S)
@@ -178,6 +181,7 @@ class Worker:
         finally:
             del self._handling[delivery.delivery_id]
             self._stopped.discard(delivery.delivery_id)
+            self._due.pop(delivery.delivery_id, None)
             self._lanes.finish(delivery.run_id)
             self._start_some()
 
@@ -189,10 +193,27 @@ class Worker:
         while attempt is not None:
             if attempt is not delivery:
                 self._made.note(record.epoch, delivery.delivery_id, attempt.attempt)
+            await self._wait_until_due(attempt)
             if self._closing or not self._inbox.ours(record):
                 return False
             attempt = await self._handle(record, attempt)
         return True
+
+    async def _wait_until_due(self, delivery: MessageEvent) -> None:
+        """Waits for the time of an attempt; what else there is for its run waits too. Returns at once when the process
+        ends. How long is what the ledger said, whose clock this machine need not share."""
+        due = self._due.pop(delivery.delivery_id, 0.0)
+        if not due and delivery.not_before:
+            longest = (delivery.not_before - delivery.at) / 1e6
+            due = self._loop.time() + min(delivery.not_before / 1e6 - time.time(), longest)
+        wait = due - self._loop.time()
+        if wait <= 0:
+            return
+        with self._waiting(delivery.run_id):
+            try:
+                await asyncio.wait_for(self._closed.wait(), wait)
+            except TimeoutError:
+                return
 
     async def _open_attempt(self, record: Arrived, delivery: MessageEvent) -> MessageEvent | None:
         """The attempt to make, None where the delivery is settled. The ledger is asked where this process cannot know:
@@ -204,7 +225,14 @@ class Worker:
         if reply is None:
             log.info("agent %s: delivery %s was handled before", self.agent.name, delivery.delivery_id)
             return None
-        return open_attempt(reply, delivery) or delivery
+        return self._next(reply, delivery) or delivery
+
+    def _next(self, reply: Reply, delivery: MessageEvent) -> MessageEvent | None:
+        """The newer attempt that an answer tells of, and when it is due; None where there is none."""
+        newer = open_attempt(reply, delivery)
+        if newer is not None:
+            self._due[delivery.delivery_id] = self._loop.time() + wait_seconds(reply)
+        return newer
 
     def _start(self, record: Arrived, delivery: MessageEvent) -> Command:
         """Says that an attempt begins here: its time runs from now, also where another process had begun it."""
@@ -273,20 +301,20 @@ class Worker:
         return to_json(returned, self._transport.max_value_bytes, "result")
 
     async def _failed(self, delivery: MessageEvent, error: BaseException) -> MessageEvent | None:
-        text = str(error)[:ERROR_TEXT_LIMIT]
         return await self._tell(
             "FailHandler",
             f"fail/{delivery.attempt}",
             delivery,
             error_type=type(error).__qualname__[:200],
-            error_message=text,
+            error_message=said(error),
+            traceback=where(error),
         )
 
     async def _tell(self, kind: str, name: str, delivery: MessageEvent, **fields: str) -> MessageEvent | None:
         """Tells the ledger how an attempt ended: its word is what ends a delivery. The attempt that follows."""
         body = HandlerBody(attempt=delivery.attempt, **fields)
         reply = await self._heard(self._scope(delivery).command(kind, body, ids.derive(delivery.delivery_id, name)))
-        return open_attempt(reply, delivery) if reply is not None else None
+        return self._next(reply, delivery) if reply is not None else None
 
     async def _heard(self, command: Command) -> Reply | None:
         """Says it until the ledger has heard; None where it refuses, since nothing is left to do. Who is not believed

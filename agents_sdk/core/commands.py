@@ -11,7 +11,8 @@ import msgspec
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """StartRun, CompleteRun, FailRun, CancelRun, AwaitRun, StartChild, AwaitChild, CancelChild, ReportChild."""
+    """StartRun, CompleteRun, FailRun, CancelRun, AwaitRun, StartChild, AwaitChild, CancelChild, ReportChild,
+    ResumeRun."""
 
     workflow: str = ""
     input: str = ""
@@ -27,10 +28,14 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     state_hash: str = ""
     budget_nano_usd: int = -1
     spent_nano_usd: int = 0
+    rules: int = 0
+    resumed_from: str = ""
+    completed: list[str] = msgspec.field(default_factory=list)
+    published: list[str] = msgspec.field(default_factory=list)
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """SetState, GetState, GetStates, DeleteState, ListState, GetHistory."""
+    """SetState, GetState, GetStates, DeleteState, ListState, GetHistory, RestoreState."""
 
     key: str
     value: str = ""
@@ -43,7 +48,7 @@ class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Publish, SendMessage, Ask, WithdrawRequest, Redrive."""
+    """Publish, SendMessage, Ask, WithdrawRequest, Redrive, Resend, Discard."""
 
     name: str
     recipient: str = ""
@@ -51,6 +56,8 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deadline_ms: int = 0
     dead_delivery_id: str = ""
     request_id: str = ""
+    sender: str = ""
+    reason: str = ""
 
 
 class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -60,6 +67,7 @@ class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_type: str = ""
     error_message: str = ""
     result: str = ""
+    traceback: str = ""
 
 
 class DependencyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -82,7 +90,7 @@ class DecisionBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """CallCapability, RedriveCall."""
+    """CallCapability, RedriveCall, DiscardCall."""
 
     capability: str
     params: str = ""
@@ -92,6 +100,7 @@ class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dead_call_id: str = ""
     redrives: int = 0
     local: bool = False
+    reason: str = ""
 
 
 class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -150,6 +159,7 @@ class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     handler_timeout_ms: int = 0
     budget_nano_usd: int = -1
     call_budgets: dict[str, int] = msgspec.field(default_factory=dict)
+    retries: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -160,7 +170,7 @@ class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ContractBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """ApplyContract."""
+    """ApplyContract, RemoveContract."""
 
     target: str
     pattern: str
@@ -168,6 +178,7 @@ class ContractBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reducer: str = ""
     schema_id: int = 0
     ttl_ms: int = 0
+    workflow: str = ""
 
 
 class KeyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -267,17 +278,21 @@ BODY_OF_KIND: Final = {
     "AwaitChild": "run",
     "CancelChild": "run",
     "ReportChild": "run",
+    "ResumeRun": "run",
     "SetState": "state",
     "GetState": "state",
     "GetStates": "state",
     "DeleteState": "state",
     "ListState": "state",
     "GetHistory": "state",
+    "RestoreState": "state",
     "Publish": "message",
     "SendMessage": "message",
     "Ask": "message",
     "WithdrawRequest": "message",
     "Redrive": "message",
+    "Resend": "message",
+    "Discard": "message",
     "StartHandler": "handler",
     "CompleteHandler": "handler",
     "FailHandler": "handler",
@@ -285,6 +300,7 @@ BODY_OF_KIND: Final = {
     "RecordDecision": "decision",
     "CallCapability": "call",
     "RedriveCall": "call",
+    "DiscardCall": "call",
     "StartAttempt": "attempt",
     "RecordAttempt": "attempt",
     "CompleteCall": "outcome",
@@ -293,6 +309,7 @@ BODY_OF_KIND: Final = {
     "RemoveAgent": "registration",
     "TimerFired": "timer",
     "ApplyContract": "contract",
+    "RemoveContract": "contract",
     "IssueKey": "key",
     "RevokeKey": "key",
     "RequireIdentity": "key",
@@ -303,6 +320,6 @@ BODY_OF_KIND: Final = {
 """Every kind of command, and the field of Command that holds its body."""
 
 ABOUT_NO_RUN: Final = frozenset(
-    {"RegisterAgent", "RemoveAgent", "ApplyContract", "IssueKey", "RevokeKey", "RequireIdentity"}
+    {"RegisterAgent", "RemoveAgent", "ApplyContract", "RemoveContract", "IssueKey", "RevokeKey", "RequireIdentity"}
 )
 """Kinds that are sent to every partition; their run_id is empty."""

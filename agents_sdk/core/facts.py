@@ -31,7 +31,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A run began or ended, or one of its children did. Kinds: RunStarted, RunCompleted, RunFailed, RunCancelled,
     RunAwaited (a client waits for the end), ChildStarted, ChildAwaited, ChildCancelled (it is told to end),
-    ChildOrphaned (its parent ended first: it is told to end), ChildEnded (with its outcome)."""
+    ChildOrphaned (its parent ended first: it is told to end), ChildEnded (with its outcome), RunResumed (all that a
+    resumed run takes over is there)."""
 
     workflow: str = ""
     input: str = ""
@@ -48,6 +49,10 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     budget_nano_usd: int = -1
     spent_nano_usd: int = 0
     reserved_nano_usd: int = 0
+    rules: int = 0
+    resumed_from: str = ""
+    completed: list[str] = msgspec.field(default_factory=list)
+    published: list[str] = msgspec.field(default_factory=list)
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -73,7 +78,8 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     have begun), HandlerCompleted, HandlerFailed, MessageDeadLettered (no attempts left, or too late), DeliveryCancelled
     (its run ended first; a record of bp.inbox.* as well), MessageRedriven (put in the inbox anew), EscalationRaised (to
     the supervisor or the operator), RequestSent (its sender waits for the answer), RequestAwaited (the asker
-    asks again), RequestWithdrawn (it waits no longer), RequestAnswered, RequestFailed, RequestExpired."""
+    asks again), RequestWithdrawn (it waits no longer), RequestAnswered, RequestFailed, RequestExpired,
+    RequestCancelled (its run ended first), MessageDiscarded (an operator gave the dead letter up)."""
 
     name: str
     message_id: str = ""
@@ -92,11 +98,14 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     result: str = ""
     reply_to: str = ""
     reply_partition: int = 0
+    not_before: int = 0
+    traceback: str = ""
+    reason: str = ""
 
 
 class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
     """An agent waits for others, for events or for state keys. Kinds: DependencyDeclared, DependencySatisfied,
-    DependencyExpired (not met by its deadline)."""
+    DependencyExpired (not met by its deadline), DependencyCancelled (its run ended first)."""
 
     dependency_id: str
     downstream: str
@@ -111,7 +120,7 @@ class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
 class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     """A capability call was asked for or settled. Kinds: CallRequested (the intent; committed before any provider is
     called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer), CallCancelled (its
-    run ended first), CallRedriven (the failed call is made anew)."""
+    run ended first), CallRedriven (the failed call is made anew), CallDiscarded (an operator gave it up)."""
 
     call_id: str
     capability: str
@@ -139,6 +148,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     manifest_version: int = 0
     artifacts: list[str] = msgspec.field(default_factory=list)
     local: bool = False
+    reason: str = ""
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -212,10 +222,12 @@ class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
     previous_ends_at: int = 0
     budget_nano_usd: int = -1
     call_budgets: dict[str, int] = msgspec.field(default_factory=dict)
+    retries: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """A contract of state keys or of messages holds in this partition from here on. Kind: ContractApplied."""
+    """A contract of state keys or of messages holds in this partition from here on, or no longer. Kinds:
+    ContractApplied, ContractRemoved."""
 
     target: str
     pattern: str
@@ -224,6 +236,7 @@ class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):
     contract_version: int = 0
     schema_id: int = 0
     ttl_ms: int = 0
+    workflow: str = ""
 
 
 YOURS: Final = "yours"

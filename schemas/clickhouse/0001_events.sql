@@ -36,7 +36,8 @@ CREATE TABLE {database}.events {cluster}
 
     event_id String CODEC(ZSTD(1)),
     kind LowCardinality(String) COMMENT 'what happened, past tense; Unreadable: a record that is no fact of ours, see error_code',
-    run_id String CODEC(ZSTD(1)),
+    run_id String CODEC(ZSTD(1)) COMMENT 'the run whose record this fact is in; empty: in none',
+    about_run_id String CODEC(ZSTD(1)) COMMENT 'of a fact in no record: the run that was meant, which had ended, or never was',
     run_seq Int64 CODEC(Delta, ZSTD(1)) COMMENT 'gap-free position in the run, from 1; 0: about no run',
     correlation_id String CODEC(ZSTD(1)),
     causation_id String CODEC(ZSTD(1)) COMMENT 'event_id of the fact that led to this one',
@@ -61,6 +62,10 @@ CREATE TABLE {database}.events {cluster}
     reserved_nano_usd Int64 CODEC(T64, LZ4) COMMENT 'at the end of a run: what was still open may cost',
     child_run_id String CODEC(ZSTD(1)) COMMENT 'which child, in a parent''s facts about its children',
     status LowCardinality(String) COMMENT 'how the child ended',
+    rules Int32 CODEC(T64, LZ4) COMMENT 'which version of the ledger''s rules decides the run',
+    resumed_from String CODEC(ZSTD(1)) COMMENT 'the ended run that this one goes on from',
+    completed Array(String) CODEC(ZSTD(1)) COMMENT 'of a resumed run: agents whose work was completed before',
+    published Array(String) CODEC(ZSTD(1)) COMMENT 'of a resumed run: messages that were published before',
 
     key String CODEC(ZSTD(1)) COMMENT 'state key',
     version Int64 CODEC(T64, LZ4),
@@ -85,6 +90,8 @@ CREATE TABLE {database}.events {cluster}
     error_type LowCardinality(String),
     error_message String CODEC(ZSTD(3)),
     cause LowCardinality(String) COMMENT 'why a message is a dead letter',
+    not_before DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'when the attempt is to be made; 1970: at once',
+    traceback String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY COMMENT 'where a handler failed',
     request_id String CODEC(ZSTD(1)),
 
     dependency_id String CODEC(ZSTD(1)),
@@ -148,6 +155,7 @@ CREATE TABLE {database}.events {cluster}
     supervisor LowCardinality(String),
     handler_timeout_ms Int64 CODEC(T64, LZ4),
     call_budgets Map(String, Int64) COMMENT 'glob of capabilities → what one call may cost',
+    retries Map(String, String) COMMENT 'handled message, or empty for all → when a failed attempt is made again, JSON',
     key_generation Int32 CODEC(T64, LZ4) COMMENT 'which of the agent''s keys was issued or revoked',
     previous_ends_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'until when the key before is valid too',
 

@@ -76,7 +76,7 @@ SELECT
     anyIf(events.result, kind = 'CallCompleted') AS result,
     countIf((kind = 'CallRequested' AND events.params = '') OR (kind = 'CallCompleted' AND events.result = '')) > 0 AS emptied
 FROM {database}.events
-WHERE call_id != '' AND kind != 'CallAwaited'
+WHERE call_id != '' AND kind != 'CallAwaited' AND run_id != ''
 GROUP BY run_id, call_id
 COMMENT 'One row per capability call with its outcome. Example: which calls fell back to another provider? SELECT * FROM v_calls WHERE attempts > 1';
 
@@ -132,6 +132,8 @@ SELECT
     any(events.recipient) AS recipient,
     multiIf(
         countIf(kind = 'HandlerCompleted') > 0, 'handled',
+        countIf(kind = 'MessageRedriven') > 0, 'redriven',
+        countIf(kind = 'MessageDiscarded') > 0, 'discarded',
         countIf(kind = 'MessageDeadLettered') > 0, 'dead',
         countIf(kind = 'DeliveryCancelled') > 0, 'cancelled',
         'open') AS status,
@@ -139,12 +141,14 @@ SELECT
     minIf(events.at, kind = 'MessageDelivered') AS delivered_at,
     if(status = 'open', NULL, maxIf(events.at, kind IN ('HandlerCompleted', 'MessageDeadLettered', 'DeliveryCancelled'))) AS settled_at,
     anyIf(events.error_message, kind IN ('HandlerFailed', 'MessageDeadLettered')) AS error_message,
+    argMaxIf(events.traceback, events.run_seq, kind = 'HandlerFailed') AS traceback,
     anyIf(events.data, kind = 'MessageDelivered') AS data,
     countIf(kind = 'MessageDelivered' AND events.data = '') > 0 AS emptied
 FROM {database}.events
-WHERE delivery_id != ''
+WHERE delivery_id != '' AND run_id != ''
 GROUP BY run_id, delivery_id
-COMMENT 'One row per delivery of a message to an agent. Example: what is still open? SELECT * FROM v_messages WHERE status = ''open''';
+HAVING deliveries > 0
+COMMENT 'One row per delivery of a message to an agent; status is open, handled, cancelled (its run ended first), dead, redriven or discarded. Example: what is still open? SELECT * FROM v_messages WHERE status = ''open''';
 
 CREATE VIEW {database}.v_lineage {cluster} AS
 SELECT

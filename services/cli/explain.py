@@ -103,4 +103,5 @@ def _tried(tried: Tried) -> Iterator[str]:
     redriven = f", redriven {tried.redrives} times" if tried.redrives else ""
     yield f"{tried.what} for {tried.agent}: {tried.outcome}{redriven}"
     yield from (f"  {attempt}" for attempt in tried.attempts)
+    yield from (f"    {line}" for line in tried.traceback.rstrip().splitlines())
     yield from (f"  not asked: {reason}" for reason in tried.not_tried)

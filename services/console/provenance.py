@@ -64,7 +64,7 @@ def told(root: Node, run_id: str) -> Told:
     reads += [node for decision in decisions for node in decision.rests_on if node.relation == "read"]
     calls = [node for node in root.rests_on if node.relation == "called" and node.event]
     attempts = [node.event for call in calls for node in call.rests_on if node.event]
-    trigger = next((node.event for node in root.rests_on if node.relation in ("triggered", "asked")), None)
+    trigger = next((node.event for node in root.rests_on if node.relation == "triggered"), None)
     return Told(
         root.agent,
         what(root, root.event),

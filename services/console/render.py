@@ -21,7 +21,7 @@ FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
 BAD: Final = frozenset({"failed", "cancelled", "dead", "bad", "refused", "disabled"})
 GOOD: Final = frozenset({"completed", "handled", "good", "redriven", "enabled"})
-BUSY: Final = frozenset({"running", "open", "warn", "degraded", "would be", "paused"})
+BUSY: Final = frozenset({"running", "open", "warn", "degraded", "would be", "paused", "discarded"})
 
 
 @cache

@@ -40,14 +40,17 @@ CLOSES: Final = {
     "RunCancelled": "RunStarted",
     "HandlerCompleted": "MessageDelivered",
     "HandlerFailed": "MessageDelivered",
+    "DeliveryCancelled": "MessageDelivered",
     "CallCompleted": "CallRequested",
     "CallFailed": "CallRequested",
     "CallCancelled": "CallRequested",
     "RequestAnswered": "RequestSent",
     "RequestFailed": "RequestSent",
     "RequestExpired": "RequestSent",
+    "RequestCancelled": "RequestSent",
     "DependencySatisfied": "DependencyDeclared",
     "DependencyExpired": "DependencyDeclared",
+    "DependencyCancelled": "DependencyDeclared",
 }
 """Kinds that end something → the kind that began it."""
 PART: Final = frozenset(

@@ -164,6 +164,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """What a dead letter or an escalation is grouped by."""
     artifacts: list[str] = []
     """SHA-256 of each file that a call was given, or its result names."""
+    traceback: str = ""
+    """Where a handler failed."""
+    resumed_from: str = ""
+    """The ended run that this one goes on from."""
+    not_before: int = 0
+    """When an attempt is to be made, microseconds UTC; 0: at once."""
 
 
 class Progress(msgspec.Struct, frozen=True):

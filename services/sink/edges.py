@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from services.sink.rows import Block, Record
+from services.sink.rows import Block, Record, record_of
 
 Edge: TypeAlias = tuple[str, str, str, int]
 """(relation, parent_event, state_key, version): what a fact rests on, an event or a version of a state key. A plain
@@ -113,6 +113,7 @@ BY_KIND: Final[dict[str, Rule]] = {
     "HandlerFailed": HANDLED,
     "MessageDeadLettered": HANDLED,
     "DeliveryCancelled": HANDLED,
+    "MessageDiscarded": HANDLED,
     "EscalationRaised": DELIVERED,
     "MessageRedriven": HANDLED,
     "RequestAnswered": HANDLED,
@@ -159,7 +160,7 @@ def columns_used() -> set[str]:
 def edges(records: Iterable[Record]) -> Block:
     """The rows of ``edges`` for these records."""
     rows = [
-        (topic, partition, offset, fact.at, fact.run_id, fact.event_id, *edge)
+        (topic, partition, offset, fact.at, record_of(fact), fact.event_id, *edge)
         for topic, partition, offset, _, fact in records
         for edge in edges_of(fact)
     ]

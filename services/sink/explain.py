@@ -18,6 +18,9 @@ from services.sink.causes import ENDS, Causes, failing
 Verdict = Literal["failed", "cancelled", "degraded", "troubled", "recovered", "well"]
 """failed, cancelled: how the run ended. degraded: a substitute stands in for a result. troubled: something was given up
 and the run went on. recovered: what failed was tried again, or elsewhere, with success. well: nothing failed."""
+Outcome = Literal["failed", "degraded", "recovered", "given up", "cancelled", "redriven", "discarded"]
+"""What became of a call or a message in the end. given up: it is a dead letter. cancelled: its run ended first. Other
+words as in the views ``v_calls`` and ``v_messages``."""
 GIVEN_UP: Final = frozenset(
     {"CallFailed", "ChildEnded", "DependencyExpired", "MessageDeadLettered", "RequestExpired", "RequestFailed"}
 )
@@ -34,12 +37,14 @@ class Tried(msgspec.Struct, kw_only=True):
     run_id: str
     event_id: str
     """Of the fact that tells how it ended."""
-    outcome: Literal["failed", "degraded", "recovered", "given up", "redriven"]
+    outcome: Outcome
     attempts: list[str] = []
     """One each, in order: who was asked, and what came of it."""
     not_tried: list[str] = []
     """Alternatives that were not asked, and why."""
     redrives: int = 0
+    traceback: str = ""
+    """Where the handler failed last."""
 
 
 class PostMortem(msgspec.Struct, kw_only=True):
@@ -189,6 +194,7 @@ def _all_tried(events: Sequence[Event], concerned: Iterable[Event], reports: Map
         elif event.delivery_id:
             deliveries.setdefault(event.delivery_id, []).append(event)
     found: dict[str, Tried] = {}
+    ended_by = {event.causation_id for event in events if event.kind in ENDS or event.kind == "RunCompleted"}
     for event in concerned:
         place = event.call_id or event.delivery_id
         if place in found or not place:
@@ -196,7 +202,7 @@ def _all_tried(events: Sequence[Event], concerned: Iterable[Event], reports: Map
         if event.call_id:
             found[place] = _call_tried(calls[place], reports)
         elif any(other.kind == "HandlerFailed" for other in deliveries[place]):
-            found[place] = _message_tried(deliveries[place])
+            found[place] = _message_tried(deliveries[place], ended_by)
     return list(found.values())
 
 
@@ -206,13 +212,15 @@ def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> Tried:
     attempts = [event for event in about if event.kind in TRIED]
     report = report_of(reports, outcome)
     redrives = sum(event.kind == "CallRedriven" for event in about)
-    ended: Literal["failed", "degraded", "recovered", "given up", "redriven"] = "failed"
+    ended: Outcome = "failed"
     if redrives:
         ended = "redriven"
     elif outcome.kind == "CallCompleted":
         ended = "degraded" if outcome.degraded else "recovered"
+    elif any(event.kind == "CallDiscarded" for event in about):
+        ended = "discarded"
     elif outcome.kind != "CallFailed":
-        ended = "given up"
+        ended = "cancelled"
     return Tried(
         what=request.capability,
         agent=request.agent,
@@ -229,13 +237,22 @@ def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> Tried:
     )
 
 
-def _message_tried(about: Sequence[Event]) -> Tried:
+def _message_tried(about: Sequence[Event], ended_by: set[str]) -> Tried:
+    """``ended_by``: what the ends of runs were caused by. A handler that ended its run has done its work; in
+    records of before nothing else says so."""
     failed = [event for event in about if event.kind == "HandlerFailed"]
     dead = next((event for event in about if event.kind == "MessageDeadLettered"), None)
     redrives = sum(event.kind == "MessageRedriven" for event in about)
-    ended: Literal["recovered", "given up", "redriven"] = "redriven" if redrives else "given up"
-    if any(event.kind == "HandlerCompleted" for event in about):
+    kinds = {event.kind for event in about}
+    ended: Outcome = "given up"
+    if "HandlerCompleted" in kinds or any(event.event_id in ended_by for event in about if not dead):
         ended = "recovered"
+    elif redrives:
+        ended = "redriven"
+    elif "MessageDiscarded" in kinds:
+        ended = "discarded"
+    elif "DeliveryCancelled" in kinds:
+        ended = "cancelled"
     return Tried(
         what=failed[0].name,
         agent=failed[0].recipient,
@@ -244,6 +261,7 @@ def _message_tried(about: Sequence[Event]) -> Tried:
         outcome=ended,
         attempts=[f"attempt {event.attempt}: {_error(event)}" for event in failed],
         redrives=redrives,
+        traceback=failed[-1].traceback,
     )
 
 
@@ -268,10 +286,13 @@ def _next_steps(
     reports: Mapping[str, str],
 ) -> list[str]:
     """What the reports recommend, then what follows from the other facts; along the chain first."""
-    over = any(event.kind in ENDS or event.kind == "RunCompleted" for event in own)
+    bad_end = any(event.kind in ENDS for event in own)
+    over = bad_end or any(event.kind == "RunCompleted" for event in own)
     ordered = [*chain, *(event for event in concerned if event not in chain)]
     steps = [report_of(reports, event).get("action", "") for event in ordered]
     again = "start the run again" if over else f"`backplane dlq redrive --run {run_id}`"
+    if bad_end:
+        again = f"`backplane resume {run_id}`"
     for event in ordered:
         steps.append(_step(event, again, advised=any(steps)))
     return [step for step in dict.fromkeys(steps) if step]

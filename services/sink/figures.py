@@ -214,6 +214,8 @@ class Delivery(msgspec.Struct, frozen=True):
     settled_at: int
     error_message: str
     data: str
+    traceback: str = ""
+    """Where the handler failed last."""
 
 
 class Output(msgspec.Struct, frozen=True):

@@ -148,7 +148,8 @@ class Lineage:
         self, handler: str, before: Callable[[Event], bool], at: int, seen: set[str], depth: int
     ) -> Iterator[Node]:
         """What a handler did ``before`` something that happened at this time; what was told of it already is not told
-        again."""
+        again. What set it off is its own to tell, not that of what it read."""
+        source = self._source(handler, seen, depth)
         earlier = [other for other in self._handlers.get(handler, ()) if before(other)]
         fresh = [other for other in earlier if other.event_id not in seen]
         seen.update(other.event_id for other in fresh if other.kind not in WRITES)
@@ -170,8 +171,8 @@ class Lineage:
                 yield self._delegated(other, seen, depth)
             elif other.kind == "RequestSent" and depth:
                 yield self._asked(other, seen, depth)
-        if trigger := self._trigger(handler, seen, depth):
-            yield trigger
+        if source is not None:
+            yield self._trigger(source, seen, depth)
 
     def _state(self, key: str, version: int, seen: set[str], depth: int) -> Node:
         writer = self._writers.get((key, version))
@@ -286,13 +287,17 @@ class Lineage:
         node.rests_on = list(self._before(answered, seen, depth - 1))
         return node
 
-    def _trigger(self, handler: str, seen: set[str], depth: int) -> Node | None:
-        """The message that set the handler off, and what its sender did before sending it."""
+    def _source(self, handler: str, seen: set[str], depth: int) -> Event | None:
+        """The message that set the handler off, unless it was told before; it is from now on."""
         delivered = self._delivered.get(handler)
         source = self._by_id.get(delivered.message_id) if delivered else None
         if source is None or source.event_id in seen or not depth:
             return None
         seen.add(source.event_id)
+        return source
+
+    def _trigger(self, source: Event, seen: set[str], depth: int) -> Node:
+        """The message that set a handler off, and what its sender did before sending it."""
         node = Node(relation="triggered", event=source, agent=source.agent)
         node.rests_on = list(self._before(source, seen, depth - 1))
         if source.kind == "RunStarted" and (start := self._started_for(source, seen, depth - 1)):

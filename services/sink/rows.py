@@ -72,17 +72,23 @@ RENAMED: Final[dict[tuple[type[Row], str], str]] = {(facts.CallEvent, "cost_nano
 """(record, field) → column, where they differ. A call's cost repeats its attempts'; summed in one column, cost would
 count twice."""
 POSITION: Final = ("topic", "partition", "offset", "appended_at")
+ABOUT: Final = "about_run_id"
+"""Column of the run that a fact in no record is about: what came too late must not count as part of an ended run."""
+TOO_LATE: Final = frozenset({facts.RefusalEvent, facts.MessageEvent, facts.CallEvent})
+"""Records that may be about a run that has ended, or never was: then their ``run_seq`` is 0."""
 COLUMNS_OF: Final[dict[type[Row], tuple[str, ...]]] = {
     record: tuple(RENAMED.get((record, field), field) for field in record.__struct_fields__) for record in RECORDS
 }
 """Record → the columns of its fields, in the order of the fields."""
-COLUMNS: Final = tuple(dict.fromkeys((*POSITION, *(column for columns in COLUMNS_OF.values() for column in columns))))
+COLUMNS: Final = tuple(
+    dict.fromkeys((*POSITION, ABOUT, *(column for columns in COLUMNS_OF.values() for column in columns)))
+)
 """Every column of ``events``."""
 
 
 def _defaults() -> dict[str, Any]:
-    empty = {str: "", int: 0, bool: False, list[str]: (), dict[str, int]: {}}
-    found: dict[str, Any] = {}
+    empty = {str: "", int: 0, bool: False, list[str]: (), dict[str, int]: {}, dict[str, str]: {}}
+    found: dict[str, Any] = {ABOUT: ""}
     for record, columns in COLUMNS_OF.items():
         hints = get_type_hints(record)
         found.update(
@@ -130,15 +136,33 @@ def _extend(columns: dict[str, list[Any]], kind: type[Row], group: list[Record])
         "offset": offsets,
         "appended_at": [stamp if 0 <= stamp < LATEST_AT // 1000 else 0 for stamp in stamps],
     }
+    if kind in TOO_LATE:
+        filled |= _in_no_record(filled)
     count = len(group)
     for name, column in columns.items():
         values = filled.get(name)
         column.extend(values if values is not None else [DEFAULTS[name]] * count)
 
 
+def record_of(fact: Row) -> str:
+    """The run whose record the fact is in; empty for what came when the run had ended, or never was."""
+    return "" if type(fact) in TOO_LATE and not fact.run_seq else fact.run_id
+
+
+def _in_no_record(filled: dict[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The columns that say in which record a fact is, and which run it is about where it is in none."""
+    numbers, meant = filled["run_seq"], filled["run_id"]
+    told = {
+        name: [value if number else "" for value, number in zip(filled[name], numbers, strict=True)]
+        for name in ("run_id", "parent_run_id", "root_run_id")
+    }
+    return {**told, ABOUT: ["" if number else run for run, number in zip(meant, numbers, strict=True)]}
+
+
 @lru_cache(maxsize=1024)
 def _names(kinds: frozenset[type[Row]]) -> tuple[str, ...]:
-    used = {*POSITION, *(column for kind in kinds for column in COLUMNS_OF[kind])}
+    late = (ABOUT,) if kinds & TOO_LATE else ()
+    used = {*POSITION, *late, *(column for kind in kinds for column in COLUMNS_OF[kind])}
     return tuple(name for name in COLUMNS if name in used)
 
 

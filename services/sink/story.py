@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SETTLED: Final = ("CallCompleted", "CallFailed")
 TRIED: Final = ("AttemptSucceeded", "AttemptFailed")
+TRACEBACK_SHOWN: Final = 6
+"""Lines of a traceback in a timeline: where it was raised; ``explain`` and the page of the fact have all of it."""
 HANDLED: Final = ("HandlerCompleted", "HandlerFailed")
 HIDDEN: Final = frozenset(
     {
@@ -90,7 +92,12 @@ def _other(event: Event, _: Context) -> Line:
 
 
 def _started(event: Event, _: Context) -> Line:
-    return Line(event.at, event.agent, "▶", f"run of {event.workflow or 'no workflow'} started")
+    goes_on = f", to go on from run {event.resumed_from}" if event.resumed_from else ""
+    return Line(event.at, event.agent, "▶", f"run of {event.workflow or 'no workflow'} started{goes_on}")
+
+
+def _resumed(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "▶", f"goes on from run {event.resumed_from}")
 
 
 def _ended(event: Event, _: Context) -> Line:
@@ -102,6 +109,8 @@ def _ended(event: Event, _: Context) -> Line:
 def _delivered(event: Event, context: Context) -> Line:
     sender = f" from {event.sender}" if event.sender and event.sender != event.recipient else ""
     again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+    if event.not_before > event.at:
+        again += f" after {duration(event.not_before - event.at)}"
     line = Line(event.at, event.recipient, "┌", f"handles {event.name}{sender}{again}", "warn" if again else "")
     done = context.handled.get((event.delivery_id, event.attempt))
     line.duration_us = done.at - event.at if done else None
@@ -109,7 +118,10 @@ def _delivered(event: Event, context: Context) -> Line:
 
 
 def _handler_failed(event: Event, _: Context) -> Line:
-    return Line(event.at, event.agent, "✗", f"fails on {event.name}: {event.error_type}: {event.error_message}", "bad")
+    line = Line(event.at, event.agent, "✗", f"fails on {event.name}: {event.error_type}: {event.error_message}", "bad")
+    shown = event.traceback.rstrip().splitlines()[-TRACEBACK_SHOWN:]
+    line.under = [Line(event.at, event.agent, "│", text, "dim", run_seq=event.run_seq) for text in shown]
+    return line
 
 
 def _dead(event: Event, _: Context) -> Line:
@@ -144,6 +156,16 @@ def _escalated(event: Event, _: Context) -> Line:
 
 def _redriven(event: Event, _: Context) -> Line:
     return Line(event.at, event.agent, "↻", f"puts {event.name} in the inbox of {event.recipient} again", "warn")
+
+
+def _discarded(event: Event, _: Context) -> Line:
+    what = f"the call of {event.capability}" if event.call_id else f"{event.name} for {event.recipient}"
+    return Line(event.at, event.agent, "✗", f"discards {what}: {event.reason}", "warn")
+
+
+def _not_waited(event: Event, _: Context) -> Line:
+    who, what = event.sender or event.downstream, event.name or "others"
+    return Line(event.at, who, "✗", f"waits no longer for {what}, the run ends", "warn")
 
 
 def _expired(event: Event, _: Context) -> Line:
@@ -245,6 +267,7 @@ def _refused(event: Event, _: Context) -> Line:
 
 WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     "RunStarted": _started,
+    "RunResumed": _resumed,
     "RunCompleted": _ended,
     "RunFailed": _ended,
     "RunCancelled": _ended,
@@ -261,7 +284,11 @@ WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     "MessageSent": _sent,
     "EscalationRaised": _escalated,
     "MessageRedriven": _redriven,
+    "MessageDiscarded": _discarded,
+    "CallDiscarded": _discarded,
     "DependencyExpired": _expired,
+    "RequestCancelled": _not_waited,
+    "DependencyCancelled": _not_waited,
     "RequestSent": _asked,
     "RequestAnswered": _answered,
     "RequestFailed": _not_answered,

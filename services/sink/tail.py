@@ -18,7 +18,7 @@ from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Codec, Undecodable
 from services.runtime.clients import reader
 from services.sink.answers import Event
-from services.sink.rows import RENAMED, Record
+from services.sink.rows import RENAMED, Record, record_of
 from services.sink.writer import Place
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Tail:
         except Undecodable:
             self.lost += 1
             return None
-        if isinstance(fact, Fact) and (not self._run or fact.run_id == self._run):
+        if isinstance(fact, Fact) and (not self._run or record_of(fact) == self._run):
             return Record(topic, number, offset, message.timestamp()[1], fact)
         return None
 

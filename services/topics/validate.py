@@ -30,6 +30,7 @@ _MICROS_FROM: Final = 1_000_000_000_000_000
 """September 2001 in microseconds: a time below it was given in seconds or milliseconds."""
 _NO_LIMIT: Final = -1
 """Of a budget; below it nothing has a meaning."""
+_DISCARDS: Final = ("MessageDiscarded", "CallDiscarded")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NEVER_NEGATIVE: Final = re.compile(
     r"(_us|_ms|_at|_tokens|(?<!budget)_nano_usd|_seq|_offset|_partition)$|^(at|size|version|expected_version|attempt|attempts"
@@ -210,8 +211,9 @@ def _fact(fact: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("at", "is 0; every fact happened at some time")
     if fact["run_seq"] and not fact["run_id"]:
         yield Problem("run_seq", f"is {fact['run_seq']} although the fact is about no run")
-    # a refusal may be about a run there never was, and the key of a breaker is none
-    numbered = "code" not in fact and not fact["run_id"].startswith(BREAKER)
+    # a refusal may be about a run there never was, what is discarded about one that had ended, and the key of a breaker
+    # is none
+    numbered = "code" not in fact and fact["kind"] not in _DISCARDS and not fact["run_id"].startswith(BREAKER)
     if fact["run_id"] and not fact["run_seq"] and numbered:
         yield Problem("run_seq", "is 0 although the fact is about a run, whose facts are numbered from 1")
     value, hashed = fact.get("value", ""), fact.get("value_hash", "")

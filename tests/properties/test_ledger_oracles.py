@@ -8,11 +8,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import event, given
 
 from agents_sdk.core.facts import ContractEvent
 from agents_sdk.core.ledger.evolve import ENDED
 from tests.properties.test_ledger_laws import LAW
+from tests.support.endings import unended
 from tests.support.joining import joined
 from tests.support.ledger_strategies import HISTORIES, Entry, History
 
@@ -98,10 +99,16 @@ def _check_read(entry: Entry, values: list[str]) -> None:
 def test_state_is_a_list_of_values_for_each_key(history: History) -> None:
     """Writes append if their guard fits, deletes append nothing-there, reads see the list, as of any version."""
     values: Values = defaultdict(list)
-    contracts: dict[str, str] = {}
+    contracts: dict[str, dict[str, str]] = defaultdict(dict)
+    workflows: dict[str, str] = {}
     for entry in history.entries:
-        contracts |= {f.pattern: f.reducer for f in entry.facts if isinstance(f, ContractEvent) and f.target == "state"}
         for fact in entry.facts:
+            if isinstance(fact, ContractEvent) and fact.target == "state":
+                contracts[fact.workflow].pop(fact.pattern, None)
+                if fact.kind == "ContractApplied":
+                    contracts[fact.workflow][fact.pattern] = fact.reducer
+            elif fact.kind == "RunStarted":
+                workflows[fact.run_id] = fact.workflow  # type: ignore[attr-defined]  # the kind says it is a RunEvent
             if fact.kind == "StateExpired":
                 expired: Any = fact
                 values[fact.run_id, expired.key].append("")
@@ -111,7 +118,13 @@ def test_state_is_a_list_of_values_for_each_key(history: History) -> None:
             continue
         known = values[entry.command.run_id, body.key]
         if entry.command.kind in ("SetState", "DeleteState"):
-            _check_write(entry, known, _reducer(contracts, scoped(entry.command.run_id, body.key)))
+            name = scoped(entry.command.run_id, body.key)
+            own = contracts[workflows.get(entry.command.run_id, "")]
+            governs = own if any(fnmatchcase(name, pattern) for pattern in own) else contracts[""]
+            _check_write(entry, known, _reducer(governs, name))
+        elif entry.command.kind == "RestoreState" and entry.facts[0].kind == "StateWritten":
+            assert known == []
+            known.append(body.value)
         elif entry.command.kind == "GetStates":
             _check_reads(entry, values)
         elif entry.command.kind == "GetState":
@@ -171,6 +184,8 @@ class Work:
 
     def idle(self) -> bool:
         worked = any(self.of("HandlerCompleted", "MessageDeadLettered"))
+        if any(fact.resumed_from for fact in self.of("RunStarted")) and not any(self.of("RunResumed")):
+            return False  # not all is there yet that it takes over
         return worked and not (self.open_deliveries() or self.open_calls() or self.open_children() or self.waiting())
 
 
@@ -266,6 +281,22 @@ def test_what_a_run_leaves_open_when_it_ends_is_told_so_once(history: History) -
         )
         assert sorted(fact.call_id for fact in left if fact.kind == told[1]) == sorted(known.open_calls())
         assert sorted(fact.child_run_id for fact in left if fact.kind == told[2]) == sorted(known.open_children())
+
+
+@LAW
+@given(HISTORIES)
+def test_whatever_began_in_a_run_of_today_has_its_end_when_the_run_has(history: History) -> None:
+    """Deliveries, requests, calls, children, dependencies; the handler's own delivery that ended the run too."""
+    of_today: dict[str, list[Any]] = {}
+    for fact in history.facts:
+        if fact.kind == "RunStarted" and fact.rules:
+            of_today[fact.run_id] = []
+        elif fact.run_id in of_today and fact.run_seq:
+            of_today[fact.run_id].append(fact)
+    for facts in of_today.values():
+        if any(fact.kind in ENDED for fact in facts):
+            event("a run that ended")
+            assert unended(facts) == []
 
 
 @LAW

@@ -9,7 +9,7 @@ from typing import Any, Final
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from agents_sdk import Agent, Context, Event
+from agents_sdk import Agent, Context, Event, Retry
 from tests.support.inbox_world import Process, World
 
 ATTEMPTS: Final = 3
@@ -35,14 +35,15 @@ def steps() -> st.SearchStrategy[list[Step]]:
 class Story:
     """One example: the steps carried out, and then all that is left to do, in peace."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_s: float) -> None:
+        """``wait_s``: how long is waited between two attempts."""
         self.failing: dict[tuple[str, int], int] = {}
         """Run and number of a message → attempts at it that fail."""
         self.begun: list[tuple[str, int, int]] = []
         """Run, message and attempt of each handler that began."""
         self.known_to_be_over: list[tuple[str, int, int]] = []
         """Of these, those of which the ledger knew that they had ended."""
-        agent = Agent("worker", max_deliveries=ATTEMPTS, supervisor="boss")
+        agent = Agent("worker", max_deliveries=ATTEMPTS, supervisor="boss", retry=Retry(initial_seconds=wait_s))
         agent.on("work")(self.handle)
         self.world = World(agent)
         self.world.desk.register("boss")
@@ -108,12 +109,12 @@ class Story:
         ]
 
 
-@given(steps())
+@given(steps(), st.sampled_from((0.0, 0.0, 0.001)))
 @settings(max_examples=200, deadline=None)
-def test_messages_are_handled_one_after_the_other_whatever_fails(happening: list[Step]) -> None:
+def test_messages_are_handled_one_after_the_other_whatever_fails(happening: list[Step], wait_s: float) -> None:
     """An attempt that failed is made again before anything that was sent later is begun, in any process; one that has
     failed is not made again; and every effect is there once, in the order of the messages."""
-    story = Story()
+    story = Story(wait_s)
     asyncio.run(story.run(happening))
     event(f"kills: {sum(what == 'killed' for what, _ in happening)}")
 

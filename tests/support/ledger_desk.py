@@ -10,6 +10,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import Fact, Reply
 from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply
+from agents_sdk.core.ledger.rules import RULES
 
 EXECUTOR: Final = "bp.executor"
 
@@ -52,8 +53,9 @@ class Desk:
         return self.send("RegisterAgent", agent=name, run_id="", name=name, **{**everything, **spec})
 
     def start(self, complete_when: str = "explicit", **fields: Any) -> Step:
-        """Starts the run."""
-        return self.send("StartRun", complete_when=complete_when, workflow=fields.pop("workflow", "w"), **fields)
+        """Starts the run, by the rules of today unless ``rules`` says otherwise."""
+        fields = {"rules": RULES, "workflow": "w", **fields}
+        return self.send("StartRun", complete_when=complete_when, **fields)
 
     def deliver(self, agent: str) -> Any:
         """Sends the agent a message; the delivery's fact."""

@@ -334,7 +334,11 @@ Move = Callable[[Author, int, int, int], Command | None]
 def _start(author: Author, a: int, b: int, c: int) -> Command:
     mode = "" if b > 250 else ("idle", "idle", "explicit")[b % 3]
     late = (0, 0, 0, 3, 12, -1)[a % 6] if len(author.history.entries) > 12 else 0
-    body = RunBody(workflow="w" if c % 4 else "other", input=VALUES[b % 3], complete_when=mode, deadline_ms=late)
+    body = RunBody(
+        workflow="w" if c % 4 else "other", input=VALUES[b % 3], complete_when=mode, deadline_ms=late, rules=c % 2
+    )
+    if a % 16 == 9:
+        body = msgspec.structs.replace(body, resumed_from="before")
     run_id = RUNS[b % 3] if c % 8 == 7 else f"run-{len(author.history.entries)}"
     return author.command(a, b, c, "StartRun", run_id=run_id, run=body)
 
@@ -405,6 +409,39 @@ def _redrive(author: Author, a: int, b: int, c: int) -> Command | None:
     run_id, delivery_id = dead[a % len(dead)]
     body = MessageBody(name="", dead_delivery_id=delivery_id if c % 8 else "none")
     return author.command(a, b, c, "Redrive", run_id=run_id, message=body)
+
+
+def _discard(author: Author, a: int, b: int, c: int) -> Command | None:
+    """A dead letter or a failed call that is given up, of a live run mostly."""
+    runs = author.history.book.runs
+    dead = [(run_id, "message", one) for run_id, run in runs.items() for one in run.dead]
+    dead += [(run_id, "call", one) for run_id, run in runs.items() for one in run.failed_calls]
+    if not dead:
+        return None
+    run_id, what, letter = dead[a % len(dead)]
+    reason = "" if c % 8 == 3 else "old"
+    if what == "call":
+        body = CallBody(capability="search", dead_call_id=letter if c % 8 else "none", reason=reason)
+        return author.command(a, b, c, "DiscardCall", run_id=run_id, call=body)
+    told = MessageBody(name="go", recipient="alpha", dead_delivery_id=letter if c % 8 else "none", reason=reason)
+    return author.command(a, b, c, "Discard", run_id=run_id if b % 4 else RUNS[0], message=told)
+
+
+def _resume(author: Author, a: int, b: int, c: int) -> Command | None:
+    """What a run takes over that goes on from another one; mostly of a run that does."""
+    runs = [run_id for run_id, run in author.history.book.runs.items() if run.resuming or c % 16 == 7]
+    if not runs:
+        return None
+    run_id = runs[a % len(runs)]
+    match b % 4:
+        case 0:
+            state = StateBody(key=KEYS[c % len(KEYS)], value=VALUES[c % 3], version=c // 4 % 2)
+            return author.command(a, b, c, "RestoreState", run_id=run_id, state=state)
+        case 1 | 2:
+            message = MessageBody(name="draft.ready", recipient=AGENTS[c % 4], data=VALUES[c % 3], sender="beta")
+            return author.command(a, b, c, "Resend", run_id=run_id, message=message)
+        case _:
+            return author.command(a, b, c, "ResumeRun", run_id=run_id, run=RunBody(resumed_from="before"))
 
 
 def _redrive_call(author: Author, a: int, b: int, c: int) -> Command | None:
@@ -490,8 +527,16 @@ def _contract(author: Author, a: int, b: int, c: int) -> Command:
     reducer = ("replace", "append", "merge", "counter", "set-union", "", "sum")[b // 8 % 7] if target == "state" else ""
     run_id = RUNS[0] if c % 32 == 31 else ""
     body = ContractBody(
-        target=target, pattern=pattern, schema=schema, reducer=reducer, schema_id=c, ttl_ms=(0, 0, 2)[c % 3]
+        target=target,
+        pattern=pattern,
+        schema=schema,
+        reducer=reducer,
+        schema_id=c,
+        ttl_ms=(0, 0, 2)[c % 3],
+        workflow=("", "", "w", "other")[c // 4 % 4],
     )
+    if b % 16 == 6:
+        return author.command(a, b, c, "RemoveContract", run_id=run_id, contract=body)
     return author.command(a, b, c, "ApplyContract", run_id=run_id, contract=body)
 
 
@@ -500,6 +545,8 @@ def _register(author: Author, a: int, b: int, c: int) -> Command:
     spec: dict[str, Any] = {"capabilities": ["s*"], "max_deliveries": c % 3, "handler_timeout_ms": (0, 0, 1)[a % 3]}
     spec |= {"supervisor": ("", "", "delta", "alpha", "nobody")[c % 5], **SPECS[name]}
     run_id = RUNS[0] if c % 32 == 31 else ""
+    if b % 8 > 4:
+        spec["retries"] = {"": ('{"initial_ms":2,"factor_percent":200}', '{"attempts":2}', '{"initial_ms":-1}')[b % 3]}
     if c % 8 == 5:
         gone = author.command(a, b, c, "RemoveAgent", run_id=run_id, registration=RegistrationBody(name=name))
         return msgspec.structs.replace(gone, agent="bp.operator") if c % 16 == 5 else gone
@@ -514,7 +561,8 @@ OUTSIDE: Final[tuple[Move, ...]] = (
 )  # fmt: skip
 MOVES: Final[tuple[Move, ...]] = (
     _state, _message, _state, _ask, _depend, _depend, _decision, _call, _end, _start, _register, _state,
-    _timer, _timer, _redrive, _redrive_call, _withdraw, _contract, _contract, _child, _child, *(Author.hear,) * 3,
+    _timer, _timer, _redrive, _redrive_call, _withdraw,
+    _discard, _resume, _resume, _contract, _contract, _child, _child, *(Author.hear,) * 3,
     *(Author.handler_command,) * 5, *(Author.settle,) * 9, *(Author.executor,) * 7, *(Author.again,) * 4,
     Author.malformed, Author.malformed,
 )  # fmt: skip

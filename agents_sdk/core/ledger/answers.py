@@ -38,15 +38,19 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
     elif type(fact) is MessageEvent and fact.kind in ("HandlerStarted", "HandlerFailed"):
         delivery = run.deliveries[fact.delivery_id]
         if delivery.attempt > fact.attempt:
-            answer.detail = attempt_to_make(delivery)
+            answer.detail = attempt_to_make(delivery, fact.at)
     elif type(fact) is DependencyEvent:
         answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": False})
     return answer
 
 
-def attempt_to_make(delivery: Delivery) -> str:
-    """What whoever handles the delivery is told of its open attempt; the fields are those of its MessageDelivered."""
-    return ids.canonical({"attempt": delivery.attempt, "event_id": delivery.events[-1], "at": delivery.at})
+def attempt_to_make(delivery: Delivery, now: int) -> str:
+    """What whoever handles the delivery is told of its open attempt: the fields of its MessageDelivered, and
+    ``wait_us``, how long after ``now`` it is to be made."""
+    told = {"attempt": delivery.attempt, "event_id": delivery.events[-1], "at": delivery.at, "run_seq": delivery.seq}
+    if delivery.not_before:
+        told |= {"not_before": delivery.not_before, "wait_us": max(delivery.not_before - now, 0)}
+    return ids.canonical(told)
 
 
 def refused(fact: RefusalEvent) -> Answer:

@@ -32,7 +32,12 @@ def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         failed_calls.check_fallbacks(book, command, body)
     if body.redrives > REDRIVE_LIMIT:
         raise _redriven_too_often(body.redrives - 1)
+    again = run.failed_calls.get(body.dead_call_id)
+    if again is not None:
+        _check_again(book, command, again)
     ask(book, run, command, body, scribe, redrive_of=body.dead_call_id, redrives=max(body.redrives, 0))
+    if again is not None:
+        _write_redriven(command, body.dead_call_id, again, max(body.redrives, 0), scribe)
 
 
 def _redriven_too_often(redrives: int) -> Refusal:
@@ -73,21 +78,30 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if command.agent in book.agents and command.agent != (spec.supervisor if spec else ""):
         message = f"agent {command.agent!r} is not the supervisor of {dead.agent!r}"
         raise Refusal("scope", message, rule="supervisor")
-    if dead.cause == failed_calls.OUTCOME_UNKNOWN:
-        message = "whether its effect happened is not known; look, and call anew if it did not"
-        raise Refusal("invalid_command", message, field="dead_call_id", cause=dead.cause)
+    _check_known(dead)
     if dead.redrives >= REDRIVE_LIMIT:
         raise _redriven_too_often(dead.redrives)
     again = CallBody(capability=dead.capability, params=dead.params, config=dead.config, timeout_ms=dead.timeout_ms)
     ask(book, run, command, again, scribe, redrive_of=body.dead_call_id, redrives=dead.redrives + 1)
-    scribe.write(
-        CallEvent,
-        "CallRedriven",
-        call_id=body.dead_call_id,
-        capability=dead.capability,
-        redriven_as=command.command_id,
-        redrives=dead.redrives + 1,
-    )
+    _write_redriven(command, body.dead_call_id, dead, dead.redrives + 1, scribe)
+
+
+def _check_again(book: Book, command: Command, dead: Call) -> None:
+    """Whoever asked for a call may ask again when it failed; nobody else asks so for another one. Raises Refusal."""
+    if command.agent in book.agents and command.agent != dead.agent:
+        raise Refusal("scope", f"the failed call is {dead.agent!r}'s, not {command.agent!r}'s", rule="asker")
+    _check_known(dead)
+
+
+def _check_known(dead: Call) -> None:
+    if dead.cause == failed_calls.OUTCOME_UNKNOWN:
+        message = "whether its effect happened is not known; look, and call anew if it did not"
+        raise Refusal("invalid_command", message, field="dead_call_id", cause=dead.cause)
+
+
+def _write_redriven(command: Command, call_id: str, dead: Call, redrives: int, scribe: Scribe) -> None:
+    fields = {"call_id": call_id, "capability": dead.capability, "redriven_as": command.command_id}
+    scribe.write(CallEvent, "CallRedriven", **fields, redrives=redrives)
 
 
 def await_again(command: Command, call: Call, scribe: Scribe) -> None:

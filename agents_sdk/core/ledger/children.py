@@ -52,6 +52,7 @@ def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         complete_when=body.complete_when,
         deadline_at=_deadline(run, timers.due_at(scribe.at, body.deadline_ms)),
         child_run_id=child_run_id,
+        rules=run.rules,
         budget_nano_usd=budgets.reserve(book, run, command.agent, body.budget_nano_usd, f"run {child_run_id}"),
     )
 

@@ -38,13 +38,19 @@ Validator: TypeAlias = Any
 """jsonschema_rs has a class for each draft, and no name for all of them."""
 
 
-def governing(book: Book, target: str, name: str) -> Contract | None:
-    """The contract of a state key or message; None where there is none."""
-    contracts = book.contracts.get(target)
-    if not contracts:
-        return None
-    pattern = most_specific(tuple(contracts), name)
-    return None if pattern is None else contracts[pattern]
+def governing(book: Book, target: str, name: str, workflow: str = "") -> Contract | None:
+    """The contract of a state key or message in a run of this workflow: one of the workflow's own, else one of all
+    workflows; None where there is none."""
+    for place in (_place(target, workflow), target) if workflow else (target,):
+        contracts = book.contracts.get(place)
+        pattern = most_specific(tuple(contracts), name) if contracts else None
+        if contracts and pattern is not None:
+            return contracts[pattern]
+    return None
+
+
+def _place(target: str, workflow: str) -> str:
+    return f"{target}@{workflow}" if workflow else target
 
 
 @lru_cache(maxsize=65_536)
@@ -82,9 +88,9 @@ def check(contract: Contract, field: str, name: str, value: str) -> None:
     )
 
 
-def check_message(book: Book, name: str, data: str) -> None:
-    """Raises Refusal where a message's data breaks the contract of its name."""
-    contract = governing(book, MESSAGE, name)
+def check_message(book: Book, name: str, data: str, workflow: str) -> None:
+    """Raises Refusal where a message's data breaks the contract of its name in this workflow."""
+    contract = governing(book, MESSAGE, name, workflow)
     if contract is not None:
         check(contract, "name", name, data)
 
@@ -128,16 +134,9 @@ def _validator(schema: str) -> Validator:
 
 def apply(book: Book, command: Command, scribe: Scribe) -> None:
     """ApplyContract → ContractApplied, unless this very contract holds already."""
-    body = command.contract
-    if body is None:
-        raise Refusal("invalid_command", "ApplyContract needs the body 'contract'", field="contract")
-    if command.run_id:
-        raise Refusal("invalid_command", "ApplyContract is about no run; its run_id is empty", field="run_id")
-    if command.agent in book.agents:
-        message = f"agent {command.agent!r} may not apply contracts: only an operator's client may"
-        raise Refusal("scope", message, rule="contracts")
+    body = _body(book, command)
     reducer = _checked(book, body)
-    known = book.contracts.get(body.target, {}).get(body.pattern)
+    known = book.contracts.get(_place(body.target, body.workflow), {}).get(body.pattern)
     if known is not None and (known.schema, known.reducer, known.ttl_ms) == (body.schema, reducer, body.ttl_ms):
         return
     if known is None:
@@ -145,6 +144,27 @@ def apply(book: Book, command: Command, scribe: Scribe) -> None:
     fields = msgspec.structs.asdict(body) | {"reducer": reducer}
     version = known.version + 1 if known else 1
     scribe.write(ContractEvent, "ContractApplied", **fields, contract_version=version)
+
+
+def remove(book: Book, command: Command, scribe: Scribe) -> None:
+    """RemoveContract → ContractRemoved; nothing where there is no such contract."""
+    body = _body(book, command)
+    known = book.contracts.get(_place(body.target, body.workflow), {}).get(body.pattern)
+    if known is not None:
+        fields = {"target": body.target, "pattern": body.pattern, "workflow": body.workflow}
+        scribe.write(ContractEvent, "ContractRemoved", **fields, contract_version=known.version)
+
+
+def _body(book: Book, command: Command) -> ContractBody:
+    body = command.contract
+    if body is None:
+        raise Refusal("invalid_command", f"{command.kind} needs the body 'contract'", field="contract")
+    if command.run_id:
+        raise Refusal("invalid_command", f"{command.kind} is about no run; its run_id is empty", field="run_id")
+    if command.agent in book.agents:
+        message = f"agent {command.agent!r} may not apply or remove contracts: only an operator's client may"
+        raise Refusal("scope", message, rule="contracts")
+    return body
 
 
 def _checked(book: Book, body: ContractBody) -> str:
@@ -155,6 +175,9 @@ def _checked(book: Book, body: ContractBody) -> str:
     if not 0 < len(body.pattern) <= PATTERN_LIMIT:
         message = f"a pattern has 1 to {PATTERN_LIMIT} characters, not {len(body.pattern)}"
         raise Refusal("invalid_command", message, field="pattern")
+    if len(body.workflow) > PATTERN_LIMIT:
+        message = f"a workflow's name has at most {PATTERN_LIMIT} characters, not {len(body.workflow)}"
+        raise Refusal("invalid_command", message, field="workflow")
     reducers = list(REDUCERS) if body.target == STATE else [""]
     reducer = body.reducer or (REPLACE if body.target == STATE else "")
     if reducer not in reducers:
@@ -173,12 +196,16 @@ def _checked(book: Book, body: ContractBody) -> str:
 
 
 def fold(book: Book, fact: ContractEvent, changes: Changes) -> None:
-    """Keeps the contract in place of an older one."""
-    if fact.target not in book.contracts:
-        changes.put(book.contracts, fact.target, {})
-    contracts = book.contracts[fact.target]
+    """Keeps the contract in place of an older one, or drops it."""
+    place = _place(fact.target, fact.workflow)
+    if place not in book.contracts:
+        changes.put(book.contracts, place, {})
+    contracts = book.contracts[place]
     known = contracts.get(fact.pattern)
-    if known is None or fact.command_offset > known.command_offset:
+    if fact.kind == "ContractRemoved":
+        if known is not None and fact.command_offset > known.command_offset:
+            changes.take(contracts, fact.pattern)
+    elif known is None or fact.command_offset > known.command_offset:
         contract = Contract(
             pattern=fact.pattern,
             schema=fact.schema,

@@ -53,7 +53,7 @@ def _agent_is_gone(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> No
 def _handler_is_late(book: Book, run: Run, attempt: str, scribe: Scribe) -> None:
     delivery_id, _, number = attempt.rpartition("/")
     message = "the process that ran it neither ended nor gave it up in time"
-    handlers.fail_attempt(book, run, delivery_id, int(number), TIMED_OUT, message, scribe)
+    handlers.fail_attempt(book, run, delivery_id, int(number), TIMED_OUT, message, scribe=scribe)
 
 
 def _dependency_is_late(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:

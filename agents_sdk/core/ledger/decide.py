@@ -27,6 +27,7 @@ from agents_sdk.core.ledger import (
     dead_letters,
     deadlines,
     dependencies,
+    discards,
     handlers,
     identity,
     memory,
@@ -34,15 +35,17 @@ from agents_sdk.core.ledger import (
     payloads,
     refusals,
     requests,
+    resuming,
+    retry,
     room,
     spent,
     states,
     timers,
 )
 from agents_sdk.core.ledger.deliveries import deliver
-from agents_sdk.core.ledger.ending import end
+from agents_sdk.core.ledger.ending import ENDS_WORK, complete_when_idle, end
 from agents_sdk.core.ledger.identity import CODES
-from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, check, subscribers
+from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, RULES, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, ChildWait, Request, Run, current
 
@@ -56,6 +59,8 @@ RECORDS_ATTEMPT: Final = frozenset({"RecordAttempt", "CompleteCall", "FailCall"}
 """Kinds that may tell of an attempt which was made, to be paid for whatever became of its run."""
 SAID_BY_LEDGER: Final = frozenset({"CancelRun", "ReportChild"})
 """Kinds that the ledger sends on account of another run, which may come after the end of this one."""
+DISCARDS: Final = frozenset({"Discard", "DiscardCall"})
+"""Kinds that may be about a run which has ended: they change nothing of it."""
 NAME_LIMIT: Final = 500
 """Characters."""
 AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -65,6 +70,8 @@ PAYLOADS_OF_KIND: Final = {
     "StartChild": ("input",),
     "CompleteRun": ("result",),
     "SetState": ("value",),
+    "RestoreState": ("value",),
+    "Resend": ("data",),
     "Publish": ("data",),
     "SendMessage": ("data",),
     "Ask": ("data",),
@@ -129,7 +136,7 @@ def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     DECIDERS[kind](book, run, command, scribe)
     dependencies.trigger(run, scribe)
     if kind in ENDS_WORK:
-        _complete_when_idle(run, scribe)
+        complete_when_idle(run, scribe)
 
 
 def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> bool:
@@ -200,6 +207,9 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
     if command.kind in SAID_BY_LEDGER and command.agent == LEDGER:
         return  # the run ended meanwhile, perhaps so long ago that it is forgotten: there is nothing left to do
     finished = book.finished.get(command.run_id)
+    if command.kind in DISCARDS:
+        discards.discard_late(book, command, scribe)
+        return
     if finished is None:
         raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
     if command.kind in ("AwaitRun", "CompleteHandler", "WithdrawRequest"):
@@ -240,6 +250,7 @@ def _register(book: Book, command: Command, scribe: Scribe) -> None:
     budgets.check(spec.budget_nano_usd)
     for pattern, amount in spec.call_budgets.items():
         budgets.check(amount, f"call_budgets[{pattern[:NAME_LIMIT]!r}]")
+    retry.check(spec.retries)
     fields = msgspec.structs.asdict(spec)
     fields["max_deliveries"] = spec.max_deliveries or 3
     known = book.agents.get(spec.name)
@@ -268,12 +279,13 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         message = f"only {LEDGER} may start a run for another one, not {command.agent!r}; use StartChild"
         raise Refusal("scope", message, rule=LEDGER.removeprefix("bp."))
     children.check_start(body)
+    resuming.check_start(book, command, body)
     _check_payloads(book, command)
     deadline_at = body.deadline_at if body.parent_run_id else timers.due_at(scribe.at, body.deadline_ms)
     scribe.seq = 0
     scribe.parent_run_id = body.parent_run_id
     scribe.root_run_id = body.root_run_id if body.parent_run_id else command.run_id
-    recipients = list(subscribers(book, "run.started", body.workflow))
+    recipients = [] if body.resumed_from else list(subscribers(book, "run.started", body.workflow))
     started = scribe.write(
         RunEvent,
         "RunStarted",
@@ -283,6 +295,10 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         recipients=len(recipients),
         deadline_at=deadline_at,
         budget_nano_usd=body.budget_nano_usd,
+        rules=min(max(body.rules, 0), RULES),
+        resumed_from=body.resumed_from,
+        completed=body.completed,
+        published=body.published,
     )
     for recipient in recipients:
         deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
@@ -322,40 +338,11 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
     scribe.write(DecisionEvent, "DecisionRecorded", action=body.action, rationale=body.rationale, context_used=pinned)
 
 
-def _complete_when_idle(run: Run, scribe: Scribe) -> None:
-    """Ends the run if the facts just written leave nothing to do: no delivery, call, child or dependency open. At least
-    one delivery must have been settled, so that a run without agents waits for some instead of ending at once."""
-    if run.complete_when != "idle":
-        return
-    deliveries, open_calls, open_children = len(run.deliveries), run.open_calls, run.open_children
-    waiting = sum(not dependency.closed for dependency in run.dependencies.values())
-    worked = bool(run.settled)
-    for fact in scribe.facts:
-        match fact.kind:
-            case "MessageDelivered":
-                deliveries += fact.attempt == 1  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
-            case "HandlerCompleted" | "MessageDeadLettered":
-                deliveries -= 1
-                worked = True
-            case "CallCompleted" | "CallFailed":
-                open_calls -= 1
-            case "ChildEnded":
-                open_children -= 1
-            case "DependencySatisfied" | "DependencyExpired":
-                waiting -= 1
-            case "RunFailed":
-                return
-    if worked and not deliveries and not open_calls and not open_children and not waiting:
-        end(run, scribe, "RunCompleted", reason="idle")
-
-
-ENDS_WORK: Final = ("CompleteHandler", "FailHandler", "CompleteCall", "FailCall", "ReportChild", "TimerFired")
-"""Kinds after which a run may have nothing left to do."""
-
 WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
     "RegisterAgent": _register,
     "RemoveAgent": agents.remove,
     "ApplyContract": contracts.apply,
+    "RemoveContract": contracts.remove,
     **dict.fromkeys(identity.SENDERS, identity.manage),
     **dict.fromkeys(breakers.KINDS, breakers.decide),
 }
@@ -370,17 +357,21 @@ DECIDERS: Final[dict[str, Decider]] = {
     "AwaitChild": children.await_end,
     "CancelChild": children.cancel,
     "ReportChild": children.report,
+    "ResumeRun": resuming.resume,
     "SetState": states.write,
     "DeleteState": states.delete,
     "GetState": states.read,
     "GetStates": states.read_many,
     "ListState": states.list_keys,
     "GetHistory": states.read_history,
+    "RestoreState": resuming.restore_state,
     "Publish": messages.publish,
     "SendMessage": messages.send,
     "Ask": requests.ask,
     "WithdrawRequest": requests.withdraw,
     "Redrive": dead_letters.redrive,
+    "Resend": resuming.resend,
+    **dict.fromkeys(DISCARDS, discards.discard),
     "StartHandler": handlers.start,
     "CompleteHandler": handlers.complete,
     "FailHandler": handlers.fail,

@@ -23,6 +23,7 @@ from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_do
 MET: Final = "dependency.satisfied"
 EVENT: Final = "event:"
 STATE: Final = "state:"
+ENDS: Final = ("RunCompleted", "RunFailed", "RunCancelled")
 TRIGGER_WHEN: Final = ("all_completed", "any_completed", "n_completed")
 
 
@@ -79,7 +80,7 @@ def _check(book: Book, body: DependencyBody) -> None:
 
 def trigger(run: Run, scribe: Scribe) -> None:
     """Writes the triggers of the dependencies that the command's facts meet."""
-    if not run.awaited or any(fact.kind == "RunFailed" for fact in scribe.facts):
+    if not run.awaited or any(fact.kind in ENDS for fact in scribe.facts):
         return
     met: set[str] = set()
     for fact in tuple(scribe.facts):

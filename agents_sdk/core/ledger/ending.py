@@ -7,21 +7,36 @@ stops the handler, an executor the call, the ledger the child.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RunEvent
+from agents_sdk.core.facts import CallEvent, DependencyEvent, Fact, MessageEvent, RunEvent
 from agents_sdk.core.ledger import budgets
+from agents_sdk.core.ledger.deliveries import ENDED_RUN, RUN_ENDED
 from agents_sdk.core.ledger.scribe import Scribe
 from agents_sdk.core.ledger.state import Delivery, Run, state_hash
+
+REQUEST_ENDS: Final = ("RequestAnswered", "RequestFailed", "RequestExpired")
+
+ENDS_WORK: Final = (
+    *("CompleteHandler", "FailHandler", "CompleteCall", "FailCall", "ReportChild", "TimerFired", "ResumeRun"),
+)
+"""Kinds after which a run may have nothing left to do."""
 
 
 def end(run: Run, scribe: Scribe, kind: str, *, result: str = "", reason: str = "") -> None:
     """Writes the end of the run, and before it a fact for each thing that it leaves open: DeliveryCancelled for each
-    delivery but the one whose handler ends the run, CallCancelled for each call, ChildOrphaned for each child."""
+    delivery but the one whose handler ends the run, CallCancelled for each call, ChildOrphaned for each child. Since
+    the first version of the rules: HandlerCompleted for the one whose handler ends the run, RequestCancelled and
+    DependencyCancelled."""
     before = list(scribe.facts)
     for delivery_id, delivery in _open_deliveries(run, before):
         if delivery_id != scribe.delivery_id:
             _cancel_delivery(run, delivery_id, delivery, scribe)
+        elif run.rules:
+            _write_about(run, "HandlerCompleted", delivery_id, delivery, scribe, cause=ENDED_RUN)
+    if run.rules:
+        _cancel_requests(run, before, scribe)
+        _cancel_dependencies(run, before, scribe)
     settled = {fact.call_id for fact in before if isinstance(fact, CallEvent)}
     for call_id, call in run.calls.items():
         if not call.settled and call_id not in settled:
@@ -55,10 +70,49 @@ def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[str, Delive
     yield from deliveries.items()
 
 
+def _cancel_requests(run: Run, before: list[Fact], scribe: Scribe) -> None:
+    told = {fact.request_id for fact in before if fact.kind in REQUEST_ENDS}  # type: ignore[attr-defined]  # MessageEvents
+    for request_id, request in run.requests.items():
+        if request_id not in told:
+            scribe.write(
+                MessageEvent,
+                "RequestCancelled",
+                name=request.name,
+                workflow=run.workflow,
+                sender=request.asker,
+                recipient=request.recipient,
+                request_id=request_id,
+                cause=RUN_ENDED,
+            )
+
+
+def _cancel_dependencies(run: Run, before: list[Fact], scribe: Scribe) -> None:
+    closed = {fact.dependency_id for fact in before if isinstance(fact, DependencyEvent)}
+    for dependency_id, dependency in run.dependencies.items():
+        if not dependency.closed and dependency_id not in closed:
+            scribe.write(
+                DependencyEvent,
+                "DependencyCancelled",
+                dependency_id=dependency_id,
+                downstream=dependency.downstream,
+                depends_on=dependency.depends_on,
+                trigger_when=dependency.trigger_when,
+                name=dependency.name,
+                count=dependency.count,
+            )
+
+
 def _cancel_delivery(run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe) -> None:
+    asked = {"request_id": delivery.request_id} if run.rules else {}
+    _write_about(run, "DeliveryCancelled", delivery_id, delivery, scribe, **asked)
+
+
+def _write_about(
+    run: Run, kind: str, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, **more: str
+) -> None:
     scribe.write(
         MessageEvent,
-        "DeliveryCancelled",
+        kind,
         name=delivery.name,
         message_id=delivery.message_id,
         delivery_id=delivery_id,
@@ -66,4 +120,33 @@ def _cancel_delivery(run: Run, delivery_id: str, delivery: Delivery | MessageEve
         sender=delivery.sender,
         recipient=delivery.recipient,
         attempt=delivery.attempt,
+        **more,
     )
+
+
+def complete_when_idle(run: Run, scribe: Scribe) -> None:
+    """Ends the run if the facts just written leave nothing to do: no delivery, call, child or dependency open. At least
+    one delivery must have been settled, so that a run without agents waits for some instead of ending at once."""
+    resuming_still = run.resuming and all(fact.kind != "RunResumed" for fact in scribe.facts)
+    if run.complete_when != "idle" or resuming_still:
+        return
+    deliveries, open_calls, open_children = len(run.deliveries), run.open_calls, run.open_children
+    waiting = sum(not dependency.closed for dependency in run.dependencies.values())
+    worked = bool(run.settled)
+    for fact in scribe.facts:
+        match fact.kind:
+            case "MessageDelivered":
+                deliveries += fact.attempt == 1  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
+            case "HandlerCompleted" | "MessageDeadLettered":
+                deliveries -= 1
+                worked = True
+            case "CallCompleted" | "CallFailed":
+                open_calls -= 1
+            case "ChildEnded":
+                open_children -= 1
+            case "DependencySatisfied" | "DependencyExpired":
+                waiting -= 1
+            case "RunFailed":
+                return
+    if worked and not deliveries and not open_calls and not open_children and not waiting:
+        end(run, scribe, "RunCompleted", reason="idle")

@@ -34,6 +34,7 @@ from agents_sdk.core.ledger import agents, breakers, budgets, contracts, failed_
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
 from agents_sdk.core.ledger.calls import attempt_key
 from agents_sdk.core.ledger.changes import Changes
+from agents_sdk.core.ledger.deliveries import ENDED_RUN
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
     FINISHED_LIMIT,
@@ -55,7 +56,12 @@ from agents_sdk.core.ledger.state import (
     redriven_key,
 )
 
-UNANSWERED: Final = frozenset({"RunAwaited", "ChildAwaited", "DeliveryCancelled", "CallCancelled", "ChildOrphaned"})
+UNANSWERED: Final = frozenset(
+    {
+        *("RunAwaited", "ChildAwaited", "DeliveryCancelled", "CallCancelled", "ChildOrphaned"),
+        *("RequestCancelled", "DependencyCancelled"),
+    }
+)
 """Kinds that are no answer to the command that caused them: that comes later, or is another of its facts."""
 ENDED: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
@@ -117,6 +123,8 @@ def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
         identity.count(book, fact, changes)
     elif type(fact) is BreakerEvent:
         breakers.fold(book, fact, changes)
+    elif fact.run_id in book.finished:  # a letter of an ended run was discarded
+        changes.put(book.finished[fact.run_id].answers, fact.command_id, Answer(event_id=fact.event_id))
 
 
 def _registered(book: Book, fact: AgentEvent, changes: Changes) -> None:
@@ -146,6 +154,10 @@ def _start(book: Book, fact: Fact, changes: Changes) -> None:
         root_run_id=own if fact.root_run_id == own else fact.root_run_id,
         seq=fact.run_seq,
         budget=fact.budget_nano_usd,
+        rules=fact.rules,
+        resuming=bool(fact.resumed_from),
+        completed=dict.fromkeys(fact.completed, fact.event_id),
+        published=dict.fromkeys(fact.published, fact.event_id),
     )
     changes.put(book.runs, own, run)
     timers.fold(run, fact, changes)
@@ -181,7 +193,7 @@ def _delivery_of(run: Run, fact: Fact) -> str:
 
 def _remember(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
     """Keeps the answer that the fact is, for as long as its command may come again."""
-    if fact.kind in UNANSWERED:
+    if fact.kind in UNANSWERED or (type(fact) is MessageEvent and fact.cause == ENDED_RUN):
         return
     if type(fact) is CallEvent:  # an outcome, seen by its reporter: what it says is for the caller, unless it is that
         told = outcome(fact) if fact.local else Answer(event_id=fact.event_id, run_seq=fact.run_seq)
@@ -256,11 +268,13 @@ def _delivered(run: Run, fact: MessageEvent, changes: Changes) -> None:
         deadline_at=fact.deadline_at,
         request_id=fact.request_id,
         at=fact.at,
+        not_before=fact.not_before,
+        seq=fact.run_seq,
     )
     changes.put(run.deliveries, fact.delivery_id, delivery)
     ended = run.answers.get(fact.command_id) if fact.attempt > 1 else None
     if ended is not None:  # whoever said that the attempt before has failed is told of this one
-        changes.assign(ended, "detail", attempt_to_make(delivery))
+        changes.assign(ended, "detail", attempt_to_make(delivery, fact.at))
 
 
 def _settled(run: Run, fact: MessageEvent, changes: Changes) -> None:
@@ -286,6 +300,14 @@ def _settled(run: Run, fact: MessageEvent, changes: Changes) -> None:
 def _redriven(run: Run, fact: MessageEvent, changes: Changes) -> None:
     key = redriven_key(changes.take(run.dead, fact.delivery_id))
     changes.put(run.redriven, key, run.redriven.get(key, 0) + 1)
+
+
+def _discarded(run: Run, fact: MessageEvent | CallEvent, changes: Changes) -> None:
+    if type(fact) is CallEvent:
+        if fact.call_id in run.failed_calls:
+            changes.take(run.failed_calls, fact.call_id)
+    elif type(fact) is MessageEvent and fact.delivery_id in run.dead:
+        changes.take(run.dead, fact.delivery_id)
 
 
 def _asked(run: Run, fact: MessageEvent, changes: Changes) -> None:
@@ -441,6 +463,10 @@ def _awaited(run: Run, fact: RunEvent, changes: Changes) -> None:
     changes.put(run.waiting, fact.command_id, Waiting(reply_to=fact.reply_to, reply_partition=fact.reply_partition))
 
 
+def _resumed(run: Run, fact: RunEvent, changes: Changes) -> None:
+    changes.assign(run, "resuming", False)
+
+
 def _child_started(run: Run, fact: RunEvent, changes: Changes) -> None:
     child = Child(workflow=fact.workflow, agent=fact.agent, budget=fact.budget_nano_usd)
     changes.put(run.children, fact.child_run_id, child)
@@ -482,6 +508,8 @@ FOLDS: Final[dict[str, Callable[[Run, Any, Changes], None]]] = {
     "HandlerCompleted": _settled,
     "MessageDeadLettered": _settled,
     "MessageRedriven": _redriven,
+    "MessageDiscarded": _discarded,
+    "CallDiscarded": _discarded,
     "RequestSent": _asked,
     "RequestAwaited": _asked_again,
     "RequestWithdrawn": _request_withdrawn,
@@ -500,6 +528,7 @@ FOLDS: Final[dict[str, Callable[[Run, Any, Changes], None]]] = {
     "AttemptSucceeded": _attempt_recorded,
     "AttemptFailed": _attempt_recorded,
     "RunAwaited": _awaited,
+    "RunResumed": _resumed,
     "ChildStarted": _child_started,
     "ChildAwaited": _child_awaited,
     "ChildEnded": _child_ended,

@@ -6,13 +6,15 @@ from typing import Final
 
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
-from agents_sdk.core.ledger import dead_letters, payloads, requests, timers
+from agents_sdk.core.ledger import dead_letters, payloads, requests, retry, timers
 from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run
 
 ERROR_TYPE_LIMIT: Final = 200
 """Characters."""
+TRACEBACK_LIMIT: Final = 8_000
+"""Characters; whoever sends a longer one cuts it in the middle."""
 GRACE_MS: Final = 1_000
 """What the ledger gives a handler beyond its timeout, in which a process that lives has failed it itself."""
 
@@ -54,7 +56,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         try:
             payloads.check(book.limits, "result", body.result)
         except Refusal as broken:
-            fail_attempt(book, run, command.delivery_id, body.attempt, broken.code, broken.message, scribe)
+            fail_attempt(book, run, command.delivery_id, body.attempt, broken.code, broken.message, scribe=scribe)
             return
     fields = about(run, command.delivery_id, delivery)
     scribe.write(MessageEvent, "HandlerCompleted", **fields, attempt=body.attempt, result=body.result)
@@ -65,24 +67,36 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """FailHandler → HandlerFailed, then the next attempt or the dead letter."""
     _, body = _handled(run, command)
-    fail_attempt(book, run, command.delivery_id, body.attempt, body.error_type, body.error_message, scribe)
+    error = (body.error_type, body.error_message, body.traceback)
+    fail_attempt(book, run, command.delivery_id, body.attempt, *error, scribe=scribe)
 
 
 def fail_attempt(
-    book: Book, run: Run, delivery_id: str, attempt: int, error_type: str, error_message: str, scribe: Scribe
+    book: Book,
+    run: Run,
+    delivery_id: str,
+    attempt: int,
+    error_type: str,
+    error_message: str,
+    traceback: str = "",
+    *,
+    scribe: Scribe,
 ) -> None:
     """An attempt failed, whoever says so."""
     delivery = run.deliveries[delivery_id]
     error = {"error_type": error_type[:ERROR_TYPE_LIMIT], "error_message": error_message[:TEXT_LIMIT]}
     fields = about(run, delivery_id, delivery)
     cause = HANDLER_TIMEOUT if error_type == TIMED_OUT else HANDLER_FAILED
-    scribe.write(MessageEvent, "HandlerFailed", **fields, attempt=attempt, cause=cause, **error)
+    where = {"traceback": traceback[:TRACEBACK_LIMIT]} if traceback else {}
+    scribe.write(MessageEvent, "HandlerFailed", **fields, attempt=attempt, cause=cause, **error, **where)
     if attempt < delivery.attempt:
         return  # an earlier attempt, reported late by a worker that lost the inbox: a newer one is under way
     spec = book.agents.get(delivery.recipient)
-    if attempt >= (spec.max_deliveries if spec else 1):
+    policy = retry.policy_for(spec.retries, spec.subscriptions, delivery.name) if spec else retry.AT_ONCE
+    if attempt >= (policy.attempts or spec.max_deliveries if spec else 1):
         dead_letters.bury(book, run, delivery_id, delivery, cause, error, scribe)
         return
+    wait = retry.wait_ms(policy, attempt, delivery_id)
     scribe.write(
         MessageEvent,
         "MessageDelivered",
@@ -90,4 +104,5 @@ def fail_attempt(
         data=delivery.data,
         attempt=attempt + 1,
         deadline_at=delivery.deadline_at,
+        not_before=scribe.at + wait * timers.MICROS_A_MS if wait else 0,
     )

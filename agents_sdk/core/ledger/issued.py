@@ -48,6 +48,7 @@ def _start(fact: RunEvent) -> Command:
         root_run_id=fact.root_run_id,
         deadline_at=fact.deadline_at,
         budget_nano_usd=fact.budget_nano_usd,
+        rules=fact.rules,
     )
     return _command(fact, "StartRun", fact.child_run_id, body)
 

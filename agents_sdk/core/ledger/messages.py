@@ -14,13 +14,14 @@ from agents_sdk.core.ledger.scribe import Scribe
 from agents_sdk.core.ledger.state import Book, Run
 
 
-def checked(book: Book, command: Command) -> MessageBody:
-    """The message that the command sends. Raises Refusal for a name that is none, or not the sender's to publish."""
+def checked(book: Book, run: Run, command: Command) -> MessageBody:
+    """The message that the command sends in the run. Raises Refusal for a name that is none, or not the
+    sender's to publish."""
     body = command.message
     assert body is not None
     checked_name(body.name)
     check(book, command.agent, "publishes", "publish", name=body.name)
-    contracts.check_message(book, body.name, body.data)
+    contracts.check_message(book, body.name, body.data, run.workflow)
     return body
 
 
@@ -62,12 +63,12 @@ def sent(
 
 def publish(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """Publish → MessagePublished and a MessageDelivered for each subscriber."""
-    body = checked(book, command)
+    body = checked(book, run, command)
     sent(run, command, scribe, "MessagePublished", subscribers(book, body.name, run.workflow))
 
 
 def send(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """SendMessage → MessageSent and its MessageDelivered."""
-    body = checked(book, command)
+    body = checked(book, run, command)
     recipient = known_agent(book, body.recipient)
     sent(run, command, scribe, "MessageSent", [recipient], recipient=recipient)

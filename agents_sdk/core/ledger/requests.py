@@ -17,7 +17,7 @@ from agents_sdk.core.ledger.state import Book, Delivery, Request, Run
 
 def ask(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """Ask → RequestSent and its MessageDelivered. Refused where the asker would wait for itself."""
-    body = checked(book, command)
+    body = checked(book, run, command)
     recipient = known_agent(book, body.recipient)
     _check_waiting(run, command, recipient)
     sent(

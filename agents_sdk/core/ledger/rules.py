@@ -14,6 +14,9 @@ EXECUTOR = "bp.executor"
 LEDGER = "bp.ledger"
 """The only sender of timers; it speaks for itself when a deadline has come."""
 UNRESTRICTED = ("*",)
+RULES = 1
+"""Which version of the ledger's rules new runs are decided by. A run keeps the one that it was started under, so that
+its record replays as it was. 1: an end of a run is told of all that it leaves open, the handler that ended it too."""
 
 
 @lru_cache(maxsize=65_536)

@@ -68,6 +68,10 @@ class Delivery(msgspec.Struct, gc=False):
     """Who sent it waits for what its handler returns."""
     at: int = 0
     """When the attempt was put in the inbox."""
+    not_before: int = 0
+    """When it is to be made, microseconds UTC; 0: at once."""
+    seq: int = 0
+    """Of the fact that put it there."""
 
 
 class Request(msgspec.Struct, gc=False):
@@ -182,6 +186,10 @@ class Run(msgspec.Struct):
     complete_when: str
     parent_run_id: str = ""
     root_run_id: str = ""
+    rules: int = 0
+    """Which version of the ledger's rules decides it; see ``rules.RULES``."""
+    resuming: bool = False
+    """What it takes over of the run before is not all there yet."""
     seq: int = 0
     state: dict[str, list[Version]] = {}
     deliveries: dict[str, Delivery] = {}
@@ -264,6 +272,8 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     budget_nano_usd: int = -1
     """In one run; -1: no limit."""
     call_budgets: dict[str, int] = {}
+    retries: dict[str, str] = {}
+    """Handled message, or empty for all others → policy; see ``retry``."""
 
 
 class Contract(msgspec.Struct, frozen=True, gc=False):
@@ -322,7 +332,7 @@ class Book(msgspec.Struct):
     removed: dict[str, int] = {}
     """Agent → offset of the command that removed it; an older registration folded again does not bring it back."""
     contracts: dict[str, dict[str, Contract]] = {}
-    """Target (state, message) → pattern → contract."""
+    """Target (state, message), with ``@workflow`` where only one is held to it → pattern → contract."""
     runs: dict[str, Run] = {}
     finished: dict[str, Finished] = {}
     keys: dict[str, KeyState] = {}

@@ -57,7 +57,7 @@ def write(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if not body.value:
         raise Refusal("invalid_command", "SetState needs a value; None is written as null", field="value")
     version = _guard(run, body)
-    contract = contracts.governing(book, contracts.STATE, scoped(run.run_id, body.key))
+    contract = contracts.governing(book, contracts.STATE, scoped(run.run_id, body.key), run.workflow)
     reducer = contract.reducer if contract is not None and not body.guarded else REPLACE
     value = body.value if reducer == REPLACE else _joined(book, run, body, reducer)
     if contract is not None:

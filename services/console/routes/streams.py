@@ -66,7 +66,9 @@ def show_event(request: Request, topic: str, partition: int, offset: int, kafka:
     found = figures.record(desk.store, topic, partition, offset)
     if found is None:
         raise HTTPException(404, f"the store has no record {topic}[{partition}]@{offset}")
-    bodies = {name: str(found.pop(name)) for name in (*BODIES, "operand", "schema", "detail") if name in found}
+    bodies = {
+        name: str(found.pop(name)) for name in (*BODIES, "operand", "schema", "detail", "traceback") if name in found
+    }
     return desk.page(
         request,
         "event.html.j2",

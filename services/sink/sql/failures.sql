@@ -1,7 +1,7 @@
 -- What went wrong last?
 SELECT
     toUnixTimestamp64Micro(at) AS at,
-    run_id,
+    if(events.run_id = '', about_run_id, events.run_id) AS run_id,
     run_seq,
     kind,
     multiIf(recipient != '', recipient, agent) AS agent,

@@ -1,4 +1,5 @@
--- Which runs were there, the newest first, and how did they end?
+-- Which runs were there, the newest first, and how did they end? A run lasts until its end: an attempt that was under way
+-- then is recorded and paid for, and makes the run neither longer nor worse.
 SELECT
     run_id,
     anyIf(workflow, kind = 'RunStarted') AS workflow,
@@ -8,12 +9,13 @@ SELECT
         countIf(kind = 'RunCancelled') > 0, 'cancelled',
         'running') AS status,
     toUnixTimestamp64Micro(min(at)) AS started_at,
-    toUnixTimestamp64Micro(max(at)) AS last_at,
+    toUnixTimestamp64Micro(if(status = 'running', max(at), maxIf(at, kind IN ('RunCompleted', 'RunFailed', 'RunCancelled')))) AS last_at,
     count() AS facts,
     max(run_seq) AS last_seq,
     uniqExactIf(recipient, kind = 'MessageDelivered') AS agents,
     countIf(kind = 'CallRequested') AS calls,
-    countIf(kind IN ('AttemptFailed', 'HandlerFailed', 'CommandRefused')) AS failures,
+    maxIf(run_seq, kind IN ('RunCompleted', 'RunFailed', 'RunCancelled')) AS ended_seq,
+    arrayCount(seq -> ended_seq = 0 OR seq < ended_seq, groupArrayIf(run_seq, kind IN ('AttemptFailed', 'HandlerFailed', 'CommandRefused'))) AS failures,
     sum(cost_nano_usd) AS cost_nano_usd,
     countIf(kind IN ('AttemptSucceeded', 'AttemptFailed') AND price_id = '') AS unpriced,
     anyIf(reason, kind IN ('RunFailed', 'RunCancelled')) AS reason,

@@ -55,7 +55,10 @@ SELECT
     substringUTF8(multiIf(value != '', value, data != '', data, params != '', params, result != '', result, input), 1, 300) AS body,
     command_id,
     cause,
-    artifacts
+    artifacts,
+    traceback,
+    resumed_from,
+    toUnixTimestamp64Micro(not_before) AS not_before
 FROM events
 WHERE run_id = {run:String} AND run_seq > {after:Int64}
 ORDER BY run_seq

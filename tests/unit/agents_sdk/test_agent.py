@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import msgspec
 import pytest
 
+from agents_sdk import Retry
 from agents_sdk.agent import NAME_LIMIT, Agent
+from agents_sdk.tracebacks import said, where
 
 
 async def handle(ctx: Any, event: Any) -> None:
@@ -152,3 +155,39 @@ def test_budgets_are_declared_in_dollars_and_registered_in_nano_dollars() -> Non
         Agent("a", budget="1 EUR")
     with pytest.raises(ValueError, match="call_budgets\\['x'\\] is '1'"):
         Agent("a", call_budgets={"x": "1"})
+
+
+def test_retries_are_declared_for_the_agent_and_for_a_handler() -> None:
+    """Attempts back off unless the author says otherwise; what is no policy is refused where it is written."""
+    agent = Agent("a")
+
+    @agent.on("x", "y.*", retry=Retry(attempts=5, initial_seconds=0.5, factor=3, max_seconds=10, jitter=0))
+    async def handle(ctx: Any, event: Any) -> None: ...
+
+    policies = {name: msgspec.json.decode(text) for name, text in agent.registration().retries.items()}
+    backoff = {"attempts": 0, "initial_ms": 1_000, "factor_percent": 200, "max_ms": 60_000, "jitter_percent": 20}
+    own = {"attempts": 5, "initial_ms": 500, "factor_percent": 300, "max_ms": 10_000, "jitter_percent": 0}
+    assert policies == {"": backoff, "x": own, "y.*": own}
+    with pytest.raises(TypeError, match="use Retry"):
+        Agent("a", retry=3)  # type: ignore[arg-type]  # that is the point
+    wrong: tuple[dict[str, Any], ...] = (
+        {"attempts": 0}, {"attempts": True}, {"factor": 0.5}, {"jitter": 1.5}, {"initial_seconds": float("nan")},
+    )  # fmt: skip
+    for fields in wrong:
+        with pytest.raises(ValueError, match=f"retry {next(iter(fields))} is"):
+            Retry(**fields)
+
+
+def test_an_error_that_cannot_be_told_is_told_all_the_same() -> None:
+    """Text that raises, that UTF-8 cannot hold, or that has no end."""
+
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    assert "RuntimeError" in said(Silent())
+    assert "\\ud800" in said(ValueError("\ud800")).lower()
+    said(ValueError("\ud800")).encode()
+    for error in (Silent(), ValueError("\ud800"), ValueError("x" * 100_000)):
+        where(error).encode()
+        assert len(where(error)) <= 8_000

@@ -185,3 +185,38 @@ def test_a_number_that_no_reader_could_read_is_refused(desk: Desk) -> None:
     """JSON by its letters, beyond any float: under a contract it is found."""
     contract(desk, "n", {})
     assert answer(desk.send("SetState", key="n", value="1e400")).code == "invalid_command"
+
+
+NUMBER = '{"type":"integer"}'
+
+
+def test_a_contract_of_one_workflow_holds_there_and_nowhere_else() -> None:
+    """Messages and state alike; the workflow's own goes over one that holds for all."""
+    desk = Desk()
+    for run_id, workflow in (("r", "reports"), ("other", "orders")):
+        desk.start(run_id=run_id, workflow=workflow)
+    for target, pattern in (("state", "k"), ("message", "draft.*")):
+        desk.send("ApplyContract", run_id="", target=target, pattern=pattern, schema=NUMBER, workflow="reports")
+        desk.send("ApplyContract", run_id="", target=target, pattern="*", schema='{"type":"string"}')
+    for run_id, fits, breaks in (("r", "1", '"text"'), ("other", '"text"', "1")):
+        assert answer(desk.send("SetState", run_id=run_id, key="k", value=fits)).status == "ok"
+        assert answer(desk.send("SetState", run_id=run_id, key="k", value=breaks)).code == "contract"
+        assert answer(desk.send("Publish", run_id=run_id, name="draft.ready", data=fits)).status == "ok"
+        assert answer(desk.send("Publish", run_id=run_id, name="draft.ready", data=breaks)).code == "contract"
+
+
+def test_a_contract_that_was_removed_holds_no_longer() -> None:
+    """The one of the same pattern in another scope does; removing it again changes nothing."""
+    desk = Desk()
+    desk.start(workflow="reports")
+    for workflow in ("", "reports"):
+        schema = NUMBER if workflow else '{"type":"string"}'
+        desk.send("ApplyContract", run_id="", target="state", pattern="k", schema=schema, workflow=workflow)
+    gone = {"run_id": "", "target": "state", "pattern": "k", "workflow": "reports"}
+    assert answer(desk.send("SetState", key="k", value='"text"')).code == "contract"
+    assert kinds(desk.send("RemoveContract", **gone)) == ["ContractRemoved"]
+    assert kinds(desk.send("RemoveContract", **gone)) == []
+    assert answer(desk.send("SetState", key="k", value='"text"')).status == "ok"
+    assert answer(desk.send("SetState", key="k", value="1")).code == "contract"
+    desk.send("RemoveContract", **{**gone, "workflow": ""})
+    assert answer(desk.send("SetState", key="k", value="1")).status == "ok"

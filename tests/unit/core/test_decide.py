@@ -89,7 +89,7 @@ def test_a_handler_that_ended_its_run_ends_well(desk: Desk) -> None:
     """Its end is neither a fact nor a refusal: nothing failed. One that fails afterwards is refused."""
     desk.register("one", subscriptions=["run.started"])
     delivery = desk.start("explicit").facts[1]
-    assert kinds(desk.within(delivery, "FailRun", reason="nothing found")) == ["RunFailed"]
+    assert kinds(desk.within(delivery, "FailRun", reason="nothing found")) == ["HandlerCompleted", "RunFailed"]
     step = desk.complete(delivery)
     assert (step.facts, answer(step).status) == ([], "ok")
     assert answer(desk.within(delivery, "FailHandler", attempt=1)).code == "run_finished"

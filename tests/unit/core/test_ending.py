@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from agents_sdk.core.ledger.timers import fired
+from tests.support.endings import unended
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, kinds
 
 
@@ -34,12 +38,59 @@ def test_open_deliveries_and_calls_are_cancelled_and_no_others() -> None:
 
 
 def test_the_handler_that_ends_its_run_is_not_cancelled() -> None:
-    """It knows, and may have more to do; the handlers of other deliveries are."""
+    """It has done its work; the handlers of other deliveries are stopped."""
     desk = desk_with_work()
     mine, other = desk.deliver("one"), desk.deliver("two")
     step = desk.within(mine, "CompleteRun", result="1")
-    assert kinds(step) == ["DeliveryCancelled", "RunCompleted"]
-    assert step.facts[0].delivery_id == other.delivery_id  # type: ignore[attr-defined]
+    assert kinds(step) == ["HandlerCompleted", "DeliveryCancelled", "RunCompleted"]
+    done, stopped, end = step.facts
+    assert (done.delivery_id, done.cause) == (mine.delivery_id, "ended_run")  # type: ignore[attr-defined]
+    assert stopped.delivery_id == other.delivery_id  # type: ignore[attr-defined]
+    assert answer(step).event_id == end.event_id, "the sender is told of the end, not of what was told before it"
+    assert kinds(desk.complete(mine)) == []
+
+
+def test_by_the_rules_of_before_the_handler_that_ends_its_run_has_no_fact_of_its_own() -> None:
+    """Records of runs that were started under them replay as they were."""
+    desk = Desk()
+    desk.register("one")
+    desk.start(rules=0)
+    mine, _ = desk.deliver("one"), desk.send("Ask", name="go", recipient="one")
+    assert kinds(desk.within(mine, "CompleteRun", result="1")) == ["DeliveryCancelled", "RunCompleted"]
+
+
+def test_no_dependency_is_met_by_the_end_itself() -> None:
+    """The handler that ends the run completes, and nobody is triggered in a run that has ended."""
+    desk = desk_with_work()
+    waits = {"downstream": "two", "depends_on": ["one"], "trigger_when": "all_completed"}
+    desk.send("DeclareDependency", **waits)
+    step = desk.within(desk.deliver("one"), "CompleteRun", result="1")
+    assert kinds(step) == ["HandlerCompleted", "DependencyCancelled", "RunCompleted"]
+
+
+@pytest.mark.parametrize("how", ["CompleteRun", "FailRun", "CancelRun", "deadline", "dead letter"])
+def test_whatever_is_open_has_its_end_in_the_record(how: str) -> None:
+    """Deliveries, requests, calls, children and dependencies; however the run ends."""
+    desk = Desk()
+    desk.register("one", max_deliveries=1)
+    desk.register("two")
+    desk.start(deadline_ms=60_000)
+    delivery = desk.deliver("one")
+    for kind, fields in {
+        "Ask": {"name": "go", "recipient": "two"},
+        "CallCapability": {"capability": "search"},
+        "StartChild": {"workflow": "w", "complete_when": "idle"},
+        "DeclareDependency": {"downstream": "two", "depends_on": ["one"], "trigger_when": "all_completed"},
+    }.items():
+        desk.within(delivery, kind, kind, **fields)
+    if how == "deadline":
+        step = desk.put(fired("r", "", "run", 60_000_000 + desk.facts[2].at), at=60_000_000 + desk.facts[2].at)
+    else:
+        step = desk.fail(delivery) if how == "dead letter" else desk.within(delivery, how, "end")
+    assert step.facts[-1].kind in ("RunCompleted", "RunFailed", "RunCancelled")
+    told = {fact.kind for fact in desk.facts}
+    assert {"RequestCancelled", "CallCancelled", "ChildOrphaned", "DependencyCancelled"} <= told
+    assert unended(desk.facts) == []
 
 
 def test_a_delivery_that_becomes_a_dead_letter_is_not_cancelled_too() -> None:

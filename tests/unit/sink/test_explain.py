@@ -90,7 +90,7 @@ def test_a_run_that_failed_is_led_back_to_the_attempt_that_failed_first() -> Non
     assert found.first_cause is not None
     assert (found.first_cause.provider, found.first_cause.attempt) == ("brave", 1)
     assert found.other_causes == []
-    assert found.next_steps == [ADVICE, "then start the run again"]
+    assert found.next_steps == [ADVICE, f"then `backplane resume {RUN}`"]
     assert (found.cost_nano_usd, found.wasted_nano_usd, found.lost_nano_usd) == (10, 10, 10)
     call, message = found.tried
     assert (call.outcome, call.attempts) == ("failed", ["brave: outage: 503"] * 2)
@@ -110,7 +110,7 @@ def test_a_failure_that_quotes_nothing_it_met_rests_on_what_failed_it_but_on_no_
     assert found.first_cause is not None
     assert found.first_cause.kind == "HandlerFailed"
     assert found.next_steps == [
-        "mend how searcher handles run.started: CallFailed: 'x' is no list; then start the run again"
+        f"mend how searcher handles run.started: CallFailed: 'x' is no list; then `backplane resume {RUN}`"
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_refusal_that_the_failure_quotes_is_its_cause() -> None:
 
     assert found.first_cause == refused
     assert found.next_steps == [
-        f"mend what searcher asks for: version_conflict: {refused.message}", "then start the run again"
+        f"mend what searcher asks for: version_conflict: {refused.message}", f"then `backplane resume {RUN}`"
     ]  # fmt: skip
 
 

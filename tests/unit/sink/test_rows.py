@@ -14,6 +14,7 @@ from agents_sdk.core.facts import Fact
 from agents_sdk.topics import TOPIC_OF_FACT
 from services.sink import rows
 from services.sink.rows import Block, Record
+from tests.support.ledger_desk import Desk
 from tests.support.stories import NOON, article, records
 
 DECEMBER = 1_796_083_200_000_000
@@ -70,8 +71,33 @@ def test_every_example_maps(path: Path) -> None:
     [row] = as_dicts(rows.events([Record(TOPIC_OF_FACT[record], 1, 7, 1_000, fact)]))
 
     columns = dict(zip(record.__struct_fields__, rows.COLUMNS_OF[record], strict=True))
-    assert {columns[field]: value for field, value in given.items()}.items() <= row.items()
+    expected = {columns[field]: value for field, value in given.items()}
+    if not fact.run_seq and fact.kind in ("CommandRefused", "MessageDiscarded", "CallDiscarded"):
+        expected |= {"run_id": "", "about_run_id": fact.run_id}
+        expected |= {name: "" for name in ("parent_run_id", "root_run_id") if name in given}
+    assert expected.items() <= row.items()
     assert (row["topic"], row["partition"], row["offset"], row["appended_at"]) == (TOPIC_OF_FACT[record], 1, 7, 1_000)
+
+
+def test_what_came_when_a_run_had_ended_is_no_part_of_its_record() -> None:
+    """The row says which run was meant; whoever asks for the run's rows gets those of its record, and no other."""
+    desk = Desk()
+    desk.start()
+    desk.send("CompleteRun", result="1")
+    recorded = len(desk.facts)
+    late: dict[str, dict[str, str]] = {
+        "GetState": {"key": "k"},
+        "SetState": {"key": "k", "value": "1"},
+        "Publish": {"name": "a.b"},
+        "CallCapability": {"capability": "c"},
+        "Discard": {"name": "a.b", "dead_delivery_id": "d", "reason": "old"},
+    }
+    for kind, fields in late.items():
+        desk.send(kind, **fields)
+    all_rows = as_dicts(rows.events(records(desk.facts)))
+    assert len(all_rows) == recorded + 5
+    assert [row["run_seq"] for row in all_rows if row["run_id"] == "r"] == list(range(1, recorded + 1))
+    assert sum(row["about_run_id"] == "r" for row in all_rows) == 5
 
 
 def test_there_are_examples_of_every_fact() -> None:

@@ -1,0 +1,88 @@
+"""How a run goes on from one that has ended: what it takes over. Pure; see ``decide`` for the law, and
+``agents_sdk.core.resumption`` for what is taken over.
+
+The ended run stays as it is. The new one names it, gets its state with the versions that it had, then the messages that
+were not handled to their end; nothing of it counts as complete before all of that is there. All is said by commands, so
+a client that dies on the way says the rest when it is asked again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command, RunBody
+from agents_sdk.core.facts import MessageEvent, RunEvent, StateEvent
+from agents_sdk.core.ledger import states
+from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
+from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.state import Book, Run, current
+from agents_sdk.core.ledger.timers import due_at
+
+NAMES_LIMIT: Final = 10_000
+"""Agents and messages of the run before that are remembered."""
+
+
+def check_start(book: Book, command: Command, body: RunBody) -> None:
+    """Raises Refusal where this run may not go on from another one."""
+    if not body.resumed_from:
+        return
+    if command.agent in book.agents:
+        raise Refusal("scope", f"agent {command.agent!r} may not resume runs: only a client may", rule="resume")
+    if body.resumed_from == command.run_id:
+        raise Refusal("invalid_command", "a run is not resumed under its own id", field="resumed_from")
+    if max(len(body.completed), len(body.published)) > NAMES_LIMIT:
+        raise Refusal("invalid_command", f"at most {NAMES_LIMIT} names are taken over", field="completed")
+
+
+def _check(book: Book, run: Run, command: Command) -> None:
+    if command.agent in book.agents:
+        message = f"agent {command.agent!r} may not send {command.kind}: only a client may"
+        raise Refusal("scope", message, rule="resume")
+    if not run.resuming:
+        message = f"run {run.run_id} is not being resumed, and takes no {command.kind}"
+        raise Refusal("invalid_command", message, field="kind")
+
+
+def restore_state(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """RestoreState → StateWritten, with the version that the key had in the run before."""
+    _check(book, run, command)
+    body = command.state
+    assert body is not None
+    if not 0 < len(body.key) <= states.KEY_LIMIT:
+        message = f"a key has 1 to {states.KEY_LIMIT} characters, not {len(body.key)}"
+        raise Refusal("invalid_command", message, field="key")
+    if not body.value or body.version < 1:
+        raise Refusal("invalid_command", "RestoreState needs a value and its version", field="value")
+    if current(run, body.key) is not None:
+        raise Refusal("invalid_command", f"state {body.key!r} is there already", field="key")
+    scribe.write(
+        StateEvent,
+        "StateWritten",
+        key=body.key,
+        version=body.version,
+        value=body.value,
+        size=len(body.value.encode()),
+        value_hash=ids.sha256(body.value),
+        expires_at=due_at(scribe.at, body.ttl_ms, "ttl_ms"),
+    )
+
+
+def resend(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """Resend → MessageSent and its MessageDelivered, from the one who had sent it in the run before."""
+    _check(book, run, command)
+    body = command.message
+    assert body is not None
+    name, recipient = checked_name(body.name), known_agent(book, body.recipient)
+    sender = body.sender or command.agent
+    fields = {"workflow": run.workflow, "sender": sender, "data": body.data}
+    sent = scribe.write(MessageEvent, "MessageSent", name=name, recipient=recipient, recipients=1, **fields)
+    deliver(scribe, run.workflow, sent.event_id, name, sender, recipient, body.data)
+
+
+def resume(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    """ResumeRun → RunResumed: all is there that the run takes over."""
+    _check(book, run, command)
+    body = command.run
+    assert body is not None
+    scribe.write(RunEvent, "RunResumed", workflow=run.workflow, resumed_from=body.resumed_from)
