@@ -8,12 +8,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
-from hypothesis import event, given
+from hypothesis import given
 
 from agents_sdk.core.facts import ContractEvent
 from agents_sdk.core.ledger.evolve import ENDED
 from tests.properties.test_ledger_laws import LAW
-from tests.support.endings import unended
 from tests.support.joining import joined
 from tests.support.ledger_strategies import HISTORIES, Entry, History
 
@@ -281,22 +280,6 @@ def test_what_a_run_leaves_open_when_it_ends_is_told_so_once(history: History) -
         )
         assert sorted(fact.call_id for fact in left if fact.kind == told[1]) == sorted(known.open_calls())
         assert sorted(fact.child_run_id for fact in left if fact.kind == told[2]) == sorted(known.open_children())
-
-
-@LAW
-@given(HISTORIES)
-def test_whatever_began_in_a_run_of_today_has_its_end_when_the_run_has(history: History) -> None:
-    """Deliveries, requests, calls, children, dependencies; the handler's own delivery that ended the run too."""
-    of_today: dict[str, list[Any]] = {}
-    for fact in history.facts:
-        if fact.kind == "RunStarted" and fact.rules:
-            of_today[fact.run_id] = []
-        elif fact.run_id in of_today and fact.run_seq:
-            of_today[fact.run_id].append(fact)
-    for facts in of_today.values():
-        if any(fact.kind in ENDED for fact in facts):
-            event("a run that ended")
-            assert unended(facts) == []
 
 
 @LAW
