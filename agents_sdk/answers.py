@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from agents_sdk import values
+from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.errors import (
     REFUSALS,
@@ -20,8 +21,10 @@ from agents_sdk.errors import (
     Refused,
     RequestExpired,
     RequestFailed,
+    Unanswered,
 )
 
+CALLS: Final = ("CallCapability", "RedriveCall")
 E = TypeVar("E", bound=BackplaneError)
 
 
@@ -86,9 +89,35 @@ def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
     fields = {"agent": agent, "name": name, **detail(reply)}
     waited = f"after {int(fields.get('waited_ms', 0)) / 1000:g} s"
     if reply.code == RequestExpired.code:
-        return made(RequestExpired, f"{agent!r} gave no answer to {name!r} {waited}", fields)
+        fields["run_id"] = reply.run_id
+        return made(
+            RequestExpired, f"{agent!r} gave no answer to {name!r} {waited}; run {reply.run_id} goes on", fields
+        )
     reason = ": ".join(part for part in (str(fields.get("error_type", "")), reply.message) if part)
     return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}: {reason}", fields)
+
+
+def unanswered(command: Command) -> Unanswered:
+    """The error of a command whose answer did not come in the time allowed. What was waited for goes on."""
+    run_id = command.run_id
+    if command.run is not None and command.kind == "AwaitChild":
+        run_id = command.run.child_run_id
+    waited_for = {
+        "AwaitRun": f"run {run_id} has not ended in the time allowed",
+        "AwaitChild": f"child run {run_id} has not ended in the time allowed",
+    }
+    if command.kind == "Ask" and command.message is not None:
+        waited_for["Ask"] = f"{command.message.recipient!r} has not answered {command.message.name!r} in time"
+    elif command.call is not None and command.kind in CALLS:
+        what = f"the call of {command.call.capability!r}" if command.call.capability else "the call"
+        waited_for[command.kind] = f"{what} has no outcome in the time allowed"
+    said = waited_for.get(command.kind)
+    if said is None:
+        hint = "is the ledger running? see `backplane status`; sending the same command again is safe"
+        return Unanswered(f"no answer to {command.kind} of run {run_id!r} in time", hint=hint, run_id=run_id)
+    goes_on = "it goes on" if command.run is not None else f"run {run_id} goes on"
+    hint = f"see `backplane run {run_id}`, and wait again; if nothing moves, `backplane status`"
+    return Unanswered(f"{said}; {goes_on}", hint=hint, run_id=run_id)
 
 
 def open_attempt(reply: Reply, delivery: MessageEvent) -> MessageEvent | None:

@@ -166,6 +166,8 @@ class Comms(Face):
 
     ask = blocking(AsyncComms.ask)
     declare_dependency = blocking(AsyncComms.declare_dependency)
+    discard = blocking(AsyncComms.discard)
+    discard_call = blocking(AsyncComms.discard_call)
     publish = blocking(AsyncComms.publish)
     redrive = blocking(AsyncComms.redrive)
     send = blocking(AsyncComms.send)
@@ -212,6 +214,7 @@ class Backplane(Face):
         self.close()
 
     start_run = blocking_as(AsyncBackplane.start_run, Run)
+    resume_run = blocking_as(AsyncBackplane.resume_run, Run)
     execute = blocking(AsyncBackplane.execute)
     repeat_call = blocking(AsyncBackplane.repeat_call)
     redrive_call = blocking(AsyncBackplane.redrive_call)

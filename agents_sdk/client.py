@@ -127,6 +127,20 @@ class AsyncComms:
         """
         return operations.ask(self._client.scope(run), agent, data, name, timeout, type_)
 
+    def discard(
+        self, delivery_id: str, reason: str, *, run: RunLike | str, agent: str = "", name: str = ""
+    ) -> Coroutine[Any, Any, str]:
+        """Gives a dead letter of the run up, for a reason, also when the run has ended; the id of the fact. ``agent``
+        and ``name`` say whose message it was, for the record. Raises InvalidCommand (no reason, no such letter),
+        Unanswered, Unreachable."""
+        return operations.discard(self._client.scope(run), delivery_id, reason, agent, name)
+
+    def discard_call(
+        self, call_id: str, reason: str, *, run: RunLike | str, capability: str = ""
+    ) -> Coroutine[Any, Any, str]:
+        """Gives a failed call of the run up, as ``discard``."""
+        return operations.discard_call(self._client.scope(run), call_id, reason, capability)
+
     def redrive(self, delivery_id: str, *, run: RunLike | str) -> Coroutine[Any, Any, str]:
         """Puts a dead letter of the run in its agent's inbox again, with attempts anew; the id of the fact. Raises
         InvalidCommand (no such dead letter, or redriven too often), RunFinished, UnknownRun, Unanswered, Unreachable.
@@ -221,6 +235,20 @@ class AsyncBackplane:
         ]
         return self._start(scope, [scope.sent(command) for command in (start, *writes)])
 
+    def resume_run(self, run_id: str, *, budget: str | None = None) -> Coroutine[Any, Any, AsyncRun]:
+        """Goes on from a run that failed or was cancelled, in a run of its own that names it: with its state and
+        versions, from the message that ended it and those that were open then. Their handlers run again, and make their
+        calls again. A run is resumed once: asked again, the same new run is given. ``budget`` in place of what was
+        left.
+
+        Raises:
+            InvalidCommand: the run goes on still, or has completed.
+            UnknownRun: no such run is on record.
+            UnknownAgent: an agent that was to handle a message is no longer registered; start it, then resume again.
+            Unanswered, Unreachable.
+        """
+        return self._resume(run_id, budget)
+
     def execute(
         self,
         capability: str,
@@ -289,6 +317,11 @@ class AsyncBackplane:
         if self._transport is None:
             raise RuntimeError("this Backplane is not open; use `async with AsyncBackplane.connect() as backplane`")
         return self._transport
+
+    async def _resume(self, run_id: str, budget: str | None) -> AsyncRun:
+        from agents_sdk.resume import resume
+
+        return AsyncRun(self.transport, await resume(self.transport, self.scope, run_id, budget))
 
     async def _start(self, scope: Scope, sent: list[Coroutine[Any, Any, Reply]]) -> AsyncRun:
         replies: list[Reply] = []

@@ -20,14 +20,19 @@ _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 
 
 class Contract:
-    """What values of a kind must be. Two contracts of one target and pattern: the one applied last holds."""
+    """What values of a kind must be, in runs of one workflow or in all. Two contracts of one target, pattern and
+    workflow: the one applied last holds. A workflow's own goes over one for all."""
 
     target: str
 
-    def __init__(self, pattern: str, type_: Any) -> None:
+    def __init__(self, pattern: str, type_: Any, *, workflow: str = "") -> None:
+        """``workflow``: only runs of this one are held to it; empty: all runs."""
         if not 0 < len(pattern) <= PATTERN_LIMIT:
             raise ValueError(f"pattern is {pattern!r}; use a glob of 1 to {PATTERN_LIMIT} characters")
+        if len(workflow) > PATTERN_LIMIT:
+            raise ValueError(f"workflow is {workflow!r}; use at most {PATTERN_LIMIT} characters, or leave it out")
         self.pattern = pattern
+        self.workflow = workflow
         self.type = type_
         self.reducer = ""
         self.ttl_ms = 0
@@ -46,8 +51,7 @@ class Contract:
     @property
     def subject(self) -> str:
         """The subject of its schema in the registry; characters that subjects do not take are written as ``~2f``."""
-        plain = (char if char in _PLAIN else "".join(f"~{byte:02x}" for byte in char.encode()) for char in self.pattern)
-        return f"{SUBJECT}{self.target}.{''.join(plain)}"
+        return subject(self.target, self.pattern, self.workflow)
 
     def body(self, schema_id: int = 0) -> ContractBody:
         """What the ledger is told."""
@@ -58,10 +62,19 @@ class Contract:
             reducer=self.reducer,
             schema_id=schema_id,
             ttl_ms=self.ttl_ms,
+            workflow=self.workflow,
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.pattern!r})"
+        scope = f", workflow={self.workflow!r}" if self.workflow else ""
+        return f"{type(self).__name__}({self.pattern!r}{scope})"
+
+
+def subject(target: str, pattern: str, workflow: str = "") -> str:
+    """The subject in the registry of a contract's schema; characters that subjects do not take are ``~2f``."""
+    named = f"{pattern}@{workflow}" if workflow else pattern
+    plain = (char if char in _PLAIN else "".join(f"~{byte:02x}" for byte in char.encode()) for char in named)
+    return f"{SUBJECT}{target}.{''.join(plain)}"
 
 
 class StateContract(Contract):
@@ -77,9 +90,15 @@ class StateContract(Contract):
     target = STATE
 
     def __init__(
-        self, pattern: str, type_: Any, *, reducer: Reducer = REPLACE, ttl_seconds: float | None = None
+        self,
+        pattern: str,
+        type_: Any,
+        *,
+        reducer: Reducer = REPLACE,
+        ttl_seconds: float | None = None,
+        workflow: str = "",
     ) -> None:
-        super().__init__(pattern, type_)
+        super().__init__(pattern, type_, workflow=workflow)
         if reducer not in REDUCERS:
             raise ValueError(f"reducer is {reducer!r}; use one of {', '.join(REDUCERS)}")
         self.reducer = reducer

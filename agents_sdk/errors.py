@@ -62,6 +62,10 @@ class RunFinished(Refused):
     """The run has ended; ``fields["status"]`` says how."""
 
     code = "run_finished"
+    hint = (
+        "its record stays: `backplane run RUN`, and `backplane state list RUN` for its last state; one that failed or"
+        " was cancelled goes on with `backplane resume RUN`"
+    )
 
 
 class RunExists(Refused):

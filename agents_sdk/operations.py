@@ -86,6 +86,19 @@ def redrive(scope: Scope, delivery_id: str) -> Coroutine[Any, Any, str]:
     return _event_id(scope.ask("Redrive", MessageBody(name="", dead_delivery_id=delivery_id)))
 
 
+def discard(scope: Scope, delivery_id: str, reason: str, agent: str = "", name: str = "") -> Coroutine[Any, Any, str]:
+    """Gives a dead letter up, for a reason; the id of the fact. ``agent`` and ``name`` of its message, for the record
+    of a letter whose run has ended. Raises InvalidCommand (no reason, no such letter), ScopeDenied, Unanswered,
+    Unreachable."""
+    body = MessageBody(name=name, recipient=agent, dead_delivery_id=delivery_id, reason=reason)
+    return _event_id(scope.ask("Discard", body))
+
+
+def discard_call(scope: Scope, call_id: str, reason: str, capability: str = "") -> Coroutine[Any, Any, str]:
+    """Gives a failed call up, as ``discard``."""
+    return _event_id(scope.ask("DiscardCall", CallBody(capability=capability, dead_call_id=call_id, reason=reason)))
+
+
 @overload
 def ask(
     scope: Scope, agent: str, data: Any, name: str, timeout: float | None, type_: type[T]

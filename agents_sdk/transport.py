@@ -13,6 +13,7 @@ from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from agents_sdk.answers import unanswered
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
@@ -287,7 +288,7 @@ class Transport:
         self._producer.poll(0)
         again, expired = self._in_flight.due(self._loop.time())
         for waiting in expired:
-            self._fail(waiting, _unanswered(waiting.command))
+            self._fail(waiting, unanswered(waiting.command))
         for waiting in again:
             self._produce(self._encoded(waiting.command, waiting.wire))
         self._ticking = self._loop.call_later(TICK_S, self._tick)
@@ -310,11 +311,6 @@ class Transport:
     def _fail(waiting: Waiting, error: BackplaneError) -> None:
         if not waiting.slot.done():
             waiting.slot.set_exception(error)
-
-
-def _unanswered(command: Command) -> Unanswered:
-    hint = "is the ledger running? see `backplane status`; sending the same command again is safe"
-    return Unanswered(f"no answer to {command.kind} of run {command.run_id!r} in time", hint=hint)
 
 
 def _of_driver(error: Any, size: int) -> BackplaneError:

@@ -35,9 +35,11 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("services.cli.doctor", "doctor", "Check this machine and the platform, and say what to mend."),
     "topics": Entry("services.cli.topics", "app", "Show topics; create and check them."),
     "schemas": Entry("services.cli.schemas", "app", "Show schemas; register and compare them."),
-    "contracts": Entry("services.cli.contracts", "app", "Apply and show contracts of state and messages."),
+    "contracts": Entry("services.cli.contracts", "app", "Apply, show and remove contracts of state and messages."),
     "agents": Entry("services.cli.agents", "app", "Run agents; issue, rotate and revoke their keys."),
     "start": Entry("services.cli.state", "start", "Start a run."),
+    "cancel": Entry("services.cli.ending", "cancel", "End a run: stop its handlers, calls and child runs."),
+    "resume": Entry("services.cli.ending", "resume", "Go on from a run that failed or was cancelled."),
     "state": Entry("services.cli.state", "app", "Read and write a run's shared state."),
     "memory": Entry("services.cli.memory", "app", "Read long-term memories."),
     "runs": Entry("services.cli.insight", "runs", "List the runs, the newest first: how they ended, what they cost."),
@@ -51,7 +53,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "reconcile": Entry(
         "services.cli.books", "reconcile", "Hold the store against Kafka: every fact once, none missing."
     ),
-    "dlq": Entry("services.cli.dlq", "app", "Show dead letters, and put them back."),
+    "dlq": Entry("services.cli.dlq", "app", "Show dead letters, put them back, or give them up."),
     "replay": Entry("services.cli.replay", "replay", "Decide a run again from its commands, and compare."),
     "console": Entry("services.cli.console", "console", "Open the console in a browser."),
     "sql": Entry("services.cli.insight", "sql", "Ask the store in SQL; it only reads."),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
     from services.dlq.letters import Letter
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show dead letters, and put them back.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show dead letters, put them back, or give them up.")
 
 Cause = Annotated[str, typer.Option(help="Only of this cause: handler_failed, expired, outage, auth, undecodable…")]
 Topic = Annotated[str, typer.Option(help="Only of this topic, e.g. bp.commands or bp.inbox.AGENT.")]
@@ -24,7 +24,7 @@ COLUMNS: Final = ("id", "at", "cause", "topic", "agent", "name", "run", "attempt
 
 @app.callback()
 def group() -> None:
-    """Show dead letters, and put them back."""
+    """Show dead letters, put them back, or give them up."""
 
 
 @app.command(name="list")
@@ -117,6 +117,44 @@ def redrive(
     refused = sum(one.done == "refused" for one in outcomes)
     verb = "to be redriven" if dry_run else "redriven"
     message(f"dead letters: {len(outcomes) - refused} {verb}, {refused} refused")
+    if refused:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@app.command()
+def discard(
+    letters: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Only these.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it stays on record.")] = "",
+    cause: Cause = "",
+    topic: Topic = "",
+    run: Run = "",
+    limit: Annotated[int, typer.Option("--max", min=1, help="At most so many.")] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be given up, and change nothing.")] = False,
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Give dead letters up: they are listed no more, and the reason is a fact. Nothing is deleted. The exit code is 7
+    where one was refused."""
+    from services.cli.state import connected
+    from services.dlq.letters import chosen
+    from services.dlq.redrive import Outcome
+    from services.dlq.redrive import discard as give_up
+
+    if not (letters or cause or topic or run):
+        raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run")
+    if not reason.strip():
+        raise CommandError("usage", "why are they given up?", "say it with --reason; it stays on record")
+    settings, found = _read(data_dir)
+    wanted = chosen(_named(letters, found) if letters else found, cause=cause, topic=topic, run=run)[:limit]
+    if dry_run:
+        outcomes = [Outcome(letter, "would be") for letter in wanted]
+    else:
+        with connected(data_dir) as backplane:
+            outcomes = list(give_up(backplane, settings, wanted, reason))
+    rows = [(o.letter.id, o.done, o.letter.cause, o.letter.agent, o.letter.run, o.why) for o in outcomes]
+    print_rows(("id", "done", "cause", "agent", "run", "why"), rows, as_json=as_json)
+    refused = sum(one.done == "refused" for one in outcomes)
+    message(f"dead letters: {len(outcomes) - refused} {'to be ' if dry_run else ''}discarded, {refused} refused")
     if refused:
         raise typer.Exit(ExitCode.REFUSED)
 

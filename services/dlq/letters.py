@@ -1,9 +1,9 @@
 """What a record of a dead-letter topic says, and which letters are still open. Pure.
 
-Lives here: the letters as values, and the fold that leaves out what was redriven. Not here: Kafka. Two kinds of records
-say that a letter is used up, both in the letter's own topic and partition: a MessageRedriven or CallRedriven fact,
-which the ledger writes in the transaction that delivers or calls again; and a mark, an empty record that names the
-offset of a letter whose record was written again.
+Lives here: the letters as values, and the fold that leaves out what was redriven or discarded. Not here: Kafka. Two
+kinds of records say that a letter is used up, both in the letter's own topic and partition: a fact that it was redriven
+or discarded, which the ledger writes in the transaction that delivers or calls again; and a mark, an empty record that
+names the offset of a letter whose record was written again.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | None]) -> list[Letter]:
-    """The letters among the records that were not redriven, in the order given. ``decode`` gives None for what is no
-    record of ours."""
+    """The letters among the records that were neither redriven nor discarded, in the order given. ``decode`` gives
+    None for what is no record of ours."""
     found: list[Letter] = []
-    redriven: set[str] = set()
+    done: set[str] = set()
     marked: set[tuple[str, int, int]] = set()
     for raw in records:
         mark = next((value for name, value in raw.headers if name == MARK), None)
@@ -96,17 +96,17 @@ def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | No
             marked.add((raw.topic, raw.partition, int(mark)))
             continue
         record = decode(raw.value)
-        if isinstance(record, MessageEvent) and record.kind == "MessageRedriven":
-            redriven.add(record.delivery_id)
+        if isinstance(record, MessageEvent) and record.kind in ("MessageRedriven", "MessageDiscarded"):
+            done.add(record.delivery_id)
             continue
-        if isinstance(record, CallEvent) and record.kind == "CallRedriven":
-            redriven.add(record.call_id)
+        if isinstance(record, CallEvent) and record.kind in ("CallRedriven", "CallDiscarded"):
+            done.add(record.call_id)
             continue
         found.append(_letter(raw, record))
     return [
         letter
         for letter in found
-        if (letter.delivery_id or letter.call_id) not in redriven
+        if (letter.delivery_id or letter.call_id) not in done
         and (letter.raw.topic, letter.raw.partition, letter.raw.offset) not in marked
     ]
 

@@ -22,7 +22,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     letter: Letter
     done: str
-    """redriven, would be (a dry run), or refused."""
+    """redriven, discarded, would be (a dry run), or refused."""
     why: str = ""
 
 
@@ -70,6 +70,27 @@ def redrive(
         else:
             write_again(settings, letter)
             yield Outcome(letter, "redriven")
+
+
+def discard(backplane: Backplane, settings: Settings, chosen: Iterable[Letter], reason: str) -> Iterator[Outcome]:
+    """Gives letters up; that is a fact, with the reason. Raises Unanswered, Unreachable."""
+    from services.dlq.log import mark
+
+    for letter in chosen:
+        try:
+            if letter.call_id:
+                backplane.comms.discard_call(letter.call_id, reason, run=letter.run, capability=letter.name)
+            else:
+                about = letter.delivery_id or letter.id
+                backplane.comms.discard(
+                    about, reason, run=letter.run or letter.id, agent=letter.agent, name=letter.name
+                )
+            if not letter.call_id and not letter.delivery_id:
+                mark(settings, letter)
+        except Refused as refused:
+            yield Outcome(letter, "refused", refused.message)
+        else:
+            yield Outcome(letter, "discarded")
 
 
 def _by_the_ledger(backplane: Backplane, letter: Letter) -> Outcome:

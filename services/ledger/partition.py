@@ -327,7 +327,10 @@ class PartitionLedger:
             return
         if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
             out.append(Outgoing(inbox(fact.recipient), key, value, headers))
-        elif fact.kind == "MessageRedriven":  # beside the letter it is about, so that who lists them knows
+        elif fact.kind in (
+            "MessageRedriven",
+            "MessageDiscarded",
+        ):  # beside the letter it is about, so that who lists them knows
             out.append(Outgoing(dead_letter(inbox(fact.recipient)), key, value, headers))
         elif fact.kind == "MessageDeadLettered":
             letter = DeadLetter(
@@ -344,8 +347,8 @@ class PartitionLedger:
     def _encode_dead_call(
         self, fact: CallEvent, key: bytes | None, value: bytes, headers: Headers, out: list[Outgoing]
     ) -> None:
-        """The letter of a failed call, and beside it the fact that it was redriven."""
-        if fact.kind == "CallRedriven":
+        """The letter of a failed call, and beside it the fact that it was redriven or discarded."""
+        if fact.kind in ("CallRedriven", "CallDiscarded"):
             out.append(Outgoing(dead_letter(CALLS), key, value, headers))
         elif fact.kind == "CallFailed" and fact.report:
             letter = DeadLetter(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agents_sdk.broadcast import broadcast
 from agents_sdk.contracts import Contract
+from agents_sdk.core.commands import ContractBody
 from agents_sdk.core.facts import ContractEvent
 from agents_sdk.wire.registry import JSON, Registry, SchemaRejected
 
@@ -88,9 +89,22 @@ async def apply(transport: Transport, sender: str, applied: Sequence[Applied]) -
 
 
 def newest(events: Sequence[ContractEvent]) -> list[ContractEvent]:
-    """The contracts that hold, by target and pattern."""
-    held = {(event.target, event.pattern): event for event in events}
-    return [held[name] for name in sorted(held)]
+    """The contracts that hold, by target, pattern and workflow."""
+    held: dict[tuple[str, str, str], ContractEvent] = {}
+    for event in events:
+        place = (event.target, event.pattern, event.workflow)
+        if event.kind == "ContractRemoved":
+            held.pop(place, None)
+        else:
+            held[place] = event
+    return [held[place] for place in sorted(held)]
+
+
+async def remove(transport: Transport, sender: str, held: ContractEvent) -> None:
+    """Tells every partition of the ledger that a contract holds no longer; its schemas stay in the registry, since what
+    was written by them is still there. Raises ScopeDenied, Unanswered, Unreachable."""
+    body = ContractBody(target=held.target, pattern=held.pattern, workflow=held.workflow)
+    await broadcast(transport, sender, "RemoveContract", body)
 
 
 def _schema(contract: Contract) -> dict[str, Any]:

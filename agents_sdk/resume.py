@@ -1,0 +1,123 @@
+"""Goes on from a run that has ended, in a run of its own that names it.
+
+The id of the new run, and of every command that makes it, derive from the ended run's: whoever resumes a run that was
+resumed gets the same new run, and a client that died on the way is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agents_sdk import values
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command, DependencyBody, MessageBody, RunBody, StateBody
+from agents_sdk.core.ledger.rules import RULES
+from agents_sdk.core.resumption import NotResumable, Resumption, resumption
+from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
+from agents_sdk.scope import Scope
+from agents_sdk.topics import DEPENDENCIES, MESSAGES, RUNS, STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agents_sdk.transport import Transport
+
+FACTS_BEHIND_S: Final = 3.0
+"""How long is waited for the end of a run that seems to go on: its facts may be behind what its starter was told."""
+AT_ONCE: Final = 200
+"""Commands on their way at a time."""
+
+
+def resumed_as(run_id: str) -> str:
+    """The id of the run that goes on from this one."""
+    return ids.derive(run_id, "resumed")
+
+
+async def resume(
+    transport: Transport, scope_of: Callable[[str], Scope], run_id: str, budget: str | None = None
+) -> Scope:
+    """Starts the run that goes on from ``run_id``, or finds it; the scope of the new one. ``budget`` in place of what
+    was left of the old one's. Raises UnknownRun, InvalidCommand (the run goes on or has completed), UnknownAgent,
+    Unanswered, Unreachable."""
+    plan = await asyncio.to_thread(_read, transport, run_id)
+    if budget is not None:
+        plan = msgspec.structs.replace(plan, budget_nano_usd=values.nano_usd("budget", budget))
+    scope = scope_of(resumed_as(run_id))
+    await scope.sent(_start(scope, plan))
+    waiting = list(commands(scope, plan))
+    try:
+        for at in range(0, len(waiting), AT_ONCE):
+            sent = [scope.sent(command) for command in waiting[at : at + AT_ONCE]]
+            for result in await asyncio.gather(*sent, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
+    except RunFinished:
+        pass  # it was resumed before, and has ended since
+    except InvalidCommand as refused:
+        if refused.fields.get("field") != "kind":
+            raise
+        # all of it was there: it was resumed before, and goes on
+    return scope
+
+
+def _read(transport: Transport, run_id: str) -> Resumption:
+    from agents_sdk.history import read_run
+
+    topics = (RUNS, STATE, MESSAGES, DEPENDENCIES)
+    facts = read_run(transport.settings, transport.codec, run_id, topics, until_ended_s=0.0)
+    if facts and not any(fact.kind.startswith("Run") and fact.kind != "RunStarted" for fact in facts):
+        facts = read_run(transport.settings, transport.codec, run_id, topics, until_ended_s=FACTS_BEHIND_S)
+    if not facts:
+        raise UnknownRun(f"no run {run_id!r} is on record", run_id=run_id)
+    try:
+        return resumption(facts)
+    except NotResumable as problem:
+        raise InvalidCommand(str(problem), field="run_id", run_id=run_id) from problem
+
+
+def _start(scope: Scope, plan: Resumption) -> Command:
+    body = RunBody(
+        workflow=plan.workflow,
+        input=plan.input,
+        complete_when=plan.complete_when,
+        deadline_ms=plan.deadline_ms,
+        budget_nano_usd=plan.budget_nano_usd,
+        rules=RULES,
+        resumed_from=plan.run_id,
+        completed=plan.completed,
+        published=plan.published,
+    )
+    return _command(scope, "StartRun", body, "start", plan.ended)
+
+
+def commands(scope: Scope, plan: Resumption) -> Iterator[Command]:
+    """What makes the new run go on, in order: state, messages, who waits, and that this is all."""
+    for number, kept in enumerate(plan.state):
+        state = StateBody(key=kept.key, value=kept.value, version=kept.version, ttl_ms=kept.ttl_ms)
+        yield _command(scope, "RestoreState", state, f"state/{number}", plan.ended)
+    for message in plan.messages:
+        sent = MessageBody(
+            name=message.name,
+            recipient=message.recipient,
+            data=message.data,
+            sender=message.sender,
+            dead_delivery_id=message.delivery_id,
+        )
+        yield _command(scope, "Resend", sent, f"message/{message.delivery_id}", message.event_id)
+    for one in plan.dependencies:
+        fields = {name: getattr(one, name) for name in DependencyBody.__struct_fields__}
+        yield _command(
+            scope, "DeclareDependency", DependencyBody(**fields), f"dependency/{one.dependency_id}", plan.ended
+        )
+    yield _command(scope, "ResumeRun", RunBody(resumed_from=plan.run_id), "resume", plan.ended)
+
+
+def _command(
+    scope: Scope, kind: str, body: RunBody | StateBody | DependencyBody | MessageBody, name: str, cause: str
+) -> Command:
+    made = scope.command(kind, body, ids.derive(scope.run_id, name))
+    return msgspec.structs.replace(made, causation_id=cause)
