@@ -99,6 +99,10 @@ class RunRow(msgspec.Struct, frozen=True):
     root_run_id: str
     children: int
     """Child runs it started itself."""
+    ended_seq: int = 0
+    """run_seq of the fact that ended it; 0: it goes on."""
+    resumed_from: str = ""
+    """The ended run that it goes on from."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from services.console.access import many_of, own_form
 from services.console.desk import Desk, desk_of
 from services.dlq.letters import GROUPS, Letter, chosen, grouped
-from services.dlq.redrive import Outcome, paced, redrive
+from services.dlq.redrive import Outcome, discard, paced, redrive
 
 router = APIRouter()
 SHOWN: Final = 300
@@ -68,7 +68,31 @@ async def put_back(request: Request) -> Response:
     really = form.get("really") == "1"
     desk = desk_of(request)
     outcomes = await asyncio.to_thread(_redriven, desk, names[:MAX_REDRIVE], really)
-    return desk.page(request, "redrive.html.j2", outcomes=outcomes, really=really)
+    return desk.page(request, "redrive.html.j2", outcomes=outcomes, really=really, verb="")
+
+
+@router.post("/dead-letters/discard")
+async def give_up(request: Request) -> Response:
+    """Gives the chosen letters up, for a reason."""
+    form = await own_form(request)
+    names = await many_of(request, "letter")
+    reason = form.get("reason", "").strip()
+    if not reason:
+        raise HTTPException(400, "a dead letter is discarded for a reason; say which")
+    outcomes = await asyncio.to_thread(_discarded, desk_of(request), names[:MAX_REDRIVE], reason)
+    return desk_of(request).page(request, "redrive.html.j2", outcomes=outcomes, really=True, verb="Discarded")
+
+
+def _discarded(desk: Desk, names: list[str], reason: str) -> list[Outcome]:
+    from agents_sdk.blocking import Backplane
+
+    wanted = _named(desk, names)
+    if not wanted:
+        raise HTTPException(400, "no letter was chosen")
+    with Backplane.connect(desk.settings, name="console") as backplane:
+        outcomes = list(discard(backplane, desk.settings, wanted, reason))
+    desk.letters(fresh=True)
+    return outcomes
 
 
 def _redriven(desk: Desk, names: list[str], really: bool) -> list[Outcome]:
@@ -94,7 +118,7 @@ def _named(desk: Desk, names: list[str]) -> list[Letter]:
     by_id = {letter.id: letter for letter in desk.letters(fresh=True).found}
     missing = [name for name in names if name not in by_id]
     if missing:
-        raise HTTPException(404, f"no dead letter {missing[0]!r}; one that was redriven is none any more")
+        raise HTTPException(404, f"no dead letter {missing[0]!r}; one that was redriven or discarded is none any more")
     return [by_id[name] for name in names]
 
 

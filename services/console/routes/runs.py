@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
+from agents_sdk.resume import resumed_as
+from services.console.access import own_form
 from services.console.chunks import chunks_at
 from services.console.desk import Desk, desk_of
 from services.console.routes.overview import stream_from
 from services.console.timeline import Axis
 from services.sink import figures
-from services.sink.answers import By, Event, RunRow, budgets, by_parent, costs, discarded, reports, runs
+from services.sink.answers import (
+    POLL_S,
+    By,
+    Event,
+    RunRow,
+    budgets,
+    by_parent,
+    costs,
+    discarded,
+    progress,
+    reports,
+    runs,
+)
 from services.sink.causes import related
 from services.sink.explain import explain
 from services.sink.story import Line, ending
@@ -22,6 +38,8 @@ router = APIRouter()
 TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
 """The last one where something failed."""
 PAGE_RUNS: Final = 50
+SEEN_S: Final = 5.0
+"""How long a page waits until the store shows what was done; it is shown a moment later otherwise."""
 COST_BY: Final[tuple[By, ...]] = ("agent", "capability", "provider", "model", "key")
 
 
@@ -50,6 +68,53 @@ def show_run(request: Request, name: str) -> Response:
     return RedirectResponse(f"/runs/{desk_of(request).run(name).run_id}/timeline", 303)
 
 
+@router.post("/runs/{name}/cancel")
+async def cancel_run(request: Request, name: str) -> Response:
+    """Ends a run that goes on."""
+    form = await own_form(request)
+    desk = desk_of(request)
+    run_id = desk.run(name).run_id
+    await asyncio.to_thread(_cancel, desk, run_id, form.get("reason", ""))
+    return RedirectResponse(f"/runs/{run_id}/timeline", 303)
+
+
+@router.post("/runs/{name}/resume")
+async def resume_run(request: Request, name: str) -> Response:
+    """Goes on from a run that ended, and shows the new one."""
+    await own_form(request)
+    desk = desk_of(request)
+    run_id = desk.run(name).run_id
+    resumed = await asyncio.to_thread(_resume, desk, run_id)
+    return RedirectResponse(f"/runs/{resumed}/timeline", 303)
+
+
+def _cancel(desk: Desk, run_id: str, reason: str) -> None:
+    from agents_sdk.blocking import Backplane
+
+    with Backplane.connect(desk.settings, name="console") as backplane:
+        backplane.run(run_id).cancel(reason)
+    _await(desk, run_id, ended=True)
+
+
+def _resume(desk: Desk, run_id: str) -> str:
+    from agents_sdk.blocking import Backplane
+
+    with Backplane.connect(desk.settings, name="console") as backplane:
+        resumed: str = backplane.resume_run(run_id).id
+    _await(desk, resumed, ended=False)
+    return resumed
+
+
+def _await(desk: Desk, run_id: str, *, ended: bool) -> None:
+    """Waits until the store has heard of it, so that the page which follows shows it."""
+    deadline = time.monotonic() + SEEN_S
+    while time.monotonic() < deadline:
+        seen = progress(desk.store, run_id)
+        if seen.ended if ended else seen.facts:
+            return
+        time.sleep(POLL_S)
+
+
 @router.get("/runs/{name}/{tab}")
 def show_tab(request: Request, name: str, tab: str) -> Response:
     """One tab of a run; only the lines from ``from`` on, where htmx asks for a part of the page."""
@@ -76,8 +141,16 @@ def show_tab(request: Request, name: str, tab: str) -> Response:
         tabs=tabs,
         stream=live,
         keys=_outputs(desk, run),
+        resumed=_resumed(desk, run),
         **made,
     )
+
+
+def _resumed(desk: Desk, run: RunRow) -> str:
+    """The run that goes on from this one; empty while there is none."""
+    if run.status not in ("failed", "cancelled"):
+        return ""
+    return next((found.run_id for found in runs(desk.store, 1, resumed_as(run.run_id))), "")
 
 
 def _outputs(desk: Desk, run: RunRow) -> list[figures.Key]:

@@ -21,7 +21,8 @@ SELECT
     anyIf(reason, kind IN ('RunFailed', 'RunCancelled')) AS reason,
     anyIf(events.parent_run_id, kind = 'RunStarted') AS parent_run_id,
     anyIf(events.root_run_id, kind = 'RunStarted') AS root_run_id,
-    countIf(kind = 'ChildStarted') AS children
+    countIf(kind = 'ChildStarted') AS children,
+    anyIf(events.resumed_from, kind = 'RunStarted') AS resumed_from
 FROM events
 WHERE run_id IN
 (
