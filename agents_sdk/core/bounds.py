@@ -74,7 +74,8 @@ class Texts(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """A mapping of globs to amounts: how many, and how long each glob; the amounts are checked as budgets."""
+    """A mapping of globs to amounts or policies: how many, and how long each glob. What stands there is checked where
+    it is understood."""
 
     entries: int
     each: int
@@ -106,6 +107,7 @@ _LONG: Final = Whole(-(2**63), 2**63 - 1)
 _AMOUNT: Final = Whole(0, AMOUNT_LIMIT)
 _BUDGET: Final = Whole(NO_LIMIT, BUDGET_LIMIT)
 _GLOBS: Final = Texts(LIST_LIMIT, KEY_LIMIT)
+_NAMES: Final = Texts(LIST_LIMIT, WORD_LIMIT, LIST_LIMIT * WORD_LIMIT)
 
 ENVELOPE: Final[dict[str, Bound]] = {
     "command_id": _ID,
@@ -139,6 +141,10 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "state_hash": _WORD,
         "budget_nano_usd": _BUDGET,
         "spent_nano_usd": Whole(0, 2 * SUM_LIMIT),
+        "rules": _COUNT,
+        "resumed_from": _ID,
+        "completed": _NAMES,
+        "published": _NAMES,
     },
     "state": {
         "key": Text(KEY_LIMIT),
@@ -157,8 +163,10 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "deadline_ms": _WAIT,
         "dead_delivery_id": _ID,
         "request_id": _ID,
+        "sender": _WORD,
+        "reason": _PROSE,
     },
-    "handler": {"attempt": _COUNT, "error_type": Cut(), "error_message": Cut(), "result": Json()},
+    "handler": {"attempt": _COUNT, "error_type": Cut(), "error_message": Cut(), "result": Json(), "traceback": Cut()},
     "dependency": {
         "downstream": _WORD,
         "depends_on": Texts(LIST_LIMIT, KEY_LIMIT + 8),
@@ -181,6 +189,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "dead_call_id": _ID,
         "redrives": _COUNT,
         "local": Flag(),
+        "reason": _PROSE,
     },
     "attempt": {
         "call_id": _ID,
@@ -229,6 +238,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "handler_timeout_ms": _WAIT,
         "budget_nano_usd": _BUDGET,
         "call_budgets": Amounts(LIST_LIMIT, KEY_LIMIT),
+        "retries": Amounts(LIST_LIMIT, KEY_LIMIT),
     },
     "timer": {"name": Text(ID_LIMIT + 100), "due_at": Whole(0, 2 * TIME_LIMIT)},
     "contract": {
@@ -238,6 +248,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "reducer": _WORD,
         "schema_id": _COUNT,
         "ttl_ms": _WAIT,
+        "workflow": _NAME,
     },
     "key": {"name": _WORD, "generation": _WHOLE, "grace_ms": _WAIT},
     "breaker": {

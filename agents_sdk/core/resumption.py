@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from agents_sdk.core.bounds import LIST_LIMIT
 from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, RunEvent, StateEvent
 from agents_sdk.core.ledger.deliveries import ENDED_RUN
 from agents_sdk.core.ledger.evolve import ENDED
@@ -107,9 +108,14 @@ def resumption(facts: Sequence[Fact]) -> Resumption:
         state=_state(facts, end.at),
         messages=again,
         dependencies=list(_open_dependencies(facts, end, {one.delivery_id for one in again})),
-        completed=sorted({*started.completed, *(f.recipient for f in messages if f.kind == "HandlerCompleted")}),
-        published=sorted({*started.published, *(f.name for f in messages if f.kind == "MessagePublished")}),
+        completed=_names(started.completed, (f.recipient for f in messages if f.kind == "HandlerCompleted")),
+        published=_names(started.published, (f.name for f in messages if f.kind == "MessagePublished")),
     )
+
+
+def _names(before: Sequence[str], since: Iterator[str]) -> list[str]:
+    """Each once; no more than a command may name, the newest."""
+    return list(dict.fromkeys((*before, *since)))[-LIST_LIMIT:]
 
 
 def _state(facts: Sequence[Fact], at: int) -> list[KeptValue]:

@@ -8,8 +8,6 @@ a client that dies on the way says the rest when it is asked again.
 
 from __future__ import annotations
 
-from typing import Final
-
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import MessageEvent, RunEvent, StateEvent
@@ -18,9 +16,6 @@ from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, current
 from agents_sdk.core.ledger.timers import due_at
-
-NAMES_LIMIT: Final = 10_000
-"""Agents and messages of the run before that are remembered."""
 
 
 def check_start(book: Book, command: Command, body: RunBody) -> None:
@@ -31,8 +26,6 @@ def check_start(book: Book, command: Command, body: RunBody) -> None:
         raise Refusal("scope", f"agent {command.agent!r} may not resume runs: only a client may", rule="resume")
     if body.resumed_from == command.run_id:
         raise Refusal("invalid_command", "a run is not resumed under its own id", field="resumed_from")
-    if max(len(body.completed), len(body.published)) > NAMES_LIMIT:
-        raise Refusal("invalid_command", f"at most {NAMES_LIMIT} names are taken over", field="completed")
 
 
 def _check(book: Book, run: Run, command: Command) -> None:
