@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -59,6 +60,23 @@ def _of_model(provider: str, model: str, usage: Usage) -> Charge:
     except (LookupError, ValueError):
         return Charge()
     return Charge(round(price.total_price * NANO), f"{_list()}/{price.provider.id}/{price.model.id}")
+
+
+def most_by_model(provider: str, model: str, read: int, written: int) -> int | None:
+    """What so many tokens cost at most by the package's list, however they are cached; None for a model it does not
+    have."""
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
+
+    kinds = ({}, {"cache_write_tokens": read}, {"cache_read_tokens": read}) if model else ()
+    found = []
+    for kind in kinds:
+        try:
+            price = calc_price(Tokens(input_tokens=read, output_tokens=written, **kind), model, provider_id=provider)
+        except (LookupError, ValueError):
+            return None
+        found.append(math.ceil(price.total_price * NANO))
+    return max(found, default=None)
 
 
 @cache

@@ -20,6 +20,7 @@ from services.capabilities import ceiling, plan, reports, story
 from services.capabilities.breakers import Breakers
 from services.capabilities.cache import Cached, ResultCache
 from services.capabilities.decide import Call, Fail, Reconcile, Step, Succeed, Tried, Verdict, next_step
+from services.capabilities.estimate import capped, usage_at_most
 from services.capabilities.guard import Guard
 from services.capabilities.open_call import (
     NO_PAST,
@@ -211,7 +212,7 @@ class Settler:
         started_at = self._clock.now_us()
         call.asked_at = self._clock.monotonic()
         timeout = min(provider.timeout_seconds, call.policy.deadline - (call.asked_at - call.began))
-        refused = ceiling.refusal(provider, timeout, call.fact.budget_nano_usd, call.cost)
+        refused = ceiling.refusal(provider, timeout, call.fact.budget_nano_usd, call.cost, target.params)
         if refused is not None:
             told, most = refused
             call.tried.append(Tried(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=told))
@@ -291,6 +292,8 @@ class Settler:
         try:
             request = request_for(call, target, number, timeout)
             outcome = await self._asking.attempt(target.contract, target.provider, request, claim)
+            if target.provider.price is not None and target.provider.price.usage_at_most:
+                outcome = capped(outcome, usage_at_most(target.provider, target.params))
             return self._accept(call, target, outcome) if isinstance(outcome, Answer) else outcome
         except (_Taken, SettledElsewhere):
             raise

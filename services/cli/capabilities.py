@@ -16,6 +16,7 @@ from services.cli.output import CommandError, DataDir, JsonFlag, message, print_
 if TYPE_CHECKING:
     from agents_sdk.core.catalogue import Catalogue
     from agents_sdk.discovery import Discovery
+    from services.capabilities.model import Capability, Provider
     from services.capabilities.registry import Contract, Registry
     from services.capabilities.tokens import Row
 
@@ -102,10 +103,28 @@ def show(name: str, data_dir: DataDir = None, as_json: JsonFlag = False) -> None
         data["reason"] = switch.reason
     for provider, (_, why) in zip(data["providers"], view.standing(contract), strict=True):
         provider["cannot_be_asked"] = why
+    for provider, declared in zip(data["providers"], contract.capability.providers, strict=True):
+        provider["costs_at_most"] = _costs_at_most(declared, contract.capability)
     if as_json:
         print_json(data)
     else:
         print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def _costs_at_most(provider: Provider, capability: Capability) -> dict[str, str]:
+    """What one attempt may cost: for the capability's example, and whatever it is asked. A call with a budget below the
+    first is refused; other params have a ceiling of their own."""
+    from agents_sdk.core.money import usd
+    from services.capabilities.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider
+
+    def told(most: int) -> str:
+        return "no upper bound" if most >= UNBOUNDED else usd(most)
+
+    seconds = min(provider.timeout_seconds, capability.timeout_seconds)
+    amounts = {"any_call": told(ceiling_nano_usd(provider.price, seconds))}
+    if capability.example is not None:
+        return {"example": told(of_provider(provider, seconds, capability.example)), **amounts}
+    return amounts
 
 
 @app.command()

@@ -55,7 +55,8 @@ def test_what_nobody_can_count_before_has_no_ceiling_but_a_declared_one(more: di
     """A price list of models neither: which of them answers is known afterwards."""
     assert ceiling_nano_usd(Price(id="list", **more), 1) == UNBOUNDED
     assert ceiling_nano_usd(Price(id="list", at_most_nano_usd=70, **more), 1) == 70
-    assert ceiling_nano_usd(Price(genai_prices="openai", max_input_tokens=1, max_output_tokens=1), 1) == UNBOUNDED
+    listed = Price(genai_prices="openai", max_input_tokens=1, max_output_tokens=1)
+    assert ceiling_nano_usd(listed, 1) == ceiling_nano_usd(listed, 1, model="no such model") == UNBOUNDED
     assert ceiling_nano_usd(Price(genai_prices="openai", at_most_nano_usd=70), 1) == 70
 
 

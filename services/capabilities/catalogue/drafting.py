@@ -23,6 +23,14 @@ TOO_ALIKE: Final = 0.5
 """Share of common words above which a sentence only repeats another."""
 
 
+LEAD_SENTENCES: Final = 2
+PARAGRAPH_TOKENS: Final = 40
+"""Marks and names around the text of a paragraph."""
+ARTICLE_TOKENS: Final = 60
+CPU_SECONDS: Final = 0.25
+"""What is charged at most for the processor's time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How much to write."""
@@ -73,6 +81,26 @@ def text_generation(params: Mapping[str, Any], context: ProviderContext) -> Answ
     }
     usage = Usage(input_tokens=tokens.count(ids.canonical(params)), output_tokens=tokens.count(ids.canonical(result)))
     return Answer(result=result, usage=usage, model=MODEL, prompt_version=ids.sha256(repr((STYLES, FEEDBACK)))[:12])
+
+
+def usage_at_most(params: Mapping[str, Any]) -> Usage:
+    """What a draft may use up: its longest sentences, as many as the plan has room for, under all its headings."""
+    sources = _sources(params)
+    plan = plan_of(str(params.get("style") or "standard"), str(params.get("feedback") or ""))
+    lengths = sorted(
+        (
+            tokens.count(each.text)
+            for index, source in enumerate(sources)
+            for each in ranking.split(source["text"], index)
+        ),
+        reverse=True,
+    )
+    sentences = sum(lengths[: plan.sources * plan.sentences + LEAD_SENTENCES]) + 2 * sum(lengths[:1])  # and the summary
+    cited = sorted((tokens.count(ids.canonical(_cited(source))) for source in sources), reverse=True)
+    headings = 2 * sum(cited[: plan.sources + LEAD_SENTENCES])
+    around = PARAGRAPH_TOKENS * (plan.sources + 1) + tokens.count(str(params["topic"])) + ARTICLE_TOKENS
+    read = tokens.count(ids.canonical(params))
+    return Usage(input_tokens=read, output_tokens=sentences + headings + around, cpu_seconds=CPU_SECONDS)
 
 
 def plan_of(style: str, feedback: str) -> Plan:
@@ -173,6 +201,10 @@ def _trust(params: Mapping[str, Any]) -> list[float]:
     scores = [max(0.0, float(source.get("score") or 0.0)) for source in params["sources"]]
     best = max(scores)
     return [score / best if best else 1.0 for score in scores]
+
+
+def _cited(source: Mapping[str, str]) -> dict[str, Any]:
+    return {"id": source["id"], "title": source["title"], "url": source["url"], "cited": [source["id"], source["id"]]}
 
 
 def _used(sources: Sequence[Mapping[str, str]], paragraphs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -28,6 +28,11 @@ class Price(Part):
     """That one attempt can read; without it a price per token has no upper bound, and a call with a budget cannot pay
     it."""
     max_output_tokens: int | None = Field(default=None, ge=0)
+    usage_at_most: str = Field(default="", pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")
+    """``package.module:function``: what one attempt may use up, by its params: ``(params) -> Usage``. No more processor
+    time is charged than it says. Without one the tokens of the actual request are counted."""
+    model: str = ""
+    """Of genai_prices: the model that is asked, where the provider's config does not name it as ``model``."""
     at_most_nano_usd: int | None = Field(default=None, ge=0)
     """What one attempt costs at most, where the bounds above do not say or say too much."""
     charge_failures: bool = False
