@@ -113,6 +113,31 @@ class Identity(_Section):
     """The master key, for the ledger and operators: a ledger that has it refuses unsigned commands."""
 
 
+class Oidc(_Section):
+    """An OpenID Connect provider that people log in at."""
+
+    issuer: str = ""
+    """Its address, e.g. ``https://login.example.org/realms/main``; empty: none."""
+    client_id: str = ""
+    client_secret_file: Path | None = None
+    """For a confidential client; a public one needs none, since PKCE is always used."""
+    audience: str = ""
+    """What bearer tokens of programs are issued for; empty: ``client_id``."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    role_claim: str = "groups"
+    """The claim whose values give a role."""
+    roles: dict[str, str] = Field(default_factory=dict)
+    """Value of that claim → ``viewer``, ``operator`` or ``admin``. A person with none of them is not let in."""
+    workflows_claim: str = ""
+    """The claim that names the workflows a viewer may see; empty: viewers see all."""
+
+
+class Access(_Section):
+    """Who may use the ports that people use: console, SQL, figures."""
+
+    oidc: Oidc = Oidc()
+
+
 class Settings(BaseSettings):
     """Everything a process must be told. Frozen; made by ``load_settings``."""
 
@@ -130,6 +155,7 @@ class Settings(BaseSettings):
     capabilities: Capabilities = Capabilities()
     artifacts: Artifacts = Artifacts()
     identity: Identity = Identity()
+    access: Access = Access()
 
     @classmethod
     def settings_customise_sources(

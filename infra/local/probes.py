@@ -35,10 +35,12 @@ async def http_ok(port: int, path: str, timeout_s: float = TIMEOUT_S) -> bool:
     return answer.endswith(b" 200")
 
 
-async def health(port: int, timeout_s: float = TIMEOUT_S, path: str = "/health") -> dict[str, Any]:
-    """What a Python part says of itself at ``/health``, or elsewhere; empty when it says nothing."""
+async def health(port: int, timeout_s: float = TIMEOUT_S, path: str = "/health", token: str = "") -> dict[str, Any]:
+    """What a Python part says of itself at ``/health``, or elsewhere; empty when it says nothing. ``token``: shown to
+    parts that ask who wants to know."""
     # HTTP/1.0: the answer ends with the connection and is never chunked.
-    request = f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n"
+    shown = f"Authorization: Bearer {token}\r\n" if token else ""
+    request = f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n{shown}\r\n"
     answer = await _ask(port, request.encode(), -1, timeout_s)
     try:
         said = json.loads(answer.partition(b"\r\n\r\n")[2])

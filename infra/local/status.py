@@ -12,6 +12,7 @@ import psutil
 from infra.local import probes
 from infra.local.layout import Layout
 from infra.local.policy import Overall
+from services.access.principals import service_token
 
 GONE: Final = "gone"
 """The record has a process that there is not: the supervisor could not write down how it ended, on a full disk say."""
@@ -32,7 +33,7 @@ def read(layout: Layout) -> dict[str, Any]:
             "books": None,
         }
     record = layout.read_record()
-    said = asyncio.run(_work(record.get("parts", {})))
+    said = asyncio.run(_work(record.get("parts", {}), service_token(layout.data_dir)))
     parts = [_part(name, part, said.lags.get(name, {})) for name, part in record.get("parts", {}).items()]
     state = record.get("state", "starting")
     if state == Overall.READY and any(part["state"] == GONE for part in parts):
@@ -90,21 +91,21 @@ class _Said(NamedTuple):
     books: dict[str, Any] | None
 
 
-async def _work(parts: dict[str, Any]) -> _Said:
+async def _work(parts: dict[str, Any], token: str) -> _Said:
     asked = {
         name: part["port"]
         for name, part in parts.items()
         if part["port"] and part["state"] == "ready" and name not in ("kafka", "registry")
     }
     ledgers = [port for name, port in asked.items() if name.startswith("ledger")]
-    said = await asyncio.gather(*(probes.health(port) for port in asked.values()))
+    said = await asyncio.gather(*(probes.health(port, token=token) for port in asked.values()))
     lags = {name: answer.get("lag", {}) for name, answer in zip(asked, said, strict=True)}
     books = next((answer["books"] for answer in said if answer.get("books")), None)
-    return _Said(lags, await _summed(ledgers, "/inboxes"), await _summed(ledgers, "/refused"), books)
+    return _Said(lags, await _summed(ledgers, "/inboxes", token), await _summed(ledgers, "/refused", token), books)
 
 
-async def _summed(ports: list[int], path: str) -> dict[str, int]:
+async def _summed(ports: list[int], path: str, token: str) -> dict[str, int]:
     total: Counter[str] = Counter()
-    for one in await asyncio.gather(*(probes.health(port, path=path) for port in ports)):
+    for one in await asyncio.gather(*(probes.health(port, path=path, token=token) for port in ports)):
         total.update(one)
     return dict(sorted(total.items()))

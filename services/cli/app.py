@@ -7,6 +7,7 @@ command or a group: one line in ``COMMANDS`` and a module with a function, or wi
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -15,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from services.cli.output import report, silence_stdout
+from services.cli.shown import Zone
 
 
 class Entry(NamedTuple):
@@ -37,6 +39,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "schemas": Entry("services.cli.schemas", "app", "Show schemas; register and compare them."),
     "contracts": Entry("services.cli.contracts", "app", "Apply, show and remove contracts of state and messages."),
     "agents": Entry("services.cli.agents", "app", "Run agents; issue, rotate and revoke their keys."),
+    "access": Entry("services.cli.access", "app", "Say who may use console, SQL and figures."),
     "start": Entry("services.cli.state", "start", "Start a run."),
     "cancel": Entry("services.cli.ending", "cancel", "End a run: stop its handlers, calls and child runs."),
     "resume": Entry("services.cli.ending", "resume", "Go on from a run that failed or was cancelled."),
@@ -120,6 +123,7 @@ def root(
     ctx: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and end."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks; may stand anywhere in the line."),
+    utc: bool = typer.Option(False, "--utc", help="Show times in UTC; may stand anywhere in the line."),
 ) -> None:
     """Options of every command."""
     if version:
@@ -135,9 +139,13 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are told, never raised (but for ``--debug``)."""
     arguments = list(argv)
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    debug = "--debug" in own
-    if "--debug" in own:
-        arguments.remove("--debug")
+    debug, Zone.utc = "--debug" in own, "--utc" in own
+    for name in ("--debug", "--utc"):
+        if name in own:
+            arguments.remove(name)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # text may hold what this terminal cannot show
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="backplane", standalone_mode=False)
         sys.stdout.flush()

@@ -36,14 +36,16 @@ def console(
     The local platform brings one; without such, or with an address or port of its own, one is served until Ctrl-C.
     """
     from infra.local.layout import Layout
+    from services.access.principals import path_of, service_token
     from services.runtime.origin import loopback
 
     layout = Layout(settle_data_dir(data_dir))
-    if not loopback(host) and token_file is None:
-        raise CommandError("usage", f"{host} can be reached by other machines", "add --token-file FILE")
+    if not loopback(host) and token_file is None and not path_of(layout.data_dir).exists():
+        way = "add --token-file FILE, or say who may come in: `backplane access add NAME --role viewer`"
+        raise CommandError("usage", f"{host} can be reached by other machines", way)
     running = _running(layout)
     if running and host == LOOPBACK and token_file is None and port in (0, running):
-        _show(f"http://{LOOPBACK}:{running}/", no_open)
+        _show(f"http://{LOOPBACK}:{running}/", no_open, service_token(layout.data_dir))
         return
     token = _token(token_file) if token_file else ""
     _serve(host, port or _free(), token, no_open, data_dir)

@@ -25,9 +25,10 @@ def main() -> None:
     given = parser.parse_args()
     overrides = {"data_dir": given.data_dir} if given.data_dir else {}
     token = given.token_file.read_text().strip() if given.token_file else ""
+    from services.access.principals import path_of
     from services.runtime.origin import loopback
 
-    if not token and not loopback(given.host):
+    if not token and not loopback(given.host) and not path_of(load_settings(**overrides).data_dir).exists():
         parser.error(f"--host {given.host} can be reached by other machines: give it a --token-file")
     sys.exit(asyncio.run(serve(load_settings(**overrides), given.http_port, given.host, token)))
 

@@ -1,14 +1,14 @@
 """Who may see the console, and what a page may do in a browser.
 
-Lives here: decisions over values, and the ASGI shell that asks them. On loopback everybody who can reach the port may
-read, as on every port of the local platform; elsewhere a token is asked for. Whatever changes something needs, besides,
-a token that only our own pages hold (double submit: a cookie and a field that must agree). Names that are not ours are
-refused, so that no site of another name can be pointed at this port (DNS rebinding).
+Lives here: decisions over values, and the ASGI shell that asks them. On loopback everybody who can reach the port is
+let in, unless the platform has principals or the console a token; elsewhere one of both is asked for. Each change also
+needs a token that only our own pages hold (double submit: a cookie and a field that must agree). Names that are not
+ours are refused, so that no site of another name can be pointed at this port (DNS rebinding).
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import hmac
 import secrets
 from collections.abc import Mapping
@@ -18,9 +18,12 @@ from urllib.parse import parse_qs, urlencode
 
 from fastapi import HTTPException
 
-from services.runtime.origin import Refusal, refusal
+from services.access.principals import Principal
+from services.console.sessions import SESSION, Sessions
+from services.runtime.origin import Refusal, loopback, refusal
 
-SESSION: Final = "backplane_session"
+STRANGER: Final = Principal("", "viewer", ())
+"""Who has not logged in: it may use what is open to all, and would see no run."""
 CSRF: Final = "backplane_csrf"
 CSRF_FIELD: Final = "csrf"
 OPEN_PATHS: Final = ("/static/", "/login", "/health")
@@ -49,28 +52,12 @@ HEADERS: Final = {
 }
 
 
-def session_of(token: str) -> str:
-    """What the browser is given instead of the token itself."""
-    return hmac.new(token.encode(), b"backplane console session", hashlib.sha256).hexdigest()
-
-
 def cookies(header: str) -> dict[str, str]:
     """The cookies of a request; none where they cannot be read."""
     try:
         return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
     except CookieError:
         return {}
-
-
-def known(token: str, headers: Mapping[str, str]) -> bool:
-    """Whether the sender of these headers has shown the token, as a bearer or at the login; an empty token is none."""
-    if not token:
-        return True
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode()):
-        return True
-    session = cookies(headers.get("cookie", "")).get(SESSION, "")
-    return hmac.compare_digest(session.encode(), session_of(token).encode())
 
 
 def forged(headers: Mapping[str, str], form: Mapping[str, str]) -> str:
@@ -86,11 +73,11 @@ def forged(headers: Mapping[str, str], form: Mapping[str, str]) -> str:
 
 
 class Guard:
-    """The ASGI shell around the application: 1. whose name, 2. known or not, 3. the page's token, 4. headers."""
+    """The ASGI shell around the application: 1. whose name, 2. who sends it, 3. the page's token, 4. headers."""
 
-    def __init__(self, app: Any, token: str, host: str) -> None:
+    def __init__(self, app: Any, sessions: Sessions, host: str) -> None:
         self._app = app
-        self._token = token
+        self._sessions = sessions
         self._listening = host
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -107,10 +94,15 @@ class Guard:
         answer = _with_headers(send, csrf if CSRF not in given else "")
         if refused := self._refusal(scope["method"], pairs, headers):
             await _text(answer, refused.status, f"{refused.reason}\n")
-        elif not known(self._token, headers) and not scope["path"].startswith(OPEN_PATHS):
-            await self._stranger(scope, answer)
         else:
-            await self._app(scope, receive, answer)
+            known = None
+            if self._sessions.asks or loopback(self._listening):
+                known = await asyncio.to_thread(self._sessions.principal, headers, given.get(SESSION, ""))
+            if known is None and not scope["path"].startswith(OPEN_PATHS):
+                await self._stranger(scope, answer)
+            else:
+                scope["state"]["principal"] = known or STRANGER
+                await self._app(scope, receive, answer)
 
     def _refusal(self, method: str, pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Refusal | None:
         """Any site may have a link to a page of ours; nothing else of another site's is answered."""
@@ -126,7 +118,7 @@ class Guard:
             back = urlencode({"back": scope["path"] + (f"?{query}" if query else "")})
             await _redirect(send, f"/login?{back}")
         else:
-            await _text(send, 401, "send the console's token: Authorization: Bearer …\n")
+            await _text(send, 401, "show a token: Authorization: Bearer …\n")
 
 
 async def form_of(request: Any) -> dict[str, str]:

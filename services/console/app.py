@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
 
 from agents_sdk.errors import BackplaneError, Refused, Unreachable
 from services.console.access import Guard
-from services.console.desk import Desk, desk_of
+from services.console.desk import Desks, desk_of
 from services.console.measured import Measured
+from services.console.rights import allowed
 from services.console.routes import (
     agents,
     capabilities,
@@ -18,6 +19,7 @@ from services.console.routes import (
     files,
     letters,
     lineage,
+    login,
     overview,
     runs,
     schemas,
@@ -27,13 +29,14 @@ from services.console.routes import (
     streams,
     topics,
 )
+from services.console.sessions import Sessions
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
 
 PAGES: Final = (
     *(overview, runs, agents, state, lineage, cost, capabilities, letters, topics, schemas, sql, search),
-    *(streams, files),
+    *(streams, files, login),
 )
 STATUS_OF: Final = {
     **dict.fromkeys(("unknown_run", "unknown_agent", "unknown_capability", "unknown_artifact", "not_found"), 404),
@@ -45,17 +48,18 @@ STATUS_OF: Final = {
 
 
 def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") -> Any:
-    """The ASGI application. ``token``: what has to be shown to be let in; empty, on loopback only: nothing."""
+    """The ASGI application. ``token``: whoever shows it may do all; empty: the platform's principals alone count, and
+    on loopback everybody, where it has none."""
     app = FastAPI(title="Backplane console", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.desk = desk = Desk(settings)
-    app.state.token = token
+    app.state.desks = desks = Desks(settings)
+    app.state.sessions = sessions = Sessions(settings, token)
     for page in PAGES:
-        app.include_router(page.router)
+        app.include_router(page.router, dependencies=[Depends(allowed)])
     app.add_exception_handler(BackplaneError, _told)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(Exception, _broken)
-    return Measured(Guard(app, token, host), desk.metrics)
+    return Measured(Guard(app, sessions, host), desks.all.metrics)
 
 
 def _status(error: BackplaneError) -> int:

@@ -17,6 +17,7 @@ from fastapi.responses import HTMLResponse
 from agents_sdk.artifacts import ArtifactStore
 from services.console.previews import Files
 from services.console.render import environment
+from services.console.rights import SECTIONS_OF_ALL
 from services.console.timeline import Axis, axis
 from services.metrics.exposition import Metrics
 from services.sink.answers import MAX_EVENTS, Event, RunRow, find_run, progress, runs, timeline
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
+    from services.access.principals import Principal
     from services.dlq.letters import Letter
 
 T = TypeVar("T")
@@ -36,6 +38,8 @@ KEPT_EVENTS: Final = 60_000
 """Of the runs that were looked at last; about 60 MB with all that hangs on them."""
 LETTERS_S: Final = 5.0
 """How old the list of dead letters may be: reading them all takes a second."""
+NARROW_DESKS: Final = 16
+"""Sets of workflows whose viewers are served from memory; the one used longest ago is made again."""
 PATIENCE_S: Final = 1.0
 """How long a page waits for them."""
 SECTIONS: Final = (
@@ -84,10 +88,12 @@ class Letters(NamedTuple):
 
 
 class Desk:
-    """One a process; its methods may be called from any thread."""
+    """One a process, and one for each set of workflows that viewers are restricted to. Any thread may call it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, workflows: tuple[str, ...] | None = None) -> None:
+        """``workflows``: the store shows the runs of these alone; None: all."""
         self.settings = settings
+        self.workflows = workflows
         self.metrics = Metrics("console")
         self.streams: set[int] = set()
         """The live streams that are open."""
@@ -105,7 +111,7 @@ class Desk:
         """The store's client; asked anew for as long as there was none. Raises Unreachable."""
         with self._lock:
             if self._client is None:
-                self._client = connect_store(self.settings)
+                self._client = connect_store(self.settings, workflows=self.workflows)
             return self._client
 
     @property
@@ -172,6 +178,8 @@ class Desk:
     def letters(self, *, fresh: bool = False) -> Letters:
         """The open dead letters, some seconds old; ``fresh``: read now. Kafka is waited for only so long: a page that
         shows them besides other things comes without them."""
+        if self.workflows is not None:
+            return Letters([], "dead letters are shown to those who see all runs")
         with self._lock:
             read_at, kept = self._letters
             if not fresh and time.monotonic() - read_at < LETTERS_S:
@@ -200,20 +208,45 @@ class Desk:
     def page(self, request: Request, template: str, code: int = 200, /, **context: Any) -> HTMLResponse:
         """A page from its template."""
         path = request.url.path
+        principal: Principal = request.state.principal
         section = next((where for where, _, _ in SECTIONS if where != "/" and path.startswith(where)), path)
         common = {
             "csrf": request.state.csrf,
             "theme": request.state.theme,
-            "sections": SECTIONS,
+            "sections": [one for one in SECTIONS if not (principal.restricted and one[0] in SECTIONS_OF_ALL)],
+            "principal": principal,
             "section": section,
             "here": str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
             "search": "",
         }
+        if principal.restricted and context.get("stream") and "run" not in context["stream"]:
+            context["stream"] = None  # a stream of all runs is not for it
         html = environment().get_template(template).render({**common, **context})
         return HTMLResponse(html, code, headers={"Cache-Control": "no-store"})
 
 
+class Desks:
+    """The desk of everybody who sees all runs, and those of viewers who see some."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.all = Desk(settings)
+        self._lock = threading.Lock()
+        self._narrow: OrderedDict[tuple[str, ...], Desk] = OrderedDict()
+
+    def of(self, principal: Principal) -> Desk:
+        """The desk that shows what the principal may see, and keeps nothing else."""
+        if principal.workflows is None:
+            return self.all
+        wanted = tuple(sorted(set(principal.workflows)))
+        with self._lock:
+            found = self._narrow.pop(wanted, None) or Desk(self.all.settings, wanted)
+            self._narrow[wanted] = found
+            while len(self._narrow) > NARROW_DESKS:
+                self._narrow.popitem(last=False)
+            return found
+
+
 def desk_of(request: Request) -> Desk:
-    """The desk of the application that got the request."""
-    found: Desk = request.app.state.desk
-    return found
+    """What the sender of the request may see."""
+    desks: Desks = request.app.state.desks
+    return desks.of(request.state.principal)

@@ -14,6 +14,7 @@ from faust.tables import TableManager
 from yarl import URL
 
 from agents_sdk.settings import Settings
+from services.access.gate import Gate
 from services.metrics.exposition import CONTENT_TYPE, Metrics
 from services.runtime import brokers
 from services.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
@@ -61,7 +62,7 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         web_bind=LISTENING,
         web_host=LISTENING,
         # faust's own pages show tables and routes: nobody needs them
-        web_application_options={"middlewares": [guarded(LISTENING, PATHS)]},
+        web_application_options={"middlewares": [guarded(LISTENING, PATHS, Gate(settings))]},
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=1.0,

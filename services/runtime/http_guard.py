@@ -3,6 +3,7 @@ answers malformed ones without a traceback."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import zlib
 from collections.abc import Collection
@@ -11,10 +12,12 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from services.access.gate import Gate
 from services.runtime.origin import refusal
 
 log = logging.getLogger("backplane.http")
 
+HEALTH: Final = "/health"
 MALFORMED: Final = (ValueError, LookupError, OverflowError, RecursionError, web.RequestPayloadError)
 """Raised by whatever reads a request: bytes that are no UTF-8, charsets that nobody knows, forms without an end."""
 CLIENTS: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError, zlib.error)
@@ -32,12 +35,20 @@ def _own_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], CLIENTS))
 
 
-def guarded(listening: str, paths: Collection[str] = ()) -> Any:
+async def _told(gate: Gate, request: web.Request) -> bool:
+    """Whether the sender may know about all runs."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    found = await asyncio.to_thread(gate.principal, headers, request.query)
+    return found is not None and not found.restricted
+
+
+def guarded(listening: str, paths: Collection[str] = (), gate: Gate | None = None) -> Any:
     """A middleware for a server that listens at ``listening``.
 
     Args:
         listening: the address; see ``origin.refusal``.
         paths: the only ones that are answered; empty: all that have a handler.
+        gate: who is told more than the health; left out: the handlers see to it.
     """
     logging.getLogger("aiohttp.server").addFilter(_own_fault)
 
@@ -50,6 +61,8 @@ def guarded(listening: str, paths: Collection[str] = ()) -> Any:
             return web.Response(status=refused.status, text=f"{refused.reason}\n", headers=HEADERS)
         if paths and request.path not in paths:
             return web.Response(status=404, text="no such page\n", headers=HEADERS)
+        if gate is not None and request.path != HEALTH and not await _told(gate, request):
+            return web.Response(status=401, text="show a token: Authorization: Bearer …\n", headers=HEADERS)
         try:
             response: web.StreamResponse = await handler(request)
         except MALFORMED as error:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
     from services.sink.audit import Audit
     from services.sink.engine import Engine
+    from services.sink.http import Door
     from services.sink.ingest import Ingest, Opened
     from services.sink.reconcile import Positions
     from services.sink.source import FactSource
@@ -65,21 +66,20 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
     from services.sink.audit import Audit
     from services.sink.dead import DeadLetters
     from services.sink.engine import Engine
-    from services.sink.http import Login, make_server
+    from services.sink.http import make_server
     from services.sink.ingest import Ingest
     from services.sink.source import FactSource
 
-    password = settings.clickhouse.password.get_secret_value()
-    if host not in HERE and not password:
-        log.error("no password for a store that listens at %s: set BACKPLANE_CLICKHOUSE__PASSWORD", host)
+    door = door_of(settings, host)
+    if door is None:
         return 2
-    login = Login(settings.clickhouse.username or "default", password) if password else None
     engine = Engine(Path(settings.data_dir) / "clickhouse") if embedded(settings, port, host) else None
     stop = threading.Event()
     source, letters = FactSource(settings.kafka), DeadLetters(settings.kafka)
     ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop)
     audit = Audit(lambda: _client(settings, engine), lambda: _positions(source, ingest), stop)
-    runner = web.AppRunner(make_server(engine, lambda: health(ingest, source, letters, audit), login, host))
+    server = make_server(engine, lambda: health(ingest, source, letters, audit), door, settings.clickhouse.database)
+    runner = web.AppRunner(server)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,6 +97,23 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
         await runner.cleanup()
         if engine is not None:
             engine.close()
+
+
+def door_of(settings: Settings, host: str) -> Door | None:
+    """Who is let in at the port; None, which is logged: everybody would be, on a port that other machines reach."""
+    from services.access.gate import Gate
+    from services.sink.http import Door, Login
+
+    password = settings.clickhouse.password.get_secret_value()
+    gate = Gate(settings)
+    if host not in HERE and not password and not gate.asks:
+        log.error(
+            "a store that listens at %s needs a password or principals: set BACKPLANE_CLICKHOUSE__PASSWORD, or run "
+            "`backplane access add NAME --role viewer`",
+            host,
+        )
+        return None
+    return Door(gate, Login(settings.clickhouse.username or "default", password) if password else None, host)
 
 
 def embedded(settings: Settings, port: int, host: str = LOOPBACK) -> bool:

@@ -264,10 +264,11 @@ def runs(
     workflow: str = "",
     status: str = "",
     before: int = 0,
+    roots: bool = False,
 ) -> list[RunRow]:
     """The newest runs first, the one asked for, or those of the tree under ``root``; only those of a workflow, that
-    ended so (or are ``running``), that began before a time in microseconds."""
-    asked = {"run": run, "root": root, "workflow": workflow, "status": status, "before": before}
+    ended so (or are ``running``), that began before a time in microseconds; ``roots``: no child runs."""
+    asked = {"run": run, "root": root, "workflow": workflow, "status": status, "before": before, "roots": int(roots)}
     return ask(client, "runs", RunRow, limit=limit, **asked)
 
 
@@ -317,10 +318,12 @@ def runs_like(client: Client, prefix: str) -> list[str]:
 def find_run(client: Client, text: str) -> str:
     """The id of the run that ``text`` names: a whole id, its first characters, or ``last``.
 
+    ``last`` is the newest run that a person or program started, not a child run.
+
     Raises:
         UnknownRun: none is in the store, or several begin so.
     """
-    found = [row.run_id for row in runs(client, 1)] if text in LATEST else runs_like(client, text)
+    found = [row.run_id for row in runs(client, 1, roots=True)] if text in LATEST else runs_like(client, text)
     if len(found) > 1 and text not in found:
         raise UnknownRun(
             f"several runs begin with {text!r}: {', '.join(found)} …", hint="give more characters", run=text

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from services.access.row_rules import SETTING
 from services.sink.formats import FORMATS
 from services.sink.guard import Statement, Statements
 
@@ -95,17 +96,28 @@ class Engine:
         database: str,
         default_format: str,
         whole: bool,
+        rules: str = "",
     ) -> Answer:
-        """Runs one reading statement. ``settings`` may only tighten or format; ``whole``: no block by block.
+        """Runs one reading statement.
+
+        Args:
+            sql: the statement.
+            parameters: values of its ``{name:Type}``.
+            settings: they may only tighten or format.
+            database: where names without one are looked up.
+            default_format: of the answer, where the statement names none.
+            whole: the answer comes in one piece, not block by block.
+            rules: which rows may be read, see ``services/access/row_rules.py``; empty: all. With rules, nothing but
+                ``database`` is read.
 
         Raises:
             QueryFailed: not a reading statement, a syntax error, a limit exceeded, …
         """
-        statement = self._statements.check(sql, parameters)
+        statement = self._statements.check(sql, parameters, database if rules else "")
         chosen = statement.format or default_format
         if chosen not in FORMATS:
             raise QueryFailed(f"Code: 73. DB::Exception: Format {chosen:.100} is not answered here. (UNKNOWN_FORMAT)")
-        handle = self._handle(settings, database)
+        handle = self._handle(settings, database, rules)
         try:
             if statement.selects and chosen in STREAMABLE and not whole:
                 stream = handle.send_query(sql, chosen, params=dict(parameters))
@@ -133,14 +145,15 @@ class Engine:
         handle.close()
         return Answer(chosen, iter((data,)), summary)
 
-    def _handle(self, settings: Mapping[str, str], database: str) -> Any:
+    def _handle(self, settings: Mapping[str, str], database: str, rules: str) -> Any:
         handle = self.connection()
         try:
             if database:
                 handle.query(f"USE `{database.replace('`', '')}`")
             # one statement: one each took as long as all else of a small question
             made = {**LIMITS, **settings, "readonly": 1}
-            handle.query(f"SET {', '.join(f'{name} = {_quoted(value)}' for name, value in made.items())}")
+            ruled = f"{SETTING} = {rules}, " if rules else ""
+            handle.query(f"SET {ruled}{', '.join(f'{name} = {_quoted(value)}' for name, value in made.items())}")
         except RuntimeError as error:
             handle.close()
             raise QueryFailed(str(error)) from error

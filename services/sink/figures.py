@@ -321,6 +321,13 @@ def outputs(client: Client, run: str, limit: int = 500) -> list[Output]:
     return ask(client, "outputs", Output, run=run, limit=limit)
 
 
+def has_artifact(client: Client, sha256: str) -> bool:
+    """Whether a run that the client sees made this file or was given it."""
+    where = "has(artifacts, {sha256:String}) OR key = concat('artifacts/', {sha256:String})"
+    answer = query(client, f"SELECT 1 FROM events WHERE {where} LIMIT 1", {"sha256": sha256})  # noqa: S608 -- bound
+    return bool(answer.result_rows)
+
+
 def relations(client: Client) -> list[Relation]:
     """What can be asked in SQL, views first."""
     return ask(client, "relations", Relation)

@@ -44,6 +44,13 @@ READONLY: Final = 164
 FORMATTERS: Final = frozenset({"formatrow", "formatrownonewline"})
 """Functions that write by a format which is named in a value, where it is not seen."""
 FORBIDDEN: Final = 497
+MAKES_ROWS: Final = frozenset(
+    ("numbers", "numbers_mt", "zeros", "zeros_mt", "values", "null", "generateseries", "generate_series")
+)
+"""Table functions that read no table, by lower-case name: the only ones for a principal with rules of rows."""
+PUBLIC: Final = frozenset(("system.one", "system.numbers", "system.settings", "system.functions", "system.formats"))
+"""Tables of the system that are about the engine, not about what it stores or who asks it."""
+TABLE: Final = re.compile(r"^ *TableIdentifier (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,19 @@ class Statements:
             frozenset(name.lower() for name in (*names, *models.split("\n")) if name and name not in HARMLESS)
             | FORMATTERS
         )
+        self._around = frozenset(name.lower() for name in names if name) - MAKES_ROWS
 
-    def check(self, sql: str, parameters: Mapping[str, str]) -> Statement:
-        """Raises QueryFailed as a server would: 62 for what is no single statement, 164 for one that does not read."""
+    def check(self, sql: str, parameters: Mapping[str, str], only: str = "") -> Statement:
+        """What a statement is, if it may be run.
+
+        Args:
+            sql: one statement.
+            parameters: values of its ``{name:Type}``.
+            only: the database of a principal with rules of rows, who may read nothing else; empty: no such rules.
+
+        Raises:
+            QueryFailed: as a server would, 62 for what is no single statement, 164 for one that does not read.
+        """
         from services.sink.engine import QueryFailed
 
         try:
@@ -93,6 +110,8 @@ class Statements:
                 f"Code: {FORBIDDEN}. DB::Exception: Function {min(called & self._refused)} reaches outside the store. "
                 "(ACCESS_DENIED)"
             )
+        if only:
+            _check_within(only, plain, tree, called & self._around)
         for name in (name for clause in SETTINGS.findall(bare) for name in SETTING.findall(clause)):
             if name not in FORMATTING:
                 raise QueryFailed(
@@ -105,6 +124,24 @@ class Statements:
         with self._lock:
             result = self._handle.query(sql, "TSVRaw", params=parameters)
         return bytes(result.bytes()).decode() if result is not None else ""
+
+
+def _check_within(database: str, plain: str, tree: str, around: set[str]) -> None:
+    """Refuses what would read around the rules of rows: other databases, tables of the system, functions over parts."""
+    from services.sink.engine import QueryFailed
+
+    if not plain.startswith((*SELECTING, "DESCRIBE")):
+        what = plain.split(" ", 1)[0]
+    elif around:
+        what = f"function {min(around)}"
+    else:
+        named = (name.partition("(")[0] for name in TABLE.findall(tree))
+        others = [name for name in named if "." in name and not name.startswith(f"{database}.") and name not in PUBLIC]
+        what = f"table {others[0]}" if others else ""
+    if what:
+        raise QueryFailed(
+            f"Code: {FORBIDDEN}. DB::Exception: {what} may show more than the runs you may see. (ACCESS_DENIED)"
+        )
 
 
 def _called(plain: str) -> set[str]:

@@ -2,12 +2,14 @@
 it as to a server. The protocol: https://clickhouse.com/docs/interfaces/http
 
 ``/`` answers queries, ``/ping`` says ``Ok.``, ``/health`` tells how the sink does, ``/metrics`` the same to
-Prometheus. On loopback any user and password are let in, unless a password is set; elsewhere one must be.
+Prometheus. On loopback any user and password are let in, unless a password is set or the platform has principals;
+elsewhere one of both must be.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import json
 import re
@@ -15,8 +17,11 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiohttp import BasicAuth, web
+from aiohttp import web
 
+from services.access.gate import Gate
+from services.access.principals import ANYBODY, Principal, token_of
+from services.access.row_rules import filters
 from services.metrics import catalogue
 from services.metrics.exposition import CONTENT_TYPE, Metrics
 from services.runtime.http_guard import guarded
@@ -56,6 +61,8 @@ STATUS: Final = {
 }
 """ClickHouse's code → HTTP status, as a server has it; all others are 500."""
 NOT_IMPLEMENTED: Final = 48
+WORKFLOWS_HEADER: Final = "x-backplane-workflows"
+"""A JSON list of workflows: the request is to see the runs of these alone. Anybody may ask for less than is allowed."""
 NOT_LET_IN: Final = (
     "Code: 516. DB::Exception: Authentication failed: password is incorrect, or there is no user with such name. "
     "(AUTHENTICATION_FAILED)"
@@ -73,36 +80,66 @@ class Asked(NamedTuple):
     default_format: str
     whole: bool
     query_id: str
+    rules: str
 
 
 class Login(NamedTuple):
-    """Whom to let in."""
+    """The user and password of the store's own settings, who may see all."""
 
     username: str
     password: str
 
-    def lets_in(self, request: web.Request) -> bool:
-        """Whether the request has them, in any of the three ways that ClickHouse knows."""
-        given = request.headers
-        if "X-ClickHouse-Key" in given:
-            user, password = given.get("X-ClickHouse-User", "default"), given["X-ClickHouse-Key"]
-        elif given.get("Authorization", "").startswith("Basic "):
-            try:
-                user, password = BasicAuth.decode(given["Authorization"], "utf-8")[:2]
-            except ValueError:
-                return False
-        else:
-            user, password = request.query.get("user", "default"), request.query.get("password", "")
+    def lets_in(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
+        """Whether a request has them, in any of the three ways that ClickHouse knows."""
+        user, password = _user_of(headers, query), token_of(headers, query)
         same = hmac.compare_digest(password.encode(), self.password.encode())
         return hmac.compare_digest(user.encode(), self.username.encode()) and same
 
 
-def make_server(
-    engine: Engine | None, health: Health, login: Login | None = None, host: str = "127.0.0.1"
-) -> web.Application:
-    """The application, listening at ``host``. Without an engine it tells its health and nothing else; with a login,
-    queries need it, and elsewhere than on loopback so do the figures."""
-    app = web.Application(client_max_size=MAX_QUERY_BYTES, middlewares=[guarded(host)])
+def _user_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(given, validate=True).decode().partition(":")[0]
+        except ValueError:
+            return ""
+    return headers.get("x-clickhouse-user", "") or query.get("user", "default")
+
+
+class Door:
+    """Who is let in at the store's port: whoever has its login, else whoever the platform's principals name."""
+
+    def __init__(self, gate: Gate | None = None, login: Login | None = None, host: str = "127.0.0.1") -> None:
+        self._gate = gate
+        self._login = login
+        self.host = host
+
+    def principal(self, request: web.Request) -> Principal | None:
+        """Who sent the request; None: nobody who may ask anything."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if self._login is not None and self._login.lets_in(headers, request.query):
+            found: Principal | None = Principal(self._login.username, "admin")
+        elif self._gate is not None and self._gate.asks:
+            found = self._gate.principal(headers, request.query)
+        else:
+            found = ANYBODY if self._login is None and loopback(self.host) else None
+        narrowed = headers.get(WORKFLOWS_HEADER)
+        if found is None or found.restricted or narrowed is None:
+            return found
+        return Principal(found.name, "viewer", tuple(json.loads(narrowed)))
+
+
+def make_server(engine: Engine | None, health: Health, door: Door | None = None, database: str = "backplane") -> Any:
+    """The application. Without an engine it tells its health and nothing else.
+
+    Args:
+        engine: what answers queries.
+        health: what ``/health`` tells.
+        door: who is let in; everybody where it is left out.
+        database: the store's own, to which principals with rules of rows are kept.
+    """
+    door = door or Door()
+    app = web.Application(client_max_size=MAX_QUERY_BYTES, middlewares=[guarded(door.host)])
     turns = asyncio.Semaphore(CONCURRENT)
     metrics = Metrics("sink")
 
@@ -111,12 +148,13 @@ def make_server(
 
     async def tell_health(request: web.Request) -> web.Response:
         said = await health()
-        shown = said if _let_in(request, login, host) else {"status": said.get("status", "")}
+        shown = said if await asyncio.to_thread(door.principal, request) else {"status": said.get("status", "")}
         return web.json_response(shown, status=200 if said.get("status") == "ok" else 503)
 
     async def tell_metrics(request: web.Request) -> web.Response:
-        if not _let_in(request, login, host):
-            return web.Response(status=401, text="metrics of a store that others can reach need its login\n")
+        known = await asyncio.to_thread(door.principal, request)
+        if known is None or known.restricted:
+            return web.Response(status=401, text="show a token of somebody who may see all: Authorization: Bearer …\n")
         said = await health()
         for row, name in TOTALS.items():
             metrics.reach(row, said.get(name, 0))
@@ -126,7 +164,13 @@ def make_server(
         if engine is None:
             return web.Response(status=404, text="the store is an external ClickHouse server; ask that\n")
         named = request.query.get("query_id", "")
-        return await _query(request, engine, login, turns, named if QUERY_ID.fullmatch(named) else str(uuid.uuid4()))
+        query_id = named if QUERY_ID.fullmatch(named) else str(uuid.uuid4())
+        try:
+            asked = await _asked(request, query_id, await _known(door, request), database)
+            async with turns:
+                return await _answered(request, engine, asked)
+        except QueryFailed as failure:
+            return _failed(failure, query_id)
 
     app.router.add_get("/ping", ping)
     app.router.add_get("/health", tell_health)
@@ -135,25 +179,14 @@ def make_server(
     return app
 
 
-def _let_in(request: web.Request, login: Login | None, host: str) -> bool:
-    """Whether figures are told: on loopback to all, elsewhere to those who log in."""
-    return loopback(host) or login is None or login.lets_in(request)
+async def _known(door: Door, request: web.Request) -> Principal:
+    found = await asyncio.to_thread(door.principal, request)
+    if found is None:
+        raise QueryFailed(NOT_LET_IN)
+    return found
 
 
-async def _query(
-    request: web.Request, engine: Engine, login: Login | None, turns: asyncio.Semaphore, query_id: str
-) -> web.StreamResponse:
-    try:
-        if login is not None and not login.lets_in(request):
-            raise QueryFailed(NOT_LET_IN)
-        asked = await _asked(request, query_id)
-        async with turns:
-            return await _answered(request, engine, asked)
-    except QueryFailed as failure:
-        return _failed(failure, query_id)
-
-
-async def _asked(request: web.Request, query_id: str) -> Asked:
+async def _asked(request: web.Request, query_id: str, known: Principal, database: str) -> Asked:
     given: dict[str, str] = dict(request.query)
     sql = given.get("query", "")
     if request.method == "POST":
@@ -166,14 +199,16 @@ async def _asked(request: web.Request, query_id: str) -> Asked:
             sql = f"{sql}\n{body}" if sql and body else sql or body
     if not sql.strip():
         sql = "SELECT 'Ok.'"
+    named = given.get("database") or request.headers.get("X-ClickHouse-Database") or ""
     return Asked(
         sql,
         {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")},
         _settings({name: value for name, value in given.items() if not name.startswith("param_")}),
-        given.get("database") or request.headers.get("X-ClickHouse-Database") or "",
+        database if known.restricted else named,
         given.get("default_format") or request.headers.get("X-ClickHouse-Format") or "TabSeparated",
         given.get("wait_end_of_query") == "1",
         query_id,
+        filters(database, known.workflows) if known.workflows is not None else "",
     )
 
 
@@ -209,6 +244,7 @@ async def _answered(request: web.Request, engine: Engine, asked: Asked) -> web.S
         asked.database,
         asked.default_format,
         asked.whole,
+        asked.rules,
     )
     # Taken before the headers go out: most queries that fail do so before their first block.
     first = await asyncio.to_thread(next, answer.chunks, b"")

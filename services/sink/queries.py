@@ -6,6 +6,7 @@ or a ClickHouse server.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from agents_sdk.errors import BackplaneError, Unreachable
+from services.access import row_rules
+from services.access.principals import service_token
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -35,9 +38,17 @@ class QueryRefused(BackplaneError):
     code: ClassVar[str] = "query_failed"
 
 
-def connect_store(settings: Settings, database: str | None = None) -> Client:
-    """A clickhouse-connect client of the store; ``database`` instead of the one in the settings, "" for the server's
-    own default. Raises Unreachable."""
+def connect_store(settings: Settings, database: str | None = None, workflows: tuple[str, ...] | None = None) -> Client:
+    """A clickhouse-connect client of the store.
+
+    Args:
+        settings: where it is, and its login. Without one, the platform's own service token is shown, if we may read it.
+        database: instead of the one in the settings; "" for the server's own default.
+        workflows: the client is to see the runs of these alone; None: all.
+
+    Raises:
+        Unreachable: no store, or no answer.
+    """
     if not settings.clickhouse.url:
         raise Unreachable(
             "no store is configured", hint="run `backplane up`, or set BACKPLANE_CLICKHOUSE__URL", server="store"
@@ -46,17 +57,20 @@ def connect_store(settings: Settings, database: str | None = None) -> Client:
     from clickhouse_connect.driver.exceptions import Error
 
     url = urlsplit(settings.clickhouse.url)
+    narrowed = None if workflows is None else {"X-Backplane-Workflows": json.dumps(list(workflows))}
     try:
         return clickhouse_connect.get_client(
             interface=url.scheme or "http",
             host=url.hostname or "127.0.0.1",
             port=url.port or (8443 if url.scheme == "https" else 8123),
             username=settings.clickhouse.username or "default",
-            password=settings.clickhouse.password.get_secret_value(),
+            password=settings.clickhouse.password.get_secret_value() or service_token(Path(settings.data_dir)),
             database=settings.clickhouse.database if database is None else database or "default",
             connect_timeout=CONNECT_S,
             send_receive_timeout=ANSWER_S,
             autogenerate_session_id=False,
+            headers=narrowed,
+            settings=_ruled(settings, workflows),
         )
     except Error as error:
         raise Unreachable(
@@ -64,6 +78,13 @@ def connect_store(settings: Settings, database: str | None = None) -> Client:
             hint="check `backplane status`",
             server="store",
         ) from error
+
+
+def _ruled(settings: Settings, workflows: tuple[str, ...] | None) -> dict[str, str] | None:
+    """A ClickHouse server of its own does not know our header: it is given the rules themselves."""
+    if workflows is None or health(settings):
+        return None
+    return {row_rules.SETTING: row_rules.filters(settings.clickhouse.database, workflows)}
 
 
 @cache
@@ -122,8 +143,10 @@ def health(settings: Settings) -> dict[str, Any]:
     """What the sink says of itself; empty where it cannot be asked, as with an external server."""
     import httpx
 
+    token = service_token(Path(settings.data_dir))
+    shown = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        said = httpx.get(f"{settings.clickhouse.url.rstrip('/')}/health", timeout=CONNECT_S).json()
+        said = httpx.get(f"{settings.clickhouse.url.rstrip('/')}/health", timeout=CONNECT_S, headers=shown).json()
     except (httpx.HTTPError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}

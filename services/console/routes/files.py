@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
-from services.console.access import COOKIE_S, SESSION, own_form, session_of
+from services.console.access import COOKIE_S, own_form
 from services.console.desk import desk_of
 from services.console.previews import Shown
 from services.console.render import STATIC
+from services.console.routes.login import local
+from services.sink import figures
 
 router = APIRouter()
 TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -29,8 +30,11 @@ def static(name: str) -> Response:
 
 @router.get("/artifacts/{sha256}")
 def artifact(request: Request, sha256: str) -> Response:
-    """A file that a call made, from wherever artifacts are kept."""
-    return _locked(desk_of(request).files.artifact(sha256))
+    """A file that a call made, from wherever artifacts are kept; to a restricted viewer, if a run it sees has it."""
+    desk = desk_of(request)
+    if request.state.principal.restricted and not figures.has_artifact(desk.store, sha256):
+        raise HTTPException(404, "no run that you may see has this file")
+    return _locked(desk.files.artifact(sha256))
 
 
 @router.get("/files/{name:path}")
@@ -48,42 +52,11 @@ def _locked(shown: Shown) -> Response:
     return Response(shown.content, media_type=shown.media_type, headers=locked)
 
 
-@router.get("/login")
-def login(request: Request, back: str = "/", token: str = "") -> Response:
-    """Asks for the token; one in the address, as the command line opens it, is taken and leaves the address."""
-    return _let_in(request, token, back) if token else _ask(request, back)
-
-
-@router.post("/login")
-async def log_in(request: Request) -> Response:
-    """Takes the token."""
-    form = await own_form(request)
-    return _let_in(request, form.get("token", ""), form.get("back", "/"))
-
-
-def _let_in(request: Request, token: str, back: str) -> Response:
-    expected: str = request.app.state.token
-    if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
-        return _ask(request, back, "this is not the token")
-    answer = RedirectResponse(_local(back), 303)
-    answer.set_cookie(SESSION, session_of(expected), max_age=COOKIE_S, httponly=True, samesite="strict")
-    return answer
-
-
-def _ask(request: Request, back: str, problem: str = "") -> Response:
-    return desk_of(request).page(request, "login.html.j2", 401 if problem else 200, back=_local(back), problem=problem)
-
-
-def _local(back: str) -> str:
-    """The address, if it is one of ours."""
-    return back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
-
-
 @router.post("/theme")
 async def theme(request: Request) -> Response:
     """Keeps the choice in a cookie."""
     form = await own_form(request)
     chosen = form.get("theme", "")
-    answer = RedirectResponse(_local(form.get("back", "/")), 303)
+    answer = RedirectResponse(local(form.get("back", "/")), 303)
     answer.set_cookie("theme", chosen if chosen in THEMES else "", max_age=COOKIE_S, httponly=True, samesite="strict")
     return answer

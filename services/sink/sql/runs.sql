@@ -30,6 +30,7 @@ WHERE run_id IN
     FROM events
     WHERE kind = 'RunStarted' AND ({run:String} = '' OR run_id = {run:String})
         AND ({root:String} = '' OR root_run_id = {root:String})
+        AND ({roots:UInt8} = 0 OR parent_run_id = '')
         AND ({workflow:String} = '' OR workflow = {workflow:String})
         AND ({before:Int64} = 0 OR toUnixTimestamp64Micro(at) < {before:Int64})
         AND ({status:String} IN ('', 'running') OR run_id IN

@@ -207,7 +207,7 @@ def test_the_statements_for_a_cluster_are_printed(backplane: Callable[..., Done]
     """What to run on a server by hand, or to show who runs it."""
     out = backplane("analytics", "migrate", "--dry-run", "--cluster", "main").out
 
-    assert out.count("ON CLUSTER main") == out.count(";\n\n") > 5
+    assert out.count("ON CLUSTER main") == out.count(";\n\n") - out.count("INSERT INTO") > 5
     assert "ENGINE = ReplicatedMergeTree" in out
 
 
