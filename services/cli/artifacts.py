@@ -26,7 +26,9 @@ def group() -> None:
 
 @app.command("list")
 def list_(
-    run: Annotated[str | None, typer.Option("--run", help="Only those of this run; `last` is the newest.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Only of this run: its id, its beginning, or `last`.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many.")] = 50,
     data_dir: DataDir = None,
     as_json: JsonFlag = False,
@@ -45,7 +47,8 @@ def list_(
         (one.sha256, one.mime, one.size, one.agent, one.capability, one.provider, usd(one.cost_nano_usd), one.run_id)
         for one in found
     ]
-    print_rows(("sha256", "mime", "size", "agent", "capability", "provider", "cost", "run"), rows)
+    columns = ("sha256", "mime", "size", "agent", "capability", "provider", "cost", "run")
+    print_rows(columns, rows, narrow=("sha256", "mime"))
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from services.cli.output import CommandError, message, print_json
+from services.cli.run_name import named_run
 
 if TYPE_CHECKING:
     from agents_sdk.artifacts import ArtifactStore
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from agents_sdk.operations import CallResult
     from agents_sdk.settings import Settings
 
-RunOption = Annotated[str | None, typer.Option("--run", help="Call within this run instead of one of its own.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", help="Call within this run (id or `last`), not in one of its own."),
+]
 TimeoutOption = Annotated[float | None, typer.Option("--timeout", min=0.001, help="Seconds for all attempts together.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Write the file here; - writes it to stdout.")]
 
@@ -117,6 +121,8 @@ def perform(capability: str, params: Mapping[str, Any], how: How) -> Called:
     from agents_sdk.errors import CallFailed
 
     try:
+        if how.run is not None:
+            how = replace(how, run=named_run(how.run, how.data_dir))
         run_id, result = asyncio.run(_call(capability, params, how))
     except CallFailed as failed:
         raise told(failed) from failed

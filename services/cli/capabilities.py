@@ -12,6 +12,7 @@ from services.cli import manifests
 from services.cli.health import health
 from services.cli.import_openapi import import_openapi
 from services.cli.output import CommandError, DataDir, JsonFlag, message, print_json, print_rows
+from services.cli.shown import escaped
 
 if TYPE_CHECKING:
     from agents_sdk.core.catalogue import Catalogue
@@ -107,8 +108,19 @@ def show(name: str, data_dir: DataDir = None, as_json: JsonFlag = False) -> None
         provider["costs_at_most"] = _costs_at_most(declared, contract.capability)
     if as_json:
         print_json(data)
-    else:
-        print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), end="")
+        return
+    for line in _about(data):
+        print(f"# {escaped(line)}")
+    print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def _about(data: dict[str, Any]) -> list[str]:
+    """What is no part of the manifest, taken out of it: what is left can be applied again."""
+    lines = [f"version {data.pop('version') or 'not registered'}, {data.pop('state')}, from {data.pop('source')}"]
+    if reason := data.pop("reason", ""):
+        lines.append(f"reason: {reason}")
+    reasons = [(provider["name"], provider.pop("cannot_be_asked")) for provider in data["providers"]]
+    return [*lines, *(f"{name} cannot be asked: {why}" for name, why in reasons if why)]
 
 
 def _costs_at_most(provider: Provider, capability: Capability) -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.calling import Called, How, RunOption, TimeoutOption, given, perform
-from services.cli.output import Budget, CommandError, DataDir, JsonFlag, message, print_json
+from services.cli.output import Budget, CommandError, DataDir, JsonFlag, interactive, message, print_json
+from services.cli.shown import escaped
 
 
 def code(
@@ -52,7 +53,7 @@ def _tell(called: Called, *, as_json: bool) -> None:
     if as_json:
         print_json(called.document())
     else:
-        sys.stdout.write(result["stdout"])
+        sys.stdout.write(escaped(result["stdout"], keep="\n\t") if interactive() else result["stdout"])
         if result["value"] is not None:
             print_json(result["value"])
         message(error["traceback"].rstrip() if error else called.summary())

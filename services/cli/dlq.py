@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from services.cli.output import CommandError, DataDir, ExitCode, JsonFlag, message, print_json, print_rows
+from services.cli.run_name import named_run
+from services.cli.shown import when
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -18,7 +19,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show dead le
 
 Cause = Annotated[str, typer.Option(help="Only of this cause: handler_failed, expired, outage, auth, undecodable…")]
 Topic = Annotated[str, typer.Option(help="Only of this topic, e.g. bp.commands or bp.inbox.AGENT.")]
-Run = Annotated[str, typer.Option(help="Only of this run.")]
+Run = Annotated[str, typer.Option(help="Only of this run: its id, its first characters, or `last`.")]
 COLUMNS: Final = ("id", "at", "cause", "topic", "agent", "name", "run", "attempts", "error", "message")
 
 
@@ -41,11 +42,11 @@ def list_letters(
 
     _known(by)
     _, found = _read(data_dir)
-    found = chosen(found, cause=cause, topic=topic, run=run)
+    found = chosen(found, cause=cause, topic=topic, run=named_run(run, data_dir))
     if by:
         print_rows((by, "letters"), grouped(found, by), as_json=as_json)
     else:
-        print_rows(COLUMNS, map(_row, found), as_json=as_json)
+        print_rows(COLUMNS, map(_row, found), as_json=as_json, narrow=("id", "cause", "agent", "error"))
     message(f"dead letters: {len(found)}")
 
 
@@ -102,14 +103,14 @@ def redrive(
         raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run; --by cause: all")
     _known(by)
     settings, found = _read(data_dir)
-    wanted = chosen(_named(letters, found) if letters else found, cause=cause, topic=topic, run=run)[:limit]
+    named = _named(letters, found) if letters else found
+    wanted = chosen(named, cause=cause, topic=topic, run=named_run(run, data_dir))[:limit]
     with connected(data_dir) as backplane:
         outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run, pace=paced(rate)))
     if by:
-        done = {
-            name: [one.letter for one in outcomes if one.done == name] for name in sorted({o.done for o in outcomes})
-        }
-        counted = [(group, name, count) for name, each in done.items() for group, count in grouped(each, by)]
+        kinds = sorted({one.done for one in outcomes})
+        done = {kind: [one.letter for one in outcomes if one.done == kind] for kind in kinds}
+        counted = [(group, kind, count) for kind, each in done.items() for group, count in grouped(each, by)]
         print_rows((by, "done", "letters"), counted, as_json=as_json)
     else:
         rows = [(o.letter.id, o.done, o.letter.cause, o.letter.agent, o.letter.run, o.why) for o in outcomes]
@@ -185,7 +186,7 @@ def _named(names: list[str], found: list[Letter]) -> list[Letter]:
 
 
 def _row(letter: Letter) -> tuple[Any, ...]:
-    at = datetime.fromtimestamp(letter.raw.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    at = when(letter.raw.at_ms * 1000, fraction=True)
     about = letter.about
     return (
         letter.id, at, letter.cause, about.topic, letter.agent, letter.name, letter.run, about.delivery_count or None,

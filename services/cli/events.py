@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from agents_sdk.settings import load_settings
-from services.cli.output import CommandError, DataDir, message
+from services.cli.output import CommandError, DataDir, interactive, message
+from services.cli.run_name import named_run
+from services.cli.shown import escaped, escaped_json
 from services.cli.tail import END, Filter, From, Shown, formatted, parse_offset, parse_time
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def tail(
     count: Annotated[int, typer.Option("--count", "-c", min=0, help="End after so many.")] = 0,
     form: Annotated[str, typer.Option("--format", "-f", help="%t %p %o %T %k %s %S %h, as in kcat.")] = LINE,
     as_json: Annotated[bool, typer.Option("--json", "-J", help="One JSON object a line.")] = False,
-    run: Annotated[str, typer.Option(help="Only of the run that begins so.")] = "",
+    run: Annotated[str, typer.Option(help="Only of this run: its id, its first characters, or `last`.")] = "",
     kind: Annotated[str, typer.Option(help="Only of this kind; globs.")] = "",
     agent: Annotated[str, typer.Option(help="Only of this agent; globs.")] = "",
     data_dir: DataDir = None,
@@ -61,7 +63,7 @@ def tail(
     settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
     places = topic or [], partition
     records = _records(settings, connect_codec(settings), places, begin, last, end or bool(until))
-    _print(records, Filter(run, kind, agent), count, "" if as_json else form)
+    _print(records, Filter(named_run(run, data_dir), kind, agent), count, "" if as_json else form)
 
 
 def _print(records: Iterator[tuple[Shown, dict[str, Any]]], wanted: Filter, count: int, form: str) -> None:
@@ -71,7 +73,8 @@ def _print(records: Iterator[tuple[Shown, dict[str, Any]]], wanted: Filter, coun
         if not wanted.lets_through(fact):
             continue
         document = {**_position(one), "value": fact}
-        sys.stdout.write(formatted(form, one) if form else json.dumps(document, ensure_ascii=False) + "\n")
+        text = formatted(form, one) if form else escaped_json(json.dumps(document, ensure_ascii=False)) + "\n"
+        sys.stdout.write(escaped(text, keep="\n\t") if interactive() else text)
         sys.stdout.flush()
         shown += 1
         if shown == count:

@@ -11,8 +11,7 @@ from services.cli.insight import AskedRun, RunArgument, Wait, slim
 from services.cli.output import DataDir, JsonFlag, interactive, print_json
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
+    from services.cli.data_text import Text
     from services.sink.answers import Event, RunRow
     from services.sink.explain import PostMortem, Tried
 
@@ -57,8 +56,7 @@ def _fact(event: Event) -> dict[str, Any]:
 
 
 def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
-    from rich.text import Text
-
+    from services.cli.data_text import Text
     from services.sink.answers import usd
     from services.sink.story import duration, ending
 
@@ -80,7 +78,7 @@ def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
 
 
 def _part(title: str, lines: Iterable[str]) -> Iterator[Text]:
-    from rich.text import Text
+    from services.cli.data_text import Text
 
     for number, line in enumerate(lines):
         if not number:

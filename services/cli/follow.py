@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from services.cli.output import CommandError, ExitCode, interactive, message
+from services.cli.shown import escaped_json
 from services.sink.story import SETTLED, TRIED, Line, tell
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _painter() -> Callable[[Event], None]:
 def _json(event: Event) -> None:
     from services.cli.insight import slim
 
-    print(json.dumps({**slim(event), "run_seq": event.run_seq}, ensure_ascii=False), flush=True)
+    print(escaped_json(json.dumps({**slim(event), "run_seq": event.run_seq}, ensure_ascii=False)), flush=True)
 
 
 class Teller:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
 
 from services.cli.output import DataDir, ExitCode, JsonFlag, message, print_rows
+from services.cli.shown import when
 
 COLUMNS: Final = (
     "capability", "provider", "breaker", "until", "attempts", "failed", "p50_ms", "p95_ms", "last_error", "caused_by",
@@ -50,4 +50,4 @@ def _counts(seen: Any) -> tuple[Any, ...]:
 
 
 def _at(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="seconds")
+    return when(micros)

@@ -22,6 +22,7 @@ from services.cli.output import (
     print_json,
     print_rows,
 )
+from services.cli.shown import escaped, when
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -135,7 +136,10 @@ def sql(
 
 
 def _write(data: bytes) -> None:
+    """As the store wrote it; a terminal is given nothing that it would obey."""
     sys.stdout.flush()
+    if interactive():
+        data = escaped(data.decode(errors="backslashreplace"), keep="\n\t").encode()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
@@ -256,7 +260,7 @@ def runs(
             row.run_id,
             "└ " * depth + row.workflow,
             row.status,
-            _when(row.started_at),
+            when(row.started_at),
             duration(row.last_at - row.started_at),
             row.agents,
             row.calls,
@@ -266,15 +270,9 @@ def runs(
         )
         for depth, row in by_parent(found)
     ]
-    print_rows(columns, rows)
+    print_rows(columns, rows, narrow=("run", "workflow", "status", "took", "cost"))
     if not found:
         message("no runs yet; `backplane demo` makes one")
-
-
-def _when(micros: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def run(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from services.cli.output import CommandError, DataDir, JsonFlag, message, print_rows
+from services.cli.shown import when
 
 if TYPE_CHECKING:
     from agents_sdk.core.commands import KeyBody, RegistrationBody
@@ -63,16 +63,12 @@ def list_agents(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
             "agent" if each.registered else "client",
             each.key.generation,
             each.state(now),
-            _time(each.key.previous_ends_at) if each.key.previous_ends_at > now else "",
+            when(each.key.previous_ends_at) if each.key.previous_ends_at > now else "",
             ", ".join(f"{code} {count}" for code, count in sorted(each.refused.items())),
         )
         for each in _Office(data_dir).standings()
     ]
     print_rows(("name", "is", "generation", "key", "previous_until", "refused"), rows, as_json=as_json)
-
-
-def _time(at: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)).isoformat(timespec="seconds")
 
 
 class _Office:

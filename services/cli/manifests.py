@@ -55,6 +55,7 @@ def apply(
         if problems:
             raise CommandError("manifest", "\n".join(each.message for each in problems), "nothing was applied")
         contracts = list(found.values())
+        _check_functions(contracts, settings.data_dir)
     catalogue = read(settings).catalogue
     changes: list[Change] = []
     records = []
@@ -74,6 +75,24 @@ def apply(
     print_rows(("name", "status", "version"), rows, as_json=as_json)
     if dry_run and not as_json:
         message("nothing was applied")
+
+
+def _check_functions(contracts: list[Contract], data_dir: Path) -> None:
+    """Refuses functions that the executors of this machine cannot load; elsewhere executors have their own code."""
+    from services.cli.loadable import executor_of, functions, problems
+
+    named = functions(contracts)
+    place = executor_of(data_dir)
+    if not named:
+        return
+    if place is None:
+        message(f"not tried: {', '.join(named)}; no executor of this data directory runs on this machine")
+        return
+    lines, looked = problems(named, place)
+    if lines:
+        hint = f"nothing was applied; the executor looks in {', '.join(looked) or place.folder}: put the module there, "
+        hint += "or start the platform with PYTHONPATH set"
+        raise CommandError("manifest", "\n".join(lines), hint)
 
 
 def _version(catalogue: Catalogue, change: Change) -> int | str:

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from services.cli.shown import escaped, escaped_json
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 """``as_json: JsonFlag = False`` gives a command the flag that all have."""
 
@@ -96,31 +98,32 @@ def interactive() -> bool:
 
 
 def message(text: str) -> None:
-    """Say something that is not data."""
-    print(text, file=sys.stderr, flush=True)
+    """Say something that is not data, on stderr; data in it is shown as it is."""
+    print(escaped(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """One JSON document; indented for a person."""
-    print(json.dumps(value, indent=2 if interactive() else None, ensure_ascii=False, default=str))
+    print(escaped_json(json.dumps(value, indent=2 if interactive() else None, ensure_ascii=False, default=str)))
 
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_json: bool = False) -> None:
-    """Rows: as a list of objects with ``as_json``, as a table on a terminal, else separated by tabs with a header."""
+def print_rows(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_json: bool = False, narrow: Sequence[str] = ()
+) -> None:
+    """Rows: as a list of objects with ``as_json``, as a table on a terminal, else separated by tabs with a header.
+
+    ``narrow``: the columns that a terminal shows which has no room for all. Ids are never cut or broken.
+    """
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif interactive():
-        from rich.console import Console
-        from rich.table import Table
+        from services.cli.table import print_table
 
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for row in rows:
-            table.add_row(*(_text(cell) for cell in row))
-        Console().print(table)
+        print_table(columns, [[_text(cell) for cell in row] for row in rows], narrow)
     else:
-        print("\t".join(columns))
+        print("\t".join(map(escaped, columns)))
         for row in rows:
-            print("\t".join(_text(cell).replace("\t", " ").replace("\n", " ") for cell in row))
+            print("\t".join(escaped(_text(cell).replace("\t", " ").replace("\n", " ")) for cell in row))
 
 
 def _text(cell: Any) -> str:
@@ -169,7 +172,7 @@ def report(error: BaseException, *, as_json: bool = False, debug: bool = False) 
     if debug and code is not ExitCode.INTERRUPTED:
         traceback.print_exception(error, file=sys.stderr)
     if as_json:
-        message(json.dumps(about, ensure_ascii=False))
+        message(escaped_json(json.dumps(about, ensure_ascii=False)))
     elif code is not ExitCode.INTERRUPTED:
         message(f"error: {about['message']}")
         if about["hint"]:

@@ -9,9 +9,9 @@ from typing import Final
 
 from rich.console import Console, RenderableType
 from rich.table import Table
-from rich.text import Text
 from rich.tree import Tree
 
+from services.cli.data_text import Text
 from services.sink.answers import Event, RunRow, usd
 from services.sink.causation import Placed
 from services.sink.lineage import Node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,7 @@ from agents_sdk.settings import data_dir as settle_data_dir
 from infra.local.errors import NotRunning, PlatformError, UnknownPart
 from infra.local.layout import Layout
 from services.cli.output import DataDir, ExitCode, JsonFlag, message, print_json, print_rows
+from services.cli.shown import write_line
 
 FOLLOW_EVERY_S: Final = 0.2
 
@@ -75,7 +77,8 @@ def _up_detached(layout: Layout, profile: str, names: list[str], workers: dict[s
         supervisor.wait()
         raise
     message(f"platform: ready after {time.monotonic() - began:.1f} s, pid {supervisor.pid}, data in {layout.data_dir}")
-    message("stop it with `backplane down`, see it with `backplane status`")
+    where = "" if layout.data_dir == settle_data_dir(None) else f" --data-dir {shlex.quote(str(layout.data_dir))}"
+    message(f"stop it with `backplane down{where}`, see it with `backplane status{where}`")
 
 
 def down(data_dir: DataDir = None) -> None:
@@ -154,7 +157,7 @@ def logs(
     seen = {name: _size(layout, name) for name in chosen}
     for name in chosen:
         for line in tail(layout.log(name), lines if part else 5):
-            print(line if part else f"{name}: {line}", flush=follow)
+            write_line(line if part else f"{name}: {line}")
     while follow:
         for name in chosen:
             seen[name] = _print_new(layout, name, seen[name], "" if part else f"{name}: ")
@@ -174,5 +177,5 @@ def _print_new(layout: Layout, name: str, start: int, prefix: str) -> int:
         text = file.read()
     whole = text[: text.rfind(b"\n") + 1]
     for line in whole.decode(errors="replace").splitlines():
-        print(prefix + line, flush=True)
+        write_line(prefix + line)
     return start + len(whole)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli.output import Budget, CommandError, DataDir, ExitCode, JsonFlag, message, print_json, print_rows
+from services.cli.run_name import RunName, named_run
+from services.cli.shown import when
 
 if TYPE_CHECKING:
-    from agents_sdk.blocking import Backplane
+    from agents_sdk.blocking import Backplane, Run
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The state key.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read and write a run's shared state.")
@@ -50,7 +50,7 @@ def parsed(text: str, what: str) -> Any:
 
 @app.command()
 def get(
-    run: RunId,
+    run: RunName,
     key: Key,
     version: Annotated[int, typer.Option(min=0, help="A version; 0: the current one.")] = 0,
     as_json: JsonFlag = False,
@@ -58,7 +58,7 @@ def get(
 ) -> None:
     """Print the value of a key, as JSON; with --json, its version too. The exit code is 3 where it has no value."""
     with connected(data_dir) as backplane:
-        entry = backplane.run(run).state.entry(key, version=version)
+        entry = backplane.run(named_run(run, data_dir)).state.entry(key, version=version)
     if entry.version == 0:
         raise CommandError(
             "not_found", f"run {run} has no state {key!r}", f"`backplane state list {run}` shows its keys"
@@ -68,7 +68,7 @@ def get(
 
 @app.command("set")
 def set_(
-    run: RunId,
+    run: RunName,
     key: Key,
     value: Annotated[str, typer.Argument(metavar="JSON", help="The value; - reads it from stdin.")],
     expected_version: Annotated[
@@ -80,31 +80,31 @@ def set_(
     """Write a key and print its new version."""
     content = parsed(value, "the value")
     with connected(data_dir) as backplane:
-        version = backplane.run(run).state.set(key, content, expected_version=expected_version)
+        version = backplane.run(named_run(run, data_dir)).state.set(key, content, expected_version=expected_version)
     print_json({"key": key, "version": version} if as_json else version)
 
 
 @app.command("list")
 def list_(
-    run: RunId,
+    run: RunName,
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that begin so.")] = "",
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
     """Print the keys that have a value, with their versions."""
     with connected(data_dir) as backplane:
-        listed = backplane.run(run).state.list(prefix)
+        listed = backplane.run(named_run(run, data_dir)).state.list(prefix)
     print_rows(("key", "version"), [(item.key, item.version) for item in listed], as_json=as_json)
 
 
 @app.command()
-def history(run: RunId, key: Key, as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
+def history(run: RunName, key: Key, as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     """Print the versions of a key: who wrote which, when and how large."""
     with connected(data_dir) as backplane:
-        versions = backplane.run(run).state.history(key)
+        versions = backplane.run(named_run(run, data_dir)).state.history(key)
     rows = [
-        (item.version, item.agent, _time(item.at), item.size, "yes" if item.deleted else "", item.event_id)
-        for item in versions
+        (one.version, one.agent, when(one.at, fraction=True), one.size, "yes" if one.deleted else "", one.event_id)
+        for one in versions
     ]
     print_rows(("version", "agent", "at", "size", "deleted", "event_id"), rows, as_json=as_json)
 
@@ -124,8 +124,7 @@ def start(
     with connected(data_dir) as backplane:
         run = backplane.start_run(workflow, content, run_id=run_id or None, budget=budget)
         if not run.recipients:
-            message(f"warning: nobody was given the input: no agent of {workflow!r} handles run.started")
-            message("hint: start agents first (`backplane agents run MODULE`), then start another run")
+            _nobody(workflow, run, wait)
         if not wait:
             print_json({"run_id": run.id}) if as_json else print(run.id)
             return
@@ -138,9 +137,19 @@ def start(
     else:
         message(f"{ended.status}{f': {ended.reason}' if ended.reason else ''}")
         print_json(ended.result)
+        why = "" if ended.status == "completed" else f", why with `backplane explain {run.id}`"
+        message(f"see it with `backplane run {run.id}`{why}")
     if ended.status != "completed":
         raise typer.Exit(ExitCode.FAILURE)
 
 
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="milliseconds")
+def _nobody(workflow: str, run: Run, wait: bool) -> None:
+    """Nobody handles the workflow's start: a run that would be waited for without an end is ended."""
+    told = f"nobody handles the workflow {workflow!r}: no registered agent of it handles run.started"
+    hint = "start its agents first (`backplane agents run MODULE`); `backplane agents list` shows who is there"
+    if not wait:
+        message(f"warning: {told}")
+        message(f"hint: {hint}")
+        return
+    run.cancel(told)
+    raise CommandError("not_found", f"{told}; run {run.id} was cancelled", hint)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+import yaml
 
 from agents_sdk import Backplane
 from agents_sdk.scope import new_id
@@ -46,9 +48,62 @@ def test_a_start_that_nobody_hears_says_so(backplane: Shell) -> None:
     done = backplane("start", f"nobody_{new_id()[-8:]}")
 
     assert done.code == ExitCode.OK
-    assert done.err.startswith("warning: nobody was given the input: no agent of 'nobody_")
+    assert done.err.startswith("warning: nobody handles the workflow 'nobody_")
     assert "backplane agents run" in done.err
     assert backplane("state", "list", done.out.strip()).code == ExitCode.OK
+
+
+def test_a_start_that_nobody_hears_is_not_waited_for(backplane: Shell) -> None:
+    """The run is cancelled, the reason is on its record, and the command ends by a code of its own."""
+    done = backplane("start", f"nobody_{new_id()[-8:]}", "--wait")
+
+    assert done.code == ExitCode.NOT_FOUND
+    assert "nobody handles the workflow" in done.err
+    run = done.err.split("run: ")[-1].split()[0] if "run: " in done.err else done.err.split("; run ")[1].split()[0]
+    shown = json.loads(backplane("run", run, "--json").out)
+    assert (shown["status"], "nobody handles" in shown["reason"]) == ("cancelled", True)
+
+
+def test_last_is_the_newest_run_that_was_started_from_outside(platform: LocalPlatform, backplane: Shell) -> None:
+    """Not a child run, in every command that takes a run; the first characters of an id name it too."""
+    with Backplane.connect(platform.settings) as client:
+        run = client.start_run("outer", complete_when="explicit")
+        run.state.set("key", 1)
+        child = run.start_run("inner")
+    assert child.id != run.id
+    for name in ("last", run.id[:13], run.id):
+        assert backplane("state", "get", name, "key").out == "1\n", name
+        assert json.loads(backplane("run", name, "--json").out)["run_id"] == run.id
+    assert backplane("state", "list", "last").out.split()[-2:] == ["key", "1"]
+    assert run.id in backplane("events", "tail", "--run", "last", "-o", "beginning", "-e", "--json").out
+    with Backplane.connect(platform.settings) as client:
+        client.run(run.id).cancel("over")
+
+
+def test_what_is_shown_of_a_capability_can_be_applied(backplane: Shell, tmp_path: Path) -> None:
+    """The manifest as YAML, with the rest as comments; nothing changes."""
+    for name in ("web_search", "text_generation", "code_execution", "file_storage", "content_publish"):
+        (tmp_path / f"{name}.yaml").write_text(backplane("capabilities", "show", name).out)
+
+    done = backplane("capabilities", "apply", str(tmp_path), "--dry-run", "--json")
+
+    assert done.code == ExitCode.OK, done.err
+    assert {row["status"] for row in json.loads(done.out)} == {"unchanged"}
+
+
+def test_a_function_that_no_executor_can_load_is_refused(backplane: Shell, tmp_path: Path) -> None:
+    """With the folders that it looks in; nothing is applied."""
+    manifest = yaml.safe_load(backplane("capabilities", "show", "code_execution").out)
+    manifest["name"] = "not_there"
+    manifest["providers"] = [{"name": "lost", "kind": "python", "function": "no_such_module_anywhere:run"}]
+    (tmp_path / "lost.yaml").write_text(yaml.safe_dump(manifest))
+
+    done = backplane("capabilities", "apply", str(tmp_path))
+
+    assert done.code != ExitCode.OK
+    assert "no_such_module_anywhere:run cannot be loaded: ModuleNotFoundError" in done.err
+    assert "the executor looks in" in done.err
+    assert backplane("capabilities", "show", "not_there").code == ExitCode.NOT_FOUND
 
 
 def test_a_replay_that_differs_has_exit_code_6(

@@ -147,7 +147,7 @@ class Live(Silent):
 
     def starting(self, states: dict[str, str]) -> None:
         """The parts, each with its mark."""
-        from rich.text import Text
+        from services.cli.data_text import Text
 
         line = Text("  starting")
         for name in PARTS:
@@ -159,7 +159,7 @@ class Live(Silent):
 
     def said(self, text: str) -> None:
         """A line that stays."""
-        from rich.text import Text
+        from services.cli.data_text import Text
 
         self._live.update(Text(""))
         self._live.console.print(Text(text))
@@ -171,7 +171,8 @@ class Live(Silent):
 
     def _table(self) -> Any:
         from rich.table import Table
-        from rich.text import Text
+
+        from services.cli.data_text import Text
 
         table = Table.grid(padding=(0, 2, 0, 0))
         for agent, (state, what) in self._doing.now.items():

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
-from rich.text import Text
 
+from services.cli.data_text import Text
 from services.cli.output import interactive
 from services.cli.paint import paint_run, show
 from services.sink.answers import usd
@@ -67,9 +67,9 @@ def _costs(ending: Ending) -> Table:
     for bill in ending.bills:
         tokens = bill.input_tokens + bill.output_tokens
         table.add_row(
-            bill.agent,
-            bill.capability,
-            bill.provider,
+            Text(bill.agent),
+            Text(bill.capability),
+            Text(bill.provider),
             str(bill.attempts),
             Text(str(bill.failed), "yellow") if bill.failed else "",
             str(tokens) if tokens else "",
@@ -92,7 +92,7 @@ def _path(path: Path, colour: bool) -> None:
     show(Text(f"“{text}”", "italic"), colour)
     table = Table.grid(padding=(0, 2, 0, 0))
     for hop in path.hops:
-        table.add_row(Text("↑", "dim"), Text(hop.agent, "cyan"), hop.what, Text(hop.at, "dim"))
+        table.add_row(Text("↑", "dim"), Text(hop.agent, "cyan"), Text(hop.what), Text(hop.at, "dim"))
     show(table, colour)
 
 
