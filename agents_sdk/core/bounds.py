@@ -265,11 +265,9 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
 
 
 def excess(command: Command) -> Excess | None:
-    """The first field of the envelope, or of the body (and attempt) that the command's kind has, beyond its bound."""
-    found = envelope_excess(command)
+    """The first field of the body (and attempt) that the command's kind has, beyond its bound."""
     name = BODY_OF_KIND.get(command.kind, "")
-    if found is None and name:
-        found = body_excess(name, getattr(command, name))
+    found = body_excess(name, getattr(command, name)) if name else None
     if found is None and name == "outcome":
         found = body_excess("attempt", command.attempt)
     return found
@@ -286,19 +284,21 @@ def body_excess(name: str, body: Any) -> Excess | None:
 
 
 def _first(checks: _Checks, record: Any) -> Excess | None:
-    # most commands break nothing: one call for all values, then plain comparisons
-    for value, (low, high) in zip(checks.wholes(record), checks.ranges, strict=True):
-        if not low <= value <= high:
-            return next(_broken(checks, record), None)
-    for text, limit in zip(checks.texts(record), checks.limits, strict=True):
-        if len(text) > limit:
-            return next(_broken(checks, record), None)
-    return next(_broken(checks, record, lists_only=True), None) if checks.lists else None
+    # nearly all commands are far within their bounds: a few calls for all fields together
+    if checks.texts is not None and max(map(len, checks.texts(record))) > checks.shortest:
+        return next(_broken(checks.bounds, record), None)
+    if checks.wholes is not None:
+        values = checks.wholes(record)
+        if min(values) < checks.lowest or max(values) > checks.highest:
+            return next(_broken(checks.bounds, record), None)
+    if checks.lists is not None and any(checks.lists(record)):
+        return next(_broken(checks.bounds, record), None)
+    return None
 
 
-def _broken(checks: _Checks, record: Any, *, lists_only: bool = False) -> Iterator[Excess]:
-    for field in checks.lists if lists_only else checks.bounds:
-        value, bound = getattr(record, field), checks.bounds[field]
+def _broken(bounds: dict[str, Bound], record: Any) -> Iterator[Excess]:
+    for field, bound in bounds.items():
+        value = getattr(record, field)
         if isinstance(bound, Whole) and not bound.low <= value <= bound.high:
             message = f"{field} is {bound.low} to {bound.high}, not {shown(value)}"
             yield Excess(field, message, shown(value), bound.high, 0, prose=False)
@@ -333,35 +333,39 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
+_Values = Callable[[Any], tuple[Any, ...]]
+
+
 class _Checks(NamedTuple):
     """The bounds of one record, taken apart so that checking costs about a microsecond."""
 
     bounds: dict[str, Bound]
-    wholes: Callable[[Any], tuple[int, ...]]
-    ranges: list[tuple[int, int]]
-    texts: Callable[[Any], tuple[str, ...]]
-    limits: list[int]
-    lists: list[str]
+    texts: _Values | None
+    shortest: int
+    """Characters that every text may have."""
+    wholes: _Values | None
+    lowest: int
+    highest: int
+    """Between these every number is within its bound."""
+    lists: _Values | None
 
 
-def _values(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    if not fields:
-        return lambda _: ()
-    get = attrgetter(*fields)
-    return get if len(fields) > 1 else lambda record: (get(record),)
+def _values(fields: list[str]) -> _Values | None:
+    # a name given twice makes a tuple of a single field
+    return attrgetter(fields[0], *fields) if fields else None
 
 
 def _taken_apart(bounds: dict[str, Bound]) -> _Checks:
-    wholes = {field: bound for field, bound in bounds.items() if isinstance(bound, Whole)}
     texts = {field: bound for field, bound in bounds.items() if isinstance(bound, Text)}
-    lists = [field for field, bound in bounds.items() if isinstance(bound, Texts | Amounts)]
+    wholes = {field: bound for field, bound in bounds.items() if isinstance(bound, Whole) and bound != _LONG}
     return _Checks(
         bounds=bounds,
-        wholes=_values(list(wholes)),
-        ranges=[tuple(bound) for bound in wholes.values()],  # type: ignore[misc]  # a Whole is a pair of numbers
         texts=_values(list(texts)),
-        limits=[bound.limit for bound in texts.values()],
-        lists=lists,
+        shortest=min((bound.limit for bound in texts.values()), default=0),
+        wholes=_values(list(wholes)),
+        lowest=max((bound.low for bound in wholes.values()), default=0),
+        highest=min((bound.high for bound in wholes.values()), default=0),
+        lists=_values([field for field, bound in bounds.items() if isinstance(bound, Texts | Amounts)]),
     )
 
 

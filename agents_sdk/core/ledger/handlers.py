@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agents_sdk.core.bounds import YEAR_MS
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger import dead_letters, payloads, requests, retry, timers
@@ -39,6 +40,7 @@ def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     delivery, body = _handled(run, command)
     spec = book.agents.get(delivery.recipient)
     timeout_ms = spec.handler_timeout_ms if spec is not None and body.attempt == delivery.attempt else 0
+    timeout_ms = min(timeout_ms, YEAR_MS)  # of an agent registered before there was a bound
     scribe.write(
         MessageEvent,
         "HandlerStarted",

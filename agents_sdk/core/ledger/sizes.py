@@ -55,7 +55,8 @@ def writable(text: str, limit: int) -> str:
 def _at_most(fact: Fact) -> int:
     count, texts, lists = _SHAPES[type(fact)]
     size = sum(map(len, texts(fact)))
-    for items in lists(fact):
+    for name in lists:
+        items = getattr(fact, name)
         size += sum(map(len, items)) + UTF8_BYTES * FIELD_BYTES * len(items)
     return size * UTF8_BYTES + count
 
@@ -63,8 +64,8 @@ def _at_most(fact: Fact) -> int:
 def _exactly(fact: Fact) -> int:
     count, texts, lists = _SHAPES[type(fact)]
     size = sum(_bytes(text) for text in texts(fact))
-    for items in lists(fact):
-        size += sum(_bytes(item) + 2 * FIELD_BYTES for item in items)
+    for name in lists:
+        size += sum(_bytes(item) + 2 * FIELD_BYTES for item in getattr(fact, name))
     return size + count
 
 
@@ -72,14 +73,11 @@ def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
-def _shape(record: type[Fact]) -> tuple[int, Callable[[Any], Any], Callable[[Any], Any]]:
+def _shape(record: type[Fact]) -> tuple[int, Callable[[Any], Any], list[str]]:
     hints = get_type_hints(record)
     texts = [name for name, type_ in hints.items() if type_ is str]
     lists = [name for name, type_ in hints.items() if get_origin(type_) in (list, dict) and get_args(type_)[0] is str]
-    if not lists:
-        return len(hints) * FIELD_BYTES, attrgetter(*texts), lambda _: ()
-    first = attrgetter(*lists)
-    return len(hints) * FIELD_BYTES, attrgetter(*texts), first if len(lists) > 1 else lambda fact: (first(fact),)
+    return len(hints) * FIELD_BYTES, attrgetter(*texts), lists
 
 
 _SHAPES: Final = {record: _shape(record) for record in Fact.__subclasses__()}

@@ -178,7 +178,7 @@ def _refused(
     fact = passed_over(command, offset, at, code, message, detail)
     book.applied = max(book.applied, offset)
     told = []
-    if command.reply_to and bounds.envelope_excess(command) is None:
+    if _addressed(command):
         own = reply(refused(fact), fact.command_id, fact.run_id, command.reply_to)
         told.append(Addressed(command.reply_partition, own))
     try:
@@ -245,7 +245,7 @@ def _replies(
     book: Book, run: Run | None, command: Command, facts: list[Fact], outcomes: list[Addressed]
 ) -> list[Addressed]:
     replies = []
-    if command.reply_to:
+    if _addressed(command):
         answer = _own_answer(book, run, command, facts)
         if answer is not None:
             own = reply(answer, command.command_id, command.run_id, command.reply_to)
@@ -254,6 +254,12 @@ def _replies(
     if run is not None and facts and facts[-1].kind in ENDED:
         replies += _farewells(book, run)
     return replies
+
+
+def _addressed(command: Command) -> bool:
+    """Whether the command has an address that an answer can go to."""
+    fits = max(len(command.command_id), len(command.reply_to), len(command.run_id)) <= bounds.ID_LIMIT
+    return bool(command.reply_to) and fits and 0 <= command.reply_partition <= bounds.COUNT_LIMIT
 
 
 def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
