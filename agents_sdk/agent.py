@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from agents_sdk.core.commands import RegistrationBody
 from agents_sdk.core.ledger.retry import most_specific
 from agents_sdk.retry import Retry
-from agents_sdk.values import milliseconds, nano_usd
+from agents_sdk.values import milliseconds, nano_usd, time_limit
 
 if TYPE_CHECKING:
     from agents_sdk.context import Context
@@ -80,7 +80,7 @@ class Agent:
             raise ValueError(f"agent {name!r} takes part in no workflow; leave workflows out to take part in all")
         self.max_deliveries = max_deliveries
         self.retry, self._retries = _checked_retry(retry) or Retry(), dict[str, Retry]()
-        self.handler_timeout_seconds = handler_timeout_seconds
+        self.handler_timeout_seconds = time_limit("handler_timeout_seconds", handler_timeout_seconds)
         self._handler_timeout_ms = milliseconds("handler_timeout_seconds", handler_timeout_seconds)
         self.supervisor = _checked_name(supervisor, "supervisor") if supervisor else ""
         if supervisor == name:

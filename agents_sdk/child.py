@@ -13,6 +13,7 @@ from agents_sdk import operations
 from agents_sdk.answers import RunResult, child_error, detail, run_result
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.scope import Scope
+from agents_sdk.values import time_limit
 
 
 class Child:
@@ -36,7 +37,9 @@ class Child:
             RunFinished: the parent ended first, and the child with it.
             Unanswered: it goes on still.
         """
-        return self._ended(self._parent.command("AwaitChild", RunBody(child_run_id=self.id)), timeout)
+        return self._ended(
+            self._parent.command("AwaitChild", RunBody(child_run_id=self.id)), time_limit("timeout", timeout)
+        )
 
     def cancel(self, reason: str = "") -> Coroutine[Any, Any, None]:
         """Tells the child to end as cancelled; it goes on until it has heard. Raises RunFinished where it has ended."""

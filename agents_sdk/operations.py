@@ -118,7 +118,8 @@ def ask(
     """
     text = values.to_json(data, scope.limit, "data")
     body = MessageBody(name=name, recipient=agent, data=text, deadline_ms=values.milliseconds("timeout", timeout))
-    wait = None if timeout is None else timeout + ANSWER_SLACK_S
+    limit = values.time_limit("timeout", timeout)
+    wait = None if limit is None else limit + ANSWER_SLACK_S
     return _answered(scope, scope.command("Ask", body), wait, type_)
 
 
@@ -181,7 +182,8 @@ def execute(
         local=scope.local is not None and scope.local.takes(capability, config),
     )
     command = scope.command("CallCapability", body)
-    wait = CALL_TIMEOUT_S if timeout_seconds is None else timeout_seconds + CALL_SLACK_S
+    limit = values.time_limit("timeout_seconds", timeout_seconds)
+    wait = CALL_TIMEOUT_S if limit is None else limit + CALL_SLACK_S
     return _settled(scope, command, wait, again_before)
 
 

@@ -21,6 +21,7 @@ from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
 from agents_sdk.scope import Scope
 from agents_sdk.state import History, Listed, Listing, State, Version
 from agents_sdk.topics import RUNS, STATE
+from agents_sdk.values import time_limit
 
 if TYPE_CHECKING:
     from agents_sdk.transport import Transport
@@ -51,7 +52,7 @@ class AsyncRun:
     def wait(self, timeout: float | None = None) -> Coroutine[Any, Any, RunResult]:
         """Waits until the run has ended, ``timeout`` seconds at most (None: for ever). Raises Unanswered when it goes
         on still."""
-        return self._wait(timeout)
+        return self._wait(time_limit("timeout", timeout))
 
     def complete(self, result: Any = None) -> Coroutine[Any, Any, None]:
         """Ends the run as completed, with a JSON result. Raises RunFinished, InvalidCommand, Oversize."""

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 import uuid_utils
 
 from agents_sdk.answers import checked
+from agents_sdk.core import bounds
 from agents_sdk.core.commands import BODY_OF_KIND, Body, Command
 from agents_sdk.core.facts import Reply
+from agents_sdk.errors import InvalidCommand, Oversize
 from agents_sdk.local import LocalCalls
+from agents_sdk.values import ELSEWHERE
 
 if TYPE_CHECKING:
     from agents_sdk.artifacts import ArtifactStore
@@ -44,6 +47,22 @@ class Requests(Protocol):
 def new_id() -> str:
     """A new time-ordered id (UUIDv7)."""
     return str(uuid_utils.uuid7())
+
+
+def check_bounds(kind: str, body: Body) -> None:
+    """Returns where each field of the body is within its bound. Raises InvalidCommand, or Oversize for a long text;
+    ``fields`` has ``field``, ``limit`` and ``value`` (shortened) or ``size``."""
+    try:
+        broken = bounds.body_excess(BODY_OF_KIND[kind], body)
+    except TypeError:
+        return  # a value of another type: encoding it names the field
+    if broken is None:
+        return
+    if broken.prose:
+        raise Oversize(
+            broken.message, hint=ELSEWHERE, field=broken.field, size=broken.size, limit=broken.limit, value=broken.shown
+        )
+    raise InvalidCommand(broken.message, field=broken.field, limit=broken.limit, value=broken.shown)
 
 
 class Scope:
@@ -90,7 +109,9 @@ class Scope:
         return self.requests.max_value_bytes
 
     def command(self, kind: str, body: Body, command_id: str = "") -> Command:
-        """A command of this sender, with the next id unless one is given."""
+        """A command of this sender, with the next id unless one is given. Raises InvalidCommand, Oversize for a field
+        that the ledger would refuse."""
+        check_bounds(kind, body)
         return Command(
             command_id=command_id or self.next_id(),
             kind=kind,

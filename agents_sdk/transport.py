@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agents_sdk.answers import unanswered
 from agents_sdk.artifacts import ArtifactStore
+from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
 from agents_sdk.errors import BackplaneError, InvalidCommand, Overloaded, Oversize, Unanswered, Unreachable
@@ -24,6 +25,7 @@ from agents_sdk.replies import ReplyReader
 from agents_sdk.scope import new_id
 from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
+from agents_sdk.values import ELSEWHERE
 from agents_sdk.window import MAX_WAITING, MOST, Window
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.headers import Headers, command_headers
@@ -42,6 +44,8 @@ MAX_SLOW: Final = 20_000
 """Of the slow kinds, those under way: each is a call, a child, a question or a run that somebody waits for."""
 SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "AwaitChild", "Ask"})
 """Answered when something else ends: they do not count, or their waiters would starve those they wait for."""
+COMMAND_BYTES: Final = 3_900_000
+"""Of one command: what the broker takes, less headers."""
 CLOSE_FLUSH_S: Final = 5.0
 _PRODUCER: Final = {
     **SILENT,
@@ -186,9 +190,16 @@ class Transport:
     def _encoded(self, command: Command, partition: int) -> _Wire:
         try:
             key, value = (command.run_id or command.agent).encode(), self.signer.encode(command)
-            return _Wire(key, value, partition, command_headers(command))
+            wire = _Wire(key, value, partition, command_headers(command))
         except (TypeError, ValueError, AttributeError) as error:  # whatever fastavro meets in a field
             raise InvalidCommand(f"{command.kind} cannot be encoded: {error}", field="") from error
+        broken = bounds.envelope_excess(command)
+        if broken is not None:
+            raise InvalidCommand(broken.message, field=broken.field, limit=broken.limit, value=broken.shown)
+        if len(value) > COMMAND_BYTES:
+            message = f"{command.kind} has {len(value)} bytes, the limit is {COMMAND_BYTES}"
+            raise Oversize(message, hint=ELSEWHERE, size=len(value), limit=COMMAND_BYTES)
+        return wire
 
     def send(self, command: Command, *, partition: int = -1) -> None:
         """Sends a command whose answer nobody waits for; an error of the broker is only logged."""

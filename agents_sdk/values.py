@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from math import inf
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
 from agents_sdk.core import money
+from agents_sdk.core.bounds import YEAR_MS
 from agents_sdk.errors import ContractBroken, InvalidCommand, Oversize
+from agents_sdk.plain import NoText, first_not_finite, with_text_keys
 
 T = TypeVar("T")
+ELSEWHERE: Final = "put it in an artifact (artifacts.put) and pass its reference"
+"""What to do with a value that is too large."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -30,22 +35,40 @@ _encoder: Final = msgspec.json.Encoder(order="sorted", enc_hook=_plain)
 
 
 def to_json(value: Any, limit: int, field: str = "value") -> str:
-    """Canonical JSON of a JSON value, a pydantic model, a dataclass, or any nesting of them.
+    """Canonical JSON of a JSON value, a pydantic model, a dataclass, or any nesting of them. Whole numbers as keys of
+    mappings become text, as in pydantic.
 
     Raises:
-        InvalidCommand: it is not JSON; ``fields["field"]`` is ``field``.
+        InvalidCommand: it is not JSON, or it holds NaN or an infinity, which JSON does not know. ``fields["field"]`` is
+            ``field``, ``fields["path"]`` the place in the value.
         Oversize: more than ``limit`` bytes; ``fields`` has ``size`` and ``limit``.
     """
     try:
-        data = _encoder.encode(value)
+        data = _encoded(value)
         text = data.decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         hint = "use JSON values, pydantic models or dataclasses"
         raise InvalidCommand(f"{field} is not JSON: {error}", hint=hint, field=field) from error
+    if b"null" in data and (found := first_not_finite(value)) is not None:
+        path = path_of(found[0])
+        where = f" at {path!r}" if path else ""
+        message = f"{field} is not JSON: {found[1]}{where} is no number that JSON knows"
+        raise InvalidCommand(message, hint="use None, or text", field=field, path=path)
     if len(data) > limit:
         message = f"{field} has {len(data)} bytes, the limit is {limit}"
-        raise Oversize(message, hint="store it elsewhere and pass a reference", size=len(data), limit=limit)
+        raise Oversize(message, hint=ELSEWHERE, size=len(data), limit=limit)
     return text
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except TypeError as error:
+        try:
+            plain = with_text_keys(value)
+        except NoText as key:
+            raise key from error
+        return _encoder.encode(plain)
 
 
 def from_json(text: str) -> Any:
@@ -115,13 +138,24 @@ def microseconds(what: str, at: datetime | int | None) -> int:
 
 
 def milliseconds(what: str, seconds: float | None) -> int:
-    """A time limit as commands carry it: whole milliseconds, at least 1; 0 for None. Raises ValueError for a time that
-    is not above 0."""
-    if seconds is None:
+    """A time limit as commands carry it: whole milliseconds, at least 1; 0 for None and for infinity. Raises ValueError
+    for a time that is not above 0, or longer than a year."""
+    limit = time_limit(what, seconds)
+    if limit is None:
         return 0
+    if limit * 1000 > YEAR_MS:
+        raise ValueError(f"{what} is {seconds!r}; use at most {YEAR_MS // 1000} seconds, or None for no limit")
+    return max(round(limit * 1000), 1)
+
+
+def time_limit(what: str, seconds: float | None) -> float | None:
+    """A time limit in seconds; None for None and for infinity, which mean the same. Raises ValueError for a time that
+    is not above 0."""
+    if seconds is None or seconds == inf:
+        return None
     if not seconds > 0:
         raise ValueError(f"{what} is {seconds!r}; use seconds above 0, or None for no limit")
-    return max(round(seconds * 1000), 1)
+    return seconds
 
 
 def nano_usd(what: str, amount: str | None) -> int:
