@@ -3,12 +3,14 @@
 An answer can be lost, since answers are sent outside the ledger's transactions; the command itself is not. Asking again
 with the same id gives the first answer again, so a command is sent again after a while. That holds only as long as the
 ledger remembers the answer: for a command outside a handler, until so many later ones of its run (``FORGOTTEN_AFTER``);
-past that it is left unanswered rather than risked twice.
+past that it is left unanswered rather than risked twice. ``Turns`` keeps commands that are answered at once within it.
+One that is answered when something else ends is asked for again by count as well (``ASK_AGAIN_AFTER``): while it is
+open the ledger knows it, and its answer is remembered from its end on.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from math import inf
 from typing import Any, Final
 
@@ -20,7 +22,12 @@ ASK_AGAIN_S: Final = 3.0
 """First wait; it doubles. Longer than a takeover of static members takes, shorter than people's patience."""
 ASK_AGAIN_MAX_S: Final = 20.0
 FORGOTTEN_AFTER: Final = 900
-"""Later commands of a run after which the ledger may have forgotten an answer; its own limit is 1,024."""
+"""Later commands of this process about a run after which the ledger may have forgotten an answer. Its own limit is
+16,384, for all processes together."""
+ASK_AGAIN_AFTER: Final = 512
+"""Later commands of this process about a run after which a slow command is asked for again."""
+SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "AwaitChild", "Ask"})
+"""Answered when something else ends."""
 READS: Final = frozenset({"GetState", "GetStates", "ListState", "GetHistory", "AwaitRun", "RegisterAgent"})
 """Kinds that may be applied twice: they change nothing, or the same."""
 COUNTED_RUNS: Final = 10_000
@@ -50,6 +57,10 @@ class InFlight:
         self._waiting: dict[str, Waiting] = {}
         self._wheel: dict[int, list[Waiting]] = {}
         self._numbers: Counter[str] = Counter()
+        self._slow: dict[str, deque[Waiting]] = {}
+        """Run → its slow commands, in the order in which they were asked for last."""
+        self._overdue: list[Waiting] = []
+        """To be asked for again at the next tick, for what was sent since."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -66,7 +77,27 @@ class InFlight:
         waiting = Waiting(command, slot, wire, deadline, now + ASK_AGAIN_S, number)
         self._waiting[command.command_id] = waiting
         self._schedule(waiting)
+        if number:
+            self._note_slow(waiting)
         return waiting
+
+    def _note_slow(self, added: Waiting) -> None:
+        run_id = added.command.run_id
+        slow = self._slow.get(run_id)
+        if slow is None:
+            if added.command.kind not in SLOW_KINDS:
+                return
+            slow = self._slow[run_id] = deque()
+        if added.command.kind in SLOW_KINDS:
+            slow.append(added)
+        while slow and (slow[0].done or slow[0].number <= added.number - ASK_AGAIN_AFTER):
+            waiting = slow.popleft()
+            if not waiting.done:
+                waiting.number = added.number
+                slow.append(waiting)
+                self._overdue.append(waiting)
+        if not slow:
+            del self._slow[run_id]
 
     def take(self, command_id: str) -> Waiting | None:
         """Ends the waiting for a command; None when nobody waits (any more)."""
@@ -82,7 +113,8 @@ class InFlight:
 
     def due(self, now: float) -> tuple[list[Waiting], list[Waiting]]:
         """(to be sent again, given up) since the last call; those given up are no longer waited for."""
-        again: list[Waiting] = []
+        again = [waiting for waiting in self._overdue if not waiting.done]
+        self._overdue = []
         expired: list[Waiting] = []
         turn = int(now / TICK_S)
         for tick in [tick for tick in self._wheel if tick <= turn]:

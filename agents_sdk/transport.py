@@ -19,12 +19,13 @@ from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
 from agents_sdk.errors import BackplaneError, InvalidCommand, Overloaded, Oversize, Unanswered, Unreachable
-from agents_sdk.inflight import TICK_S, InFlight, Waiting
+from agents_sdk.inflight import SLOW_KINDS, TICK_S, InFlight, Waiting
 from agents_sdk.keys import Keys
 from agents_sdk.replies import ReplyReader
 from agents_sdk.scope import new_id
 from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
+from agents_sdk.turns import Turns
 from agents_sdk.values import ELSEWHERE
 from agents_sdk.window import MAX_WAITING, MOST, Window
 from agents_sdk.wire.codec import Undecodable
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("backplane.sdk")
 
 MAX_SLOW: Final = 20_000
-"""Of the slow kinds, those under way: each is a call, a child, a question or a run that somebody waits for."""
-SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "AwaitChild", "Ask"})
-"""Answered when something else ends: they do not count, or their waiters would starve those they wait for."""
+"""Of the slow kinds, those under way: each is a call, a child, a question or a run that somebody waits for. They do not
+count with the others, or their waiters would starve those they wait for."""
 COMMAND_BYTES: Final = 3_900_000
 """Of one command: what the broker takes, less headers."""
 CLOSE_FLUSH_S: Final = 5.0
@@ -96,6 +96,7 @@ class Transport:
         self._max_slow = max_slow
         self._slow = 0
         self._in_flight = InFlight()
+        self._turns = Turns()
         self._counted = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         """Commands that wait for room, in order."""
@@ -145,6 +146,22 @@ class Transport:
             Overloaded: more waits here than may; nothing was sent.
         """
         counted = command.kind not in SLOW_KINDS
+        # what a handler says is remembered until its delivery is settled, however much it is
+        in_turn = bool(command.run_id) and not command.delivery_id
+        turn = await self._turn(command.run_id, counted) if in_turn else -1
+        try:
+            return await self._request(command, timeout, partition, counted)
+        finally:
+            if in_turn:
+                self._turns.done(command.run_id, turn)
+
+    async def _turn(self, run_id: str, counted: bool) -> int:
+        """Waits until a command about the run may be sent. Raises Overloaded."""
+        if self._window.full(self._turns.waiting):
+            raise self._overloaded(self._turns.waiting, self._window.max_waiting, "wait for their turn")
+        return await self._turns.take(run_id, counts=counted)
+
+    async def _request(self, command: Command, timeout: float | None, partition: int, counted: bool) -> Reply:
         await self._admit(counted)
         asked_at = self._loop.time()
         try:

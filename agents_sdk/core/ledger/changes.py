@@ -89,11 +89,22 @@ class Changes:
         self._noted.append((list.insert, (items, index, item)))
         return item
 
+    def cut_oldest(self, items: list[V], count: int) -> list[V]:
+        """Removes the first ``count`` items, and returns them."""
+        cut = items[:count]
+        self._noted.append((_put_in_front, (items, cut)))
+        del items[:count]
+        return cut
+
     def take_back(self) -> None:
         """Undoes all changes, the newest first."""
         while self._noted:
             undo, arguments = self._noted.pop()
             undo(*arguments)
+
+
+def _put_in_front(items: list[Any], cut: list[Any]) -> None:
+    items[:0] = cut
 
 
 def _put_back(mapping: dict[Any, Any], key: Any, value: Any, order: list[Any]) -> None:

@@ -38,7 +38,10 @@ from agents_sdk.core.ledger.deliveries import ENDED_RUN
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
     FINISHED_LIMIT,
+    FORGOTTEN_TOGETHER,
     HISTORY_LIMIT,
+    LARGE_ANSWER,
+    LARGE_RECENT_LIMIT,
     RECENT_LIMIT,
     AgentSpec,
     Answer,
@@ -178,11 +181,22 @@ def _advance(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
         fact.command_id not in run.answers and fact.command_id not in run.calls and fact.command_id not in run.requests
     ):
         _remember(book, run, fact, changes)
+    _forget_old(book, run, fact.at, changes)
+
+
+def _forget_old(book: Book, run: Run, at: int, changes: Changes) -> None:
+    """Forgets the oldest answers to commands outside handlers, and large ones earlier."""
+    if len(run.recent) > LARGE_RECENT_LIMIT:
+        large = run.recent[-1 - LARGE_RECENT_LIMIT]
+        answer = run.answers.get(large)
+        if answer is not None and len(answer.value) > LARGE_ANSWER:
+            changes.drop(run.answers, large)
     limit = memory.RECENT_LIMIT if memory.is_memory(run.run_id) else RECENT_LIMIT
-    while len(run.recent) > limit:
-        command_id = changes.cut(run.recent, 0)
-        _forget(run, command_id, changes)
-        spent.note(book.spent, command_id, fact.at, changes)
+    # several at a time: the oldest one by one would cost a shift of the whole list each
+    if len(run.recent) >= limit + max(limit // FORGOTTEN_TOGETHER, 1):
+        for command_id in changes.cut_oldest(run.recent, len(run.recent) - limit):
+            _forget(run, command_id, changes)
+            spent.note(book.spent, command_id, at, changes)
 
 
 def _delivery_of(run: Run, fact: Fact) -> str:
@@ -323,7 +337,8 @@ def _asked(run: Run, fact: MessageEvent, changes: Changes) -> None:
         reply_partition=fact.reply_partition,
     )
     changes.put(run.requests, fact.request_id, request)
-    _retain(run, fact.request_id, delivery_id, changes)
+    if delivery_id:  # a client's is known while it is open, and retained from its end on
+        _retain(run, fact.request_id, delivery_id, changes)
 
 
 def _asked_again(run: Run, fact: MessageEvent, changes: Changes) -> None:
@@ -353,6 +368,8 @@ def _request_settled(run: Run, fact: MessageEvent, changes: Changes) -> None:
     request = changes.take(run.requests, fact.request_id)
     if request.asked_in not in run.settled:
         changes.put(run.answers, fact.request_id, request_outcome(fact, request))
+        if not request.asked_in:
+            changes.append(run.recent, fact.request_id)
 
 
 def _declared(run: Run, fact: DependencyEvent, changes: Changes) -> None:
@@ -413,7 +430,8 @@ def _call_requested(run: Run, fact: CallEvent, changes: Changes) -> None:
     )
     changes.put(run.calls, fact.call_id, call)
     budgets.drawn(run, fact.agent, fact.budget_nano_usd, changes)
-    _retain(run, fact.call_id, delivery_id, changes)
+    if delivery_id:  # a client's is known while it is open, and retained from its end on
+        _retain(run, fact.call_id, delivery_id, changes)
 
 
 def _call_awaited(run: Run, fact: CallEvent, changes: Changes) -> None:
@@ -435,7 +453,9 @@ def _call_settled(run: Run, fact: CallEvent, changes: Changes) -> None:
     changes.put(run.answers, fact.call_id, told)
     if fact.local and fact.command_id in run.answers:  # the answer that its attempt began
         changes.put(run.answers, fact.command_id, told)
-    if call.delivery_id and call.delivery_id in run.settled:
+    if not call.delivery_id:
+        changes.append(run.recent, fact.call_id)
+    elif call.delivery_id in run.settled:
         _forget(run, fact.call_id, changes)
 
 

@@ -14,9 +14,15 @@ from agents_sdk.core import ids
 
 HISTORY_LIMIT = 1000
 """Versions of a key kept for reads as of a version while the run lives; older ones are in bp.state and ClickHouse."""
-RECENT_LIMIT = 1024
+RECENT_LIMIT = 16_384
 """Answers kept per run for commands outside a handler: a client that repeats a command later than that many others
-is answered as if it were new. Answers to a handler's commands are kept until its delivery is settled."""
+is answered as if it were new. The SDK lets a process have 256 under way, so that 64 may be busy in a run. Answers to a
+handler's commands are kept until its delivery is settled."""
+LARGE_RECENT_LIMIT = 1_024
+"""Of these, those that may be lists and histories of more than ``LARGE_ANSWER`` characters: reads may be read again."""
+LARGE_ANSWER = 16_384
+FORGOTTEN_TOGETHER = 256
+"""Which part of them is forgotten at a time."""
 DEAD_LIMIT = 1_000
 """Dead letters of a run kept with their bodies for a redrive; older ones are in the dead-letter topic."""
 FINISHED_LIMIT = 20_000

@@ -9,7 +9,7 @@ import pytest
 
 from agents_sdk.core.ledger import Book, evolve, state_hash, undecodable
 from agents_sdk.core.ledger.evolve import Gap, copy
-from agents_sdk.core.ledger.state import HISTORY_LIMIT, RECENT_LIMIT
+from agents_sdk.core.ledger.state import FORGOTTEN_TOGETHER, HISTORY_LIMIT, RECENT_LIMIT
 from tests.support.ledger_desk import Desk, answer
 
 
@@ -38,7 +38,7 @@ def test_answers_and_versions_are_kept_up_to_their_limits() -> None:
     """The book of a long run does not grow with its commands but by its state."""
     desk = Desk()
     desk.start()
-    for number in range(RECENT_LIMIT + 50):
+    for number in range(RECENT_LIMIT + RECENT_LIMIT // FORGOTTEN_TOGETHER):
         desk.send("SetState", key="k", value=str(number), reply_to="")
     run = desk.book.runs["r"]
     assert (len(run.answers), len(run.recent)) == (RECENT_LIMIT + 1, RECENT_LIMIT)
