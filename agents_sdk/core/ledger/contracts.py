@@ -20,6 +20,7 @@ from agents_sdk.core.ledger import payloads, room
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
 from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.schema_cost import STEPS_LIMIT, Cost, cost_of
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Contract
 from agents_sdk.core.ledger.timers import due_at
@@ -30,6 +31,8 @@ PATTERN_LIMIT: Final = 512
 """Characters, as a state key has."""
 VALUE_SHOWN: Final = 200
 """Characters of an offending value that its refusal quotes."""
+PATTERN_BYTES: Final = 1_000_000
+"""Of a compiled pattern: a value of a million characters takes each of them through all of it."""
 WILDCARDS: Final = frozenset("*?[")
 
 ALTERNATIVES: Final = (ValidationErrorKind.AnyOf, ValidationErrorKind.OneOfNotValid)
@@ -71,13 +74,23 @@ def check(contract: Contract, field: str, name: str, value: str) -> None:
         decoded = msgspec.json.decode(value or "null")
     except msgspec.DecodeError as error:
         raise Refusal("invalid_command", f"{field} {name!r}: the value is not JSON: {error}", field="value") from error
-    validator = _validator(contract.schema)
+    governs = f"{contract.pattern}@{contract.version}"
+    try:
+        validator, cost = _validator(contract.schema)
+    except ValueError as error:  # it was applied before there were limits
+        message = f"{field} {name!r}: its contract {governs!r} cannot be used: {error}; apply another one"
+        raise Refusal("contract", message, path="", contract=governs, **{field: name}) from error
+    if cost.steps(value) > STEPS_LIMIT:
+        message = f"{field} {name!r}: the value is too large or nests too deep for its contract {governs!r}"
+        raise Refusal("contract", f"{message}; pass less of it at a time", path="", contract=governs, **{field: name})
     if validator.is_valid(decoded):
         return
+    if not cost.explains(value):
+        message = f"{field} {name!r} breaks its contract {governs!r}; it is too large to say where"
+        raise Refusal("contract", message, path="", contract=governs, **{field: name})
     # the first in an order of our own: which one the validator meets first may differ from process to process
     path, message, found = min(_faults(validator.iter_errors(decoded)), key=lambda fault: fault[:2])
     where = f" at {path!r}" if path else ""
-    governs = f"{contract.pattern}@{contract.version}"
     raise Refusal(
         "contract",
         f"{field} {name!r} breaks its contract {governs!r}{where}: {message}",
@@ -121,13 +134,17 @@ def _path(location: list[int | str]) -> str:
 
 
 @lru_cache(maxsize=512)
-def _validator(schema: str) -> Validator:
-    """The compiled schema. It fetches nothing, and its patterns run in linear time. Raises ValueError."""
-    options = jsonschema_rs.RegexOptions()
+def _validator(schema: str) -> tuple[Validator, Cost]:
+    """The compiled schema, and what it costs. It fetches nothing, and its patterns run in linear time. Raises
+    ValueError."""
+    options = jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES)
+    decoded = msgspec.json.decode(schema)
+    cost = cost_of(decoded, len(schema))
     try:
-        return jsonschema_rs.validator_for(
-            msgspec.json.decode(schema), offline=True, mask="it", pattern_options=options, validate_formats=False
+        validator = jsonschema_rs.validator_for(
+            decoded, offline=True, mask="it", pattern_options=options, validate_formats=False
         )
+        return validator, cost
     except jsonschema_rs.ReferencingError as error:
         raise ValueError(str(error)) from error
 

@@ -27,7 +27,7 @@ def check(limits: Limits, field: str, text: str) -> None:
         size, limit = len(text.encode()), limits.max_value_bytes
         if size > limit:
             raise Refusal("oversize", f"{field} has {size} bytes, the limit is {limit}", size=size, limit=limit)
-    if text.count("[") + text.count("{") > NESTING_LIMIT and _depth(text) > NESTING_LIMIT:
+    if text.count("[") + text.count("{") > NESTING_LIMIT and nesting(text) > NESTING_LIMIT:
         raise Refusal("invalid_command", f"{field} nests deeper than {NESTING_LIMIT} levels", field=field)
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
@@ -35,6 +35,6 @@ def check(limits: Limits, field: str, text: str) -> None:
         raise Refusal("invalid_command", f"{field} is not JSON: {error}", field=field) from error
 
 
-def _depth(text: str) -> int:
+def nesting(text: str) -> int:
     """Most brackets open at once, those in strings not counted."""
     return max(accumulate(_STEP.get(token, 0) for token in _BRACKETS.findall(text)), default=0)
