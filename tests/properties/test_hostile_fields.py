@@ -60,9 +60,9 @@ TEXTS: Final = (
     "-" + "9" * 5_000,
     '"\\ud800"',
     '{"a":1,"a":2}',
-    "[" * 100_000,
+    "[" * 20_000,
     "[" * 900 + "]" * 900,
-    '{"a":' * 150_000,
+    '{"a":' * 20_000,
     "\N{LINE SEPARATOR}\x1b[2J\x7f\x9b",
     '{"$ref":"#"}',
     '{"fallback":3}',
@@ -79,7 +79,9 @@ def values_of(type_: Any) -> list[Any]:
             case "array":
                 return [[], ["x"] * 2, *([text] for text in TEXTS), [str(n) for n in range(5_000)], ["y" * 2_000] * 900]
             case "map":
-                return [{}, {"*": -(2**63)}, {"x" * 9_000: 1}, {str(n): 2**63 - 1 for n in range(5_000)}]
+                inner = values_of(type_["values"])
+                many = [{str(n): value for n in range(5_000)} for value in inner[-2:]]
+                return [{}, {"x" * 9_000: inner[0]}, *({"*": value} for value in inner), *many]
         return values_of(type_["type"])
     if isinstance(type_, list):
         return values_of(next(branch for branch in type_ if branch != "null"))
@@ -139,6 +141,7 @@ def full_desk() -> Desk:
     desk.send("DeclareDependency", downstream="beta", depends_on=["alpha", "state:never"], trigger_when="all_completed",
               command_id="dependency", deadline_ms=10**6)  # fmt: skip
     desk.fail(desk.deliver("beta"))
+    desk.send("StartRun", run_id="again", workflow="w", complete_when="idle", resumed_from="before", rules=1)
     desk.deliver("alpha")
     desk.send("OpenBreaker", agent="bp.executor", run_id="breaker/s/p/timeout", capability="s", provider="p",
               error_class="timeout", open_ms=5)  # fmt: skip
@@ -159,6 +162,12 @@ SOUND: Final[dict[str, dict[str, Any]]] = {
     "AwaitChild": {"child_run_id": "c"},
     "CancelChild": {"child_run_id": "c"},
     "ReportChild": {"agent": "bp.ledger", "child_run_id": "c", "status": "failed", "spent_nano_usd": 5},
+    "ResumeRun": {"run_id": "again", "resumed_from": "before", "completed": ["alpha"], "published": ["go"]},
+    "RestoreState": {"run_id": "again", "key": "plan", "value": "1", "version": 3},
+    "Resend": {"run_id": "again", "name": "go", "recipient": "alpha", "data": "1", "sender": "beta"},
+    "Discard": {"name": "", "dead_delivery_id": next(iter(RUN.dead)), "reason": "because"},
+    "DiscardCall": {"capability": "", "dead_call_id": "dead-call", "reason": "because"},
+    "RemoveContract": {"run_id": "", "target": "state", "pattern": "count", "schema": ""},
     "SetState": {"key": "count", "value": "1"},
     "GetState": {"key": "plan"},
     "GetStates": {"key": "", "keys": ["plan", "count"]},

@@ -11,7 +11,7 @@ from __future__ import annotations
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import MessageEvent, RunEvent, StateEvent
-from agents_sdk.core.ledger import states
+from agents_sdk.core.ledger import room, states
 from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, current
@@ -66,6 +66,7 @@ def resend(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     _check(book, run, command)
     body = command.message
     assert body is not None
+    room.check_open(run, 1)
     name, recipient = checked_name(body.name), known_agent(book, body.recipient)
     sender = body.sender or command.agent
     fields = {"workflow": run.workflow, "sender": sender, "data": body.data}
