@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from agents_sdk.answers import checked
 from agents_sdk.core import ids
-from agents_sdk.core.commands import Body
+from agents_sdk.core.commands import Body, Command
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.topics import COMMANDS
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from agents_sdk.transport import Transport
 
 TIMEOUT_S: Final = 60.0
+
+
+def sent_to(command: Command, partitions: int) -> int | None:
+    """The partition that ``broadcast`` made the command for; None where it was made otherwise. A copy of it in another
+    partition is known by this."""
+    named = (n for n in range(partitions) if command.command_id == ids.derive(command.correlation_id, str(n)))
+    return next(named, None)
 
 
 async def broadcast(transport: Transport, sender: str, kind: str, body: Body) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.registry import Record
-from agents_sdk.registrar import trust
+from agents_sdk.registrar import Trust, trust
 from agents_sdk.topics import TOPIC_OF_REGISTRY
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.quiet import POLLED
@@ -36,21 +36,18 @@ OPEN_WAIT_MS: Final = 10
 FOLLOW_WAIT_MS: Final = 500
 KIND_OF: Final = {topic: kind for kind, topic in TOPIC_OF_REGISTRY.items()}
 
-Trust = Callable[[bytes, Record], bool]
-"""Whether a record, as it came, may be acted on."""
 Changed = Callable[[Iterable[tuple[type[Record], str]]], None]
 """Told the kind and key of each record that came."""
 
 
-def _anybody(_: bytes, __: Record) -> bool:
-    return True
+ANYBODY: Final = Trust()
 
 
 class Follower:
     """One reader of the registry. ``catalogue`` is changed on the event loop that ``follow`` was called on, and on no
     other thread; before that, by ``open``."""
 
-    def __init__(self, settings: Settings, codec: Codec, trust: Trust = _anybody) -> None:
+    def __init__(self, settings: Settings, codec: Codec, trust: Trust = ANYBODY) -> None:
         """What ``trust`` does not like is passed over, with a warning."""
         self.catalogue = Catalogue()
         self.next = dict.fromkeys(KIND_OF, 0)
@@ -176,14 +173,18 @@ class Follower:
         kind = KIND_OF[topic]
         key = (message.key() or b"").decode(errors="replace")
         if value is None:
-            self.catalogue.drop(kind, key)
+            believed, at = self._trust.removal(message)
+            if not believed:
+                log.error("%s offset %d (removal of %s) is passed over: its writer is not proven", topic, offset, key)
+                return None
+            self.catalogue.drop(kind, key, at)
             return kind, key
         try:
             record = self._codec.decode(value)
         except Undecodable as error:
             log.error("%s offset %d is passed over: %s", topic, offset, error)
             return None
-        if not isinstance(record, kind) or not self._trust(value, record):
+        if not isinstance(record, kind) or not self._trust.record(message, record):
             log.error("%s offset %d (%s) is passed over: it is not signed by who may write it", topic, offset, key)
             return None
         # what was written before this process began is as old as its writer says; what comes later is new

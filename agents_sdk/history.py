@@ -18,6 +18,7 @@ from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.identity import Proof
 from agents_sdk.core.partition import partition_of
 from agents_sdk.keys import verifier
+from agents_sdk.proofs import Guard, fact_guard
 from agents_sdk.topics import AGENTS, COMMANDS, CONTRACTS, FACT_TOPICS, RUNS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
@@ -223,7 +224,7 @@ def _reader(settings: Settings) -> Iterator[_Reader]:
         }
     )
     try:
-        yield _Reader(consumer)
+        yield _Reader(consumer, fact_guard(settings))
     except KafkaException as error:
         raise mapped(error, settings, "the run cannot be read") from error
     finally:
@@ -233,8 +234,10 @@ def _reader(settings: Settings) -> Iterator[_Reader]:
 class _Reader:
     """Reads partitions of several topics at once, up to their present end."""
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, consumer: Consumer, guard: Guard | None) -> None:
+        """Facts that ``guard`` does not believe are passed over."""
         self._consumer = consumer
+        self._guard = guard
         self._count = 0
 
     def partition_of(self, run_id: str) -> int:
@@ -281,7 +284,7 @@ class _Reader:
                 if error is not None:
                     if time.monotonic() >= deadline:
                         open_topics.discard(topic)
-                elif topic in open_topics:
+                elif topic in open_topics and self._believed(message):
                     last[topic] = message
                     if not take(message):
                         open_topics.discard(topic)
@@ -290,6 +293,9 @@ class _Reader:
             for topic, message in last.items():
                 if beyond is not None and beyond(message):
                     open_topics.discard(topic)
+
+    def _believed(self, message: Any) -> bool:
+        return self._guard is None or message.topic() not in FACT_TOPICS or not self._guard.message(message)
 
     def _starts(self, topics: Sequence[str], partition: int, since: int) -> list[Any]:
         from confluent_kafka import OFFSET_BEGINNING, TopicPartition

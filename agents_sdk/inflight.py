@@ -36,7 +36,7 @@ COUNTED_RUNS: Final = 10_000
 class Waiting:
     """One command under way. ``slot`` is the shell's: what the answer is given to."""
 
-    __slots__ = ("again_at", "command", "deadline", "done", "number", "slot", "wait", "wire")
+    __slots__ = ("again_at", "asked", "command", "deadline", "done", "number", "slot", "wait", "wire")
 
     def __init__(self, command: Command, slot: Any, wire: Any, deadline: float, again_at: float, number: int) -> None:
         self.command = command
@@ -48,6 +48,8 @@ class Waiting:
         self.wait = ASK_AGAIN_S
         self.number = number
         self.done = False
+        self.asked: list[Any] = []
+        """What the shell needs to tell a true answer, of each sending."""
 
 
 class InFlight:
@@ -98,6 +100,10 @@ class InFlight:
                 self._overdue.append(waiting)
         if not slow:
             del self._slow[run_id]
+
+    def get(self, command_id: str) -> Waiting | None:
+        """The waiting for a command, which goes on; None when nobody waits (any more)."""
+        return self._waiting.get(command_id)
 
     def take(self, command_id: str) -> Waiting | None:
         """Ends the waiting for a command; None when nobody waits (any more)."""

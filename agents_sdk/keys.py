@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote
@@ -20,6 +20,7 @@ import msgspec
 
 from agents_sdk.core.identity import first_generation, reserved
 from agents_sdk.errors import BackplaneError
+from agents_sdk.wire.proof import ANSWER, DELIVERY, subkey
 from agents_sdk.wire.signature import LENGTH, Verifier, derive
 
 if TYPE_CHECKING:
@@ -30,8 +31,13 @@ log = logging.getLogger("backplane.sdk")
 MASTER: Final = "master"
 """Name of the master key's file in the folder of keys."""
 SUFFIX: Final = ".key"
+UNPROVEN: Final = "unproven.json"
+"""Name of the file, beside the master key, with the offsets below which records carry no proof."""
 LOOK_AGAIN_S: Final = 2.0
 """Between two looks at a key's file: seldom enough to cost nothing, often enough for an operator who waits."""
+
+KEPT_GENERATIONS: Final = 8
+"""Generations before the present one whose deliveries may still lie in an inbox."""
 
 
 class KeyUnusable(BackplaneError):
@@ -47,6 +53,18 @@ class Key(msgspec.Struct, frozen=True):
     name: str
     generation: int
     secret: bytes
+    earlier: dict[int, bytes] = {}
+    """Generation before → the key that proves deliveries made while it counted; see ``deliveries``."""
+
+    def deliveries(self, generation: int) -> bytes | None:
+        """The key that proves what the ledger put in this name's inbox while ``generation`` counted; None: not known
+        here."""
+        return subkey(self.secret, DELIVERY) if generation == self.generation else self.earlier.get(generation)
+
+    @property
+    def answers(self) -> bytes:
+        """The key that proves the ledger's answers to commands signed with this key."""
+        return subkey(self.secret, ANSWER)
 
     def __repr__(self) -> str:
         return f"Key(name={self.name!r}, generation={self.generation})"
@@ -98,7 +116,7 @@ class Keys:
             return before._replace(look_again_at=again_at)
 
     def _file(self, name: str) -> Path | None:
-        return None if self._folder is None or reserved(name) else self._folder / file_name(name)
+        return None if self._folder is None else self._folder / file_name(name)
 
     def _find(self, name: str) -> Key | None:
         if self._key_file is not None:
@@ -112,8 +130,8 @@ class Keys:
         if master is None:
             return None
         generation = first_generation(name)
-        key = Key(name, generation, derive(master, name, generation))
-        if path is not None:
+        key = issued(master, name, generation)
+        if path is not None and not reserved(name):
             write(path, key)
         return key
 
@@ -132,6 +150,13 @@ def _stamp(path: Path) -> object:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def issued(master: bytes, name: str, generation: int) -> Key:
+    """The key of a name's generation, with what proves the deliveries that still lie in its inbox from before."""
+    before = range(max(1, generation - KEPT_GENERATIONS), generation)
+    earlier = {number: subkey(derive(master, name, number), DELIVERY) for number in before}
+    return Key(name, generation, derive(master, name, generation), earlier)
 
 
 def verifier(settings: Settings) -> Verifier | None:
@@ -188,12 +213,17 @@ def make_master(folder: Path) -> Path:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
-            for stale in folder.glob(f"*{SUFFIX}"):
+            for stale in (*folder.glob(f"*{SUFFIX}"), *folder.glob(UNPROVEN)):
                 stale.unlink()
         except OSError as error:
             raise KeyUnusable(f"folder of keys {str(folder)!r} cannot be made: {error}", path=str(folder)) from error
         _write(path, secrets.token_hex(LENGTH).encode() + b"\n")
     return path
+
+
+def write_unproven(path: Path, ends: Mapping[str, Sequence[int]]) -> None:
+    """Notes the offsets below which records carry no proof, by topic and partition. Raises KeyUnusable."""
+    _write(path, msgspec.json.encode(ends) + b"\n")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,39 +1,72 @@
 """Writes the registry's records, signed where there is a key, and says whose records count.
 
-An executor runs what a manifest names, with the secrets it names: whoever may write one may have both. So manifests and
-switches are signed by the key of ``bp.executor``, which the operator has through the master key and executors have
-anyhow; an executor with that key takes no other records. SHELL around a confluent_kafka producer.
+An executor runs what a manifest names, with the secrets it names: whoever may write one may have both. So manifests,
+switches and heartbeats are signed by the key of ``bp.executor``, which the operator has through the master key and
+executors have anyhow; an executor with that key takes no other records. A tombstone has no record that could be signed:
+its proof is a header. SHELL around a confluent_kafka producer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from agents_sdk.core.registry import Record
-from agents_sdk.keys import Keys
+from agents_sdk.core.catalogue import key_of
+from agents_sdk.core.registry import ExecutorBeat, Record
+from agents_sdk.keys import Key, Keys
+from agents_sdk.proofs import Unproven, headers_of, unproven
 from agents_sdk.topics import TOPIC_OF_REGISTRY
+from agents_sdk.wire.proof import PROOF, TOMBSTONE, Place, Prover, proofs, subkey
 from agents_sdk.wire.signature import genuine, sign
 from agents_sdk.wire.topics_admin import TIMEOUT_S, mapped
 
 if TYPE_CHECKING:
-    from agents_sdk.follower import Trust
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
 
 SIGNER: Final = "bp.executor"
-KEY_OF: Final[Mapping[str, str]] = {"CapabilityManifest": "name", "Switch": "target", "ExecutorBeat": "executor"}
-"""Record → the field that is its Kafka key."""
+WINDOW_US: Final = 120_000_000
+"""How far the time of a heartbeat may be from the broker's, as with commands: an older one is a copy."""
+
+
+class Trust:
+    """Whose records count: with the key of ``bp.executor`` those of whoever has it, without it everybody's."""
+
+    def __init__(self, key: Key | None = None, before: Unproven | None = None) -> None:
+        self._key = key
+        self._before = before or {}
+        self._tombstones = Prover(subkey(key.secret, TOMBSTONE)) if key is not None else None
+
+    def record(self, message: Any, record: Record) -> bool:
+        """Whether a record is to be acted on, as it came."""
+        if self._key is None or self._is_before(message):
+            return True
+        value = message.value()
+        if key_of(record).encode() != message.key() or not genuine(value, self._key.secret):
+            return False
+        if isinstance(record, ExecutorBeat):
+            return bool(abs(message.timestamp()[1] * 1000 - record.beat_at) <= WINDOW_US)
+        return True
+
+    def removal(self, message: Any) -> tuple[bool, int | None]:
+        """Whether a tombstone is to be acted on, and when it was written; None: it does not say."""
+        if self._tombstones is None or self._is_before(message):
+            return True, None
+        for proof in proofs(headers_of(message)):
+            place = self._tombstones.check(message.topic(), message.partition(), message.key(), None, proof)
+            if place is not None:
+                return True, place.command_offset
+        return False, None
+
+    def _is_before(self, message: Any) -> bool:
+        ends = self._before.get(message.topic(), ())
+        return bool(message.partition() < len(ends) and message.offset() < ends[message.partition()])
 
 
 def trust(settings: Settings) -> Trust:
-    """Who is believed: with the key of ``bp.executor`` whoever signs with it, without it everybody. Raises
-    KeyUnusable."""
-    key = Keys.of(settings).get(SIGNER)
-    if key is None:
-        return lambda data, record: True
-    secret = key.secret
-    return lambda data, record: not hasattr(record, "signature") or genuine(data, secret)
+    """Who is believed, as the settings say. Raises KeyUnusable."""
+    return Trust(Keys.of(settings).get(SIGNER), unproven(settings.identity.unproven_file))
 
 
 class Registrar:
@@ -57,17 +90,23 @@ class Registrar:
 
     def put(self, records: Iterable[Record]) -> None:
         """Writes records and returns when the broker has them all. Raises Unreachable, TopicRefused."""
-        self._write([(type(each), getattr(each, KEY_OF[type(each).__name__]), self._bytes(each)) for each in records])
+        self._write([(type(each), key_of(each), self._bytes(each), []) for each in records])
 
-    def remove(self, kind: type[Record], key: str) -> None:
-        """Writes a tombstone. Raises Unreachable, TopicRefused."""
-        self._write([(kind, key, None)])
+    def remove(self, kind: type[Record], key: str, at: int = 0) -> None:
+        """Writes a tombstone, which takes back what was said before ``at`` (microseconds UTC; 0: before now). Raises
+        Unreachable, TopicRefused."""
+        headers: list[tuple[str, bytes]] = []
+        if self._key is not None:
+            prover = Prover(subkey(self._key.secret, TOMBSTONE))
+            place = Place(at or time.time_ns() // 1000)
+            headers.append((PROOF, prover.prove(TOPIC_OF_REGISTRY[kind], 0, key.encode(), None, place)))
+        self._write([(kind, key, None, headers)])
 
     def _bytes(self, record: Record) -> bytes:
         encoded = self._codec.encode(record)
-        return sign(encoded, self._key.secret) if self._key and hasattr(record, "signature") else encoded
+        return sign(encoded, self._key.secret) if self._key is not None else encoded
 
-    def _write(self, writes: Iterable[tuple[type[Record], str, bytes | None]]) -> None:
+    def _write(self, writes: Iterable[tuple[type[Record], str, bytes | None, list[tuple[str, bytes]]]]) -> None:
         from confluent_kafka import KafkaException
 
         failed: list[Any] = []
@@ -76,8 +115,10 @@ class Registrar:
             if error is not None:
                 failed.append(error)
 
-        for kind, key, value in writes:
-            self._producer.produce(TOPIC_OF_REGISTRY[kind], value, key.encode(), on_delivery=report)
+        for kind, key, value, headers in writes:
+            self._producer.produce(
+                TOPIC_OF_REGISTRY[kind], value, key.encode(), 0, on_delivery=report, headers=cast(Any, headers)
+            )
         self._producer.flush()
         if failed:
             raise mapped(KafkaException(failed[0]), self._settings, "the registry takes no record")

@@ -111,6 +111,9 @@ class Identity(_Section):
     """Folder of such files, ``<name>.key``."""
     master_file: Path | None = None
     """The master key, for the ledger and operators: a ledger that has it refuses unsigned commands."""
+    unproven_file: Path | None = None
+    """Offsets below which records carry no proof: those written before this platform made any. ``backplane up`` notes
+    them once; without the file every record needs its proof."""
 
 
 class Oidc(_Section):

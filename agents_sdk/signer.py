@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from agents_sdk.core.commands import Command
-from agents_sdk.keys import Keys
+from agents_sdk.keys import Key, Keys
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.signature import sign
 
@@ -16,14 +16,20 @@ class Signer:
 
     def __init__(self, codec: Codec, keys: Keys, now: Callable[[], float] = time.time) -> None:
         self._codec = codec
-        self._keys = keys
+        self.keys = keys
         self._now = now
 
     def encode(self, command: Command) -> bytes:
         """The command's bytes, as of now: what is sent again later is encoded again, or it would be refused for its
         age. Raises ValueError, TypeError for a field that cannot be written, KeyUnusable."""
-        key = self._keys.get(command.agent)
+        return self.said(command)[0]
+
+    def said(self, command: Command) -> tuple[bytes, int, Key | None]:
+        """The command's bytes, and what is checked of the answer: when it was issued, and by which key it is signed.
+        Raises as ``encode``."""
+        key = self.keys.get(command.agent)
         issued_at = int(self._now() * 1_000_000)
         if key is None:
-            return self._codec.encode(command, issued_at=issued_at)
-        return sign(self._codec.encode(command, issued_at=issued_at, key_generation=key.generation), key.secret)
+            return self._codec.encode(command, issued_at=issued_at), issued_at, None
+        encoded = self._codec.encode(command, issued_at=issued_at, key_generation=key.generation)
+        return sign(encoded, key.secret), issued_at, key

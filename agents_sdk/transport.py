@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agents_sdk.answers import unanswered
 from agents_sdk.artifacts import ArtifactStore
+from agents_sdk.believed import Answers, Asked, Verdict
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
@@ -47,6 +48,10 @@ count with the others, or their waiters would starve those they wait for."""
 COMMAND_BYTES: Final = 3_900_000
 """Of one command: what the broker takes, less headers."""
 CLOSE_FLUSH_S: Final = 5.0
+DOUBT_S: Final = 1.0
+"""How long a proven answer is waited for where one came that says that this process is not who it says it is."""
+KEPT_SENDINGS: Final = 8
+"""Of a command, by which an answer is known: its key may be another one meanwhile."""
 _PRODUCER: Final = {
     **SILENT,
     "enable.idempotence": True,
@@ -69,6 +74,7 @@ class _Wire(NamedTuple):
     partition: int
     """-1: where its key belongs."""
     headers: Headers
+    asked: Asked
 
 
 class Transport:
@@ -90,6 +96,7 @@ class Transport:
         self.codec = codec
         self.signer = Signer(codec, Keys.of(settings))
         self.client_id = f"{name}-{new_id()}"
+        self._answers = Answers(self.client_id)
         self.reply_partition = 0
         self.max_value_bytes = settings.limits.max_value_bytes
         self._window = Window(max_in_flight, max_waiting)
@@ -167,7 +174,8 @@ class Transport:
         try:
             wire = self._encoded(command, partition)
             future: asyncio.Future[Reply] = self._loop.create_future()
-            self._in_flight.add(command, future, partition, asked_at, timeout)
+            waiting = self._in_flight.add(command, future, partition, asked_at, timeout)
+            waiting.asked.append(wire.asked)
             try:
                 self._produce(wire)
                 return await future
@@ -206,8 +214,9 @@ class Transport:
 
     def _encoded(self, command: Command, partition: int) -> _Wire:
         try:
-            key, value = (command.run_id or command.agent).encode(), self.signer.encode(command)
-            wire = _Wire(key, value, partition, command_headers(command))
+            value, issued_at, key = self.signer.said(command)
+            name = (command.run_id or command.agent).encode()
+            wire = _Wire(name, value, partition, command_headers(command), Asked.by(key, issued_at))
         except (TypeError, ValueError, AttributeError) as error:  # whatever fastavro meets in a field
             raise InvalidCommand(f"{command.kind} cannot be encoded: {error}", field="") from error
         broken = bounds.envelope_excess(command)
@@ -268,7 +277,7 @@ class Transport:
         producer = self._producer
         if producer is None:  # closed meanwhile: who waits has been told
             return
-        for key, value, partition, headers in outbox:
+        for key, value, partition, headers, _ in outbox:
             try:
                 producer.produce(COMMANDS, value, key, partition, self._undelivered, headers=cast(Any, headers))
             except BufferError:
@@ -306,10 +315,29 @@ class Transport:
             except Undecodable as error:
                 log.error("an answer cannot be decoded: %s", error)
                 continue
-            if isinstance(reply, Reply):
-                waiting = self._in_flight.take(reply.command_id)
-                if waiting is not None and not waiting.slot.done():
-                    waiting.slot.set_result(reply)
+            waiting = self._in_flight.get(reply.command_id) if isinstance(reply, Reply) else None
+            if waiting is not None and isinstance(reply, Reply):
+                self._answered(value, reply, waiting)
+
+    def _answered(self, value: bytes, reply: Reply, waiting: Waiting) -> None:
+        verdict = self._answers.judge(value, reply, waiting.asked)
+        if verdict is Verdict.BELIEVED:
+            self._told(waiting, reply)
+        elif verdict is Verdict.DOUBTFUL:
+            self._loop.call_later(DOUBT_S, self._told_at_last, waiting, reply)
+        else:
+            command = waiting.command
+            log.warning("%s of run %s: an answer that is not the ledger's is passed over", command.kind, command.run_id)
+
+    def _told(self, waiting: Waiting, reply: Reply) -> None:
+        if self._in_flight.get(reply.command_id) is waiting:
+            self._in_flight.take(reply.command_id)
+            if not waiting.slot.done():
+                waiting.slot.set_result(reply)
+
+    def _told_at_last(self, waiting: Waiting, reply: Reply) -> None:
+        if not self._answers.proven(waiting.asked):
+            self._told(waiting, reply)
 
     def _tick(self) -> None:
         assert self._producer is not None
@@ -318,7 +346,9 @@ class Transport:
         for waiting in expired:
             self._fail(waiting, unanswered(waiting.command))
         for waiting in again:
-            self._produce(self._encoded(waiting.command, waiting.wire))
+            wire = self._encoded(waiting.command, waiting.wire)
+            waiting.asked = [*waiting.asked[-KEPT_SENDINGS:], wire.asked]
+            self._produce(wire)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
     def _undelivered(self, error: Any, message: Any) -> None:

@@ -43,6 +43,7 @@ from agents_sdk.errors import (
 from agents_sdk.event import event_of
 from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes, Made
+from agents_sdk.proofs import WHY, InboxGuard
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Scope
 from agents_sdk.topics import dead_letter, inbox
 from agents_sdk.tracebacks import said, where
@@ -89,6 +90,7 @@ class Worker:
         self._toolbox = toolbox
         self._local = local
         self._loop = asyncio.get_running_loop()
+        self._guard: InboxGuard | None = None
         self._inbox = Inbox(transport.settings, agent.name, self._loop, self._arrived, instance=instance)
         self._lanes: Lanes[tuple[Arrived, MessageEvent]] = Lanes(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,7 +105,8 @@ class Worker:
         self._closed = asyncio.Event()
 
     async def start(self) -> None:
-        """Joins the group. Raises Unreachable when that takes too long."""
+        """Joins the group. Raises Unreachable when that takes too long, KeyUnusable."""
+        self._guard = InboxGuard(self._transport.settings, self._transport.signer.keys, self.agent.name)
         self._inbox.open()
         if not await asyncio.to_thread(self._inbox.joined.wait, JOIN_S):
             raise Unreachable(f"agent {self.agent.name!r} could not join its group in {JOIN_S:g} s", server="kafka")
@@ -128,8 +131,13 @@ class Worker:
         await asyncio.to_thread(self._inbox.close)
 
     def _arrived(self, batch: list[Arrived]) -> None:
-        for record in batch:
+        for arrived in batch:
+            record = arrived
             try:
+                if self._guard is not None and self._guard.possible:
+                    verdict, record = self._guard.judge_arrived(arrived)
+                    if verdict:
+                        raise Undecodable(verdict, WHY[verdict])
                 delivery = self._transport.codec.decode(record.value)
                 if not isinstance(delivery, MessageEvent) or delivery.kind not in INBOX_KINDS:
                     raise Undecodable("undecodable", f"a {type(delivery).__name__} is no delivery")
@@ -348,7 +356,8 @@ class Worker:
         from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
 
         topic = inbox(self.agent.name)
-        letter = DeadLetter.of(topic, record.partition, record.offset, self._inbox.group, error, stage="decode")
+        why = (error.code, str(error)) if error.code in WHY else error
+        letter = DeadLetter.of(topic, record.partition, record.offset, self._inbox.group, why, stage="decode")
         headers = dead_letter_headers(letter, record.headers)
         log.error("agent %s: %s[%d]@%d: %s", self.agent.name, topic, record.partition, record.offset, error)
         while self._inbox.ours(record):

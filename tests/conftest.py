@@ -22,7 +22,7 @@ TESTS: Final = Path(__file__).parent
 SEALED: Final = ("unit", "properties", "architecture")
 """Tiers that must pass on a machine where nothing runs."""
 
-SERVED: Final = ("faults", "scenarios", "contracts", "replay")
+SERVED: Final = ("faults", "scenarios", "security", "contracts", "replay")
 """Tiers that may have servers, the longest modules first: processes that share them are done at about the same time."""
 
 REAL: Final = frozenset({"broker", "platform"})

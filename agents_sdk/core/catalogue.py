@@ -1,7 +1,8 @@
 """What the registry's topics say, folded: manifests, switches, executors that live. Pure; ``now`` comes in.
 
 Laws (tests/properties/test_catalogue.py): the last record of a key counts, a tombstone takes it back, other keys do not
-matter, and a compacted topic gives the same as the whole one.
+matter, and a compacted topic gives the same as the whole one. What says that it is older than what counts, or than its
+removal, is a copy or came late: it changes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,22 @@ from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, S
 MISSED_BEATS: Final = 3
 """An executor that is silent for so many of its periods is taken for dead: one or two may be late on a busy machine."""
 ENABLED: Final = Switch(target="", state="enabled")
+
+
+KEY_OF: Final[dict[type[Record], str]] = {CapabilityManifest: "name", Switch: "target", ExecutorBeat: "executor"}
+"""Record → the field that is its Kafka key."""
+SAID_AT: Final[dict[type[Record], str]] = {CapabilityManifest: "applied_at", Switch: "set_at", ExecutorBeat: "beat_at"}
+"""Record → the field that says when it was written, microseconds UTC by its writer's clock."""
+
+
+def key_of(record: Record) -> str:
+    """The Kafka key that the record belongs under."""
+    return str(getattr(record, KEY_OF[type(record)]))
+
+
+def said_at(record: Record) -> int:
+    """When the record was written, microseconds UTC."""
+    return int(getattr(record, SAID_AT[type(record)]))
 
 
 class Held(NamedTuple):
@@ -38,9 +55,13 @@ class Catalogue:
         self.manifests: dict[str, Held] = {}
         self.switches: dict[str, Switch] = {}
         self.beats: dict[str, Heard] = {}
+        self.said: dict[tuple[type[Record], str], int] = {}
+        """Kind and key → when what counts was said, microseconds UTC; of what was removed: when it was."""
 
     def take(self, record: Record, offset: int, now: float) -> None:
         """Folds the next record; ``now`` in seconds is when it was heard, or written where it is read later."""
+        if not self._newer(type(record), key_of(record), said_at(record)):
+            return
         if isinstance(record, CapabilityManifest):
             self.manifests[record.name] = Held(offset + 1, record)
         elif isinstance(record, Switch):
@@ -48,8 +69,10 @@ class Catalogue:
         else:
             self.beats[record.executor] = Heard(record, now)
 
-    def drop(self, kind: type[Record], key: str) -> None:
-        """Folds a tombstone."""
+    def drop(self, kind: type[Record], key: str, at: int | None = None) -> None:
+        """Folds a tombstone that was said ``at``; None: nobody knows when."""
+        if not self._newer(kind, key, self.said.get((kind, key), 0) if at is None else at):
+            return
         held: dict[str, Held] | dict[str, Switch] | dict[str, Heard]
         if kind is CapabilityManifest:
             held = self.manifests
@@ -58,6 +81,17 @@ class Catalogue:
         else:
             held = self.beats
         held.pop(key, None)
+
+    def _newer(self, kind: type[Record], key: str, at: int) -> bool:
+        if at < self.said.get((kind, key), 0):
+            return False
+        self.said[kind, key] = at
+        return True
+
+    def following(self, kind: type[Record], key: str, now: int) -> int:
+        """The time with which something new is said about a key: now, or just after what counts, where that is ahead
+        of this clock. Microseconds UTC."""
+        return max(now, self.said.get((kind, key), 0) + 1)
 
     def switch(self, capability: str, provider: str = "") -> Switch:
         """How a capability, or one of its providers, is switched; a provider's own switch, not its capability's."""

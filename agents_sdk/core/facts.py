@@ -257,3 +257,5 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     code: str = ""
     message: str = ""
     detail: str = ""
+    issued_at: int = 0
+    signature: bytes = b""

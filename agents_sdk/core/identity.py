@@ -10,6 +10,10 @@ RESERVED: Final = "bp."
 OPERATOR: Final = "bp.operator"
 """Whoever holds the platform's master key: issues and revokes keys."""
 
+CODES: Final = frozenset({"unauthenticated", "forged", "revoked", "stale", "replayed", "misplaced"})
+"""Codes of refusals for want of identity. Such a refusal is about no run: whoever may not speak in a run must not
+advance it, nor be remembered by it."""
+
 
 class Proof(IntEnum):
     """What the signature of a command proves, and the partition it lies in."""

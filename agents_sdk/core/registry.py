@@ -48,6 +48,7 @@ class ExecutorBeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ready: list[str] = msgspec.field(default_factory=list)
     lacking: list[str] = msgspec.field(default_factory=list)
     registry_offset: int = 0
+    signature: bytes = b""
 
 
 Record = CapabilityManifest | Switch | ExecutorBeat

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent
+from agents_sdk.core.identity import CODES
 from agents_sdk.core.ledger import Book, evolve, identity
 from agents_sdk.core.ledger.state import KeyState
 
@@ -42,7 +43,7 @@ def roster(agents: Mapping[int, Iterable[Fact]], refusals: Iterable[Fact], parti
     books = [_folded(agents.get(number, ())) for number in range(partitions)]
     refused: dict[str, Counter[str]] = {}
     for fact in refusals:
-        if isinstance(fact, RefusalEvent) and fact.code in identity.CODES:
+        if isinstance(fact, RefusalEvent) and fact.code in CODES:
             refused.setdefault(fact.agent, Counter())[fact.code] += 1
     registered = {name for book in books for name in book.agents}
     names = registered.union(refused, *(book.keys for book in books))

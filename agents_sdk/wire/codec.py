@@ -25,7 +25,7 @@ _TYPES: Final[tuple[type[Record], ...]] = (
     commands.Command,
     *registry.Record.__args__,
 )
-_SIGNED: Final = (registry.CapabilityManifest, registry.Switch)
+_SIGNED: Final = (facts.Reply, *registry.Record.__args__)
 RECORDS: Final[dict[str, type[Record]]] = {record.__name__: record for record in _TYPES}
 _BRANCH: Final = {name: f"backplane.{body.__name__}" for name, body in commands.BODIES.items()}
 MAGIC: Final = 0

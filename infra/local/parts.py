@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from agents_sdk.keys import MASTER
+from agents_sdk.keys import MASTER, UNPROVEN
 from infra.local import java, kafka, probes, registry
 from infra.local.artifacts import Jars
 from infra.local.errors import PlatformError, UnknownPart
@@ -48,7 +48,11 @@ class Site:
             found["clickhouse"] = {"url": f"http://{LOOPBACK}:{self.ports['store']}"}
         if "kafka" in self.ports:
             keys = self.layout.keys
-            found["identity"] = {"keys_dir": str(keys), "master_file": str(keys / MASTER)}
+            found["identity"] = {
+                "keys_dir": str(keys),
+                "master_file": str(keys / MASTER),
+                "unproven_file": str(keys / UNPROVEN),
+            }
         return found
 
 

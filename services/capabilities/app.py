@@ -22,10 +22,12 @@ from faust.types import TP
 
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.proofs import WHY, dispatch_guard
 from agents_sdk.registrar import Registrar
 from agents_sdk.settings import Settings
 from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.proof import Place
 from services.capabilities.breaker_topic import BreakerTopic
 from services.capabilities.breakers import Breakers
 from services.capabilities.cache import ResultCache
@@ -42,9 +44,10 @@ from services.metrics import catalogue
 from services.metrics.exposition import Metrics
 from services.runtime import clients
 from services.runtime.app import batches, done, make_app, serve_health, serve_metrics
-from services.runtime.batch import Batch, BatchConsumer
+from services.runtime.batch import Batch, BatchConsumer, Record
 from services.runtime.clients import QUICK_MS
 from services.runtime.log import read_range
+from services.runtime.places import last_place
 
 log = logging.getLogger("backplane.executor")
 
@@ -74,7 +77,10 @@ class Executor:
         self._fleet = Fleet(settings.data_dir, environment(), live.registry.switch, store)
         self._outbox = KafkaOutbox(settings, codec, self.name)
         breakers = Breakers()
-        self._breakers = BreakerTopic(settings.kafka, codec, breakers.take)
+        self._guard = dispatch_guard(settings)
+        self._following: dict[int, int] = {}
+        """Partition → where the batch after the last one starts."""
+        self._breakers = BreakerTopic(settings.kafka, codec, breakers.take, dispatch_guard(settings))
         settler = Settler(
             live.registry,
             self._fleet,
@@ -112,15 +118,41 @@ class Executor:
         if batch.partition not in self.owned:
             return
         await self._breakers.known.wait()
-        records = [
-            (record.offset, self._decode(batch.partition, record.offset, record.value)) for record in batch.records
-        ]
+        await self._watch(batch)
+        records = [(record.offset, self._request(batch.partition, record)) for record in batch.records]
         await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
             settled = await asyncio.to_thread(self._outcomes, batch.partition, batch.records[-1].offset + 1)
             held = self.engine.held(batch.partition)
             past = await asyncio.to_thread(self._past, batch.partition, held) if held else {}
             self.engine.ready(batch.partition, settled, past)
+
+    async def _watch(self, batch: Batch) -> None:
+        """Makes known up to which place the partition was read before this batch, where that is not the batch before:
+        a copy of an older request is told by it."""
+        if self._guard is not None and self._following.get(batch.partition) != batch.start:
+            first = batch.records[0].offset
+            last = await asyncio.to_thread(self._place_before, batch.partition, first)
+            self._guard.sequence.begin(CALLS, batch.partition, last)
+        self._following[batch.partition] = batch.stop
+
+    def _place_before(self, partition: int, offset: int) -> Place:
+        """The place of the last proven record before this offset."""
+        assert self._guard is not None
+        consumer = clients.reader(self._settings.kafka)
+        try:
+            return last_place(consumer, self._guard, CALLS, partition, offset)
+        finally:
+            consumer.close()
+
+    def _request(self, partition: int, record: Record) -> CallEvent | None:
+        """The record as it is acted on; None where it is not to be believed, or cannot be read."""
+        if self._guard is not None:
+            verdict = self._guard.judge(CALLS, partition, record.offset, record.key, record.value, record.headers)
+            if verdict:
+                log.error("%s[%d] offset %d is passed over: %s", CALLS, partition, record.offset, WHY[verdict])
+                return None
+        return self._decode(partition, record.offset, record.value)
 
     async def stop(self) -> None:
         """Lets running calls end, then closes everything."""
@@ -136,6 +168,7 @@ class Executor:
     def _outcomes(self, partition: int, start: int) -> set[str]:
         """Calls with an outcome between ``start`` and the end of the partition, looked up again where it has grown."""
         settled: set[str] = set()
+        guard = dispatch_guard(self._settings)
         consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
         try:
             place = TopicPartition(CALLS, partition)
@@ -144,6 +177,8 @@ class Executor:
                 if start >= end:
                     break
                 for message in read_range(consumer, CALLS, partition, start, end):
+                    if guard is not None and guard.message(message):
+                        continue
                     fact = self._decode(partition, message.offset() or 0, message.value())
                     if fact is not None and fact.kind in OUTCOMES:
                         settled.add(fact.call_id)
@@ -156,6 +191,7 @@ class Executor:
         """The attempts at these calls that are on record. Each has asked before it was tried, so its attempts lie
         behind the time of the first request."""
         past = dict.fromkeys((call.call_id for call in calls), NO_PAST)
+        guard = dispatch_guard(self._settings)
         began_ms = min(call.at for call in calls) // 1_000 - CLOCKS_APART_MS
         consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
         try:
@@ -163,6 +199,8 @@ class Executor:
             start = consumer.offsets_for_times([place], timeout=WATERMARK_TIMEOUT_S)[0].offset
             end = int(consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)[1])
             for message in read_range(consumer, ATTEMPTS, partition, start, end) if start >= 0 else ():
+                if guard is not None and guard.message(message):
+                    continue
                 fact = self._codec.decode(message.value())
                 if isinstance(fact, AttemptEvent) and fact.kind != "AttemptStarted" and fact.call_id in past:
                     past[fact.call_id] = past[fact.call_id].and_then(fact)

@@ -11,6 +11,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from agents_sdk.core.facts import BreakerEvent
+from agents_sdk.proofs import WHY, Guard
 from agents_sdk.topics import BREAKERS
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.topics_admin import TIMEOUT_S
@@ -25,7 +26,15 @@ POLL_S: Final = 0.2
 class BreakerTopic:
     """One reader of all breakers; ``take`` is called on the loop that ``follow`` was called on."""
 
-    def __init__(self, kafka: Mapping[str, str], codec: Codec, take: Callable[[BreakerEvent], None]) -> None:
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        codec: Codec,
+        take: Callable[[BreakerEvent], None],
+        guard: Guard | None = None,
+    ) -> None:
+        """What ``guard`` does not believe is passed over."""
+        self._guard = guard
         self._kafka = kafka
         self._codec = codec
         self._take = take
@@ -79,6 +88,11 @@ class BreakerTopic:
                 left.discard(message.partition() or 0)
             elif error.fatal():
                 raise KafkaException(error)
+            return
+        verdict = self._guard.message(message) if self._guard is not None else ""
+        if verdict:
+            place = (BREAKERS, message.partition(), message.offset())
+            log.error("%s[%s] offset %s is passed over: %s", *place, WHY[verdict])
             return
         try:
             fact = self._codec.decode(message.value())

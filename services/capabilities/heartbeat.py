@@ -32,6 +32,7 @@ class Heartbeat:
         self._registrar = registrar
         self._reach = Reach()
         self._soon = asyncio.Event()
+        self._said = 0
 
     def soon(self) -> None:
         """The next beat is due now: something changed."""
@@ -56,7 +57,7 @@ class Heartbeat:
     async def stop(self) -> None:
         """Takes the last beat back, if the broker is there."""
         try:
-            await asyncio.to_thread(self._registrar.remove, ExecutorBeat, self._executor)
+            await asyncio.to_thread(self._registrar.remove, ExecutorBeat, self._executor, self._now())
         except BackplaneError as error:
             log.warning("the last heartbeat stays: %s", error)
 
@@ -73,6 +74,11 @@ class Heartbeat:
         down = self._reach.down
         self._fleet.out_of_reach = {who: down[where] for who, where in endpoints.items() if where in down}
 
+    def _now(self) -> int:
+        """This machine's time, microseconds UTC; it never stands still: a beat that is not newer would not count."""
+        self._said = max(time.time_ns() // 1000, self._said + 1)
+        return self._said
+
     def _beat(self) -> ExecutorBeat:
         ready: list[str] = []
         lacking: list[str] = []
@@ -85,7 +91,7 @@ class Heartbeat:
         return ExecutorBeat(
             executor=self._executor,
             period_ms=int(PERIOD_S * 1000),
-            beat_at=time.time_ns() // 1000,
+            beat_at=self._now(),
             ready=ready,
             lacking=lacking,
             registry_offset=self._live.offset,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -49,6 +49,8 @@ class Change:
     """The version it replaces; 0: none."""
     refused: tuple[str, ...] = field(default=())
     """Why it may not take its place, a line each."""
+    after: int = 0
+    """When what counts now was said, microseconds UTC: the new one has to be newer."""
 
 
 def bring_up_to_date(settings: Settings, codec: Codec, release: str) -> list[str]:
@@ -80,12 +82,14 @@ def plan(
     breaks: it comes with the release that its callers run."""
     changes = []
     for contract in sorted(contracts, key=lambda each: each.capability.name):
-        held = catalogue.manifests.get(contract.capability.name)
+        name = contract.capability.name
+        held = catalogue.manifests.get(name)
         leaks = tuple(leaked(contract.capability))
         if leaks:
             changes.append(Change(contract, "refused", held.version if held else 0, leaks))
         else:
-            changes.append(_change(contract, held, source, absent_only))
+            change = _change(contract, held, source, absent_only)
+            changes.append(replace(change, after=catalogue.said.get((CapabilityManifest, name), 0)))
     return changes
 
 
@@ -108,17 +112,17 @@ def _change(contract: Contract, held: Held | None, source: Source, absent_only: 
 
 def records(changes: Iterable[Change], source: Source, by: str) -> list[CapabilityManifest]:
     """What is to be written for the changes that are any."""
-    return [record_of(each.contract, source, by) for each in changes if each.status in ("new", "changed")]
+    return [record_of(each.contract, source, by, each.after) for each in changes if each.status in ("new", "changed")]
 
 
-def record_of(contract: Contract, source: Source, by: str) -> CapabilityManifest:
-    """The record that makes a manifest count, as of now."""
+def record_of(contract: Contract, source: Source, by: str, after: int = 0) -> CapabilityManifest:
+    """The record that makes a manifest count, as of now; ``after`` what was said before."""
     return CapabilityManifest(
         name=contract.capability.name,
         manifest=text_of(contract.capability),
         source=source,
         applied_by=by,
-        applied_at=time.time_ns() // 1000,
+        applied_at=max(time.time_ns() // 1000, after + 1),
     )
 
 

@@ -121,10 +121,10 @@ def switch(
     before = now.registry.switch(name, provider).state
     if not dry_run:
         registrar = registrar_of(settings, codec, now.catalogue)
+        at = now.catalogue.following(Switch, target, time.time_ns() // 1000)
         if state == "enabled":
-            registrar.remove(Switch, target)
+            registrar.remove(Switch, target, at)
         else:
-            at = time.time_ns() // 1000
             registrar.put([Switch(target=target, state=state, policy=policy, reason=reason, set_by=by, set_at=at)])
     return before
 

@@ -94,8 +94,10 @@ class _Office:
 
     def issue(self, name: str, out: Path | None) -> None:
         """The present generation, or the next where that is revoked."""
-        known = self._standing(name)
-        generation = known.key.generation + known.key.revoked if known else 1
+        from agents_sdk.core.identity import first_generation, reserved
+
+        known = None if reserved(name) else self._standing(name)
+        generation = known.key.generation + known.key.revoked if known else first_generation(name)
         self._give(name, generation, 0.0, out)
 
     def rotate(self, name: str, grace_s: float, out: Path | None) -> None:
@@ -129,16 +131,17 @@ class _Office:
     def _give(self, name: str, generation: int, grace_s: float, out: Path | None) -> None:
         """The ledger hears of the key before anybody can use it."""
         from agents_sdk.core.commands import KeyBody
-        from agents_sdk.keys import Key, file_name, write
-        from agents_sdk.wire.signature import derive
+        from agents_sdk.core.identity import reserved
+        from agents_sdk.keys import file_name, issued, write
 
         folder = self._settings.identity.keys_dir
         if out is None and folder is None:
             raise CommandError("usage", "where is the key to go?", "name a file with --out, or set identity.keys_dir")
         path = out or (folder or Path()) / file_name(name)
         master = self._master()
-        self._say("IssueKey", KeyBody(name=name, generation=generation, grace_ms=round(grace_s * 1000)))
-        write(path, Key(name, generation, derive(master, name, generation)))
+        if not reserved(name):  # the platform's own parts have one generation
+            self._say("IssueKey", KeyBody(name=name, generation=generation, grace_ms=round(grace_s * 1000)))
+        write(path, issued(master, name, generation))
         message(f"agents: generation {generation} of {name!r} is valid; its key is in {path}")
 
     def _master(self) -> bytes:

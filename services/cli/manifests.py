@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,7 +115,8 @@ def remove(name: str, dry_run: DryRun = False, data_dir: DataDir = None) -> None
     if dry_run:
         message(f"would remove {name} version {contract.version}")
         return
-    _registrar(settings, registered.catalogue).remove(CapabilityManifest, name)
+    at = registered.catalogue.following(CapabilityManifest, name, time.time_ns() // 1000)
+    _registrar(settings, registered.catalogue).remove(CapabilityManifest, name, at)
     message(f"removed: {name} version {contract.version}")
 
 

@@ -16,6 +16,7 @@ from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.codec import Codec
 from services.ledger.committer import Fenced
 from services.ledger.partition import GROUP, PartitionLedger
+from services.ledger.proofs import seal_key
 from services.ledger.snapshots import Snapshots
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
@@ -33,7 +34,7 @@ class Ledger:
         self._app = app
         self._settings = settings
         self._codec = codec
-        self._snapshots = Snapshots(app, settings.topics.partitions, settings.kafka)
+        self._snapshots = Snapshots(app, settings.topics.partitions, settings.kafka, seal_key(settings))
         self._replies = clients.producer(
             settings.kafka, enable_idempotence=False, acks=1, **{"delivery.report.only.error": True}
         )

@@ -20,8 +20,10 @@ from typing import Any, Final, TypeAlias, cast
 
 from confluent_kafka import KafkaException, Producer
 
+from agents_sdk.broadcast import sent_to
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent
+from agents_sdk.core.identity import CODES
 from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, identity, issued, undecodable
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import ENDED, Gap
@@ -30,16 +32,19 @@ from agents_sdk.core.ledger.timers import set_by
 from agents_sdk.core.partition import partition_of
 from agents_sdk.errors import REFUSALS, BackplaneError
 from agents_sdk.keys import Keys, verifier
+from agents_sdk.proofs import fact_guard
 from agents_sdk.settings import Settings
 from agents_sdk.signer import Signer
 from agents_sdk.topics import CALLS, COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
 from agents_sdk.wire.headers import Headers, command_headers, fact_headers
+from agents_sdk.wire.proof import Place
 from services.ledger.alarms import Alarms
 from services.ledger.committer import Committer, Group, Outgoing
 from services.ledger.debt import Debt, due, inherited
 from services.ledger.pieces import Changes
+from services.ledger.proofs import proofs_of, valid
 from services.ledger.recovery import recover
 from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
 from services.metrics import catalogue
@@ -105,10 +110,12 @@ class PartitionLedger:
         self.book = Book(limits=self._limits)
         self.committer = Committer(settings.kafka, number, done, partial(metrics.observe, catalogue.COMMIT))
         self._metrics = metrics
+        self._settings = settings
         self._kafka = settings.kafka
         self._codec = codec
         self._signer = Signer(codec, Keys.of(settings))
         self._verifier = verifier(settings)
+        self._proofs = proofs_of(settings, number)
         self._replies = replies
         self._commands = commands
         self.alarms = Alarms(lambda: self.book, self._send)
@@ -154,7 +161,8 @@ class PartitionLedger:
             # All there is, not what is visible: after fencing nothing is open any more, so the rest is on its way.
             ends = self._snapshots.ends(self.number, committed=False)
             self._partitions = len(consumer.list_topics(COMMANDS, timeout=10).topics[COMMANDS].partitions)
-            folded = recover(consumer, self._codec, self.number, book, self._dirty, offsets, ends)
+            guard = fact_guard(self._settings)
+            folded = recover(consumer, self._codec, self.number, book, self._dirty, offsets, ends, guard)
         finally:
             consumer.close()
         self.book, self._debt = book, inherited(folded, time.monotonic())
@@ -255,9 +263,10 @@ class PartitionLedger:
             return
         step = apply(self.book, command, record.offset, at, self._proof(record, command))
         for addressed in step.replies:
-            self._answers.setdefault(addressed.partition, []).append(
-                {"key": addressed.reply.reply_to, "value": self._codec.encode(addressed.reply)}
-            )
+            encoded = self._codec.encode(addressed.reply)
+            for value in self._proofs.answers(self.book, addressed, encoded, at) if self._proofs else (encoded,):
+                answer = {"key": addressed.reply.reply_to, "value": value}
+                self._answers.setdefault(addressed.partition, []).append(answer)
         if refusal := _unheard(command, step):
             dead.append((record, "decide", (REFUSALS[refusal.code].__name__, refusal.message)))
         if command.timer is not None and step.facts and step.facts[0].kind == "CommandRefused":
@@ -277,6 +286,8 @@ class PartitionLedger:
         """What signature and place prove. A run that the book has was begun in its place: only others are hashed."""
         run_id = command.run_id
         if run_id and run_id not in self.book.runs and partition_of(run_id, self._partitions) != self.number:
+            return Proof.MISPLACED
+        if not run_id and self._verifier is not None and sent_to(command, self._partitions) not in (None, self.number):
             return Proof.MISPLACED
         return self._verifier.proof(record.value or b"", command) if self._verifier is not None else Proof.UNSIGNED
 
@@ -306,27 +317,30 @@ class PartitionLedger:
     def _encode(self, steps: list[Step], dead: list[Dead]) -> list[Outgoing]:
         out: list[Outgoing] = []
         for step in steps:
-            for fact in step.facts:
-                self._encode_fact(fact, out)
+            for number, fact in enumerate(step.facts):
+                self._encode_fact(fact, out, number)
         for record, stage, why in dead:
             letter = DeadLetter.of(COMMANDS, self.number, record.offset, GROUP, why, stage=stage)
             headers = dead_letter_headers(letter, record.headers)
             out.append(Outgoing(dead_letter(COMMANDS), record.key, record.value, headers))
         return out
 
-    def _encode_fact(self, fact: Fact, out: list[Outgoing]) -> None:
+    def _encode_fact(self, fact: Fact, out: list[Outgoing], number: int) -> None:
         value = self._codec.encode(fact)
         key = fact.run_id.encode() or None
         headers = fact_headers(fact)
         topic = TOPIC_OF_FACT[type(fact)]
-        out.append(Outgoing(topic, key, value, headers))
+        place = Place(fact.command_offset, number)
+        proven = self._proofs.fact(fact, key, value, place) if self._proofs else []
+        out.append(Outgoing(topic, key, value, headers + proven))
         out += [self._said(command) for command in issued(fact)]
         if isinstance(fact, CallEvent):
             self._encode_dead_call(fact, key, value, headers, out)
         if topic is not MESSAGES or not isinstance(fact, MessageEvent):
             return
         if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
-            out.append(Outgoing(inbox(fact.recipient), key, value, headers))
+            proven = self._delivery(fact, key, value, place)
+            out.append(Outgoing(inbox(fact.recipient), key, value, headers + proven))
         elif fact.kind in (
             "MessageRedriven",
             "MessageDiscarded",
@@ -343,6 +357,12 @@ class PartitionLedger:
                 stage="handle",
             )
             out.append(Outgoing(dead_letter(letter.topic), key, value, dead_letter_headers(letter, headers)))
+
+    def _delivery(self, fact: MessageEvent, key: bytes | None, value: bytes, place: Place) -> Headers:
+        """By which its recipient knows that the ledger put it in the inbox."""
+        if self._proofs is None:
+            return []
+        return self._proofs.delivery(fact, key, value, place, valid(self.book, fact.recipient, fact.at))
 
     def _encode_dead_call(
         self, fact: CallEvent, key: bytes | None, value: bytes, headers: Headers, out: list[Outgoing]
@@ -370,4 +390,4 @@ def _unheard(command: Command, step: Step) -> RefusalEvent | None:
     first = step.facts[0] if step.facts else None
     if command.reply_to or not isinstance(first, RefusalEvent):
         return None
-    return None if command.agent in (EXECUTOR, LEDGER) and first.code not in identity.CODES else first
+    return None if command.agent in (EXECUTOR, LEDGER) and first.code not in CODES else first

@@ -30,6 +30,7 @@ from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Con
 from agents_sdk.scope import new_id
 from agents_sdk.topics import COMMANDS, FACT_TOPICS
 from services.ledger.pieces import Changes, Pieces
+from services.ledger.seals import NotProven, Seal
 from services.ledger.snapshot_keys import ENDED, LIVE, META, SPENT, Key, Owned, successor
 from services.runtime import clients
 
@@ -70,7 +71,12 @@ class _Place:
 class Snapshots:
     """The table of all partitions that this worker owns."""
 
-    def __init__(self, app: faust.App, partitions: int, kafka: Mapping[str, str]) -> None:
+    def __init__(
+        self, app: faust.App, partitions: int, kafka: Mapping[str, str], seal_key: bytes | None = None
+    ) -> None:
+        """``seal_key`` proves what this ledger wrote; None: whatever is there is believed."""
+        self._seal_key = seal_key
+        self._seals: dict[int, Seal] = {}
         self._app = app
         self._kafka = kafka
         self._owned: dict[int, Owned] = {}
@@ -88,6 +94,9 @@ class Snapshots:
         await self._app.tables.wait_until_recovery_completed()
         try:
             return self._decoded(partition, limits)
+        except NotProven as error:
+            log.error("partition %d: snapshot not believed: %s; folding all facts", partition, error)
+            return Book(limits=limits), {}
         except (msgspec.MsgspecError, KeyError) as error:
             # written by another version of this code: the facts have it all
             log.warning("partition %d: snapshot not readable (%s), folding all facts", partition, error)
@@ -95,8 +104,7 @@ class Snapshots:
 
     def _decoded(self, partition: int, limits: Limits) -> tuple[Book, dict[str, int]]:
         book = Book(limits=limits)
-        pieces = self._pieces[partition] = Pieces(partition)
-        stored = pieces.join(dict(self._stored(partition)))
+        stored = self._believed(partition)
         owned = self._owned[partition] = Owned(partition, successor(stored, new_id()[-12:]))
         metas = {key: _meta(value) for key, value in stored.items() if Key.of(key).kind == META}
         newest = max(metas, key=lambda key: (metas[key].applied, sum(metas[key].offsets.values())), default="")
@@ -130,6 +138,17 @@ class Snapshots:
         book.finished = {run_id: finished for run_id, (_, finished) in in_order[-FINISHED_LIMIT:]}
         owned.chosen({run_id: key for run_id, (_, key) in best.items()}, stored)
         return book, meta.offsets
+
+    def _believed(self, partition: int) -> dict[str, bytes]:
+        """The partition's entries, whole. Raises NotProven, and then all of them go with the next snapshot; KeyError
+        where a piece is missing."""
+        pieces = self._pieces[partition] = Pieces(partition)
+        self._owned[partition] = Owned(partition, successor((), new_id()[-12:]))
+        entries = dict(self._stored(partition))
+        if self._seal_key is not None:
+            seal = self._seals[partition] = Seal(self._seal_key, partition)
+            seal.check(entries)
+        return pieces.join(entries)
 
     def _stored(self, partition: int) -> Iterator[tuple[str, bytes]]:
         prefix = f"{partition}/"
@@ -188,7 +207,8 @@ class Snapshots:
         gone += owned.spent_gone(key for keys in spent.values() for key, _ in keys)
         gone += owned.left_over()
         changes += [(key, None) for key in dict.fromkeys(gone)]
-        return self._pieces.setdefault(partition, Pieces(partition)).cut(changes)
+        cut = self._pieces.setdefault(partition, Pieces(partition)).cut(changes)
+        return self._seals[partition].seal(cut) if partition in self._seals else cut
 
     async def write(self, partition: int, changes: Changes) -> None:
         """Writes captured changes, a slice at a time. Call it in a task of its own: faust takes the changelog's

@@ -15,6 +15,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.facts import Fact
+from agents_sdk.proofs import Guard, fact_guard, headers_of
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Undecodable
 from services.otel.openings import Openings
@@ -52,8 +53,10 @@ class Exporter:
         *,
         content: bool = False,
         once: bool = False,
+        guard: Guard | None = None,
     ) -> None:
-        """``content``: params and results too. ``once``: end where the log ends."""
+        """``content``: params and results too. ``once``: end where the log ends. What ``guard`` does not believe gives
+        no span."""
         self._consumer = consumer
         self._decode = decode
         self._openings = openings
@@ -61,6 +64,7 @@ class Exporter:
         self._stop = stop
         self._content = content
         self._once = once
+        self._guard = guard
         self._ended: set[tuple[str | None, int | None]] = set()
         """Partitions read to their end."""
         self.exported = 0
@@ -95,6 +99,9 @@ class Exporter:
                 self._fault(message.error(), place)
                 continue
             self._ended.discard(place)
+            if self._doubted(message):
+                log.warning("%s[%d] offset %d is passed over: its writer is not proven", *place, message.offset())
+                continue
             try:
                 fact = self._decode(message.value())
             except Undecodable as error:
@@ -103,6 +110,13 @@ class Exporter:
                 continue
             if isinstance(fact, Fact):
                 yield fact
+
+    def _doubted(self, message: Any) -> bool:
+        """A copy gives the same span again, which does no harm: where it stands in the order does not matter."""
+        guard, topic, partition = self._guard, message.topic(), message.partition()
+        if guard is None or guard.is_before(topic, partition, message.offset()):
+            return False
+        return guard.place(topic, partition, message.key(), message.value(), headers_of(message)) is None
 
     def _fault(self, error: Any, place: tuple[str | None, int | None]) -> None:
         from confluent_kafka import KafkaError, KafkaException
@@ -192,7 +206,14 @@ def run(
     )
     openings = Openings(StoreLookUp(settings), content)
     exporter = Exporter(
-        consumer, connect_codec(settings).decode, openings, collector(endpoint), stop, content=content, once=once
+        consumer,
+        connect_codec(settings).decode,
+        openings,
+        collector(endpoint),
+        stop,
+        content=content,
+        once=once,
+        guard=fact_guard(settings),
     )
     try:
         exporter.run()

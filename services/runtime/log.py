@@ -81,12 +81,14 @@ class _Merge:
         self.open = set(starts)
         self.paused: set[str] = set()
 
-    def fill(self, decode: Callable[[bytes | None], object]) -> None:
+    def fill(self, decode: Callable[[bytes | None], object], believed: Callable[[Message], bool] | None) -> None:
         """Polls once; pauses what is far ahead."""
         for message in self.consumer.consume(CHUNK, timeout=POLL_S):
             topic = str(message.topic())
             if _ended(message):
                 self._ended(topic, message.offset() or 0)
+                continue
+            if believed is not None and not believed(message):
                 continue
             located = Located(topic, message.offset() or 0, message.timestamp()[1], decode(message.value()))
             self.buffers[topic].append(located)
@@ -124,17 +126,19 @@ def read_merged(
     decode: Callable[[bytes | None], object],
     order: Callable[[object], tuple[int, ...]],
     ends: Mapping[str, int] | None = None,
+    believed: Callable[[Message], bool] | None = None,
 ) -> Iterator[Located]:
     """The committed records of one partition number of several topics, from ``starts`` to the present end, merged by
     ``order``; each topic must already be in that order. ``ends`` are offsets that are known to be committed or aborted
-    below: what is not visible yet is waited for. Raises KafkaException, TimeoutError, and what ``decode`` raises."""
+    below: what is not visible yet is waited for. Records that are not ``believed``, asked in the order of each topic,
+    are passed over undecoded. Raises KafkaException, TimeoutError, and what ``decode`` raises."""
     consumer.assign([TopicPartition(topic, partition, offset) for topic, offset in starts.items()])
     merge = _Merge(consumer, partition, starts, ends or {})
     heads: list[tuple[tuple[int, ...], str]] = []
     headless = set(starts)
     while True:
         while merge.starved():
-            merge.fill(decode)
+            merge.fill(decode, believed)
             merge.check()
         for topic in [topic for topic in headless if merge.buffers[topic]]:
             heapq.heappush(heads, (order(merge.buffers[topic][0].record), topic))

@@ -63,6 +63,7 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
     """The whole process; its exit code."""
     from aiohttp import web
 
+    from agents_sdk.proofs import fact_guard
     from services.sink.audit import Audit
     from services.sink.dead import DeadLetters
     from services.sink.engine import Engine
@@ -75,8 +76,9 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
         return 2
     engine = Engine(Path(settings.data_dir) / "clickhouse") if embedded(settings, port, host) else None
     stop = threading.Event()
-    source, letters = FactSource(settings.kafka), DeadLetters(settings.kafka)
-    ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop)
+    guard = fact_guard(settings)
+    source, letters = FactSource(settings.kafka, guard=guard), DeadLetters(settings.kafka)
+    ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop, guard)
     audit = Audit(lambda: _client(settings, engine), lambda: _positions(source, ingest), stop)
     server = make_server(engine, lambda: health(ingest, source, letters, audit), door, settings.clickhouse.database)
     runner = web.AppRunner(server)

@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from agents_sdk.core.facts import Fact
+from agents_sdk.proofs import WHY, Guard
 from agents_sdk.wire.codec import Undecodable
 from services.sink.frames import Lying
 from services.sink.rows import Record, unmappable, unreadable
@@ -112,7 +113,10 @@ class Ingest:
         letters: Letters,
         connect: Callable[[], Opened],
         stop: threading.Event,
+        guard: Guard | None = None,
     ) -> None:
+        """What ``guard`` does not believe becomes a dead letter."""
+        self._guard = guard
         self._source = source
         self._letters = letters
         self._connect = connect
@@ -173,22 +177,29 @@ class Ingest:
             Lying(message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.value())
             for message in fetched.messages
         ]
-        batch = store.stage(lying) or self._looked_through(fetched.messages, store, decode)
+        verdicts = [self._guard.message(message) for message in fetched.messages] if self._guard is not None else []
+        batch = store.stage(lying) if not any(verdicts) else None
+        batch = batch or self._looked_through(fetched.messages, verdicts, store, decode)
         after = {(record.topic, record.partition): record.offset + 1 for record in lying}
         return Handed(batch, len(lying), {**after, **fetched.ends})
 
-    def _looked_through(self, messages: list[Any], store: Store, decode: Callable[[bytes | None], object]) -> Batch:
+    def _looked_through(
+        self, messages: list[Any], verdicts: list[str], store: Store, decode: Callable[[bytes | None], object]
+    ) -> Batch:
         """A batch with something unusual in it, record by record."""
         before = self._letters.written
-        records = [self._record(message, decode) for message in messages]
+        judged = zip(messages, verdicts or [""] * len(messages), strict=True)
+        records = [self._record(message, verdict, decode) for message, verdict in judged]
         if self._letters.written != before:
             self._letters.flush()
         return store.prepare(records)
 
-    def _record(self, message: Any, decode: Callable[[bytes | None], object]) -> Record:
+    def _record(self, message: Any, verdict: str, decode: Callable[[bytes | None], object]) -> Record:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         stamp = message.timestamp()[1]
         try:
+            if verdict:
+                raise Undecodable(verdict, WHY[verdict])
             fact = decode(message.value())
         except Undecodable as error:
             code, reason = error.code, str(error)

@@ -17,8 +17,10 @@ from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaE
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
 
 from agents_sdk.errors import BackplaneError
+from agents_sdk.proofs import Guard
 from agents_sdk.topics import FACT_TOPICS
 from services.runtime.clients import reader
+from services.runtime.places import last_place
 from services.sink.writer import Place
 
 log = logging.getLogger("backplane.sink")
@@ -50,7 +52,12 @@ class FactSource:
     """The records of the fact topics, each partition in its order. One thread for all but ``lag``: confluent-kafka lets
     one into a consumer at a time, and another waits for as long as the first keeps coming back."""
 
-    def __init__(self, kafka: Mapping[str, str], topics: Iterable[str] = FACT_TOPICS) -> None:
+    def __init__(
+        self, kafka: Mapping[str, str], topics: Iterable[str] = FACT_TOPICS, guard: Guard | None = None
+    ) -> None:
+        """``guard`` is told how far each partition was read before."""
+        self._kafka = kafka
+        self._guard = guard
         self._topics = tuple(topics)
         self._consumer = reader(
             kafka,
@@ -79,7 +86,18 @@ class FactSource:
             KafkaException: Kafka does not answer.
         """
         self._stored = dict(stored)
+        if self._guard is not None:
+            self._remember(self._guard)
         self._discover()
+
+    def _remember(self, guard: Guard) -> None:
+        """Copies of what is stored are told by the last of it."""
+        consumer = reader(self._kafka)
+        try:
+            for (topic, partition), offset in self._stored.items():
+                guard.sequence.begin(topic, partition, last_place(consumer, guard, topic, partition, offset + 1))
+        finally:
+            consumer.close()
 
     def _discover(self) -> None:
         """Assigns the partitions that exist and are not assigned yet."""

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.partition import partition_of
 from agents_sdk.errors import Unreachable
+from agents_sdk.proofs import fact_guard
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Codec, Undecodable
 from services.runtime.clients import reader
@@ -43,9 +44,10 @@ class Tail:
         """``following``: the offset to begin at in each place, 0 in one that it does not name; None: at the ends.
         ``run``: only that run's facts, which lie in one partition number. Raises Unreachable."""
         self._codec = codec
+        self._guard = fact_guard(settings)
         self._run = run
         self.lost = 0
-        """Records from ``following`` on that Kafka does not have any more, or that cannot be read."""
+        """Records from ``following`` on that Kafka does not have any more, that cannot be read or are not believed."""
         self._consumer = reader(
             settings.kafka,
             group_id=group,
@@ -95,6 +97,9 @@ class Tail:
         topic, number, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
         self.following[topic, number] = offset + 1
         if self._run and message.key() != self._run.encode():
+            return None
+        if self._guard is not None and self._guard.message(message):
+            self.lost += 1
             return None
         try:
             fact = self._codec.decode(message.value())

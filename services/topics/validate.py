@@ -195,6 +195,7 @@ def _whole(schema: Schema, datum: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _command(schema, datum)
     elif name == "Reply":
         yield from _reply(datum)
+        yield from _signature(datum)
     elif name in _REGISTRY:
         yield from _REGISTRY[name](datum)
         yield from _signature(datum)

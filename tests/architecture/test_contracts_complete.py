@@ -103,7 +103,7 @@ def test_money_is_whole_nano_usd_and_durations_are_whole() -> None:
     assert all(name.endswith("_nano_usd") for name in money)
 
 
-@pytest.mark.parametrize("record", ["Command", "CapabilityManifest", "Switch"])
+@pytest.mark.parametrize("record", ["Command", "Reply", "CapabilityManifest", "Switch", "ExecutorBeat"])
 def test_signature_is_the_last_field(record: str) -> None:
     """It covers all bytes before it, so that nothing in the record is unsigned; new fields go before it."""
     fields = latest(record)["fields"]

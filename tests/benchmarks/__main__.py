@@ -16,7 +16,20 @@ import psutil
 
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
-from tests.benchmarks import calls, console, floors, insight, ledger, messages, report, restart, runs, sink, takeover
+from tests.benchmarks import (
+    calls,
+    console,
+    floors,
+    insight,
+    ledger,
+    messages,
+    proofs,
+    report,
+    restart,
+    runs,
+    sink,
+    takeover,
+)
 from tests.benchmarks.stage import CAPABILITIES, Figures, Memory, Stage, Stopwatch
 
 OUTPUT: Final = Path("var/bench/latest.json")
@@ -25,6 +38,7 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "state_write": ledger.state_write,
     "state_read": ledger.state_read,
     "ledger": ledger.throughput,
+    "proofs": proofs.measure,
     "message": messages.measure,
     "call": calls.measure,
     "call_local": calls.local,

@@ -73,7 +73,7 @@ async def test_a_follower_is_told_of_what_comes(settings: Settings, codec: Codec
     follower.follow(changed)
     try:
         registrar = Registrar(settings, codec)
-        await asyncio.to_thread(registrar._write, [(CapabilityManifest, "new", b"noise")])
+        await asyncio.to_thread(registrar._write, [(CapabilityManifest, "new", b"noise", [])])
         await asyncio.to_thread(registrar.put, [manifest("new", "7")])
         async with asyncio.timeout(30):
             assert await came.get() == ("new", "7")

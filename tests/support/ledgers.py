@@ -44,6 +44,8 @@ class LedgerProcess:
         }
         if self.settings.identity.master_file is not None:
             env["BACKPLANE_IDENTITY__MASTER_FILE"] = str(self.settings.identity.master_file)
+        if self.settings.identity.unproven_file is not None:
+            env["BACKPLANE_IDENTITY__UNPROVEN_FILE"] = str(self.settings.identity.unproven_file)
         where = ["--data-dir", str(self.settings.data_dir), "--http-port", str(self.port)]
         command = [sys.executable, "-m", "tests.support.chaos.ledger", *where]
         with self.log.open("ab") as log:

@@ -31,7 +31,8 @@ def remove(book: Book, command: Command, scribe: Scribe) -> None:
     if command.agent != OPERATOR:
         message = f"{command.agent!r} may not remove {spec.name!r}: only {OPERATOR} does"
         raise Refusal("scope", message, rule="name", name=spec.name)
-    if spec.name in book.agents:
+    known = book.agents.get(spec.name)
+    if known is not None and not (book.identity_required and command.issued_at <= known.at):  # else it is a copy
         scribe.write(AgentEvent, "AgentRemoved", name=spec.name)
 
 

@@ -198,8 +198,9 @@ def of_child(fact: RunEvent) -> Answer:
     )
 
 
-def reply(answer: Answer, command_id: str, run_id: str, reply_to: str) -> Reply:
-    """The record that carries an answer to its client."""
+def reply(answer: Answer, command_id: str, run_id: str, reply_to: str, issued_at: int = 0) -> Reply:
+    """The record that carries an answer to its client; ``issued_at`` is that of the command, where it is answered at
+    once."""
     return Reply(
         command_id=command_id,
         reply_to=reply_to,
@@ -212,4 +213,5 @@ def reply(answer: Answer, command_id: str, run_id: str, reply_to: str) -> Reply:
         code=answer.code,
         message=answer.message,
         detail=answer.detail,
+        issued_at=issued_at,
     )

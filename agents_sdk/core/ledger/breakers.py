@@ -50,6 +50,8 @@ def decide(book: Book, command: Command, scribe: Scribe) -> None:
         message = f"the key of this breaker is not {command.run_id!r}"
         raise Refusal("invalid_command", message, field="run_id")
     known = book.breakers.get(command.run_id, CLOSED)
+    if book.identity_required and command.kind != "ProbeBreaker" and command.issued_at <= known.at:
+        return  # it was said before the state that counts now: it came late, or it is a copy
     move = TABLE.get((known.state, command.kind))
     if move is not None:
         move(known, body, scribe)
@@ -126,4 +128,4 @@ def state_after(fact: BreakerEvent) -> Breaker:
     """What the fact alone says of its breaker."""
     holder = fact.executor if fact.kind == "BreakerProbed" else ""
     fields: dict[str, Any] = {"until": fact.open_until, "opened": fact.opened, "holder": holder}
-    return Breaker(state=STATE_OF[fact.kind], command_offset=fact.command_offset, **fields)
+    return Breaker(state=STATE_OF[fact.kind], command_offset=fact.command_offset, at=fact.at, **fields)

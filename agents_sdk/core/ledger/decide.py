@@ -16,7 +16,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.identity import OPERATOR, Proof, reserved
+from agents_sdk.core.identity import CODES, OPERATOR, Proof, reserved
 from agents_sdk.core.ledger import (
     agents,
     breakers,
@@ -44,7 +44,6 @@ from agents_sdk.core.ledger import (
 )
 from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.ending import ENDS_WORK, complete_when_idle, end
-from agents_sdk.core.ledger.identity import CODES
 from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, RULES, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, ChildWait, Request, Run, current
@@ -145,7 +144,7 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
     command_id = command.command_id
     if run is None:
         finished = book.finished.get(command.run_id)
-        return finished is not None and command_id in finished.answers
+        return identity.repeated(book, command) or (finished is not None and command_id in finished.answers)
     if command_id in run.answers:
         return True
     asked = (

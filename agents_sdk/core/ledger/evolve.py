@@ -128,6 +128,8 @@ def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
         breakers.fold(book, fact, changes)
     elif fact.run_id in book.finished:  # a letter of an ended run was discarded
         changes.put(book.finished[fact.run_id].answers, fact.command_id, Answer(event_id=fact.event_id))
+    if type(fact) is not RefusalEvent and fact.command_offset > book.applied:
+        spent.note(book.spent, fact.command_id, fact.at, changes)
 
 
 def _registered(book: Book, fact: AgentEvent, changes: Changes) -> None:
@@ -480,7 +482,7 @@ def _attempt_recorded(run: Run, fact: AttemptEvent, changes: Changes) -> None:
 
 
 def _awaited(run: Run, fact: RunEvent, changes: Changes) -> None:
-    changes.put(run.waiting, fact.command_id, Waiting(reply_to=fact.reply_to, reply_partition=fact.reply_partition))
+    changes.put(run.waiting, fact.command_id, Waiting(fact.reply_to, fact.reply_partition, fact.agent))
 
 
 def _resumed(run: Run, fact: RunEvent, changes: Changes) -> None:
@@ -495,7 +497,7 @@ def _child_started(run: Run, fact: RunEvent, changes: Changes) -> None:
 
 
 def _child_awaited(run: Run, fact: RunEvent, changes: Changes) -> None:
-    wait = ChildWait(fact.child_run_id, _delivery_of(run, fact), fact.reply_to, fact.reply_partition)
+    wait = ChildWait(fact.child_run_id, _delivery_of(run, fact), fact.reply_to, fact.reply_partition, fact.agent)
     known = run.children[fact.child_run_id].outcome
     if known is None:
         changes.put(run.child_waits, fact.command_id, wait)

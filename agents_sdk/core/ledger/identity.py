@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 from agents_sdk.core import ids
-from agents_sdk.core.commands import Command, KeyBody
+from agents_sdk.core.commands import ABOUT_NO_RUN, Command, KeyBody
 from agents_sdk.core.facts import AgentEvent, RefusalEvent
-from agents_sdk.core.identity import OPERATOR, Proof, reserved
+from agents_sdk.core.identity import CODES, OPERATOR, Proof, reserved
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.spent import WINDOW_US
+from agents_sdk.core.ledger.spent import WINDOW_US, noted
 from agents_sdk.core.ledger.state import Book, KeyState
 
 FIRST: Final = KeyState()
@@ -25,9 +25,6 @@ GRACE_LIMIT_MS: Final = 30 * 86_400_000
 """A month: a longer grace period is a mistake in the unit."""
 SENDERS: Final = {"IssueKey": OPERATOR, "RevokeKey": OPERATOR, "RequireIdentity": LEDGER}
 """Kinds about identity itself, each with its only sender; they need a good signature whether or not others do."""
-CODES: Final = frozenset({"unauthenticated", "forged", "revoked", "stale", "replayed", "misplaced"})
-"""Codes of refusals for want of identity. Such a refusal is about no run: whoever may not speak in a run must not
-advance it, nor be remembered by it."""
 
 
 def check(book: Book, command: Command, at: int, proof: Proof) -> None:
@@ -42,12 +39,12 @@ def check(book: Book, command: Command, at: int, proof: Proof) -> None:
         raise Refusal("unauthenticated", f"the command is not signed by {name!r}", agent=name)
     if proof is Proof.FORGED:
         raise Refusal("forged", f"the signature is not that of {name!r}, generation {generation}", agent=name)
-    if reserved(command.agent):
+    if reserved(command.agent) and not _of_now(command):
         # The platform's own commands may be old: an outcome waits for as long as the broker is away. Each is applied
         # once by what it says (attempt, call, timer, generation), so it needs no window.
         return
     known = book.keys.get(command.agent, FIRST)
-    if not _valid(known, generation, at):
+    if not reserved(command.agent) and not _valid(known, generation, at):
         raise Refusal(
             "revoked",
             f"generation {generation} of the key of {name!r} is not valid; the newest is {known.generation}"
@@ -61,6 +58,21 @@ def check(book: Book, command: Command, at: int, proof: Proof) -> None:
         side = "ahead of" if skew > 0 else "behind"
         message = f"the command's time is {abs(skew) / 1e6:.1f} s {side} the broker's; at most 120 s are allowed"
         raise Refusal("stale", message, agent=name, skew_us=skew)
+
+
+def repeated(book: Book, command: Command) -> bool:
+    """Whether a command about no run was applied before: it is a copy from the log, or came again because its answer
+    was lost. Not of a registration, which changes nothing where it says the same, and is refused where it does not."""
+    about_none = command.kind in ABOUT_NO_RUN or command.breaker is not None
+    if not book.identity_required or not about_none or command.kind == "RegisterAgent":
+        return False
+    return noted(book.spent, command.command_id)
+
+
+def _of_now(command: Command) -> bool:
+    """Whether a copy of the command from the log could take effect again, though its sender is one of the platform's
+    own: it says how things are from now on (who is registered, which breaker is open), and so it must be of now."""
+    return command.kind != "RequireIdentity" and (command.kind in ABOUT_NO_RUN or command.breaker is not None)
 
 
 def _valid(known: KeyState, generation: int, at: int) -> bool:

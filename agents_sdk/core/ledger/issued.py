@@ -15,8 +15,8 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import Fact, RefusalEvent, RunEvent
+from agents_sdk.core.identity import CODES
 from agents_sdk.core.ledger.evolve import ENDED
-from agents_sdk.core.ledger.identity import CODES
 from agents_sdk.core.ledger.rules import LEDGER
 
 

@@ -102,6 +102,7 @@ class Waiting(msgspec.Struct, gc=False):
 
     reply_to: str
     reply_partition: int
+    agent: str = ""
 
 
 class Account(msgspec.Struct, gc=False):
@@ -163,6 +164,7 @@ class ChildWait(msgspec.Struct, gc=False):
     delivery_id: str
     reply_to: str
     reply_partition: int
+    agent: str = ""
 
 
 class Dependency(msgspec.Struct, gc=False):
@@ -280,6 +282,7 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     call_budgets: dict[str, int] = {}
     retries: dict[str, str] = {}
     """Handled message, or empty for all others → policy; see ``retry``."""
+    at: int = 0
 
 
 class Contract(msgspec.Struct, frozen=True, gc=False):
@@ -318,6 +321,7 @@ class Breaker(msgspec.Struct, frozen=True, gc=False):
     """Half-open: whose probe it is."""
     command_offset: int = -1
     """Of the command that said so."""
+    at: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):

@@ -25,7 +25,7 @@ from agents_sdk.core.ledger.evolve import ENDED, evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.refusals import passed_over
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
-from agents_sdk.core.ledger.state import Answer, Book, Call, ChildWait, Request, Run
+from agents_sdk.core.ledger.state import Answer, Book, Call, ChildWait, Request, Run, Waiting
 from agents_sdk.core.ledger.timers import set_by
 
 TOLD_LATER: Final = frozenset(
@@ -43,6 +43,10 @@ class Addressed(msgspec.Struct, frozen=True, gc=False):
 
     partition: int
     reply: Reply
+    agent: str = ""
+    """Who asked, and proved it: by its key the answer is proven. Empty: nobody proved to have asked."""
+    generation: int = -1
+    """Of the key that the command was signed with; -1: any that is valid."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +93,7 @@ def apply(
     with that code from the record: it is written again instead of deciding, so that a replay comes to the same end."""
     if failed is not None:
         detail = msgspec.json.decode(failed.detail, type=dict[str, Any]) if failed.detail else {}
-        return _refused(book, command, offset, at, INTERNAL_ERROR, failed.message, detail, None)
+        return _refused(book, command, offset, at, INTERNAL_ERROR, failed.message, detail, None, proof)
     changes, stage = Changes(), ["decide"]
     try:
         return _applied(book, command, offset, at, proof, check, changes, stage)
@@ -98,13 +102,13 @@ def apply(
         raise
     except Refusal as refusal:  # what it causes is more than may be written
         changes.take_back()
-        return _refused(book, command, offset, at, refusal.code, refusal.message, refusal.detail, None)
+        return _refused(book, command, offset, at, refusal.code, refusal.message, refusal.detail, None, proof)
     except BaseException as error:  # noqa: BLE001  # a library written in Rust panics with a BaseException
         changes.take_back()
         failure = _failure(stage[0], error)
     detail = {"stage": failure.stage, "exception": failure.exception}
     message = f"the ledger failed at it in {failure.stage}: {failure.exception}: {failure.message}; nothing changed"
-    return _refused(book, command, offset, at, INTERNAL_ERROR, message, detail, failure)
+    return _refused(book, command, offset, at, INTERNAL_ERROR, message, detail, failure, proof)
 
 
 def _applied(
@@ -133,7 +137,8 @@ def _applied(
         evolve(book, fact, changes)
     changes.assign(book, "applied", max(book.applied, offset))
     stage[0] = "answers"
-    replies = _replies(book, run or book.runs.get(command.run_id), command, facts, outcomes)
+    run = run or book.runs.get(command.run_id)
+    replies = _replies(book, run, command, facts, outcomes, proof is Proof.GOOD)
     stage[0] = "issued"
     follow = [issued(fact) for fact in facts]
     stage[0] = "timers"
@@ -172,6 +177,7 @@ def _refused(
     message: str,
     detail: dict[str, Any],
     failure: Failure | None,
+    proof: Proof,
 ) -> Step:
     """The step of a command that cannot be applied: one refusal, as short as can be, about no run. It changes nothing
     but the offset, so that nothing can go wrong with it."""
@@ -179,13 +185,19 @@ def _refused(
     book.applied = max(book.applied, offset)
     told = []
     if _addressed(command):
-        own = reply(refused(fact), fact.command_id, fact.run_id, command.reply_to)
-        told.append(Addressed(command.reply_partition, own))
+        own = reply(refused(fact), fact.command_id, fact.run_id, command.reply_to, command.issued_at)
+        told.append(_to_sender(command, own, proven=proof is Proof.GOOD))
     try:
         follow = issued(fact)
     except BaseException:  # noqa: BLE001  # it may be this that failed
         follow = []
     return Step([fact], told, [follow], failure=failure)
+
+
+def _to_sender(command: Command, own: Reply, *, proven: bool) -> Addressed:
+    if not proven:
+        return Addressed(command.reply_partition, own)
+    return Addressed(command.reply_partition, own, command.agent, command.key_generation)
 
 
 def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:
@@ -201,8 +213,13 @@ def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:
         else:
             continue
         if waiting.reply_to:
-            told.append(Addressed(waiting.reply_partition, reply(answer, asked, run.run_id, waiting.reply_to)))
+            answered = reply(answer, asked, run.run_id, waiting.reply_to)
+            told.append(Addressed(waiting.reply_partition, answered, _asker(waiting)))
     return told
+
+
+def _asker(waiting: Call | Request | ChildWait | Waiting) -> str:
+    return waiting.asker if isinstance(waiting, Request) else waiting.agent
 
 
 def _waits_for_child(run: Run, facts: list[Fact]) -> list[Addressed]:
@@ -212,7 +229,7 @@ def _waits_for_child(run: Run, facts: list[Fact]) -> list[Addressed]:
         return []
     told = of_child(ended)
     return [
-        Addressed(wait.reply_partition, reply(told, command_id, run.run_id, wait.reply_to))
+        Addressed(wait.reply_partition, reply(told, command_id, run.run_id, wait.reply_to), wait.agent)
         for command_id, wait in run.child_waits.items()
         if wait.child_run_id == ended.child_run_id and wait.reply_to
     ]
@@ -242,14 +259,14 @@ def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str
 
 
 def _replies(
-    book: Book, run: Run | None, command: Command, facts: list[Fact], outcomes: list[Addressed]
+    book: Book, run: Run | None, command: Command, facts: list[Fact], outcomes: list[Addressed], proven: bool
 ) -> list[Addressed]:
     replies = []
     if _addressed(command):
         answer = _own_answer(book, run, command, facts)
         if answer is not None:
-            own = reply(answer, command.command_id, command.run_id, command.reply_to)
-            replies.append(Addressed(command.reply_partition, own))
+            own = reply(answer, command.command_id, command.run_id, command.reply_to, command.issued_at)
+            replies.append(_to_sender(command, own, proven=proven))
     replies += outcomes
     if run is not None and facts and facts[-1].kind in ENDED:
         replies += _farewells(book, run)
@@ -295,7 +312,7 @@ def _farewells(book: Book, run: Run) -> list[Addressed]:
     finished = book.finished[run.run_id]
     end = of_finished(finished)
     told = [
-        Addressed(waiting.reply_partition, reply(end, command_id, run.run_id, waiting.reply_to))
+        Addressed(waiting.reply_partition, reply(end, command_id, run.run_id, waiting.reply_to), waiting.agent)
         for command_id, waiting in run.waiting.items()
         if waiting.reply_to
     ]
@@ -310,5 +327,6 @@ def _farewells(book: Book, run: Run) -> list[Addressed]:
     }
     for command_id, wait in (unsettled | run.requests | run.child_waits).items():
         if wait.reply_to:
-            told.append(Addressed(wait.reply_partition, reply(gone, command_id, run.run_id, wait.reply_to)))
+            answered = reply(gone, command_id, run.run_id, wait.reply_to)
+            told.append(Addressed(wait.reply_partition, answered, _asker(wait)))
     return told

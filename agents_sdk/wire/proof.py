@@ -1,0 +1,141 @@
+"""Proofs of records that are not commands: who wrote them, and where and when they belong. Pure.
+
+A proof travels in the record's headers, so that the bytes of a fact are the same in its topic and in an inbox. It is a
+place, the generation of the key, and a keyed BLAKE2b hash (RFC 7693) over topic, partition, place, key and value. The
+place is (offset of the command, number of the fact among those of the command); for a tombstone of the registry it is
+(time in microseconds, 0). Laws: a proven record is believed only where it was written; one changed byte of anything
+that is covered, another topic, partition or key, is found; and of one partition's records in the order of the log each
+has a greater place than the one before, so that a copy is found too (``Sequence``).
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from agents_sdk.wire.signature import LENGTH
+
+PROOF: Final = "bp_proof"
+"""Header of the proof that the topic's own readers check."""
+FOR_EXECUTORS: Final = "bp_proof_executor"
+"""Header of the proof for executors, which do not have the key of the facts."""
+
+DELIVERY: Final = "delivery"
+"""Purpose of the key for what the ledger puts in an inbox: from the key of the agent whose inbox it is."""
+ANSWER: Final = "answer"
+"""Purpose of the key for answers: from the key of whoever asked."""
+FACT: Final = "fact"
+"""Purpose of the key for facts: from the key of ``bp.facts``."""
+DISPATCH: Final = "dispatch"
+"""Purpose of the key for facts that executors act on: from the key of ``bp.executor``."""
+TOMBSTONE: Final = "tombstone"
+"""Purpose of the key for removals from the registry: from the key of ``bp.executor``."""
+SNAPSHOT: Final = "snapshot"
+"""Purpose of the key for a ledger's snapshots: from the key of ``bp.facts``."""
+
+_HEAD: Final = struct.Struct(">QQI")
+_LENGTHS: Final = struct.Struct(">II")
+_NOTHING: Final = 0xFFFF_FFFF
+"""In place of a length: there is no key, or no value."""
+
+Headers = Iterable[tuple[str, bytes | str | None]]
+
+
+class Place(NamedTuple):
+    """Where a record belongs in the order of its partition."""
+
+    command_offset: int
+    """Of the command that caused it; of a tombstone: the time, microseconds UTC."""
+    number: int = 0
+    """Among the facts of that command."""
+
+
+BEFORE_ALL: Final = Place(-1)
+
+
+class Forged(ValueError):
+    """The record has no valid proof."""
+
+
+def subkey(secret: bytes, purpose: str) -> bytes:
+    """The key for one purpose, from a name's key (HKDF-Expand, one block)."""
+    return hmac.digest(secret, f"bp/{purpose}\x01".encode(), "sha256")
+
+
+class Prover:
+    """Makes and checks proofs with one key. 0.8 µs each for a record of 400 bytes."""
+
+    def __init__(self, key: bytes, generation: int = 0) -> None:
+        self._keyed = blake2b(key=key, digest_size=LENGTH)
+        self._generation = generation
+
+    def prove(self, topic: str, partition: int, key: bytes | None, value: bytes | None, place: Place) -> bytes:
+        """The value of the header."""
+        head = _HEAD.pack(*place, self._generation)
+        return head + self._hash(topic, partition, key, value, head)
+
+    def check(self, topic: str, partition: int, key: bytes | None, value: bytes | None, proof: bytes) -> Place | None:
+        """The place that the proof is for; None where it proves nothing."""
+        head = proof[: _HEAD.size]
+        if len(proof) != _HEAD.size + LENGTH:
+            return None
+        if not hmac.compare_digest(self._hash(topic, partition, key, value, head), proof[_HEAD.size :]):
+            return None
+        command_offset, number, _ = _HEAD.unpack(head)
+        return Place(command_offset, number)
+
+    def _hash(self, topic: str, partition: int, key: bytes | None, value: bytes | None, head: bytes) -> bytes:
+        hashed = self._keyed.copy()
+        name, said = key or b"", value or b""
+        lengths = _LENGTHS.pack(_NOTHING if key is None else len(name), _NOTHING if value is None else len(said))
+        hashed.update(b"".join((_partition(topic, partition), head, lengths, name, said)))
+        return hashed.digest()
+
+
+@lru_cache(maxsize=65_536)
+def _partition(topic: str, partition: int) -> bytes:
+    name = topic.encode()
+    return struct.pack(">H", len(name)) + name + struct.pack(">i", partition)
+
+
+def proofs(headers: Headers | None, name: str = PROOF) -> list[bytes]:
+    """The proofs of this name; several where several generations of a key are valid. Other headers do not matter."""
+    found: list[bytes] = []
+    for header, value in headers or ():
+        if header == name and isinstance(value, bytes):
+            found.append(value)
+    return found
+
+
+def generation_of(proof: bytes) -> int:
+    """The generation of the key that the proof says it was made with; -1 for what is no proof."""
+    if len(proof) != _HEAD.size + LENGTH:
+        return -1
+    generation: Any = _HEAD.unpack(proof[: _HEAD.size])[2]
+    return int(generation)
+
+
+class Sequence:
+    """Tells copies: in each partition the place of every proven record is beyond that of the one before."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, int], Place] = {}
+
+    def begin(self, topic: str, partition: int, last: Place) -> None:
+        """What was read before: records up to ``last`` are copies."""
+        self._last[topic, partition] = last
+
+    def last(self, topic: str, partition: int) -> Place | None:
+        """The place of the last record; None where none is known."""
+        return self._last.get((topic, partition))
+
+    def take(self, topic: str, partition: int, place: Place) -> bool:
+        """Takes the next record of the log; False: it is a copy of an older one."""
+        if place <= self._last.get((topic, partition), BEFORE_ALL):
+            return False
+        self._last[topic, partition] = place
+        return True
