@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
@@ -213,12 +213,14 @@ class AsyncBackplane:
         deadline_seconds: float | None = None,
         budget: str | None = None,
         state: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
     ) -> Coroutine[Any, Any, AsyncRun]:
         """Starts a run: every agent that takes part in ``workflow`` and handles ``run.started`` gets ``input`` (JSON,
         a pydantic model or a dataclass). ``complete_when="idle"`` ends it when nothing is left to do,
         ``"explicit"`` only by ``complete``. A run that has not ended after ``deadline_seconds`` fails. ``budget``, such
         as ``"0.40 USD"``, is what it may spend on calls with all its children; None: no limit. ``state`` is
-        written right behind the start, in the same breath: before any agent can have received its message.
+        written right behind the start, in the same breath: before any agent can have received its message. ``tags`` are
+        words by which people find the run again, 20 at most.
 
         Raises:
             RunExists: a run with this ``run_id`` was started by somebody else.
@@ -227,7 +229,7 @@ class AsyncBackplane:
         """
         scope = self.scope(run_id or new_id())
         start = scope.command(
-            "StartRun", operations.start_body(scope, workflow, input, complete_when, deadline_seconds, budget)
+            "StartRun", operations.start_body(scope, workflow, input, complete_when, deadline_seconds, budget, tags)
         )
         writes = [
             scope.command("SetState", StateBody(key=key, value=to_json(value, scope.limit, f"state {key!r}")))

@@ -204,6 +204,7 @@ def start_body(
     complete_when: str,
     deadline_seconds: float | None,
     budget: str | None,
+    tags: Iterable[str] = (),
     child_run_id: str = "",
 ) -> RunBody:
     """How any run is started, by a client or for another run. Raises InvalidCommand, Oversize."""
@@ -215,6 +216,7 @@ def start_body(
         child_run_id=child_run_id,
         budget_nano_usd=values.nano_usd("budget", budget),
         rules=RULES,
+        tags=list(tags),
     )
 
 

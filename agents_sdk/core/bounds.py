@@ -125,6 +125,8 @@ ENVELOPE: Final[dict[str, Bound]] = {
 }
 """Fields of Command beside the bodies."""
 
+TAG_COUNT: Final = 20
+TAG_CHARS: Final = 100
 BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
     "run": {
         "workflow": _NAME,
@@ -145,6 +147,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "resumed_from": _ID,
         "completed": _NAMES,
         "published": _NAMES,
+        "tags": Texts(TAG_COUNT, TAG_CHARS, TAG_COUNT * TAG_CHARS),
     },
     "state": {
         "key": Text(KEY_LIMIT),

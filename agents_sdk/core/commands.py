@@ -32,6 +32,7 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     resumed_from: str = ""
     completed: list[str] = msgspec.field(default_factory=list)
     published: list[str] = msgspec.field(default_factory=list)
+    tags: list[str] = msgspec.field(default_factory=list)
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -53,6 +53,7 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     resumed_from: str = ""
     completed: list[str] = msgspec.field(default_factory=list)
     published: list[str] = msgspec.field(default_factory=list)
+    tags: list[str] = msgspec.field(default_factory=list)
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):

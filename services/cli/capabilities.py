@@ -120,6 +120,9 @@ def _about(data: dict[str, Any]) -> list[str]:
     if reason := data.pop("reason", ""):
         lines.append(f"reason: {reason}")
     reasons = [(provider["name"], provider.pop("cannot_be_asked")) for provider in data["providers"]]
+    for provider in data["providers"]:
+        costs = ", ".join(f"{cost} ({what.replace('_', ' ')})" for what, cost in provider.pop("costs_at_most").items())
+        lines.append(f"{provider['name']} costs at most {costs}")
     return [*lines, *(f"{name} cannot be asked: {why}" for name, why in reasons if why)]
 
 

@@ -240,6 +240,9 @@ def _print_costs(by: str, rows: Iterable[Cost]) -> None:
 
 def runs(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many.")] = 20,
+    workflow: Annotated[str, typer.Option("--workflow", help="Only of this workflow.")] = "",
+    status: Annotated[str, typer.Option("--status", help="Only running, completed, failed or cancelled ones.")] = "",
+    tag: Annotated[str, typer.Option("--tag", help="Only with this tag.")] = "",
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -250,7 +253,7 @@ def runs(
     from services.sink.story import duration
 
     client = connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {})))
-    found = ask_runs(client, limit)
+    found = ask_runs(client, limit, workflow=workflow, status=status, tag=tag)
     if as_json:
         print_json(msgspec.to_builtins(found))
         return

@@ -115,6 +115,7 @@ def start(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     run_id: Annotated[str, typer.Option("--run-id", help="The run's id; made up by default.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find the run by; may be repeated.")] = None,
     budget: Budget = None,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
@@ -122,7 +123,7 @@ def start(
     """Start a run and print its id; with --wait, how it ended. The exit code is 1 when it did not complete."""
     content = parsed(input_, "--input")
     with connected(data_dir) as backplane:
-        run = backplane.start_run(workflow, content, run_id=run_id or None, budget=budget)
+        run = backplane.start_run(workflow, content, run_id=run_id or None, budget=budget, tags=tag or ())
         if not run.recipients:
             _nobody(workflow, run, wait)
         if not wait:

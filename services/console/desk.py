@@ -103,6 +103,8 @@ class Desk:
         self._stories: OrderedDict[str, Story] = OrderedDict()
         self._letters: tuple[float, Letters] = (float("-inf"), Letters([]))
         self._kept: dict[str, tuple[float, Any]] = {}
+        self._silent: dict[str, float] = {}
+        """Parts that did not answer when they were asked last → when that began, seconds UTC."""
         self._reader = ThreadPoolExecutor(1, "letters")
         self._reading: Future[Letters] | None = None
 
@@ -171,6 +173,15 @@ class Desk:
             self._kept[name] = (time.monotonic(), value)
         return value  # type: ignore[no-any-return]  # put there under this name
 
+    def silent(self, part: str, *, answers: bool) -> str:
+        """Since when a part has not answered, as people write it; empty: it does."""
+        with self._lock:
+            if answers:
+                self._silent.pop(part, None)
+                return ""
+            since = self._silent.setdefault(part, time.time())
+        return time.strftime("%H:%M:%S UTC", time.gmtime(since))
+
     def forget(self, name: str) -> None:
         """What is kept under this name is made anew when it is asked for next."""
         self._kept.pop(name, None)
@@ -189,9 +200,12 @@ class Desk:
                 self._reading = self._reader.submit(self._read_letters)
             reading = self._reading
         try:
-            return reading.result(None if fresh else PATIENCE_S)
+            found = reading.result(None if fresh else PATIENCE_S)
         except TimeoutError:
-            return Letters(kept.found, kept.problem or "Kafka has not told yet")
+            since = self.silent("Kafka", answers=False)
+            return Letters(kept.found, kept.problem or f"Kafka has not answered since {since}")
+        self.silent("Kafka", answers=True)
+        return found
 
     def _read_letters(self) -> Letters:
         from agents_sdk.errors import BackplaneError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,7 @@ def environment() -> Environment:
         "usd": usd,
         "took": duration,
         "when": when,
+        "age": age,
         "size": size,
         "number": number,
         "pretty": pretty,
@@ -77,6 +79,15 @@ def when(micros: int, *, seconds: bool = True) -> Markup:
     at = datetime.fromtimestamp(micros / 1_000_000, UTC)
     shown = at.strftime("%d %b %H:%M:%S" if seconds else "%d %b %H:%M")
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(at.isoformat(), shown)
+
+
+def age(micros: int) -> str:
+    """How long ago a time was, in one unit: ``40 s``, ``12 min``, ``3 h``, ``5 d``."""
+    seconds = max(0, int(time.time() - micros / 1_000_000))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def size(count: int) -> str:

@@ -103,6 +103,8 @@ class RunRow(msgspec.Struct, frozen=True):
     """run_seq of the fact that ended it; 0: it goes on."""
     resumed_from: str = ""
     """The ended run that it goes on from."""
+    tags: list[str] = []
+    """Words by which people find it again."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -265,10 +267,19 @@ def runs(
     status: str = "",
     before: int = 0,
     roots: bool = False,
+    tag: str = "",
 ) -> list[RunRow]:
     """The newest runs first, the one asked for, or those of the tree under ``root``; only those of a workflow, that
-    ended so (or are ``running``), that began before a time in microseconds; ``roots``: no child runs."""
-    asked = {"run": run, "root": root, "workflow": workflow, "status": status, "before": before, "roots": int(roots)}
+    ended so (or are ``running``), that began before a time in microseconds, with a tag; ``roots``: no child runs."""
+    asked = {
+        "run": run,
+        "root": root,
+        "workflow": workflow,
+        "status": status,
+        "before": before,
+        "roots": int(roots),
+        "tag": tag,
+    }
     return ask(client, "runs", RunRow, limit=limit, **asked)
 
 

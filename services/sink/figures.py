@@ -321,6 +321,21 @@ def outputs(client: Client, run: str, limit: int = 500) -> list[Output]:
     return ask(client, "outputs", Output, run=run, limit=limit)
 
 
+class Ends(msgspec.Struct, frozen=True):
+    """What a run was given and what it gave, JSON; empty where it has none, or its bodies are not kept any more."""
+
+    input: str = ""
+    result: str = ""
+
+
+def ends(client: Client, run: str) -> Ends:
+    """How a run began and ended."""
+    sql = """SELECT anyIf(input, kind = 'RunStarted'), anyIf(result, kind = 'RunCompleted') FROM events
+        WHERE run_id = {run:String} AND kind IN ('RunStarted', 'RunCompleted')"""
+    rows = query(client, sql, {"run": run}).result_rows
+    return Ends(*map(str, rows[0])) if rows else Ends()
+
+
 def has_artifact(client: Client, sha256: str) -> bool:
     """Whether a run that the client sees made this file or was given it."""
     where = "has(artifacts, {sha256:String}) OR key = concat('artifacts/', {sha256:String})"

@@ -24,6 +24,9 @@ from tests.support.console import links
 from tests.support.eventually import assert_eventually
 from tests.support.wire import wire
 
+CUT = """() => [...document.querySelectorAll("main .scroll, main .timeline, main .graph")]
+    .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent.trim().slice(0, 80))"""
+"""What is wider than its frame, so that a column of it is cut."""
 TABS = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
 SECTIONS = (
     *("Overview", "Runs", "Agents", "State", "Lineage", "Cost", "Capabilities", "Dead letters", "Topics", "Schemas"),
@@ -140,6 +143,8 @@ def _looked_at(window: Window, name: str, rules: tuple[str, ...]) -> None:
     assert window.hindrances(*rules) == [], name
     overflow = window.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, name
+    if window.page.viewport_size["width"] >= 1440:
+        assert window.page.evaluate(CUT) == [], name
 
 
 def test_a_walk_begins_at_a_message_or_an_artifact_and_is_verified(base: str, run: str, browser: Any) -> None:

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 SCREENSHOTS: Final = ROOT / "var" / "screenshots"
 AXE: Final = ROOT / "tests" / "assets" / "axe.min.js"
 RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-NARROW: Final = {"width": 420, "height": 860}
+NARROW: Final = {"width": 390, "height": 844}
 WIDE: Final = {"width": 1440, "height": 900}
 
 

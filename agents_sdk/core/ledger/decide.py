@@ -298,6 +298,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         resumed_from=body.resumed_from,
         completed=body.completed,
         published=body.published,
+        tags=body.tags,
     )
     for recipient in recipients:
         deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)

@@ -14,6 +14,7 @@ from agents_sdk.resume import resumed_as
 from services.console.access import own_form
 from services.console.chunks import chunks_at
 from services.console.desk import Desk, desk_of
+from services.console.listing import CANDIDATES, COLUMNS, Asked, amount, listed, moment
 from services.console.routes.overview import stream_from
 from services.console.timeline import Axis
 from services.sink import figures
@@ -35,6 +36,10 @@ from services.sink.explain import explain
 from services.sink.story import Line, ending
 
 router = APIRouter()
+ASKED: Final = ("q", "since", "until", "cost", "sort", "order")
+"""Fields of the list's form, besides workflow and status."""
+SORTED_RUNS: Final = 200
+"""Rows of a list in an order of its own, which has no further page."""
 TABS: Final = ("timeline", "events", "lineage", "cost", "state", "messages", "artifacts", "why")
 """The last one where something failed."""
 PAGE_RUNS: Final = 50
@@ -44,22 +49,51 @@ COST_BY: Final[tuple[By, ...]] = ("agent", "capability", "provider", "model", "k
 
 
 @router.get("/runs")
-def list_runs(request: Request, workflow: str = "", status: str = "", before: int = 0) -> Response:
-    """The newest runs first, a page at a time."""
+def list_runs(request: Request, workflow: str = "", status: str = "", tag: str = "", before: int = 0) -> Response:
+    """The newest runs first, a page at a time; or those that are asked for, in the order that is asked for."""
     desk = desk_of(request)
     since = stream_from(desk)
-    found = runs(desk.store, PAGE_RUNS + 1, workflow=workflow, status=status, before=before)
-    more = found[PAGE_RUNS - 1].started_at if len(found) > PAGE_RUNS else 0
+    given = {name: request.query_params.get(name, "") for name in ASKED}
+    asked = _asked(given)
+    if asked.plain:
+        found = runs(desk.store, PAGE_RUNS + 1, workflow=workflow, status=status, before=before, tag=tag)
+        more = found[PAGE_RUNS - 1].started_at if len(found) > PAGE_RUNS else 0
+        rows = by_parent(found[:PAGE_RUNS])
+    else:
+        found = runs(desk.store, CANDIDATES, workflow=workflow, status=status, before=asked.until, tag=tag)
+        more, rows = 0, [(0, run) for run in listed(found, asked)[:SORTED_RUNS]]
     return desk.page(
         request,
         "runs.html.j2",
-        runs=by_parent(found[:PAGE_RUNS]),
+        runs=rows,
         workflow=workflow,
         status=status,
+        tag=tag,
         before=before,
         more=more,
+        asked=asked,
+        given=given,
+        looked=len(found) if len(found) == CANDIDATES else 0,
         stream={"since": since} if not before else None,
     )
+
+
+def _asked(given: dict[str, str]) -> Asked:
+    """Raises HTTPException where a field says what it cannot say."""
+    sort = given["sort"] or "started"
+    if sort not in COLUMNS:
+        raise HTTPException(400, f"sort is one of {', '.join(COLUMNS)}")
+    try:
+        return Asked(
+            given["q"],
+            moment(given["since"]),
+            moment(given["until"]),
+            amount(given["cost"]),
+            sort=sort,
+            descending=given["order"] != "up",
+        )
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
 
 
 @router.get("/runs/{name}")
@@ -135,6 +169,7 @@ def show_tab(request: Request, name: str, tab: str) -> Response:
     return desk.page(
         request,
         f"run_{tab}.html.j2",
+        ends=figures.ends(desk.store, run.run_id),
         run=run,
         run_id=run.run_id,
         tab=tab,

@@ -88,6 +88,107 @@
     new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: 180 })).observe(element);
   }
 
+  // A drawing fits its frame; it is moved by dragging, by the arrow keys, and drawn nearer by the wheel or the buttons.
+  function movable(frame) {
+    const svg = frame.querySelector("svg");
+    if (!svg || frame.dataset.movable) return;
+    frame.dataset.movable = "1";
+    const whole = svg.viewBox.baseVal;
+    const start = { x: whole.x, y: whole.y, width: whole.width, height: whole.height };
+    let view = { ...start };
+    const show = () => svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+    const unit = () => Math.max(view.width / svg.clientWidth, view.height / svg.clientHeight);
+    function zoom(factor, x = view.x + view.width / 2, y = view.y + view.height / 2) {
+      const width = Math.min(Math.max(view.width * factor, 240), start.width * 2);
+      const by = width / view.width;
+      view = { x: x - (x - view.x) * by, y: y - (y - view.y) * by, width, height: view.height * by };
+      show();
+    }
+    const buttons = document.createElement("div");
+    buttons.className = "zoom";
+    for (const [name, text, act] of [["+ nearer", "+", () => zoom(0.7)], ["− further", "−", () => zoom(1 / 0.7)], ["fit the whole drawing", "fit", () => { view = { ...start }; show(); }]]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.setAttribute("aria-label", name);
+      button.addEventListener("click", act);
+      buttons.append(button);
+    }
+    frame.append(buttons);
+    let from = null;
+    let moved = false;
+    svg.addEventListener("pointerdown", (event) => { from = { x: event.clientX, y: event.clientY }; moved = false; });
+    svg.addEventListener("pointermove", (event) => {
+      if (!from) return;
+      const [dx, dy] = [event.clientX - from.x, event.clientY - from.y];
+      if (!moved && Math.hypot(dx, dy) < 4) return;
+      if (!moved) svg.setPointerCapture(event.pointerId);
+      moved = true;
+      svg.classList.add("panned");
+      view = { ...view, x: view.x - dx * unit(), y: view.y - dy * unit() };
+      from = { x: event.clientX, y: event.clientY };
+      show();
+    });
+    for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => { from = null; svg.classList.remove("panned"); });
+    svg.addEventListener("dragstart", (event) => event.preventDefault());
+    svg.addEventListener("click", (event) => { if (moved) event.preventDefault(); }, true);
+    svg.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      const box = svg.getBoundingClientRect();
+      zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, view.x + (event.clientX - box.left) * unit(), view.y + (event.clientY - box.top) * unit());
+    }, { passive: false });
+    frame.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [-60, 0], ArrowRight: [60, 0], ArrowUp: [0, -60], ArrowDown: [0, 60] }[event.key];
+      if (event.target !== frame || (!step && !["+", "-", "0"].includes(event.key))) return;
+      event.preventDefault();
+      if (event.key === "+") zoom(0.7);
+      else if (event.key === "-") zoom(1 / 0.7);
+      else if (event.key === "0") { view = { ...start }; show(); }
+      else { view = { ...view, x: view.x + step[0] * unit(), y: view.y + step[1] * unit() }; show(); }
+    });
+  }
+
+  // A table whose rows are all there is sorted by its columns; lists that go on in the store are sorted by the server.
+  const COUNT = /^[+−-]?[$]?[\d.,\s\u202f]+/;
+  function value(cell) {
+    const time = cell.querySelector("time");
+    if (time) return time.getAttribute("datetime");
+    const text = cell.textContent.trim();
+    if (!cell.classList.contains("num") || !COUNT.test(text)) return text.toLowerCase();
+    const factor = { kB: 1e3, MB: 1e6, ms: 1, s: 1e3, min: 6e4, h: 3.6e6 }[(text.match(/[a-zA-Z]+$/) || [""])[0]] || 1;
+    return parseFloat(text.replace(/[^\d.-]/g, "")) * factor || 0;
+  }
+  function sortable(table) {
+    const body = table.tBodies[0];
+    if (table.dataset.sorted !== undefined || table.tBodies.length !== 1 || body.rows.length < 2) return;
+    table.dataset.sorted = "";
+    [...table.tHead.rows[0].cells].forEach((head, index) => {
+      if (!head.textContent.trim() || head.querySelector("a, button, input")) return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = head.textContent.trim();
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const down = button.dataset.order === "up" || !button.dataset.order;
+        for (const other of table.tHead.querySelectorAll("button")) if (other !== button) delete other.dataset.order;
+        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        button.dataset.order = down ? "down" : "up";
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const compared = [...body.rows].map((row) => [value(row.cells[index]), row]);
+        compared.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1));
+        body.append(...compared.map(([, row]) => row));
+      });
+    });
+  }
+
+  function begin(root) {
+    for (const frame of root.querySelectorAll(".graph")) movable(frame);
+    for (const table of root.querySelectorAll("table.rows")) if (table.tHead) sortable(table);
+  }
+  document.addEventListener("DOMContentLoaded", () => begin(document));
+  document.addEventListener("htmx:after:swap", () => begin(document));
+
   const drawAll = (root) => { if (window.uPlot) for (const element of root.querySelectorAll("[data-chart]:empty")) draw(element); };
   document.addEventListener("DOMContentLoaded", () => drawAll(document));
   document.addEventListener("htmx:after:swap", () => drawAll(document));

@@ -22,7 +22,8 @@ SELECT
     anyIf(events.parent_run_id, kind = 'RunStarted') AS parent_run_id,
     anyIf(events.root_run_id, kind = 'RunStarted') AS root_run_id,
     countIf(kind = 'ChildStarted') AS children,
-    anyIf(events.resumed_from, kind = 'RunStarted') AS resumed_from
+    anyIf(events.resumed_from, kind = 'RunStarted') AS resumed_from,
+    anyIf(events.tags, kind = 'RunStarted') AS tags
 FROM events
 WHERE run_id IN
 (
@@ -32,6 +33,7 @@ WHERE run_id IN
         AND ({root:String} = '' OR root_run_id = {root:String})
         AND ({roots:UInt8} = 0 OR parent_run_id = '')
         AND ({workflow:String} = '' OR workflow = {workflow:String})
+        AND ({tag:String} = '' OR has(tags, {tag:String}))
         AND ({before:Int64} = 0 OR toUnixTimestamp64Micro(at) < {before:Int64})
         AND ({status:String} IN ('', 'running') OR run_id IN
         (
