@@ -18,7 +18,8 @@ MOST: Final = 2_000
 """100 ms of what a ledger does in a second."""
 START: Final = 256
 """Of a client that knows nothing yet; it has ``MOST`` within a second where answers are quick."""
-LEAST: Final = 16
+LEAST: Final = 32
+"""Also where every answer takes longer than the target, whoever else asks: a slow way to the broker."""
 TARGET_S: Final = 1.0
 """What an answer may take before a client holds back: about what others then wait behind this one."""
 SPAN_S: Final = 0.5

@@ -14,6 +14,9 @@ from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, S
 
 MISSED_BEATS: Final = 3
 """An executor that is silent for so many of its periods is taken for dead: one or two may be late on a busy machine."""
+FORGOTTEN_BEATS: Final = 120
+"""Ten minutes at the usual period: then nothing is kept of it."""
+SHORTEST_MS: Final = 1_000
 ENABLED: Final = Switch(target="", state="enabled")
 
 
@@ -68,6 +71,17 @@ class Catalogue:
             self.switches[record.target] = record
         else:
             self.beats[record.executor] = Heard(record, now)
+            self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        """Each start of an executor has a name of its own, and one that was killed takes back no beat."""
+        forgotten = [
+            name
+            for name, (beat, at) in self.beats.items()
+            if now - at > FORGOTTEN_BEATS * max(beat.period_ms, SHORTEST_MS) / 1000
+        ]
+        for name in forgotten:
+            del self.beats[name]
 
     def drop(self, kind: type[Record], key: str, at: int | None = None) -> None:
         """Folds a tombstone that was said ``at``; None: nobody knows when."""

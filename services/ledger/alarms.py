@@ -25,6 +25,8 @@ AGAIN_S: Final = 0.1
 AGAIN_LIMIT_S: Final = 30.0
 SLICE_S: Final = 30.0
 """How late a timer is at most where nothing was heard of the broker's clock."""
+SIFT_AT: Final = 1_000
+"""Alarms among which those that nobody needs are looked for; later whenever they have doubled."""
 AWAKE_S: Final = 0.05
 """A step of the clock above which whoever sleeps until an alarm looks at it again."""
 
@@ -71,6 +73,7 @@ class Alarms:
         self._send = send
         self._clock = clock or BrokerClock()
         self._heap: list[_Alarm] = []
+        self._sift_at = SIFT_AT
         self._sooner = asyncio.Event()
 
     def set(self, run_id: str, name: str, due: int) -> None:
@@ -81,6 +84,23 @@ class Alarms:
         if not self._heap or alarm < self._heap[0]:
             self._sooner.set()
         heapq.heappush(self._heap, alarm)
+        if len(self._heap) > self._sift_at:
+            self._sift()
+
+    def _sift(self) -> None:
+        """Leaves one alarm for each timer that the book has: most runs end long before their deadline, and a timer may
+        be set twice."""
+        kept: dict[tuple[str, str, int], _Alarm] = {}
+        for alarm in sorted(self._heap):
+            if self._stands(alarm):
+                kept.setdefault((alarm.run_id, alarm.name, alarm.due), alarm)
+        self._heap = list(kept.values())
+        heapq.heapify(self._heap)
+        self._sift_at = max(2 * len(self._heap), SIFT_AT)
+
+    def _stands(self, alarm: _Alarm) -> bool:
+        run = self._book().runs.get(alarm.run_id)
+        return run is not None and run.timers.get(alarm.name) == alarm.due
 
     def heard(self, timestamp_ms: int) -> None:
         """The broker gave a record of the partition this time."""

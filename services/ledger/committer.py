@@ -21,6 +21,9 @@ log = logging.getLogger("backplane.ledger")
 
 MAX_WAITING: Final = 4_000
 """Records decided but not written, above which deciding waits: bounds memory and the age of an early answer's facts."""
+MAX_WAITING_BYTES: Final = 32 * 2**20
+"""The same in bytes of the commands that were decided: 4,000 values of a megabyte each are more than a worker has, and
+than librdkafka takes."""
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 """A transaction left open by a killed worker holds readers back this long, unless a successor ends it by fencing."""
 COMMIT_TIMEOUT_S: Final = 10.0
@@ -56,6 +59,8 @@ class Group(NamedTuple):
     next_offset: int
     urgent: bool
     """Somebody acts on these facts as soon as they are committed: an executor, an agent."""
+    bytes: int = 0
+    """Of the commands."""
 
 
 class Committer:
@@ -75,6 +80,7 @@ class Committer:
         self._committed = committed
         self._waiting: list[Group] = []
         self._records = 0
+        self._bytes = 0
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._room = asyncio.Event()
@@ -105,7 +111,8 @@ class Committer:
         self._idle.clear()
         self._waiting.append(group)
         self._records += group.size
-        if self._records > MAX_WAITING:
+        self._bytes += group.bytes
+        if self._records > MAX_WAITING or self._bytes > MAX_WAITING_BYTES:
             self._room.clear()
         if group.urgent or not self._room.is_set():
             self._urgent.set()
@@ -145,7 +152,7 @@ class Committer:
             self._wake.clear()
             self._urgent.clear()
             groups, self._waiting = self._waiting, []
-            self._records = 0
+            self._records = self._bytes = 0
             self._room.set()
             if groups:
                 await asyncio.to_thread(self._commit, groups)
@@ -163,16 +170,20 @@ class Committer:
 
     def _write_once(self, records: list[Outgoing]) -> None:
         try:
-            self._write(records)
+            try:
+                self._write(records)
+            except KafkaException as failure:
+                error = failure.args[0]
+                if error.fatal() or not error.txn_requires_abort():
+                    raise
+                log.warning("partition %d: transaction aborted, written again: %s", self.partition, error)
+                self._producer.abort_transaction(COMMIT_TIMEOUT_S)
+                self._write(records)
         except KafkaException as failure:
-            error = failure.args[0]
-            if error.fatal():
-                raise Fenced(str(error)) from failure
-            if not error.txn_requires_abort():
-                raise
-            log.warning("partition %d: transaction aborted, written again: %s", self.partition, error)
-            self._producer.abort_transaction(COMMIT_TIMEOUT_S)
-            self._write(records)
+            # Whichever step says so: a worker that stood still learns it from the abort as well.
+            if failure.args[0].fatal():
+                raise Fenced(str(failure.args[0])) from failure
+            raise
 
     def _write(self, records: list[Outgoing]) -> None:
         producer = self._producer

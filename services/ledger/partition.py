@@ -195,7 +195,8 @@ class PartitionLedger:
         self._count(len(fresh), steps, time.perf_counter() - began)
         size = sum(len(step.facts) for step in steps)
         waited_for = any(urgent(fact) for step in steps for fact in step.facts)
-        await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, waited_for))
+        taken = sum(len(record.value or b"") for record in fresh)
+        await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, waited_for, taken))
         self._debt = self._debt.more(size, time.monotonic())
 
     def _count(self, commands: int, steps: list[Step], seconds: float) -> None:

@@ -40,6 +40,8 @@ FACTS_BETWEEN: Final = 50_000
 """Facts of a partition between two snapshots: folding as many takes about a second."""
 HASHES_A_KEY: Final = 50_000
 """9 bytes each: half of what a broker takes by default."""
+PENDING: Final = 1_000
+"""Records of the changelog that may wait to be sent while a snapshot is written."""
 SLICE: Final = 100
 """Table writes between two yields to the event loop; one is about 50 µs."""
 
@@ -223,9 +225,18 @@ class Snapshots:
             else:
                 self._table[key.encode()] = value
             if number % SLICE == 0:
-                await asyncio.sleep(0)
+                await self._sent()
         del place  # held until here: faust keeps a weak reference only
         log.info("partition %d: snapshot of %d keys in %.2f s", partition, len(changes), time.monotonic() - began)
+
+    async def _sent(self) -> None:
+        """Returns when not many of the changelog's records wait for the broker: faust's buffer has no bound."""
+        await asyncio.sleep(0)
+        buffer = getattr(getattr(self._app, "producer", None), "buffer", None)
+        while buffer is not None and buffer.size > PENDING:
+            buffer.message_sent.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(buffer.message_sent.wait(), 1.0)
 
 
 def _spent(owned: Owned, book: Book) -> dict[int, Changes]:

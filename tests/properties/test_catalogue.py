@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents_sdk.core.catalogue import ENABLED, MISSED_BEATS, Catalogue
+from agents_sdk.core.catalogue import ENABLED, FORGOTTEN_BEATS, MISSED_BEATS, Catalogue
 from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, Switch
 
 NAMES = st.sampled_from(["a", "b", "a/x", "a/y", "b/x"])
@@ -104,3 +104,16 @@ def test_what_can_be_asked_is_what_a_living_executor_says_and_nobody_has_disable
                     expected.add(provider)
 
     assert catalogue.askable(now) == expected
+
+
+@given(st.integers(1, 2_000), st.floats(0.5, 5.0))
+def test_executors_that_are_gone_are_forgotten(count: int, apart_s: float) -> None:
+    """Each start has a name of its own: what is kept is what spoke in the last 120 periods, whoever lives among it."""
+    catalogue = Catalogue()
+    for number in range(count):
+        catalogue.take(ExecutorBeat(executor=f"e-{number}", period_ms=1_000, beat_at=0), number, number * apart_s)
+    now = (count - 1) * apart_s
+    assert len(catalogue.beats) <= FORGOTTEN_BEATS / apart_s + 2
+    assert {beat.executor for beat in catalogue.living(now)} == {
+        f"e-{number}" for number in range(count) if now - number * apart_s <= MISSED_BEATS
+    }

@@ -151,3 +151,23 @@ def test_old_records_do_not_put_the_clock_back() -> None:
     clock.heard(2_000.0)
     clock.heard(1_990.0)
     assert clock() == 2_000.0
+
+
+async def test_alarms_of_timers_that_are_gone_are_not_kept() -> None:
+    """Most runs end long before their deadline: what is kept follows the timers there are, and each still rings."""
+    desk = Desk()
+    for number in range(20_000):
+        name = f"run-{number}"
+        desk.book.runs[name] = Run(
+            run_id=name, workflow="w", correlation_id="c", start_command="s", complete_when="explicit"
+        )
+        desk.book.runs[name].timers["run"] = DUE
+        desk.alarms.set(name, "run", DUE)
+        desk.alarms.set(name, "run", DUE)
+        if number >= 100:
+            del desk.book.runs[f"run-{number - 100}"]
+    assert len(desk.alarms._heap) <= 2_000
+    ringing = asyncio.create_task(desk.alarms.run())
+    await turns(desk, 1.0)
+    ringing.cancel()
+    assert {command.run_id for command in desk.sent} == {f"run-{number}" for number in range(19_900, 20_000)}

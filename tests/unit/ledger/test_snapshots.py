@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -112,3 +113,41 @@ async def test_snapshot_with_a_hole_is_not_used() -> None:
     del table[next(key for key in table if b"/spent." in key)]
     again, offsets = await kept.load(2, Limits())
     assert (again, offsets) == (Book(), {})
+
+
+async def test_what_waits_to_be_sent_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large snapshot is not held in memory once more: it goes on as the broker takes it."""
+    monkeypatch.setattr(snapshots, "PENDING", 300)
+    waiting, most, sent = 0, 0, asyncio.Event()
+
+    class Table(dict[bytes, bytes]):
+        def __setitem__(self, key: bytes, value: bytes) -> None:
+            nonlocal waiting, most
+            super().__setitem__(key, value)
+            waiting += 1
+            most = max(most, waiting)
+
+    class Buffer:
+        message_sent = sent
+
+        @property
+        def size(self) -> int:
+            return waiting
+
+    async def take() -> None:
+        nonlocal waiting
+        while True:
+            await asyncio.sleep(0)
+            waiting = max(waiting - 10, 0)
+            sent.set()
+
+    async def recovered() -> None:
+        return
+
+    app = SimpleNamespace(Table=lambda *_, **__: Table(), producer=SimpleNamespace(buffer=Buffer()))
+    app.tables = SimpleNamespace(wait_until_recovery_completed=recovered)
+    kept = Snapshots(cast("Any", app), 4, {})
+    taking = asyncio.create_task(take())
+    await kept.write(2, [(f"2/run/{number}", b"x") for number in range(5_000)])
+    taking.cancel()
+    assert most <= 300 + snapshots.SLICE
