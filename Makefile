@@ -88,6 +88,14 @@ demo: $(STAMP) ## The whole story on this machine
 bench: $(STAMP) ## Throughput and latency, as ratios to raw Kafka; BENCH="--quick --only ledger"
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
+.PHONY: chaos
+chaos: $(STAMP) ## Freezes, delays, guests, slow disks, wrong clocks and kills, by seeds: SEEDS=1-100, FAULTS=24
+	SEEDS=$${SEEDS:-1-100} $(PYTEST) -q -s tests/faults/test_weather.py
+
+.PHONY: soak
+soak: $(STAMP) ## Mixed load under faults for MINUTES=60; says how the memory of each part grows
+	MINUTES=$${MINUTES:-60} $(PYTEST) -q -s tests/faults/test_soak.py
+
 .PHONY: clean
 clean: ## Remove the environment and all caches of this checkout; the platform's data stays
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

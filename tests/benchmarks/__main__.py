@@ -23,6 +23,7 @@ from tests.benchmarks import (
     insight,
     ledger,
     messages,
+    overload,
     proofs,
     report,
     restart,
@@ -51,9 +52,10 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "restart": restart.measure,
     "runs": runs.measure,
     "takeover": takeover.measure,
+    "overload": overload.measure,
 }
 """In this order: the log grows from one to the next."""
-ALONE: Final = ("restart", "runs", "takeover")
+ALONE: Final = ("restart", "runs", "takeover", "overload")
 
 
 def main() -> None:

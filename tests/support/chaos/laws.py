@@ -35,6 +35,7 @@ from tests.support.chaos.log import Log
 
 OUTCOMES: Final = ("CallCompleted", "CallFailed")
 ENDS: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
+ENDS_OF_DELIVERIES: Final = ("HandlerCompleted", "MessageDeadLettered", "DeliveryCancelled")
 WRITES: Final = ("StateWritten", "StateDeleted")
 
 
@@ -235,6 +236,24 @@ def deliveries_settled(log: Log) -> list[str]:
             ended[fact.delivery_id] += fact.kind in ("HandlerCompleted", "MessageDeadLettered")
     return [
         f"run {run}: delivery {name} ended {ended[name]} times" for name, run in delivered.items() if ended[name] != 1
+    ]
+
+
+def messages_end(log: Log) -> list[str]:
+    """Of a run that has ended each delivery has one of three ends, once: handled, cancelled with its run, a dead
+    letter. In the others each has at most one."""
+    over = {fact.run_id for _, fact in log.facts if fact.kind in ENDS}
+    delivered: dict[str, str] = {}
+    ended: dict[str, list[str]] = defaultdict(list)
+    for _, fact in log.facts:
+        if isinstance(fact, MessageEvent) and fact.kind == "MessageDelivered":
+            delivered[fact.delivery_id] = fact.run_id
+        elif isinstance(fact, MessageEvent) and fact.kind in ENDS_OF_DELIVERIES:
+            ended[fact.delivery_id].append(fact.kind)
+    return [
+        f"run {run}: delivery {name} ended {ended[name]}"
+        for name, run in delivered.items()
+        if len(ended[name]) != 1 and (run in over or ended[name])
     ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import statistics
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -49,14 +49,32 @@ class Outcome:
     limits: Limits
 
 
-async def trial(platform: LocalPlatform, seed: int, deeds: Deeds) -> Outcome:
+class Beside(Protocol):
+    """Work that goes on beside the usual one."""
+
+    def stop(self) -> None:
+        """``run`` is to end."""
+
+    async def run(self, backplane: AsyncBackplane) -> None:
+        """Works until it is stopped."""
+
+
+async def trial(
+    platform: LocalPlatform,
+    seed: int,
+    deeds: Deeds,
+    *,
+    agents: dict[str, AgentsProcess] | None = None,
+    beside: Sequence[Beside] = (),
+) -> Outcome:
     """Runs the work while ``deeds`` are done, lets it end, and reads everything."""
     settings = platform.settings
     codec = await asyncio.to_thread(connect_codec, settings)
-    agents = {
-        AGENTS[0]: AgentsProcess(settings.data_dir, AGENTS[0], instance="first"),
-        AGENTS[1]: AgentsProcess(settings.data_dir, AGENTS[1]),
-    }
+    if agents is None:
+        agents = {
+            AGENTS[0]: AgentsProcess(settings.data_dir, AGENTS[0], instance="first"),
+            AGENTS[1]: AgentsProcess(settings.data_dir, AGENTS[1]),
+        }
     gunman = Gunman(platform, agents)
     with contextlib.ExitStack() as stack:
         for process in agents.values():
@@ -66,13 +84,14 @@ async def trial(platform: LocalPlatform, seed: int, deeds: Deeds) -> Outcome:
         async with AsyncBackplane.connect(settings, name="witness") as backplane:
             await _agents_known(backplane)
             work = Workload(backplane, seed)
-            working = asyncio.create_task(work.run())
+            working = asyncio.ensure_future(asyncio.gather(work.run(), *(one.run(backplane) for one in beside)))
             doing = asyncio.ensure_future(deeds(gunman))
             watching = asyncio.create_task(_watch(agents))
             await asyncio.wait([working, doing], return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 await doing
-            work.stop()
+            for one in (work, *beside):
+                one.stop()
             await working
             watching.cancel()
             upto = await _settled(backplane, settings, codec)
@@ -114,8 +133,9 @@ async def _settled(backplane: AsyncBackplane, settings: Any, codec: Any) -> dict
     return await assert_soon(committed, COMMITTED_LIMIT_S)
 
 
-def judge(outcome: Outcome) -> None:
-    """Holds all laws against the log. Raises AssertionError with the complaints of each law that is broken."""
+def judge(outcome: Outcome, more: Mapping[str, list[str]] | None = None) -> None:
+    """Holds all laws against the log; ``more`` are the complaints of others. Raises AssertionError with those of each
+    law that is broken."""
     log, result = outcome.log, outcome.result
     held = {
         "decided again": laws.oracle(log, outcome.limits, outcome.barrier),
@@ -131,6 +151,8 @@ def judge(outcome: Outcome) -> None:
         "runs replay": laws.runs_replay(log, outcome.limits),
         "relays": relays(result, log),
         "nothing died": laws.no_orphan_topic(log),
+        "messages end": laws.messages_end(log),
+        **(more or {}),
     }
     broken = {law: complaints for law, complaints in held.items() if complaints}
     lines = [f"{law}: {len(found)} times\n    " + "\n    ".join(found[:SHOWN]) for law, found in broken.items()]
