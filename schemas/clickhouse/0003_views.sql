@@ -150,6 +150,70 @@ GROUP BY run_id, delivery_id
 HAVING deliveries > 0
 COMMENT 'One row per delivery of a message to an agent; status is open, handled, cancelled (its run ended first), dead, redriven or discarded. Example: what is still open? SELECT * FROM v_messages WHERE status = ''open''';
 
+-- What is asked of others has an end as well; each view says it in one word.
+CREATE VIEW {database}.v_requests {cluster} AS
+SELECT
+    run_id,
+    request_id,
+    anyIf(events.name, kind = 'RequestSent') AS name,
+    anyIf(events.sender, kind = 'RequestSent') AS asker,
+    anyIf(events.recipient, kind = 'RequestSent') AS recipient,
+    multiIf(
+        countIf(kind = 'RequestAnswered') > 0, 'answered',
+        countIf(kind = 'RequestFailed') > 0, 'failed',
+        countIf(kind = 'RequestExpired') > 0, 'expired',
+        countIf(kind = 'RequestCancelled') > 0, 'cancelled',
+        'open') AS status,
+    countIf(kind = 'RequestWithdrawn') > countIf(kind = 'RequestAwaited') AS withdrawn,
+    minIf(events.at, kind = 'RequestSent') AS asked_at,
+    if(status = 'open', NULL, maxIf(events.at, kind IN ('RequestAnswered', 'RequestFailed', 'RequestExpired', 'RequestCancelled'))) AS ended_at,
+    anyIf(events.result, kind = 'RequestAnswered') AS result,
+    anyIf(events.error_message, kind IN ('RequestFailed', 'RequestExpired')) AS error_message
+FROM {database}.events
+WHERE startsWith(kind, 'Request') AND run_id != ''
+GROUP BY run_id, request_id
+HAVING countIf(kind = 'RequestSent') > 0
+COMMENT 'One row per question of one agent to another; status is open, answered, failed, expired or cancelled (its run ended first); withdrawn: its asker waits no longer. Example: who gives no answers? SELECT recipient, count() FROM v_requests WHERE status IN (''failed'', ''expired'') GROUP BY recipient';
+
+CREATE VIEW {database}.v_children {cluster} AS
+SELECT
+    run_id,
+    child_run_id,
+    anyIf(events.workflow, kind = 'ChildStarted') AS workflow,
+    anyIf(events.agent, kind = 'ChildStarted') AS agent,
+    multiIf(
+        countIf(kind = 'ChildEnded') > 0, anyIf(events.status, kind = 'ChildEnded'),
+        countIf(kind = 'ChildOrphaned') > 0, 'orphaned',
+        'running') AS status,
+    countIf(kind = 'ChildCancelled') > 0 AS told_to_end,
+    minIf(events.at, kind = 'ChildStarted') AS started_at,
+    if(status = 'running', NULL, maxIf(events.at, kind IN ('ChildEnded', 'ChildOrphaned'))) AS ended_at,
+    anyIf(events.reason, kind IN ('ChildEnded', 'ChildOrphaned')) AS reason
+FROM {database}.events
+WHERE child_run_id != '' AND run_id != ''
+GROUP BY run_id, child_run_id
+HAVING countIf(kind = 'ChildStarted') > 0
+COMMENT 'One row per child run, as its parent knows it; status is running, completed, failed, cancelled or orphaned (its parent ended first, and it is told to end). Example: which children failed? SELECT run_id, child_run_id, reason FROM v_children WHERE status = ''failed''';
+
+CREATE VIEW {database}.v_dependencies {cluster} AS
+SELECT
+    run_id,
+    dependency_id,
+    any(events.downstream) AS downstream,
+    any(events.depends_on) AS depends_on,
+    any(events.trigger_when) AS trigger_when,
+    multiIf(
+        countIf(kind = 'DependencySatisfied') > 0, 'satisfied',
+        countIf(kind = 'DependencyExpired') > 0, 'expired',
+        countIf(kind = 'DependencyCancelled') > 0, 'cancelled',
+        'open') AS status,
+    minIf(events.at, kind = 'DependencyDeclared') AS declared_at,
+    if(status = 'open', NULL, maxIf(events.at, kind != 'DependencyDeclared')) AS ended_at
+FROM {database}.events
+WHERE dependency_id != '' AND run_id != ''
+GROUP BY run_id, dependency_id
+COMMENT 'One row per agent that waits for others; status is open, satisfied, expired or cancelled (its run ended first). Example: who waits for what? SELECT downstream, depends_on FROM v_dependencies WHERE status = ''open''';
+
 CREATE VIEW {database}.v_lineage {cluster} AS
 SELECT
     edges.run_id AS run_id,

@@ -110,7 +110,7 @@ def sql(
     data_dir: DataDir = None,
 ) -> None:
     """Ask the store in SQL. Tables: events, edges; views: v_cost, v_calls, v_discarded, v_artifacts, v_state_history,
-    v_messages, v_lineage.
+    v_messages, v_requests, v_children, v_dependencies, v_lineage.
 
     A statement that names a FORMAT of ClickHouse's own is answered in that.
     """

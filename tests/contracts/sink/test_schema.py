@@ -14,7 +14,19 @@ from services.sink.migrate import HISTORY, Migration, MigrationEdited, migrate, 
 from tests.contracts.sink.conftest import Database
 
 OLD: Final = "01930000-0000-7000-8000-000000000000"
-VIEWS: Final = ("v_cost", "v_calls", "v_artifacts", "v_state_history", "v_messages", "v_lineage", "v_state_as_of")
+VIEWS: Final = (
+    *(
+        "v_cost",
+        "v_calls",
+        "v_artifacts",
+        "v_state_history",
+        "v_messages",
+        "v_requests",
+        "v_children",
+        "v_dependencies",
+    ),
+    *("v_lineage", "v_state_as_of"),
+)
 FITS: Final = {
     "string": {"String", "LowCardinality(String)"},
     "long": {"Int64"},
