@@ -32,7 +32,7 @@ PAYLOADS: Final = (
 """What somebody may write into any field; none of it may become more than text."""
 KEPT: Final = frozenset(
     {"kind", "event_id", "causation_id", "command_id", "run_id", "correlation_id", "root_run_id", "parent_run_id"}
-    | {"call_id", "delivery_id", "message_id", "request_id", "dependency_id"}
+    | {"call_id", "delivery_id", "message_id", "request_id", "dependency_id", "resumed_from"}
 )
 """Fields by which facts belong together; a hostile run's id has a story of its own."""
 HOSTILE_RUN: Final = '"><script>window.pwned=6'
