@@ -14,10 +14,11 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.codec import HEADER, MAGIC, Codec, Undecodable
 from services.sink.edges import NAMES, columns_used, edges_sql
 from services.sink.frames import MARK, Lying, avro_file
-from services.sink.rows import COLUMNS, COLUMNS_OF, LATEST_AT, POSITION, month
+from services.sink.rows import ABOUT, COLUMNS, COLUMNS_OF, LATEST_AT, POSITION, TOO_LATE, month
 
 TABLE: Final = "staged"
 PLAIN: Final = {"max_threads": 1, "max_memory_usage": 2**30}
@@ -31,9 +32,18 @@ SELECT
     topic, partition, offset, at, run_id, event_id AS child_event,
     tupleElement(edge, 1) AS relation, tupleElement(edge, 2) AS parent_event,
     tupleElement(edge, 3) AS state_key, tupleElement(edge, 4) AS version
-FROM (SELECT topic, partition, offset, at, run_id, event_id, arrayJoin({edges}) AS edge FROM staged)
+FROM (SELECT topic, partition, offset, at, {run_id} AS run_id, event_id, arrayJoin({edges}) AS edge FROM staged)
 """
-ALWAYS: Final = frozenset((*POSITION, "run_id", "event_id", "at", *columns_used()))
+ALWAYS: Final = frozenset((*POSITION, "run_id", "run_seq", "event_id", "at", *columns_used()))
+LATE: Final = (
+    f"run_seq = 0 AND topic IN ({', '.join(repr(TOPIC_OF_FACT[record]) for record in sorted(TOO_LATE, key=str))})"
+)
+"""Whether a fact came when its run had ended, or is about none: it is in no run's record; see ``rows.record_of``."""
+SELECTED: Final = {
+    **{name: f"if({LATE}, '', staged.{name})" for name in ("run_id", "parent_run_id", "root_run_id")},
+    ABOUT: f"if({LATE}, staged.run_id, '')",
+}
+"""Columns that are not as they were parsed → what they are."""
 
 
 class Staged(NamedTuple):
@@ -97,8 +107,8 @@ class Stage:
         if not found or None in found.values():
             return []
         known = {header: writer for header, writer in found.items() if writer is not None}
-        used = {*POSITION, *(name for _, columns in known.values() for name in columns if name in self._types)}
-        self._create(used | ALWAYS)
+        used = {*POSITION, ABOUT, *(name for _, columns in known.values() for name in columns if name in self._types)}
+        self._create((used | ALWAYS) - {ABOUT})
         mark = secrets.randbits(60)
         try:
             for header, (schema, columns) in known.items():
@@ -109,9 +119,10 @@ class Stage:
         if not self._usual(len(records), mark):
             return []
         columns = tuple(name for name in COLUMNS if name in used)
+        selected = ", ".join(f"{SELECTED[name]} AS {name}" if name in SELECTED else name for name in columns)
         return [
-            Staged("edges", NAMES, EDGES.format(edges=edges_sql()), len(records)),
-            Staged("events", columns, f"SELECT {', '.join(columns)} FROM {TABLE}", len(records)),  # noqa: S608 — names of ours
+            Staged("edges", NAMES, EDGES.format(edges=edges_sql(), run_id=SELECTED["run_id"]), len(records)),
+            Staged("events", columns, f"SELECT {selected} FROM {TABLE}", len(records)),  # noqa: S608 — names of ours
         ]
 
     def _create(self, columns: Iterable[str]) -> None:

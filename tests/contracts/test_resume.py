@@ -65,9 +65,10 @@ async def test_a_failed_run_is_resumed_from_its_failed_delivery(settings: Settin
         await ctx.state.set("draft", (await ctx.state.get("plan"))["parts"])
 
     async with AsyncBackplane.connect(settings) as backplane, running(settings, planner, writer):
-        run = await backplane.start_run(flow)
+        going = await backplane.start_run(own("going"), complete_when="explicit")
         with pytest.raises(InvalidCommand, match="has not ended"):
-            await backplane.resume_run(run.id)
+            await backplane.resume_run(going.id)
+        run = await backplane.start_run(flow)
         assert (await run.wait(60)).status == "failed"
         mended = True
         code, told = await asyncio.to_thread(cli, "resume", run.id, "--wait", "--json")
