@@ -74,7 +74,7 @@ count twice."""
 POSITION: Final = ("topic", "partition", "offset", "appended_at")
 ABOUT: Final = "about_run_id"
 """Column of the run that a fact in no record is about: what came too late must not count as part of an ended run."""
-TOO_LATE: Final = frozenset({facts.RefusalEvent, facts.MessageEvent, facts.CallEvent})
+TOO_LATE: Final[frozenset[type[facts.Fact]]] = frozenset({facts.RefusalEvent, facts.MessageEvent, facts.CallEvent})
 """Records that may be about a run that has ended, or never was: then their ``run_seq`` is 0."""
 COLUMNS_OF: Final[dict[type[Row], tuple[str, ...]]] = {
     record: tuple(RENAMED.get((record, field), field) for field in record.__struct_fields__) for record in RECORDS
