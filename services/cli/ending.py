@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from services.cli.insight import RunArgument
 from services.cli.output import Budget, DataDir, ExitCode, JsonFlag, message, print_json
-
-WHOLE_ID = 36
-"""Characters of the ids that the platform makes: the store need not be asked which run one names."""
+from services.cli.run_name import RunName, named_run
 
 
 def cancel(
-    run: RunArgument,
+    run: RunName,
     reason: Annotated[str, typer.Option(help="Why, for whoever reads its record.")] = "",
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
@@ -23,7 +19,7 @@ def cancel(
     """End a run as cancelled: its handlers, calls and child runs are stopped. The exit code is 7 where it has ended."""
     from services.cli.state import connected
 
-    run_id = named(run, data_dir)
+    run_id = named_run(run, data_dir)
     with connected(data_dir) as backplane:
         backplane.run(run_id).cancel(reason)
     print_json({"run_id": run_id, "status": "cancelled", "reason": reason}) if as_json else print(run_id)
@@ -31,7 +27,7 @@ def cancel(
 
 
 def resume(
-    run: RunArgument,
+    run: RunName,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the new run has ended.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     budget: Budget = None,
@@ -44,7 +40,7 @@ def resume(
     exit code is 1 when the new run did not complete."""
     from services.cli.state import connected
 
-    run_id = named(run, data_dir)
+    run_id = named_run(run, data_dir)
     with connected(data_dir) as backplane:
         resumed = backplane.resume_run(run_id, budget=budget)
         document = {"run_id": resumed.id, "resumed_from": run_id}
@@ -62,14 +58,3 @@ def resume(
         print_json(ended.result)
     if ended.status != "completed":
         raise typer.Exit(ExitCode.FAILURE)
-
-
-def named(text: str, data_dir: Path | None) -> str:
-    """The run that a person means: a whole id, its first characters, or ``last``. Raises UnknownRun, Unreachable."""
-    if len(text) == WHOLE_ID and text.count("-") == 4:
-        return text
-    from agents_sdk.settings import load_settings
-    from services.sink.answers import find_run
-    from services.sink.queries import connect_store
-
-    return find_run(connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {}))), text)
