@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents_sdk.core.facts import ContractEvent
 from agents_sdk.core.ledger import Book
 from agents_sdk.core.ledger.contracts import most_specific
 from agents_sdk.core.ledger.evolve import evolve
+from services.topics.contracts import newest
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
 FINDINGS = {
@@ -220,3 +222,14 @@ def test_a_contract_that_was_removed_holds_no_longer() -> None:
     assert answer(desk.send("SetState", key="k", value="1")).code == "contract"
     desk.send("RemoveContract", **{**gone, "workflow": ""})
     assert answer(desk.send("SetState", key="k", value="1")).status == "ok"
+
+
+def test_what_holds_is_told_by_workflow_and_without_what_was_removed() -> None:
+    """As `backplane contracts list` shows it."""
+    desk = Desk()
+    about: dict[str, str] = {"run_id": "", "target": "state", "pattern": "k"}
+    for workflow in ("", "reports", "orders"):
+        desk.send("ApplyContract", schema=NUMBER, workflow=workflow, **about)
+    desk.send("RemoveContract", workflow="reports", **about)
+    held = newest([fact for fact in desk.facts if isinstance(fact, ContractEvent)])
+    assert [one.workflow for one in held] == ["", "orders"]

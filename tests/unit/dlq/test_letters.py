@@ -99,3 +99,17 @@ def test_a_record_that_is_redriven_and_dies_again_has_counted() -> None:
         record = msgspec.structs.replace(record, headers=headers)
     (letter,) = read(record)
     assert "mend what it dies of" in letter.not_redrivable()
+
+
+def test_a_letter_that_was_discarded_is_open_no_more() -> None:
+    """A delivery in a run that goes on or has ended, and a call; by the fact beside it."""
+    for kind in ("discarded", "discarded-after-its-run"):
+        assert RECORDS[kind.encode()].delivery_id == DEAD.delivery_id
+        assert read(raw(0, b"dead-lettered"), raw(1, kind.encode())) == []
+    call = next(each.build() for each in examples("CallEvent") if each.datum["kind"] == "CallFailed")
+    given_up = msgspec.structs.replace(call, kind="CallDiscarded")
+    records = {b"failed": call, b"discarded": given_up}
+    found = letters(
+        [raw(0, b"failed", "bp.calls", "execute"), raw(1, b"discarded", "bp.calls")], lambda v: records[v or b""]
+    )
+    assert found == []
