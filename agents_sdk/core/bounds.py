@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.money import LIMIT as BUDGET_LIMIT
 from agents_sdk.core.money import NO_LIMIT
@@ -284,6 +286,33 @@ def envelope_excess(command: Command) -> Excess | None:
 def body_excess(name: str, body: Any) -> Excess | None:
     """The first field of a body beyond its bound; None for no body."""
     return None if body is None else _first(_CHECKS[name], body)
+
+
+def within(command: Command) -> Command:
+    """The command with the numbers and texts of its attempt and outcome brought within their bounds: for an executor,
+    which tells what has happened, partly in a provider's words. A refusal would leave the caller waiting."""
+    changed = {
+        name: replaced
+        for name in ("attempt", "outcome")
+        if (body := getattr(command, name)) is not None and (replaced := _within(name, body)) is not body
+    }
+    return msgspec.structs.replace(command, **changed) if changed else command
+
+
+def _within(name: str, body: Any) -> Any:
+    changes: dict[str, Any] = {}
+    for field, bound in BODY_BOUNDS[name].items():
+        value = getattr(body, field)
+        if isinstance(bound, Whole):
+            near = min(max(int(value), bound.low), bound.high)
+        elif isinstance(bound, Text | Cut):
+            near = value[: bound.limit] if isinstance(bound, Text) else value
+            near = near if near.isascii() else near.encode(errors="replace").decode()
+        else:
+            continue
+        if near != value:
+            changes[field] = near
+    return msgspec.structs.replace(body, **changes) if changes else body
 
 
 def _first(checks: _Checks, record: Any) -> Excess | None:

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from agents_sdk.artifacts import ArtifactStore
+from agents_sdk.core.bounds import within
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.errors import InvalidCommand, Overloaded, Unanswered, Unreachable
@@ -140,7 +141,7 @@ class _Outbox:
             if command.breaker is not None:
                 continue  # a function in this process says nothing about the same one in others
             own = msgspec.structs.replace(
-                command,
+                within(command),
                 agent=self._agent,
                 reply_to=self._requests.client_id,
                 reply_partition=self._requests.reply_partition,

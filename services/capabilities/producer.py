@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaException
 
+from agents_sdk.core.bounds import within
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.errors import Overloaded, Unanswered, Unreachable
@@ -133,7 +134,7 @@ class KafkaOutbox:
         return self._transport
 
     def _produce(self, command: Command, batch: Batch) -> None:
-        value = self._signer.encode(command)
+        value = self._signer.encode(within(command))
         key = command.run_id.encode()
         headers = command_headers(command)
 

@@ -331,3 +331,19 @@ def test_a_hostile_outcome_may_stand_beside_a_hostile_attempt() -> None:
     for number in WHOLES:
         attempt = AttemptBody(call_id="call", attempt=number, cost_nano_usd=number, capability="s")
         held(copy(DESK.book), msgspec.structs.replace(outcome, attempt=attempt), NOW)
+
+
+@pytest.mark.parametrize("kind", ["RecordAttempt", "CompleteCall", "FailCall", "StartAttempt"])
+def test_what_an_executor_tells_is_brought_within_its_bounds_and_accepted(kind: str) -> None:
+    """Counts, models and errors are a provider's words: whatever they are, the call is settled, its cost recorded."""
+    telling = {name for name, bound in bounds.BODY_BOUNDS[BODY_OF_KIND[kind]].items()} - {"call_id", "report", "result"}
+    for field, command in variants(kind):
+        if field not in telling:
+            continue
+        step = held(msgspec.msgpack.decode(BOOK, type=Book), bounds.within(command), NOW)
+        assert step.facts[0].kind != "CommandRefused", (field, step.facts[0])
+    surrogate = AttemptBody(call_id="call", attempt=1, model="\ud800", error_message="\udfff")
+    outcome = msgspec.structs.replace(sound("CompleteCall"), attempt=surrogate)
+    assert held(msgspec.msgpack.decode(BOOK, type=Book), bounds.within(outcome), NOW).failure is None
+    same = sound(kind)
+    assert bounds.within(same) is same
