@@ -5,6 +5,8 @@ Law: each field of each record in ``schemas/avro/Command.v1.avsc`` has a bound h
 sums, times and records that the ledger makes of it) stays within 64 bits and within the size of a record.
 """
 
+# long because: one table of all fields, beside what holds a command against it
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
