@@ -229,7 +229,7 @@ def test_what_is_told_in_order_keeps_its_order() -> None:
     assert order(desk.book) == ordered
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.integers(0, 5)), max_size=40))
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 5), st.integers(0, 5)), max_size=40))
 def test_changes_of_any_kind_are_taken_back(moves: list[tuple[int, int, int]]) -> None:
     """Against copies, the order of the mapping included."""
     mapping: dict[int, int] = dict.fromkeys(range(4), 0)
@@ -259,6 +259,10 @@ def test_changes_of_any_kind_are_taken_back(moves: list[tuple[int, int, int]]) -
                 changes.assign(answer, "version", value)
             case 9:
                 changes.append_to(lists, key, value)
+            case 10:
+                changes.grow(answer, "version", value)
+            case 11:
+                changes.cut_oldest(items, min(key, len(items)))
     changes.take_back()
     assert (list(mapping.items()), loose, items, members, answer, lists) == before
 

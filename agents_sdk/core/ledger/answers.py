@@ -99,7 +99,7 @@ def read_along(run: Run, fact: StateEvent, changes: Changes) -> None:
     answer = run.answers.get(fact.command_id) if fact.batch else None
     if answer is not None:
         found = at_version(run, fact.key, fact.version) if fact.version else None
-        changes.assign(answer, "value", f"{answer.value[:-1]},{entry(fact.key, found)}]")
+        changes.grow(answer, "value", f"{answer.value[:-1]},{entry(fact.key, found)}]")
 
 
 def _within(book: Book, answer: Answer, rows: list[dict[str, Any]]) -> None:

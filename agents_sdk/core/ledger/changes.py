@@ -18,15 +18,24 @@ _ABSENT: Final[Any] = object()
 class Changes:
     """The changes of one fold, newest last."""
 
-    __slots__ = ("_noted",)
+    __slots__ = ("_first", "_noted")
 
     def __init__(self) -> None:
         self._noted: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._first: set[tuple[int, str]] = set()
 
     def assign(self, struct: Any, field: str, value: Any) -> None:
         """``struct.field = value``."""
         self._noted.append((setattr, (struct, field, getattr(struct, field))))
         setattr(struct, field, value)
+
+    def grow(self, struct: Any, field: str, value: Any) -> None:
+        """``struct.field = value``, for a value that grows fact by fact: only what it was at first is kept."""
+        if (id(struct), field) in self._first:
+            setattr(struct, field, value)
+        else:
+            self._first.add((id(struct), field))
+            self.assign(struct, field, value)
 
     def put(self, mapping: dict[K, V], key: K, value: V) -> None:
         """``mapping[key] = value``."""
@@ -98,6 +107,7 @@ class Changes:
 
     def take_back(self) -> None:
         """Undoes all changes, the newest first."""
+        self._first.clear()
         while self._noted:
             undo, arguments = self._noted.pop()
             undo(*arguments)

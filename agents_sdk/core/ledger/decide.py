@@ -67,7 +67,7 @@ AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 PAYLOADS_OF_KIND: Final = {
     "StartRun": ("input",),
     "StartChild": ("input",),
-    "CompleteRun": ("result",),
+    **dict.fromkeys(("CompleteRun", "FailRun", "CancelRun", "ReportChild"), ("result",)),
     "SetState": ("value",),
     "RestoreState": ("value",),
     "Resend": ("data",),

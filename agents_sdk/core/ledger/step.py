@@ -275,8 +275,10 @@ def _replies(
 
 def _addressed(command: Command) -> bool:
     """Whether the command has an address that an answer can go to."""
+    if not command.reply_to:
+        return False
     fits = max(len(command.command_id), len(command.reply_to), len(command.run_id)) <= bounds.ID_LIMIT
-    return bool(command.reply_to) and fits and 0 <= command.reply_partition <= bounds.COUNT_LIMIT
+    return fits and 0 <= command.reply_partition <= bounds.COUNT_LIMIT
 
 
 def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:

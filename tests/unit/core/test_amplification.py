@@ -3,6 +3,7 @@ open; and a run may only leave open what its end can tell of."""
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -176,3 +177,28 @@ def test_a_timeout_beyond_all_bounds_is_refused_by_its_field() -> None:
         "invalid_command", "handler_timeout_ms", YEAR_MS,
     )  # fmt: skip
     assert str(2**62) in answer(step).message
+
+
+def test_reading_many_large_keys_keeps_their_answer_once() -> None:
+    """Not one copy of it for each key, while it may still be taken back."""
+    desk = Desk(max_value_bytes=1_048_576)
+    desk.start()
+    keys = [f"key-{number}" for number in range(300)]
+    for key in keys:
+        desk.send("SetState", key=key, value='"' + "x" * 3_000 + '"')
+    tracemalloc.start()
+    step = desk.send("GetStates", key="", keys=keys)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(msgspec.json.decode(answer(step).value)) == 300
+    assert peak < 12_000_000
+
+
+@pytest.mark.parametrize("kind", ["CompleteRun", "FailRun", "CancelRun"])
+@pytest.mark.parametrize("result", ["{", MIB + " " * 10])
+def test_a_run_ends_with_a_result_that_is_json_and_not_too_large(kind: str, result: str) -> None:
+    """However it ends: it goes to all who wait."""
+    desk = Desk()
+    desk.start()
+    assert answer(desk.send(kind, result=result)).code in ("invalid_command", "oversize")
+    assert "r" in desk.book.runs
