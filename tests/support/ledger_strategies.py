@@ -240,6 +240,7 @@ class Author:
         )  # fmt: skip
         if b % 31 == 30:
             attempt, outcome = AttemptBody(call_id="no call", capability=""), OutcomeBody(call_id="no call")
+            name = f"{name}/no call"  # another command: nobody says two things under one id
         return self.command(
             a, b, c, kind,
             command_id=ids.derive(call_id, name), run_id=run_id, causation_id=event_id,
