@@ -215,6 +215,7 @@ def sound(kind: str) -> Command:
     body = shape(**{**required, **{name: value for name, value in fields.items() if name in known}})
     envelope = {name: value for name, value in fields.items() if name not in known}
     common: dict[str, Any] = {"command_id": f"hostile {kind}", "run_id": "r", "agent": "client", "correlation_id": "c"}
+    common["issued_at"] = NOW
     return Command(kind=kind, **{**common, "reply_to": "me", BODY_OF_KIND[kind]: body, **envelope})
 
 
