@@ -96,6 +96,10 @@ chaos: $(STAMP) ## Freezes, delays, guests, slow disks, wrong clocks and kills, 
 soak: $(STAMP) ## Mixed load under faults for MINUTES=60; says how the memory of each part grows
 	MINUTES=$${MINUTES:-60} $(PYTEST) -q -s tests/faults/test_soak.py
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## Hostile inputs for every topic and port; FUZZ="--inputs 1000000 --seed 7"
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
 .PHONY: clean
 clean: ## Remove the environment and all caches of this checkout; the platform's data stays
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

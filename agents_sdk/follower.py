@@ -17,6 +17,7 @@ from agents_sdk.core.registry import Record
 from agents_sdk.registrar import Trust, trust
 from agents_sdk.topics import TOPIC_OF_REGISTRY
 from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
@@ -84,15 +85,14 @@ class Follower:
 
     def _reader(self, wait_ms: int) -> Consumer:
         """``wait_ms``: how long the broker holds a fetch of topics in which nothing is new."""
-        from confluent_kafka import Consumer
-
-        return Consumer(
+        return make_consumer(
             {
                 **POLLED,
                 "group.id": "bp.registry",  # librdkafka wants one; nothing is ever committed
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",  # of a topic that was made anew
                 "fetch.wait.max.ms": wait_ms,
                 "fetch.queue.backoff.ms": 5,
                 "topic.metadata.refresh.interval.ms": 60_000,
@@ -168,6 +168,13 @@ class Follower:
         changed([taken for taken in map(self._take, batch) if taken is not None])
 
     def _take(self, message: Any) -> tuple[type[Record], str] | None:
+        try:
+            return self._taken(message)
+        except Exception:  # whatever a record may hold: what is known goes on to count
+            log.exception("%s offset %s is passed over", message.topic(), message.offset())
+            return None
+
+    def _taken(self, message: Any) -> tuple[type[Record], str] | None:
         topic, offset, value = str(message.topic()), int(message.offset()), message.value()
         self.next[topic] = offset + 1
         kind = KIND_OF[topic]

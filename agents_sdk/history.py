@@ -21,6 +21,7 @@ from agents_sdk.keys import verifier
 from agents_sdk.proofs import Guard, fact_guard
 from agents_sdk.topics import AGENTS, COMMANDS, CONTRACTS, FACT_TOPICS, RUNS
 from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
@@ -209,9 +210,9 @@ def _since(run_id: str) -> int:
 
 @contextmanager
 def _reader(settings: Settings) -> Iterator[_Reader]:
-    from confluent_kafka import Consumer, KafkaException
+    from confluent_kafka import KafkaException
 
-    consumer = Consumer(
+    consumer = make_consumer(
         {
             "group.id": "bp.history",  # librdkafka wants one; nothing is ever committed
             "enable.auto.commit": False,

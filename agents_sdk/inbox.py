@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agents_sdk.lanes import OffsetTracker
 from agents_sdk.topics import inbox
+from agents_sdk.wire.consuming import consumer as make_consumer
+from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.quiet import POLLED
 
 if TYPE_CHECKING:
@@ -126,8 +128,6 @@ class Inbox:
             return sum(held.tracker.unfinished for held in self._partitions.values())
 
     def _run(self) -> None:
-        from confluent_kafka import Consumer
-
         config = {
             **POLLED,
             "group.id": self.group,
@@ -144,7 +144,7 @@ class Inbox:
         }
         if self._instance:
             config["group.instance.id"] = f"{self.group}-{self._instance}"
-        consumer = Consumer(config)
+        consumer = make_consumer(config)
         try:
             consumer.subscribe(
                 [inbox(self.agent)], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -170,6 +170,15 @@ class Inbox:
                 self._commit(consumer, asynchronous=True)
                 commit_at = time.monotonic() + COMMIT_EVERY_S
 
+    def _begin_again(self, number: int, offset: int) -> _Partition:
+        """The partition's offsets go back: its place was gone (a topic that was made anew, or cut), and it is read from
+        where it begins now. What was begun before is of another time."""
+        log.error("inbox of %s: partition %d begins again at offset %d", self.agent, number, offset)
+        self._epochs += 1
+        held = self._partitions[number] = _Partition(self._epochs, self._partitions[number].end)
+        held.tracker.add(offset)
+        return held
+
     def _hand_over(self, messages: list[Any]) -> None:
         batch: list[Arrived] = []
         with self._lock:
@@ -178,7 +187,9 @@ class Inbox:
                     log.warning("inbox of %s: %s", self.agent, message.error())  # librdkafka goes on by itself
                     continue
                 held = self._partitions.get(message.partition())
-                if held is not None and held.tracker.add(message.offset()):
+                if held is not None and not held.tracker.add(message.offset()):
+                    held = self._begin_again(message.partition(), message.offset())
+                if held is not None:
                     batch.append(
                         Arrived(
                             message.partition(),
@@ -186,7 +197,7 @@ class Inbox:
                             message.offset(),
                             message.key(),
                             message.value(),
-                            message.headers() or [],
+                            headers_of(message),
                             message.offset() < held.end,
                         )
                     )
@@ -195,6 +206,15 @@ class Inbox:
 
     def _regulate(self, consumer: Consumer) -> None:
         """Pauses and resumes reading. Group membership goes on meanwhile: the thread keeps polling."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._pause_or_resume(consumer)
+        except KafkaException as error:
+            # the group is being rebalanced at this moment; it is looked at again after the next poll
+            log.warning("inbox of %s: %s", self.agent, error)
+
+    def _pause_or_resume(self, consumer: Consumer) -> None:
         waiting = self.unfinished - self.idle
         if self._draining.is_set() or waiting > PAUSE_ABOVE:
             consumer.pause(consumer.assignment())  # each time: partitions may have come since

@@ -72,6 +72,10 @@ class Key(msgspec.Struct, frozen=True):
     __str__ = __repr__
 
 
+FILE_NAME_LIMIT: Final = 255
+"""Bytes, of most file systems. A longer name has no file: nobody of that name can be registered."""
+
+
 class Keys:
     """The keys of this process, by the name they speak for. A file that changes is read again: a key that is rotated,
     or issued anew, is in use within ``LOOK_AGAIN_S``."""
@@ -116,7 +120,9 @@ class Keys:
             return before._replace(look_again_at=again_at)
 
     def _file(self, name: str) -> Path | None:
-        return None if self._folder is None else self._folder / file_name(name)
+        if self._folder is None or len(file_name(name)) > FILE_NAME_LIMIT:
+            return None
+        return self._folder / file_name(name)
 
     def _find(self, name: str) -> Key | None:
         if self._key_file is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.keys import Keys, KeyUnusable
 from agents_sdk.topics import inbox
+from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.proof import (
     BEFORE_ALL,
     DISPATCH,
@@ -114,14 +115,6 @@ class Guard:
     def _refuse(self, verdict: str) -> str:
         self.refused[verdict] = self.refused.get(verdict, 0) + 1
         return verdict
-
-
-def headers_of(message: Any) -> Any:
-    """The headers; none where their names are no text, which a record of ours never has."""
-    try:
-        return message.headers()
-    except SystemError:
-        return None
 
 
 def _one(secret: bytes, purpose: str) -> Callable[[int], Prover | None]:

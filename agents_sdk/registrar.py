@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from agents_sdk.core.catalogue import key_of
 from agents_sdk.core.registry import ExecutorBeat, Record
 from agents_sdk.keys import Key, Keys
-from agents_sdk.proofs import Unproven, headers_of, unproven
+from agents_sdk.proofs import Unproven, unproven
 from agents_sdk.topics import TOPIC_OF_REGISTRY
+from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.proof import PROOF, TOMBSTONE, Place, Prover, proofs, subkey
 from agents_sdk.wire.signature import genuine, sign
 from agents_sdk.wire.topics_admin import TIMEOUT_S, mapped

@@ -9,7 +9,10 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from agents_sdk.core.facts import Reply
 from agents_sdk.topics import REPLIES
+from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
@@ -52,9 +55,9 @@ class ReplyReader:
         Raises:
             Unreachable, TopicsNotApplied: no broker, or no topic for answers.
         """
-        from confluent_kafka import Consumer, KafkaException, TopicPartition
+        from confluent_kafka import KafkaException, TopicPartition
 
-        consumer = self._consumer = Consumer(
+        consumer = self._consumer = make_consumer(
             {
                 **POLLED,
                 "group.id": "bp.replies",  # librdkafka wants one; nothing is ever committed
@@ -118,3 +121,11 @@ class ReplyReader:
             return None
         value: bytes | None = message.value()
         return value
+
+
+def accepted(codec: Codec, value: bytes) -> Reply:
+    """The answer that a record of bp.replies is. Raises Undecodable."""
+    reply = codec.decode(value)
+    if not isinstance(reply, Reply):
+        raise Undecodable("undecodable", f"a {type(reply).__name__} is no answer")
+    return reply

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -22,7 +23,7 @@ from agents_sdk.core.facts import Reply
 from agents_sdk.errors import BackplaneError, InvalidCommand, Overloaded, Oversize, Unanswered, Unreachable
 from agents_sdk.inflight import SLOW_KINDS, TICK_S, InFlight, Waiting
 from agents_sdk.keys import Keys
-from agents_sdk.replies import ReplyReader
+from agents_sdk.replies import ReplyReader, accepted
 from agents_sdk.scope import new_id
 from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
@@ -32,7 +33,7 @@ from agents_sdk.window import MAX_WAITING, MOST, Window
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.headers import Headers, command_headers
 from agents_sdk.wire.quiet import SILENT
-from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
+from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicRefused, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -112,6 +113,9 @@ class Transport:
         self._producer: Producer | None = None
         self._outbox: list[_Wire] = []
         self._replies: ReplyReader | None = None
+        self._writer: Producer | None = None
+        """For ``write``."""
+        self._writing = threading.Lock()
         self._ticking: asyncio.TimerHandle | None = None
 
     @cached_property
@@ -137,7 +141,7 @@ class Transport:
         producer = self._producer
         if producer is not None:
             await asyncio.to_thread(producer.flush, CLOSE_FLUSH_S)
-            self._producer = None  # its threads end with the last reference
+            self._producer = self._writer = None  # their threads end with the last reference
         if self._replies is not None:
             await asyncio.to_thread(self._replies.close)
         for waiting in self._in_flight.drain():
@@ -232,21 +236,26 @@ class Transport:
         self._produce(self._encoded(command, partition))
 
     async def write(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-        """Writes any record and returns when the broker has it. For the rare ones: it opens a producer. Raises
-        Unreachable, Oversize."""
+        """Writes any record and returns when the broker has it. For the rare ones, one at a time: the first opens a
+        producer. Raises Unreachable, Oversize, TopicRefused."""
         await asyncio.to_thread(self._write, topic, key, value, headers)
 
     def _write(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-        from confluent_kafka import Producer
+        from confluent_kafka import KafkaException, Producer
 
         failed: list[Any] = []
 
         def report(error: Any, _: Any) -> None:
             failed.append(error)
 
-        producer = Producer({**_PRODUCER, "message.timeout.ms": 10_000, **self.settings.kafka})
-        producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
-        producer.flush()
+        with self._writing:
+            if self._writer is None:
+                self._writer = Producer({**_PRODUCER, "message.timeout.ms": 10_000, **self.settings.kafka})
+            try:
+                self._writer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+            except KafkaException as refused:
+                failed.append(refused.args[0])
+            self._writer.flush()
         if failed:
             raise _of_driver(failed[0], len(value or b""))
 
@@ -311,12 +320,12 @@ class Transport:
     def _arrived(self, values: list[bytes]) -> None:
         for value in values:
             try:
-                reply = self.codec.decode(value)
+                reply = accepted(self.codec, value)
             except Undecodable as error:
                 log.error("an answer cannot be decoded: %s", error)
                 continue
-            waiting = self._in_flight.get(reply.command_id) if isinstance(reply, Reply) else None
-            if waiting is not None and isinstance(reply, Reply):
+            waiting = self._in_flight.get(reply.command_id)
+            if waiting is not None:
                 self._answered(value, reply, waiting)
 
     def _answered(self, value: bytes, reply: Reply, waiting: Waiting) -> None:
@@ -378,6 +387,8 @@ def _of_driver(error: Any, size: int) -> BackplaneError:
     if error.code() == KafkaError._QUEUE_FULL:
         hint = "the broker is slow or away: send it again later; see `backplane status`"
         return Overloaded("the commands that the broker has not taken yet fill the buffer", hint=hint, retry_after=1.0)
+    if error.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+        return TopicRefused(f"there is no such topic: {error.str()}", hint="run `backplane topics apply`")
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return Oversize(f"the command has {size} bytes, more than the broker takes: {error.str()}", size=size)
     return Unreachable(

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.agent import Agent, Handler
 from agents_sdk.answers import checked, open_attempt, wait_seconds
+from agents_sdk.burial import Burial
 from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.errors import (
-    BackplaneError,
     DeliverySettled,
     Forged,
     KeyRevoked,
@@ -45,7 +45,6 @@ from agents_sdk.inbox import Arrived, Inbox
 from agents_sdk.lanes import Lanes, Made
 from agents_sdk.proofs import WHY, InboxGuard
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Scope
-from agents_sdk.topics import dead_letter, inbox
 from agents_sdk.tracebacks import said, where
 from agents_sdk.values import to_json
 from agents_sdk.wire.codec import Undecodable
@@ -101,6 +100,7 @@ class Worker:
         self._made = Made()
         self._due: dict[str, float] = {}
         """Delivery → when its open attempt is to be made, by the clock of the loop."""
+        self._burial = Burial(agent.name, transport, self._inbox, self._spawn)
         self._closing = False
         self._closed = asyncio.Event()
 
@@ -134,21 +134,31 @@ class Worker:
         for arrived in batch:
             record = arrived
             try:
-                if self._guard is not None and self._guard.possible:
-                    verdict, record = self._guard.judge_arrived(arrived)
-                    if verdict:
-                        raise Undecodable(verdict, WHY[verdict])
-                delivery = self._transport.codec.decode(record.value)
-                if not isinstance(delivery, MessageEvent) or delivery.kind not in INBOX_KINDS:
-                    raise Undecodable("undecodable", f"a {type(delivery).__name__} is no delivery")
+                record, delivery = self._accepted(arrived)
+                self._take(record, delivery)
             except Undecodable as error:
-                self._spawn(self._bury(record, error))
-                continue
-            if delivery.kind == "DeliveryCancelled":
-                self._cancel(record, delivery)
-            else:
-                self._lanes.add(delivery.run_id, (record, delivery))
+                self._burial.put(record, error, "decode")
+            except Exception as error:  # whatever a record may hold: it costs itself alone
+                log.exception("agent %s: offset %d of its inbox", self.agent.name, record.offset)
+                self._burial.put(record, error, "decode")
         self._start_some()
+
+    def _accepted(self, record: Arrived) -> tuple[Arrived, MessageEvent]:
+        """The delivery that a record of the inbox is, if it is to be believed. Raises Undecodable."""
+        if self._guard is not None and self._guard.possible:
+            verdict, record = self._guard.judge_arrived(record)
+            if verdict:
+                raise Undecodable(verdict, WHY[verdict])
+        delivery = self._transport.codec.decode(record.value)
+        if not isinstance(delivery, MessageEvent) or delivery.kind not in INBOX_KINDS:
+            raise Undecodable("undecodable", f"a {type(delivery).__name__} is no delivery")
+        return record, delivery
+
+    def _take(self, record: Arrived, delivery: MessageEvent) -> None:
+        if delivery.kind == "DeliveryCancelled":
+            self._cancel(record, delivery)
+        else:
+            self._lanes.add(delivery.run_id, (record, delivery))
 
     def _cancel(self, record: Arrived, cancelled: MessageEvent) -> None:
         """The run of a delivery has ended: its handler is stopped, or will not start."""
@@ -184,10 +194,11 @@ class Worker:
                 raise
             log.info("agent %s: delivery %s stopped, its run has ended", self.agent.name, delivery.delivery_id)
             self._inbox.finish(record)
-        except Exception:  # a bug of ours: the record stays unfinished and comes again after a restart
+        except Exception as error:  # a bug of ours, or a record that no ledger wrote: the others go on
             log.exception("agent %s: delivery %s", self.agent.name, delivery.delivery_id)
+            self._burial.put(record, error, "handle")
         finally:
-            del self._handling[delivery.delivery_id]
+            self._handling.pop(delivery.delivery_id, None)
             self._stopped.discard(delivery.delivery_id)
             self._due.pop(delivery.delivery_id, None)
             self._lanes.finish(delivery.run_id)
@@ -350,24 +361,6 @@ class Worker:
             causation_id=delivery.event_id,
             delivery_id=delivery.delivery_id,
         )
-
-    async def _bury(self, record: Arrived, error: Undecodable) -> None:
-        """Puts what cannot be read in the dead letters, as it is; only then is it finished here."""
-        from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
-
-        topic = inbox(self.agent.name)
-        why = (error.code, str(error)) if error.code in WHY else error
-        letter = DeadLetter.of(topic, record.partition, record.offset, self._inbox.group, why, stage="decode")
-        headers = dead_letter_headers(letter, record.headers)
-        log.error("agent %s: %s[%d]@%d: %s", self.agent.name, topic, record.partition, record.offset, error)
-        while self._inbox.ours(record):
-            try:
-                await self._transport.write(dead_letter(topic), record.key, record.value, headers)
-                self._inbox.finish(record)
-                return
-            except BackplaneError as failure:
-                log.warning("agent %s: dead letter not written yet: %s", self.agent.name, failure)
-                await asyncio.sleep(TELL_AGAIN_S)
 
 
 class HandlerTimedOut(TimeoutError):

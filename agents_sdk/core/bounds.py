@@ -267,6 +267,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "probe_ms": _WAIT,
         "executor": _NAME,
     },
+    "skip": {"partition": _COUNT, "offset": _WHOLE, "reason": _PROSE},
 }
 """Body of Command → field → its bound."""
 

@@ -202,6 +202,14 @@ class BreakerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     executor: str = ""
 
 
+class SkipBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """SkipRecord."""
+
+    partition: int
+    offset: int
+    reason: str = ""
+
+
 Body = (
     RunBody
     | StateBody
@@ -217,6 +225,7 @@ Body = (
     | ContractBody
     | KeyBody
     | BreakerBody
+    | SkipBody
 )
 
 
@@ -246,6 +255,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     contract: ContractBody | None = None
     key: KeyBody | None = None
     breaker: BreakerBody | None = None
+    skip: SkipBody | None = None
     issued_at: int = 0
     key_generation: int = 0
     signature: bytes = b""
@@ -266,6 +276,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "contract": ContractBody,
     "key": KeyBody,
     "breaker": BreakerBody,
+    "skip": SkipBody,
 }
 """Field of Command → class of that body."""
 
@@ -317,10 +328,20 @@ BODY_OF_KIND: Final = {
     "OpenBreaker": "breaker",
     "ProbeBreaker": "breaker",
     "CloseBreaker": "breaker",
+    "SkipRecord": "skip",
 }
 """Every kind of command, and the field of Command that holds its body."""
 
 ABOUT_NO_RUN: Final = frozenset(
-    {"RegisterAgent", "RemoveAgent", "ApplyContract", "RemoveContract", "IssueKey", "RevokeKey", "RequireIdentity"}
+    {
+        "RegisterAgent",
+        "RemoveAgent",
+        "ApplyContract",
+        "RemoveContract",
+        "IssueKey",
+        "RevokeKey",
+        "RequireIdentity",
+        "SkipRecord",
+    }
 )
-"""Kinds that are sent to every partition; their run_id is empty."""
+"""Kinds that are about no run; their run_id is empty."""

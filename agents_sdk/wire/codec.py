@@ -125,7 +125,7 @@ class Codec:
         try:
             schema = self._fetch(schema_id)
         except LookupError as error:
-            raise Undecodable("unknown_schema", f"no schema has the id {schema_id} in the registry") from error
+            raise Undecodable("unknown_schema", f"the schema is not known: {error}") from error
         record = RECORDS.get(str(schema.get("name")))
         if record is None or record not in self._writers:
             raise Undecodable("unknown_schema", f"schema {schema_id} is {schema.get('name')!r}: no record of ours")
@@ -133,7 +133,11 @@ class Codec:
 
     def _foreign_reader(self, schema_id: int) -> Callable[[bytes], Record]:
         record, schema = self.writer(schema_id)
-        return self._reader(record, _parse(schema), self._writers[record][1])
+        try:
+            return self._reader(record, _parse(schema), self._writers[record][1])
+        except Exception as error:  # fastavro raises whatever it meets in a schema that is none
+            message = f"schema {schema_id} cannot be used: {type(error).__name__}: {error}"
+            raise Undecodable("unknown_schema", message) from error
 
     @staticmethod
     def _reader(record: type[Record], writer: Any, target: Any = None) -> Callable[[bytes], Record]:

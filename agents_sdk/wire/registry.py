@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
@@ -30,8 +29,6 @@ RETRIES: Final = 2
 RETRY_WAIT_MS: Final = 200
 """A refused connection is reported within a second; the client's defaults take up to seven."""
 PARALLEL: Final = 4
-UNKNOWN_S: Final = 5.0
-"""An unknown id may become known when somebody applies schemas; asking again later than this is soon enough."""
 LEVEL: Final = "FULL_TRANSITIVE"
 """Every reader, old or new, reads every record, old or new: replays start at offset 0."""
 
@@ -84,40 +81,20 @@ def text(schema: dict[str, Any]) -> str:
     return json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
 
 
-def connect_codec(settings: Settings) -> Codec:
-    """A codec that writes with the ids of this checkout's schemas and reads whatever the registry knows.
+def connect_codec(settings: Settings, *, patient: bool = False) -> Codec:
+    """A codec that writes with the ids of this checkout's schemas and reads every version that the registry has of
+    them. ``patient``: while the registry does not answer, a version that is not known yet raises Unreachable; else it
+    is unknown.
 
     Raises:
         SchemasNotApplied: the registry does not have one of them.
         Unreachable: it does not answer.
     """
+    from agents_sdk.wire.foreign_schemas import ForeignSchemas
+
     with Registry(settings) as registry:
         ids = registry.ids(RECORDS)
-    return Codec(ids, ForeignSchemas(settings))
-
-
-class ForeignSchemas:
-    """Schemas of other versions by their ids, for a codec: each is asked for when a record with it first comes.
-
-    Holds no connection between two questions, and remembers for a while that an id is unknown, or a flood of alien
-    records would cost a request each.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._unknown: dict[int, float] = {}
-
-    def __call__(self, schema_id: int, /) -> dict[str, Any]:
-        """The schema with this id. Raises LookupError when there is none, Unreachable when nobody says."""
-        now = time.monotonic()
-        if now < self._unknown.get(schema_id, 0.0) + UNKNOWN_S:
-            raise LookupError(f"no schema had the id {schema_id} a moment ago")
-        try:
-            with Registry(self._settings) as registry:
-                return registry.fetch(schema_id)
-        except LookupError:
-            self._unknown[schema_id] = now
-            raise
+    return Codec(ids, ForeignSchemas(settings, patient=patient))
 
 
 @cache
@@ -219,13 +196,22 @@ class Registry:
 
     def versions(self, name: str) -> list[Registered]:
         """All versions of a subject, the oldest first; empty when there is no such subject."""
+        return [self.version(name, number) for number in self.numbers(name)]
 
-        def one(number: int) -> Registered:
+    def numbers(self, name: str) -> list[int]:
+        """The numbers of a subject's versions, the oldest first; empty when there is no such subject."""
+        found: list[int] = self._ask(lambda: self._client.get_versions(name), missing=[])
+        return sorted(found)
+
+    def version(self, name: str, number: int) -> Registered:
+        """One version of a subject. Raises SchemaRejected when there is none."""
+
+        def one() -> Registered:
             found = self._client.get_version(name, number)
             return Registered(number, _known(found.schema_id), json.loads(found.schema.schema_str or "{}"))
 
-        numbers: list[int] = self._ask(lambda: self._client.get_versions(name), missing=[])
-        return [self._ask(partial(one, number)) for number in sorted(numbers)]
+        registered: Registered = self._ask(one)
+        return registered
 
     def subjects(self) -> set[str]:
         """All subjects."""

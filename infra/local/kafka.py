@@ -38,6 +38,9 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 
+# A transaction that somebody leaves open holds all readers of its partitions back: for a minute, the clients' default.
+transaction.max.timeout.ms=60000
+
 # A misspelt topic is an error, not a new topic.
 auto.create.topics.enable=false
 message.max.bytes={max_message_bytes}

@@ -20,8 +20,8 @@ GONE: Final = "gone"
 
 def read(layout: Layout) -> dict[str, Any]:
     """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit; how many
-    deliveries each agent has not handled yet; how many commands were refused for want of identity, by code; and whether
-    the store's books balanced when it last looked."""
+    deliveries each agent has not handled yet; how many commands were refused for want of identity, by code; whether the
+    store's books balanced when it last looked; which partitions are put aside, and what else is to be mended."""
     if not layout.running():
         return {
             "state": "stopped",
@@ -31,12 +31,14 @@ def read(layout: Layout) -> dict[str, Any]:
             "inboxes": {},
             "refused": {},
             "books": None,
+            "aside": {},
+            "notices": [],
         }
     record = layout.read_record()
     said = asyncio.run(_work(record.get("parts", {}), service_token(layout.data_dir)))
     parts = [_part(name, part, said.lags.get(name, {})) for name, part in record.get("parts", {}).items()]
     state = record.get("state", "starting")
-    if state == Overall.READY and any(part["state"] == GONE for part in parts):
+    if state == Overall.READY and (said.aside or any(part["state"] == GONE for part in parts)):
         state = Overall.DEGRADED.value
     supervisor = record.get("supervisor", {})
     own = {"pid": supervisor.get("pid"), "rss_mb": _rss_mb(supervisor.get("pid"))}
@@ -51,6 +53,8 @@ def read(layout: Layout) -> dict[str, Any]:
         "inboxes": said.inboxes,
         "refused": said.refused,
         "books": said.books,
+        "aside": said.aside,
+        "notices": said.notices,
     }
 
 
@@ -89,6 +93,10 @@ class _Said(NamedTuple):
     inboxes: dict[str, int]
     refused: dict[str, int]
     books: dict[str, Any] | None
+    aside: dict[str, Any]
+    """Partition of bp.commands → where it stands still and why."""
+    notices: list[dict[str, Any]]
+    """What is not as it should be, and what mends it."""
 
 
 async def _work(parts: dict[str, Any], token: str) -> _Said:
@@ -101,7 +109,10 @@ async def _work(parts: dict[str, Any], token: str) -> _Said:
     said = await asyncio.gather(*(probes.health(port, token=token) for port in asked.values()))
     lags = {name: answer.get("lag", {}) for name, answer in zip(asked, said, strict=True)}
     books = next((answer["books"] for answer in said if answer.get("books")), None)
-    return _Said(lags, await _summed(ledgers, "/inboxes", token), await _summed(ledgers, "/refused", token), books)
+    aside = {number: place for answer in said for number, place in answer.get("aside", {}).items()}
+    notices = [notice for answer in said for notice in answer.get("notices", [])]
+    inboxes, refused = await _summed(ledgers, "/inboxes", token), await _summed(ledgers, "/refused", token)
+    return _Said(lags, inboxes, refused, books, aside, notices)
 
 
 async def _summed(ports: list[int], path: str, token: str) -> dict[str, int]:

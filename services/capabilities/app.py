@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 import faust
 import uuid_utils
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 from faust.types import TP
 
 from agents_sdk.artifacts import ArtifactStore
@@ -120,6 +120,11 @@ class Executor:
         await self._breakers.known.wait()
         await self._watch(batch)
         records = [(record.offset, self._request(batch.partition, record)) for record in batch.records]
+        end = self._app.consumer.highwater(TP(CALLS, batch.partition))
+        if end and end < self.engine.next(batch.partition):
+            log.error("%s[%d] ends at %d, before what was read: it was made anew", CALLS, batch.partition, end)
+            self.engine.own(self.owned - {batch.partition})
+            self.engine.own(self.owned)
         await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
             settled = await asyncio.to_thread(self._outcomes, batch.partition, batch.records[-1].offset + 1)
@@ -201,12 +206,21 @@ class Executor:
             for message in read_range(consumer, ATTEMPTS, partition, start, end) if start >= 0 else ():
                 if guard is not None and guard.message(message):
                     continue
-                fact = self._codec.decode(message.value())
-                if isinstance(fact, AttemptEvent) and fact.kind != "AttemptStarted" and fact.call_id in past:
+                fact = self._attempt(message)
+                if fact is not None and fact.kind != "AttemptStarted" and fact.call_id in past:
                     past[fact.call_id] = past[fact.call_id].and_then(fact)
         finally:
             consumer.close()
         return past
+
+    def _attempt(self, message: Message) -> AttemptEvent | None:
+        """The attempt that a record of bp.attempts is; None: it is none."""
+        try:
+            record = self._codec.decode(message.value())
+        except Undecodable as error:
+            log.error("%s[%s] offset %s is skipped: %s", ATTEMPTS, message.partition(), message.offset(), error)
+            return None
+        return record if isinstance(record, AttemptEvent) else None
 
     def _decode(self, partition: int, offset: int, value: bytes | None) -> CallEvent | None:
         try:

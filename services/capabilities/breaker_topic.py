@@ -100,4 +100,10 @@ class BreakerTopic:
             log.error("%s[%s] offset %s is skipped: %s", BREAKERS, message.partition(), message.offset(), undecodable)
             return
         if isinstance(fact, BreakerEvent):
-            loop.call_soon_threadsafe(self._take, fact)
+            loop.call_soon_threadsafe(self._took, fact)
+
+    def _took(self, fact: BreakerEvent) -> None:
+        try:
+            self._take(fact)
+        except Exception:  # a breaker that no ledger decided: the others count
+            log.exception("breaker %s is passed over", fact.run_id)

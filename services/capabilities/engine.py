@@ -97,6 +97,11 @@ class CallEngine:
         owned = self._partitions.get(partition)
         return owned is not None and owned.held is None
 
+    def next(self, partition: int) -> int:
+        """All records of the partition below this offset were delivered."""
+        owned = self._partitions.get(partition)
+        return owned.progress.next if owned is not None else 0
+
     async def deliver(self, partition: int, records: Iterable[tuple[int, CallEvent | None]]) -> None:
         """Takes records of a partition in order of offset; None is a record that could not be read. Records that were
         delivered before are ignored. Returns when there is room for more."""
@@ -256,9 +261,12 @@ class CallEngine:
             settled = True
         except asyncio.CancelledError:
             settled = job.dropped
-        except Exception as error:
+        except OutboxBroken as error:
             log.exception("call %s cannot be reported", job.fact.call_id)
             self._crash(error)
+        except Exception:  # not even its failure can be written: nothing of the call can, others go on
+            log.exception("call %s ends without an outcome", job.fact.call_id)
+            settled = True
         finally:
             self._running.discard(job)
             if settled:

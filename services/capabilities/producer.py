@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from agents_sdk.core.bounds import within
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.errors import Overloaded, Unanswered, Unreachable
-from agents_sdk.keys import Keys
+from agents_sdk.keys import Keys, KeyUnusable
 from agents_sdk.settings import Settings
 from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS
@@ -40,6 +40,17 @@ CLAIM_PAUSE_S: Final = 1.0
 CLOSE_FLUSH_S: Final = 10.0
 
 
+class NotSendable(Exception):
+    """A command about one call cannot be written: the call fails, and no other."""
+
+
+def _refused(error: KafkaError) -> Exception:
+    """Why bp.commands did not take a command: for its size, or for good."""
+    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD):
+        return NotSendable(f"a command about the call is larger than a record may be: {error.str()}")
+    return OutboxBroken(f"{COMMANDS} did not take a command: {error}")
+
+
 class Batch:
     """Commands handed over together; ``future`` is done when all are in the log, or one cannot be."""
 
@@ -48,7 +59,7 @@ class Batch:
     def __init__(self, left: int, future: asyncio.Future[None]) -> None:
         self.left = left
         self.future = future
-        self.error: str = ""
+        self.error: KafkaError | None = None
 
 
 class KafkaOutbox:
@@ -92,8 +103,12 @@ class KafkaOutbox:
         try:
             for command in commands:
                 self._produce(command, batch)
-        except (KafkaException, BufferError) as error:
-            future.set_exception(OutboxBroken(f"{COMMANDS} takes no commands: {error}"))
+        except KafkaException as error:
+            future.set_exception(_refused(error.args[0]))
+        except KeyUnusable as error:
+            future.set_exception(OutboxBroken(f"commands cannot be signed: {error}"))
+        except Exception as error:  # noqa: BLE001 — a field that cannot be encoded: its call fails, and no other
+            future.set_exception(NotSendable(f"a command about the call cannot be encoded: {error}"))
         return future
 
     async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
@@ -141,7 +156,7 @@ class KafkaOutbox:
         def delivered(error: Any, _: Any) -> None:
             # on the polling thread; one wake-up of the loop serves all that came in meanwhile
             if error is not None:
-                batch.error = str(error)
+                batch.error = error
             batch.left -= 1
             if batch.left == 0:
                 self._delivered.append(batch)
@@ -170,7 +185,7 @@ class KafkaOutbox:
             batch = self._delivered.popleft()
             if batch.future.done():
                 continue
-            if batch.error:
-                batch.future.set_exception(OutboxBroken(f"{COMMANDS} did not take a command: {batch.error}"))
+            if batch.error is not None:
+                batch.future.set_exception(_refused(batch.error))
             else:
                 batch.future.set_result(None)

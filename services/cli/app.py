@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "reconcile": Entry(
         "services.cli.books", "reconcile", "Hold the store against Kafka: every fact once, none missing."
     ),
+    "ledger": Entry("services.cli.ledger", "app", "Bring a partition back that was put aside."),
     "dlq": Entry("services.cli.dlq", "app", "Show dead letters, put them back, or give them up."),
     "replay": Entry("services.cli.replay", "replay", "Decide a run again from its commands, and compare."),
     "console": Entry("services.cli.console", "console", "Open the console in a browser."),

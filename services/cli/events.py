@@ -146,6 +146,7 @@ def _shown(message_: Message, codec: Codec) -> tuple[Shown, dict[str, Any]]:
     import msgspec
 
     from agents_sdk.wire.codec import Undecodable
+    from agents_sdk.wire.consuming import headers_of
 
     value = message_.value() or b""
     try:
@@ -153,8 +154,7 @@ def _shown(message_: Message, codec: Codec) -> tuple[Shown, dict[str, Any]]:
     except Undecodable as error:
         fact = {"kind": "Undecodable", "error": str(error)}
     fact = {name: part for name, part in fact.items() if part not in ("", 0, False, [], None)}
-    found: Any = message_.headers() or []  # a list at run time
-    headers = [(name, _text(part)) for name, part in found]
+    headers = [(name, _text(part)) for name, part in headers_of(message_)]
     place = (str(message_.topic()), int(message_.partition() or 0), int(message_.offset() or 0))
     text = json.dumps(fact, ensure_ascii=False)
     return Shown(*place, message_.timestamp()[1], _text(message_.key()), headers, text, len(value)), fact

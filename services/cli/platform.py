@@ -116,10 +116,17 @@ def status(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
         if found["refused"]:
             counted = ", ".join(f"{count} {code}" for code, count in found["refused"].items())
             message(f"refused for want of identity: {counted}; `backplane agents list` says of whom")
-        for line in _books(found["books"]):
+        for line in (*_alarms(found), *_books(found["books"])):
             message(line)
     if found["state"] != "ready":
         raise typer.Exit(ExitCode.FAILURE)
+
+
+def _alarms(found: dict[str, Any]) -> list[str]:
+    """Partitions that stand still, parts that die again and again, and what else an operator has to mend."""
+    lines = [f"ALARM: {notice['what']}; {notice['mend']} ({notice['times']} times)" for notice in found["notices"]]
+    again = [part["part"] for part in found["parts"] if part["state"] == "backoff"]
+    return lines + [f"ALARM: {name} ended and is started again: `backplane logs {name}`" for name in again]
 
 
 def _books(books: dict[str, Any] | None) -> list[str]:

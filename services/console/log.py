@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from confluent_kafka import KafkaException, TopicPartition
 
 from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.topics_admin import TIMEOUT_S, mapped
 from services.runtime.clients import reader
 from services.runtime.log import read_range
@@ -98,7 +99,6 @@ def _read(codec: Codec, message: Message) -> Read:
         record = codec.decode(value)
     except Undecodable as error:
         problem = str(error) if value is not None else "no value"
-    headers: list[Any] = message.headers() or []  # type: ignore[assignment]  # a list, when read
     return Read(
         str(message.topic()),
         int(message.partition() or 0),
@@ -108,7 +108,7 @@ def _read(codec: Codec, message: Message) -> Read:
         len(value or b""),
         record,
         problem,
-        [(str(name), _text(data)) for name, data in headers],
+        [(str(name), _text(data)) for name, data in headers_of(message)],
     )
 
 

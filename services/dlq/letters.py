@@ -91,9 +91,9 @@ def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | No
     done: set[str] = set()
     marked: set[tuple[str, int, int]] = set()
     for raw in records:
-        mark = next((value for name, value in raw.headers if name == MARK), None)
+        mark = _mark(raw)
         if mark is not None:
-            marked.add((raw.topic, raw.partition, int(mark)))
+            marked.add((raw.topic, raw.partition, mark))
             continue
         record = decode(raw.value)
         if isinstance(record, MessageEvent) and record.kind in ("MessageRedriven", "MessageDiscarded"):
@@ -109,6 +109,17 @@ def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | No
         if (letter.delivery_id or letter.call_id) not in done
         and (letter.raw.topic, letter.raw.partition, letter.raw.offset) not in marked
     ]
+
+
+def _mark(raw: Raw) -> int | None:
+    """The offset of the letter that the record marks as used up; None: it is no mark."""
+    for name, value in raw.headers:
+        if name == MARK and value is not None and len(value) < 20:
+            try:
+                return int(value)
+            except ValueError:  # somebody else's header of that name: a letter like any other
+                continue
+    return None
 
 
 def _letter(raw: Raw, record: object | None) -> Letter:

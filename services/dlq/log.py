@@ -11,6 +11,7 @@ from agents_sdk.errors import Unreachable
 from agents_sdk.settings import Settings
 from agents_sdk.topics import DEAD_LETTER_PREFIX
 from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.dead_letters import redrive_headers
 from agents_sdk.wire.topics_admin import TIMEOUT_S, mapped
 from services.dlq.letters import MARK, Letter, Raw, letters
@@ -44,7 +45,6 @@ def _records(consumer: Consumer) -> Iterator[Raw]:
         for partition in sorted(topics[topic].partitions):
             start, stop = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
             for message in read_range(consumer, topic, partition, start, stop):
-                headers: list[Any] = message.headers() or []  # type: ignore[assignment]  # a list, when read
                 yield Raw(
                     topic=topic,
                     partition=partition,
@@ -52,7 +52,7 @@ def _records(consumer: Consumer) -> Iterator[Raw]:
                     at_ms=message.timestamp()[1],
                     key=message.key(),
                     value=message.value(),
-                    headers=headers,
+                    headers=headers_of(message),
                 )
 
 

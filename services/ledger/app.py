@@ -6,16 +6,25 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import faust
+from faust.types import TP
 
+from agents_sdk.errors import BackplaneError
 from agents_sdk.keys import verifier
 from agents_sdk.settings import Settings
-from agents_sdk.topics import COMMANDS
+from agents_sdk.topics import COMMANDS, FACT_TOPICS, REPLIES
 from agents_sdk.wire.codec import Codec
+from agents_sdk.wire.topic_files import max_message_bytes
+from agents_sdk.wire.topics_admin import configs, connect
 from services.ledger.committer import Fenced
-from services.ledger.partition import GROUP, PartitionLedger
+from services.ledger.marks import Marks
+from services.ledger.notices import Notices
+from services.ledger.outgoing import GROUP
+from services.ledger.partition import PartitionLedger
 from services.ledger.proofs import seal_key
 from services.ledger.snapshots import Snapshots
 from services.metrics import catalogue
@@ -23,6 +32,8 @@ from services.metrics.exposition import Metrics
 from services.runtime import clients
 from services.runtime.app import batches, done, make_app, serve, serve_health, serve_metrics
 from services.runtime.batch import Batch, BatchConsumer
+from services.runtime.clients import MESSAGE_MAX_BYTES
+from services.runtime.reread import reread
 
 log = logging.getLogger("backplane.ledger")
 
@@ -42,6 +53,9 @@ class Ledger:
         if verifier(settings) is None:
             log.warning("no master key: who can write to bp.commands can speak for any agent; see identity.master_file")
         self.metrics = Metrics("ledger")
+        self.notices = Notices()
+        self._marks = Marks(Path(app.conf.datadir) / "marks")
+        self._limit = record_limit(settings)
         self.joined = False
         """The group has told this worker its partitions, which may be none."""
         self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
@@ -64,6 +78,10 @@ class Ledger:
             self._snapshots,
             lambda offset: done(self._app, COMMANDS, partition, offset),
             self.metrics,
+            partial(reread, self._app, COMMANDS),
+            self._marks,
+            self.notices,
+            self._limit,
         )
         try:
             await opened.open()
@@ -131,12 +149,37 @@ class Ledger:
             counted.update(part.book.refused)
         return dict(counted)
 
+    def aside(self) -> dict[str, dict[str, Any]]:
+        """Partition → where it stands still, since when and why; of those that do."""
+        found = {}
+        for part in self.opened():
+            if part.aside is not None:
+                part.tell_aside()
+                since, why = round(part.aside.since), part.aside.why
+                found[str(part.number)] = {"offset": part.aside.record.offset, "since": since, "why": why}
+        return found
+
     async def process(self, batch: Batch) -> None:
         """Applies one batch, if the partition is still ours; if not, its new owner does."""
         self.assign(batch.partition)
         with contextlib.suppress(asyncio.CancelledError, Fenced):
             ledger = await self.open[batch.partition]
-            await ledger.process(batch)
+            end = self._app.consumer.highwater(TP(COMMANDS, batch.partition))
+            if not ledger.made_anew(end or ledger.next):
+                await ledger.process(batch)
+
+
+def record_limit(settings: Settings) -> int:
+    """Bytes of a record that each of the ledger's topics takes: by the broker's word, or by the settings where it does
+    not give it."""
+    names = [*FACT_TOPICS, COMMANDS, REPLIES]
+    try:
+        found = configs(connect(settings), settings, names)
+    except BackplaneError as error:
+        log.warning("the topics' own limits are not known: %s", error.message)
+        found = {}
+    told = [int(properties["max.message.bytes"]) for properties in found.values() if "max.message.bytes" in properties]
+    return min([max_message_bytes(settings), MESSAGE_MAX_BYTES, *told])
 
 
 def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
@@ -168,18 +211,26 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
                 ledger.revoke(tp.partition)
 
     async def health() -> dict[str, Any]:
-        opened = ledger.opened()
-        ready = ledger.ready and not app.rebalancing
-        consumer = cast(BatchConsumer, app.consumer)
-        lag = {f"{COMMANDS}[{part.number}]": consumer.behind(COMMANDS, part.number, part.next) for part in opened}
-        runs = sum(len(part.book.runs) for part in opened)
-        ledger.metrics.set(catalogue.OPEN_RUNS, runs)
-        return {"status": "ok" if ready else "starting", "lag": lag, "runs": runs}
+        return _health(app, ledger)
 
     serve_health(app, health)
     serve_metrics(app, ledger.metrics, GROUP, health)
     _serve_counts(app, ledger)
     return app
+
+
+def _health(app: faust.App, ledger: Ledger) -> dict[str, Any]:
+    opened = ledger.opened()
+    ready = ledger.ready and not app.rebalancing
+    consumer = cast(BatchConsumer, app.consumer)
+    lag = {f"{COMMANDS}[{part.number}]": consumer.behind(COMMANDS, part.number, part.next) for part in opened}
+    runs = sum(len(part.book.runs) for part in opened)
+    aside = ledger.aside()
+    ledger.metrics.set(catalogue.OPEN_RUNS, runs)
+    ledger.metrics.set(catalogue.PUT_ASIDE, len(aside))
+    ledger.metrics.reach(catalogue.NOTICES, ledger.notices.total)
+    status = "ok" if ready else "starting"
+    return {"status": status, "lag": lag, "runs": runs, "aside": aside, "notices": ledger.notices.shown()}
 
 
 def _serve_counts(app: faust.App, ledger: Ledger) -> None:

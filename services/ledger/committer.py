@@ -10,11 +10,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from services.ledger.inboxes import Topics
+from services.ledger.notices import Notices
+from services.ledger.outgoing import Outgoing
 from services.runtime import clients
 
 log = logging.getLogger("backplane.ledger")
@@ -36,17 +40,6 @@ class Fenced(Exception):
     """Another worker owns the partition now: forget it, it is in good hands."""
 
 
-class Outgoing(NamedTuple):
-    """One record to be written."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    by_key: bool = False
-    """It lies where its key belongs, as a client's record would; else in the committer's own partition."""
-
-
 BY_KEY: Final = -1
 """librdkafka's number for the partition that the key has."""
 
@@ -60,7 +53,7 @@ class Group(NamedTuple):
     urgent: bool
     """Somebody acts on these facts as soon as they are committed: an executor, an agent."""
     bytes: int = 0
-    """Of the commands."""
+    """Of the records."""
 
 
 class Committer:
@@ -72,10 +65,12 @@ class Committer:
         partition: int,
         committed: Callable[[int], None],
         timed: Callable[[float], None] = lambda _: None,
+        notices: Notices | None = None,
     ) -> None:
         """``committed(next_offset)`` is called on the event loop after each transaction, ``timed(seconds)`` in the
-        writer's thread."""
+        writer's thread. ``notices`` is told of topics that do not take what they should."""
         self._timed = timed
+        self._notices = notices or Notices()
         self.partition = partition
         self._committed = committed
         self._waiting: list[Group] = []
@@ -97,8 +92,13 @@ class Committer:
                 "delivery.report.only.error": True,
                 # the commit flushes at once whatever this says; 0 would wake librdkafka for every record
                 "linger.ms": 20,
+                # a topic that is gone is told at once: what it should have taken has another place to go
+                "topic.metadata.propagation.max.ms": 1_000,
             },
         )
+        self._topics = Topics(self._producer)
+        self._failed: dict[int, KafkaError] = {}
+        """Of the transaction being written: number of a record → why the broker did not take it."""
 
     async def open(self) -> None:
         """Fences the predecessor and ends its transaction. Raises KafkaException."""
@@ -170,27 +170,89 @@ class Committer:
 
     def _write_once(self, records: list[Outgoing]) -> None:
         try:
-            try:
-                self._write(records)
-            except KafkaException as failure:
-                error = failure.args[0]
-                if error.fatal() or not error.txn_requires_abort():
-                    raise
-                log.warning("partition %d: transaction aborted, written again: %s", self.partition, error)
-                self._producer.abort_transaction(COMMIT_TIMEOUT_S)
-                self._write(records)
+            self._write_possible(self._possible(records))
         except KafkaException as failure:
             # Whichever step says so: a worker that stood still learns it from the abort as well.
             if failure.args[0].fatal():
                 raise Fenced(str(failure.args[0])) from failure
             raise
 
+    def _write_possible(self, records: list[Outgoing]) -> None:
+        """Writes all records in one transaction. What a topic does not take goes where its ``instead`` says, and the
+        transaction is written again; a record that has no ``instead`` is needed. Raises KafkaException."""
+        for last in (False, False, True):
+            try:
+                self._write(records)
+                return
+            except KafkaException as failure:
+                error = failure.args[0]
+                if last or error.fatal() or not error.txn_requires_abort():
+                    raise
+                log.warning("partition %d: transaction aborted, written again: %s", self.partition, error)
+                self._producer.abort_transaction(COMMIT_TIMEOUT_S)
+                records = self._without_failed(records)
+
+    def _possible(self, records: list[Outgoing]) -> list[Outgoing]:
+        """The records that their topics take, by the broker's word; in the place of others, what is written instead."""
+        kept: list[Outgoing] = []
+        for record in records:
+            found: Outgoing | None = record
+            while found is not None and found.instead is not None and not found.by_key:
+                problem = self._topics.problem(found.topic, self.partition)
+                if not problem:
+                    break
+                found = self._instead(found, problem)
+            if found is not None:
+                kept.append(found)
+        return kept
+
+    def _instead(self, record: Outgoing, why: str) -> Outgoing | None:
+        assert record.instead is not None
+        self._notices.tell(
+            f"topic {record.topic}",
+            f"{record.topic} does not take a record of partition {self.partition}: {why}",
+            "an agent makes its inbox when it starts, `backplane topics apply` makes the other topics; "
+            "one with too few partitions has to be given more",
+        )
+        return record.instead(why)
+
+    def _without_failed(self, records: list[Outgoing]) -> list[Outgoing]:
+        failed, self._failed = self._failed, {}
+        self._topics.forget()
+        kept = []
+        for number, record in enumerate(records):
+            error = failed.get(number)
+            if error is not None and record.instead is not None and error.code() != KafkaError._PURGE_QUEUE:
+                found = self._instead(record, error.str())
+                if found is not None:
+                    kept.append(found)
+            else:
+                kept.append(record)
+        return self._possible(kept)
+
+    def _undelivered(self, number: int, error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            self._failed[number] = error
+
     def _write(self, records: list[Outgoing]) -> None:
         producer = self._producer
+        self._failed = {}
         producer.begin_transaction()
-        for topic, key, value, headers, by_key in records:
-            partition = BY_KEY if by_key else self.partition
-            producer.produce(topic, value, key, partition, headers=cast(Any, headers))
+        for number, (topic, key, value, headers, by_key, _) in enumerate(records):
+            place = BY_KEY if by_key else self.partition
+            told = partial(self._undelivered, number)
+            try:
+                producer.produce(topic, value, key, place, told, headers=cast(Any, headers))
+            except BufferError:
+                producer.flush(COMMIT_TIMEOUT_S)
+                producer.produce(topic, value, key, place, told, headers=cast(Any, headers))
+            except KafkaException as refused:
+                if records[number].instead is None:
+                    raise
+                self._failed[number] = refused.args[0]
+        if self._failed:
+            # the broker knows of some records: the transaction is begun again without the others
+            raise KafkaException(KafkaError(KafkaError._INVALID_ARG, "records were not taken", False, False, True))
         for attempt in range(3):
             try:
                 producer.commit_transaction(COMMIT_TIMEOUT_S)

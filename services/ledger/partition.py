@@ -14,38 +14,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer, TopicPartition
 
 from agents_sdk.broadcast import sent_to
 from agents_sdk.core.commands import Command
-from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent
-from agents_sdk.core.identity import CODES
-from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, identity, issued, undecodable
+from agents_sdk.core.facts import Fact
+from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, evolve, identity, undecodable
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import ENDED, Gap
-from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
-from agents_sdk.core.ledger.timers import set_by
 from agents_sdk.core.partition import partition_of
 from agents_sdk.errors import REFUSALS, BackplaneError
 from agents_sdk.keys import Keys, verifier
 from agents_sdk.proofs import fact_guard
 from agents_sdk.settings import Settings
 from agents_sdk.signer import Signer
-from agents_sdk.topics import CALLS, COMMANDS, MESSAGES, REPLIES, TOPIC_OF_FACT, dead_letter, inbox
+from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.codec import Codec, Undecodable
-from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
-from agents_sdk.wire.headers import Headers, command_headers, fact_headers
-from agents_sdk.wire.proof import Place
+from services.ledger.accept import accepted, appended_at
 from services.ledger.alarms import Alarms
-from services.ledger.committer import Committer, Group, Outgoing
-from services.ledger.debt import Debt, due, inherited
-from services.ledger.pieces import Changes
-from services.ledger.proofs import proofs_of, valid
-from services.ledger.recovery import recover
+from services.ledger.answers import Answers
+from services.ledger.aside import SKIPPED, Aside, skipped, skips, told
+from services.ledger.committer import Committer, Group
+from services.ledger.keeping import Keeping
+from services.ledger.marks import Marks
+from services.ledger.notices import Notices
+from services.ledger.outgoing import BEHIND_ALL, Outbox, Outgoing, unheard
+from services.ledger.proofs import proofs_of
+from services.ledger.recovery import recover, stands
 from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
@@ -53,16 +52,13 @@ from services.metrics.facts import count_facts
 from services.runtime import clients
 from services.runtime.batch import Batch, Record
 from services.runtime.clients import QUICK_MS
-from services.runtime.log import read_range
 
 log = logging.getLogger("backplane.ledger")
 
 LOOK_S: Final = 2.0
 """Between two looks at the debt of a partition to which nothing comes."""
-PUT_OFF_S: Final = 5.0
-"""After a snapshot that could not be taken."""
-GROUP = "bp.ledger"
-"""The consumer group of the ledger's workers."""
+REREAD: Final = 2_000
+"""Offsets that are read again at once: bounds memory where a partition was put aside for long."""
 TRIGGERS: Final = frozenset(
     {
         "CallRequested",
@@ -75,8 +71,6 @@ TRIGGERS: Final = frozenset(
     }
 )
 """Kinds of facts that an executor, an agent or another run acts on: they are committed at once."""
-Dead: TypeAlias = tuple[Record, str, BaseException | tuple[str, str]]
-"""A record of bp.commands, the stage at which it was given up, and why."""
 
 
 def urgent(fact: Fact) -> bool:
@@ -104,34 +98,38 @@ class PartitionLedger:
         snapshots: Snapshots,
         done: Callable[[int], None],
         metrics: Metrics,
+        reread: Callable[[int, int, int], Awaitable[list[Record]]],
+        marks: Marks,
+        notices: Notices,
+        limit: int,
     ) -> None:
+        """``reread(partition, start, stop)`` gives the records of bp.commands between two offsets; ``limit``: bytes of
+        a record that every topic takes."""
         self.number = number
         self._limits = Limits(max_value_bytes=settings.limits.max_value_bytes)
         self.book = Book(limits=self._limits)
-        self.committer = Committer(settings.kafka, number, done, partial(metrics.observe, catalogue.COMMIT))
+        self.committer = Committer(settings.kafka, number, done, partial(metrics.observe, catalogue.COMMIT), notices)
         self._metrics = metrics
         self._settings = settings
         self._kafka = settings.kafka
         self._codec = codec
-        self._signer = Signer(codec, Keys.of(settings))
+        self._reread = partial(reread, number)
+        self._marks = marks
+        self.foreign = False  # the log of commands is not the one that the facts are about
+        self.aside: Aside | None = None  # where the partition stands still, if it does
+        self._notices = notices
+        proofs = proofs_of(settings, number)
+        self._outbox = Outbox(number, codec, Signer(codec, Keys.of(settings)), limit, proofs, lambda: self.book)
         self._verifier = verifier(settings)
-        self._proofs = proofs_of(settings, number)
-        self._replies = replies
         self._commands = commands
         self.alarms = Alarms(lambda: self.book, self._send)
         self._snapshots = snapshots
         self._next = 0
         self._partitions = settings.topics.partitions
-        self._dirty: dict[str, int] = {}
-        """Runs touched since the last snapshot → the command that touched them last."""
-        self._debt = Debt()
+        self._keeping = Keeping(number, snapshots, self._drained)
         self._turn = asyncio.Lock()
         """Held by whoever changes the book, or needs it unchanged."""
-        self._answers: dict[int, list[dict[str, Any]]] = {}
-        """Answers of the batch being applied, by partition of bp.replies."""
-        self._snapshot: asyncio.Task[None] | None = None
-        self._not_before = 0.0
-        """When a snapshot may be tried again."""
+        self._answers = Answers(number, codec, replies, limit, proofs, lambda: self.book)
 
     async def open(self) -> None:
         """Takes the partition over: fences, then folds the facts that its snapshot does not have."""
@@ -156,16 +154,47 @@ class PartitionLedger:
         return self._next
 
     def _recover(self, book: Book, offsets: dict[str, int]) -> None:
-        consumer = clients.reader(self._kafka, fetch_wait_max_ms=QUICK_MS)
+        consumer = clients.reader(
+            self._kafka,
+            passed=lambda batch: self._passed_over(batch.topic, batch.start, batch.why),
+            fetch_wait_max_ms=QUICK_MS,
+        )
         try:
             # All there is, not what is visible: after fencing nothing is open any more, so the rest is on its way.
             ends = self._snapshots.ends(self.number, committed=False)
             self._partitions = len(consumer.list_topics(COMMANDS, timeout=10).topics[COMMANDS].partitions)
-            guard = fact_guard(self._settings)
-            folded = recover(consumer, self._codec, self.number, book, self._dirty, offsets, ends, guard)
+            place = TopicPartition(COMMANDS, self.number)
+            commands_end = int(consumer.get_watermark_offsets(place, timeout=10)[1])
+            folded, last = recover(
+                consumer, self._codec, self.number, book, self._keeping.dirty, offsets, ends, commands_end,
+                self._passed_over, fact_guard(self._settings),
+            )  # fmt: skip
+            self.foreign = book.applied >= commands_end or (
+                last is not None and not stands(consumer, self.number, last)
+            )
         finally:
             consumer.close()
-        self.book, self._debt = book, inherited(folded, time.monotonic())
+        self.book = book
+        self._keeping.folded(folded)
+
+    def made_anew(self, end: int) -> bool:
+        """Whether the log of commands, which ends at ``end``, is not the one that the facts are about; says so."""
+        self.foreign = self.foreign or end < self._next
+        if self.foreign:
+            self._notices.tell(
+                f"{COMMANDS}[{self.number}]",
+                f"{COMMANDS}[{self.number}] was made anew: it ends at {end}, the facts are about another log",
+                "nothing in it is decided; restore the topic, or begin with fact topics that are empty as well",
+            )
+        return self.foreign
+
+    def _passed_over(self, topic: str, offset: int, why: str) -> None:
+        """A record of a fact topic is no fact, or none that fits."""
+        self._notices.tell(
+            f"{topic}[{self.number}]",
+            f"{topic}[{self.number}] offset {offset} is no fact of this ledger and is passed over: {why}",
+            f"see who may write to {topic}: `backplane events tail -t {topic} -p {self.number} -o {offset} -c 1`",
+        )
 
     @property
     def safe(self) -> bool:
@@ -176,112 +205,178 @@ class PartitionLedger:
         """Applies a batch of bp.commands; returns when its facts are handed over, which may wait for room."""
         async with self._turn:
             await self._process(batch)
-            await self._snapshot_if_due()
+            await self._keeping.take_if_due(self.book, FACTS_BETWEEN)
 
     async def _process(self, batch: Batch) -> None:
-        fresh = [record for record in batch.records if record.offset >= self._next]
-        if batch.start > self._next:
-            fresh = await asyncio.to_thread(self._missed, self._next, batch.start) + fresh
-        self._next = max(self._next, batch.stop)
-        if not fresh:
+        if self.aside is not None and not await self._brought_back(self.aside, batch):
             return
-        steps: list[Step] = []
-        dead: list[Dead] = []
-        began = time.perf_counter()
-        for record in fresh:
-            self._apply(record, steps, dead)
-        self.alarms.heard(fresh[-1].timestamp_ms)
-        self._answer()
-        self._count(len(fresh), steps, time.perf_counter() - began)
-        size = sum(len(step.facts) for step in steps)
-        waited_for = any(urgent(fact) for step in steps for fact in step.facts)
-        taken = sum(len(record.value or b"") for record in fresh)
-        await self.committer.put(Group(partial(self._encode, steps, dead), size, self._next, waited_for, taken))
-        self._debt = self._debt.more(size, time.monotonic())
+        # Commands that the batches passed over: those before the group's offset whose facts were not written when a
+        # worker died. To be sure, any others as well: a command left out would be lost, though it was answered.
+        while self._next < batch.start and self.aside is None:
+            stop = min(batch.start, self._next + REREAD)
+            await self._decide(await self._reread(self._next, stop), stop)
+        if self.aside is None:
+            await self._decide([record for record in batch.records if record.offset >= self._next], batch.stop)
 
-    def _count(self, commands: int, steps: list[Step], seconds: float) -> None:
-        self._metrics.count(catalogue.COMMANDS, commands)
-        self._metrics.observe(catalogue.DECIDE, seconds)
-        count_facts(self._metrics, [fact for step in steps for fact in step.facts])
+    async def _decide(self, records: list[Record], stop: int) -> None:
+        """Applies consecutive records, up to the first one at which workers died; they end at ``stop``."""
+        deadly = self._marks.deadly_of(self.number, records)
+        if deadly is not None:
+            records = [record for record in records if record.offset < deadly.offset]
+            stop = deadly.offset
+        self._next = max(self._next, stop)
+        facts: list[Fact] = []
+        out: list[Outgoing] = []
+        began = time.perf_counter()
+        for record in records:
+            self._marks.begin(self.number, record.offset)
+            facts += self._take(record, out)
+            self._marks.end(self.number)
+        if records:
+            self.alarms.heard(records[-1].timestamp_ms)
+            self._answers.send()
+            self._count(len(records), facts, time.perf_counter() - began)
+        if deadly is not None:
+            self._put_aside(deadly, facts, out)
+        if records or out:
+            await self._hand_over(facts, out)
+
+    async def _hand_over(self, facts: list[Fact], out: list[Outgoing]) -> None:
+        size = sum(len(record.value or b"") for record in out)
+        waited_for = any(urgent(fact) for fact in facts)
+        await self.committer.put(Group(lambda: out, len(facts), self._next, waited_for, size))
+        self._keeping.more(len(facts))
+
+    def _put_aside(self, record: Record, facts: list[Fact], out: list[Outgoing]) -> None:
+        """The partition stands still before a record at which workers died, and says so."""
+        aside = self.aside = Aside(record, self._marks.died[self.number][1], time.time())
+        fact = told(self.number, aside, self.book.applied, appended_at(record))
+        facts.append(fact)
+        out += self._outbox.records([fact], BEHIND_ALL)
+        self.tell_aside()
+
+    def tell_aside(self) -> None:
+        """Says again that the partition stands still, if it does."""
+        if self.aside is not None:
+            offset = self.aside.record.offset
+            self._notices.tell(
+                f"partition {self.number}",
+                f"partition {self.number} is put aside: {self.aside.why}",
+                f"`backplane ledger skip {self.number} {offset} --reason TEXT` refuses that record, and it goes on",
+            )
+
+    async def _brought_back(self, aside: Aside, batch: Batch) -> bool:
+        """Whether an operator's command in the batch says to skip the record that the partition stands before."""
+        for record in batch.records:
+            if record.offset <= aside.record.offset or self._marks.deadly(self.number, record.offset):
+                continue
+            self._marks.begin(self.number, record.offset)
+            reason = self._reason_to_skip(aside, record)
+            self._marks.end(self.number)
+            if reason:
+                log.warning("partition %d: offset %d is skipped: %s", self.number, aside.record.offset, reason)
+                await self._skip(aside.record, reason)
+                return True
+        return False
+
+    def _reason_to_skip(self, aside: Aside, record: Record) -> str:
+        try:
+            command = accepted(self._codec, record)
+            proof = self._proof(record, command)
+            told_so = skips(self.number, aside, self.book, command, appended_at(record), proof)
+            return command.skip.reason if told_so and command.skip is not None else ""
+        except Exception:  # noqa: BLE001 — it is decided in its turn; here it is only not the command that is looked for
+            return ""
+
+    async def _skip(self, record: Record, reason: str) -> None:
+        fact = skipped(record, appended_at(record), reason)
+        out = [*self._outbox.records([fact]), self._outbox.letter(record, "skip", (SKIPPED, reason))]
+        evolve(self.book, fact)
+        self.aside = None
+        self._marks.forget(self.number)
+        self._notices.over(f"partition {self.number}")
+        self._next = record.offset + 1
+        await self._hand_over([fact], out)
+        await self.committer.drained()
+
+    def _count(self, commands: int, facts: list[Fact], seconds: float) -> None:
+        try:
+            self._metrics.count(catalogue.COMMANDS, commands)
+            self._metrics.observe(catalogue.DECIDE, seconds)
+            count_facts(self._metrics, facts)
+        except Exception:  # a figure less, no command less
+            log.exception("partition %d: %d commands are not counted", self.number, commands)
+
+    async def _drained(self) -> None:
+        await self.committer.drained()
 
     async def keep_snapshots(self) -> None:
         """Takes those that are due though no batch comes; runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
             async with self._turn:
-                await self._snapshot_if_due()
+                await self._keeping.take_if_due(self.book, FACTS_BETWEEN)
 
-    async def _snapshot_if_due(self) -> None:
-        """Encodes what changed while nothing is on its way, and leaves the writing to a task."""
-        idle = self._snapshot is None or self._snapshot.done()
-        if not idle or time.monotonic() < self._not_before or not due(self._debt, time.monotonic(), FACTS_BETWEEN):
-            return
+    def _take(self, record: Record, out: list[Outgoing]) -> list[Fact]:
+        """One record of bp.commands: what it causes is in the book, in ``out`` and among the answers. Whatever is wrong
+        with it is a refusal and a dead letter, and no more. Raises nothing."""
         try:
-            offsets = await asyncio.to_thread(self._snapshots.ends, self.number)
-        except KafkaException as error:
-            # the broker is away: a snapshot can wait, and commands that were decided are with the committer
-            log.warning("partition %d: no snapshot now: %s", self.number, error)
-            self._not_before = time.monotonic() + PUT_OFF_S
-            return
-        await self.committer.drained()
-        dirty, debt = self._dirty, self._debt
-        self._dirty, self._debt = {}, Debt()
-        changes = self._snapshots.capture(self.number, self.book, dirty, offsets)
-        self._snapshot = asyncio.create_task(self._write_snapshot(changes, dirty, debt))
-
-    async def _write_snapshot(self, changes: Changes, dirty: dict[str, int], debt: Debt) -> None:
-        try:
-            await self._snapshots.write(self.number, changes)
-        except Exception:
-            # the next one has to have these runs as well, or it would be believed without them
-            log.exception("partition %d: snapshot not written", self.number)
-            self._dirty = {**dirty, **self._dirty}
-            self._debt = self._debt.joined(debt)
-            self._not_before = time.monotonic() + PUT_OFF_S
-
-    def _missed(self, start: int, stop: int) -> list[Record]:
-        """Commands that the batches passed over: those before the group's offset whose facts were not written when a
-        worker died. To be sure, any others as well: a command left out would be lost, though its answer may be out."""
-        consumer = clients.reader(self._kafka)
-        try:
-            return [
-                Record(m.offset() or 0, m.timestamp()[1], m.key(), m.value(), tuple(cast(Any, m.headers() or ())))
-                for m in read_range(consumer, COMMANDS, self.number, start, stop, whole=True)
-            ]
-        finally:
-            consumer.close()
-
-    def _apply(self, record: Record, steps: list[Step], dead: list[Dead]) -> None:
-        at = record.timestamp_ms * 1000
-        try:
-            command = self._codec.decode(record.value)
-            if not isinstance(command, Command):
-                raise Undecodable("undecodable", f"a {type(command).__name__} is no command")
+            command = accepted(self._codec, record)
+            proof = self._proof(record, command)
         except Undecodable as error:
             log.warning("partition %d offset %d: %s", self.number, record.offset, error)
-            steps.append(Step([undecodable(record.key, record.offset, at, error.code, str(error))], []))
-            dead.append((record, "decode", error))
-            return
-        step = apply(self.book, command, record.offset, at, self._proof(record, command))
-        for addressed in step.replies:
-            encoded = self._codec.encode(addressed.reply)
-            for value in self._proofs.answers(self.book, addressed, encoded, at) if self._proofs else (encoded,):
-                answer = {"key": addressed.reply.reply_to, "value": value}
-                self._answers.setdefault(addressed.partition, []).append(answer)
-        if refusal := _unheard(command, step):
-            dead.append((record, "decide", (REFUSALS[refusal.code].__name__, refusal.message)))
-        if command.timer is not None and step.facts and step.facts[0].kind == "CommandRefused":
-            self.alarms.early(command.run_id, command.timer.name, command.timer.due_at, at)
+            return self._refuse(record, "decode", error.code, error, out)
+        except Exception as error:
+            log.exception("partition %d offset %d cannot be read", self.number, record.offset)
+            return self._refuse(record, "decode", "internal_error", error, out)
+        made: list[tuple[list[Fact], list[Outgoing]]] = []
+        step = apply(
+            self.book, command, record.offset, appended_at(record), proof,
+            check=lambda facts: made.append((facts, self._outbox.records(facts))),
+        )  # fmt: skip
+        if made and made[-1][0] is step.facts:
+            out += made[-1][1]
+        else:  # a refusal in the place of what could not be decided or written: as short as can be
+            out += self._outbox.records(step.facts)
+        try:
+            self._follow_up(record, command, step, out)
+        except Exception:
+            # The facts stand, and recovery sets their timers; a client whose answer is lost asks again.
+            log.exception("partition %d offset %d: not all was done that follows", self.number, record.offset)
+        return step.facts
+
+    def _refuse(self, record: Record, stage: str, code: str, why: BaseException, out: list[Outgoing]) -> list[Fact]:
+        """A refusal about no run, and a dead letter."""
+        message = str(why) if isinstance(why, Undecodable) else f"{stage}: {type(why).__name__}: {why}"
+        fact = undecodable(record.key, record.offset, appended_at(record), code, message)
+        evolve(self.book, fact)
+        self.book.applied = max(self.book.applied, record.offset)
+        out += self._outbox.records([fact])
+        out.append(self._outbox.letter(record, stage, why))
+        return [fact]
+
+    def _follow_up(self, record: Record, command: Command, step: Step, out: list[Outgoing]) -> None:
+        """What follows from the facts besides the book: letters, timers, runs that the next snapshot has to have, and
+        the answers."""
+        if step.failure is not None:
+            failure = step.failure
+            log.error("partition %d offset %d: %s\n%s", self.number, record.offset, failure.message, failure.trace)
+            out.append(self._outbox.letter(record, failure.stage, (failure.exception, failure.message)))
+        elif refusal := unheard(command, step):
+            kind = REFUSALS[refusal.code].__name__ if refusal.code in REFUSALS else refusal.code
+            out.append(self._outbox.letter(record, "decide", (kind, refusal.message)))
         if step.facts:
-            steps.append(step)
-            self._dirty[command.run_id] = record.offset
+            self._keeping.dirty[command.run_id] = record.offset
+        for timer in step.timers:
+            self.alarms.set(*timer)
         for fact in step.facts:
-            timer = set_by(fact)
-            if timer is not None:
-                self.alarms.set(fact.run_id, *timer)
             for run_id, names in touched(self.book, fact).items():
-                self._dirty[run_id] = record.offset
+                self._keeping.dirty[run_id] = record.offset
                 self.alarms.set_all([(run_id, names)])
+        if command.timer is not None and step.facts and step.facts[0].kind == "CommandRefused":
+            self.alarms.early(command.run_id, command.timer.name, command.timer.due_at, appended_at(record))
+        for addressed in step.replies:
+            self._answers.add(addressed, appended_at(record))
 
     def _proof(self, record: Record, command: Command) -> Proof:
         """What signature and place prove. A run that the book has was begun in its place: only others are hashed."""
@@ -294,101 +389,6 @@ class PartitionLedger:
 
     def _send(self, command: Command) -> None:
         """Puts a command of the ledger's own in its place in the partition's order."""
-        topic, key, value, headers, _ = self._said(command)
+        topic, key, value, headers, *_ = self._outbox.said(command)
         self._commands.produce(topic, value, key, self.number, headers=cast(Any, headers))
         self._commands.poll(0)
-
-    def _said(self, command: Command) -> Outgoing:
-        """The record of a command of the ledger's own."""
-        value = self._signer.encode(command)
-        return Outgoing(COMMANDS, command.run_id.encode(), value, command_headers(command), by_key=True)
-
-    def _answer(self) -> None:
-        """Sends the batch's answers, in one call a partition: one by one costs a wake-up of librdkafka's thread each,
-        a third of the worker's time when measured. They carry no headers, which that call does not take."""
-        answers, self._answers = self._answers, {}
-        for partition, messages in answers.items():
-            try:
-                self._replies.produce_batch(REPLIES, messages, partition)
-            except BufferError:
-                # the queue is full: the broker is slow. The client asks again and is answered from the book.
-                log.warning("partition %d: %d answers dropped, reply queue full", self.number, len(messages))
-        self._replies.poll(0)
-
-    def _encode(self, steps: list[Step], dead: list[Dead]) -> list[Outgoing]:
-        out: list[Outgoing] = []
-        for step in steps:
-            for number, fact in enumerate(step.facts):
-                self._encode_fact(fact, out, number)
-        for record, stage, why in dead:
-            letter = DeadLetter.of(COMMANDS, self.number, record.offset, GROUP, why, stage=stage)
-            headers = dead_letter_headers(letter, record.headers)
-            out.append(Outgoing(dead_letter(COMMANDS), record.key, record.value, headers))
-        return out
-
-    def _encode_fact(self, fact: Fact, out: list[Outgoing], number: int) -> None:
-        value = self._codec.encode(fact)
-        key = fact.run_id.encode() or None
-        headers = fact_headers(fact)
-        topic = TOPIC_OF_FACT[type(fact)]
-        place = Place(fact.command_offset, number)
-        proven = self._proofs.fact(fact, key, value, place) if self._proofs else []
-        out.append(Outgoing(topic, key, value, headers + proven))
-        out += [self._said(command) for command in issued(fact)]
-        if isinstance(fact, CallEvent):
-            self._encode_dead_call(fact, key, value, headers, out)
-        if topic is not MESSAGES or not isinstance(fact, MessageEvent):
-            return
-        if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
-            proven = self._delivery(fact, key, value, place)
-            out.append(Outgoing(inbox(fact.recipient), key, value, headers + proven))
-        elif fact.kind in (
-            "MessageRedriven",
-            "MessageDiscarded",
-        ):  # beside the letter it is about, so that who lists them knows
-            out.append(Outgoing(dead_letter(inbox(fact.recipient)), key, value, headers))
-        elif fact.kind == "MessageDeadLettered":
-            letter = DeadLetter(
-                topic=inbox(fact.recipient),
-                partition=self.number,
-                group=f"bp.agent.{fact.recipient}",
-                delivery_count=fact.attempt,
-                message=fact.error_message,
-                exception_class=fact.error_type,
-                stage="handle",
-            )
-            out.append(Outgoing(dead_letter(letter.topic), key, value, dead_letter_headers(letter, headers)))
-
-    def _delivery(self, fact: MessageEvent, key: bytes | None, value: bytes, place: Place) -> Headers:
-        """By which its recipient knows that the ledger put it in the inbox."""
-        if self._proofs is None:
-            return []
-        return self._proofs.delivery(fact, key, value, place, valid(self.book, fact.recipient, fact.at))
-
-    def _encode_dead_call(
-        self, fact: CallEvent, key: bytes | None, value: bytes, headers: Headers, out: list[Outgoing]
-    ) -> None:
-        """The letter of a failed call, and beside it the fact that it was redriven or discarded."""
-        if fact.kind in ("CallRedriven", "CallDiscarded"):
-            out.append(Outgoing(dead_letter(CALLS), key, value, headers))
-        elif fact.kind == "CallFailed" and fact.report:
-            letter = DeadLetter(
-                topic=CALLS,
-                partition=self.number,
-                group=EXECUTOR,
-                delivery_count=fact.attempts,
-                message=fact.error_message,
-                exception_class=fact.error_code,
-                stage="execute",
-            )
-            out.append(Outgoing(dead_letter(CALLS), key, value, dead_letter_headers(letter, headers)))
-
-
-def _unheard(command: Command, step: Step) -> RefusalEvent | None:
-    """The refusal that nobody is told: the command has no address to answer to. The platform's own processes want no
-    answers: an executor's report may come after its call was settled, a timer after its run has ended. Whoever only
-    says that it is one of them is another matter."""
-    first = step.facts[0] if step.facts else None
-    if command.reply_to or not isinstance(first, RefusalEvent):
-        return None
-    return None if command.agent in (EXECUTOR, LEDGER) and first.code not in CODES else first

@@ -1,28 +1,36 @@
-"""A partition's book from its facts: the output is the truth, so whoever reads it knows what was applied."""
+"""A partition's book from its facts: the output is the truth, so whoever reads it knows what was applied.
+
+What is no fact is passed over, loudly: a record that somebody else has written into a fact topic must not keep the
+partition from being taken over, now or at any later start.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer, TopicPartition
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Book, evolve
 from agents_sdk.core.ledger.agents import touched
+from agents_sdk.core.ledger.evolve import Gap
 from agents_sdk.proofs import FORGED, WHY, Guard
-from agents_sdk.topics import FACT_TOPICS
-from agents_sdk.wire.codec import Codec
+from agents_sdk.topics import COMMANDS, FACT_TOPICS, TOPIC_OF_FACT
+from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.proof import Place
-from services.runtime.log import read_merged
+from services.ledger.accept import LATEST_MS
+from services.ledger.aside import PUT_ASIDE
+from services.runtime.log import Located, read_merged, read_range
 
 log = logging.getLogger("backplane.ledger")
 
 NUMBERS: Final = 2**63
 """Above the number of any fact of a command."""
+Passed = Callable[[str, int, str], None]
+"""Told topic, offset and why of a record that is passed over."""
 
 
 def decided_in(fact: object) -> tuple[int, ...]:
@@ -31,12 +39,21 @@ def decided_in(fact: object) -> tuple[int, ...]:
     return known.command_offset, known.run_seq
 
 
-def _believed(guard: Guard, message: Message) -> bool:
-    verdict = guard.message(message)
-    if verdict == FORGED:  # what a snapshot has in it already is found as a copy as well, and is none
-        place = (message.topic(), message.partition(), message.offset())
-        log.error("%s[%s] offset %s is passed over: %s", *place, WHY[verdict])
-    return not verdict
+def accepted(codec: Codec, message: Any, commands_end: int, guard: Guard | None) -> Fact | None:
+    """The fact that a record of a fact topic is; None: one that was met before. Raises Undecodable where it is none:
+    not proven, other bytes, another topic's record, or, where nothing is proven, about a command that is not there."""
+    verdict = guard.message(message) if guard is not None else ""
+    if verdict == FORGED:
+        raise Undecodable(verdict, WHY[verdict])
+    if verdict:  # what a snapshot has in it already is found as a copy as well, and is none
+        return None
+    fact = codec.decode(message.value())
+    if not isinstance(fact, Fact) or TOPIC_OF_FACT[type(fact)] != message.topic():
+        raise Undecodable("undecodable", f"a {type(fact).__name__} is no fact of {message.topic()}")
+    if guard is None and not -1 <= fact.command_offset < commands_end:
+        why = f"it names the command of offset {fact.command_offset}, and the log of commands ends at {commands_end}"
+        raise Undecodable("undecodable", why)
+    return fact
 
 
 def recover(
@@ -47,30 +64,64 @@ def recover(
     dirty: dict[str, int],
     starts: Mapping[str, int],
     ends: Mapping[str, int],
+    commands_end: int,
+    passed: Passed,
     guard: Guard | None = None,
-) -> int:
+) -> tuple[int, Fact | None]:
     """Folds the partition's facts from ``starts`` (where a topic is missing: from its beginning) to ``ends`` into
-    ``book``, notes in ``dirty`` which runs they touched, and says how many they were. What ``guard`` does not believe
-    is passed over, and told. Call it only after fencing: then no fact can come behind its back. Raises Gap where the
-    snapshot below is not of one piece, and Undecodable: where one fact cannot be read, no decision may rest on the
-    rest."""
+    ``book``, and notes in ``dirty`` which runs they touched. ``commands_end``: where the partition of bp.commands ends.
+    What ``guard`` does not believe is passed over. Call it only after fencing: then no fact can come behind its back.
+    Raises Gap where a snapshot is not of one piece; without one a fact that does not fit is passed over. How many were
+    folded, and the last of them."""
     began = time.monotonic()
     offsets = dict.fromkeys(FACT_TOPICS, 0) | dict(starts)
-    count = 0
-    believed: Callable[[Message], bool] | None = None
+    count, last = 0, None
     if guard is not None:
         for topic in FACT_TOPICS:
-            # what the snapshot has in it comes again only as a copy, or because the snapshot ran ahead of its offsets
+            # what the snapshot has in it comes again as a copy, or because it ran ahead of its offsets
             guard.sequence.begin(topic, partition, Place(book.applied, NUMBERS))
-        believed = partial(_believed, guard)
-    for located in read_merged(consumer, partition, offsets, codec.decode, decided_in, ends, believed):
-        fact = cast(Fact, located.record)
-        evolve(book, fact)
-        dirty[fact.run_id] = fact.command_offset
-        dirty.update(dict.fromkeys(touched(book, fact), fact.command_offset))
-        count += 1
+
+    def accept(message: Any) -> Fact | None:
+        try:
+            return accepted(codec, message, commands_end, guard)
+        except Undecodable as error:
+            passed(str(message.topic()), int(message.offset()), str(error))
+            return None
+
+    for located in read_merged(consumer, partition, offsets, accept, decided_in, ends):
+        if _fold(book, located, whole=not starts, passed=passed):
+            fact = cast(Fact, located.record)
+            if getattr(fact, "code", "") != PUT_ASIDE:  # that one is about the next command
+                last = fact
+            dirty[fact.run_id] = fact.command_offset
+            dirty.update(dict.fromkeys(touched(book, fact), fact.command_offset))
+            count += 1
     log.info(
         "partition %d: %d facts folded in %.2f s, %d live runs, commands applied up to %d",
         partition, count, time.monotonic() - began, len(book.runs), book.applied,
     )  # fmt: skip
-    return count
+    return count, last
+
+
+def _fold(book: Book, located: Located, *, whole: bool, passed: Passed) -> bool:
+    try:
+        evolve(book, cast(Fact, located.record))
+        return True
+    except Gap as gap:
+        if not whole:
+            raise
+        passed(located.topic, located.offset, str(gap))
+    except Exception as error:  # noqa: BLE001 — a fact that no ledger decided may lack whatever its fold looks up
+        passed(located.topic, located.offset, f"it does not fit what is before it: {type(error).__name__}: {error}")
+    return False
+
+
+def stands(consumer: Consumer, partition: int, fact: Fact) -> bool:
+    """Whether the command of a fact lies in the log where the fact says; it has the fact's time."""
+    place = TopicPartition(COMMANDS, partition)
+    low, _ = consumer.get_watermark_offsets(place, timeout=10)
+    if fact.command_offset < low:  # deleted by age
+        return True
+    for message in read_range(consumer, COMMANDS, partition, fact.command_offset, fact.command_offset + 1):
+        return min(max(message.timestamp()[1], 0), LATEST_MS) * 1000 == fact.at
+    return True  # nothing there that this client can read

@@ -99,8 +99,8 @@ class Snapshots:
         except NotProven as error:
             log.error("partition %d: snapshot not believed: %s; folding all facts", partition, error)
             return Book(limits=limits), {}
-        except (msgspec.MsgspecError, KeyError) as error:
-            # written by another version of this code: the facts have it all
+        except Exception as error:  # noqa: BLE001 — written by another version of this code, or by somebody else
+            # the facts have it all
             log.warning("partition %d: snapshot not readable (%s), folding all facts", partition, error)
             return Book(limits=limits), {}
 
@@ -155,7 +155,7 @@ class Snapshots:
     def _stored(self, partition: int) -> Iterator[tuple[str, bytes]]:
         prefix = f"{partition}/"
         for key, value in self._table.items():
-            text = key.decode() if isinstance(key, bytes) else key
+            text = key.decode(errors="replace") if isinstance(key, bytes) else key
             if value and text.startswith(prefix):
                 yield text, value
 

@@ -68,6 +68,18 @@ DECIDE: Final = Metric(
 COMMIT: Final = Metric(
     "backplane_commit_seconds", "histogram", "Time of one transaction of facts.", ("ledger",), buckets=FAST
 )
+PUT_ASIDE: Final = Metric(
+    "backplane_partitions_put_aside",
+    "gauge",
+    "Partitions that stand still before a record at which workers died; `backplane status` says which.",
+    ("ledger",),
+)
+NOTICES: Final = Metric(
+    "backplane_notices_total",
+    "counter",
+    "Records passed over and topics that did not take one, which an operator has to see to.",
+    ("ledger",),
+)
 OPEN_RUNS: Final = Metric("backplane_open_runs", "gauge", "Runs that have begun and not ended.", ("ledger",))
 RUNS_ENDED: Final = Metric(
     "backplane_runs_ended_total",
@@ -171,7 +183,20 @@ STREAMS: Final = Metric("backplane_console_streams", "gauge", "Live streams that
 
 CATALOGUE: Final = (
     *(UP, LAG),
-    *(COMMANDS, FACTS, REFUSALS, DECIDE, COMMIT, OPEN_RUNS, RUNS_ENDED, HANDLERS, DEAD_LETTERS, ESCALATIONS),
+    *(
+        COMMANDS,
+        FACTS,
+        REFUSALS,
+        DECIDE,
+        COMMIT,
+        PUT_ASIDE,
+        NOTICES,
+        OPEN_RUNS,
+        RUNS_ENDED,
+        HANDLERS,
+        DEAD_LETTERS,
+        ESCALATIONS,
+    ),
     *(CALLS, CALL_SECONDS, ATTEMPTS, TOKENS, COST, UNPRICED),
     *(IN_FLIGHT,),
     *(ROWS, SINK_DEAD, SINK_LOST),

@@ -23,6 +23,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from services.metrics import catalogue
 from services.metrics.catalogue import CATALOGUE, Metric, Process
 
+LABEL_SETS: Final = 1_000
+"""Of one metric. Names of agents and capabilities are their senders' own: there may be any number of them."""
+OTHERS: Final = "(others)"
+"""The labels of what comes beyond that."""
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, and in this format gauges of their own
@@ -34,6 +38,7 @@ class Metrics:
     def __init__(self, process: Process) -> None:
         self.registry = CollectorRegistry()
         self._reached: dict[Metric, float] = {}
+        self._known: dict[Metric, set[tuple[str, ...]]] = {}
         self._kept = {row: _make(row, self.registry) for row in CATALOGUE if process in row.processes}
         ProcessCollector(registry=self.registry)
 
@@ -59,6 +64,7 @@ class Metrics:
     def forget(self, row: Metric) -> None:
         """Drops all label values of a gauge: a partition that is another's now has no lag here."""
         self._kept[row].clear()
+        self._known.pop(row, None)
 
     def told(self, health: Mapping[str, Any], group: str = "") -> bytes:
         """The exposition, after taking what the process says of its own health: ready or not, and each lag of its
@@ -73,7 +79,15 @@ class Metrics:
 
     def _child(self, row: Metric, labels: Mapping[str, str]) -> Any:
         kept = self._kept[row]
-        return kept.labels(**labels) if labels else kept
+        if not labels:
+            return kept
+        known = self._known.setdefault(row, set())
+        values = tuple(labels.values())
+        if values not in known:
+            if len(known) >= LABEL_SETS:
+                return kept.labels(**dict.fromkeys(labels, OTHERS))
+            known.add(values)
+        return kept.labels(**labels)
 
 
 def _make(row: Metric, registry: CollectorRegistry) -> Any:

@@ -15,9 +15,10 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.facts import Fact
-from agents_sdk.proofs import Guard, fact_guard, headers_of
+from agents_sdk.proofs import Guard, fact_guard
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.consuming import headers_of
 from services.otel.openings import Openings
 from services.otel.spans import OPENS, Span, is_span, span
 
@@ -87,10 +88,23 @@ class Exporter:
         found = []
         for fact in facts:
             if fact.kind in OPENS:
-                self._openings.begin(fact)
+                self._begin(fact)
             elif is_span(fact):
-                found.append(span(fact, self._openings.end(fact), self._content))
+                found += self._span(fact)
         return found
+
+    def _begin(self, fact: Fact) -> None:
+        try:
+            self._openings.begin(fact)
+        except Exception:  # a fact that no ledger decided: it opens nothing
+            log.exception("%s %s is passed over", fact.kind, fact.event_id)
+
+    def _span(self, fact: Fact) -> list[Span]:
+        try:
+            return [span(fact, self._openings.end(fact), self._content)]
+        except Exception:  # as above: it is no span, and the others are
+            log.exception("%s %s is no span", fact.kind, fact.event_id)
+            return []
 
     def _facts(self, messages: Iterable[Any]) -> Iterable[Fact]:
         for message in messages:
@@ -135,13 +149,24 @@ class Exporter:
     def _sent(self, spans: Sequence[Span]) -> bool:
         """Sends until the collector has taken them; False: told to stop first."""
         for pause in chain(PAUSES_S, repeat(PAUSES_S[-1])):
-            if self._send(spans):
+            if self._taken(spans):
                 self.exported += len(spans)
                 return True
             log.warning("the collector does not take %d spans; next attempt in %g s", len(spans), pause)
             if self._stop.wait(pause):
                 return False
         return False
+
+    def _taken(self, spans: Sequence[Span]) -> bool:
+        """Whether the collector took them. Spans that cannot even be encoded are found one by one, and left out."""
+        try:
+            return self._send(spans)
+        except Exception:
+            if len(spans) == 1:
+                log.exception("span %s cannot be sent and is left out", spans[0].name[:200])
+                return True
+            half = len(spans) // 2
+            return self._taken(spans[:half]) and self._taken(spans[half:])
 
 
 def collector(endpoint: str = "") -> Callable[[Sequence[Span]], bool]:

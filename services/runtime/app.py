@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import faulthandler
 import gc
 import os
 import threading
@@ -75,7 +77,19 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         TableManager=_Tables,
     )
     app.transport = BatchTransport(app.conf.broker, app, app.loop)
+    app.task(_watched)
     return app
+
+
+async def _watched() -> None:
+    """Ends the process when its event loop stands still: a record whose deciding never ends must not hold a worker for
+    good. The timer is the interpreter's own thread, which needs neither the loop nor the interpreter's lock."""
+    try:
+        while True:
+            faulthandler.dump_traceback_later(HANG_S, exit=True)
+            await asyncio.sleep(HANG_S / 6)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def batches(app: faust.App, topic: str) -> Any:
@@ -119,6 +133,8 @@ def serve(app: faust.App, path: str, answer: Callable[[], dict[str, Any]]) -> No
         return self.json(answer())
 
 
+HANG_S: Final = 90.0
+"""How long the event loop of a worker may stand still. A stopped process that goes on is older than that at once."""
 CRASH_LIMIT_S: Final = 10.0
 """What a worker that crashes is given to end: its consumer's thread may hang where the broker is away, and a process
 that neither works nor ends is one that nobody starts again."""

@@ -15,10 +15,15 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import aiokafka
+from aiokafka.consumer import fetcher
 from aiokafka.errors import IllegalStateError
 from faust.serializers.codecs import Codec as FaustCodec
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+
+from services.runtime.records import Records
+
+fetcher.MemoryRecords = Records  # raises nothing whatever a batch holds; see ``records``
 
 FETCH_WAIT_MS: Final = 250
 """How long the broker holds an empty fetch. aiokafka leaves out a partition whose records were not taken for 0.1 s (a
@@ -33,6 +38,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    """Names that are not UTF-8 are escaped. Of what could not be read: why, see ``records.problem_of``."""
 
 
 class Batch(NamedTuple):

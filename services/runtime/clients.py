@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from confluent_kafka import Consumer, Producer
 
+from agents_sdk.wire.consuming import PassedOver, consumer
 from agents_sdk.wire.quiet import RECONNECT_MS
 
+MESSAGE_MAX_BYTES: Final = 4_000_000
+"""What our producers send at most as one record."""
 SAME_PARTITIONER = {"partitioner": "murmur2_random"}
 """Java's default: a record has the same partition whichever client wrote it."""
 
@@ -27,7 +30,7 @@ def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
             "reconnect.backoff.ms": RECONNECT_MS,
             "linger.ms": 0,
             "compression.type": "lz4",
-            "message.max.bytes": 4_000_000,
+            "message.max.bytes": MESSAGE_MAX_BYTES,
             **SAME_PARTITIONER,
             **CONNECTED,
             **kafka,
@@ -36,9 +39,10 @@ def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
     )
 
 
-def reader(kafka: Mapping[str, str], **properties: Any) -> Consumer:
-    """A consumer for ``assign``: committed records only, no group, no commits; asks for what it is told to read."""
-    return Consumer(
+def reader(kafka: Mapping[str, str], passed: Callable[[PassedOver], None] | None = None, **properties: Any) -> Consumer:
+    """A consumer for ``assign``: committed records only, no group, no commits; asks for what it is told to read.
+    ``passed`` is told of each batch that cannot be read, see ``agents_sdk.wire.consuming``."""
+    return consumer(
         {
             "group.id": "bp.reader",
             "enable.auto.commit": False,
@@ -51,5 +55,6 @@ def reader(kafka: Mapping[str, str], **properties: Any) -> Consumer:
             **CONNECTED,
             **kafka,
             **{name.replace("_", "."): value for name, value in properties.items()},
-        }
+        },
+        passed,
     )

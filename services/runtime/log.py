@@ -9,11 +9,12 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-R = TypeVar("R")
+Accept = Callable[[Message], object | None]
+"""What a message is; None: nothing that counts."""
 
 PAUSE_ABOVE: Final = 20_000
 """Records of a topic buffered while another one is behind; about 20 MB of small facts."""
@@ -81,17 +82,16 @@ class _Merge:
         self.open = set(starts)
         self.paused: set[str] = set()
 
-    def fill(self, decode: Callable[[bytes | None], object], believed: Callable[[Message], bool] | None) -> None:
+    def fill(self, accept: Accept) -> None:
         """Polls once; pauses what is far ahead."""
         for message in self.consumer.consume(CHUNK, timeout=POLL_S):
             topic = str(message.topic())
             if _ended(message):
                 self._ended(topic, message.offset() or 0)
                 continue
-            if believed is not None and not believed(message):
-                continue
-            located = Located(topic, message.offset() or 0, message.timestamp()[1], decode(message.value()))
-            self.buffers[topic].append(located)
+            record = accept(message)
+            if record is not None:
+                self.buffers[topic].append(Located(topic, message.offset() or 0, message.timestamp()[1], record))
         for topic, buffer in self.buffers.items():
             if len(buffer) > PAUSE_ABOVE and topic not in self.paused:
                 self.paused.add(topic)
@@ -123,22 +123,21 @@ def read_merged(
     consumer: Consumer,
     partition: int,
     starts: Mapping[str, int],
-    decode: Callable[[bytes | None], object],
+    accept: Accept,
     order: Callable[[object], tuple[int, ...]],
     ends: Mapping[str, int] | None = None,
-    believed: Callable[[Message], bool] | None = None,
 ) -> Iterator[Located]:
     """The committed records of one partition number of several topics, from ``starts`` to the present end, merged by
-    ``order``; each topic must already be in that order. ``ends`` are offsets that are known to be committed or aborted
-    below: what is not visible yet is waited for. Records that are not ``believed``, asked in the order of each topic,
-    are passed over undecoded. Raises KafkaException, TimeoutError, and what ``decode`` raises."""
+    ``order``; each topic must already be in that order. ``accept`` gives what a message is, or None: it is passed over.
+    ``ends`` are offsets that are known to be committed or aborted below: what is not visible yet is waited for. Raises
+    KafkaException, TimeoutError, and what ``accept`` raises."""
     consumer.assign([TopicPartition(topic, partition, offset) for topic, offset in starts.items()])
     merge = _Merge(consumer, partition, starts, ends or {})
     heads: list[tuple[tuple[int, ...], str]] = []
     headless = set(starts)
     while True:
         while merge.starved():
-            merge.fill(decode, believed)
+            merge.fill(accept)
             merge.check()
         for topic in [topic for topic in headless if merge.buffers[topic]]:
             heapq.heappush(heads, (order(merge.buffers[topic][0].record), topic))

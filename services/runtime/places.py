@@ -6,7 +6,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from agents_sdk.proofs import Guard, headers_of
+from agents_sdk.proofs import Guard
+from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.proof import BEFORE_ALL, Place
 from services.runtime.log import read_range
 

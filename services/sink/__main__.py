@@ -77,7 +77,8 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
     engine = Engine(Path(settings.data_dir) / "clickhouse") if embedded(settings, port, host) else None
     stop = threading.Event()
     guard = fact_guard(settings)
-    source, letters = FactSource(settings.kafka, guard=guard), DeadLetters(settings.kafka)
+    letters = DeadLetters(settings.kafka)
+    source = FactSource(settings.kafka, guard=guard, passed=letters.passed_over)
     ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop, guard)
     audit = Audit(lambda: _client(settings, engine), lambda: _positions(source, ingest), stop)
     server = make_server(engine, lambda: health(ingest, source, letters, audit), door, settings.clickhouse.database)
@@ -155,7 +156,7 @@ def _open(settings: Settings, engine: Engine | None, audit: Audit) -> Opened:
     from services.sink.stage import Stages
     from services.sink.writer import Writer
 
-    codec = connect_codec(settings)
+    codec = connect_codec(settings, patient=True)
     database = settings.clickhouse.database
     client = engine.client() if engine is not None else connect_store(settings, database="")
     rebuild_if_asked(client, settings)
@@ -183,6 +184,7 @@ async def health(ingest: Ingest, source: FactSource, letters: Any, audit: Audit)
         "rows": status.rows,
         "dead_letters": letters.written,
         "lost": source.lost,
+        "ahead": {f"{topic}[{number}]": why for (topic, number), why in source.ahead.items()},
         "books": audit.told,
     }
     if status.error:

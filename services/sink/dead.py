@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from agents_sdk.topics import dead_letter
+from agents_sdk.wire.consuming import PassedOver, headers_of
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
 from services.runtime.clients import producer
 
@@ -41,21 +42,45 @@ class DeadLetters:
             stage="decode",
             first_failed_at=datetime.fromtimestamp(max(message.timestamp()[1], 0) / 1000, UTC).isoformat(),
         )
-        self._producer.produce(
-            dead_letter(topic),
-            key=message.key(),
-            value=message.value(),
-            headers=list[tuple[str, str | bytes | None]](dead_letter_headers(letter, message.headers())),
-            on_delivery=self._delivered,
-        )
+        try:
+            self._write(topic, message.key(), message.value(), dead_letter_headers(letter, headers_of(message)))
+        except (KafkaException, ValueError, TypeError) as error:
+            # the record is larger than a record may be with our headers, or has headers that cannot be written
+            log.error("the dead letter has not the record with it: %s", error)
+            self._write(topic, None, None, dead_letter_headers(letter))
         self.written += 1
 
+    def passed_over(self, batch: PassedOver) -> None:
+        """A letter for a batch that cannot be read: it names the place where the records lie."""
+        letter = DeadLetter(
+            topic=batch.topic,
+            partition=batch.partition,
+            offset=batch.start,
+            group="bp.sink",
+            message=f"offsets {batch.start} to {batch.stop - 1} cannot be read: {batch.why}",
+            exception_class="unreadable",
+            stage="read",
+        )
+        self._write(batch.topic, None, None, dead_letter_headers(letter))
+        self.written += 1
+
+    def _write(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        given = list[tuple[str, str | bytes | None]](headers)
+        try:
+            self._producer.produce(dead_letter(topic), value, key, headers=given, on_delivery=self._delivered)
+        except BufferError:
+            self.flush()
+            self._producer.produce(dead_letter(topic), value, key, headers=given, on_delivery=self._delivered)
+
     def flush(self) -> None:
-        """Returns when all are safe. Raises KafkaException when they are not."""
+        """Returns when all are safe, or refused for good: a topic that is gone must not stop the sink. Raises
+        KafkaException when the broker does not answer."""
         left = self._producer.flush(FLUSH_S)
         failed, self._failed = self._failed, []
-        if left or failed:
-            raise KafkaException(f"{left + len(failed)} dead letters not delivered: {failed[:1] or 'no answer'}")
+        if failed:
+            log.error("%d dead letters cannot be written: %s; `backplane topics apply`", len(failed), failed[0])
+        if left:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} dead letters are not delivered"))
 
     def _delivered(self, error: object, _: Message) -> None:
         if error is not None:

@@ -246,6 +246,21 @@ def positions(client: Client) -> list[Position]:
     return ask(client, "positions", Position)
 
 
+class PutAside(msgspec.Struct, frozen=True):
+    """A partition that stands still."""
+
+    partition: int
+    record: int
+    """Offset of the record before which it stands."""
+    since_us: int
+    message: str
+
+
+def aside(client: Client) -> list[PutAside]:
+    """Partitions that were put aside and not brought back. Raises QueryRefused, Unreachable."""
+    return ask(client, "aside", PutAside)
+
+
 def pulse(client: Client, since: int) -> Pulse:
     """The figures since then."""
     return ask(client, "pulse", Pulse, since=since)[0]

@@ -28,7 +28,7 @@ from agents_sdk.core.facts import Fact
 from agents_sdk.proofs import WHY, Guard
 from agents_sdk.wire.codec import Undecodable
 from services.sink.frames import Lying
-from services.sink.rows import Record, unmappable, unreadable
+from services.sink.rows import Record, Unreadable, unmappable, unreadable
 from services.sink.writer import Batch, Place
 
 log = logging.getLogger("backplane.sink")
@@ -41,10 +41,14 @@ MAX_BYTES: Final = 32 * 2**20
 """Encoded bytes of a batch."""
 LINGER_S: Final = 0.4
 """How long a batch is waited for: visible within two seconds, with parts few enough for the merges."""
+PATIENCE: Final = 3
+"""How often a batch that the store refuses is tried as a whole: merges that are late, or memory that is short, pass."""
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Between attempts while the store or the registry is away; the last one repeats."""
 
 T = TypeVar("T")
+Judged = tuple[Any, str]
+"""A message, and why it is not believed; empty: it is."""
 
 
 class Source(Protocol):
@@ -64,6 +68,7 @@ class Store(Protocol):
     def stage(self, records: list[Lying]) -> Batch | None: ...
     def prepare(self, records: list[Record]) -> Batch: ...
     def write(self, batch: Batch) -> None: ...
+    def resume(self) -> None: ...
 
 
 class Letters(Protocol):
@@ -82,11 +87,16 @@ class Opened(NamedTuple):
     decode: Callable[[bytes | None], object]
 
 
+class StoreRefuses(Exception):
+    """The store answers, and does not take a batch."""
+
+
 class Handed(NamedTuple):
     """A batch on its way from the reader to the writer."""
 
     batch: Batch
-    rows: int
+    judged: list[Judged]
+    """What it was made of, for the store that refuses it."""
     following: dict[Place, int]
 
 
@@ -124,6 +134,8 @@ class Ingest:
         self._handed: queue.Queue[Handed] = queue.Queue(maxsize=1)
         self._failure: BaseException | None = None
         self._committed: dict[Place, int] = {}
+        self._refused = 0
+        """How often the store has refused the batch that is being written."""
         self.status = Status()
 
     def run(self) -> None:
@@ -139,7 +151,7 @@ class Ingest:
         reading = threading.Thread(target=self._read_on, args=opened, name="sink-reader", daemon=True)
         reading.start()
         try:
-            self._write_on(opened.store)
+            self._write_on(*opened)
         finally:
             self._stop.set()
             reading.join()
@@ -178,21 +190,49 @@ class Ingest:
             for message in fetched.messages
         ]
         verdicts = [self._guard.message(message) for message in fetched.messages] if self._guard is not None else []
-        batch = store.stage(lying) if not any(verdicts) else None
-        batch = batch or self._looked_through(fetched.messages, verdicts, store, decode)
+        judged = list(zip(fetched.messages, verdicts or [""] * len(lying), strict=True))
+        batch = self._until_done(partial(self._made, lying, judged, store, decode), "the facts cannot be read")
+        if batch is None:
+            return None
         after = {(record.topic, record.partition): record.offset + 1 for record in lying}
-        return Handed(batch, len(lying), {**after, **fetched.ends})
+        return Handed(batch, judged, {**after, **fetched.ends})
 
-    def _looked_through(
-        self, messages: list[Any], verdicts: list[str], store: Store, decode: Callable[[bytes | None], object]
+    def _made(
+        self, lying: list[Lying], judged: list[Judged], store: Store, decode: Callable[[bytes | None], object]
     ) -> Batch:
+        try:
+            staged = store.stage(lying) if not any(verdict for _, verdict in judged) else None
+        except _waited_for():
+            raise
+        except Exception:  # whatever the parser meets: the records are looked at one by one
+            log.exception("a batch of %d records cannot be staged", len(lying))
+            staged = None
+        return staged or self._looked_through(judged, store, decode)
+
+    def _looked_through(self, judged: list[Judged], store: Store, decode: Callable[[bytes | None], object]) -> Batch:
         """A batch with something unusual in it, record by record."""
         before = self._letters.written
-        judged = zip(messages, verdicts or [""] * len(messages), strict=True)
         records = [self._record(message, verdict, decode) for message, verdict in judged]
+        try:
+            batch = store.prepare(records)
+        except Exception:  # one of them has no row, though it is a fact by its schema
+            log.exception("a batch of %d records is looked through", len(records))
+            pairs = zip((message for message, _ in judged), records, strict=True)
+            batch = store.prepare([self._preparable(store, message, record) for message, record in pairs])
         if self._letters.written != before:
             self._letters.flush()
-        return store.prepare(records)
+        return batch
+
+    def _preparable(self, store: Store, message: Any, record: Record) -> Record:
+        try:
+            store.prepare([record])
+        except Exception as error:  # noqa: BLE001 — it is told in the letter
+            return self._buried(message, record, f"it has no row: {type(error).__name__}: {error}")
+        return record
+
+    def _buried(self, message: Any, record: Record, reason: str) -> Record:
+        self._letters.put(message, "unmappable", reason)
+        return unreadable(*record[:4], "unmappable", reason)
 
     def _record(self, message: Any, verdict: str, decode: Callable[[bytes | None], object]) -> Record:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -213,17 +253,55 @@ class Ingest:
         self._letters.put(message, code, reason)
         return unreadable(topic, partition, offset, stamp, code, reason)
 
-    def _write_on(self, store: Store) -> None:
+    def _write_on(self, store: Store, decode: Callable[[bytes | None], object]) -> None:
         while not self._stop.is_set():
             try:
                 handed = self._handed.get(timeout=0.2)
             except queue.Empty:
                 continue
-            self._until_done(partial(store.write, handed.batch), "the store does not take the batch")
+            self._refused = 0
+            self._until_done(partial(self._write, store, handed, decode), "the store does not take the batch")
             if self._stop.is_set() and self.status.state == "paused":
                 return
-            self.status.rows += handed.rows
+            self.status.rows += len(handed.judged)
             self.status.following = {**self.status.following, **handed.following}
+
+    def _write(self, store: Store, handed: Handed, decode: Callable[[bytes | None], object]) -> None:
+        """Writes the batch; one that the store refuses again and again is written in parts, until it is known which
+        record it refuses. Raises what passes."""
+        if self._refused < PATIENCE:
+            try:
+                store.write(handed.batch)
+            except _away():
+                raise
+            except Exception as error:
+                self._refused += 1
+                raise StoreRefuses(f"{type(error).__name__}: {error}") from error
+            return
+        store.resume()
+        stored = store.stored()
+        pairs = [(message, self._record(message, verdict, decode)) for message, verdict in handed.judged]
+        left = [(m, one) for m, one in pairs if one.offset > stored.get((one.topic, one.partition), -1)]
+        if left:
+            self._write_apart(store, left)
+
+    def _write_apart(self, store: Store, pairs: list[tuple[Any, Record]]) -> None:
+        try:
+            store.write(store.prepare([record for _, record in pairs]))
+        except _away():
+            raise
+        except Exception as error:
+            if len(pairs) > 1:
+                half = len(pairs) // 2
+                self._write_apart(store, pairs[:half])
+                self._write_apart(store, pairs[half:])
+                return
+            message, record = pairs[0]
+            if isinstance(record.row, Unreadable):  # plainer rows there are none: it takes nothing at all now
+                raise StoreRefuses(f"{type(error).__name__}: {error}") from error
+            buried = self._buried(message, record, f"the store refuses it: {type(error).__name__}: {error}"[:2_000])
+            self._letters.flush()
+            self._write_apart(store, [(message, buried)])
 
     def _until_done(self, action: Callable[[], T], what: str) -> T | None:
         """The action's result, however often it takes; None when the process is to end first."""
@@ -249,6 +327,16 @@ def _pauses() -> Iterable[float]:
         yield PAUSES_S[-1]
 
 
+def _away() -> tuple[type[BaseException], ...]:
+    """Errors that say that the store, or Kafka, is not there."""
+    from clickhouse_connect.driver.exceptions import OperationalError
+    from confluent_kafka import KafkaException
+
+    from agents_sdk.errors import Unreachable
+
+    return (OperationalError, KafkaException, Unreachable, OSError)
+
+
 def _waited_for() -> tuple[type[BaseException], ...]:
     """Errors that pass: the store's own, Kafka's, and anything unreachable."""
     from clickhouse_connect.driver.exceptions import Error
@@ -256,4 +344,4 @@ def _waited_for() -> tuple[type[BaseException], ...]:
 
     from agents_sdk.errors import Unreachable
 
-    return (Error, KafkaException, Unreachable, OSError)
+    return (Error, KafkaException, Unreachable, OSError, StoreRefuses)

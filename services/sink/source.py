@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
 
-from agents_sdk.errors import BackplaneError
 from agents_sdk.proofs import Guard
 from agents_sdk.topics import FACT_TOPICS
+from agents_sdk.wire.consuming import PassedOver
 from services.runtime.clients import reader
 from services.runtime.places import last_place
 from services.sink.writer import Place
@@ -31,13 +31,6 @@ CHUNK: Final = 1_000
 """Messages taken from librdkafka at a time; of large ones fewer, so that a chunk stays within the batch's bytes."""
 DISCOVERY_S: Final = 3.0
 """How often topics that are not there yet, or got more partitions, are looked for."""
-
-
-class StoreAhead(BackplaneError):
-    """The store holds offsets that Kafka does not have: they belong to different clusters, or Kafka lost its data."""
-
-    code: ClassVar[str] = "store_ahead"
-    hint = "point the sink at the store of this cluster, or give it an empty database"
 
 
 class Fetched(NamedTuple):
@@ -53,14 +46,19 @@ class FactSource:
     one into a consumer at a time, and another waits for as long as the first keeps coming back."""
 
     def __init__(
-        self, kafka: Mapping[str, str], topics: Iterable[str] = FACT_TOPICS, guard: Guard | None = None
+        self,
+        kafka: Mapping[str, str],
+        topics: Iterable[str] = FACT_TOPICS,
+        guard: Guard | None = None,
+        passed: Callable[[PassedOver], None] | None = None,
     ) -> None:
-        """``guard`` is told how far each partition was read before."""
+        """``guard`` is told how far each partition was read before, ``passed`` of each batch that cannot be read."""
         self._kafka = kafka
         self._guard = guard
         self._topics = tuple(topics)
         self._consumer = reader(
             kafka,
+            passed,
             group_id=GROUP,
             auto_offset_reset="error",  # what is gone must be told, not skipped
             queued_max_messages_kbytes=32_768,
@@ -76,15 +74,14 @@ class FactSource:
         self._mean_bytes = 500.0
         self.lost = 0
         """Facts that were deleted from Kafka before they were read; more than 0 is worth waking somebody."""
+        self.ahead: dict[Place, str] = {}
+        """Partitions of which the store has more than Kafka: they were made anew, or belong to another cluster. They
+        are not read; others are."""
+        self._stored: dict[Place, int] = {}
         self._lock = threading.Lock()
 
     def start(self, stored: Mapping[Place, int]) -> None:
-        """Goes to the record after ``stored`` of every partition.
-
-        Raises:
-            StoreAhead: the store is ahead of Kafka.
-            KafkaException: Kafka does not answer.
-        """
+        """Goes to the record after ``stored`` of every partition. Raises KafkaException where Kafka does not answer."""
         self._stored = dict(stored)
         if self._guard is not None:
             self._remember(self._guard)
@@ -104,23 +101,24 @@ class FactSource:
         self._looked_at = time.monotonic()
         known = self._consumer.list_topics(timeout=TIMEOUT_S).topics
         found = {(topic, number) for topic in self._topics if topic in known for number in known[topic].partitions}
-        fresh = sorted(found - self._assigned)
-        if fresh:
-            self._consumer.incremental_assign([self._beginning(place) for place in fresh])
-            self._assigned |= set(fresh)
+        fresh = sorted(found - self._assigned - self.ahead.keys())
+        begun = [beginning for place in fresh if (beginning := self._beginning(place)) is not None]
+        if begun:
+            self._consumer.incremental_assign(begun)
+            self._assigned |= set(fresh) - self.ahead.keys()
 
-    def _beginning(self, place: Place) -> TopicPartition:
+    def _beginning(self, place: Place) -> TopicPartition | None:
+        """Where to go on; None where the store is ahead of Kafka."""
         topic, partition = place
         following = self._stored.get(place, -1) + 1
         low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
         if following > high:
-            raise StoreAhead(
-                f"the store has {topic}[{partition}] up to offset {following - 1}, but the topic ends at {high}",
-                hint=StoreAhead.hint,
-                topic=topic,
-                partition=partition,
-                offset=following - 1,
-            )
+            self.ahead[place] = f"the store has it up to offset {following - 1}, and the topic ends at {high}"
+            log.error(
+                "%s[%d] is not read: %s; point the sink at the store of this cluster, or give it an empty database",
+                topic, partition, self.ahead[place],
+            )  # fmt: skip
+            return None
         if 0 < following < low or (following == 0 and low > 0):
             self.lost += low - following
             log.error("facts lost: %s[%d] offsets %d to %d were deleted unread", topic, partition, following, low - 1)
@@ -147,23 +145,34 @@ class FactSource:
                 self._mean_bytes = bytes_ / len(kept) + 100
             messages += kept
             size += bytes_
+            for message in kept:
+                self._stored[str(message.topic()), int(message.partition() or 0)] = int(message.offset() or 0)
             if time.monotonic() >= deadline:
                 break
         return Fetched(messages, ends)
 
-    @staticmethod
-    def _ended(message: Message, ends: dict[Place, int]) -> bool:
-        """Whether this is no record but an event; ends of partitions are noted."""
+    def _ended(self, message: Message, ends: dict[Place, int]) -> bool:
+        """Whether this is no record but an event; ends of partitions are noted. Raises KafkaException for what ends
+        the consumer."""
         error = message.error()
         if error is None:
             return False
         if error.code() == KafkaError._PARTITION_EOF:
             ends[str(message.topic()), int(message.partition() or 0)] = int(message.offset() or 0)
-        elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
+        elif error.fatal():
             raise KafkaException(error)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._lost_place(str(message.topic()), int(message.partition() or 0), error.str())
         else:
             log.warning("kafka: %s", error.str())  # librdkafka goes on by itself
         return True
+
+    def _lost_place(self, topic: str, partition: int, why: str) -> None:
+        """Kafka has no record where this one goes on: it is looked where the partition begins and ends now."""
+        log.error("%s[%d]: the place to go on is gone: %s", topic, partition, why)
+        self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+        self._assigned.discard((topic, partition))
+        self._looked_at = 0.0
 
     def commit(self, following: Mapping[Place, int]) -> None:
         """Tells the group's coordinator how far the store is, for tools that show lag."""

@@ -62,13 +62,16 @@ class Writers:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._known: dict[bytes, tuple[dict[str, Any], tuple[str, ...]] | None] = {}
+        self._known: dict[bytes, tuple[dict[str, Any], tuple[str, ...]]] = {}
 
     def of(self, header: bytes) -> tuple[dict[str, Any], tuple[str, ...]] | None:
         """The schema and its columns; None for what is no fact of ours."""
-        if header not in self._known:
-            self._known[header] = self._look_up(header)
-        return self._known[header]
+        known = self._known.get(header)
+        if known is None:
+            known = self._look_up(header)
+            if known is not None:  # the others are many, and one of them may be applied tomorrow
+                self._known[header] = known
+        return known
 
     def _look_up(self, header: bytes) -> tuple[dict[str, Any], tuple[str, ...]] | None:
         try:

@@ -79,6 +79,10 @@ class Writer:
         rows = self._client.query(query).result_rows
         return {(topic, partition): offset for topic, partition, offset in rows}
 
+    def resume(self) -> None:
+        """Looks which edges are stored, before a batch that is stored in part is written again with other limits."""
+        self._edges_stored = self.stored("edges")
+
     def inserting(self) -> int:
         """Inserts of a sink under way right now; ours or a dead predecessor's."""
         ours = "query_kind = 'Insert' AND Settings['log_comment'] = {comment:String}"

@@ -197,6 +197,7 @@ SOUND: Final[dict[str, dict[str, Any]]] = {
     "IssueKey": {"run_id": "", "agent": "bp.operator", "name": "gamma", "generation": 1},
     "RevokeKey": {"run_id": "", "agent": "bp.operator", "name": "gamma", "generation": 1},
     "RequireIdentity": {"run_id": "", "agent": "bp.ledger"},
+    "SkipRecord": {"run_id": "", "agent": "bp.operator", "partition": 0, "offset": 1, "reason": "it kills"},
     "OpenBreaker": {"run_id": "breaker/a/b/c", "agent": "bp.executor", "capability": "a", "provider": "b",
                     "error_class": "c", "open_ms": 5},
     "ProbeBreaker": {"run_id": "breaker/s/p/timeout", "agent": "bp.executor", "capability": "s", "provider": "p",

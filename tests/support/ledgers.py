@@ -26,11 +26,15 @@ ROOT = Path(__file__).parents[2]
 class LedgerProcess:
     """One worker, with a snapshot every ``facts_between`` facts. ``fresh`` gives it a port and a table of its own."""
 
-    def __init__(self, settings: Settings, *, facts_between: int = 50_000) -> None:
+    def __init__(
+        self, settings: Settings, *, facts_between: int = 50_000, module: str = "tests.support.chaos.ledger"
+    ) -> None:
+        """``module``: the program; one of the tests' own may be a worker that some records kill."""
         self.settings = settings
         self.port = choose(["ledger"], {})["ledger"]
         self.log = Path(settings.data_dir) / "logs" / f"ledger-{self.port}.log"
         self._facts_between = facts_between
+        self._module = module
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -47,7 +51,7 @@ class LedgerProcess:
         if self.settings.identity.unproven_file is not None:
             env["BACKPLANE_IDENTITY__UNPROVEN_FILE"] = str(self.settings.identity.unproven_file)
         where = ["--data-dir", str(self.settings.data_dir), "--http-port", str(self.port)]
-        command = [sys.executable, "-m", "tests.support.chaos.ledger", *where]
+        command = [sys.executable, "-m", self._module, *where]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=ROOT)
         return self

@@ -38,6 +38,7 @@ from agents_sdk.core.ledger import (
     resuming,
     retry,
     room,
+    skips,
     spent,
     states,
     timers,
@@ -344,7 +345,7 @@ WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
     "ApplyContract": contracts.apply,
     "RemoveContract": contracts.remove,
     **dict.fromkeys(identity.SENDERS, identity.manage),
-    **dict.fromkeys(breakers.KINDS, breakers.decide),
+    **dict.fromkeys(breakers.KINDS, breakers.decide) | {skips.KIND: skips.decide},
 }
 """Deciders of what is about no run."""
 

@@ -57,6 +57,7 @@ def overview(request: Request) -> Response:
         failures=figures.failures(desk.store, 8),
         lag=lag_of(said),
         silent=desk.silent("store", answers=bool(said)),
+        aside=figures.aside(desk.store),
         letters=letters,
         books=said.get("books"),
         chart=spend_chart(figures.spend(desk.store, int((now - DAY_S) * MICROS), 3_600), now - DAY_S, now, 3_600),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from confluent_kafka import KafkaError, TopicPartition
 
@@ -14,6 +14,7 @@ from agents_sdk.core.facts import AgentEvent, Fact, Reply
 from agents_sdk.settings import Settings
 from agents_sdk.topics import AGENTS, COMMANDS, FACT_TOPICS, INBOX_PREFIX, REPLIES
 from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.consuming import headers_of
 from services.runtime import clients
 
 BATCH: Final = 2_000
@@ -84,7 +85,7 @@ def _lying(message: Any) -> Lying:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        list(message.headers() or []),
+        cast(Any, headers_of(message)),
     )
 
 

@@ -157,3 +157,13 @@ def test_key_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     write(path, Key("research", 3, b"3" * 32))
     clock[0] += LOOK_AGAIN_S
     assert generation() == 3
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "é" * 60, "/" * 100])
+def test_name_that_no_file_can_have_has_no_file(tmp_path: Path, name: str) -> None:
+    """A name of any length is signed for by the master key, or not at all; no error of the file system gets through."""
+    assert Keys(folder=tmp_path).get(name) is None
+    master = make_master(tmp_path)
+    key = Keys(folder=tmp_path, master=master).get(name)
+    assert key is not None
+    assert key.name == name

@@ -15,7 +15,7 @@ from agents_sdk.errors import Unreachable
 from agents_sdk.settings import load_settings
 from agents_sdk.settings_model import Settings
 from agents_sdk.wire import registry as registry_module
-from agents_sdk.wire.registry import ForeignSchemas, Registry, SchemaRejected, SchemasNotApplied, connect_codec, subject
+from agents_sdk.wire.registry import Registry, SchemaRejected, SchemasNotApplied, connect_codec, subject
 from services.topics.examples import examples
 
 IDS = {record: number for number, record in enumerate(schemas.records(), start=41)}
@@ -160,25 +160,6 @@ def test_answer_that_never_comes_is_not_waited_for(monkeypatch: pytest.MonkeyPat
         settings = load_settings(kafka={"bootstrap.servers": "localhost:1"}, registry={"url": url})
         with Registry(settings) as registry, pytest.raises(Unreachable, match="Timeout"):
             registry.fetch(1)
-
-
-def test_foreign_schema_is_fetched_by_id(server: Server) -> None:
-    """A record of another version leads to one question, by the id it carries."""
-    assert ForeignSchemas(server.settings)(7) == schemas.avro("Reply")
-    assert server.asked == ["/api/schemas/ids/7"]
-
-
-def test_unknown_id_is_remembered_for_a_while(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood of records with an id nobody knows costs one request, and the id is asked for again later."""
-    server.status, server.body = 404, {"error_code": 40403, "message": "not found"}
-    fetch = ForeignSchemas(server.settings)
-    for _ in range(5):
-        with pytest.raises(LookupError):
-            fetch(7)
-    assert len(server.asked) == 1
-    monkeypatch.setattr(registry_module, "UNKNOWN_S", 0.0)
-    server.status = 0
-    assert fetch(7) == schemas.avro("Reply")
 
 
 def test_importing_the_module_imports_no_client() -> None:

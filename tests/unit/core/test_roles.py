@@ -49,6 +49,7 @@ HELD: Final[dict[str, tuple[str, Refused]]] = {
     "IssueKey": ("keys", {"name": "other", "generation": 1}),
     "RevokeKey": ("keys", {"name": "other", "generation": 1}),
     "RequireIdentity": ("keys", {}),
+    "SkipRecord": ("operator", {"partition": 0, "offset": 0, "reason": "it kills"}),
     "StartHandler": ("recipient", {}),
     "CompleteHandler": ("recipient", {}),
     "FailHandler": ("recipient", {}),

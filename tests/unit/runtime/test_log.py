@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -71,9 +70,9 @@ class FakeConsumer:
 
 def merged(topics: dict[str, list[int]], seed: int, starts: dict[str, int] | None = None) -> list[int]:
     consumer: Any = FakeConsumer(topics, seed)
-    decode: Callable[[bytes | None], object] = lambda value: int(value or b"0")  # noqa: E731  # a name would say no more
+    accept: log.Accept = lambda message: int(message.value() or b"0")  # noqa: E731  # a name would say no more
     located = log.read_merged(
-        consumer, 0, starts or dict.fromkeys(topics, 0), decode, lambda record: (int(str(record)),)
+        consumer, 0, starts or dict.fromkeys(topics, 0), accept, lambda record: (int(str(record)),)
     )
     return [int(str(one.record)) for one in located]
 
@@ -138,7 +137,9 @@ class Hesitant:
 def test_what_is_there_and_not_visible_yet_is_waited_for() -> None:
     """After a broker was killed in the middle of a commit, one topic shows it later than another."""
     consumer: Any = Hesitant("a")
-    located = log.read_merged(consumer, 0, {"a": 0}, lambda value: int(value or b"0"), lambda record: (0,), {"a": 1})
+    located = log.read_merged(
+        consumer, 0, {"a": 0}, lambda one: int(one.value() or b"0"), lambda record: (0,), {"a": 1}
+    )
     assert [one.record for one in located] == [7]
 
     ranged: Any = Hesitant("a")
@@ -152,3 +153,11 @@ def test_what_never_becomes_visible_is_an_error(monkeypatch: pytest.MonkeyPatch)
     consumer: Any = Hesitant("a")
     with pytest.raises(TimeoutError, match="end 9"):
         list(log.read_merged(consumer, 0, {"a": 0}, lambda value: 1, lambda record: (0,), {"a": 9}))
+
+
+def test_what_is_no_record_of_ours_is_passed_over() -> None:
+    """``accept`` says None: the merge goes on, and the order of the others is kept."""
+    consumer: Any = FakeConsumer({"a": [1, 2, 3], "b": [2, 4]}, 1)
+    accept: log.Accept = lambda message: None if message.value() == b"2" else int(message.value() or b"0")  # noqa: E731
+    located = log.read_merged(consumer, 0, {"a": 0, "b": 0}, accept, lambda record: (int(str(record)),))
+    assert [one.record for one in located] == [1, 3, 4]

@@ -79,14 +79,26 @@ class MemoryStore:
         self.written: list[Record] = []
         self.attempts = 0
         self._batches: dict[str, list[Record]] = {}
+        self.refuses: set[int] = set()
+        """Offsets of facts that it does not take."""
+        self.unpreparable: set[int] = set()
+        self.staging: Exception | None = None
+        self.resumed = 0
 
     def stored(self) -> dict[Place, int]:
-        return {("bp.decisions", 0): 4}
+        return {("bp.decisions", 0): max([4, *(record.offset for record in self.written)])}
+
+    def resume(self) -> None:
+        self.resumed += 1
 
     def stage(self, records: Any) -> Batch | None:
+        if self.staging is not None:
+            raise self.staging
         return None
 
     def prepare(self, records: list[Record]) -> Batch:
+        if any(record.offset in self.unpreparable and isinstance(record.row, Fact) for record in records):
+            raise OverflowError("a number that no column has")
         token = str(len(self._batches))
         self._batches[token] = records
         return Batch(token, [])
@@ -96,6 +108,9 @@ class MemoryStore:
         if self.failures:
             self.failures -= 1
             raise ConnectionRefusedError("the store is down")
+        records = self._batches[batch.token]
+        if any(record.offset in self.refuses and isinstance(record.row, Fact) for record in records):
+            raise TypeError("the store does not take it")
         self.written += self._batches[batch.token]
 
 
@@ -251,7 +266,40 @@ def test_a_stop_during_a_pause_ends_without_the_batch() -> None:
     assert running.source.committed.get(("bp.decisions", 0), 5) == 5
 
 
+@pytest.mark.parametrize("bad", [[5], [8], [5, 6, 9], list(range(5, 10))])
+def test_record_that_the_store_refuses_costs_itself_alone(running: Running, bad: list[int]) -> None:
+    """Every other record of the batch is stored once and in order; the refused one is a dead letter and a row."""
+    running.store.refuses = set(bad)
+    running.source.bring(5, *(fact(number) for number in range(5)))
+    running.source.bring(10, fact(9))
+
+    assert offsets(running.store, 6) == [5, 6, 7, 8, 9, 10]
+    assert running.letters.put_aside == [(offset, "unmappable") for offset in bad]
+    assert [record.offset for record in running.store.written if isinstance(record.row, Unreadable)] == bad
+    assert running.store.resumed >= 1
+    assert running.ingest.status.state == "running"
+
+
+@pytest.mark.parametrize("bad", [[5], [5, 7]])
+def test_record_that_has_no_row_costs_itself_alone(running: Running, bad: list[int]) -> None:
+    """What raises while rows are made of a batch is found by looking at each record."""
+    running.store.unpreparable = set(bad)
+    running.source.bring(5, *(fact(number) for number in range(3)))
+
+    assert offsets(running.store, 3) == [5, 6, 7]
+    assert running.letters.put_aside == [(offset, "unmappable") for offset in bad]
+
+
+def test_batch_that_cannot_be_staged_is_looked_through(running: Running) -> None:
+    """Whatever the engine's parser raises: the records are decoded one by one."""
+    running.store.staging = MemoryError("2 GB")
+    running.source.bring(5, fact(1), fact(2))
+
+    assert offsets(running.store, 2) == [5, 6]
+    assert running.error is None
+
+
 def test_the_real_writer_has_the_shape_that_the_loop_needs() -> None:
     """The store in memory stands for this class."""
-    for name in ("stored", "stage", "prepare", "write"):
+    for name in ("stored", "stage", "prepare", "write", "resume"):
         assert callable(getattr(Writer, name))

@@ -1,0 +1,34 @@
+"""SkipRecord: an operator says what becomes of a record at which workers died. Pure; see ``decide`` for the law.
+
+The ledger that stands still before the record looks for this command behind it, and refuses the record
+(``services.ledger.aside``). In its own place in the order the command changes nothing: here it is only checked, and
+answered.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agents_sdk.core.commands import Command
+from agents_sdk.core.identity import OPERATOR
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
+from agents_sdk.core.ledger.state import Book
+
+KIND: Final = "SkipRecord"
+
+
+def decide(book: Book, command: Command, scribe: Scribe) -> None:
+    """Nothing, or a refusal."""
+    body = command.skip
+    if body is None:
+        raise Refusal("invalid_command", f"{KIND} needs the body 'skip'", field="skip")
+    if command.run_id:
+        raise Refusal("invalid_command", f"{KIND} is about no run; its run_id is empty", field="run_id")
+    if command.agent != OPERATOR:
+        raise Refusal("scope", f"only {OPERATOR} may send {KIND}, not {command.agent!r}", rule="operator")
+    if body.offset < 0 or body.partition < 0:
+        message = f"partition {body.partition} and offset {body.offset} are no place in bp.commands"
+        raise Refusal("invalid_command", message, field="offset")
+    if not 0 < len(body.reason) <= TEXT_LIMIT:
+        message = f"a reason has 1 to {TEXT_LIMIT} characters, not {len(body.reason)}"
+        raise Refusal("invalid_command", message, field="reason")

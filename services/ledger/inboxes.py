@@ -1,0 +1,54 @@
+"""Which topics besides the fact topics take a record now, as the broker says: asked before a record is sent.
+
+A record for a topic that is not there would hold its whole transaction back until it times out, and the partition with
+it. SHELL around a producer's metadata.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from confluent_kafka import KafkaException, Producer
+
+FRESH_S: Final = 2.0
+"""How old an answer may be. A topic that is deleted in between costs one transaction that is written twice."""
+NEW_S: Final = 0.1
+"""How old it may be where it says no: an agent's inbox is made a moment before its first delivery."""
+TIMEOUT_S: Final = 5.0
+
+
+class Topics:
+    """Topic → how many partitions it has. For one thread."""
+
+    def __init__(self, producer: Producer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._producer = producer
+        self._clock = clock
+        self._known: dict[str, int] = {}
+        self._asked = -FRESH_S
+
+    def problem(self, topic: str, partition: int) -> str:
+        """Why the partition cannot be written to; empty where it can, or where nobody says."""
+        if self._clock() - self._asked >= FRESH_S:
+            self._ask()
+        if self._known.get(topic, 0) <= partition and self._clock() - self._asked >= NEW_S:
+            self._ask()
+        count = self._known.get(topic)
+        if not self._known or (count is not None and partition < count):
+            return ""
+        if count is None:
+            return "there is no such topic"
+        return f"it has {count} partitions, and partition {partition} is written to"
+
+    def forget(self) -> None:
+        """The next question is asked of the broker."""
+        self._asked = -FRESH_S
+
+    def _ask(self) -> None:
+        try:
+            found = self._producer.list_topics(timeout=TIMEOUT_S).topics
+        except KafkaException:
+            return  # the broker is away: the transaction will say so
+        self._asked = self._clock()
+        self._known = {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}

@@ -1,0 +1,1 @@
+"""A fuzzer over every topic and port of a platform, with a run that must go on after each batch: ``make fuzz``."""
