@@ -16,9 +16,9 @@ from agents_sdk import schemas
 from agents_sdk.errors import Unreachable
 from agents_sdk.settings_model import Settings
 from agents_sdk.wire import topics_admin
+from agents_sdk.wire.foreign_schemas import ForeignSchemas
 from agents_sdk.wire.registry import (
     LEVEL,
-    ForeignSchemas,
     Registry,
     SchemaRejected,
     SchemasNotApplied,
