@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import pairwise
 
 import pytest
 
@@ -68,11 +69,14 @@ async def played(world: World, until: Callable[[], bool]) -> None:
 async def test_a_failed_attempt_is_made_again_when_it_is_due_and_nothing_later_before() -> None:
     """Its wait is on the record; what the same run has for the agent waits behind it, other runs do not."""
     handled: list[tuple[str, str]] = []
+    began: list[float] = []
     agent = Agent("worker", retry=Retry(initial_seconds=0.05, factor=1.0, jitter=0.0))
 
     @agent.on("work")
     async def handle(ctx: Context, event: Event) -> None:
         handled.append((ctx.run_id, event.data))
+        if event.data == "first":
+            began.append(asyncio.get_running_loop().time())
         if event.data == "first" and handled.count((ctx.run_id, "first")) < 3:
             raise ValueError("not yet")
 
@@ -86,6 +90,7 @@ async def test_a_failed_attempt_is_made_again_when_it_is_due_and_nothing_later_b
 
     assert [data for run_id, data in handled if run_id == "one"] == ["first", "first", "first", "second"]
     assert handled.index(("two", "other")) < 3
+    assert all(later - earlier >= 0.05 for earlier, later in pairwise(began))
     again = [fact for fact in world.facts("MessageDelivered") if fact.attempt > 1]
     assert [fact.not_before - fact.at for fact in again] == [50_000, 50_000]
     failed = world.facts("HandlerFailed")
@@ -98,11 +103,13 @@ async def test_a_failed_attempt_is_made_again_when_it_is_due_and_nothing_later_b
 async def test_whoever_takes_the_inbox_over_waits_as_well() -> None:
     """The first process is killed while it waits; the second makes the attempt, once, when it is due."""
     attempts: list[int] = []
+    began: list[float] = []
     agent = Agent("worker", retry=Retry(initial_seconds=0.2, jitter=0.0))
 
     @agent.on("work")
     async def handle(ctx: Context, event: Event) -> None:
         attempts.append(event.attempt)
+        began.append(asyncio.get_running_loop().time())
         if event.attempt == 1:
             raise ValueError("not yet")
 
@@ -113,6 +120,8 @@ async def test_whoever_takes_the_inbox_over_waits_as_well() -> None:
     assert attempts == [1]
     await played(world, lambda: bool(world.facts("HandlerCompleted")))
     assert attempts == [1, 2]
+    # what was left of the wait is reckoned by the ledger's clock, which here moves a millisecond with each command
+    assert began[1] - began[0] >= 0.15
 
 
 async def test_a_call_that_failed_is_asked_again_by_the_next_attempt_where_the_author_says_so() -> None:
