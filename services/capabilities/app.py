@@ -13,7 +13,9 @@ import asyncio
 import logging
 import os
 import socket
-from typing import Any, Final, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 import faust
 import uuid_utils
@@ -43,6 +45,7 @@ from services.capabilities.settle import Settler
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
 from services.runtime import clients
+from services.runtime.again import until_done
 from services.runtime.app import batches, done, make_app, serve_health, serve_metrics
 from services.runtime.batch import Batch, BatchConsumer, Record
 from services.runtime.clients import QUICK_MS
@@ -51,6 +54,7 @@ from services.runtime.places import last_place
 
 log = logging.getLogger("backplane.executor")
 
+T = TypeVar("T")
 GROUP: Final = "bp.executor"
 WATERMARK_TIMEOUT_S: Final = 10.0
 LOOKS: Final = 4
@@ -127,17 +131,22 @@ class Executor:
             self.engine.own(self.owned)
         await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
-            settled = await asyncio.to_thread(self._outcomes, batch.partition, batch.records[-1].offset + 1)
+            settled = await self._read(self._outcomes, batch.partition, batch.records[-1].offset + 1)
             held = self.engine.held(batch.partition)
-            past = await asyncio.to_thread(self._past, batch.partition, held) if held else {}
+            past = await self._read(self._past, batch.partition, held) if held else {}
             self.engine.ready(batch.partition, settled, past)
+
+    async def _read(self, read: Callable[..., T], partition: int, *about: Any) -> T:
+        """What ``read`` gives, in a thread; as often as the broker is away meanwhile."""
+        reading = partial(asyncio.to_thread, read, partition, *about)
+        return await until_done(log, f"reading what is known of partition {partition}", reading)
 
     async def _watch(self, batch: Batch) -> None:
         """Makes known up to which place the partition was read before this batch, where that is not the batch before:
         a copy of an older request is told by it."""
         if self._guard is not None and self._following.get(batch.partition) != batch.start:
             first = batch.records[0].offset
-            last = await asyncio.to_thread(self._place_before, batch.partition, first)
+            last = await self._read(self._place_before, batch.partition, first)
             self._guard.sequence.begin(CALLS, batch.partition, last)
         self._following[batch.partition] = batch.stop
 

@@ -50,6 +50,7 @@ from services.metrics import catalogue
 from services.metrics.exposition import Metrics
 from services.metrics.facts import count_facts
 from services.runtime import clients
+from services.runtime.again import until_done
 from services.runtime.batch import Batch, Record
 from services.runtime.clients import QUICK_MS
 
@@ -133,7 +134,17 @@ class PartitionLedger:
 
     async def open(self) -> None:
         """Takes the partition over: fences, then folds the facts that its snapshot does not have."""
-        await self.committer.open()
+        what = f"taking partition {self.number} over"
+        await until_done(log, what, self.committer.open)
+        await until_done(log, what, self._fold)
+        if self.book.identity_required and self._verifier is None:
+            raise NoMasterKey(f"partition {self.number} takes only signed commands, and this ledger cannot check them")
+        if self._verifier is not None and not self.book.identity_required:
+            self._send(identity.required(self.number))
+        self._next = self.book.applied + 1
+        self.alarms.set_all((run_id, run.timers) for run_id, run in self.book.runs.items())
+
+    async def _fold(self) -> None:
         book, offsets = await self._snapshots.load(self.number, self._limits)
         try:
             await asyncio.to_thread(self._recover, book, offsets)
@@ -141,12 +152,6 @@ class PartitionLedger:
             # a worker that was fenced while it wrote its snapshot may leave an old run beside a newer meta record
             log.warning("partition %d: snapshot unusable (%s), folding all facts", self.number, gap)
             await asyncio.to_thread(self._recover, Book(limits=self._limits), {})
-        if self.book.identity_required and self._verifier is None:
-            raise NoMasterKey(f"partition {self.number} takes only signed commands, and this ledger cannot check them")
-        if self._verifier is not None and not self.book.identity_required:
-            self._send(identity.required(self.number))
-        self._next = self.book.applied + 1
-        self.alarms.set_all((run_id, run.timers) for run_id, run in self.book.runs.items())
 
     @property
     def next(self) -> int:
@@ -214,7 +219,8 @@ class PartitionLedger:
         # worker died. To be sure, any others as well: a command left out would be lost, though it was answered.
         while self._next < batch.start and self.aside is None:
             stop = min(batch.start, self._next + REREAD)
-            await self._decide(await self._reread(self._next, stop), stop)
+            missed = partial(self._reread, self._next, stop)
+            await self._decide(await until_done(log, f"reading partition {self.number} again", missed), stop)
         if self.aside is None:
             await self._decide([record for record in batch.records if record.offset >= self._next], batch.stop)
 

@@ -1,0 +1,57 @@
+"""Doing something again while the broker is away: a connection that breaks must not end a process.
+
+What passes by itself is waited for, told once, and done again from its beginning; what does not is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+T = TypeVar("T")
+
+FIRST_S: Final = 0.1
+LATEST_S: Final = 5.0
+PASSES: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._WAIT_COORD,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+"""Errors of a broker that is away, slow, or just taking over."""
+
+
+def passes(failure: KafkaException) -> bool:
+    """Whether the same may succeed later."""
+    error = failure.args[0]
+    return not error.fatal() and (error.retriable() or error.code() in PASSES)
+
+
+async def until_done(log: logging.Logger, what: str, do: Callable[[], Awaitable[T]], first_s: float = FIRST_S) -> T:
+    """What ``do`` gives, done again for as long as it fails by what passes. Raises whatever else it raises."""
+    wait, told = first_s, False
+    while True:
+        try:
+            return await do()
+        except KafkaException as failure:
+            if not passes(failure):
+                raise
+            if not told:
+                log.warning("%s: done again until the broker is there: %s", what, failure.args[0])
+                told = True
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, LATEST_S)
