@@ -30,7 +30,7 @@ from services.ledger.snapshots import Snapshots
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
 from services.runtime import clients
-from services.runtime.app import batches, done, make_app, serve, serve_health, serve_metrics
+from services.runtime.app import batches, done, make_app, serve, serve_health, serve_metrics, watched
 from services.runtime.batch import Batch, BatchConsumer
 from services.runtime.clients import MESSAGE_MAX_BYTES
 from services.runtime.reread import reread
@@ -186,6 +186,7 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
     """The app, ready to run."""
     app = make_app(GROUP, settings, http_port)
     ledger = Ledger(app, settings, codec)
+    app.task(watched)
 
     @app.agent(batches(app, COMMANDS), name="bp.ledger.commands")
     async def commands(stream: Any) -> None:

@@ -77,13 +77,13 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         TableManager=_Tables,
     )
     app.transport = BatchTransport(app.conf.broker, app, app.loop)
-    app.task(_watched)
     return app
 
 
-async def _watched() -> None:
-    """Ends the process when its event loop stands still: a record whose deciding never ends must not hold a worker for
-    good. The timer is the interpreter's own thread, which needs neither the loop nor the interpreter's lock."""
+async def watched() -> None:
+    """Ends the process when its event loop stands still; runs until cancelled. A record whose deciding never ends must
+    not hold a worker for good. Not for a worker that runs the code of others. The timer is the interpreter's own
+    thread, which needs neither the loop nor the interpreter's lock."""
     try:
         while True:
             faulthandler.dump_traceback_later(HANG_S, exit=True)
