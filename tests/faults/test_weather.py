@@ -59,7 +59,7 @@ async def test_promises_hold_in_any_weather(seed: int, tmp_path: Path) -> None:
         effects = await asyncio.to_thread(payments, settings.data_dir)
     print(summary(outcome, seed), happened, f"{len(effects)} effects, {len(registers.histories)} registers")
     more = {"effects once": payers.complaints(effects), "registers": registers.complaints()}
-    judge(outcome, more)
+    judge(outcome, more, zombies=True)
     assert sum(happened.values()) == FAULTS
     assert effects
     assert registers.histories

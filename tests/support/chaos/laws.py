@@ -299,6 +299,14 @@ def not_after_outcome(seen_ns: Mapping[str, int], done: list[Execution]) -> list
     ]
 
 
+def claimed_and_done(log: Log, done: list[Execution]) -> list[Execution]:
+    """The executions of unsafe calls that were completed: whoever made one had claimed it, so that nobody else can have
+    completed it before. A call that only asks, or may be repeated, is claimed by nobody."""
+    unsafe = {fact.call_id for _, fact in log.facts if isinstance(fact, CallEvent) and fact.capability == "transfer"}
+    completed = {fact.call_id for _, fact in log.facts if isinstance(fact, CallEvent) and fact.kind == "CallCompleted"}
+    return [each for each in done if each.call_id in unsafe & completed]
+
+
 def unsafe_once(log: Log, done: list[Execution]) -> list[str]:
     """An unsafe attempt happens at most once, and only when it was claimed; a call that ended as unknown had a claim
     that nobody reported on."""

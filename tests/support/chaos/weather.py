@@ -32,6 +32,7 @@ WORKERS: Final = (*LEDGERS, *EXECUTORS, *AGENTS)
 LANES: Final = ("lane-1", "lane-2")
 MODULES: Final = {"ledger": "tests.support.chaos.ledger", "executor": "services.capabilities"}
 KINDS: Final = ("freeze", "kill", "slow", "hold", "cut", "guest", "disk", "clock")
+GUEST_LIMIT_S: Final = 150.0
 BURST_S: Final = 0.12
 """How long the broker stands still at a time while its disk is slow; half of that it works in between."""
 
@@ -217,8 +218,8 @@ def guest_environment(platform: LocalPlatform) -> dict[str, str]:
 
 
 async def _healthy(port: int) -> None:
-    """It has told that it works; a machine with much to do takes its time."""
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
+    """It has told that it works: behind a rebalance, which may wait until a member that stands still is given up."""
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(GUEST_LIMIT_S):
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 if (await client.get(f"http://127.0.0.1:{port}/health")).status_code == 200:
