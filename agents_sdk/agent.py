@@ -29,6 +29,8 @@ NAME_LIMIT: Final = 200
 RESERVED: Final = "bp."
 """Names of the platform's own parts begin so."""
 UNRESTRICTED: Final = ("*",)
+NOTHING: Final = "-"
+"""Names no workflow: in a registration an empty list means all."""
 
 
 class Agent:
@@ -48,6 +50,8 @@ class Agent:
         capabilities: Iterable[str] | None = None,
         publishes: Iterable[str] | None = None,
         workflows: Iterable[str] | None = None,
+        starts: Iterable[str] | None = None,
+        controls: Iterable[str] | None = None,
         max_deliveries: int = 3,
         retry: Retry | None = None,
         handler_timeout_seconds: float | None = None,
@@ -56,13 +60,13 @@ class Agent:
         call_budgets: Mapping[str, str] | None = None,
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
-        names, ``workflows`` of the workflows it takes part in. None leaves it unrestricted, an empty list allows
-        nothing. A message whose handler fails is delivered ``max_deliveries`` times at most, after waits that ``retry``
-        says; None: 1 s, 2 s, 4 s and so on up to a minute. What was sent later in the run waits as well.
+        names, ``workflows`` of the workflows it takes part in, ``starts`` of those it starts runs of, ``controls`` of
+        those it ends runs of. None leaves it unrestricted (``controls``: those it takes part in), an empty list allows
+        nothing. It may do what of all this was granted. A message whose handler fails is delivered ``max_deliveries``
+        times at most, after waits that ``retry`` says; None: 1 s, 2 s, 4 s, up to a minute; what was sent later waits.
         A handler that takes longer than ``handler_timeout_seconds`` is cancelled and has failed; where its process
-        hangs, the ledger says so a second later.
-        What it could not handle is told to the agent ``supervisor``, as a message ``escalation.raised`` with the whole
-        story; without one it is the operator's, and a failure is the run's.
+        hangs, the ledger says so a second later. What it could not handle is told to the agent ``supervisor``, as a
+        message ``escalation.raised`` with the whole story; without one it is the operator's, and a failure the run's.
         ``budget``, such as ``"1.00 USD"``, is what it may spend in one run, with the runs that it starts there.
         ``call_budgets`` are globs of capabilities with what one call of them may cost where it says nothing itself.
         """
@@ -71,20 +75,17 @@ class Agent:
             raise ValueError(f"agent name {name!r} is reserved; names that begin with {RESERVED!r} are the platform's")
         if type(max_deliveries) is not int or max_deliveries < 1:
             raise ValueError(f"max_deliveries is {max_deliveries!r}; use an integer of 1 or more")
-        self.reads = _globs("reads", reads)
-        self.writes = _globs("writes", writes)
-        self.capabilities = _globs("capabilities", capabilities)
-        self.publishes = _globs("publishes", publishes)
-        self.workflows = _globs("workflows", workflows)
+        self.reads, self.writes = _globs("reads", reads), _globs("writes", writes)
+        self.capabilities, self.publishes = _globs("capabilities", capabilities), _globs("publishes", publishes)
+        self.workflows, self.starts = _globs("workflows", workflows), _globs("starts", starts)
         if not self.workflows:
             raise ValueError(f"agent {name!r} takes part in no workflow; leave workflows out to take part in all")
+        self.controls = self.workflows if controls is None else _globs("controls", controls)
         self.max_deliveries = max_deliveries
         self.retry, self._retries = _checked_retry(retry) or Retry(), dict[str, Retry]()
         self.handler_timeout_seconds = time_limit("handler_timeout_seconds", handler_timeout_seconds)
         self._handler_timeout_ms = milliseconds("handler_timeout_seconds", handler_timeout_seconds)
-        self.supervisor = _checked_name(supervisor, "supervisor") if supervisor else ""
-        if supervisor == name:
-            raise ValueError(f"agent {name!r} is its own supervisor; name another one, or leave it to the operator")
+        self.supervisor = _checked_supervisor(supervisor, name)
         self.budget = budget
         self._budget_nano_usd = nano_usd("budget", budget)
         self.call_budgets = _nano_usd_each("call_budgets", call_budgets or {})
@@ -146,6 +147,8 @@ class Agent:
             budget_nano_usd=self._budget_nano_usd,
             call_budgets=self.call_budgets,
             retries={name: retry.policy() for name, retry in {"": self.retry, **self._retries}.items()},
+            starts=list(self.starts) or [NOTHING],
+            controls=list(self.controls) or [NOTHING],
         )
 
     def __repr__(self) -> str:
@@ -171,6 +174,12 @@ def _checked_name(name: str, what: str, *, wildcards: bool = False) -> str:
         rule += "; * stands for any characters" if wildcards else ""
         raise ValueError(f"{what} name {name!r} is not allowed; use {rule}")
     return name
+
+
+def _checked_supervisor(supervisor: str, agent: str) -> str:
+    if supervisor == agent:
+        raise ValueError(f"agent {agent!r} is its own supervisor; name another one, or leave it to the operator")
+    return _checked_name(supervisor, "supervisor") if supervisor else ""
 
 
 def _globs(what: str, given: Iterable[str] | None) -> tuple[str, ...]:

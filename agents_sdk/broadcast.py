@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from agents_sdk.answers import checked
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Body, Command
+from agents_sdk.core.facts import Reply
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.topics import COMMANDS
 
@@ -24,15 +25,15 @@ def sent_to(command: Command, partitions: int) -> int | None:
     return next(named, None)
 
 
-async def broadcast(transport: Transport, sender: str, kind: str, body: Body) -> None:
-    """Sends the same command to every partition and returns when all have said yes; sent again, it changes nothing.
+async def broadcast(transport: Transport, sender: str, kind: str, body: Body) -> list[Reply]:
+    """Sends the same command to every partition and returns what each said; sent again, it changes nothing.
     Raises Refused (a subclass by its code), Unanswered, Unreachable."""
     cause = new_id()
     scope = Scope(transport, "", sender, correlation_id=cause)
 
-    async def one(partition: int) -> None:
+    async def one(partition: int) -> Reply:
         command = scope.command(kind, body, ids.derive(cause, str(partition)))
-        checked(await transport.request(command, TIMEOUT_S, partition=partition))
+        return checked(await transport.request(command, TIMEOUT_S, partition=partition))
 
     count = await asyncio.to_thread(transport.partitions, COMMANDS)
-    await asyncio.gather(*(one(partition) for partition in range(count)))
+    return await asyncio.gather(*(one(partition) for partition in range(count)))

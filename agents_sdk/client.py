@@ -176,7 +176,7 @@ class AsyncBackplane:
 
         settings = self._settings or load_settings()
         codec = await asyncio.to_thread(connect_codec, settings)
-        transport = Transport(settings, codec, self._name)
+        transport = Transport(settings, codec, self._name, introduces=True)
         await transport.open()
         self._transport = transport
 

@@ -180,6 +180,20 @@ class Misplaced(IdentityRefused):
     hint = "leave the partition of commands to the SDK, and `partitioner` out of the settings"
 
 
+class NotGranted(IdentityRefused):
+    """The sender may do nothing here: it is not registered, or nothing was granted to it."""
+
+    code = "not_granted"
+    hint = "an agent registers itself when it runs; `backplane agents issue NAME --role ROLE` grants rights"
+
+
+class IdTaken(IdentityRefused):
+    """The command has the id of another sender's command, whose answer is for that sender."""
+
+    code = "id_taken"
+    hint = "leave the ids of commands to the SDK"
+
+
 class Oversize(Refused):
     """A value is above the limit; ``fields`` has ``size`` and ``limit`` in bytes."""
 
@@ -314,6 +328,8 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         StaleCommand,
         ReplayedCommand,
         Misplaced,
+        NotGranted,
+        IdTaken,
     )
 }
 """Refusal code → the error the SDK raises for it."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from agents_sdk.agent import Agent
+from agents_sdk.answers import detail
 from agents_sdk.broadcast import broadcast
+from agents_sdk.grants import grant_declared
 from agents_sdk.worker import CONCURRENCY, Worker
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from agents_sdk.local import LocalCalls, OpenLocalCalls
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
+
+log = logging.getLogger("backplane.agents")
 
 
 class AgentsRunner:
@@ -29,10 +34,12 @@ class AgentsRunner:
         concurrency: int = CONCURRENCY,
         instance: str = "",
         local: OpenLocalCalls | None = None,
+        trust: bool = False,
     ) -> None:
         """``concurrency``: runs each agent works on at a time. ``instance``: a name that this process keeps over
         restarts; it then gets its work back at once when it was killed, instead of after 6 s. ``local``: makes some
-        calls in this process; None: executors make all.
+        calls in this process; None: executors make all. ``trust``: grants the agents what they declare, which
+        takes the platform's master key.
 
         Raises:
             ValueError: no agents, two of one name, or one without handlers.
@@ -50,6 +57,7 @@ class AgentsRunner:
         self._concurrency = concurrency
         self._instance = instance
         self._open_local = local
+        self._trust = trust
         self._local: LocalCalls | None = None
         self._transport: Transport | None = None
         self._follower: Follower | None = None
@@ -104,7 +112,10 @@ class AgentsRunner:
         discovery = Discovery(follower.catalogue)
         if self._open_local is not None:
             self._local = await self._open_local(settings, codec, transport)
-        await asyncio.gather(*(register(transport, agent) for agent in self.agents))
+        missing = await asyncio.gather(*(register(transport, agent) for agent in self.agents))
+        if self._trust:
+            wanting = [agent for agent, each in zip(self.agents, missing, strict=True) if each]
+            await asyncio.gather(*(grant_declared(transport, agent.registration()) for agent in wanting))
         self._workers = [
             Worker(
                 agent,
@@ -130,10 +141,15 @@ class AgentsRunner:
             await self._transport.close()
 
 
-async def register(transport: Transport, agent: Agent) -> None:
-    """Registers an agent's declaration in every partition; the same one again changes nothing. Raises Refused,
-    Unanswered, Unreachable."""
-    await broadcast(transport, agent.name, "RegisterAgent", agent.registration())
+async def register(transport: Transport, agent: Agent) -> list[str]:
+    """Registers an agent's declaration in every partition; the same one again changes nothing. What of it was not
+    granted, each as right and glob. Raises Refused, Unanswered, Unreachable."""
+    replies = await broadcast(transport, agent.name, "RegisterAgent", agent.registration())
+    missing = sorted({each for reply in replies for each in detail(reply).get("not_granted", ())})
+    if missing:
+        told = f"{', '.join(missing)}; `backplane agents approve {agent.name}` grants it"
+        log.warning("agent %s asks for what was not granted: %s", agent.name, told)
+    return missing
 
 
 def run_until_signalled(runner: AgentsRunner, ready: Callable[[], None] | None = None) -> None:

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -114,6 +114,10 @@ class Identity(_Section):
     unproven_file: Path | None = None
     """Offsets below which records carry no proof: those written before this platform made any. ``backplane up`` notes
     them once; without the file every record needs its proof."""
+    declarations: Literal["none", "first", "all"] = "none"
+    """For the ledger: which declarations of agents are granted without an operator. ``none``: each waits for `backplane
+    roles apply` or `backplane agents approve`; ``first``: that of a name not known yet, as on a local platform;
+    ``all``: every one, while developing."""
 
 
 class Oidc(_Section):

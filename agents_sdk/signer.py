@@ -19,6 +19,10 @@ class Signer:
         self.keys = keys
         self._now = now
 
+    def key_of(self, name: str) -> Key | None:
+        """The key to sign with as ``name``; None: there is none. Raises KeyUnusable."""
+        return self.keys.get(name)
+
     def encode(self, command: Command) -> bytes:
         """The command's bytes, as of now: what is sent again later is encoded again, or it would be refused for its
         age. Raises ValueError, TypeError for a field that cannot be written, KeyUnusable."""

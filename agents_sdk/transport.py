@@ -5,6 +5,8 @@ same id where it stays away. The producer is idempotent, so a retry neither dupl
 sender about one run are applied in the order in which they were issued.
 """
 
+# long because: the way of a command out and of its answer back, in one place
+
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +22,17 @@ from agents_sdk.believed import Answers, Asked, Verdict
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
-from agents_sdk.errors import BackplaneError, InvalidCommand, Overloaded, Oversize, Unanswered, Unreachable
+from agents_sdk.core.identity import OPERATOR
+from agents_sdk.errors import (
+    BackplaneError,
+    InvalidCommand,
+    NotGranted,
+    Overloaded,
+    Oversize,
+    Refused,
+    Unanswered,
+    Unreachable,
+)
 from agents_sdk.inflight import SLOW_KINDS, TICK_S, InFlight, Waiting
 from agents_sdk.keys import Keys
 from agents_sdk.replies import ReplyReader, accepted
@@ -90,9 +102,11 @@ class Transport:
         max_in_flight: int = MOST,
         max_waiting: int = MAX_WAITING,
         max_slow: int = MAX_SLOW,
+        introduces: bool = False,
     ) -> None:
         """``name`` begins the client id, which answers are addressed to. At most ``max_in_flight`` commands await an
-        answer, fewer where answers take long; ``max_waiting`` more wait for room."""
+        answer, fewer where answers take long; ``max_waiting`` more wait for room. ``introduces``: where this process
+        can read the master key, clients that the platform does not know are granted all rights."""
         self.settings = settings
         self.codec = codec
         self.signer = Signer(codec, Keys.of(settings))
@@ -103,6 +117,8 @@ class Transport:
         self._window = Window(max_in_flight, max_waiting)
         self._max_slow = max_slow
         self._slow = 0
+        self._introduces = introduces
+        self._introducing: dict[str, asyncio.Task[None]] = {}
         self._in_flight = InFlight()
         self._turns = Turns()
         self._counted = 0
@@ -149,13 +165,37 @@ class Transport:
 
     async def request(self, command: Command, timeout: float | None, *, partition: int = -1) -> Reply:
         """Sends a command and returns its answer, whatever it says. ``timeout`` in seconds, None for ever;
-        ``partition`` overrides the one of its run.
+        ``partition`` overrides the one of its run. Whoever holds the master key is introduced first, where that is
+        needed.
 
         Raises:
             Unanswered: no answer in time; sending the same command again is safe.
             Unreachable, Oversize: the broker did not take it.
             Overloaded: more waits here than may; nothing was sent.
         """
+        reply = await self._requested(command, timeout, partition)
+        if reply.code == NotGranted.code and await self._introduced(command.agent):
+            reply = await self._requested(command, timeout, partition)
+        return reply
+
+    async def _introduced(self, name: str) -> bool:
+        """Whether this process may have granted the name its rights: once for each name, with the master key."""
+        if not self._introduces or name == OPERATOR or self.signer.key_of(OPERATOR) is None:
+            return False
+        if name not in self._introducing:
+            self._introducing[name] = self._loop.create_task(self._introduce(name))
+        await asyncio.shield(self._introducing[name])
+        return True
+
+    async def _introduce(self, name: str) -> None:
+        from agents_sdk.grants import introduce
+
+        try:
+            await introduce(self, name)
+        except Refused as known:
+            log.info("%s is not introduced: %s", name, known)
+
+    async def _requested(self, command: Command, timeout: float | None, partition: int) -> Reply:
         counted = command.kind not in SLOW_KINDS
         # what a handler says is remembered until its delivery is settled, however much it is
         in_turn = bool(command.run_id) and not command.delivery_id

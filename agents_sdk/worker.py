@@ -31,6 +31,7 @@ from agents_sdk.errors import (
     DeliverySettled,
     Forged,
     KeyRevoked,
+    NotGranted,
     Overloaded,
     Refused,
     RunFinished,
@@ -68,7 +69,7 @@ CLOCKS_APART_US: Final = 5_000_000
 """How far this machine's clock may be behind the broker's without a message being handled that has expired."""
 SETTLED: Final = (DeliverySettled, RunFinished, UnknownRun)
 """Refusals that mean: nothing is left to do about this delivery."""
-NOT_BELIEVED: Final = (Forged, KeyRevoked, StaleCommand, Unauthenticated)
+NOT_BELIEVED: Final = (Forged, KeyRevoked, NotGranted, StaleCommand, Unauthenticated)
 """Refusals that say nothing of the delivery: only that this process is not believed, as yet."""
 
 

@@ -152,6 +152,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "completed": _NAMES,
         "published": _NAMES,
         "tags": Texts(TAG_COUNT, TAG_CHARS, TAG_COUNT * TAG_CHARS),
+        "started_by": _ID,
     },
     "state": {
         "key": Text(KEY_LIMIT),
@@ -246,6 +247,9 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "budget_nano_usd": _BUDGET,
         "call_budgets": Amounts(LIST_LIMIT, KEY_LIMIT),
         "retries": Amounts(LIST_LIMIT, KEY_LIMIT),
+        "starts": _GLOBS,
+        "controls": _GLOBS,
+        "operator": _WORD,
     },
     "timer": {"name": Text(ID_LIMIT + 100), "due_at": Whole(0, 2 * TIME_LIMIT)},
     "contract": {
@@ -257,7 +261,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "ttl_ms": _WAIT,
         "workflow": _NAME,
     },
-    "key": {"name": _WORD, "generation": _WHOLE, "grace_ms": _WAIT},
+    "key": {"name": _WORD, "generation": _WHOLE, "grace_ms": _WAIT, "operator": _WORD},
     "breaker": {
         "capability": _WORD,
         "provider": _NAME,
@@ -268,6 +272,21 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "executor": _NAME,
     },
     "skip": {"partition": _COUNT, "offset": _WHOLE, "reason": _PROSE},
+    "grant": {
+        "name": _WORD,
+        **dict.fromkeys(
+            (
+                *("roles", "subscriptions", "workflows", "reads", "writes", "capabilities", "publishes"),
+                *("starts", "controls", "supervisors", "contracts"),
+            ),
+            _GLOBS,
+        ),
+        "budget_nano_usd": _BUDGET,
+        "client": Flag(),
+        "unknown_only": Flag(),
+        "policy": _WORD,
+        "operator": _WORD,
+    },
 }
 """Body of Command → field → its bound."""
 

@@ -33,6 +33,7 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     completed: list[str] = msgspec.field(default_factory=list)
     published: list[str] = msgspec.field(default_factory=list)
     tags: list[str] = msgspec.field(default_factory=list)
+    started_by: str = ""
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -161,6 +162,9 @@ class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     budget_nano_usd: int = -1
     call_budgets: dict[str, int] = msgspec.field(default_factory=dict)
     retries: dict[str, str] = msgspec.field(default_factory=dict)
+    starts: list[str] = msgspec.field(default_factory=list)
+    controls: list[str] = msgspec.field(default_factory=list)
+    operator: str = ""
 
 
 class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -188,6 +192,7 @@ class KeyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str = ""
     generation: int = 0
     grace_ms: int = 0
+    operator: str = ""
 
 
 class BreakerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -210,6 +215,28 @@ class SkipBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""
 
 
+class GrantBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """GrantRights, RequireGrants."""
+
+    name: str = ""
+    roles: list[str] = msgspec.field(default_factory=list)
+    subscriptions: list[str] = msgspec.field(default_factory=list)
+    workflows: list[str] = msgspec.field(default_factory=list)
+    reads: list[str] = msgspec.field(default_factory=list)
+    writes: list[str] = msgspec.field(default_factory=list)
+    capabilities: list[str] = msgspec.field(default_factory=list)
+    publishes: list[str] = msgspec.field(default_factory=list)
+    starts: list[str] = msgspec.field(default_factory=list)
+    controls: list[str] = msgspec.field(default_factory=list)
+    supervisors: list[str] = msgspec.field(default_factory=list)
+    contracts: list[str] = msgspec.field(default_factory=list)
+    budget_nano_usd: int = -1
+    client: bool = False
+    unknown_only: bool = False
+    policy: str = ""
+    operator: str = ""
+
+
 Body = (
     RunBody
     | StateBody
@@ -226,6 +253,7 @@ Body = (
     | KeyBody
     | BreakerBody
     | SkipBody
+    | GrantBody
 )
 
 
@@ -256,6 +284,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key: KeyBody | None = None
     breaker: BreakerBody | None = None
     skip: SkipBody | None = None
+    grant: GrantBody | None = None
     issued_at: int = 0
     key_generation: int = 0
     signature: bytes = b""
@@ -277,6 +306,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "key": KeyBody,
     "breaker": BreakerBody,
     "skip": SkipBody,
+    "grant": GrantBody,
 }
 """Field of Command → class of that body."""
 
@@ -329,6 +359,8 @@ BODY_OF_KIND: Final = {
     "ProbeBreaker": "breaker",
     "CloseBreaker": "breaker",
     "SkipRecord": "skip",
+    "GrantRights": "grant",
+    "RequireGrants": "grant",
 }
 """Every kind of command, and the field of Command that holds its body."""
 
@@ -342,6 +374,8 @@ ABOUT_NO_RUN: Final = frozenset(
         "RevokeKey",
         "RequireIdentity",
         "SkipRecord",
+        "GrantRights",
+        "RequireGrants",
     }
 )
 """Kinds that are about no run; their run_id is empty."""

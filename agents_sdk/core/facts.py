@@ -54,6 +54,7 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     completed: list[str] = msgspec.field(default_factory=list)
     published: list[str] = msgspec.field(default_factory=list)
     tags: list[str] = msgspec.field(default_factory=list)
+    started_by: str = ""
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -102,6 +103,7 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     not_before: int = 0
     traceback: str = ""
     reason: str = ""
+    origin: str = ""
 
 
 class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -205,9 +207,9 @@ class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 
 class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """An agent's declaration was registered in this partition, the agent was removed, its key was issued or revoked, or
-    from here on every command has to be signed. Kinds: AgentRegistered, AgentRemoved, AgentKeyIssued, AgentKeyRevoked,
-    IdentityRequired."""
+    """An agent's declaration was registered in this partition, the agent was removed, its key was issued or revoked,
+    rights were granted to it, or from here on every command has to be signed, or needs a right that was granted. Kinds:
+    AgentRegistered, AgentRemoved, AgentKeyIssued, AgentKeyRevoked, IdentityRequired, RightsGranted, GrantsRequired."""
 
     name: str
     subscriptions: list[str] = msgspec.field(default_factory=list)
@@ -224,6 +226,15 @@ class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
     budget_nano_usd: int = -1
     call_budgets: dict[str, int] = msgspec.field(default_factory=dict)
     retries: dict[str, str] = msgspec.field(default_factory=dict)
+    starts: list[str] = msgspec.field(default_factory=list)
+    controls: list[str] = msgspec.field(default_factory=list)
+    supervisors: list[str] = msgspec.field(default_factory=list)
+    contracts: list[str] = msgspec.field(default_factory=list)
+    roles: list[str] = msgspec.field(default_factory=list)
+    client: bool = False
+    policy: str = ""
+    not_granted: list[str] = msgspec.field(default_factory=list)
+    operator: str = ""
 
 
 class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):

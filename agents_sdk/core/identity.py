@@ -10,7 +10,9 @@ RESERVED: Final = "bp."
 OPERATOR: Final = "bp.operator"
 """Whoever holds the platform's master key: issues and revokes keys."""
 
-CODES: Final = frozenset({"unauthenticated", "forged", "revoked", "stale", "replayed", "misplaced"})
+CODES: Final = frozenset(
+    {"unauthenticated", "forged", "revoked", "stale", "replayed", "misplaced", "not_granted", "id_taken"}
+)
 """Codes of refusals for want of identity. Such a refusal is about no run: whoever may not speak in a run must not
 advance it, nor be remembered by it."""
 

@@ -13,8 +13,8 @@ import msgspec
 
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent
 from agents_sdk.core.identity import CODES
-from agents_sdk.core.ledger import Book, evolve, identity
-from agents_sdk.core.ledger.state import KeyState
+from agents_sdk.core.ledger import Book, evolve, identity, rights
+from agents_sdk.core.ledger.state import AgentSpec, Grant, KeyState
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -27,6 +27,12 @@ class Standing(msgspec.Struct, frozen=True):
     differs: bool
     refused: dict[str, int]
     """Code → commands refused for want of identity that said they were from it."""
+    declared: AgentSpec | None = None
+    """What it asks for; None: it is not registered."""
+    grant: Grant | None = None
+    """What it was granted; None: nothing was."""
+    missing: tuple[str, ...] = ()
+    """What it asks for and was not granted, as right and glob."""
 
     def state(self, now: int) -> str:
         """valid, rotating (the generation before is valid too), revoked or differs; ``now`` in microseconds UTC."""
@@ -46,7 +52,7 @@ def roster(agents: Mapping[int, Iterable[Fact]], refusals: Iterable[Fact], parti
         if isinstance(fact, RefusalEvent) and fact.code in CODES:
             refused.setdefault(fact.agent, Counter())[fact.code] += 1
     registered = {name for book in books for name in book.agents}
-    names = registered.union(refused, *(book.keys for book in books))
+    names = registered.union(refused, *(book.keys for book in books), *(book.grants for book in books))
     return [_standing(name, books, name in registered, refused.get(name, Counter())) for name in sorted(names)]
 
 
@@ -61,4 +67,20 @@ def _folded(facts: Iterable[Fact]) -> Book:
 def _standing(name: str, books: list[Book], registered: bool, refused: Counter[str]) -> Standing:
     keys = [book.keys.get(name, identity.FIRST) for book in books] or [identity.FIRST]
     said = {(key.generation, key.revoked) for key in keys}
-    return Standing(name, registered, min(keys, key=lambda key: key.generation), len(said) > 1, dict(refused))
+    # a grant that has not reached every partition yet is shown as the least of them
+    least = max(books, key=lambda book: len(rights.withheld(book, name)), default=Book())
+    grants = {_rights(book.grants.get(name)) for book in books}
+    return Standing(
+        name,
+        registered,
+        min(keys, key=lambda key: key.generation),
+        len(said) > 1 or len(grants) > 1,
+        dict(refused),
+        next((book.agents[name] for book in books if name in book.agents), None),
+        least.grants.get(name),
+        tuple(rights.withheld(least, name)),
+    )
+
+
+def _rights(grant: Grant | None) -> tuple[object, ...]:
+    return () if grant is None else tuple(getattr(grant, field) for field in rights.GRANTED)

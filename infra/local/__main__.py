@@ -22,13 +22,15 @@ def main() -> int:
     parser.add_argument("--worker", action="append", default=[], help="PART=NUMBER")
     parser.add_argument("--table", default="", help="module:attribute of another table of parts")
     parser.add_argument("--leash", action="store_true", help="stop when stdin ends")
+    parser.add_argument("--trust", action="store_true", help="grant every declaration of an agent")
     given = parser.parse_args()
     workers = {name: int(number) for name, _, number in (item.partition("=") for item in given.worker)}
     names = [name for name in given.parts.split(",") if name]
     try:
         rows = select(load_table(given.table), names, workers)
         leash = sys.stdin.fileno() if given.leash else None
-        Supervisor(Layout(given.data_dir), rows, profile=given.profile, leash=leash, say=_say).run()
+        layout = Layout(given.data_dir)
+        Supervisor(layout, rows, profile=given.profile, leash=leash, trust=given.trust, say=_say).run()
     except PlatformError as error:
         _say("platform", f"{error.code}: {error.message}\n{error.hint}")
         return 1

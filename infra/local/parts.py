@@ -36,6 +36,8 @@ class Site:
     heap: java.Heap
     jars: Jars
     cache: Path
+    trust: bool = False
+    """Every declaration of an agent is granted."""
 
     def settings(self) -> dict[str, dict[str, str]]:
         """The addresses this platform offers, as sections of the settings."""
@@ -48,10 +50,12 @@ class Site:
             found["clickhouse"] = {"url": f"http://{LOOPBACK}:{self.ports['store']}"}
         if "kafka" in self.ports:
             keys = self.layout.keys
+            declarations = "all" if self.trust else "first"
             found["identity"] = {
                 "keys_dir": str(keys),
                 "master_file": str(keys / MASTER),
                 "unproven_file": str(keys / UNPROVEN),
+                "declarations": declarations,
             }
         return found
 
@@ -222,6 +226,6 @@ def _multiplied(part: Part, count: int) -> list[Part]:
 def _copy(part: Part, name: str) -> Part:
     def launch(site: Site) -> Launch | None:
         ports = {**site.ports, part.ports[0]: site.ports[name]}
-        return part.launch(Site(site.layout, ports, site.heap, site.jars, site.cache))
+        return part.launch(replace(site, ports=ports))
 
     return Part(name, launch, part.node, (name,), part.ready, worker=True, nice=part.nice)

@@ -66,12 +66,20 @@ class Supervisor:
     """
 
     def __init__(
-        self, layout: Layout, parts: Sequence[Part], *, profile: str = "dev", leash: int | None = None, say: Say
+        self,
+        layout: Layout,
+        parts: Sequence[Part],
+        *,
+        profile: str = "dev",
+        leash: int | None = None,
+        trust: bool = False,
+        say: Say,
     ) -> None:
         self._layout = layout
         self._heap = java.PROFILES[profile]
         self._profile = profile
         self._leash = leash
+        self._trust = trust
         self._listener = say
         self._nodes = {part.name: part.node for part in parts}
         self._running = {part.name: _Running(part, State()) for part in parts}
@@ -113,7 +121,8 @@ class Supervisor:
         try:
             self._layout.check_room()
             cache = artifacts.cache_dir()
-            self._site = Site(self._layout, ports.choose(wanted, recorded), self._heap, artifacts.jars(cache), cache)
+            chosen = ports.choose(wanted, recorded)
+            self._site = Site(self._layout, chosen, self._heap, artifacts.jars(cache), cache, self._trust)
             java.java()
             make_master(self._layout.keys)
         except (PlatformError, KeyUnusable) as error:

@@ -1,4 +1,4 @@
-"""``backplane agents``: run the agents of a module; ``keys`` has the commands about their keys."""
+"""``backplane agents``: run the agents of a module; ``keys`` has the commands about their keys and rights."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ app.command()(keys.issue)
 app.command()(keys.rotate)
 app.command()(keys.revoke)
 app.command()(keys.remove)
+app.command()(keys.approve)
+app.command()(keys.status)
 app.command(name="list")(keys.list_agents)
 
 
@@ -52,6 +54,9 @@ def run(
             "--local", metavar="CAPABILITY", help="Call it in this process, if it is a Python function; repeatable."
         ),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Grant the agents whatever they declare; takes the master key.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run the agents of a module until Ctrl-C or SIGTERM. Several processes share the work of an agent."""
@@ -69,6 +74,7 @@ def run(
         concurrency=concurrency,
         instance=instance or kept_instance(settings.data_dir, [one.name for one in agents]),
         local=_local_calls(local) if local else None,
+        trust=trust,
     )
     names = ", ".join(one.name for one in runner.agents)
     run_until_signalled(runner, lambda: message(f"agents: ready: {names}"))

@@ -38,7 +38,10 @@ COMMANDS: Final[dict[str, Entry]] = {
     "topics": Entry("services.cli.topics", "app", "Show topics; create and check them."),
     "schemas": Entry("services.cli.schemas", "app", "Show schemas; register and compare them."),
     "contracts": Entry("services.cli.contracts", "app", "Apply, show and remove contracts of state and messages."),
-    "agents": Entry("services.cli.agents", "app", "Run agents; issue, rotate and revoke their keys."),
+    "agents": Entry(
+        "services.cli.agents", "app", "Run agents; issue and revoke their keys, approve what they ask for."
+    ),
+    "roles": Entry("services.cli.roles", "app", "Say who may do what: apply, show, compare and check roles."),
     "access": Entry("services.cli.access", "app", "Say who may use console, SQL and figures."),
     "start": Entry("services.cli.state", "start", "Start a run."),
     "cancel": Entry("services.cli.ending", "cancel", "End a run: stop its handlers, calls and child runs."),

@@ -27,6 +27,9 @@ def up(
         list[str] | None, typer.Option("--workers", metavar="PART=N", help="Run N ledgers or executors.")
     ] = None,
     parts: Annotated[str, typer.Option(help="Only these parts, joined by commas.")] = "",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Grant whatever agents declare, without asking: while developing.")
+    ] = False,
 ) -> None:
     """Start the local platform and keep it running until Ctrl-C, or in the background with --detach.
 
@@ -42,11 +45,11 @@ def up(
     rows = select(load_table(), names, workers)
     layout = Layout(settle_data_dir(data_dir))
     if detach:
-        _up_detached(layout, profile, names, workers)
+        _up_detached(layout, profile, names, workers, trust=trust)
         return
     from infra.local.supervisor import Supervisor, say_on_stderr
 
-    if Supervisor(layout, rows, profile=profile, say=say_on_stderr).run():
+    if Supervisor(layout, rows, profile=profile, trust=trust, say=say_on_stderr).run():
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
@@ -60,12 +63,12 @@ def _workers(given: list[str]) -> dict[str, int]:
     return workers
 
 
-def _up_detached(layout: Layout, profile: str, names: list[str], workers: dict[str, int]) -> None:
+def _up_detached(layout: Layout, profile: str, names: list[str], workers: dict[str, int], *, trust: bool) -> None:
     from infra.local import artifacts
     from infra.local.platform import launch, wait_until_ready
 
     artifacts.jars()  # here, where its progress can be seen
-    options = ["--profile", profile, "--parts", ",".join(names)]
+    options = ["--profile", profile, "--parts", ",".join(names), *(["--trust"] if trust else [])]
     for name, count in workers.items():
         options += ["--worker", f"{name}={count}"]
     began = time.monotonic()

@@ -23,7 +23,7 @@ from confluent_kafka import Producer, TopicPartition
 from agents_sdk.broadcast import sent_to
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact
-from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, evolve, identity, undecodable
+from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, evolve, identity, rights, undecodable
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import ENDED, Gap
 from agents_sdk.core.partition import partition_of
@@ -141,6 +141,9 @@ class PartitionLedger:
             raise NoMasterKey(f"partition {self.number} takes only signed commands, and this ledger cannot check them")
         if self._verifier is not None and not self.book.identity_required:
             self._send(identity.required(self.number))
+        policy = self._settings.identity.declarations
+        if self._verifier is not None and not (self.book.rights_required and self.book.policy == policy):
+            self._send(rights.required(self.number, policy, self.book.applied))
         self._next = self.book.applied + 1
         self.alarms.set_all((run_id, run.timers) for run_id, run in self.book.runs.items())
 
@@ -203,8 +206,9 @@ class PartitionLedger:
 
     @property
     def safe(self) -> bool:
-        """Unsigned commands are refused, unless this platform has no master key."""
-        return self.book.identity_required or self._verifier is None
+        """Unsigned commands are refused, and those that need a right which was not granted, unless this platform has no
+        master key."""
+        return (self.book.identity_required and self.book.rights_required) or self._verifier is None
 
     async def process(self, batch: Batch) -> None:
         """Applies a batch of bp.commands; returns when its facts are handed over, which may wait for room."""

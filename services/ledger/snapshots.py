@@ -26,7 +26,7 @@ from confluent_kafka import TopicPartition
 from faust import streams
 
 from agents_sdk.core.ledger import Book, Limits
-from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, Finished, KeyState, Run
+from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, Finished, Grant, KeyState, Run
 from agents_sdk.scope import new_id
 from agents_sdk.topics import COMMANDS, FACT_TOPICS
 from services.ledger.pieces import Changes, Pieces
@@ -46,6 +46,10 @@ SLICE: Final = 100
 """Table writes between two yields to the event loop; one is about 50 µs."""
 
 
+RIGHTS: Final = ("grants", "rights_required", "policy", "policy_at")
+"""Fields of a book and of its snapshot's meta record that say who may do what."""
+
+
 class Meta(msgspec.Struct):
     """What a snapshot knows besides the runs."""
 
@@ -59,6 +63,10 @@ class Meta(msgspec.Struct):
     identity_required: bool = False
     refused: dict[str, int] = {}
     refused_at: int = -1
+    grants: dict[str, Grant] = {}
+    rights_required: bool = False
+    policy: str = ""
+    policy_at: int = -1
     spent: dict[int, int] = {}
     """Window of ``Book.spent`` → how many keys its hashes fill."""
 
@@ -119,6 +127,8 @@ class Snapshots:
         book.removed = meta.removed
         book.refused, book.refused_at = meta.refused, meta.refused_at
         book.breakers = meta.breakers
+        for field in RIGHTS:
+            setattr(book, field, getattr(meta, field))
         book.spent = _spent_of(meta, Owned(partition, Key.of(newest).token), stored)
         ended: dict[str, tuple[int, Finished]] = {}
         best: dict[str, tuple[tuple[int, int, str], str]] = {}
@@ -201,6 +211,7 @@ class Snapshots:
             identity_required=book.identity_required,
             refused=book.refused,
             refused_at=book.refused_at,
+            **{field: getattr(book, field) for field in RIGHTS},
             spent={window: len(keys) for window, keys in spent.items()},
         )
         changes.append((owned.key(META), msgspec.msgpack.encode(meta)))

@@ -44,6 +44,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
     async with AsyncBackplane.connect(settings, name="honest") as connected:
+        # known to the platform from here on: what a new name says first is refused, and said again
+        await (await connected.start_run("introduced", complete_when="explicit")).complete()
         yield connected
 
 
@@ -162,7 +164,7 @@ async def test_key_is_rotated_under_a_process_that_lives(
         await asyncio.to_thread(told, capsys, platform, "agents", *words)
 
     path = tmp_path / "living.key"
-    await operate("issue", "living", "--out", str(path))
+    await operate("issue", "living", "--role", "operator", "--out", str(path))
     async with AsyncBackplane.connect(with_identity(settings, key_file=path), name="living") as client:
         run = await client.start_run("far", complete_when="explicit")
         await operate("rotate", "living", "--grace-seconds", "0", "--out", str(path))
@@ -223,7 +225,7 @@ async def test_key_is_issued_rotated_and_revoked(
         await asyncio.to_thread(told, capsys, platform, "agents", *words)
 
     one, two, three = (tmp_path / name for name in ("one", "two", "three"))
-    await operate("issue", "far_away", "--out", str(one))
+    await operate("issue", "far_away", "--role", "operator", "--out", str(one))
     assert await may(one)
     await operate("rotate", "far_away", "--out", str(two))
     assert (await may(one), await may(two)) == (True, True)

@@ -5,7 +5,7 @@ the shell in ``services/ledger`` and the replay use only what is exported here.
 """
 
 from agents_sdk.core.identity import Proof
-from agents_sdk.core.ledger import identity
+from agents_sdk.core.ledger import identity, rights
 from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.state import Book, Limits, state_hash
@@ -23,6 +23,7 @@ __all__ = [
     "evolve",
     "identity",
     "issued",
+    "rights",
     "state_hash",
     "undecodable",
 ]

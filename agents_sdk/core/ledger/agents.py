@@ -33,7 +33,7 @@ def remove(book: Book, command: Command, scribe: Scribe) -> None:
         raise Refusal("scope", message, rule="name", name=spec.name)
     known = book.agents.get(spec.name)
     if known is not None and not (book.identity_required and command.issued_at <= known.at):  # else it is a copy
-        scribe.write(AgentEvent, "AgentRemoved", name=spec.name)
+        scribe.write(AgentEvent, "AgentRemoved", name=spec.name, operator=spec.operator[:200])
 
 
 def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:

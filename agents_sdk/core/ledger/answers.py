@@ -20,7 +20,8 @@ from agents_sdk.core.facts import (
 )
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.memory import scoped
-from agents_sdk.core.ledger.rules import allows
+from agents_sdk.core.ledger.rights import withheld
+from agents_sdk.core.ledger.rules import holds
 from agents_sdk.core.ledger.state import Answer, Book, Call, Delivery, Finished, Request, Run, Version, at_version
 
 
@@ -42,6 +43,13 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
     elif type(fact) is DependencyEvent:
         answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": False})
     return answer
+
+
+def registered(book: Book, name: str, facts: list[Fact]) -> Answer:
+    """What whoever registers an agent is told: what of the declaration was not granted, if anything."""
+    missing = withheld(book, name)
+    event_id = facts[0].event_id if facts else ""
+    return Answer(event_id=event_id, detail=ids.canonical({"not_granted": missing}) if missing else "")
 
 
 def attempt_to_make(delivery: Delivery, now: int) -> str:
@@ -75,13 +83,12 @@ def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
             else:
                 answer.value = found.value if found else ""
         case "StateListed":
-            spec = book.agents.get(fact.agent)
             listed = [
                 {"key": key, "version": kept[-1].version}
                 for key, kept in sorted(run.state.items())
                 if key.startswith(fact.key)
                 and not kept[-1].deleted
-                and (spec is None or allows(spec.reads, scoped(run.run_id, key)))
+                and holds(book, fact.agent, "reads", scoped(run.run_id, key))
             ]
             _within(book, answer, listed)
         case "HistoryRead":

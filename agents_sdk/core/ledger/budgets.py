@@ -18,6 +18,7 @@ from agents_sdk.core.bounds import SUM_LIMIT
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.contracts import most_specific
+from agents_sdk.core.ledger.rules import budget_of
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Account, Book, Call, Run
 from agents_sdk.core.money import LIMIT, NO_LIMIT, usd
@@ -68,9 +69,9 @@ def reserve(book: Book, run: Run, agent: str, asked: int, what: str) -> int:
 def _purses(book: Book, run: Run, agent: str) -> Iterator[tuple[str, int, Account]]:
     if run.budget != NO_LIMIT:
         yield "run", run.budget, run.account
-    spec = book.agents.get(agent)
-    if spec is not None and spec.budget_nano_usd != NO_LIMIT:
-        yield "agent", spec.budget_nano_usd, run.accounts.get(agent) or Account()
+    limit = budget_of(book, agent)
+    if limit != NO_LIMIT:
+        yield "agent", limit, run.accounts.get(agent) or Account()
 
 
 def drawn(run: Run, agent: str, amount: int, changes: Changes) -> None:

@@ -12,7 +12,8 @@ from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.core.ledger import budgets, failed_calls, payloads, room
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
-from agents_sdk.core.ledger.rules import EXECUTOR, check
+from agents_sdk.core.ledger.references import check_artifacts, check_supervisor
+from agents_sdk.core.ledger.rules import EXECUTOR, check, supervisor_of
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Finished, Run
 
@@ -74,8 +75,11 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if dead is None:
         message = f"the run has no failed call {body.dead_call_id!r}, or it was redriven"
         raise Refusal("invalid_command", message, field="dead_call_id")
-    spec = book.agents.get(dead.agent)
-    if command.agent in book.agents and command.agent != (spec.supervisor if spec else ""):
+    if book.rights_required:
+        check_supervisor(book, run, command, dead.agent)
+        check(book, command.agent, "capabilities", "call", capability=dead.capability)
+        check_artifacts(book, run, command, dead.params, bare=True)
+    elif command.agent in book.agents and command.agent != supervisor_of(book, dead.agent):
         message = f"agent {command.agent!r} is not the supervisor of {dead.agent!r}"
         raise Refusal("scope", message, rule="supervisor")
     _check_known(dead)

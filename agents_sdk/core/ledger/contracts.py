@@ -16,7 +16,7 @@ from jsonschema_rs import ValidationErrorKind
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, ContractBody
 from agents_sdk.core.facts import ContractEvent
-from agents_sdk.core.ledger import payloads, room
+from agents_sdk.core.ledger import payloads, room, rules
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
 from agents_sdk.core.ledger.rules import allows
@@ -181,6 +181,7 @@ def _body(book: Book, command: Command) -> ContractBody:
     if command.agent in book.agents:
         message = f"agent {command.agent!r} may not apply or remove contracts: only an operator's client may"
         raise Refusal("scope", message, rule="contracts")
+    rules.check(book, command.agent, "contracts", "apply or remove contracts for", pattern=body.pattern)
     return body
 
 

@@ -20,7 +20,8 @@ from agents_sdk.core.ledger import requests
 from agents_sdk.core.ledger.agents import REMOVED
 from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_agent
 from agents_sdk.core.ledger.ending import end
-from agents_sdk.core.ledger.rules import LEDGER
+from agents_sdk.core.ledger.references import check_supervisor
+from agents_sdk.core.ledger.rules import LEDGER, supervisor_of
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
 
@@ -69,8 +70,7 @@ def bury(
 def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe: Scribe, *, last: bool = False) -> str:
     """EscalationRaised about the fact ``event_id``, and a message to the next rung where that is an agent; who it is.
     ``last``: no agent is left to be told."""
-    spec = book.agents.get(story["agent"])
-    supervisor = spec.supervisor if spec is not None and not last else ""
+    supervisor = "" if last else supervisor_of(book, story["agent"])
     told = supervisor if supervisor in book.agents and supervisor != story["agent"] else OPERATOR
     data = ids.canonical(story)
     raised = scribe.write(
@@ -86,7 +86,7 @@ def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe:
         cause=story["cause"],
     )
     if told != OPERATOR:
-        deliver(scribe, run.workflow, raised.event_id, ESCALATION, LEDGER, told, data)
+        deliver(scribe, run.workflow, raised.event_id, ESCALATION, LEDGER, told, data, origin=story["agent"])
     return told
 
 
@@ -104,8 +104,9 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         message = f"the run has no dead letter of delivery {body.dead_delivery_id!r}, or it was redriven"
         raise Refusal("invalid_command", message, field="dead_delivery_id")
     known_agent(book, delivery.recipient)
-    spec = book.agents.get(delivery.recipient)
-    if command.agent in book.agents and (spec is None or command.agent != spec.supervisor):
+    if book.rights_required:
+        check_supervisor(book, run, command, delivery.recipient)
+    elif command.agent in book.agents and command.agent != supervisor_of(book, delivery.recipient):
         message = f"agent {command.agent!r} is not the supervisor of {delivery.recipient!r}"
         raise Refusal("scope", message, rule="supervisor")
     redrives = run.redriven.get(redriven_key(delivery), 0)
@@ -117,4 +118,4 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     fields = {**about(run, body.dead_delivery_id, delivery), "request_id": ""}
     scribe.write(MessageEvent, "MessageRedriven", **fields)
     name, sender, recipient = delivery.name, delivery.sender, delivery.recipient
-    deliver(scribe, run.workflow, delivery.message_id, name, sender, recipient, delivery.data)
+    deliver(scribe, run.workflow, delivery.message_id, name, sender, recipient, delivery.data, origin=command.agent)

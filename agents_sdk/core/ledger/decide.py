@@ -7,20 +7,16 @@ is changed by asking.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command
-from agents_sdk.core.facts import AgentEvent, DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.identity import CODES, OPERATOR, Proof, reserved
+from agents_sdk.core.facts import DecisionEvent, Fact, RefusalEvent, RunEvent
+from agents_sdk.core.identity import CODES, Proof
 from agents_sdk.core.ledger import (
     agents,
     breakers,
-    budgets,
     calls,
     children,
     contracts,
@@ -33,10 +29,12 @@ from agents_sdk.core.ledger import (
     memory,
     messages,
     payloads,
+    references,
     refusals,
+    registration,
     requests,
     resuming,
-    retry,
+    rights,
     room,
     skips,
     spent,
@@ -63,8 +61,6 @@ DISCARDS: Final = frozenset({"Discard", "DiscardCall"})
 """Kinds that may be about a run which has ended: they change nothing of it."""
 NAME_LIMIT: Final = 500
 """Characters."""
-AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
-"""It becomes part of a topic's name: Kafka allows these characters, and 249 of them."""
 PAYLOADS_OF_KIND: Final = {
     "StartRun": ("input",),
     "StartChild": ("input",),
@@ -93,8 +89,10 @@ def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Pr
     known = run or book.finished.get(command.run_id)
     if known is not None:
         scribe.parent_run_id, scribe.root_run_id = known.parent_run_id, known.root_run_id
+    scribe.marks = book.rights_required
     try:
         identity.check(book, command, at, proof)
+        rights.check_standing(book, command)
         if not _repeated(book, run, command, scribe):
             _check_first_time(book, command)
             _decide(book, run, command, scribe)
@@ -117,6 +115,8 @@ def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> No
     if getattr(command, body) is None:
         raise Refusal("invalid_command", f"{kind} needs the body {body!r}", field=body)
     memory.check(command)
+    if run is not None or kind == "StartRun":
+        references.check_all(book, run, command)
     if kind == "StartRun":
         _start_run(book, run, command, scribe)
     elif run is None:
@@ -143,6 +143,8 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
     """Whether the command was seen before. A caller that asks again for what is still open (it restarted: another
     address) is noted as the one to be told."""
     command_id = command.command_id
+    if book.rights_required:
+        rights.check_id(book, run, command)
     if run is None:
         finished = book.finished.get(command.run_id)
         return identity.repeated(book, command) or (finished is not None and command_id in finished.answers)
@@ -175,12 +177,7 @@ def _check_first_time(book: Book, command: Command) -> None:
     """A record copied from the log may come when the answer to it is forgotten. A registration is not refused here:
     it is sent again where its answer was lost, and the same declaration changes nothing."""
     if book.identity_required and command.kind != "RegisterAgent" and spent.noted(book.spent, command.command_id):
-        raise _replayed(command)
-
-
-def _replayed(command: Command) -> Refusal:
-    message = f"command {_short(command.command_id)} was applied before, and its answer is no longer kept"
-    return Refusal("replayed", message, command_id=command.command_id)
+        raise spent.replayed(command)
 
 
 def _refuse(scribe: Scribe, command: Command, refusal: Refusal) -> None:
@@ -212,6 +209,8 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
         return
     if finished is None:
         raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
+    if command.kind != "CompleteHandler":
+        references.check_finished(book, finished, command)
     if command.kind in ("AwaitRun", "CompleteHandler", "WithdrawRequest"):
         return  # answered from what is remembered of the run; a handler that ended its run has nothing to add
     if command.attempt is not None and command.kind in RECORDS_ATTEMPT and command.agent == EXECUTOR:
@@ -233,36 +232,6 @@ def _check_payloads(book: Book, command: Command) -> None:
         text: str = getattr(body, field)
         if text:
             payloads.check(book.limits, field, text)
-
-
-def _register(book: Book, command: Command, scribe: Scribe) -> None:
-    spec = command.registration
-    if spec is None:
-        raise Refusal("invalid_command", "RegisterAgent needs the body 'registration'", field="registration")
-    if command.run_id:
-        raise Refusal("invalid_command", "RegisterAgent is about no run; its run_id is empty", field="run_id")
-    if not AGENT_NAME.fullmatch(spec.name) or reserved(spec.name):
-        message = f"an agent's name is 1 to 200 of A-Z a-z 0-9 . _ - and starts with none of . - bp., not {spec.name!r}"
-        raise Refusal("invalid_command", message, field="name")
-    if command.agent not in (spec.name, OPERATOR):
-        message = f"{command.agent!r} may not register {spec.name!r}: an agent declares itself, or {OPERATOR} does"
-        raise Refusal("scope", message, rule="name", name=spec.name)
-    budgets.check(spec.budget_nano_usd)
-    for pattern, amount in spec.call_budgets.items():
-        budgets.check(amount, f"call_budgets[{pattern[:NAME_LIMIT]!r}]")
-    retry.check(spec.retries)
-    fields = msgspec.structs.asdict(spec)
-    fields["max_deliveries"] = spec.max_deliveries or 3
-    known = book.agents.get(spec.name)
-    if known is None:
-        room.check_count("agents", len(book.agents), room.AGENTS_LIMIT)
-    if known is None or any(
-        tuple(value) != getattr(known, field) if isinstance(value, list) else value != getattr(known, field)
-        for field, value in fields.items()
-    ):
-        if book.identity_required and spent.noted(book.spent, command.command_id):
-            raise _replayed(command)  # an older declaration of this agent, from the log
-        scribe.write(AgentEvent, "AgentRegistered", **fields)
 
 
 def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
@@ -300,9 +269,11 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         completed=body.completed,
         published=body.published,
         tags=body.tags,
+        started_by=body.started_by,
     )
+    told = (started.event_id, "run.started", command.agent)
     for recipient in recipients:
-        deliver(scribe, body.workflow, started.event_id, "run.started", command.agent, recipient, body.input)
+        deliver(scribe, body.workflow, *told, recipient, body.input, origin=body.started_by)
 
 
 def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -340,11 +311,12 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
 
 
 WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
-    "RegisterAgent": _register,
+    "RegisterAgent": registration.register,
     "RemoveAgent": agents.remove,
     "ApplyContract": contracts.apply,
     "RemoveContract": contracts.remove,
     **dict.fromkeys(identity.SENDERS, identity.manage),
+    **dict.fromkeys(rights.SENDERS, rights.manage),
     **dict.fromkeys(breakers.KINDS, breakers.decide) | {skips.KIND: skips.decide},
 }
 """Deciders of what is about no run."""

@@ -26,10 +26,19 @@ NAME = re.compile(r"[a-z0-9_]+([.-][a-z0-9_]+)*", re.ASCII)
 
 
 def deliver(
-    scribe: Scribe, workflow: str, message_id: str, name: str, sender: str, recipient: str, data: str, **more: Any
+    scribe: Scribe,
+    workflow: str,
+    message_id: str,
+    name: str,
+    sender: str,
+    recipient: str,
+    data: str,
+    *,
+    origin: str = "",
+    **more: Any,
 ) -> MessageEvent:
-    """The first attempt to bring a message to one agent; its event id is the delivery's identity. ``more`` are further
-    fields of the fact."""
+    """The first attempt to bring a message to one agent; its event id is the delivery's identity. ``origin``: whose
+    doing it is, where the sender is not; ``more`` are further fields of the fact."""
     return scribe.write(
         MessageEvent,
         "MessageDelivered",
@@ -41,6 +50,7 @@ def deliver(
         recipient=recipient,
         data=data,
         attempt=1,
+        origin=origin if scribe.marks and origin != sender else "",
         **more,
     )
 

@@ -45,6 +45,7 @@ def declare(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         name=name,
         trigger_when=body.trigger_when,
         count=body.count,
+        agent=command.agent,
     )
     scribe.write(
         DependencyEvent,
@@ -135,7 +136,10 @@ def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: 
     )
     which = {} if list(met) == dependency.depends_on else {"met": list(met)}
     data = ids.canonical({"depends_on": dependency.depends_on, **which})
-    deliver(scribe, run.workflow, satisfied.event_id, dependency.name, LEDGER, dependency.downstream, data)
+    deliver(
+        scribe, run.workflow, satisfied.event_id, dependency.name, LEDGER, dependency.downstream, data,
+        origin=dependency.agent,
+    )  # fmt: skip
     return True
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, MessageEvent
+from agents_sdk.core.ledger.references import check_discard
+from agents_sdk.core.ledger.rules import supervisor_of
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run
 
@@ -21,7 +23,7 @@ def discard(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         if dead_call is None:
             message = f"the run has no failed call {command.call.dead_call_id!r}, or it was redriven"
             raise Refusal("invalid_command", message, field="dead_call_id")
-        _check(book, command, dead_call.agent)
+        _check(book, run, command, dead_call.agent)
         _write_call(command, dead_call.capability, scribe)
         return
     assert command.message is not None
@@ -29,13 +31,13 @@ def discard(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if dead is None:
         message = f"the run has no dead letter of delivery {command.message.dead_delivery_id!r}, or it was redriven"
         raise Refusal("invalid_command", message, field="dead_delivery_id")
-    _check(book, command, dead.recipient)
+    _check(book, run, command, dead.recipient)
     _write_message(command, dead.name, dead.recipient, dead.sender, dead.message_id, scribe)
 
 
 def discard_late(book: Book, command: Command, scribe: Scribe) -> None:
     """The same for a letter of a run that has ended; the sender, who lists it, says what it is."""
-    _check(book, command, "")
+    _check(book, None, command, "")
     if command.call is not None:
         _write_call(command, command.call.capability[:NAME_LIMIT], scribe)
     else:
@@ -44,10 +46,11 @@ def discard_late(book: Book, command: Command, scribe: Scribe) -> None:
         _write_message(command, body.name[:NAME_LIMIT], body.recipient[:NAME_LIMIT], "", "", scribe)
 
 
-def _check(book: Book, command: Command, agent: str) -> None:
+def _check(book: Book, run: Run | None, command: Command, agent: str) -> None:
     """An agent may discard what it supervises, and nothing else. A reason is asked of everybody."""
-    spec = book.agents.get(agent)
-    if command.agent in book.agents and (spec is None or command.agent != spec.supervisor):
+    if book.rights_required:
+        check_discard(book, run, command, agent)
+    elif command.agent in book.agents and command.agent != supervisor_of(book, agent):
         message = f"agent {command.agent!r} is not the supervisor of {agent!r}"
         raise Refusal("scope", message, rule="supervisor")
     body = command.call or command.message

@@ -30,7 +30,19 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import agents, breakers, budgets, contracts, failed_calls, identity, memory, spent, timers
+from agents_sdk.core.ledger import (
+    agents,
+    breakers,
+    budgets,
+    contracts,
+    failed_calls,
+    identity,
+    memory,
+    references,
+    rights,
+    spent,
+    timers,
+)
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
 from agents_sdk.core.ledger.calls import attempt_key
 from agents_sdk.core.ledger.changes import Changes
@@ -118,6 +130,8 @@ def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
             _registered(book, fact, changes)
         elif fact.kind == "AgentRemoved":
             agents.fold(book, fact, changes)
+        elif fact.kind in ("RightsGranted", "GrantsRequired"):
+            rights.fold(book, fact, changes)
         else:
             identity.fold(book, fact, changes)
     elif type(fact) is ContractEvent:
@@ -127,7 +141,8 @@ def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
     elif type(fact) is BreakerEvent:
         breakers.fold(book, fact, changes)
     elif fact.run_id in book.finished:  # a letter of an ended run was discarded
-        changes.put(book.finished[fact.run_id].answers, fact.command_id, Answer(event_id=fact.event_id))
+        told = Answer(event_id=fact.event_id, agent=fact.agent)
+        changes.put(book.finished[fact.run_id].answers, fact.command_id, told)
     if type(fact) is not RefusalEvent and fact.command_offset > book.applied:
         spent.note(book.spent, fact.command_id, fact.at, changes)
 
@@ -163,16 +178,20 @@ def _start(book: Book, fact: Fact, changes: Changes) -> None:
         resuming=bool(fact.resumed_from),
         completed=dict.fromkeys(fact.completed, fact.event_id),
         published=dict.fromkeys(fact.published, fact.event_id),
+        started_by=fact.started_by or fact.agent,
     )
     changes.put(book.runs, own, run)
     timers.fold(run, fact, changes)
-    changes.put(run.answers, fact.command_id, answer_to(book, run, fact))
+    told = answer_to(book, run, fact)
+    told.agent = fact.agent
+    changes.put(run.answers, fact.command_id, told)
 
 
 def _advance(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
     if fact.run_seq != run.seq + 1:
         raise Gap(fact, run.seq)
     changes.assign(run, "seq", fact.run_seq)
+    references.fold(run, fact, changes)  # before a request, a call or a delivery is forgotten by it
     fold = FOLDS.get(fact.kind)
     if fold is not None:
         fold(run, fact, changes)
@@ -215,6 +234,7 @@ def _remember(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
         told = outcome(fact) if fact.local else Answer(event_id=fact.event_id, run_seq=fact.run_seq)
     else:
         told = answer_to(book, run, fact)
+    told.agent = fact.agent
     changes.put(run.answers, fact.command_id, told)
     _retain(run, fact.command_id, _delivery_of(run, fact), changes)
 
@@ -235,7 +255,8 @@ def _forget(run: Run, command_id: str, changes: Changes) -> None:
 
 def _finish(book: Book, run: Run, fact: RunEvent, changes: Changes) -> None:
     changes.drop(book.runs, run.run_id)
-    ending = run.answers.get(fact.command_id) or Answer(event_id=fact.event_id, run_seq=fact.run_seq)
+    ending = run.answers.get(fact.command_id)
+    ending = ending or Answer(event_id=fact.event_id, run_seq=fact.run_seq, agent=fact.agent)
     ended = Finished(
         status=ENDED[fact.kind],
         result=fact.result,
@@ -247,6 +268,8 @@ def _finish(book: Book, run: Run, fact: RunEvent, changes: Changes) -> None:
         root_run_id=run.root_run_id,
         answers={run.start_command: run.answers[run.start_command], fact.command_id: ending},
         attempted=run.attempted,
+        workflow=run.workflow,
+        started_by=run.started_by,
     )
     changes.put(book.finished, run.run_id, ended)
     if len(book.finished) > FINISHED_LIMIT:
@@ -357,7 +380,8 @@ def _asked_again(run: Run, fact: MessageEvent, changes: Changes) -> None:
 def _request_withdrawn(run: Run, fact: MessageEvent, changes: Changes) -> None:
     request = run.requests[fact.request_id]
     changes.assign(request, "withdrawn", True)
-    changes.put(run.answers, fact.command_id, Answer(event_id=fact.event_id, run_seq=fact.run_seq))
+    told = Answer(event_id=fact.event_id, run_seq=fact.run_seq, agent=fact.agent)
+    changes.put(run.answers, fact.command_id, told)
     if not request.asked_in:
         changes.append(run.recent, fact.command_id)
     elif request.asked_in in run.issued:  # first, not last: to say so is not to go on with something else
@@ -369,7 +393,9 @@ def _request_withdrawn(run: Run, fact: MessageEvent, changes: Changes) -> None:
 def _request_settled(run: Run, fact: MessageEvent, changes: Changes) -> None:
     request = changes.take(run.requests, fact.request_id)
     if request.asked_in not in run.settled:
-        changes.put(run.answers, fact.request_id, request_outcome(fact, request))
+        told = request_outcome(fact, request)
+        told.agent = request.asker
+        changes.put(run.answers, fact.request_id, told)
         if not request.asked_in:
             changes.append(run.recent, fact.request_id)
 
@@ -381,6 +407,7 @@ def _declared(run: Run, fact: DependencyEvent, changes: Changes) -> None:
         name=fact.name,
         trigger_when=fact.trigger_when,
         count=fact.count,
+        agent=fact.agent,
     )
     changes.put(run.dependencies, fact.dependency_id, dependency)
     for term in fact.depends_on:
@@ -452,6 +479,7 @@ def _call_settled(run: Run, fact: CallEvent, changes: Changes) -> None:
     changes.assign(call, "config", "")
     changes.assign(run, "open_calls", run.open_calls - 1)
     told = outcome(fact)
+    told.agent = call.agent
     changes.put(run.answers, fact.call_id, told)
     if fact.local and fact.command_id in run.answers:  # the answer that its attempt began
         changes.put(run.answers, fact.command_id, told)
@@ -516,7 +544,7 @@ def _child_ended(run: Run, fact: RunEvent, changes: Changes) -> None:
 
 def _told_of_child(run: Run, command_id: str, wait: ChildWait, known: Answer, changes: Changes) -> None:
     if not wait.delivery_id or wait.delivery_id not in run.settled:
-        changes.put(run.answers, command_id, known)
+        changes.put(run.answers, command_id, msgspec.structs.replace(known, agent=wait.agent))
         _retain(run, command_id, wait.delivery_id, changes)
 
 

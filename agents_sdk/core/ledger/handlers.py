@@ -9,6 +9,7 @@ from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger import dead_letters, payloads, requests, retry, timers
 from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
+from agents_sdk.core.ledger.references import check_artifacts
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run
 
@@ -57,6 +58,8 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if body.result:
         try:
             payloads.check(book.limits, "result", body.result)
+            if book.rights_required:
+                check_artifacts(book, run, command, body.result)
         except Refusal as broken:
             fail_attempt(book, run, command.delivery_id, body.attempt, broken.code, broken.message, scribe=scribe)
             return

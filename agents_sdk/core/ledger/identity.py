@@ -21,10 +21,14 @@ from agents_sdk.core.ledger.state import Book, KeyState
 
 FIRST: Final = KeyState()
 """Of a name that nobody issued a key to by command: its first generation is valid."""
+NAME_SHOWN: Final = 200
+"""Characters of a name that a fact keeps."""
 GRACE_LIMIT_MS: Final = 30 * 86_400_000
 """A month: a longer grace period is a mistake in the unit."""
 SENDERS: Final = {"IssueKey": OPERATOR, "RevokeKey": OPERATOR, "RequireIdentity": LEDGER}
-"""Kinds about identity itself, each with its only sender; they need a good signature whether or not others do."""
+"""Kinds about identity itself, each with its only sender."""
+ALWAYS_SIGNED: Final = frozenset({*SENDERS, "GrantRights", "RequireGrants"})
+"""Kinds that need a good signature whether or not others do."""
 
 
 def check(book: Book, command: Command, at: int, proof: Proof) -> None:
@@ -32,7 +36,7 @@ def check(book: Book, command: Command, at: int, proof: Proof) -> None:
     if proof is Proof.MISPLACED:
         message = "the command lies in a partition that is not its run's: a copy, or a client with another partitioner"
         raise Refusal("misplaced", message, run_id=command.run_id)
-    if not book.identity_required and command.kind not in SENDERS:
+    if not book.identity_required and command.kind not in ALWAYS_SIGNED:
         return
     name, generation = command.agent[:200], command.key_generation
     if proof is Proof.UNSIGNED:
@@ -125,13 +129,26 @@ def _issue(known: KeyState | None, body: KeyBody, scribe: Scribe) -> None:
         raise Refusal("invalid_command", message, field="grace_ms")
     if body.generation == present.generation and not present.revoked:
         if known is None:
-            scribe.write(AgentEvent, "AgentKeyIssued", name=body.name, key_generation=body.generation)
+            scribe.write(
+                AgentEvent,
+                "AgentKeyIssued",
+                name=body.name,
+                key_generation=body.generation,
+                operator=body.operator[:NAME_SHOWN],
+            )
         return
     if body.generation != present.generation + 1:
         message = f"the next generation of {body.name!r} is {present.generation + 1}, not {body.generation}"
         raise Refusal("invalid_command", message, field="generation", newest=present.generation)
     ends_at = scribe.at + body.grace_ms * 1_000 if body.grace_ms and not present.revoked else 0
-    scribe.write(AgentEvent, "AgentKeyIssued", name=body.name, key_generation=body.generation, previous_ends_at=ends_at)
+    scribe.write(
+        AgentEvent,
+        "AgentKeyIssued",
+        name=body.name,
+        key_generation=body.generation,
+        previous_ends_at=ends_at,
+        operator=body.operator[:NAME_SHOWN],
+    )
 
 
 def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
@@ -141,7 +158,13 @@ def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
         message = f"{body.name!r} has no generation {body.generation}; the newest is {present.generation}"
         raise Refusal("invalid_command", message, field="generation", newest=present.generation)
     if _valid(present, body.generation, scribe.at):
-        scribe.write(AgentEvent, "AgentKeyRevoked", name=body.name, key_generation=body.generation)
+        scribe.write(
+            AgentEvent,
+            "AgentKeyRevoked",
+            name=body.name,
+            key_generation=body.generation,
+            operator=body.operator[:NAME_SHOWN],
+        )
 
 
 def count(book: Book, fact: RefusalEvent, changes: Changes) -> None:

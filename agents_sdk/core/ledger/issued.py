@@ -49,6 +49,7 @@ def _start(fact: RunEvent) -> Command:
         deadline_at=fact.deadline_at,
         budget_nano_usd=fact.budget_nano_usd,
         rules=fact.rules,
+        started_by=fact.agent,
     )
     return _command(fact, "StartRun", fact.child_run_id, body)
 

@@ -71,7 +71,7 @@ def resend(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     sender = body.sender or command.agent
     fields = {"workflow": run.workflow, "sender": sender, "data": body.data}
     sent = scribe.write(MessageEvent, "MessageSent", name=name, recipient=recipient, recipients=1, **fields)
-    deliver(scribe, run.workflow, sent.event_id, name, sender, recipient, body.data)
+    deliver(scribe, run.workflow, sent.event_id, name, sender, recipient, body.data, origin=command.agent)
 
 
 def resume(book: Book, run: Run, command: Command, scribe: Scribe) -> None:

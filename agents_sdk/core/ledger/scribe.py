@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Fact)
 class Scribe:
     """Collects ``facts`` for one command; ``seq`` is the last sequence number of its run, None for no run."""
 
-    __slots__ = ("_command", "_offset", "at", "facts", "parent_run_id", "root_run_id", "seq")
+    __slots__ = ("_command", "_offset", "at", "facts", "marks", "parent_run_id", "root_run_id", "seq")
 
     def __init__(self, command: Command, offset: int, at: int, seq: int | None) -> None:
         self._command = command
@@ -28,6 +28,8 @@ class Scribe:
         """Append time of the command, microseconds UTC."""
         self.seq = seq
         self.facts: list[Fact] = []
+        self.marks = False
+        """Whether deliveries say whose doing they are."""
         self.parent_run_id = ""
         self.root_run_id = ""
         """Where the run of the command stands in its tree; both empty where the command is about no run."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
+from agents_sdk.core.commands import Command
 from agents_sdk.core.ledger.changes import Changes
+from agents_sdk.core.ledger.scribe import Refusal
 
 WINDOW_US: Final = 120_000_000
 """How far a command's own time may be from the broker's: room for clocks that are not set and for a slow producer (the
@@ -48,6 +50,12 @@ def noted(spent: Spent, command_id: str) -> bool:
         return False
     wanted = _hash(command_id)
     return any(wanted in window for window in spent.values())
+
+
+def replayed(command: Command) -> Refusal:
+    """What the copy of a command is refused with, once its answer is forgotten."""
+    message = f"command {command.command_id[:500]} was applied before, and its answer is no longer kept"
+    return Refusal("replayed", message, command_id=command.command_id)
 
 
 def _hash(command_id: str) -> int:

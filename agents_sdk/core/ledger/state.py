@@ -4,6 +4,8 @@ Lives here: shapes, and questions about them that change nothing. Not here: deci
 (``evolve``), clocks, ids, I/O. Structs, so that a snapshot is one msgpack encoding and comes back typed.
 """
 
+# long because: the shapes of one book, which are read together
+
 from __future__ import annotations
 
 from bisect import bisect_right
@@ -56,6 +58,8 @@ class Answer(msgspec.Struct, gc=False):
     code: str = ""
     message: str = ""
     detail: str = ""
+    agent: str = ""
+    """Who sent the command, and nobody else is told; empty: not known, of a snapshot from before."""
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -177,6 +181,8 @@ class Dependency(msgspec.Struct, gc=False):
     count: int = 0
     closed: bool = False
     """It was met, or its deadline has passed."""
+    agent: str = ""
+    """Who declared it."""
 
     @property
     def needed(self) -> int:
@@ -244,6 +250,24 @@ class Run(msgspec.Struct):
     """Of all agents together."""
     accounts: dict[str, Account] = {}
     """Of each agent, by who asked for a call or started a child."""
+    started_by: str = ""
+    files_of: dict[str, set[str]] = {}
+    """SHA-256 of an artifact → agents that were given a reference to it: see ``references``."""
+    files_in: dict[str, set[str]] = {}
+    """SHA-256 of an artifact → state keys with a version that refers to it."""
+
+    def sender_of(self, command_id: str) -> str:
+        """Who sent the command of this id; empty where it is not known, or not remembered."""
+        answer = self.answers.get(command_id)
+        if answer is not None and answer.agent:
+            return answer.agent
+        call, request = self.calls.get(command_id), self.requests.get(command_id)
+        if call is not None:
+            return call.agent
+        if request is not None:
+            return request.asker
+        waits = self.waiting.get(command_id) or self.child_waits.get(command_id)
+        return waits.agent if waits is not None else ""
 
 
 class Finished(msgspec.Struct, gc=False):
@@ -260,6 +284,8 @@ class Finished(msgspec.Struct, gc=False):
     answers: dict[str, Answer] = {}
     """Of the commands that started and ended the run, whose senders may not have heard of it."""
     attempted: set[str] = set()
+    workflow: str = ""
+    started_by: str = ""
 
 
 class AgentSpec(msgspec.Struct, frozen=True, gc=False):
@@ -283,6 +309,33 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     retries: dict[str, str] = {}
     """Handled message, or empty for all others → policy; see ``retry``."""
     at: int = 0
+    starts: tuple[str, ...] = ()
+    """Empty: all."""
+    controls: tuple[str, ...] = ()
+    """Empty: the workflows it takes part in."""
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """What an operator allows a name; see ``rights``. An agent may do what it declares and was granted."""
+
+    name: str
+    roles: tuple[str, ...]
+    subscriptions: tuple[str, ...]
+    workflows: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    publishes: tuple[str, ...]
+    starts: tuple[str, ...]
+    controls: tuple[str, ...]
+    supervisors: tuple[str, ...]
+    contracts: tuple[str, ...]
+    budget_nano_usd: int
+    client: bool
+    """It speaks without a declaration."""
+    operator: str
+    command_offset: int
+    """Of the command that granted it; an older one folded again does not replace it."""
 
 
 class Contract(msgspec.Struct, frozen=True, gc=False):
@@ -353,6 +406,13 @@ class Book(msgspec.Struct):
     """Code → commands refused for want of identity, as of ``refused_at``, the offset of the last of them."""
     refused_at: int = -1
     breakers: dict[str, Breaker] = {}
+    grants: dict[str, Grant] = {}
+    rights_required: bool = False
+    """Nothing is allowed that was not granted: the log said so."""
+    policy: str = ""
+    """Which declarations are granted without an operator; see ``rights``."""
+    policy_at: int = -1
+    """Offset of the command that said so."""
     spent: dict[int, dict[int, None]] = {}
     """Commands that must not be applied again though their answers are forgotten; see ``spent``."""
     applied: int = -1

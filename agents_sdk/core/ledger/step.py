@@ -18,7 +18,16 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, Reply, RunEvent
 from agents_sdk.core.identity import Proof
 from agents_sdk.core.ledger import calls, sizes
-from agents_sdk.core.ledger.answers import of_child, of_finished, outcome, refused, reply, request_outcome, yours
+from agents_sdk.core.ledger.answers import (
+    of_child,
+    of_finished,
+    outcome,
+    refused,
+    registered,
+    reply,
+    request_outcome,
+    yours,
+)
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import ENDED, evolve
@@ -295,6 +304,8 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
     call = run.calls.get(command.command_id) if run is not None else None
     if call is not None and calls.is_callers(call, command):
         return yours(call)
+    if command.kind == "RegisterAgent" and command.registration is not None:
+        return registered(book, command.registration.name, facts)
     if facts:
         if facts[0].kind in TOLD_LATER:
             return None

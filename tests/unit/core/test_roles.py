@@ -1,4 +1,5 @@
-"""Every kind of command is held against a rule, or is listed here as needing none, with the reason."""
+"""Every kind of command is held against a rule, or is listed here as needing none, with the reason: where rights are
+believed as they are declared. Where they are granted, see ``tests/security``."""
 
 from __future__ import annotations
 
@@ -50,6 +51,8 @@ HELD: Final[dict[str, tuple[str, Refused]]] = {
     "RevokeKey": ("keys", {"name": "other", "generation": 1}),
     "RequireIdentity": ("keys", {}),
     "SkipRecord": ("operator", {"partition": 0, "offset": 0, "reason": "it kills"}),
+    "GrantRights": ("grants", {"name": "narrow", "reads": ["*"]}),
+    "RequireGrants": ("grants", {"policy": "all"}),
     "StartHandler": ("recipient", {}),
     "CompleteHandler": ("recipient", {}),
     "FailHandler": ("recipient", {}),
@@ -100,7 +103,7 @@ def test_agent_that_may_do_nothing_is_refused_and_told_the_rule(desk: Desk, kind
         fields = {"delivery_id": desk.deliver("other").delivery_id}
     if rule == "asker":
         desk.send("Ask", agent="other", name="draft.ready", recipient="other", command_id=fields["request_id"])
-    if kind in identity.SENDERS:
+    if kind in identity.ALWAYS_SIGNED:
         desk.proof = Proof.GOOD
     about = {"run_id": ""} if kind in ABOUT_NO_RUN else {}
     step = desk.send(kind, agent="narrow", **about, **({"key_generation": 1} if about else {}), **fields)
