@@ -125,6 +125,13 @@ class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     executor: str = ""
     capability: str = ""
     manifest_version: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    reasoning_tokens: int = 0
+    output_audio_tokens: int = 0
+    tier: str = ""
 
 
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

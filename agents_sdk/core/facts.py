@@ -174,6 +174,13 @@ class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
     error_message: str = ""
     executor: str = ""
     manifest_version: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    reasoning_tokens: int = 0
+    output_audio_tokens: int = 0
+    tier: str = ""
 
 
 class BreakerEvent(Fact, frozen=True, kw_only=True, gc=False):

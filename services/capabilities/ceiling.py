@@ -19,9 +19,15 @@ from services.capabilities.pricing import most_by_model
 OVER_BUDGET: Final = "budget_exceeded"
 UNBOUNDED: Final = LIMIT + 1
 """More than any budget."""
-_BOUNDED: Final = frozenset(
-    {"per_call_nano_usd", "per_cpu_second_nano_usd", "per_input_token_nano_usd", "per_output_token_nano_usd"}
+_READ: Final = (
+    "per_input_token_nano_usd",
+    "per_cached_token_nano_usd",
+    "per_cache_write_token_nano_usd",
+    "per_input_audio_token_nano_usd",
 )
+"""Prices of tokens that are read: at most the dearest of them, for each."""
+_WRITTEN: Final = ("per_output_token_nano_usd", "per_output_audio_token_nano_usd")
+_BOUNDED: Final = frozenset({"per_call_nano_usd", "per_cpu_second_nano_usd", *_READ, *_WRITTEN})
 
 
 def ceiling_nano_usd(price: Price | None, timeout_seconds: float, usage: Usage = UNTOLD, model: str = "") -> int:
@@ -42,10 +48,11 @@ def _counted(price: Price, timeout_seconds: float, usage: Usage, model: str) -> 
     total: int = rates.get("per_call_nano_usd", 0) + math.ceil(rates.get("per_cpu_second_nano_usd", 0) * seconds)
     read = _least(usage.input_tokens, price.max_input_tokens)
     written = _least(usage.output_tokens, price.max_output_tokens)
-    for rate, most in (("per_input_token_nano_usd", read), ("per_output_token_nano_usd", written)):
-        if rate in rates and most is None:
+    for most, counted in ((read, _READ), (written, _WRITTEN)):
+        dearest = max(rates.get(rate, 0) for rate in counted)
+        if dearest and most is None:
             return UNBOUNDED
-        total += rates.get(rate, 0) * (most or 0)
+        total += dearest * (most or 0)
     if not price.genai_prices:
         return total
     by_model = None if read is None or written is None else most_by_model(price.genai_prices, model, read, written)

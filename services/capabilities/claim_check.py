@@ -25,9 +25,15 @@ def checked(answer: Answer, store: ArtifactStore) -> AttemptOutcome:
     unsafe call must not be done again for it."""
     try:
         return replace(answer, result=_stored(answer.result, store.put))
-    except BackplaneError as error:
+    except Exception as error:  # noqa: BLE001  # disks and stores fail in many ways; none undoes the effect
+        message = error.message if isinstance(error, BackplaneError) else f"{type(error).__name__}: {error}"
         return Failure(
-            error_class="outage", code="artifact_store", message=error.message, uncertain=True, usage=answer.usage
+            error_class="outage",
+            code="artifact_store",
+            message=message,
+            uncertain=True,
+            usage=answer.usage,
+            model=answer.model,
         )
 
 

@@ -18,6 +18,18 @@ from services.capabilities.pricing import charge
 
 EXECUTOR: Final = "bp.executor"
 """The agent name that attempts and outcomes are sent under; the ledger takes them from no other."""
+RECORDED: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "reasoning_tokens",
+    "output_audio_tokens",
+    "tier",
+)
+"""What of an attempt's usage its fact has."""
 MESSAGE_LIMIT: Final = 2_000
 """Characters; the facts' limit."""
 
@@ -76,8 +88,7 @@ def attempted(
             provider=provider.name,
             model=outcome.model,
             prompt_version="" if isinstance(outcome, Failure) else outcome.prompt_version,
-            input_tokens=outcome.usage.input_tokens,
-            output_tokens=outcome.usage.output_tokens,
+            **{name: getattr(outcome.usage, name) for name in RECORDED},
             cost_nano_usd=cost.nano_usd,
             price_id=cost.price_id,
             latency_us=latency_us,

@@ -130,7 +130,8 @@ ATTEMPTS: Final = Metric(
 TOKENS: Final = Metric(
     "backplane_tokens_total",
     "counter",
-    "Tokens that models read (input) and wrote (output).",
+    "Tokens that models read (input) and wrote (output); parts of them are counted besides: cached, cache_write and "
+    "input_audio of what was read, reasoning and output_audio of what was written.",
     ("ledger",),
     ("provider", "model", "type"),
 )
@@ -144,7 +145,7 @@ COST: Final = Metric(
 UNPRICED: Final = Metric(
     "backplane_unpriced_attempts_total",
     "counter",
-    "Attempts at providers without a price: their cost is unknown, which is not zero.",
+    "Attempts without a price, or whose use their provider did not tell: their cost is unknown, which is not zero.",
     ("ledger",),
     ("capability", "provider"),
 )

@@ -50,7 +50,15 @@ def _attempt(fact: AttemptEvent, counted: Tally) -> None:
     counted[catalogue.COST, who] += fact.cost_nano_usd
     if not fact.price_id:
         counted[catalogue.UNPRICED, who] += 1
-    for kind, tokens in (("input", fact.input_tokens), ("output", fact.output_tokens)):
+    for kind, tokens in (
+        ("input", fact.input_tokens),
+        ("output", fact.output_tokens),
+        ("cached", fact.cached_tokens),
+        ("cache_write", fact.cache_write_tokens),
+        ("reasoning", fact.reasoning_tokens),
+        ("input_audio", fact.input_audio_tokens),
+        ("output_audio", fact.output_audio_tokens),
+    ):
         if tokens:
             counted[catalogue.TOKENS, (fact.provider, fact.model, kind)] += tokens
 

@@ -282,6 +282,12 @@ def _leaf(fact: AttemptEvent) -> dict[str, Value]:
     }
     if fact.model:
         found |= {names.INPUT_TOKENS: fact.input_tokens, names.OUTPUT_TOKENS: fact.output_tokens}
+        parts = {
+            names.CACHED_TOKENS: fact.cached_tokens,
+            names.CACHE_WRITE_TOKENS: fact.cache_write_tokens,
+            names.REASONING_TOKENS: fact.reasoning_tokens,
+        }
+        found |= {name: number for name, number in parts.items() if number}
     if fact.price_id:  # an attempt without a price is not free: it says nothing of cost
         found |= {names.COST: fact.cost_nano_usd / 1e9, names.NANO_USD: fact.cost_nano_usd}
     return found

@@ -112,7 +112,7 @@ async def test_each_kind_of_auth_puts_the_secret_in_its_place(server: Server, au
     [
         ("/limited", "rate_limited", "http_429", False),
         ("/broken", "transient", "http_500", True),
-        ("/moved", "unknown", "http_302", False),
+        ("/moved", "unknown", "http_302", True),
         ("/html", "transient", "malformed_response", True),
         ("/empty", "transient", "malformed_response", True),
         ("/malformed", "transient", "malformed_response", True),

@@ -139,6 +139,19 @@ class UsageRule(Part):
         return value
 
 
+TOKENS: Final = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "output_audio_tokens",
+)
+"""Where a response counts them: fields of ``Response``."""
+
+
 class Response(Part):
     """How the JSON of a successful response becomes the result: JMESPath expressions over it.
 
@@ -152,14 +165,34 @@ class Response(Part):
     result: str = "@"
     model: str = ""
     input_tokens: str = ""
+    """All that was read, also from and into a cache: add up where a vendor counts them apart."""
     cached_tokens: str = ""
     """Those of the input tokens that were read from the provider's cache."""
+    cache_write_tokens: str = ""
+    """Those of the input tokens that were written to the provider's cache."""
+    cache_write_1h_tokens: str = ""
+    """Those of the tokens written to the cache that are kept for an hour."""
+    input_audio_tokens: str = ""
+    """Those of the input tokens that are sound."""
     output_tokens: str = ""
+    """All that was written, its reasoning among them: add up where a vendor counts it apart."""
+    reasoning_tokens: str = ""
+    """Those of the output tokens that were thought and not shown."""
+    output_audio_tokens: str = ""
+    """Those of the output tokens that are sound."""
+    tier: str = ""
+    """How it was worked on, where that has a price of its own: "batch", "flex", "priority"."""
     usage: UsageRule = UsageRule()
+    error_bodies: bool = True
+    """Whether a body that says that it is an error is one, though its status is a success; the forms are those that
+    vendors document. Rules for errors come first."""
+    cut_off: Literal["fail", "keep"] = "fail"
+    """What becomes of an answer that the provider says it cut off at its limit of length: it fails, and is not asked
+    for again unchanged; or it is kept as it is."""
     max_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
-    """Of all responses of an attempt together, artifacts aside."""
+    """Of all responses of an attempt together, artifacts aside; on the wire and after decompression."""
 
-    @field_validator("json_text", "result", "model", "input_tokens", "cached_tokens", "output_tokens")
+    @field_validator("json_text", "result", "model", "tier", *TOKENS)
     @classmethod
     def _is_readable(cls, value: str) -> str:
         if value:

@@ -18,6 +18,14 @@ class Price(Part):
     per_call_nano_usd: int = Field(default=0, ge=0)
     per_input_token_nano_usd: int = Field(default=0, ge=0)
     per_output_token_nano_usd: int = Field(default=0, ge=0)
+    per_cached_token_nano_usd: int | None = Field(default=None, ge=0)
+    """Of the input tokens that were read from a cache; without it they cost what the others do."""
+    per_cache_write_token_nano_usd: int | None = Field(default=None, ge=0)
+    """Of the input tokens that were written to a cache; without it they cost what the others do."""
+    per_input_audio_token_nano_usd: int | None = Field(default=None, ge=0)
+    """Of the input tokens that are sound; without it they cost what the others do."""
+    per_output_audio_token_nano_usd: int | None = Field(default=None, ge=0)
+    """Of the output tokens that are sound; without it they cost what the others do."""
     per_cpu_second_nano_usd: int = Field(default=0, ge=0)
     per_image_nano_usd: int = Field(default=0, ge=0)
     per_second_nano_usd: int = Field(default=0, ge=0)

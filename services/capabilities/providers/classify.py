@@ -1,21 +1,25 @@
 """HTTP responses and httpx's errors → failures. Pure tables; rules of a manifest come before the built-in ones.
 
-``uncertain`` says that the effect may have happened: true when the request went out and no clear refusal came back.
+Of a response, ``uncertain`` says that it is no clear refusal: the effect may have happened all the same.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import http
 import socket
 import ssl
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
+from jmespath.exceptions import JMESPathError
 
 from services.capabilities.model import ErrorClass, ErrorRule
 from services.capabilities.outcome import Failure
+from services.capabilities.providers import said
+from services.capabilities.providers.body import Unreadable
 from services.capabilities.template import expression
 
 QUOTE_LIMIT: Final = 300
@@ -41,32 +45,64 @@ _BY_STATUS: Final[dict[int, ErrorClass]] = {
 }
 _UNCERTAIN_4XX: Final = frozenset({408, 409})
 """Refusals that may come after the effect: a timeout of the server's, a conflict with what the request itself did."""
+_STANDARD_4XX: Final = frozenset(each.value for each in http.HTTPStatus if each // 100 == 4)
+_REFUSALS: Final = (_STANDARD_4XX | {307, 308}) - _UNCERTAIN_4XX
+"""Statuses that say for certain that nothing was done: those of a standard, not a server's or proxy's own (nginx's 499
+may come after the effect), and redirects that want the same request elsewhere. A 303 may follow an effect."""
 
-_BY_ERROR: Final[tuple[tuple[type[Exception], ErrorClass, str, bool], ...]] = (
-    (httpx.ConnectTimeout, "outage", "connect_timeout", False),
-    (httpx.PoolTimeout, "transient", "no_free_connection", False),
-    (httpx.ReadTimeout, "transient", "read_timeout", True),
-    (httpx.WriteTimeout, "transient", "write_timeout", True),
-    (httpx.ProxyError, "outage", "proxy_failed", False),
-    (httpx.NetworkError, "transient", "connection_lost", True),
-    (httpx.RemoteProtocolError, "transient", "truncated_response", True),
-    (httpx.LocalProtocolError, "invalid_request", "unsendable_request", False),
-    (httpx.UnsupportedProtocol, "invalid_request", "unsupported_url", False),
-    (httpx.InvalidURL, "invalid_request", "invalid_url", False),
-    (httpx.DecodingError, "transient", "undecodable_response", True),
-    (httpx.TooManyRedirects, "unknown", "too_many_redirects", False),
+_BY_ERROR: Final[tuple[tuple[type[Exception], ErrorClass, str], ...]] = (
+    (httpx.ConnectTimeout, "outage", "connect_timeout"),
+    (httpx.PoolTimeout, "transient", "no_free_connection"),
+    (httpx.ReadTimeout, "transient", "read_timeout"),
+    (httpx.WriteTimeout, "transient", "write_timeout"),
+    (httpx.ProxyError, "outage", "proxy_failed"),
+    (httpx.NetworkError, "transient", "connection_lost"),
+    (httpx.RemoteProtocolError, "transient", "truncated_response"),
+    (httpx.LocalProtocolError, "invalid_request", "unsendable_request"),
+    (httpx.UnsupportedProtocol, "invalid_request", "unsupported_url"),
+    (httpx.InvalidURL, "invalid_request", "invalid_url"),
+    (httpx.DecodingError, "transient", "undecodable_response"),
+    (httpx.TooManyRedirects, "unknown", "too_many_redirects"),
 )
-"""The first line whose class fits counts; the last field is ``uncertain``."""
+"""The first line whose class fits counts. Whether the effect may have happened is not told by an error, but by how far
+the attempt came."""
+
+
+def of_exception(error: Exception, *, answered: bool) -> Failure:
+    """The failure that any exception of an attempt stands for. ``answered``: the request had gone out, so what cannot
+    be read is the response; else it is the request that cannot be made."""
+    known = of_error(error)
+    if known is not None:
+        return known
+    told = (str(error).splitlines() or [""])[0][:QUOTE_LIMIT]
+    if isinstance(error, Unreadable):
+        return Failure(error_class="unknown", code=error.code, message=told)
+    if isinstance(error, JMESPathError):
+        if answered:
+            message = f"the response is not as its manifest expects: {told}"
+            return Failure(error_class="transient", code="malformed_response", message=message)
+        message = f"no request can be made of this: {told}"
+        return Failure(error_class="invalid_request", code="unfit_params", message=message)
+    named = f"{type(error).__name__}: {told}"
+    if answered:
+        return Failure(error_class="unknown", code="broken_response", message=f"its response cannot be used: {named}")
+    if isinstance(error, UnicodeError):
+        message = "a header's value has characters that HTTP does not allow"
+        return Failure(error_class="invalid_request", code="unsendable_request", message=message)
+    return Failure(error_class="invalid_request", code="unsendable_request", message=f"no request can be made: {named}")
 
 
 def of_error(error: Exception) -> Failure | None:
     """The failure that an error of httpx stands for; None when it is no error of httpx's."""
     if isinstance(error, httpx.ConnectError):
         return _unconnected(error)
-    for kind, error_class, code, uncertain in _BY_ERROR:
+    for kind, error_class, code in _BY_ERROR:
         if isinstance(error, kind):
             message = f"{code.replace('_', ' ')}: {error}" if str(error) else code.replace("_", " ")
-            return Failure(error_class=error_class, code=code, message=message[:QUOTE_LIMIT], uncertain=uncertain)
+            return Failure(error_class=error_class, code=code, message=message[:QUOTE_LIMIT])
+    if isinstance(error, httpx.HTTPError):
+        message = f"{type(error).__name__}: {error}"[:QUOTE_LIMIT]
+        return Failure(error_class="unknown", code="http_error", message=message)
     return None
 
 
@@ -84,13 +120,22 @@ def _unconnected(error: httpx.ConnectError) -> Failure:
 
 
 def of_response(
-    status: int, reason: str, retry_after: str | None, body: Any, rules: Sequence[ErrorRule], now: dt.datetime
+    status: int,
+    reason: str,
+    retry_after: str | None,
+    body: Any,
+    rules: Sequence[ErrorRule],
+    now: dt.datetime,
+    *,
+    error_bodies: bool = True,
+    cut_off: Literal["fail", "keep"] = "fail",
 ) -> Failure | None:
-    """The failure that a response stands for; None: it is a success. ``body`` is its JSON, or None."""
+    """The failure that a response stands for; None: it is a success. ``body`` is its JSON, or None. A success may say
+    in its body that it is none: an error (``error_bodies``), or an answer that was cut off."""
     rule = next((rule for rule in rules if _fits(rule, status, body)), None)
     error_class = rule.error_class if rule else default_class(status)
     if error_class is None:
-        return None
+        return _of_body(status, body, retry_after, now, error_bodies=error_bodies, cut_off=cut_off)
     words = expression(rule.message)(body) if rule and rule.message else own_words(body)
     message = f"HTTP {status} {reason}".strip() + (f": {words}" if words else "")
     return Failure(
@@ -98,8 +143,29 @@ def of_response(
         code=f"http_{status}",
         message=message[:QUOTE_LIMIT],
         retry_after=parse_retry_after(retry_after, now),
-        uncertain=status < 300 or status >= 500 or status in _UNCERTAIN_4XX,
+        uncertain=status not in _REFUSALS,
     )
+
+
+def _of_body(
+    status: int, body: Any, retry_after: str | None, now: dt.datetime, *, error_bodies: bool, cut_off: str
+) -> Failure | None:
+    """The failure that a body is whose status says success."""
+    told = said.error_of(body, default_class) if error_bodies else None
+    if told is not None:
+        message = f"HTTP {status} with an error: {' '.join(filter(None, [told.code, told.words]))}"
+        return Failure(
+            error_class=told.error_class,
+            code="error_body",
+            message=message[:QUOTE_LIMIT],
+            retry_after=parse_retry_after(retry_after, now),
+            uncertain=True,
+        )
+    limit = said.cut_off(body) if cut_off == "fail" else ""
+    if not limit:
+        return None
+    message = f"its answer was cut off by its limit of length ({limit}): ask for less, or raise the limit"
+    return Failure(error_class="invalid_request", code="cut_off", message=message, uncertain=True)
 
 
 def default_class(status: int) -> ErrorClass | None:

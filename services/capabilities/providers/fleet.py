@@ -20,6 +20,7 @@ from services.capabilities import claim_check
 from services.capabilities.model import Capability, McpProvider, Provider, PythonProvider, SubprocessProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.pricing import charge
+from services.capabilities.providers.body import TooDeep, refuse_depth
 from services.capabilities.providers.http import HttpAttempts
 from services.capabilities.providers.mcp import McpAttempts, Servers
 from services.capabilities.providers.python import PythonAttempts, Resources
@@ -177,6 +178,12 @@ class Fleet:
         return Reconciled("unknown", message=f"a provider of kind {provider.kind} cannot be asked")
 
     async def _with_files_kept(self, answer: Answer) -> AttemptOutcome:
+        try:
+            refuse_depth(answer.result)
+        except TooDeep as error:
+            return Failure(
+                error_class="unknown", code="result_too_deep", message=str(error), uncertain=True, usage=answer.usage
+            )
         if not claim_check.carries_files(answer.result):
             return answer
         return await asyncio.get_running_loop().run_in_executor(

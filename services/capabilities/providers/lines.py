@@ -5,51 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, get_args
 
-import msgspec
 from jmespath.exceptions import JMESPathError
 
 from services.capabilities.model import ErrorClass
-from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Usage
+from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Usage, counted
+from services.capabilities.providers.body import TooDeep, parse
+from services.capabilities.template import ABSENT
 
 CLASSES: Final[tuple[ErrorClass, ...]] = get_args(ErrorClass)
 MESSAGE_LIMIT: Final = 500
 """Characters of a program's own words in a message."""
 MALFORMED: Final = "malformed_answer"
 """Code of an answer after which it is not known where the next one begins."""
+EXPECTED: Final = ("input_tokens", "output_tokens", "cpu_seconds", "images", "seconds", "bytes")
+"""What an answer should tell of its use; what it does not is unknown, and unpriced where it has a price."""
 DOUBTFUL: Final = frozenset({"transient", "unknown"})
 """Failures after which the effect may have happened: all others are refusals."""
-
-
-class _Used(msgspec.Struct, forbid_unknown_fields=False):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cpu_seconds: float = 0.0
-    images: int = 0
-    seconds: float = 0.0
-    bytes: int = 0
 
 
 def read_line(line: bytes, request_id: str, result: Callable[[Any], Any]) -> AttemptOutcome | None:
     """The outcome; None: a line about another request, such as a late answer to one that was given up."""
     try:
-        said = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
-        return _malformed(f"a line that is no JSON: {error}")
+        said = parse(line)
+    except TooDeep as error:
+        return _malformed(str(error))
+    if said is ABSENT:
+        return _malformed("a line that is no JSON")
     if not isinstance(said, dict):
         return _malformed("a line that is no JSON object")
     if said.get("id") != request_id:
         return None
-    usage = _usage(said.get("usage"))
+    told = said.get("usage")
+    used: dict[str, Any] = told if isinstance(told, dict) else {}
     if "error" in said:
-        return _failure(said["error"], usage)
+        return _failure(said["error"], counted(used))
     if "result" not in said:
         return _malformed("neither a result nor an error")
     try:
         mapped = result(said["result"])
     except JMESPathError as error:
         return _malformed(f"a result that its manifest does not expect: {str(error).splitlines()[0]}")
-    return Answer(result=mapped, usage=usage, model=str(said.get("model") or ""))
+    return Answer(result=mapped, usage=counted(used, EXPECTED), model=str(said.get("model") or ""))
 
 
 def _failure(error: Any, usage: Usage) -> Failure:
@@ -65,15 +61,6 @@ def _failure(error: Any, usage: Usage) -> Failure:
         uncertain=error_class in DOUBTFUL,
         usage=usage,
     )
-
-
-def _usage(value: Any) -> Usage:
-    """What it says it used; what is no number, or below nothing, is not counted."""
-    try:
-        used = msgspec.to_builtins(msgspec.convert(value or {}, _Used))
-    except msgspec.ValidationError:
-        return Usage()
-    return Usage(**{name: max(number, 0) for name, number in used.items()})
 
 
 def _malformed(what: str) -> Failure:

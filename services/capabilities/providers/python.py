@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -25,11 +25,14 @@ from services.capabilities.outcome import (
     ProviderError,
     Reconciled,
     Usage,
+    counted,
 )
 
 T = TypeVar("T")
 LOADING: Final = (ImportError, AttributeError, TypeError)
 """What may be wrong with a function's path."""
+UNTOLD: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes")
+"""What a function that gives its bare result does not tell."""
 MESSAGE_LIMIT: Final = 500
 """Characters of an exception's text in a message."""
 
@@ -99,8 +102,8 @@ class PythonAttempts:
         until it returns; its late result is dropped."""
         try:
             function = self._function or self._load()
-        except LOADING as error:
-            message = f"function {self._spec.function!r} cannot be loaded: {error}"
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # what a module does as it is imported may fail in any way
+            message = f"function {self._spec.function!r} cannot be loaded: {_named(error)}"
             return Failure(error_class="outage", code="provider_broken", message=message[:MESSAGE_LIMIT])
         context = ProviderContext(
             data_dir=self._data_dir,
@@ -121,7 +124,9 @@ class PythonAttempts:
                     return _answer(await function(request.params, context))
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._pool, _timed, function, request.params, context)
-        except Exception as error:  # noqa: BLE001  # a provider may raise anything; all of it becomes a recorded failure
+        except BaseException as error:  # a provider may raise anything; all of it becomes a recorded failure
+            if isinstance(error, asyncio.CancelledError) and _cancelled():
+                raise
             return _failure(error, request.timeout_seconds, uncertain=started)
 
     async def reconcile(self, request: AttemptRequest) -> Reconciled:
@@ -170,16 +175,33 @@ def _timed(function: Callable[..., Any], params: Mapping[str, Any], context: Pro
     before = time.thread_time()
     try:
         outcome: AttemptOutcome = _answer(function(params, context))
-    except Exception as error:  # noqa: BLE001  # a provider may raise anything; all of it becomes a recorded failure
+    except BaseException as error:  # noqa: BLE001  # a provider may raise anything; all of it becomes a recorded failure
         outcome = _failure(error, context.timeout_seconds, uncertain=True)
     return replace(outcome, usage=replace(outcome.usage, cpu_seconds=time.thread_time() - before))
 
 
 def _answer(value: Any) -> Answer:
-    return value if isinstance(value, Answer) else Answer(result=value, usage=Usage())
+    """What the function gave; its counts are those of an untyped program."""
+    if not isinstance(value, Answer):
+        return Answer(result=value, usage=counted({}, UNTOLD))
+    usage: object = value.usage
+    if not isinstance(usage, Usage):  # nobody checks the types of a provider's own code
+        return replace(value, usage=counted({}, UNTOLD))
+    told = counted({each.name: getattr(usage, each.name) for each in fields(Usage)})
+    return replace(value, usage=replace(told, uncounted=told.uncounted | usage.uncounted))
 
 
-def _failure(error: Exception, timeout_seconds: float, *, uncertain: bool) -> Failure:
+def _cancelled() -> bool:
+    """Whether it is we who are to stop, and not the function that raised what looks like it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if not isinstance(error, ImportError | AttributeError) else str(error)
+
+
+def _failure(error: BaseException, timeout_seconds: float, *, uncertain: bool) -> Failure:
     if isinstance(error, ProviderError):
         # the provider says itself what happened; only what it calls passing or unknown may have had an effect
         doubtful = uncertain and error.error_class in ("transient", "unknown")
@@ -191,7 +213,8 @@ def _failure(error: Exception, timeout_seconds: float, *, uncertain: bool) -> Fa
             uncertain=doubtful,
         )
     if isinstance(error, UnknownArtifact):
-        return Failure(error_class="invalid_request", code=error.code, message=error.message[:MESSAGE_LIMIT])
+        message = error.message[:MESSAGE_LIMIT]
+        return Failure(error_class="invalid_request", code=error.code, message=message, uncertain=uncertain)
     if isinstance(error, TimeoutError):
         message = f"no result within {timeout_seconds:g} s"
         return Failure(error_class="transient", code="timeout", message=message, uncertain=uncertain)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 SHORTEST: Final = 6
@@ -38,6 +38,16 @@ class Redaction:
                 if form in text:
                     text = text.replace(form, MARK)
         return text
+
+    def tree(self, value: Any) -> Any:
+        """JSON without secrets, however they were escaped in its text."""
+        if not self._forms:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(name): self.tree(item) for name, item in value.items()}
+        return [self.tree(item) for item in value] if isinstance(value, list) else value
 
     def raw(self, content: bytes) -> bytes:
         """UTF-8 text, such as JSON, without secrets; it stays JSON."""

@@ -19,7 +19,7 @@ import msgspec
 
 from services.capabilities.model import SubprocessProvider
 from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Failure
-from services.capabilities.providers.lines import MALFORMED, read_line
+from services.capabilities.providers.lines import MALFORMED, MESSAGE_LIMIT, read_line
 from services.capabilities.providers.redaction import Redaction
 from services.capabilities.providers.tail import Tail
 from services.capabilities.providers.variables import variables
@@ -79,8 +79,8 @@ class SubprocessAttempts:
         still works on it."""
         try:
             program = await self._start_or_take()
-        except (OSError, ValueError) as error:
-            message = f"{self._spec.command[0]!r} cannot be started: {error}"
+        except Exception as error:  # noqa: BLE001  # whatever it is, it was not asked
+            message = self._redaction.text(f"{self._spec.command[0]!r} cannot be started: {error}")
             return Failure(error_class="outage", code="not_started", message=message)
         answered = False
         try:
@@ -129,27 +129,39 @@ class SubprocessAttempts:
         return _Program(process)
 
     async def _ask(self, program: _Program, request: AttemptRequest) -> tuple[AttemptOutcome, bool]:
-        """The outcome, and whether the program gave it as it should: else it is of no more use."""
+        """The outcome, and whether the program gave it as it should: else it is of no more use. What breaks it off
+        after the first byte was written is uncertain, whatever it is."""
         request_id = f"{request.call_id}/{request.attempt}"
         try:
+            asked = self._line(request, request_id)
+        except Exception as error:  # noqa: BLE001  # one attempt, one outcome: nothing else may leave it
+            message = f"no request can be made: {type(error).__name__}: {error}"[:MESSAGE_LIMIT]
+            return Failure(error_class="invalid_request", code="unsendable_request", message=message), True
+        try:
             async with asyncio.timeout(request.timeout_seconds):
-                await self._write(program, request, request_id)
+                await self._write(program, asked)
                 while True:
                     line = self._redaction.raw(await self._read(program))
                     outcome = read_line(line, request_id, self._result)
                     if outcome is not None:
                         return outcome, not (isinstance(outcome, Failure) and outcome.code == MALFORMED)
-        except TimeoutError:
-            message = f"no answer within {request.timeout_seconds:g} s; it was killed"
-            return Failure(error_class="transient", code="timeout", message=message, uncertain=True), False
-        except _TooLong:
-            message = f"a line of its answer is above {self._spec.max_bytes} bytes"
-            return Failure(error_class="unknown", code="response_too_large", message=message, uncertain=True), False
-        except (EOFError, ConnectionError):
-            message = "it ended without an answer"
-            return Failure(error_class="transient", code="ended", message=message, uncertain=True), False
+        except Exception as error:  # noqa: BLE001  # as above
+            return self._broken_off(error, request.timeout_seconds), False
 
-    async def _write(self, program: _Program, request: AttemptRequest, request_id: str) -> None:
+    def _broken_off(self, error: Exception, seconds: float) -> Failure:
+        if isinstance(error, TimeoutError):
+            message = f"no answer within {seconds:g} s; it was killed"
+            return Failure(error_class="transient", code="timeout", message=message, uncertain=True)
+        if isinstance(error, _TooLong):
+            message = f"a line of its answer is above {self._spec.max_bytes} bytes"
+            return Failure(error_class="unknown", code="response_too_large", message=message, uncertain=True)
+        if isinstance(error, EOFError | ConnectionError):
+            message = "it ended without an answer"
+            return Failure(error_class="transient", code="ended", message=message, uncertain=True)
+        message = f"{type(error).__name__}: {error}"[:MESSAGE_LIMIT]
+        return Failure(error_class="unknown", code="broken_answer", message=message, uncertain=True)
+
+    def _line(self, request: AttemptRequest, request_id: str) -> bytes:
         asked: dict[str, Any] = {
             "id": request_id,
             "call_id": request.call_id,
@@ -160,8 +172,11 @@ class SubprocessAttempts:
             "params": request.params,
             "config": self._spec.config,
         }
+        return msgspec.json.encode(asked) + b"\n"
+
+    async def _write(self, program: _Program, line: bytes) -> None:
         assert program.process.stdin is not None
-        program.process.stdin.write(msgspec.json.encode(asked) + b"\n")
+        program.process.stdin.write(line)
         await program.process.stdin.drain()
         if self._spec.mode == "call":
             program.process.stdin.close()

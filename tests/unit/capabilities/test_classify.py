@@ -19,7 +19,10 @@ NOW = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
     [
         (200, None, False),
         (204, None, False),
-        (302, "unknown", False),
+        (302, "unknown", True),
+        (303, "unknown", True),
+        (307, "unknown", False),
+        (499, "invalid_request", True),
         (400, "invalid_request", False),
         (401, "auth", False),
         (402, "quota", False),

@@ -1,14 +1,14 @@
 """Asks an HTTP provider once: the declared steps one after the other, under one deadline and one limit of bytes.
 
-Whether the effect may have happened is told by how far the attempt came: not before the main request was sent, and for
-certain once it was answered with success, whatever goes wrong after that.
+Whether the effect may have happened is told by how far the attempt came, never by what broke it off: not before the
+first byte of the main request was written, nor after a clear refusal of it; else it may have, whatever was raised.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,19 +19,25 @@ from jmespath.exceptions import JMESPathError
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.errors import BackplaneError, Unreachable
 from services.capabilities.model import ErrorClass, HttpProvider, Reconcile, Upload
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage
-from services.capabilities.providers import classify
+from services.capabilities.model.http import TOKENS
+from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage, counted
+from services.capabilities.providers import classify, said
+from services.capabilities.providers.body import Allowance, Unreadable, parse
 from services.capabilities.providers.http import media
 from services.capabilities.providers.http.failed import Failed
 from services.capabilities.providers.http.pages import Reading, Turn
-from services.capabilities.providers.http.wire import Allowance, FileStep, Received, Step, TooLarge, Wire, parse
+from services.capabilities.providers.http.wire import FileStep, Received, Step, Wire
 from services.capabilities.providers.throttle import Throttle
 from services.capabilities.template import ABSENT, expression, template
 
 POLL_FAILURES: Final = 5
 """Looks in a row that may fail: the work goes on meanwhile, and beginning it again would cost it again."""
 SUCCESS: Final = range(200, 300)
+UNASKED: Final = frozenset({401, 402, 403, 407, 408, 425, 429, 451})
+"""Refusals to say whether an effect happened: they are no answer to that."""
 NO_CONTENT: Final = frozenset({204, 205})
+EXPECTED: Final = ("input_tokens", "output_tokens")
+"""What every model tells; the other counts are told where there are some."""
 PASSING: Final = frozenset({"transient", "rate_limited", "outage"})
 
 
@@ -45,13 +51,18 @@ class _Under:
     """Its end, by the loop's clock."""
     requests: int = 0
     sent: bool = False
-    """The main request may have reached the provider."""
+    """The main request may have reached the provider, and was not clearly refused."""
     created: bool = False
-    """The main request was answered with success."""
+    """A main request was answered with success: no later refusal undoes that."""
 
-    def send(self) -> None:
-        """The main request goes out."""
-        self.sent = True
+    def going_out(self, sent: bool) -> None:
+        """The main request's first byte is written; or it was refused for certain."""
+        self.sent = sent
+
+    @property
+    def uncertain(self) -> bool:
+        """Its effect may have happened."""
+        return self.sent or self.created
 
 
 class HttpAttempts:
@@ -84,7 +95,7 @@ class HttpAttempts:
         self._accepts = expression(spec.accepts) if spec.accepts else None
         self._result = expression(response.result)
         self._json_text = expression(response.json_text) if response.json_text else None
-        names = ("model", "input_tokens", "cached_tokens", "output_tokens")
+        names = ("model", "tier", *TOKENS)
         self._extras = {name: expression(text) for name in names if (text := getattr(response, name))}
         self._used = template(response.usage.model_dump(exclude_none=True))
 
@@ -94,8 +105,7 @@ class HttpAttempts:
         outcome = await self._bounded(under, request.timeout_seconds)
         if isinstance(outcome, Answer):
             return outcome
-        message = self._wire.redaction.text(outcome.message)
-        return replace(outcome, message=message, uncertain=under.created or (under.sent and outcome.uncertain))
+        return replace(outcome, message=self._wire.redaction.text(outcome.message), uncertain=under.uncertain)
 
     async def reconcile(self, request: AttemptRequest) -> Reconciled:
         """What the provider says about an attempt made before; raises only CancelledError."""
@@ -105,12 +115,12 @@ class HttpAttempts:
         try:
             async with asyncio.timeout_at(under.until):
                 received = await self._exchange(self._reconcile, under, Turn())
+            assert self._spec.reconcile is not None
+            return _reconciled(self._spec.reconcile, received)
         except Failed as broken:
             return Reconciled("unknown", message=self._wire.redaction.text(broken.failure.message))
-        except (TimeoutError, TooLarge, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, nobody knows what became of the attempt
             return Reconciled("unknown", message=self._wire.redaction.text(f"{type(error).__name__}: {error}"))
-        assert self._spec.reconcile is not None
-        return _reconciled(self._spec.reconcile, received)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -140,17 +150,9 @@ class HttpAttempts:
             return broken.failure
         except TimeoutError:
             message = f"no complete answer within {seconds:g} s"
-            return Failure(error_class="transient", code="timeout", message=message, uncertain=True)
-        except TooLarge:
-            message = f"the response is above {self._spec.response.max_bytes} bytes"
-            return Failure(error_class="unknown", code="response_too_large", message=message, uncertain=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return classify.of_error(error) or _unmapped(error)
-        except JMESPathError as error:
-            return _unfit(error, sent=under.sent)
-        except UnicodeError:
-            message = "a header's value has characters that HTTP does not allow"
-            return Failure(error_class="invalid_request", code="unsendable_request", message=message)
+            return Failure(error_class="transient", code="timeout", message=message)
+        except Exception as error:  # noqa: BLE001  # one attempt, one outcome: nothing else may leave it
+            return classify.of_exception(error, answered=under.sent)
 
     async def _steps(self, under: _Under) -> AttemptOutcome:
         if self._accepts is not None and not self._accepts(under.scope["params"]):
@@ -163,7 +165,6 @@ class HttpAttempts:
         if self._spec.pages is not None:
             return await self._answer(under, await self._read_pages(under))
         received = await self._send(self._main, under, Turn())
-        under.created = self._poll is not None or self._spec.response.artifact is not None
         body = _json_of(received, needed=self._poll is None)
         if self._poll is not None:
             under.scope["created"] = body
@@ -196,7 +197,6 @@ class HttpAttempts:
         turn: Turn | None = reading.first()
         while turn is not None:
             received = await self._send(self._main, under, turn)
-            under.created = True
             turn = reading.take(_json_of(received), received.next_link, received.url)
         return reading.gathered()
 
@@ -225,8 +225,8 @@ class HttpAttempts:
         a successful response says that a rule makes a failure."""
         try:
             received = await self._exchange(step, under, Turn())
-        except httpx.HTTPError as error:
-            return classify.of_error(error) or _unmapped(error)
+        except (httpx.HTTPError, Unreadable) as error:
+            return classify.of_exception(error, answered=True)
         failure = self._failure_of(received)
         if failure is not None and received.status in SUCCESS:
             raise Failed(failure)
@@ -237,7 +237,15 @@ class HttpAttempts:
     async def _send(self, step: Step, under: _Under, turn: Turn) -> Received:
         """A response that is a success. Raises Failed for one that is not."""
         received = await self._exchange(step, under, turn)
-        self._refuse_failures(received)
+        failure = self._failure_of(received)
+        if step is not self._main:
+            self._refuse_failures(received)
+        elif failure is not None:
+            under.going_out(failure.uncertain)
+            usage, model = self._measured(received.body)
+            raise Failed(replace(failure, usage=usage, model=model))
+        else:
+            under.created = True
         return received
 
     async def _exchange(self, step: Step, under: _Under, turn: Turn) -> Received:
@@ -246,7 +254,7 @@ class HttpAttempts:
             if full is not None:
                 raise Failed(full)
         under.requests += 1
-        going_out = under.send if step is self._main else _nothing
+        going_out = under.going_out if step is self._main else _nothing
         return await self._wire.send(step, under.scope, turn, under.allowance, going_out)
 
     def _refuse_failures(self, received: Received) -> None:
@@ -262,25 +270,37 @@ class HttpAttempts:
             None if received.body is ABSENT else received.body,
             self._spec.errors,
             dt.datetime.now(dt.UTC),
+            error_bodies=self._spec.response.error_bodies,
+            cut_off=self._spec.response.cut_off,
         )
 
     async def _answer(self, under: _Under, body: Any) -> AttemptOutcome:
         """The result and what it took, from the response's JSON."""
-        extras = {name: find(body) for name, find in self._extras.items()}
-        model = str(extras.pop("model", None) or "")
-        usage = Usage(**{name: _count(value) for name, value in extras.items()})
+        usage, model = self._measured(body)
         try:
             result = self._result(await self._answered(under, body))
-        except Failed as broken:
-            return replace(broken.failure, usage=usage, model=model)
-        used = self._used({**under.scope, "response": body, "result": result})
+        except Exception as error:  # noqa: BLE001  # whatever it is, the attempt was made and is paid for
+            broken = error.failure if isinstance(error, Failed) else classify.of_exception(error, answered=True)
+            return replace(broken, usage=usage, model=model)
+        used = self._made({**under.scope, "response": body, "result": result})
         made = replace(
             usage,
-            images=_count(used.get("images")),
-            seconds=_measure(used.get("seconds")),
-            bytes=_count(used.get("bytes")),
+            images=used.images,
+            seconds=used.seconds,
+            bytes=used.bytes,
+            uncounted=usage.uncounted | (used.uncounted & {"images", "seconds", "bytes"}),
         )
         return Answer(result=result, usage=made, model=model)
+
+    def _measured(self, body: Any) -> tuple[Usage, str]:
+        """The tokens and the model, as a response tells them; what it should tell and does not is uncounted."""
+        told = {name: _found(find, body) for name, find in self._extras.items()}
+        model = told.pop("model", None)
+        return counted(told, EXPECTED), str(model) if model else ""
+
+    def _made(self, scope: dict[str, Any]) -> Usage:
+        """What else was used, as the manifest measures it."""
+        return counted(_found(self._used, scope) or {}, ("images", "seconds", "bytes"))
 
     async def _answered(self, under: _Under, body: Any) -> Any:
         """What ``response.result`` is taken from. Raises Failed."""
@@ -310,17 +330,6 @@ def _json_of(received: Received, *, needed: bool = True) -> Any:
     raise Failed(_no_json(received))
 
 
-def _unfit(error: JMESPathError, *, sent: bool) -> Failure:
-    """An expression met a value that it cannot work with: of the response once there is one, else of the params."""
-    told = str(error).splitlines()[0][: classify.QUOTE_LIMIT]
-    if sent:
-        message = f"the response is not as its manifest expects: {told}"
-        return Failure(error_class="transient", code="malformed_response", message=message, uncertain=True)
-    return Failure(
-        error_class="invalid_request", code="unfit_params", message=f"no request can be made of this: {told}"
-    )
-
-
 def _no_json(received: Received) -> Failure:
     kind = received.headers.get("content-type", "no content type")
     message = f"HTTP {received.status} with {received.size} bytes that are no JSON ({kind})"
@@ -329,8 +338,11 @@ def _no_json(received: Received) -> Failure:
 
 def _reconciled(asked: Reconcile, received: Received) -> Reconciled:
     told = f"HTTP {received.status}"
-    if received.status >= 500 or 300 <= received.status < 400 or received.body is ABSENT:
+    open_still = received.status >= 500 or 300 <= received.status < 400 or received.status in UNASKED
+    if open_still or received.body is ABSENT:
         return Reconciled("unknown", message=told)
+    if received.status in SUCCESS and (error := said.error_of(received.body, classify.default_class)) is not None:
+        return Reconciled("unknown", message=f"{told} with an error: {error.code} {error.words}"[:300])
     scope = {"status": received.status, "body": received.body}
     happened = expression(asked.happened)(scope)
     if happened is not True:
@@ -339,18 +351,13 @@ def _reconciled(asked: Reconcile, received: Received) -> Reconciled:
     return Reconciled("happened", Answer(result=result), told)
 
 
-def _nothing() -> None:
+def _nothing(sent: bool) -> None:
     """For requests that have no effect."""
 
 
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _measure(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and value > 0 else 0.0
-
-
-def _unmapped(error: Exception) -> Failure:
-    message = f"{type(error).__name__}: {error}"[: classify.QUOTE_LIMIT]
-    return Failure(error_class="unknown", code="http_error", message=message, uncertain=True)
+def _found(find: Callable[[Any], Any], value: Any) -> Any:
+    """What an expression finds; null where it cannot work with the value: an answer is not lost for want of a count."""
+    try:
+        return find(value)
+    except JMESPathError:
+        return None

@@ -14,9 +14,10 @@ from agents_sdk.errors import Unreachable
 from services.capabilities.model import ArtifactRule
 from services.capabilities.outcome import Failure
 from services.capabilities.providers import classify
+from services.capabilities.providers.body import Allowance, TooLarge, read
 from services.capabilities.providers.http.failed import Failed
 from services.capabilities.providers.http.pages import same_origin
-from services.capabilities.providers.http.wire import Allowance, TooLarge, Wire
+from services.capabilities.providers.http.wire import Wire
 from services.capabilities.template import expression
 
 
@@ -39,7 +40,6 @@ async def _fetch(rule: ArtifactRule, url: str, wire: Wire, base_url: str) -> tup
     if not url.startswith("https://") and not same_origin(url, base_url):
         raise Failed(_broken("its file is neither at an https address nor at the provider's own origin"))
     allowance = Allowance(rule.max_bytes)
-    received = bytearray()
     async with wire.download(url) as response:
         if response.status_code != 200:
             retry_after = response.headers.get("retry-after")
@@ -48,12 +48,10 @@ async def _fetch(rule: ArtifactRule, url: str, wire: Wire, base_url: str) -> tup
             )
             raise Failed(failure or _broken(f"its file cannot be fetched: HTTP {response.status_code}"))
         try:
-            async for chunk in response.aiter_bytes():
-                allowance.spend(len(chunk))
-                received += chunk
+            received = await read(response, allowance)
         except TooLarge:
             raise Failed(_too_large(rule)) from None
-    return bytes(received), rule.mime or response.headers.get("content-type", "").partition(";")[0].strip()
+    return received, rule.mime or response.headers.get("content-type", "").partition(";")[0].strip()
 
 
 def _decoded(rule: ArtifactRule, text: str) -> bytes:
@@ -83,7 +81,7 @@ def _image_size(content: bytes) -> dict[str, int]:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return {"width": image.width, "height": image.height}
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise Failed(_broken("its file is no image that can be read")) from None
 
 

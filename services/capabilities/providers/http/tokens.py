@@ -16,11 +16,11 @@ from typing import Any, Final
 from urllib.parse import quote_plus
 
 import httpx
-import msgspec
 
 from services.capabilities.model import ClientCredentials
 from services.capabilities.outcome import Failure
 from services.capabilities.providers import classify
+from services.capabilities.providers.body import Allowance, Unreadable, parse, read, text_of
 from services.capabilities.providers.http.failed import Failed
 from services.capabilities.providers.redaction import Redaction
 
@@ -98,15 +98,12 @@ class Tokens:
         url = spec.token_url.resolve(self._environment, self._data_dir)
         fields = {name: value for name, value in form.items() if value}
         async with client.stream("POST", url, data=fields, headers=headers) as response:
-            received = bytearray()
-            async for chunk in response.aiter_bytes():
-                received += chunk
-                if len(received) > MAX_BYTES:
-                    break
-        try:
-            body = msgspec.json.decode(received)
-        except msgspec.DecodeError:
-            body = None
+            try:
+                received = await read(response, Allowance(MAX_BYTES))
+                text = text_of(received, response.headers.get("content-type", ""), lenient=True)
+                body = parse(text or "")
+            except Unreadable as error:
+                body = {"error": str(error)}
         return response.status_code, response.headers.get("retry-after"), body if isinstance(body, dict) else {}
 
 

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from services.capabilities.model import Ask, ClientCredentials, HttpProvider, SecretAuth
+from services.capabilities.providers.body import ENCODINGS, Allowance, parse, read, text_of
 from services.capabilities.providers.http.pages import Turn
 from services.capabilities.providers.http.tokens import Tokens
 from services.capabilities.providers.redaction import Redaction
@@ -25,25 +26,10 @@ from services.capabilities.template import ABSENT, Scope, template, url_path
 USER_AGENT: Final = "backplane-executor"
 MAX_PORT: Final = 65_535
 UNAUTHORIZED: Final = 401
+FIRST_FAILURE: Final = 400
+"""From this status on a body is only read for its words."""
 _DIRECT: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 """Never through a proxy that the environment names."""
-
-
-class TooLarge(Exception):
-    """The responses are above the limit."""
-
-
-@dataclass(slots=True)
-class Allowance:
-    """How many bytes may still come."""
-
-    left: int
-
-    def spend(self, number: int) -> None:
-        """Raises TooLarge."""
-        self.left -= number
-        if self.left < 0:
-            raise TooLarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +109,16 @@ class Wire:
         )
 
     async def send(
-        self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, going_out: Callable[[], None]
+        self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, going_out: Callable[[bool], None]
     ) -> Received:
-        """The response; ``going_out`` is called right before the request does. A token that is refused is fetched
-        anew, once. Raises Failed, TooLarge and httpx's errors."""
+        """The response; ``going_out`` is told True right before the request's first byte is written, and False once
+        that request was refused for certain. A token that is refused is fetched anew, once. Raises Failed, Unreadable
+        and httpx's errors."""
         token = await self._tokens.get(self._http()) if self._tokens else ""
         received = await self._once(step, scope, turn, allowance, token, going_out)
         if received.status == UNAUTHORIZED and self._tokens is not None:
             self._tokens.refuse(token)
+            going_out(False)
             received = await self._once(step, scope, turn, allowance, await self._tokens.get(self._http()), going_out)
         return received
 
@@ -151,23 +139,40 @@ class Wire:
             self._client = None
 
     async def _once(
-        self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, token: str, going_out: Callable[[], None]
+        self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, token: str, going_out: Callable[[bool], None]
     ) -> Received:
         request = self._build(step, scope, turn, token)
-        going_out()
+        self._watch(request, going_out)
         response = await self._http().send(request, stream=True)
         try:
-            raw = self.redaction.raw(await _read(response, allowance))
+            raw = await read(response, allowance)
         finally:
             await response.aclose()
+        kind = response.headers.get("content-type", "")
+        text = text_of(raw, kind, lenient=response.status_code >= FIRST_FAILURE)
+        body = ABSENT if text is None else self.redaction.tree(parse(self.redaction.text(text)))
         return Received(
             status=response.status_code,
             reason=response.reason_phrase,
             headers=response.headers,
             url=str(request.url),
             size=len(raw),
-            body=parse(raw),
+            body=body,
         )
+
+    def _watch(self, request: httpx.Request, going_out: Callable[[bool], None]) -> None:
+        """Calls ``going_out`` when the first byte of the request is about to be written; at once where the connection
+        does not say so."""
+        if self._transport is not None:
+            going_out(True)
+            return
+
+        async def seen(event: str, info: Mapping[str, Any]) -> None:
+            # what goes to a proxy first, to ask for a tunnel, is no part of the request
+            if event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+                going_out(True)
+
+        request.extensions = {**request.extensions, "trace": seen}
 
     def _build(self, step: Step, scope: Scope, turn: Turn, token: str) -> httpx.Request:
         headers = {"accept": "application/json", "user-agent": USER_AGENT, **_texts(step.headers(scope))}
@@ -220,6 +225,7 @@ class Wire:
                 limits=limits,
                 verify=_trusted(),
                 mounts=direct,
+                headers={"accept-encoding": ENCODINGS},
                 timeout=None,  # noqa: S113  # see above
             )
         return self._client
@@ -229,25 +235,6 @@ class Wire:
 def _trusted() -> ssl.SSLContext:
     """The certificates that are trusted: read once, it takes 50 ms and 2 MB."""
     return httpx.create_ssl_context()
-
-
-async def _read(response: httpx.Response, allowance: Allowance) -> bytes:
-    announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > allowance.left:
-        raise TooLarge
-    received = bytearray()
-    async for chunk in response.aiter_bytes():
-        allowance.spend(len(chunk))
-        received += chunk
-    return bytes(received)
-
-
-def parse(raw: bytes) -> Any:
-    """The JSON; ABSENT when it is none."""
-    try:
-        return msgspec.json.decode(raw)
-    except msgspec.DecodeError:
-        return ABSENT
 
 
 def _checked(url: str) -> httpx.URL:
