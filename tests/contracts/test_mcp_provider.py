@@ -155,10 +155,10 @@ async def test_a_call_that_is_wrong_is_told(
     assert outcome.message
 
 
-async def test_a_tool_that_takes_too_long_costs_its_attempt_and_not_the_session(
+async def test_a_tool_that_takes_too_long_costs_its_attempt_and_no_other(
     servers: Servers, reached: dict[str, Any]
 ) -> None:
-    """Others go on, and the next call is answered."""
+    """The next call is answered."""
     await ask(tool(servers, "weather", **reached), place="Bern")
     late = failed(await ask(tool(servers, "slow", **reached), timeout=0.5, seconds=30))
     after = await ask(tool(servers, "words", **reached), text="on we go")

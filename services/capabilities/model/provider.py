@@ -140,9 +140,10 @@ class McpProvider(AnyProvider):
     tool: str = Field(min_length=1)
     arguments: Any = "${params}"
     """A template, as in HTTP requests."""
-    result: str = "structured || {text: text}"
-    """JMESPath over ``structured`` (the structured content, else the text where that is JSON, else null), ``text`` (all
-    texts, joined) and ``content`` (the blocks as MCP has them)."""
+    result: str = "value"
+    """JMESPath over ``value`` (the structured content where there is any; else the text as JSON, where it is JSON; else
+    ``{text: …}``; whatever it is, with its ``files`` beside it), ``structured`` (the same without ``{text: …}``, else
+    null), ``text`` (all texts, joined), ``content`` (the blocks as MCP has them, bytes as artifacts) and ``files``."""
     max_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     errors: list[ToolErrorRule] = Field(default_factory=list)
 

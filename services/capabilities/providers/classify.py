@@ -22,6 +22,8 @@ from services.capabilities.providers import said
 from services.capabilities.providers.body import Unreadable
 from services.capabilities.template import expression
 
+FIRST_FAILURE: Final = 400
+"""The first status of those that are no success and no redirect."""
 QUOTE_LIMIT: Final = 300
 """Characters of a provider's own words in a message: enough for a cause, too little for a page of HTML."""
 
@@ -46,7 +48,7 @@ _BY_STATUS: Final[dict[int, ErrorClass]] = {
 _UNCERTAIN_4XX: Final = frozenset({408, 409})
 """Refusals that may come after the effect: a timeout of the server's, a conflict with what the request itself did."""
 _STANDARD_4XX: Final = frozenset(each.value for each in http.HTTPStatus if each // 100 == 4)
-_REFUSALS: Final = (_STANDARD_4XX | {307, 308}) - _UNCERTAIN_4XX
+REFUSALS: Final = (_STANDARD_4XX | {307, 308}) - _UNCERTAIN_4XX
 """Statuses that say for certain that nothing was done: those of a standard, not a server's or proxy's own (nginx's 499
 may come after the effect), and redirects that want the same request elsewhere. A 303 may follow an effect."""
 
@@ -143,7 +145,7 @@ def of_response(
         code=f"http_{status}",
         message=message[:QUOTE_LIMIT],
         retry_after=parse_retry_after(retry_after, now),
-        uncertain=status not in _REFUSALS,
+        uncertain=status not in REFUSALS,
     )
 
 

@@ -29,7 +29,7 @@ CLOSING_S: Final = 2.0
 """For a worker whose input was closed to end by itself; below the executor's own time to stop."""
 
 
-class _Program:
+class Program:
     """One running process and its pipes."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -41,10 +41,13 @@ class _Program:
         """Ends it and all that it started, now."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        # a pipe that nobody read to its end, of an answer that was too long, keeps the transport open and the waiting
+        # going; asyncio has no public way to close it
+        transport = self.process._transport  # type: ignore[attr-defined]  # see above
+        if (pipe := transport.get_pipe_transport(1)) is not None:
+            pipe.close()
         await self._gone()
-        # a pipe that nobody read to its end, of an answer that was too long, keeps the transport open; asyncio has no
-        # public way to close it
-        self.process._transport.close()  # type: ignore[attr-defined]  # see above
+        transport.close()
 
     async def close(self) -> None:
         """Lets it end by itself, for a moment."""
@@ -70,7 +73,7 @@ class SubprocessAttempts:
         self._data_dir = data_dir
         self._redaction = Redaction()
         self._result = expression(spec.result)
-        self._idle: list[_Program] = []
+        self._idle: list[Program] = []
         """Workers that wait; the one used last is asked first, so that the others may stay swapped out."""
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -103,13 +106,13 @@ class SubprocessAttempts:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(program.close() for program in idle), *self._ending)
 
-    def _let_end(self, program: _Program) -> None:
+    def _let_end(self, program: Program) -> None:
         """Its answer is here; it may still have to tidy up."""
         task = asyncio.get_running_loop().create_task(program.close())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _start_or_take(self) -> _Program:
+    async def _start_or_take(self) -> Program:
         while self._idle:
             program = self._idle.pop()
             if program.process.returncode is None:
@@ -126,9 +129,9 @@ class SubprocessAttempts:
             env=given,
             start_new_session=True,
         )
-        return _Program(process)
+        return Program(process)
 
-    async def _ask(self, program: _Program, request: AttemptRequest) -> tuple[AttemptOutcome, bool]:
+    async def _ask(self, program: Program, request: AttemptRequest) -> tuple[AttemptOutcome, bool]:
         """The outcome, and whether the program gave it as it should: else it is of no more use. What breaks it off
         after the first byte was written is uncertain, whatever it is."""
         request_id = f"{request.call_id}/{request.attempt}"
@@ -174,14 +177,14 @@ class SubprocessAttempts:
         }
         return msgspec.json.encode(asked) + b"\n"
 
-    async def _write(self, program: _Program, line: bytes) -> None:
+    async def _write(self, program: Program, line: bytes) -> None:
         assert program.process.stdin is not None
         program.process.stdin.write(line)
         await program.process.stdin.drain()
         if self._spec.mode == "call":
             program.process.stdin.close()
 
-    async def _read(self, program: _Program) -> bytes:
+    async def _read(self, program: Program) -> bytes:
         """The next line that is not empty. Raises _TooLong, and EOFError when there is none."""
         assert program.process.stdout is not None
         while True:
@@ -197,7 +200,7 @@ class SubprocessAttempts:
                 return line
 
 
-async def _with_last_words(failure: Failure, program: _Program) -> Failure:
+async def _with_last_words(failure: Failure, program: Program) -> Failure:
     """The failure with how the program ended and what it said last."""
     words = await program.stderr.last_line(CLOSING_S)
     code = program.process.returncode

@@ -18,6 +18,7 @@ import msgspec
 
 from services.capabilities.model import Ask, ClientCredentials, HttpProvider, SecretAuth
 from services.capabilities.providers.body import ENCODINGS, Allowance, parse, read, text_of
+from services.capabilities.providers.classify import FIRST_FAILURE
 from services.capabilities.providers.http.pages import Turn
 from services.capabilities.providers.http.tokens import Tokens
 from services.capabilities.providers.redaction import Redaction
@@ -26,8 +27,6 @@ from services.capabilities.template import ABSENT, Scope, template, url_path
 USER_AGENT: Final = "backplane-executor"
 MAX_PORT: Final = 65_535
 UNAUTHORIZED: Final = 401
-FIRST_FAILURE: Final = 400
-"""From this status on a body is only read for its words."""
 _DIRECT: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 """Never through a proxy that the environment names."""
 
@@ -149,7 +148,7 @@ class Wire:
         finally:
             await response.aclose()
         kind = response.headers.get("content-type", "")
-        text = text_of(raw, kind, lenient=response.status_code >= FIRST_FAILURE)
+        text = text_of(raw, kind, lenient=response.status_code >= FIRST_FAILURE)  # only its words are wanted
         body = ABSENT if text is None else self.redaction.tree(parse(self.redaction.text(text)))
         return Received(
             status=response.status_code,
