@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from agents_sdk.core.tools import Format, format_of, read_call, result_message
+from agents_sdk.core.tools import Format, read_call, result_message
 from agents_sdk.discovery import Discovery, Found
 from agents_sdk.errors import CallFailed, InvalidCommand, Oversize, ScopeDenied
 from agents_sdk.operations import CallResult
@@ -49,7 +49,7 @@ class Executes(Protocol):
 async def called(who: Executes, call: Any, format: Format | None, timeout_seconds: float | None) -> dict[str, Any]:
     """Carries out a model's tool call; the message that tells it the result, or why there is none."""
     asked = read_call(call, format)
-    form = format or format_of(call if isinstance(call, dict) else call.model_dump())
+    form = format or asked.form
     if asked.problem:
         return result_message(asked, form, None, error=asked.problem)
     try:

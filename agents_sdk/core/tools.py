@@ -1,7 +1,8 @@
 """Capabilities as the tools of a language model: definitions in its vendor's form, its calls read, results told to it.
 
-Pure. The forms: OpenAI's chat completions (``tools``, ``tool_calls``, role ``tool``), Anthropic's messages (``tools``,
-``tool_use``, ``tool_result``) and the Model Context Protocol (``tools/list``, ``tools/call``).
+Pure. The forms: OpenAI's chat completions (``tools``, ``tool_calls``, role ``tool``) and responses (``function_call``,
+``function_call_output``), Anthropic's messages (``tools``, ``tool_use``, ``tool_result``) and the Model Context
+Protocol (``tools/list``, ``tools/call``).
 """
 
 from __future__ import annotations
@@ -11,15 +12,10 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
-Format: TypeAlias = Literal["openai", "anthropic", "mcp"]
+from agents_sdk.core.shortened import compact
+
+Format: TypeAlias = Literal["openai", "openai_responses", "anthropic", "mcp"]
 FORMATS: Final[tuple[str, ...]] = get_args(Format)
-CLUTTER: Final = frozenset({"title", "$schema", "$id", "$comment", "examples", "deprecated"})
-"""Words of a schema that tell a model nothing about how to fill it in."""
-LEFT_TO_THE_CHECK: Final = frozenset(
-    {"additionalProperties", "minLength", "maxLength", "minItems", "maxItems", "pattern", "uniqueItems"}
-)
-"""Bounds that hardly a call breaks and that cost tokens in each: the executor checks them, and names the one that is
-broken."""
 
 
 class ToolCall(NamedTuple):
@@ -31,6 +27,8 @@ class ToolCall(NamedTuple):
     """The model's own name of the call; its answer names it again."""
     problem: str = ""
     """Why it cannot be read; told to the model, which may try again."""
+    form: Format = "mcp"
+    """Whose form it has, by its shape."""
 
 
 def definition(name: str, description: str, params: Mapping[str, Any], format: Format) -> dict[str, Any]:
@@ -38,6 +36,9 @@ def definition(name: str, description: str, params: Mapping[str, Any], format: F
     schema = compact(params)
     if format == "openai":
         return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
+    if format == "openai_responses":
+        # that API makes schemas strict, and refuses those that cannot be, unless it is told not to
+        return {"type": "function", "name": name, "description": description, "parameters": schema, "strict": False}
     if format == "anthropic":
         return {"name": name, "description": description, "input_schema": schema}
     if format == "mcp":
@@ -45,56 +46,56 @@ def definition(name: str, description: str, params: Mapping[str, Any], format: F
     raise ValueError(f"format is {format!r}; use one of {', '.join(FORMATS)}")
 
 
-def compact(schema: Any) -> Any:
-    """The schema without what a model does not need; what it allows is allowed by the whole one too, but for bounds."""
-    if isinstance(schema, list):
-        return [compact(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    found: dict[str, Any] = {}
-    for key, part in schema.items():
-        if key in ("properties", "$defs", "patternProperties"):
-            found[key] = {name: compact(of) for name, of in part.items()}
-        elif key in ("enum", "const", "default", "required"):
-            found[key] = part
-        elif key not in CLUTTER | LEFT_TO_THE_CHECK:
-            found[key] = compact(part)
-    return found
-
-
 def read_call(call: Any, format: Format | None = None) -> ToolCall:
-    """A model's tool call: an entry of OpenAI's ``tool_calls``, a block ``tool_use`` of Anthropic's, or the params of
-    MCP's ``tools/call``, as data or as the object of the vendor's library. ``format`` None: told by its shape."""
+    """A model's tool call: an entry of OpenAI's ``tool_calls``, an item ``function_call`` of its responses, a block
+    ``tool_use`` of Anthropic's, or the params of MCP's ``tools/call``, as data or as the object of the vendor's
+    library. ``format`` None: told by its shape. Arguments that are null, empty or absent are ``{}``."""
     given = _data(call)
-    form = format or format_of(given)
-    if form == "openai":
-        function = given.get("function", given)
-        name, arguments = function.get("name", ""), function.get("arguments", "")
-        call_id = given.get("id") or given.get("call_id") or ""
+    shape = format_of(given)
+    form = format or shape
+    if form in ("openai", "openai_responses"):
+        function = given.get("function")
+        asked = function if isinstance(function, Mapping) else given
+        arguments = asked.get("arguments")
+        call_id = given.get("call_id") or given.get("id") or ""
     elif form == "anthropic":
-        name, arguments, call_id = given.get("name", ""), given.get("input", {}), given.get("id", "")
+        asked, arguments, call_id = given, given.get("input"), given.get("id") or ""
     else:
-        name, arguments, call_id = given.get("name", ""), given.get("arguments", {}), ""
-    if isinstance(arguments, str):
+        inner = given.get("params")
+        asked = inner if "name" not in given and isinstance(inner, Mapping) else given
+        arguments, call_id = asked.get("arguments"), ""
+    name = asked.get("name")
+    read = ToolCall(name if isinstance(name, str) else "", {}, str(call_id), form=shape)
+    if not read.capability:
+        return read._replace(problem="the call names no tool")
+    if isinstance(arguments, str | bytes):
         try:
             arguments = msgspec.json.decode(arguments) if arguments.strip() else {}
-        except msgspec.DecodeError as error:
-            return ToolCall(name, {}, call_id, f"the arguments are no JSON: {error}")
+        except (ValueError, RecursionError) as error:
+            return read._replace(problem=f"the arguments are no JSON: {error}")
+    if arguments is None or arguments == []:
+        arguments = {}
     if not isinstance(arguments, Mapping):
-        return ToolCall(name, {}, call_id, f"the arguments are no object but {type(arguments).__name__}")
-    return ToolCall(name, dict(arguments), call_id)
+        return read._replace(problem=f"the arguments are no object but {type(arguments).__name__}")
+    return read._replace(params=dict(arguments))
 
 
 def format_of(call: Mapping[str, Any]) -> Format:
     """Whose form a tool call has."""
-    if "function" in call or call.get("type") in ("function", "function_call"):
+    if call.get("type") == "function_call":
+        return "openai_responses"
+    if "function" in call or call.get("type") == "function":
         return "openai"
-    return "anthropic" if "input" in call else "mcp"
+    return "anthropic" if "input" in call or call.get("type") == "tool_use" else "mcp"
 
 
 def result_message(call: ToolCall, format: Format, result: Any, *, error: str = "") -> dict[str, Any]:
-    """What the model is told: the result as JSON, or, with ``error``, why there is none."""
+    """What the model is told, in the form that its call has: the result as JSON, or, with ``error``, why there is
+    none."""
     text = error or msgspec.json.encode(result).decode()
+    if format == "openai_responses" or (format == "openai" and call.form == "openai_responses"):
+        output = f"error: {error}" if error else text
+        return {"type": "function_call_output", "call_id": call.id, "output": output}
     if format == "openai":
         return {"role": "tool", "tool_call_id": call.id, "content": f"error: {error}" if error else text}
     if format == "anthropic":

@@ -68,13 +68,61 @@ def test_arguments_that_cannot_be_read_are_a_problem_and_none_are_none(arguments
     assert bool(told) == bool(call.problem)
 
 
+NONE: list[dict[str, Any]] = [{}, {"arguments": None}, {"arguments": ""}, {"arguments": " "}, {"arguments": "null"}]
+
+
+@pytest.mark.parametrize("none", [*NONE, {"arguments": "{}"}, {"arguments": {}}, {"arguments": "[]"}])
+def test_no_arguments_are_empty_ones(none: dict[str, Any]) -> None:
+    """Null, empty, absent; as text and as data; in every vendor's form."""
+    chat = {"id": "1", "type": "function", "function": {"name": "search", **none}}
+    response = {"type": "function_call", "call_id": "1", "name": "search", **none}
+    inputs = {"input": none["arguments"]} if none else {}
+    anthropic = {"type": "tool_use", "id": "1", "name": "search", **inputs}
+
+    for call in (chat, response, anthropic, {"name": "search", **none}):
+        assert read_call(call)[:2] == ("search", {}), call
+        assert not read_call(call).problem
+
+
+@pytest.mark.parametrize("arguments", ["[" * 100_000, "nan", '"x"', "1", b"\xff", '{"a": NaN}', [1], 7, True])
+@pytest.mark.parametrize("form", ["chat", "responses", "anthropic", "mcp"])
+def test_whatever_a_model_writes_is_a_call_or_a_problem(arguments: Any, form: str) -> None:
+    """It is told what is wrong, and may try again."""
+    call = {
+        "chat": {"id": "1", "function": {"name": "search", "arguments": arguments}},
+        "responses": {"type": "function_call", "call_id": "1", "name": "search", "arguments": arguments},
+        "anthropic": {"type": "tool_use", "id": "1", "name": "search", "input": arguments},
+        "mcp": {"name": "search", "arguments": arguments},
+    }[form]
+
+    assert "the arguments are no" in read_call(call).problem
+
+
+@pytest.mark.parametrize("call", [{}, {"type": "function", "function": None}, {"name": None, "input": {}}, {"name": 7}])
+def test_a_call_without_a_name_is_a_problem(call: dict[str, Any]) -> None:
+    """No exception."""
+    assert read_call(call).problem == "the call names no tool"
+
+
+def test_a_format_that_is_asked_for_does_not_change_whose_call_it_is() -> None:
+    """A response's call is answered in its own form also where "openai" is said."""
+    told = result_message(read_call(RESPONSES, "openai"), "openai", 1)
+
+    assert told == {"type": "function_call_output", "call_id": "call_7", "output": "1"}
+
+
 @pytest.mark.parametrize("format", get_args(Format))
 def test_a_definition_is_what_its_vendor_documents(format: Format) -> None:
     """Where the schema of the params stands, and that it is one."""
     for contract in load_registry():
         capability = contract.capability
         tool = definition(capability.name, capability.description, capability.params, format)
-        place = {"openai": ("function", "parameters"), "anthropic": ("input_schema",), "mcp": ("inputSchema",)}[format]
+        place = {
+            "openai": ("function", "parameters"),
+            "openai_responses": ("parameters",),
+            "anthropic": ("input_schema",),
+            "mcp": ("inputSchema",),
+        }[format]
         inner = tool["function"] if format == "openai" else tool
         assert (inner["name"], inner["description"]) == (capability.name, capability.description)
         schema: Any = tool
@@ -99,6 +147,8 @@ def test_compaction_only_leaves_out_bounds() -> None:
     ("call", "told"),
     [
         (OPENAI, {"role": "tool", "tool_call_id": "call_7", "content": '{"hits":[1]}'}),
+        (RESPONSES, {"type": "function_call_output", "call_id": "call_7", "output": '{"hits":[1]}'}),
+        (RESPONSES | {"id": "fc_1"}, {"type": "function_call_output", "call_id": "call_7", "output": '{"hits":[1]}'}),
         (ANTHROPIC, {"type": "tool_result", "tool_use_id": "call_7", "content": '{"hits":[1]}'}),
         (
             MCP,
@@ -118,7 +168,7 @@ async def test_a_call_becomes_execute_and_its_result_a_message(call: dict[str, A
     assert agent.asked == [("search", {"q": "x"})]
 
 
-@pytest.mark.parametrize("call", [OPENAI, ANTHROPIC, MCP])
+@pytest.mark.parametrize("call", [OPENAI, RESPONSES, ANTHROPIC, MCP])
 async def test_a_call_that_fails_is_told_to_the_model(call: dict[str, Any]) -> None:
     """With what to do about it, in its vendor's way of saying that it is an error."""
     agent = Agent(CallFailed("no capability is named 'search'", hint="did you mean 'web_search'?"))
