@@ -9,6 +9,9 @@ import typer
 
 from services.cli.output import CommandError, JsonFlag, message, print_json
 
+MAX_VALUES = 2_000_000
+"""Of a document in YAML: the largest that are published have some hundred thousand."""
+
 if TYPE_CHECKING:
     from services.capabilities.openapi import Draft, Skipped
 
@@ -64,14 +67,22 @@ def _read(file: str) -> Any:
 
     import yaml
 
+    from services.capabilities import yaml_values
+
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError("not_found", f"{file!r} cannot be read: {error}") from error
     try:
         # JSON is YAML as well, and read a hundred times faster as what it is
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
+        node = yaml_values.compose(text)
+        return None if node is None else yaml_values.value_of(node, MAX_VALUES)
+    except yaml_values.Problem as problem:
+        place = f"{file}:{problem.mark.line + 1}:{problem.mark.column + 1}"
+        raise CommandError("usage", f"{place}: {problem.message}") from problem
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise CommandError("usage", f"{file!r} is neither JSON nor YAML: {error}") from error
 
 
