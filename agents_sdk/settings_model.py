@@ -102,6 +102,22 @@ class Artifacts(_Section):
     them; empty: ``artifacts`` below the data directory. All processes of a platform need the same."""
 
 
+class Egress(_Section):
+    """Where requests of providers may go, besides to public addresses."""
+
+    loopback: bool | None = None
+    """This machine itself. None: where Kafka is on it too, as on a local platform."""
+    allow: tuple[str, ...] = ()
+    """Private networks and names, each with a port behind a colon where only that is meant: ``10.0.0.0/8``,
+    ``intranet.example:443``, ``[fd00::1]:8080``. A provider's manifest has to mean them as well. In the environment:
+    joined by commas, or a JSON list."""
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [each for each in value.replace(",", " ").split() if each] if isinstance(value, str) else value
+
+
 class Identity(_Section):
     """Files with the keys that commands are signed with; never a key itself."""
 
@@ -163,6 +179,7 @@ class Settings(BaseSettings):
     artifacts: Artifacts = Artifacts()
     identity: Identity = Identity()
     access: Access = Access()
+    egress: Egress = Egress()
 
     @classmethod
     def settings_customise_sources(

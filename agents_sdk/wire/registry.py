@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVa
 
 from agents_sdk import schemas, topics
 from agents_sdk.errors import BackplaneError, Unreachable
+from agents_sdk.proxies import unread
 from agents_sdk.wire.codec import RECORDS, Codec
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
-    from agents_sdk.settings import Settings
+    from agents_sdk.proxies import unread
+from agents_sdk.settings import Settings
 
 TIMEOUT_S: Final = 10
 """The client's own default is none at all: one answer that never comes would hang a process for good."""
@@ -147,7 +149,8 @@ class Registry:
         if settings.registry.username:
             secret = settings.registry.password.get_secret_value()
             config["basic.auth.user.info"] = f"{settings.registry.username}:{secret}"
-        self._client: SchemaRegistryClient = client(config)
+        with unread(self.url):
+            self._client: SchemaRegistryClient = client(config)
 
     def __enter__(self) -> Self:
         return self

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from agents_sdk.proxies import proxy_for
 from infra.local.errors import ArtifactBroken, ArtifactMissing, disk_error
 from infra.local.progress import Progress
 
@@ -165,6 +166,7 @@ def _fetch(context: MavenContext, item: Artifact) -> Path:
     try:
         path: Path = _artifact(context, item.coordinate).resolve()
     except (requests.RequestException, RuntimeError) as error:
+        proxy_for("https://repo1.maven.org", os.environ)  # one that cannot be used is the cause, and says so
         raise ArtifactMissing(
             f"cannot fetch {item.coordinate!r}: {type(error).__name__}",
             hint="check the network (HTTPS_PROXY and BACKPLANE_MAVEN_URL are honoured), then try again",

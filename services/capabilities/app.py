@@ -33,6 +33,7 @@ from agents_sdk.wire.proof import Place
 from services.capabilities.breaker_topic import BreakerTopic
 from services.capabilities.breakers import Breakers
 from services.capabilities.cache import ResultCache
+from services.capabilities.egress import policy_of
 from services.capabilities.engine import OUTCOMES, CallEngine
 from services.capabilities.heartbeat import Heartbeat
 from services.capabilities.live import LiveRegistry
@@ -78,7 +79,7 @@ class Executor:
         self._codec = codec
         self._live = live
         store = ArtifactStore(settings.data_dir, settings.artifacts.url)
-        self._fleet = Fleet(settings.data_dir, environment(), live.registry.switch, store)
+        self._fleet = Fleet(settings.data_dir, environment(), live.registry.switch, store, policy_of(settings))
         self._outbox = KafkaOutbox(settings, codec, self.name)
         breakers = Breakers()
         self._guard = dispatch_guard(settings)

@@ -27,6 +27,7 @@ from agents_sdk.transport import Transport
 from agents_sdk.wire.codec import Codec
 from services.capabilities.breakers import Breakers
 from services.capabilities.decide import Route
+from services.capabilities.egress import policy_of
 from services.capabilities.live import LiveRegistry
 from services.capabilities.model import PythonProvider, environment
 from services.capabilities.open_call import Past
@@ -182,7 +183,7 @@ def local_calls(names: Collection[str]) -> OpenLocalCalls:
         await asyncio.to_thread(live.open, Registry([]), "")
         live.follow(lambda: None)
         store = ArtifactStore(settings.data_dir, settings.artifacts.url)
-        fleet = Fleet(settings.data_dir, environment(), live.registry.switch, store)
+        fleet = Fleet(settings.data_dir, environment(), live.registry.switch, store, policy_of(settings))
         caller = _Opened(names, live, fleet, transport)
         for name in names:
             if why := caller.unfit(name):

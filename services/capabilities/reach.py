@@ -4,13 +4,14 @@ then, no request, no credentials."""
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from agents_sdk.proxies import ProxyUnusable, proxy_for
 from services.capabilities.model import HttpProvider, McpProvider, Provider, SubprocessProvider
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -55,8 +56,10 @@ def missing_program(provider: Provider, environment: Mapping[str, str], data_dir
 
 
 def _proxied(scheme: str, host: str) -> bool:
-    proxies = urllib.request.getproxies()
-    return bool({scheme, "all"} & proxies.keys()) and not urllib.request.proxy_bypass(host)
+    try:
+        return proxy_for(f"{scheme}://[{host}]" if ":" in host else f"{scheme}://{host}", os.environ) is not None
+    except ProxyUnusable:
+        return True
 
 
 class Reach:

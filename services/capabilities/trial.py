@@ -10,6 +10,7 @@ from typing import Any
 import uuid_utils
 
 from agents_sdk.core import ids
+from services.capabilities.egress import Policy
 from services.capabilities.model import Provider, environment
 from services.capabilities.outcome import Answer, AttemptRequest
 from services.capabilities.pricing import charge
@@ -45,14 +46,15 @@ def unfit(contract: Contract, params: Mapping[str, Any]) -> str:
 class Trial:
     """The attempts at one capability."""
 
-    def __init__(self, contract: Contract, params: Mapping[str, Any], data_dir: Path) -> None:
+    def __init__(self, contract: Contract, params: Mapping[str, Any], data_dir: Path, policy: Policy) -> None:
+        self._policy = policy
         self._contract = contract
         self._params = contract.with_defaults(params)
         self._data_dir = data_dir
 
     async def run(self, providers: Sequence[str], tell: Tell | None) -> list[dict[str, Any]]:
         """Asks these providers in turn; for each its steps, and whether it gave a result that keeps the contract."""
-        fleet = Fleet(self._data_dir, environment())
+        fleet = Fleet(self._data_dir, environment(), policy=self._policy)
         try:
             chosen = [each for each in self._contract.capability.providers if each.name in providers]
             return [await self._try(fleet, each, tell) for each in chosen]

@@ -1,9 +1,9 @@
 """YAML as a person means it → plain values, or where it is none of them. Pure.
 
 PyYAML reads ``no`` as false, ``12:30:00`` as 45,000 and ``2026-02-30`` as an error without a place. Here texts,
-numbers, ``true``, ``false`` and null are what they are. All else that looks like more is text; keys are text as written.
-What cannot be a value is a problem with its place: other tags, keys that are lists, aliases that lead back to
-themselves or multiply, nesting without end, NaN and infinity.
+numbers, ``true``, ``false`` and null are what they are. All else that looks like more is text; keys are text as
+written. What cannot be a value is a problem with its place: other tags, keys that are lists, aliases that lead back
+to themselves or multiply, nesting without end, NaN and infinity.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LARGEST: Final = 2**63
 class Problem(Exception):
     """What cannot be a value, and where: ``mark`` has its line and column, from 0."""
 
-    def __init__(self, message: str, mark: yaml.Mark) -> None:
+    def __init__(self, message: str, mark: Any) -> None:
         super().__init__(message)
         self.message = message
         self.mark = mark

@@ -187,6 +187,8 @@ def try_out(
     """
     import asyncio
 
+    from agents_sdk import settings_model
+    from services.capabilities.egress import policy_of
     from services.capabilities.trial import NoParams, Trial, first_params, unfit
     from services.cli.call import gather
     from services.cli.capabilities import load
@@ -203,7 +205,7 @@ def try_out(
     misfit = unfit(contract, params)
     if misfit:
         raise CommandError("usage", misfit, f"see `backplane capabilities show {name}`")
-    trial = Trial(contract, params, view.data_dir)
+    trial = Trial(contract, params, view.data_dir, policy_of(settings_model.load({"data_dir": view.data_dir})))
     wanted = [provider] if provider else names
     told = asyncio.run(trial.run(wanted, None if as_json else _tell))
     if as_json:

@@ -9,6 +9,7 @@ https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.proofs import Guard, fact_guard
+from agents_sdk.proxies import proxy_for
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.consuming import headers_of
@@ -171,11 +173,18 @@ class Exporter:
 
 def collector(endpoint: str = "") -> Callable[[Sequence[Span]], bool]:
     """A ``send`` that is OpenTelemetry's own OTLP exporter. ``endpoint``: the collector's base URL, instead of
-    ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``. Raises ProxyUnusable."""
+    import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExportResult
 
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None)
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    address = endpoint or next(filter(None, map(os.environ.get, variables)), "http://localhost:4318")
+    proxy = proxy_for(address, os.environ)
+    session = requests.Session()
+    session.trust_env = False
+    session.proxies = {"http": proxy.url, "https": proxy.url} if proxy else {}
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None, session=session)
     readable = Readable()
 
     def send(spans: Sequence[Span]) -> bool:

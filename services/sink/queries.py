@@ -7,6 +7,7 @@ or a ClickHouse server.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from agents_sdk.errors import BackplaneError, Unreachable
+from agents_sdk.proxies import ProxyUnusable, proxy_for, unread
 from services.access import row_rules
 from services.access.principals import service_token
 
@@ -59,19 +61,20 @@ def connect_store(settings: Settings, database: str | None = None, workflows: tu
     url = urlsplit(settings.clickhouse.url)
     narrowed = None if workflows is None else {"X-Backplane-Workflows": json.dumps(list(workflows))}
     try:
-        return clickhouse_connect.get_client(
-            interface=url.scheme or "http",
-            host=url.hostname or "127.0.0.1",
-            port=url.port or (8443 if url.scheme == "https" else 8123),
-            username=settings.clickhouse.username or "default",
-            password=settings.clickhouse.password.get_secret_value() or service_token(Path(settings.data_dir)),
-            database=settings.clickhouse.database if database is None else database or "default",
-            connect_timeout=CONNECT_S,
-            send_receive_timeout=ANSWER_S,
-            autogenerate_session_id=False,
-            headers=narrowed,
-            settings=_ruled(settings, workflows),
-        )
+        with unread(settings.clickhouse.url):
+            return clickhouse_connect.get_client(
+                interface=url.scheme or "http",
+                host=url.hostname or "127.0.0.1",
+                port=url.port or (8443 if url.scheme == "https" else 8123),
+                username=settings.clickhouse.username or "default",
+                password=settings.clickhouse.password.get_secret_value() or service_token(Path(settings.data_dir)),
+                database=settings.clickhouse.database if database is None else database or "default",
+                connect_timeout=CONNECT_S,
+                send_receive_timeout=ANSWER_S,
+                autogenerate_session_id=False,
+                headers=narrowed,
+                settings=_ruled(settings, workflows),
+            )
     except Error as error:
         raise Unreachable(
             f"the store at {settings.clickhouse.url} does not answer: {_short(error)}",
@@ -146,8 +149,10 @@ def health(settings: Settings) -> dict[str, Any]:
     token = service_token(Path(settings.data_dir))
     shown = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        said = httpx.get(f"{settings.clickhouse.url.rstrip('/')}/health", timeout=CONNECT_S, headers=shown).json()
-    except (httpx.HTTPError, ValueError):
+        address = f"{settings.clickhouse.url.rstrip('/')}/health"
+        proxy = proxy_for(address, os.environ)
+        said = httpx.get(address, timeout=CONNECT_S, proxy=proxy and proxy.url, trust_env=False, headers=shown).json()
+    except (httpx.HTTPError, ProxyUnusable, ValueError):
         return {}
     return said if isinstance(said, dict) else {}
 

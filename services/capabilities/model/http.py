@@ -253,6 +253,9 @@ class HttpProvider(AnyProvider):
     upload: Upload | None = None
     request: Request
     auth: Auth | None = None
+    private: bool = False
+    """Whether the names in its addresses stand for private ones: within a company's network, say. An address that is
+    one as it is written needs no word; all of them need the operator's (``egress.allow``)."""
     pages: Pages | None = None
     poll: Poll | None = None
     response: Response = Response()

@@ -137,6 +137,8 @@ class McpProvider(AnyProvider):
     """Of a server that speaks streamable HTTP."""
     auth: SecretAuth | None = None
     """For ``url``: bearer or header."""
+    private: bool = False
+    """Whether the name in ``url`` stands for a private address; as for HTTP."""
     tool: str = Field(min_length=1)
     arguments: Any = "${params}"
     """A template, as in HTTP requests."""

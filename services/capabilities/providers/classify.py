@@ -16,6 +16,8 @@ from typing import Any, Final, Literal
 import httpx
 from jmespath.exceptions import JMESPathError
 
+from agents_sdk.proxies import ProxyUnusable
+from services.capabilities.egress import Refused
 from services.capabilities.model import ErrorClass, ErrorRule
 from services.capabilities.outcome import Failure
 from services.capabilities.providers import said
@@ -77,7 +79,9 @@ def of_exception(error: Exception, *, answered: bool) -> Failure:
     if known is not None:
         return known
     told = (str(error).splitlines() or [""])[0][:QUOTE_LIMIT]
-    if isinstance(error, Unreadable):
+    if isinstance(error, ProxyUnusable):
+        return Failure(error_class="unknown", code=error.code, message=f"{error.message}: {error.hint}"[:QUOTE_LIMIT])
+    if isinstance(error, Unreadable | Refused):
         return Failure(error_class="unknown", code=error.code, message=told)
     if isinstance(error, JMESPathError):
         if answered:

@@ -17,6 +17,7 @@ from agents_sdk.core.catalogue import ENABLED
 from agents_sdk.core.registry import Switch
 from agents_sdk.recovery import Rank
 from services.capabilities import claim_check
+from services.capabilities.egress import Policy
 from services.capabilities.model import Capability, McpProvider, Provider, PythonProvider, SubprocessProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from services.capabilities.pricing import charge
@@ -90,8 +91,11 @@ class Fleet:
         environment: Mapping[str, str],
         switch: Switched = always_on,
         artifacts: ArtifactStore | None = None,
+        policy: Policy = Policy(),  # noqa: B008  # frozen
     ) -> None:
-        """``artifacts`` keeps what providers make and are given; without one they are kept below ``data_dir``."""
+        """``artifacts`` keeps what providers make and are given; without one they are kept below ``data_dir``.
+        ``policy``: where requests may go."""
+        self._policy = policy
         self.data_dir = data_dir
         self._artifacts = artifacts or ArtifactStore(data_dir)
         self.environment = environment
@@ -99,7 +103,7 @@ class Fleet:
         """(capability, provider) → why it is, as was found out a moment ago."""
         self._switch = switch
         self._resources = Resources()
-        self._servers = Servers(environment, data_dir)
+        self._servers = Servers(environment, data_dir, policy)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="provider")
         self._members: dict[tuple[str, str, int], _Member] = {}
         """By capability, provider and version of the manifest."""
@@ -229,7 +233,12 @@ class Fleet:
             attempts = McpAttempts(provider, self._servers.of(provider))
         else:
             attempts = HttpAttempts(
-                provider, self.environment, self.data_dir, throttle=throttle, artifacts=self._artifacts
+                provider,
+                self.environment,
+                self.data_dir,
+                throttle=throttle,
+                artifacts=self._artifacts,
+                policy=self._policy,
             )
         return _Member(provider, attempts, asyncio.Semaphore(slots), throttle)
 

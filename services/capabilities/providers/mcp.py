@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from jmespath.exceptions import JMESPathError
 
+from agents_sdk.proxies import ProxyUnusable
+from services.capabilities.egress import Refused
 from services.capabilities.model import ErrorClass, McpProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, counted
 from services.capabilities.providers import classify, mcp_result
@@ -202,6 +204,9 @@ def _refused(error: Any, status: int) -> Failure:
 
 def _not_connected(error: BaseException, words: str) -> Failure:
     told = "; ".join([f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error)] + [words] * bool(words))
+    refused = next((leaf for leaf in leaves(error) if isinstance(leaf, Refused | ProxyUnusable)), None)
+    if refused is not None:
+        return classify.of_exception(refused, answered=False)
     status = next((code for leaf in leaves(error) if (code := _status(leaf))), None)
     error_class: ErrorClass = "auth" if status in (401, 403) else "outage"
     return Failure(error_class=error_class, code="not_connected", message=f"no session with the MCP server: {told}")

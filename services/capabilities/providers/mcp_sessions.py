@@ -14,7 +14,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from services.capabilities.egress import Policy, said
 from services.capabilities.model import McpProvider
+from services.capabilities.providers import gate
+from services.capabilities.providers.gate import Way
 from services.capabilities.providers.mcp_program import MAX_LINE, Running, speaking
 from services.capabilities.providers.redaction import Redaction
 from services.capabilities.providers.variables import variables
@@ -47,7 +50,10 @@ SEEN: ContextVar[Seen | None] = ContextVar("seen", default=None)
 class Session:
     """One session with a server, from its opening to its end."""
 
-    def __init__(self, spec: McpProvider, environment: Mapping[str, str], data_dir: Path, mode: str) -> None:
+    def __init__(
+        self, spec: McpProvider, environment: Mapping[str, str], data_dir: Path, mode: str, policy: Policy
+    ) -> None:
+        self._policy = policy
         self._spec = spec
         self._environment = environment
         self._data_dir = data_dir
@@ -120,8 +126,10 @@ class Session:
             name, prefix = ("authorization", "Bearer ") if auth.kind == "bearer" else (auth.name, auth.prefix)
             headers[name] = prefix + secret
         hooks: Any = {"response": [_looked_at]}
+        way = Way(self._policy, said([url], private=self._spec.private), self._environment)
+        through = gate.transport(httpx2, way)
         # every attempt has a deadline of its own over all of it
-        client = httpx2.AsyncClient(headers=headers, timeout=None, event_hooks=hooks)  # see above
+        client = httpx2.AsyncClient(transport=through, headers=headers, timeout=None, event_hooks=hooks)  # see above
         await stack.enter_async_context(client)
         return streamable_http_client(url, http_client=client, max_sse_event_size=MAX_LINE)
 
@@ -163,7 +171,14 @@ def _bounded(response: httpx2.Response, *, refused: bool, endless: bool) -> Any:
 class Server:
     """One MCP server: the session that attempts are made in, and those that are ending."""
 
-    def __init__(self, spec: McpProvider, environment: Mapping[str, str], data_dir: Path) -> None:
+    def __init__(
+        self,
+        spec: McpProvider,
+        environment: Mapping[str, str],
+        data_dir: Path,
+        policy: Policy = Policy(),  # noqa: B008
+    ) -> None:
+        self._policy = policy
         self._spec = spec
         self._environment = environment
         self._data_dir = data_dir
@@ -175,7 +190,7 @@ class Server:
         """The session to be used now, to be left by ``leave``; a new one where there is none that is any good."""
         session = self._current
         if session is None or session.task.done():
-            session = self._current = Session(self._spec, self._environment, self._data_dir, self._mode)
+            session = self._current = Session(self._spec, self._environment, self._data_dir, self._mode, self._policy)
             self._tasks.add(session.task)
             session.task.add_done_callback(self._tasks.discard)
         session.users += 1
@@ -206,16 +221,22 @@ class Server:
 class Servers:
     """All MCP servers of a process."""
 
-    def __init__(self, environment: Mapping[str, str], data_dir: Path) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        data_dir: Path,
+        policy: Policy = Policy(),  # noqa: B008
+    ) -> None:
+        self._policy = policy
         self._environment = environment
         self._data_dir = data_dir
         self._servers: dict[str, Server] = {}
 
     def of(self, spec: McpProvider) -> Server:
         """The server that the provider names; the same for all that name it in the same way."""
-        key = spec.model_dump_json(include={"command", "env", "url", "auth"})
+        key = spec.model_dump_json(include={"command", "env", "url", "auth", "private"})
         if key not in self._servers:
-            self._servers[key] = Server(spec, self._environment, self._data_dir)
+            self._servers[key] = Server(spec, self._environment, self._data_dir, self._policy)
         return self._servers[key]
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ from jmespath.exceptions import JMESPathError
 
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.errors import BackplaneError, Unreachable
+from services.capabilities.egress import Policy
 from services.capabilities.model import ErrorClass, HttpProvider, Reconcile, Upload
 from services.capabilities.model.http import TOKENS
 from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage, counted
@@ -77,16 +78,17 @@ class HttpAttempts:
         throttle: Throttle | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         artifacts: ArtifactStore | None = None,
+        policy: Policy = Policy(),  # noqa: B008  # frozen
     ) -> None:
         """``throttle``: has let the first request of an attempt pass, and is asked for each further one;
         ``transport``: what the requests go through instead of the network, for tests; ``artifacts``: where files are
-        kept, without one below ``data_dir``."""
+        kept, without one below ``data_dir``; ``policy``: where requests may go."""
         self._spec = spec
         self._environment = environment
         self._data_dir = data_dir
         self._throttle = throttle
         self._artifacts = artifacts or ArtifactStore(data_dir)
-        self._wire = Wire(spec, environment, data_dir, transport)
+        self._wire = Wire(spec, environment, data_dir, transport, policy)
         self._main = Step(spec.request)
         self._lookup = Step(spec.lookup.request) if spec.lookup else None
         self._poll = Step(spec.poll.request) if spec.poll else None

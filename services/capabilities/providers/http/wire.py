@@ -16,9 +16,12 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from services.capabilities.egress import Policy, said
 from services.capabilities.model import Ask, ClientCredentials, HttpProvider, SecretAuth
+from services.capabilities.providers import gate
 from services.capabilities.providers.body import ENCODINGS, Allowance, parse, read, text_of
 from services.capabilities.providers.classify import FIRST_FAILURE
+from services.capabilities.providers.gate import Way
 from services.capabilities.providers.http.pages import Turn
 from services.capabilities.providers.http.tokens import Tokens
 from services.capabilities.providers.redaction import Redaction
@@ -27,8 +30,6 @@ from services.capabilities.template import ABSENT, Scope, template, url_path
 USER_AGENT: Final = "backplane-executor"
 MAX_PORT: Final = 65_535
 UNAUTHORIZED: Final = 401
-_DIRECT: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-"""Never through a proxy that the environment names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,13 @@ class Wire:
         environment: Mapping[str, str],
         data_dir: Path,
         transport: httpx.AsyncBaseTransport | None,
+        policy: Policy = Policy(),  # noqa: B008  # frozen
     ) -> None:
         self._spec = spec
         self._environment = environment
         self._data_dir = data_dir
         self._transport = transport
+        self._policy = policy
         self._client: httpx.AsyncClient | None = None
         self.redaction = Redaction()
         auth = spec.auth
@@ -213,21 +216,22 @@ class Wire:
             for name in ("httpx", "httpcore"):
                 logging.getLogger(name).setLevel(logging.WARNING)
             limits = httpx.Limits(max_connections=self._spec.concurrency, keepalive_expiry=30.0)
-            direct = (
-                None
-                if self._transport
-                else {each: httpx.AsyncHTTPTransport(limits=limits, verify=_trusted()) for each in _DIRECT}
-            )
+            way = Way(self._policy, said(self._addresses(), private=self._spec.private), self._environment)
             # one deadline over the whole attempt is set by HttpAttempts; httpx's own would start anew for every chunk
             self._client = httpx.AsyncClient(
-                transport=self._transport,
-                limits=limits,
-                verify=_trusted(),
-                mounts=direct,
+                transport=self._transport or gate.transport(httpx, way, limits=limits, verify=_trusted()),
                 headers={"accept-encoding": ENCODINGS},
                 timeout=None,  # noqa: S113  # see above
             )
         return self._client
+
+    def _addresses(self) -> list[str]:
+        """All that the manifest itself names."""
+        spec = self._spec
+        named = [spec.request.base_url, *([spec.reconcile.request.base_url] if spec.reconcile else [])]
+        if isinstance(spec.auth, ClientCredentials):
+            named.append(spec.auth.token_url)
+        return [each.resolve(self._environment, self._data_dir) for each in named]
 
 
 @cache
