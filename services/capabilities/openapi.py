@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.capabilities.openapi_schema import Schemas, resolve
+from services.capabilities.openapi_styles import Unsupported, identifier
+from services.capabilities.openapi_styles import place as put
 
 METHODS: Final = ("get", "put", "post", "delete", "patch")
 SIDE_EFFECTS: Final = {"get": "read", "put": "idempotent", "delete": "idempotent", "patch": "unsafe", "post": "unsafe"}
@@ -49,10 +51,6 @@ class Draft:
     manifest: dict[str, Any]
 
 
-class _Unsupported(Exception):
-    """Why an operation cannot be a capability."""
-
-
 def drafts(document: Any, *, base_url: str = "", prefix: str = "") -> Iterator[Draft | Skipped]:
     """A draft of each operation, in the document's order, or why there is none. ``base_url`` goes before the
     document's own; ``prefix`` before every name. Raises NoDocument."""
@@ -70,7 +68,7 @@ def drafts(document: Any, *, base_url: str = "", prefix: str = "") -> Iterator[D
             operation = f"{method.upper()} {path}"
             try:
                 manifest = api.capability(path, method, resolve(document, item), declared, taken)
-            except _Unsupported as reason:
+            except Unsupported as reason:
                 yield Skipped(operation, str(reason))
             else:
                 taken.add(manifest["name"])
@@ -93,10 +91,10 @@ class _Api:
     def capability(
         self, path: str, method: str, item: Mapping[str, Any], operation: Mapping[str, Any], taken: set[str]
     ) -> dict[str, Any]:
-        """The manifest of one operation. Raises _Unsupported."""
-        schemas = Schemas(self.document)
+        """The manifest of one operation. Raises Unsupported."""
+        schemas = Schemas(self.document, unsent="readOnly")
         params, request = self._request(path, method, item, operation, schemas)
-        result_schemas = Schemas(self.document)
+        result_schemas = Schemas(self.document, unsent="writeOnly")
         result = result_schemas.complete(self._result(operation, result_schemas))
         provider: dict[str, Any] = {"name": self.provider, "kind": "http", "request": request}
         auth = self._auth(operation)
@@ -136,15 +134,15 @@ class _Api:
         for parameter in self._parameters(item, operation):
             name, place = str(parameter["name"]), parameter["in"]
             key = name if name not in params["properties"] else f"{place}_{name}"
-            schema = schemas.schema(parameter.get("schema") or {})
+            schema = schemas.schema(_schema_of(parameter))
             if parameter.get("description"):
                 schema = {"description": _short(str(parameter["description"])), **schema}
             params["properties"][key] = schema
             if parameter.get("required") or place == "path":
                 params["required"].append(key)
-            _place(request, place, name, f"params.{_identifier(key)}", parameter)
+            put(self.document, request, parameter, key)
         if re.search(r"(?<!\$)\{", request["path"]):
-            raise _Unsupported("its path has a parameter that is not declared")
+            raise Unsupported("its path has a parameter that is not declared")
         body = resolve(self.document, operation.get("requestBody") or {})
         if body:
             encoding, schema = self._content(body.get("content") or {}, schemas)
@@ -162,7 +160,7 @@ class _Api:
             if parameter.get("in") in ("path", "query", "header") and parameter.get("name"):
                 found[str(parameter["name"]), str(parameter["in"])] = parameter
             elif parameter.get("required"):
-                raise _Unsupported(f"its parameter {parameter.get('name')!r} is a {parameter.get('in')}, and required")
+                raise Unsupported(f"its parameter {parameter.get('name')!r} is a {parameter.get('in')}, and required")
         return list(found.values())
 
     def _content(self, content: Mapping[str, Any], schemas: Schemas) -> tuple[str, dict[str, Any]]:
@@ -170,7 +168,7 @@ class _Api:
             for declared, media in content.items():
                 if _is_json(declared) if encoding == "json" else declared.partition(";")[0].strip() == mime:
                     return encoding, schemas.schema((media or {}).get("schema") or {})
-        raise _Unsupported(f"its request is neither JSON nor a form: {', '.join(content) or 'nothing'}")
+        raise Unsupported(f"its request is neither JSON nor a form: {', '.join(content) or 'nothing'}")
 
     def _result(self, operation: Mapping[str, Any], schemas: Schemas) -> dict[str, Any]:
         """The schema of the first JSON response of success; null where there is no content."""
@@ -184,7 +182,7 @@ class _Api:
                     return schemas.schema((media or {}).get("schema") or {})
         mimes = [mime for response in good.values() for mime in response.get("content") or {}]
         if mimes:
-            raise _Unsupported(f"its response is no JSON: {', '.join(mimes)}")
+            raise Unsupported(f"its response is no JSON: {', '.join(mimes)}")
         return {} if "204" not in good else {"type": "null"}
 
     def _auth(self, operation: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -198,7 +196,7 @@ class _Api:
                 auth := self._scheme(resolve(self.document, schemes.get(next(iter(way))) or {}), way)
             ):
                 return auth
-        raise _Unsupported(f"it wants a proof that no kind of auth gives: {', '.join('+'.join(way) for way in wanted)}")
+        raise Unsupported(f"it wants a proof that no kind of auth gives: {', '.join('+'.join(way) for way in wanted)}")
 
     def _scheme(self, scheme: Mapping[str, Any], way: Mapping[str, Any]) -> dict[str, Any] | None:
         secret = {"env": f"{self.variable}_API_KEY"}
@@ -219,25 +217,20 @@ class _Api:
         return {"kind": "bearer", "secret": secret} if kind in ("oauth2", "openIdConnect") else None
 
 
-def _place(request: dict[str, Any], place: str, name: str, value: str, parameter: Mapping[str, Any]) -> None:
-    """Puts the parameter where it belongs in the request."""
-    if place == "path":
-        request["path"] = request["path"].replace("{" + name + "}", "${" + value + "}")
-    elif place == "header":
-        request.setdefault("headers", {})[name] = "${" + value + "}"
-    elif (parameter.get("schema") or {}).get("type") == "array" and parameter.get("explode") is False:
-        request.setdefault("query", {})[name] = "${" + f"{value} && join(',', {value}[].to_string(@))" + "}"
-    else:
-        request.setdefault("query", {})[name] = "${" + value + "}"
+def _schema_of(parameter: Mapping[str, Any]) -> Any:
+    """Its own, or that of its content."""
+    content = parameter.get("content")
+    media = next(iter(content.values()), None) if isinstance(content, Mapping) else None
+    return (media or {}).get("schema") or {} if content else parameter.get("schema") or {}
 
 
 def _form(document: Mapping[str, Any], body: Mapping[str, Any], encoding: str) -> dict[str, str]:
-    """A form has its fields one by one. Raises _Unsupported where they are not declared."""
+    """A form has its fields one by one. Raises Unsupported where they are not declared."""
     media = next(each for mime, each in body["content"].items() if ENCODINGS.get(mime.partition(";")[0]) == encoding)
     fields = resolve(document, (media or {}).get("schema") or {}).get("properties")
     if not fields:
-        raise _Unsupported("its form does not declare its fields")
-    return {name: "${params.body." + _identifier(name) + "}" for name in fields}
+        raise Unsupported("its form does not declare its fields")
+    return {name: "${params.body." + identifier(name) + "}" for name in fields}
 
 
 def _description(path: str, method: str, operation: Mapping[str, Any]) -> str:
@@ -258,11 +251,6 @@ def _snake(text: str) -> str:
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", text)
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
     return name if name[:1].isalpha() else f"api_{name}".rstrip("_")
-
-
-def _identifier(name: str) -> str:
-    """The name as JMESPath wants it: quoted where it is no plain word."""
-    return name if re.fullmatch(r"[A-Za-z_]\w*", name) else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _is_json(mime: str) -> bool:

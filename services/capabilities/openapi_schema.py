@@ -31,8 +31,11 @@ def resolve(document: Mapping[str, Any], value: Any) -> dict[str, Any]:
 class Schemas:
     """The schemas of one place, and what they refer to."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], *, unsent: str = "") -> None:
+        """``unsent``: properties with this word, ``readOnly`` or ``writeOnly``, are not sent in this direction: they
+        are neither declared nor required."""
         self._document = document
+        self._unsent = unsent
         self._names: dict[str, str] = {}
         """Reference → name among the definitions."""
         self._definitions: dict[str, Any] = {}
@@ -43,11 +46,41 @@ class Schemas:
             return {} if value is not False else {"not": {}}
         if isinstance(value.get("$ref"), str):
             return {"$ref": f"#/$defs/{self._define(value['$ref'])}"}
-        made = {key: self._keyword(key, given) for key, given in value.items() if _counts(key)}
+        made = {key: self._keyword(key, given) for key, given in self._sent(value).items() if _counts(key)}
         _modern_bounds(made)
         if value.get("nullable") is True:
             return _or_null(made)
         return made
+
+    def _sent(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """The schema without what is not sent in this direction."""
+        unsent = self._unsent_of(value, 0)
+        if not unsent:
+            return dict(value)
+        kept = dict(value)
+        if isinstance(value.get("properties"), Mapping):
+            kept["properties"] = {name: each for name, each in value["properties"].items() if name not in unsent}
+        if isinstance(value.get("required"), list):
+            kept["required"] = [name for name in value["required"] if name not in unsent]
+        if isinstance(value.get("allOf"), list):
+            # what one of them declares another may require
+            kept["allOf"] = [_not_requiring(each, unsent) for each in value["allOf"]]
+        return kept
+
+    def _unsent_of(self, value: Any, depth: int) -> frozenset[str]:
+        """The properties, of the schema itself and of all that it is made of, that are not sent."""
+        schema = resolve(self._document, value)
+        if not self._unsent or depth > DEPTH:
+            return frozenset()
+        found: set[str] = set()
+        properties = schema.get("properties")
+        for name, declared in properties.items() if isinstance(properties, Mapping) else ():
+            own = isinstance(declared, Mapping) and declared.get(self._unsent) is True
+            if own or resolve(self._document, declared).get(self._unsent) is True:
+                found.add(str(name))
+        for each in schema["allOf"] if isinstance(schema.get("allOf"), list) else ():
+            found |= self._unsent_of(each, depth + 1)
+        return frozenset(found)
 
     def complete(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The schema with the definitions that it, and they, refer to."""
@@ -74,6 +107,12 @@ class Schemas:
         if isinstance(given, list):
             return [self.schema(each) if isinstance(each, Mapping) else each for each in given]
         return given
+
+
+def _not_requiring(schema: Any, names: frozenset[str]) -> Any:
+    if not isinstance(schema, Mapping) or not isinstance(schema.get("required"), list):
+        return schema
+    return {**schema, "required": [name for name in schema["required"] if name not in names]}
 
 
 def _at(document: Mapping[str, Any], reference: str) -> Any:

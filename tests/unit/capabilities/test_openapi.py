@@ -10,6 +10,7 @@ import yaml
 
 from services.capabilities.manifest import parse
 from services.capabilities.openapi import Draft, NoDocument, Skipped, drafts
+from services.capabilities.template import template, url_path
 from services.cli.app import run
 
 DOCUMENT: dict[str, Any] = yaml.safe_load("""
@@ -236,3 +237,139 @@ def test_the_command_refuses_what_it_cannot_read(tmp_path: Any, text: str, code:
 
     assert run(["capabilities", "import-openapi", str(tmp_path / "api.yaml")]) == code
     assert run(["capabilities", "import-openapi", str(tmp_path / "none.yaml")]) == 3
+
+
+def of_parameter(parameter: dict[str, Any], path: str = "/things", **components: Any) -> Draft | Skipped:
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Things"},
+        "servers": [{"url": "https://api.example.com"}],
+        "paths": {path: {"get": {"operationId": "find", "parameters": [parameter], "responses": {"204": {}}}}},
+        "components": {"schemas": components},
+    }
+    [found] = drafts(document)
+    return found
+
+
+def query_of(parameter: dict[str, Any], given: Any, **components: Any) -> dict[str, Any]:
+    """What is sent for this value of the parameter."""
+    draft = of_parameter({"name": "f", "in": "query", **parameter}, **components)
+    assert isinstance(draft, Draft), draft
+    found: dict[str, Any] = template(draft.manifest["providers"][0]["request"]["query"])({"params": {"f": given}})
+    return found
+
+
+LIST = {"type": "array", "items": {"type": "string"}}
+OBJECT = {"type": "object", "properties": {"a": {"type": "string"}, "b-c": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "given", "sent"),
+    [
+        ({"schema": LIST}, ["x", "y"], {"f": ["x", "y"]}),
+        ({"schema": LIST, "explode": False}, ["x", "y"], {"f": "x,y"}),
+        ({"schema": LIST, "style": "pipeDelimited"}, ["x", "y"], {"f": "x|y"}),
+        ({"schema": LIST, "style": "pipeDelimited", "explode": True}, ["x", "y"], {"f": ["x", "y"]}),
+        ({"schema": LIST, "style": "spaceDelimited", "explode": False}, ["x", "y"], {"f": "x y"}),
+        ({"schema": {"$ref": "#/components/schemas/L"}, "style": "pipeDelimited"}, [1, 2], {"f": "1|2"}),
+        ({"schema": {"type": ["array", "null"], "items": {}}, "explode": False}, ["x"], {"f": "x"}),
+        ({"schema": OBJECT, "style": "deepObject", "explode": True}, {"a": "x", "b-c": 1}, {"f[a]": "x", "f[b-c]": 1}),
+        ({"schema": OBJECT, "style": "deepObject"}, {"a": "x"}, {"f[a]": "x"}),
+        ({"schema": {"$ref": "#/components/schemas/O"}, "style": "deepObject"}, {"b-c": 2}, {"f[b-c]": 2}),
+        ({"schema": OBJECT}, {"a": "x", "b-c": 1}, {"a": "x", "b-c": 1}),
+        ({"content": {"application/json": {"schema": OBJECT}}}, {"a": "x"}, {"f": '{"a":"x"}'}),
+        ({"schema": LIST, "style": "pipeDelimited"}, None, {}),
+        ({"schema": OBJECT, "style": "deepObject"}, None, {}),
+        ({"schema": {"type": "string"}}, "x|y", {"f": "x|y"}),
+    ],
+)
+def test_a_parameter_is_sent_as_it_is_declared(parameter: dict[str, Any], given: Any, sent: dict[str, Any]) -> None:
+    """By style, explode and content; optional ones are left out."""
+    assert query_of(parameter, given, L=LIST, O=OBJECT) == sent
+
+
+@pytest.mark.parametrize(
+    ("parameter", "why"),
+    [
+        ({"schema": {"type": "object"}, "style": "deepObject"}, "does not declare its properties"),
+        ({"schema": {"properties": {"a": OBJECT}}, "style": "deepObject"}, "an object within an object"),
+        ({"schema": {"properties": {"a": LIST}}, "style": "deepObject"}, "an object within an object"),
+        ({"schema": LIST, "style": "deepObject"}, "of what is no object"),
+        ({"schema": OBJECT, "explode": False}, "an object in style 'form' without explode"),
+        ({"schema": OBJECT, "style": "pipeDelimited"}, "an object in style 'pipeDelimited'"),
+        ({"schema": {"type": "array", "items": OBJECT}}, "a list of objects"),
+        ({"schema": {"type": "string"}, "style": "pipeDelimited"}, "of what is no list"),
+        ({"schema": LIST, "style": "tabDelimited"}, "style 'tabDelimited'"),
+        ({"in": "header", "schema": OBJECT}, "an object in style 'simple'"),
+        ({"in": "path", "schema": LIST, "style": "matrix"}, "style 'matrix'"),
+        ({"in": "path", "schema": LIST, "style": "label"}, "style 'label'"),
+    ],
+)
+def test_what_cannot_be_sent_as_declared_is_skipped_with_the_reason(parameter: dict[str, Any], why: str) -> None:
+    """Never sent otherwise."""
+    found = of_parameter({"name": "f", "in": "query", **parameter}, "/x/{f}" if "in" in parameter else "/x")
+
+    assert isinstance(found, Skipped), found
+    assert "'f'" in found.reason
+    assert why in found.reason
+
+
+def test_lists_in_paths_and_headers_are_joined() -> None:
+    """As the style that both have by default says."""
+    path = of_parameter({"name": "f", "in": "path", "required": True, "schema": LIST}, "/things/{f}")
+    header = of_parameter({"name": "f", "in": "header", "schema": LIST})
+    assert isinstance(path, Draft)
+    assert isinstance(header, Draft)
+
+    request = path.manifest["providers"][0]["request"]
+    assert url_path(request["path"])({"params": {"f": ["a", "b"]}}) == "/things/a%2Cb"
+    headers = header.manifest["providers"][0]["request"]["headers"]
+    assert template(headers)({"params": {"f": ["a", "b"]}}) == {"f": "a,b"}
+
+
+def test_what_is_not_sent_in_a_direction_is_not_required_there() -> None:
+    """Read-only in params, write-only in results; also where another schema requires it, or a reference declares it."""
+    thing = {
+        "type": "object",
+        "required": ["id", "name", "password", "made"],
+        "properties": {
+            "id": {"type": "string", "readOnly": True},
+            "made": {"$ref": "#/components/schemas/Made"},
+            "name": {"type": "string"},
+            "password": {"type": "string", "writeOnly": True},
+        },
+    }
+    schemas = {
+        "Made": {"type": "string", "readOnly": True},
+        "Base": {"type": "object", "properties": {"id": {"type": "string", "readOnly": True}}},
+        "Thing": thing,
+        "Both": {"allOf": [{"$ref": "#/components/schemas/Base"}, {"required": ["id", "size"]}], "required": ["id"]},
+    }
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}
+    both = {"application/json": {"schema": {"$ref": "#/components/schemas/Both"}}}
+
+    def made(body: Any) -> dict[str, Any]:
+        operation = {"operationId": "make", "requestBody": {"required": True, "content": body}}
+        operation["responses"] = {"201": {"description": "", "content": body}}
+        document = {
+            "openapi": "3.0.3",
+            "info": {"title": "Things"},
+            "servers": [{"url": "https://api.example.com"}],
+            "paths": {"/things": {"post": operation}},
+            "components": {"schemas": schemas},
+        }
+        [draft] = drafts(document)
+        assert isinstance(draft, Draft), draft
+        return draft.manifest
+
+    manifest = made(content)
+    params = manifest["params"]["$defs"]["Thing"]
+    result = manifest["result"]["$defs"]["Thing"]
+    joined = made(both)["params"]["$defs"]["Both"]
+
+    assert params["required"] == ["name", "password"]
+    assert set(params["properties"]) == {"name", "password"}
+    assert result["required"] == ["id", "name", "made"]
+    assert jsonschema_rs.is_valid({**manifest["params"]}, {"body": {"name": "n", "password": "p"}})
+    assert joined["required"] == []
+    assert joined["allOf"][1]["required"] == ["size"]
