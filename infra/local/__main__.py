@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from agents_sdk import core_dumps
 from infra.local.errors import PlatformError
 from infra.local.layout import Layout
 from infra.local.parts import load_table, select
@@ -15,6 +16,7 @@ from infra.local.supervisor import Supervisor
 
 def main() -> int:
     """Supervise until told to stop; what went wrong is in the platform's record and on stderr."""
+    core_dumps.forbid()
     parser = argparse.ArgumentParser(prog="python -m infra.local")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--profile", default="dev")

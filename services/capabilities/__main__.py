@@ -6,6 +6,7 @@ import argparse
 import sys
 from importlib.metadata import version
 
+from agents_sdk import core_dumps
 from agents_sdk.settings import load_settings
 from agents_sdk.wire.registry import connect_codec
 from services.capabilities.app import create
@@ -17,6 +18,7 @@ from services.runtime.app import run
 
 def main() -> None:
     """Parses the command line and runs until told to stop. Exits with 2 when a manifest cannot be used."""
+    core_dumps.forbid(wholly=True)
     parser = argparse.ArgumentParser(prog="services.capabilities", description=__doc__)
     parser.add_argument("--data-dir")
     parser.add_argument("--http-port", type=int, required=True)

@@ -60,6 +60,7 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run the agents of a module until Ctrl-C or SIGTERM. Several processes share the work of an agent."""
+    from agents_sdk import core_dumps
     from agents_sdk.instance import kept_instance
     from agents_sdk.runner import AgentsRunner, run_until_signalled
     from agents_sdk.settings import load_settings
@@ -77,6 +78,7 @@ def run(
         trust=trust,
     )
     names = ", ".join(one.name for one in runner.agents)
+    core_dumps.forbid(wholly=True)
     run_until_signalled(runner, lambda: message(f"agents: ready: {names}"))
 
 

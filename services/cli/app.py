@@ -163,6 +163,9 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    from agents_sdk import core_dumps
+
+    core_dumps.forbid()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agents_sdk import core_dumps
 from agents_sdk.settings import load_settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Parses, wires, serves."""
+    core_dumps.forbid(wholly=True)
     parser = argparse.ArgumentParser(prog="python -m services.console", description=__doc__)
     parser.add_argument("--data-dir", type=Path, help="the platform's data directory")
     parser.add_argument("--http-port", type=int, required=True, help="the port to listen on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from agents_sdk import core_dumps
 from agents_sdk.settings import load_settings
 from agents_sdk.wire.registry import connect_codec
 from services.ledger.app import create
@@ -12,6 +13,7 @@ from services.runtime.app import run
 
 def main() -> None:
     """Parses the command line and runs until told to stop."""
+    core_dumps.forbid(wholly=True)
     parser = argparse.ArgumentParser(prog="services.ledger", description=__doc__)
     parser.add_argument("--data-dir")
     parser.add_argument("--http-port", type=int, required=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from agents_sdk import core_dumps
 from agents_sdk.settings import load_settings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ HERE: Final = (LOOPBACK, "localhost", "::1")
 
 def main() -> None:
     """Parses, wires, runs until SIGTERM or SIGINT; exits with 1 when ingestion cannot go on."""
+    core_dumps.forbid()
     parser = argparse.ArgumentParser(prog="python -m services.sink", description=__doc__)
     parser.add_argument("--data-dir", type=Path, help="the platform's data directory")
     parser.add_argument("--http-port", type=int, required=True, help="loopback port of the HTTP interface")

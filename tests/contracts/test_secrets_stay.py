@@ -5,14 +5,18 @@ The provider does its worst: it quotes the key in its error, and sends back whol
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import logging
+import re
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+import psutil
 import pytest
 import yaml
 
@@ -51,11 +55,26 @@ KINDS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+PATHS: Final = ("give", "refuse")
+SPELLED: Final = ("escaped", "latin", "packed", "file")
+"""Ways to say it that hide it."""
+
+
 def echo(asked: Asked) -> Reply:
     """All of the request, in a result or in an error."""
     whole = {"path": asked.path, "query": asked.query, "headers": asked.headers, "text": asked.body.decode()}
     if asked.path == "/token":
         return Reply({"access_token": TOKEN, "expires_in": 3600})
+    if asked.path == "/escaped":
+        spelled = "".join(f"\\u{ord(letter):04x}" for letter in str(whole))
+        return Reply(f'{{"echo": "{spelled}", "{spelled}": 1}}'.encode())
+    if asked.path == "/latin":
+        body = json.dumps({"error": {"message": f"no, Zürich: {whole}"}}, ensure_ascii=False)
+        return Reply(body.encode("latin-1"), 500, {"content-type": "application/json; charset=latin-1"})
+    if asked.path == "/packed":
+        return Reply({"echo": b64encode(str(whole).encode()).decode(), "hex": str(whole).encode().hex()})
+    if asked.path == "/file":
+        return Reply({"file": b64encode(str(whole).encode()).decode()})
     if asked.path == "/refuse":
         return Reply({"error": {"message": f"Incorrect API key provided: {whole}"}}, status=401)
     return Reply({"echo": whole})
@@ -74,9 +93,26 @@ def capability(kind: str, path: str, url: str) -> dict[str, Any]:
                 "kind": "http",
                 "request": {"base_url": {"value": url}, "path": f"/{path}"},
                 "auth": KINDS[kind],
+                **({"response": {"artifact": {"base64": "file", "mime": "text/plain"}}} if path == "file" else {}),
             }
         ],
     }
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """The process and all that it started."""
+    own = psutil.Process(pid)
+    return [own, *own.children(recursive=True)]
+
+
+def pages(port: int) -> Iterator[bytes]:
+    """What is told on a port to whoever asks."""
+    for path in ("/metrics", "/", "/runs", "/capabilities", "/cost", "/topics", "/dlq", "/health", "/log"):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("GET", path)
+            yield connection.getresponse().read()
+            connection.close()
 
 
 @pytest.fixture
@@ -93,7 +129,7 @@ def platform_with_canary(mirror: Server, tmp_path: Path, monkeypatch: pytest.Mon
     folder = tmp_path / "capabilities"
     folder.mkdir()
     for kind in KINDS:
-        for path in ("give", "refuse"):
+        for path in (*PATHS, *(SPELLED if kind == "header" else ())):
             (folder / f"{kind}_{path}.yaml").write_text(yaml.safe_dump(capability(kind, path, mirror.url)))
     monkeypatch.setenv("CANARY", CANARY)
     monkeypatch.setenv("CANARY_PAIR", f"me:{CANARY}")
@@ -116,6 +152,9 @@ def test_a_secret_is_in_no_topic_log_or_row(
             code = run(["call", f"canary_{kind}_{path}", "--json", "--data-dir", str(directory)])
             assert code == expected if expected is not None else code != ExitCode.OK
             told.append("".join(capsys.readouterr()))
+    for path in SPELLED:
+        run(["call", f"canary_header_{path}", "--json", "--data-dir", str(directory)])
+        told.append("".join(capsys.readouterr()))
     assert CANARY in {asked.headers.get("x-key", "") for asked in mirror.asked}
 
     def rows() -> str:
@@ -128,10 +167,21 @@ def test_a_secret_is_in_no_topic_log_or_row(
     places["topics"] = b"\n".join(
         b"%s %s %s" % (one.key or b"", one.value or b"", repr(one.headers).encode()) for one in read(platform.settings)
     )
+    parts = [part for part in platform.record()["parts"].values() if part.get("pid")]
+    processes = [process for part in parts for process in family(part["pid"])]
+    places["command lines"] = b"\n".join(" ".join(process.cmdline()).encode() for process in processes)
+    ports = {part["port"] for part in parts if part.get("port")}
+    places["metrics and pages"] = b"\n".join(page for port in ports for page in pages(port))
+    files = [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
+    places["files"] = b"\n".join(path.read_bytes() for path in files)
     places["logs"] = b"\n".join(path.read_bytes() for path in platform.layout.logs.iterdir())
 
     assert all(b"canary_oauth_give" in places[place] for place in ("answers", "rows", "topics"))
     assert all(b"[secret]" in places[place] for place in ("answers", "rows", "topics"))
+    assert b"canary_header_file" in places["metrics and pages"]
+    for process in processes:
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits), process
     found = {place: [form for form in FORMS if form in text] for place, text in places.items()}
     assert found == {place: [] for place in places}
 

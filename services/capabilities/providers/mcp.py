@@ -155,7 +155,9 @@ class McpAttempts:
             message = f"its result is above {self._spec.max_bytes} bytes"
             return Failure(error_class="unknown", code="response_too_large", message=message, uncertain=True)
         told = mcp_result.scope(
-            session.redaction.tree(result.structured_content), [session.redaction.tree(block) for block in content]
+            session.redaction.tree(result.structured_content),
+            [session.redaction.tree(block) for block in content],
+            session.redaction.raw,
         )
         return Answer(result=self._result(told), usage=counted({}, UNTOLD))
 

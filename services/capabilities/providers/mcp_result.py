@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.capabilities.outcome import Blob
@@ -22,11 +22,13 @@ class BrokenFile(ValueError):
     """A file that is no base64."""
 
 
-def scope(structured: Any, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def scope(
+    structured: Any, blocks: Sequence[Mapping[str, Any]], clean: Callable[[bytes], bytes] = bytes
+) -> dict[str, Any]:
     """What expressions of a manifest see: ``value``, ``structured`` (the structured content, else the text as JSON,
-    else null), ``text``, ``content`` (the blocks, their files as artifacts) and ``files``. Raises BrokenFile and
-    TooDeep."""
-    content = [_with_file(block) for block in blocks]
+    else null), ``text``, ``content`` (the blocks, their files as artifacts) and ``files``. ``clean`` takes secrets
+    out of a file. Raises BrokenFile and TooDeep."""
+    content = [_with_file(block, clean) for block in blocks]
     files = [block["artifact"] for block in content if "artifact" in block]
     text = "\n".join(str(block.get("text", "")) for block in content if block.get("type") == "text")
     value = structured
@@ -39,21 +41,21 @@ def scope(structured: Any, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return {"value": value, "structured": structured, "text": text, "content": content, "files": files}
 
 
-def _with_file(block: Mapping[str, Any]) -> dict[str, Any]:
+def _with_file(block: Mapping[str, Any], clean: Callable[[bytes], bytes]) -> dict[str, Any]:
     """The block with its bytes, where it has some, as an artifact to be stored."""
     made = dict(block)
     if block.get("type") in ("image", "audio") and "data" in block:
-        made["artifact"] = _blob(made.pop("data"), block)
+        made["artifact"] = _blob(made.pop("data"), block, clean)
     resource = block.get("resource")
     if isinstance(resource, Mapping) and "blob" in resource:
         made["resource"] = {name: value for name, value in resource.items() if name != "blob"}
-        made["artifact"] = _blob(resource["blob"], resource)
+        made["artifact"] = _blob(resource["blob"], resource, clean)
     return made
 
 
-def _blob(data: Any, named: Mapping[str, Any]) -> Blob:
+def _blob(data: Any, named: Mapping[str, Any], clean: Callable[[bytes], bytes]) -> Blob:
     try:
         content = base64.b64decode(str(data), validate=True)
     except (binascii.Error, ValueError):
         raise BrokenFile("a file in it is no base64") from None
-    return Blob(content, str(named.get("mimeType") or "application/octet-stream"))
+    return Blob(clean(content), str(named.get("mimeType") or "application/octet-stream"))

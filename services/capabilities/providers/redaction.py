@@ -6,7 +6,10 @@ Pure. A secret shorter than ``SHORTEST`` is no secret, and taking it out would m
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -61,12 +64,40 @@ class Redaction:
 
 def _forms(secret: str) -> tuple[str, ...]:
     """The ways in which the secret may be written in a response, the longest first; none twice."""
+    raw = secret.encode()
+    escaped = {quote(secret, safe=""), quote_plus(secret), quote(secret)}
     forms = {
         secret,
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
-        quote(secret, safe=""),
-        quote_plus(secret),
-        base64.b64encode(secret.encode()).decode(),
+        json.dumps(secret)[1:-1].replace("/", "\\/"),
+        html.escape(secret),
+        html.escape(secret).replace("/", "&#x2F;"),
+        *escaped,
+        *(_small(form) for form in escaped),
+        raw.hex(),
+        raw.hex().upper(),
+        *(form for shift in range(3) for form in _encoded(raw, shift)),
     }
     return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+
+def _small(escaped: str) -> str:
+    """With the digits of its escapes in small letters."""
+    return re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), escaped)
+
+
+def _encoded(raw: bytes, shift: int) -> Iterator[str]:
+    """As base64 where ``shift`` bytes stand before it: what is the same whatever stands around it, in both
+    alphabets."""
+    whole = base64.b64encode(b"\0" * shift + raw).decode()
+    if shift == 0:
+        yield from (whole, whole.rstrip("="), whole.translate(_URL_SAFE), whole.translate(_URL_SAFE).rstrip("="))
+    first = (shift * 8 + 5) // 6
+    last = (shift + len(raw)) * 8 // 6
+    core = whole[first:last]
+    if len(core) >= 2 * SHORTEST:
+        yield from (core, core.translate(_URL_SAFE))
+
+
+_URL_SAFE: Final = str.maketrans("+/", "-_")

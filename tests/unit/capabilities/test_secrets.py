@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import threading
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import keyring
 import keyring.backend
 import keyring.errors
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from services.capabilities.model import SecretReference, keystore
 from services.capabilities.model.keystore import Keystore
@@ -164,3 +170,58 @@ def test_short_texts_are_left_alone() -> None:
     redaction.learn("a")
 
     assert redaction.text("a banana") == "a banana"
+
+
+SPELLED = {
+    "as it is": lambda secret: secret,
+    "JSON": lambda secret: json.dumps(secret)[1:-1],
+    "JSON with escaped slashes": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    "percent": lambda secret: quote(secret, safe=""),
+    "percent in small letters": lambda secret: re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
+    "a form": quote_plus,
+    "HTML": html.escape,
+    "base64": lambda secret: b64encode(secret.encode()).decode(),
+    "base64 without padding": lambda secret: b64encode(secret.encode()).decode().rstrip("="),
+    "base64 for addresses": lambda secret: urlsafe_b64encode(secret.encode()).decode(),
+    "hexadecimal": lambda secret: secret.encode().hex(),
+    "hexadecimal in capitals": lambda secret: secret.encode().hex().upper(),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+@given(st.text(st.characters(codec="utf-8"), min_size=8, max_size=60), st.text(max_size=20), st.text(max_size=20))
+def test_a_secret_is_found_however_it_is_spelled(spelled: str, secret: str, before: str, after: str) -> None:
+    """In texts, in bytes, in trees."""
+    redaction = Redaction()
+    redaction.learn(secret)
+    written = SPELLED[spelled](secret)
+    assume(written not in before + after + MARK)
+    text = f"{before} {written} {after}"
+
+    assert written not in redaction.text(text)
+    assert written not in str(redaction.tree({"a": [text], text: 1}).values())
+    assert written.encode() not in redaction.raw(text.encode("utf-8", errors="replace"))
+
+
+@given(st.text(st.characters(codec="ascii"), min_size=16, max_size=60), st.binary(max_size=9), st.binary(max_size=9))
+def test_a_secret_is_found_within_base64_of_more(secret: str, before: bytes, after: bytes) -> None:
+    """A header that was encoded whole: whatever stands before and after it."""
+    redaction = Redaction()
+    redaction.learn(secret)
+    whole = b64encode(before + secret.encode() + after).decode()
+
+    cleaned = redaction.text(whole)
+    assert MARK in cleaned
+    assert len(cleaned) <= len(whole) - len(secret) + len(MARK)
+
+
+def test_escapes_of_json_hide_no_secret() -> None:
+    """Each letter may be written as an escape; what is parsed is clean."""
+    redaction = Redaction()
+    redaction.learn("sk-0123456789")
+    spelled = "".join(f"\\u{ord(letter):04x}" for letter in "sk-0123456789")
+
+    assert redaction.tree(json.loads(f'{{"a": "{spelled}", "{spelled}": [["{spelled}"]]}}')) == {
+        "a": MARK,
+        MARK: [[MARK]],
+    }

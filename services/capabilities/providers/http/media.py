@@ -31,7 +31,7 @@ async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, store: 
         content, mime = await _fetch(rule, given, wire, base_url)
     else:
         content, mime = _decoded(rule, given), rule.mime
-    return await asyncio.to_thread(_kept, content, mime, store)
+    return await asyncio.to_thread(_kept, wire.redaction.raw(content), mime, store)
 
 
 async def _fetch(rule: ArtifactRule, url: str, wire: Wire, base_url: str) -> tuple[bytes, str]:
