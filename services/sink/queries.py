@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -57,12 +57,18 @@ def connect_store(settings: Settings, database: str | None = None, workflows: tu
         )
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import Error
+    from clickhouse_connect.driver.httputil import default_pool_manager
 
     url = urlsplit(settings.clickhouse.url)
     narrowed = None if workflows is None else {"X-Backplane-Workflows": json.dumps(list(workflows))}
+    proxy = proxy_for(settings.clickhouse.url, os.environ)
+    # over http the driver asks the environment only where it is given no pool; the lock is not held while it connects
+    plain = url.scheme != "https"
     try:
-        with unread(settings.clickhouse.url):
+        with nullcontext() if plain else unread(settings.clickhouse.url):
             return clickhouse_connect.get_client(
+                pool_mgr=default_pool_manager() if plain and proxy is None else None,
+                http_proxy=proxy.url if plain and proxy is not None else None,
                 interface=url.scheme or "http",
                 host=url.hostname or "127.0.0.1",
                 port=url.port or (8443 if url.scheme == "https" else 8123),

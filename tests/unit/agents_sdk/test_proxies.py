@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents_sdk.errors import Unreachable
 from agents_sdk.proxies import ProxyUnusable, on_loopback, proxy_for, unread
 from agents_sdk.settings_model import ClickHouse, Registry, Settings
 from tests.support.http_server import Asked, Reply, serving
@@ -136,8 +137,9 @@ def collector(url: str) -> Any:
 
 
 async def test_every_client_of_ours_reaches_loopback(spelled: dict[str, str]) -> None:
-    """The registry, the store's health, the collector, providers."""
+    """The registry, the store, the collector, providers."""
     from services.capabilities.outcome import Answer
+    from services.sink.queries import connect_store
     from tests.support.http_attempts import attempt
 
     def script(asked: Asked) -> Reply:
@@ -148,6 +150,10 @@ async def test_every_client_of_ours_reaches_loopback(spelled: dict[str, str]) ->
         assert health(server.url) == {"a": 1}
         assert collector(server.url) is True
         outcome = await attempt(server.url, environment=os.environ)
+        before = len(server.asked)
+        with pytest.raises(Unreachable):  # it is no ClickHouse, but it was asked
+            connect_store(Settings(clickhouse=ClickHouse(url=server.url)))
+        assert len(server.asked) > before
 
     assert isinstance(outcome, Answer), outcome
 
