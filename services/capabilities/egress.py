@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from agents_sdk.proxies import on_loopback
+from agents_sdk.settings import NotConfigured
 from agents_sdk.settings_model import Settings
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -80,12 +81,16 @@ class Said(NamedTuple):
 
 
 def policy_of(settings: Settings) -> Policy:
-    """What the settings allow. Raises ValueError for an entry that is none."""
+    """What the settings allow. Raises NotConfigured for an entry that is none."""
     loopback = settings.egress.loopback
     if loopback is None:
         servers = settings.kafka.get("bootstrap.servers", "").split(",")
         loopback = all(on_loopback(each.strip().rpartition(":")[0]) for each in servers if each.strip())
-    return Policy(loopback, tuple(rule(each) for each in settings.egress.allow))
+    try:
+        return Policy(loopback, tuple(rule(each) for each in settings.egress.allow))
+    except ValueError as error:
+        hint = "write networks and names as in egress.allow = ['10.0.0.0/8', 'intranet.example:443']"
+        raise NotConfigured(f"egress.allow: {error}", hint=hint) from error
 
 
 def said(urls: Iterable[str], *, private: bool) -> Said:

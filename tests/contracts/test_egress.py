@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents_sdk.settings import NotConfigured
+from agents_sdk.settings_model import Egress, Settings
 from services.capabilities import egress
 from services.capabilities.egress import Policy, Said
 from services.capabilities.model import McpProvider
@@ -136,6 +138,20 @@ def test_an_entry_that_is_none_is_refused(entry: str) -> None:
         return
     with pytest.raises(ValueError, match=r"is no"):
         egress.rule(entry)
+
+
+def test_settings_say_what_is_allowed() -> None:
+    """This machine where Kafka is on it too, or as they say; an entry that is none is told."""
+
+    def of(servers: str, **given: Any) -> Policy:
+        return egress.policy_of(Settings(kafka={"bootstrap.servers": servers}, egress=Egress(**given)))
+
+    assert of("127.0.0.1:9092,[::1]:9092").loopback
+    assert not of("127.0.0.1:9092,kafka-1:9092").loopback
+    assert of("kafka-1:9092", loopback=True).loopback
+    assert of("", allow="10.0.0.0/8, *.corp:443").rules == (egress.rule("10.0.0.0/8"), egress.rule("*.corp:443"))
+    with pytest.raises(NotConfigured, match=r"egress\.allow: '10\.0\.0\.0/99' is no network"):
+        of("", allow=("10.0.0.0/99",))
 
 
 async def test_loopback_needs_the_manifest_and_the_operator(server: Server) -> None:
