@@ -4,6 +4,7 @@ process."""
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from services.capabilities.model import McpProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, Blob, Failure
-from services.capabilities.providers import mcp_result
+from services.capabilities.providers import mcp_result, mcp_sessions
 from services.capabilities.providers.fleet import Fleet
 from services.capabilities.providers.mcp import McpAttempts, Servers
 from services.capabilities.registry import Contract
@@ -144,6 +145,33 @@ async def test_many_attempts_at_once_find_the_restart_out_together(servers: Serv
 
     assert all(isinstance(each, Answer) for each in after), after
     assert script.made == 2
+
+
+@pytest.mark.parametrize("spelled", ["long", "compressed"])
+async def test_a_response_is_bounded_while_it_is_read(
+    servers: Servers, spelled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above the limit it costs the attempt; compressed ones were not asked for, so that none is larger than it came."""
+    monkeypatch.setattr(mcp_sessions, "MAX_LINE", 10_000)
+    script = Forgetful(Reply({}, 400))
+
+    def answering(asked: Asked) -> Reply:
+        reply = script(asked)
+        if b"tools/call" not in asked.body or script.calls != 1:
+            return reply
+        if spelled == "long":
+            return Reply(reply.content | {"padding": "x" * 20_000})
+        return Reply(gzip.compress(json.dumps(reply.content).encode()), headers={"content-encoding": "gzip"})
+
+    with serving(answering) as server:
+        attempts = over_http(servers, server)
+        broken = await ask(attempts, timeout=5)
+        after = await ask(attempts)
+        await servers.close()
+
+    assert isinstance(broken, Failure)
+    assert broken.uncertain, broken
+    assert isinstance(after, Answer), after
 
 
 async def test_a_server_that_never_answers_its_first_initialize_costs_one_attempt(servers: Servers) -> None:
