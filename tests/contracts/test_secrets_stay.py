@@ -55,6 +55,8 @@ KINDS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+LARGEST: Final = 64 * 1024 * 1024
+"""Of a file that is searched: what is preallocated is no larger."""
 PATHS: Final = ("give", "refuse")
 SPELLED: Final = ("escaped", "latin", "packed", "file")
 """Ways to say it that hide it."""
@@ -140,6 +142,7 @@ def platform_with_canary(mirror: Server, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_secret_is_in_no_topic_log_or_row(
     platform_with_canary: LocalPlatform, mirror: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,8 +175,9 @@ def test_a_secret_is_in_no_topic_log_or_row(
     places["command lines"] = b"\n".join(" ".join(process.cmdline()).encode() for process in processes)
     ports = {part["port"] for part in parts if part.get("port")}
     places["metrics and pages"] = b"\n".join(page for port in ports for page in pages(port))
-    files = [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
-    places["files"] = b"\n".join(path.read_bytes() for path in files)
+    # Kafka's indexes are large, empty for the most part, and hold no values
+    files = [path for path in directory.rglob("*") if path.is_file() and path.suffix not in (".index", ".timeindex")]
+    places["files"] = b"\n".join(path.read_bytes() for path in files if path.stat().st_size < LARGEST)
     places["logs"] = b"\n".join(path.read_bytes() for path in platform.layout.logs.iterdir())
 
     assert all(b"canary_oauth_give" in places[place] for place in ("answers", "rows", "topics"))
