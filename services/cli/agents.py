@@ -35,6 +35,13 @@ app.command()(keys.approve)
 app.command()(keys.status)
 app.command(name="list")(keys.list_agents)
 
+Local = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--local", metavar="CAPABILITY", help="Call it in this process, if it is a Python function; repeatable."
+    ),
+]
+
 
 @app.command()
 def run(
@@ -48,12 +55,7 @@ def run(
             "in the data directory."
         ),
     ] = "",
-    local: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--local", metavar="CAPABILITY", help="Call it in this process, if it is a Python function; repeatable."
-        ),
-    ] = None,
+    local: Local = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Grant the agents whatever they declare; takes the master key.")
     ] = False,

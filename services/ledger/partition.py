@@ -9,6 +9,8 @@ Order of work on a batch, which is the delivery guarantee:
 5. only then is the batch's offset finished.
 """
 
+# long because: the order of work on a batch is the guarantee, and has to be read as a whole.
+
 from __future__ import annotations
 
 import asyncio
