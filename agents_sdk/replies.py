@@ -6,11 +6,11 @@ import asyncio
 import logging
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.facts import Reply
-from agents_sdk.topics import REPLIES
+from agents_sdk.topics import OWN_REPLIES, REPLIES, replies_of
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.quiet import POLLED
@@ -70,15 +70,10 @@ class ReplyReader:
             }
         )
         try:
-            count = len(consumer.list_topics(REPLIES, timeout=TIMEOUT_S).topics[REPLIES].partitions)
-            if not count:
-                hint = TopicsNotApplied.hint
-                raise TopicsNotApplied(f"there is no topic {REPLIES!r}", hint=hint, topic=REPLIES)
-            self.partition = zlib.crc32(self._key) % count
-            place = TopicPartition(REPLIES, self.partition)
+            topic, partition, self.partition = self._place(consumer.list_topics(timeout=TIMEOUT_S).topics)
             # the end as a number, now: OFFSET_END is looked up later, when the first answer may have come
-            end = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)[1]
-            consumer.assign([TopicPartition(REPLIES, self.partition, end)])
+            end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)[1]
+            consumer.assign([TopicPartition(topic, partition, end)])
         except KafkaException as error:
             consumer.close()
             raise mapped(error, self._settings, "answers cannot be read") from error
@@ -86,6 +81,18 @@ class ReplyReader:
             consumer.close()
             raise
         self._thread.start()
+
+    def _place(self, known: Mapping[str, Any]) -> tuple[str, int, int]:
+        """Topic and partition to read, and what the ledger is told of it. Who has a topic of its own, by the name of
+        its user, may read no other."""
+        own = replies_of(self._settings.kafka.get("sasl.username", ""))
+        if own in known:
+            return own, 0, OWN_REPLIES
+        count = len(known[REPLIES].partitions) if REPLIES in known else 0
+        if not count:
+            raise TopicsNotApplied(f"there is no topic {REPLIES!r}", hint=TopicsNotApplied.hint, topic=REPLIES)
+        partition = zlib.crc32(self._key) % count
+        return REPLIES, partition, partition
 
     def close(self) -> None:
         """Stops the thread and closes the consumer."""

@@ -23,6 +23,8 @@ CAPABILITIES: Final = "bp.capabilities"
 SWITCHES: Final = "bp.switches"
 PROVIDERS: Final = "bp.providers"
 INBOX_PREFIX: Final = "bp.inbox."
+OWN_REPLIES: Final = -1
+"""``reply_partition`` of who reads a topic of answers of its own: see ``replies_of``."""
 DEAD_LETTER_PREFIX: Final = "dlq."
 
 TOPIC_OF_FACT: Final[dict[type[facts.Fact], str]] = {
@@ -51,6 +53,11 @@ TOPIC_OF_REGISTRY: Final[dict[type[registry.Record], str]] = {
 def inbox(agent: str) -> str:
     """The topic that deliveries to ``agent`` are put in."""
     return INBOX_PREFIX + agent
+
+
+def replies_of(agent: str) -> str:
+    """The topic of the answers to one agent or client, where it may read no others."""
+    return f"{REPLIES}.{agent}"
 
 
 def dead_letter(topic: str) -> str:

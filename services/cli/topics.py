@@ -56,6 +56,31 @@ def show(topic: str, as_json: JsonFlag = False) -> None:
         print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), end="")
 
 
+@app.command()
+def acls(
+    agent: Annotated[str, typer.Option("--agent", help="What this agent needs, instead of the platform's parts.")] = "",
+    apply_: Annotated[bool, typer.Option("--apply", help="Make those that are not there.")] = False,
+    data_dir: DataDir = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print what each user of Kafka has to be allowed, as commands of Kafka's own tool; or make it so."""
+    from services.topics import acls as rules
+
+    wanted = rules.agent_acls(agent) if agent else rules.acls()
+    if apply_:
+        from agents_sdk.settings import load_settings
+
+        settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
+        if agent:
+            rules.own_topics(settings, agent)
+        wanted = rules.apply(settings, wanted)
+    if as_json:
+        print_json([each._asdict() for each in wanted])
+    else:
+        print("\n".join(rules.commands(wanted)))
+    tell(len(wanted), "acls", dry_run=not apply_)
+
+
 def tell(count: int, what: str, *, dry_run: bool) -> None:
     """On stderr: how many changes were made, or would be."""
     if not count:

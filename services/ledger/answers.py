@@ -12,10 +12,9 @@ from confluent_kafka import Producer
 from agents_sdk.core.facts import Reply
 from agents_sdk.core.ledger import Book
 from agents_sdk.core.ledger.step import Addressed
-from agents_sdk.topics import REPLIES
 from agents_sdk.wire.codec import Codec
 from services.ledger.outgoing import OVERHEAD
-from services.ledger.proofs import Proofs
+from services.ledger.proofs import Proofs, place_of
 
 log = logging.getLogger("backplane.ledger")
 
@@ -40,7 +39,8 @@ class Answers:
         self._codec = codec
         self._producer = producer
         self._limit = limit
-        self._waiting: dict[int, list[dict[str, Any]]] = {}
+        self._waiting: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        """By topic and partition."""
 
     def add(self, addressed: Addressed, at: int) -> None:
         """An answer to a command that was appended at this time. Raises whatever a field that cannot be encoded makes
@@ -48,7 +48,7 @@ class Answers:
         encoded = self._encoded(addressed.reply)
         told = self._proofs.answers(self._book(), addressed, encoded, at) if self._proofs is not None else [encoded]
         messages = [{"key": addressed.reply.reply_to, "value": value} for value in told]
-        self._waiting.setdefault(addressed.partition, []).extend(messages)
+        self._waiting.setdefault(place_of(addressed), []).extend(messages)
 
     def _encoded(self, reply: Reply) -> bytes:
         """The answer's bytes; where it is larger than a record may be, a refusal that says so."""
@@ -66,14 +66,14 @@ class Answers:
         third of the worker's time when measured. They carry no headers, which that call does not take. Raises
         nothing: a client whose answer is lost asks again, and is answered from the book."""
         answers, self._waiting = self._waiting, {}
-        for partition, messages in answers.items():
+        for (topic, partition), messages in answers.items():
             try:
-                self._producer.produce_batch(REPLIES, messages, partition)
+                self._producer.produce_batch(topic, messages, partition)
             except BufferError:
                 log.warning("partition %d: %d answers dropped, reply queue full", self._partition, len(messages))
             except Exception as error:  # noqa: BLE001 — a partition that no client can have: whoever asked made it up
                 log.warning(
                     "partition %d: %d answers to partition %d of %s are not sent: %s",
-                    self._partition, len(messages), partition, REPLIES, error,
+                    self._partition, len(messages), partition, topic, error,
                 )  # fmt: skip
         self._producer.poll(0)

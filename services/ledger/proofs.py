@@ -13,7 +13,7 @@ from agents_sdk.core.ledger.state import KeyState
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.keys import read_master
 from agents_sdk.proofs import EXECUTORS, FACTS
-from agents_sdk.topics import TOPIC_OF_FACT, inbox
+from agents_sdk.topics import OWN_REPLIES, REPLIES, TOPIC_OF_FACT, inbox, replies_of
 from agents_sdk.wire.proof import (
     ANSWER,
     DELIVERY,
@@ -82,6 +82,13 @@ class Proofs:
             return [encoded]
         numbers = (addressed.generation,) if addressed.generation >= 0 else valid(book, addressed.agent, at)
         return [sign(encoded, self._answer(addressed.agent, number)) for number in numbers]
+
+
+def place_of(addressed: Addressed) -> tuple[str, int]:
+    """Topic and partition of an answer: who may read no others has a topic of its own."""
+    if addressed.partition == OWN_REPLIES and addressed.agent:
+        return replies_of(addressed.agent), 0
+    return REPLIES, addressed.partition
 
 
 def valid(book: Book, name: str, at: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -17,6 +17,7 @@ from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Book, evolve
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import Gap
+from agents_sdk.errors import BackplaneError
 from agents_sdk.proofs import FORGED, WHY, Guard
 from agents_sdk.topics import COMMANDS, FACT_TOPICS, TOPIC_OF_FACT
 from agents_sdk.wire.codec import Codec, Undecodable
@@ -31,6 +32,17 @@ NUMBERS: Final = 2**63
 """Above the number of any fact of a command."""
 Passed = Callable[[str, int, str], None]
 """Told topic, offset and why of a record that is passed over."""
+
+
+class FactsUnproven(BackplaneError):
+    """All facts of a partition are from before this platform proved any, and nothing says so: to pass over them would
+    be to decide all commands again."""
+
+    code: ClassVar[str] = "auth"
+    hint = "note where the topics end in a file, as SECURITY.md says, and name it in identity.unproven_file"
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"no fact of partition {partition} carries a proof", hint=self.hint, partition=partition)
 
 
 def decided_in(fact: object) -> tuple[int, ...]:
@@ -77,9 +89,7 @@ def recover(
     offsets = dict.fromkeys(FACT_TOPICS, 0) | dict(starts)
     count, last = 0, None
     if guard is not None:
-        for topic in FACT_TOPICS:
-            # what the snapshot has in it comes again as a copy, or because it ran ahead of its offsets
-            guard.sequence.begin(topic, partition, Place(book.applied, NUMBERS))
+        _begin(guard, partition, book)
 
     def accept(message: Any) -> Fact | None:
         try:
@@ -96,11 +106,19 @@ def recover(
             dirty[fact.run_id] = fact.command_offset
             dirty.update(dict.fromkeys(touched(book, fact), fact.command_offset))
             count += 1
+    if guard is not None and guard.refused.get(FORGED) and book.applied < 0:
+        raise FactsUnproven(partition)
     log.info(
         "partition %d: %d facts folded in %.2f s, %d live runs, commands applied up to %d",
         partition, count, time.monotonic() - began, len(book.runs), book.applied,
     )  # fmt: skip
     return count, last
+
+
+def _begin(guard: Guard, partition: int, book: Book) -> None:
+    """What the snapshot has in it comes again as a copy, or because it ran ahead of its offsets."""
+    for topic in FACT_TOPICS:
+        guard.sequence.begin(topic, partition, Place(book.applied, NUMBERS))
 
 
 def _fold(book: Book, located: Located, *, whole: bool, passed: Passed) -> bool:
