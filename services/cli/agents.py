@@ -62,7 +62,6 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run the agents of a module until Ctrl-C or SIGTERM. Several processes share the work of an agent."""
-    from agents_sdk import core_dumps
     from agents_sdk.instance import kept_instance
     from agents_sdk.runner import AgentsRunner, run_until_signalled
     from agents_sdk.settings import load_settings
@@ -80,8 +79,15 @@ def run(
         trust=trust,
     )
     names = ", ".join(one.name for one in runner.agents)
+    run_until_signalled(runner, lambda: _ready(names))
+
+
+def _ready(names: str) -> None:
+    """From now on the process holds keys and values: they are for no other process to read."""
+    from agents_sdk import core_dumps
+
     core_dumps.forbid(wholly=True)
-    run_until_signalled(runner, lambda: message(f"agents: ready: {names}"))
+    message(f"agents: ready: {names}")
 
 
 def _local_calls(names: list[str]) -> OpenLocalCalls:
