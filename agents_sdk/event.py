@@ -35,6 +35,9 @@ class Event:
     """Its sender waits for what the handler returns."""
     deadline_at: int = 0
     """When it expires if it is not handled by then, microseconds UTC; 0: never."""
+    origin: str = ""
+    """Where the platform speaks, whose doing it tells of: who failed, declared the dependency, started the child run or
+    put the message back. Its data may hold that agent's text. Empty: the sender's own."""
 
     def data_as(self, type_: type[T]) -> T:
         """``data`` as a pydantic model, dataclass or any other type. Raises ContractBroken naming the field."""
@@ -55,4 +58,5 @@ def event_of(delivery: MessageEvent) -> Event:
         at=delivery.at,
         wants_answer=bool(delivery.request_id),
         deadline_at=delivery.deadline_at,
+        origin=delivery.origin,
     )
