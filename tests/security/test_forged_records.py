@@ -344,5 +344,5 @@ async def test_broadcast_is_not_moved_to_another_partition(
     await broadcast(backplane.transport, OPERATOR, "RemoveAgent", RegistrationBody(name=own("nobody")))
     facts = await asyncio.to_thread(read_topic, settings, attacker.codec, AGENTS)
     for each in facts.values():
-        registered = [fact for fact in each if getattr(fact, "name", "") == name]
+        registered = [fact for fact in each if fact.kind == "AgentRegistered" and getattr(fact, "name", "") == name]
         assert [fact.reads for fact in registered] == [["secret"], []]  # type: ignore[attr-defined]  # AgentEvents
