@@ -223,6 +223,9 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "executor": _NAME,
         "capability": _WORD,
         "manifest_version": Whole(-1, WHOLE_LIMIT),
+        "assignment": _COUNT,
+        "lease_ms": _WAIT,
+        "fencing_token": _WHOLE,
     },
     "outcome": {
         "call_id": _ID,
@@ -239,6 +242,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "cached": Flag(),
         "report": Cut(),
         "manifest_version": Whole(-1, WHOLE_LIMIT),
+        "fencing_token": _WHOLE,
     },
     "registration": {
         "name": _WORD,

@@ -132,6 +132,9 @@ class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reasoning_tokens: int = 0
     output_audio_tokens: int = 0
     tier: str = ""
+    assignment: int = 0
+    lease_ms: int = 0
+    fencing_token: int = 0
 
 
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -151,6 +154,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cached: bool = False
     report: str = ""
     manifest_version: int = 0
+    fencing_token: int = 0
 
 
 class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -181,6 +181,9 @@ class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
     reasoning_tokens: int = 0
     output_audio_tokens: int = 0
     tier: str = ""
+    assignment: int = 0
+    lease_ms: int = 0
+    fencing_token: int = 0
 
 
 class BreakerEvent(Fact, frozen=True, kw_only=True, gc=False):

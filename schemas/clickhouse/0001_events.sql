@@ -145,6 +145,9 @@ CREATE TABLE {database}.events {cluster}
     price_id LowCardinality(String) COMMENT 'empty: unpriced, which is not the same as free',
     started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'by the executor''s own clock',
     executor LowCardinality(String),
+    assignment Int64 CODEC(T64, LZ4) COMMENT 'of partitions to that executor; with executor it names one incarnation',
+    lease_ms Int64 CODEC(T64, LZ4) COMMENT 'of a claim: how long after it the effect may still happen',
+    fencing_token Int64 CODEC(T64, LZ4) COMMENT 'of a claim on a call: the how many-th that the ledger granted',
 
     action LowCardinality(String),
     rationale String CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,

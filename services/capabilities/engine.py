@@ -24,6 +24,8 @@ from services.capabilities.settle import OutboxBroken, SettledElsewhere, Settler
 log = logging.getLogger("backplane.executor")
 
 OUTCOMES: Final = frozenset({"CallCompleted", "CallFailed", "CallCancelled"})
+TOLD_LIMIT: Final = 20_000
+"""Calls remembered whose outcome was sent: more than a partition that comes back may bring again, 100 bytes each."""
 BACKLOG_FACTOR: Final = 2
 """Calls waiting per slot before ``deliver`` makes its caller wait: enough to refill slots at once, bounded memory."""
 
@@ -38,11 +40,15 @@ class _Job:
     dropped: bool = False
     waited: bool = False
     """It was parked for as long as the call could wait."""
+    told: bool = False
+    """This process has sent an outcome of the call before."""
 
 
 @dataclass(eq=False, slots=True)
 class _Partition:
     number: int
+    assignment: int
+    """Which one of this process it came with: an incarnation is a process and an assignment."""
     progress: Progress = field(default_factory=Progress)
     jobs: dict[str, _Job] = field(default_factory=dict)
     held: list[_Job] | None = field(default_factory=list)
@@ -73,6 +79,10 @@ class CallEngine:
         self._running: set[_Job] = set()
         self._orphans: dict[str, _Job] = {}
         """Unsafe calls of lost partitions, still running: delivered again, they must not start a second time."""
+        self._told: dict[str, None] = {}
+        """Calls whose outcome was sent from here and was not read in the log yet. Delivered again, such a call is begun
+        only when it is known that the outcome did not count."""
+        self._assignments = 0
         self._parked: dict[_Job, asyncio.TimerHandle] = {}
         """Calls of paused capabilities, and those that their callers make themselves."""
         self._room = asyncio.Event()
@@ -88,8 +98,11 @@ class CallEngine:
                 self._drop(job)
                 if job.task is not None and not self._settler.may_cancel(job.fact):
                     self._orphans[job.fact.call_id] = job
+        gained = [number for number in partitions if number not in self._partitions]
+        self._assignments += bool(gained)
+        for number in gained:
+            self._partitions[number] = _Partition(number, self._assignments)
         for number in partitions:
-            self._partitions.setdefault(number, _Partition(number))
             self.report(number)
 
     def is_ready(self, partition: int) -> bool:
@@ -193,11 +206,12 @@ class CallEngine:
                 orphan.partition, orphan.offset, orphan.dropped = owned, offset, False
                 owned.jobs[fact.call_id] = orphan
                 return
-            job = owned.jobs[fact.call_id] = _Job(owned, offset, fact)
+            job = owned.jobs[fact.call_id] = _Job(owned, offset, fact, told=fact.call_id in self._told)
             (self._waiting if owned.held is None else owned.held).append(job)
 
     def _outcome(self, owned: _Partition, call_id: str) -> None:
         """A call is settled: by us, most of the time; by its run's end, or a predecessor, else."""
+        self._told.pop(call_id, None)
         if owned.held is not None:
             owned.settled.add(call_id)
             return
@@ -254,8 +268,9 @@ class CallEngine:
     async def _run(self, job: _Job) -> None:
         settled = False
         try:
-            await self._settle(job.fact, job.past)
+            await self._settle(job)
             settled = True
+            self._remember(job.fact.call_id)
         except SettledElsewhere as over:
             log.info("call %s needs no outcome: %s", job.fact.call_id, over)
             settled = True
@@ -274,9 +289,16 @@ class CallEngine:
                 self.report(job.partition.number)
             self._pump()
 
-    async def _settle(self, fact: CallEvent, past: Past) -> None:
+    def _remember(self, call_id: str) -> None:
+        """An outcome of the call is in bp.commands; whether it is decided is for the log to say."""
+        self._told[call_id] = None
+        if len(self._told) > TOLD_LIMIT:
+            del self._told[next(iter(self._told))]
+
+    async def _settle(self, job: _Job) -> None:
+        fact = job.fact
         try:
-            await self._settler.settle(fact, past)
+            await self._settler.settle(fact, job.past, assignment=job.partition.assignment, told_before=job.told)
         except (SettledElsewhere, OutboxBroken):
             raise
         except Exception as error:  # a bug of ours must fail this call, visibly, and no other

@@ -64,7 +64,7 @@ class Guard:
         gate = self._breakers.gate(route.capability, route.provider, now)
         if not gate.probe:
             return None if gate.closed else NO_PROBE
-        holder = f"{self._executor}/{call.fact.call_id}/{step.attempt}"
+        holder = f"{self._executor}/{call.assignment}/{call.fact.call_id}/{step.attempt}"
         probe_ms = round(provider.timeout_seconds * 1000) + PROBE_SLACK_MS
         self._breakers.probing(gate.probe, holder, now + probe_ms * 1000)
         command = reports.breaker(call.fact, "ProbeBreaker", gate.probe, executor=holder, probe_ms=probe_ms)

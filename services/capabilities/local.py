@@ -35,6 +35,7 @@ from services.capabilities.ports import Asking, Clock
 from services.capabilities.providers.fleet import Fleet
 from services.capabilities.providers.python import LOADING, load
 from services.capabilities.registry import Registry, UnknownCapability
+from services.capabilities.reports import ClaimOf
 from services.capabilities.settle import SettledElsewhere, Settler
 
 log = logging.getLogger("backplane.agents")
@@ -155,7 +156,7 @@ class _Outbox:
         """Granted: there is nobody else to probe."""
         return Reply(command_id=command.command_id, reply_to="", status="ok")
 
-    async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
+    async def claim(self, fact: CallEvent, claim: ClaimOf, route: Route) -> Reply:
         """Refused: the capability's effects have become unsafe since the call began."""
         raise SettledElsewhere(f"{route} is unsafe now")
 

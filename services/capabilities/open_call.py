@@ -65,11 +65,15 @@ class OpenCall:
         self.claims = 0
         """Claims made. They are numbered apart from attempts, so that whoever takes the call over meets every claim of
         its predecessor, whatever else was tried before them."""
+        self.assignment = 0
+        """Of partitions to this executor: with its name, the incarnation that settles the call."""
+        self.token = 0
+        """Fencing token of our newest claim; 0: none was granted."""
         self.shut: dict[int, str] = {}
         """Routes whose breaker somebody else probes."""
         self.settled_at = 0.0
-        """From when on nobody can be in the middle of the last attempt, here or at its provider; seconds since the
-        epoch."""
+        """From when on nobody can be in the middle of the last attempt, here or at its provider; by the clock that
+        nobody sets, seconds."""
 
     @property
     def routes(self) -> list[Route]:
@@ -95,6 +99,7 @@ def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
         "cost": call.cost,
         "latency_us": latency_us,
         "manifest_version": call.contract.version,
+        "token": call.token,
     }
     if isinstance(step, Succeed):
         if call.lost:

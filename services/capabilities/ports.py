@@ -15,6 +15,7 @@ from services.capabilities.model import Provider
 from services.capabilities.outcome import AttemptOutcome, AttemptRequest, Reconciled
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract
+from services.capabilities.reports import ClaimOf
 
 
 class Outbox(Protocol):
@@ -26,7 +27,7 @@ class Outbox(Protocol):
     async def probe(self, command: Command) -> Reply | None:
         """Sends ProbeBreaker and gives the ledger's answer; None where there is none soon."""
 
-    async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
+    async def claim(self, fact: CallEvent, claim: ClaimOf, route: Route) -> Reply:
         """Sends StartAttempt and gives the ledger's answer; asks again until there is one."""
 
 

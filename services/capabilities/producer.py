@@ -25,6 +25,7 @@ from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.headers import command_headers
 from services.capabilities import reports
 from services.capabilities.decide import Route
+from services.capabilities.reports import ClaimOf
 from services.capabilities.settle import OutboxBroken
 from services.runtime import clients
 
@@ -111,17 +112,16 @@ class KafkaOutbox:
             future.set_exception(NotSendable(f"a command about the call cannot be encoded: {error}"))
         return future
 
-    async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
+    async def claim(self, fact: CallEvent, claim: ClaimOf, route: Route) -> Reply:
         """Sends StartAttempt and gives the answer; asks again, with the same id, for as long as there is none."""
         while True:
             try:
                 transport = await self._connected()
                 command = reports.started(
                     fact,
-                    number,
+                    claim,
                     route,
                     executor=self._executor,
-                    started_at=started_at,
                     reply_to=transport.client_id,
                     reply_partition=transport.reply_partition,
                 )

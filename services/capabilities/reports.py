@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -34,13 +34,26 @@ MESSAGE_LIMIT: Final = 2_000
 """Characters; the facts' limit."""
 
 
+class ClaimOf(NamedTuple):
+    """What an incarnation of an executor says of the attempt that it claims."""
+
+    number: int
+    """Of the claim on its call; claims are numbered apart from attempts."""
+    assignment: int
+    """Of partitions to this executor, from 1."""
+    started_at: int
+    """By the executor's clock, microseconds UTC."""
+    lease_ms: int
+    """From the grant on; after it nobody is in the middle of the attempt, neither here nor at its provider."""
+
+
 def started(
-    fact: CallEvent, number: int, route: Route, *, executor: str, started_at: int, reply_to: str, reply_partition: int
+    fact: CallEvent, claim: ClaimOf, route: Route, *, executor: str, reply_to: str, reply_partition: int
 ) -> Command:
-    """StartAttempt: the claim before an unsafe effect, numbered by itself. Its id names the executor too, so that
-    another executor's claim is another command and is refused, not answered like the first."""
+    """StartAttempt: the claim before an unsafe effect, numbered by itself. Its id names the incarnation (executor and
+    assignment): said again by the same one it has the same answer; by any other it is another command, and refused."""
     return Command(
-        command_id=ids.derive(fact.call_id, f"start/{number}/{executor}"),
+        command_id=ids.derive(fact.call_id, f"start/{claim.number}/{executor}/{claim.assignment}"),
         kind="StartAttempt",
         run_id=fact.run_id,
         agent=EXECUTOR,
@@ -50,11 +63,13 @@ def started(
         reply_partition=reply_partition,
         attempt=AttemptBody(
             call_id=fact.call_id,
-            attempt=number,
+            attempt=claim.number,
             capability=route.capability,
             provider=route.provider,
             executor=executor,
-            started_at=started_at,
+            started_at=claim.started_at,
+            assignment=claim.assignment,
+            lease_ms=claim.lease_ms,
         ),
     )
 
@@ -70,17 +85,15 @@ def attempted(
     started_at: int,
     latency_us: int,
     manifest_version: int = 0,
+    claim: tuple[int, int] = (0, 0),
 ) -> Command:
-    """RecordAttempt: what one provider did, took and cost."""
+    """RecordAttempt: what one provider did, took and cost; ``claim`` is the assignment and token it was made under."""
     failure = outcome if isinstance(outcome, Failure) else None
     cost = charge(provider.price, outcome)
-    return Command(
-        command_id=ids.derive(fact.call_id, f"attempt/{number}"),
-        kind="RecordAttempt",
-        run_id=fact.run_id,
-        agent=EXECUTOR,
-        correlation_id=fact.correlation_id,
-        causation_id=fact.event_id,
+    return _told(
+        fact,
+        "RecordAttempt",
+        f"attempt/{number}",
         attempt=AttemptBody(
             call_id=fact.call_id,
             attempt=number,
@@ -97,6 +110,8 @@ def attempted(
             error_message=failure.message[:MESSAGE_LIMIT] if failure else "",
             executor=executor,
             manifest_version=manifest_version,
+            assignment=claim[0],
+            fencing_token=claim[1],
         ),
     )
 
@@ -139,6 +154,7 @@ def completed(
     message: str = "",
     report: str = "",
     manifest_version: int = 0,
+    token: int = 0,
 ) -> Command:
     """CompleteCall; ``result`` is canonical JSON. Where it is degraded the error is what it stands in for."""
     body = OutcomeBody(
@@ -155,6 +171,7 @@ def completed(
         error_message=message[:MESSAGE_LIMIT],
         report=report,
         manifest_version=manifest_version,
+        fencing_token=token,
     )
     return _outcome(fact, "CompleteCall", body)
 
@@ -172,6 +189,7 @@ def failed(
     asked: int = 0,
     report: str = "",
     manifest_version: int = 0,
+    token: int = 0,
 ) -> Command:
     """FailCall; ``asked`` is what it could not pay for. Without a ``report`` it is the caller's own mistake, and nobody
     else is told."""
@@ -187,6 +205,7 @@ def failed(
         asked_nano_usd=asked,
         report=report,
         manifest_version=manifest_version,
+        fencing_token=token,
     )
     return _outcome(fact, "FailCall", body)
 
@@ -199,12 +218,17 @@ def together(reports: Sequence[Command], outcome: Command) -> list[Command]:
 
 
 def _outcome(fact: CallEvent, kind: str, body: OutcomeBody) -> Command:
+    return _told(fact, kind, "outcome", outcome=body)
+
+
+def _told(fact: CallEvent, kind: str, name: str, **body: AttemptBody | OutcomeBody) -> Command:
+    """What is said of a call, under an id that derives from the call's."""
     return Command(
-        command_id=ids.derive(fact.call_id, "outcome"),
+        command_id=ids.derive(fact.call_id, name),
         kind=kind,
         run_id=fact.run_id,
         agent=EXECUTOR,
         correlation_id=fact.correlation_id,
         causation_id=fact.event_id,
-        outcome=body,
+        **body,  # type: ignore[arg-type]  # each under the name of its field
     )

@@ -7,6 +7,7 @@ attempt is reported as it ends; the call is finished here only when its outcome 
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -38,6 +39,7 @@ from services.capabilities.ports import Asking, Clock, Outbox
 from services.capabilities.pricing import charge
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry, UnknownCapability
+from services.capabilities.reports import ClaimOf
 
 PAUSED: Final = "capability_paused"
 LOCAL_SLACK_S: Final = 5.0
@@ -55,10 +57,12 @@ class SettledElsewhere(Exception):
 class _Taken(Exception):
     """Another executor claimed the attempt before us."""
 
-    def __init__(self, message: str, started_at: float, asked: str) -> None:
+    def __init__(self, message: str, started_at: float, asked: str, lease_seconds: float | None) -> None:
         super().__init__(message)
         self.started_at = started_at
         """When it did, seconds since the epoch by its own clock."""
+        self.lease_seconds = lease_seconds
+        """How long its effect may still happen; None: an executor of before, which does not say."""
         self.asked = asked
         """The route it was about to ask, as text."""
 
@@ -87,14 +91,21 @@ class Settler:
         self._cache = cache
         self._guard = Guard(breakers or Breakers(), outbox, executor, clock)
 
-    async def settle(self, fact: CallEvent, past: Past = NO_PAST) -> None:
-        """Returns when the call's outcome is durable; its budget has to bear what was spent in its ``past`` too. Raises
-        OutboxBroken and SettledElsewhere."""
+    async def settle(
+        self, fact: CallEvent, past: Past = NO_PAST, *, assignment: int = 1, told_before: bool = False
+    ) -> None:
+        """Returns when the call's outcome is durable; its budget has to bear what was spent in its ``past`` too.
+        ``assignment`` counts those of partitions to this executor. ``told_before``: an earlier incarnation of it has
+        sent an outcome, whose decision is waited for before anything is done. Raises OutboxBroken and
+        SettledElsewhere."""
         admitted = self._admit(fact)
         if isinstance(admitted, Command):
             await self._outbox.send([admitted])
             return
         admitted.cost, admitted.earlier = past.spent_nano_usd, past.attempts
+        admitted.assignment = assignment
+        if told_before and not await self._still_open(admitted):
+            raise SettledElsewhere("its outcome was sent by this executor, and was decided")
         key = self._cache.key(admitted) if self._cache is not None else None
         if key is not None and await self._from_cache(admitted, key):
             return
@@ -218,7 +229,8 @@ class Settler:
             call.tried.append(Tried(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=told))
             call.asked = min(call.asked or most, most)
             return
-        claim = partial(self._claim, call, step, started_at) if target.route.unsafe else None
+        lease = timeout + provider.settle_seconds
+        claim = partial(self._claim, call, step, started_at, lease) if target.route.unsafe else None
         probe = await self._guard.probe(call, step)
         if probe is None:
             return
@@ -227,7 +239,7 @@ class Settler:
         except _Taken as taken:
             self._taken(call, step, taken)
             return
-        call.settled_at = self._clock.now_us() / 1e6 + provider.settle_seconds
+        call.settled_at = self._clock.monotonic() + provider.settle_seconds
         self._record(call, step.route, step.attempt, outcome, started_at)
         self._guard.note(call, step, outcome, probe)
         seconds = self._clock.monotonic() - call.asked_at
@@ -247,7 +259,11 @@ class Settler:
         )
         call.tried.append(tried)
         if provider is not None:
-            call.settled_at = taken.started_at + provider.timeout_seconds + provider.settle_seconds
+            left = taken.lease_seconds
+            if left is None:
+                left = taken.started_at + provider.timeout_seconds + provider.settle_seconds
+                left -= self._clock.now_us() / 1e6
+            call.settled_at = self._clock.monotonic() + left
 
     def _record(self, call: OpenCall, route: int, attempt: int, outcome: AttemptOutcome, started_at: int) -> None:
         """The attempt is to be told, and paid."""
@@ -264,24 +280,41 @@ class Settler:
                 started_at=started_at,
                 latency_us=round((self._clock.monotonic() - call.asked_at) * 1e6),
                 manifest_version=target.contract.version,
+                claim=(call.assignment, call.token) if call.token else (0, 0),
             )
         )
         call.cost += charge(target.provider.price, outcome).nano_usd
 
-    async def _claim(self, call: OpenCall, step: Call, started_at: int) -> None:
+    async def _claim(self, call: OpenCall, step: Call, started_at: int, lease_seconds: float) -> None:
         """Returns when the attempt is ours to make. Raises _Taken, and SettledElsewhere when the call is over."""
         call.claims += 1
-        reply = await self._outbox.claim(call.fact, call.claims, call.targets[step.route].route, started_at)
+        said = ClaimOf(call.claims, call.assignment, started_at, math.ceil(lease_seconds * 1000))
+        reply = await self._outbox.claim(call.fact, said, call.targets[step.route].route)
+        fields = msgspec.json.decode(reply.detail) if reply.detail else {}
         if reply.code == TAKEN:
-            fields = msgspec.json.decode(reply.detail) if reply.detail else {}
+            lease_us = fields.get("lease_us")
             raise _Taken(
                 f"{reply.message}, and that executor is gone",
                 fields.get("started_at", 0) / 1e6,
                 fields.get("asked", ""),
+                None if lease_us is None else lease_us / 1e6,
             )
         if reply.status != "ok":
             raise SettledElsewhere(f"{reply.code}: {reply.message}")
+        call.token = fields.get("fencing_token", 0)
         call.asked_at = self._clock.monotonic()
+
+    async def _still_open(self, call: OpenCall) -> bool:
+        """Whether the call has no outcome, though an earlier incarnation of this executor has sent one. The claim lies
+        behind that command in the log, so the answer to it is the decision about both. Claims of unsafe attempts are
+        made anyhow, and answer this as well."""
+        target = next((each for each in call.targets if each.provider is not None), None)
+        if target is None or target.route.unsafe:
+            return True
+        call.claims += 1
+        said = ClaimOf(call.claims, call.assignment, self._clock.now_us(), 0)
+        reply = await self._outbox.claim(call.fact, said, target.route)
+        return reply.status == "ok" or reply.code == TAKEN
 
     async def _ask(
         self, call: OpenCall, target: Target, number: int, timeout: float, claim: Claim | None
@@ -306,7 +339,7 @@ class Settler:
         target = call.targets[step.route]
         provider, last = target.provider, call.tried[-1]
         assert provider is not None
-        await asyncio.sleep(max(0.0, call.settled_at - self._clock.now_us() / 1e6))
+        await asyncio.sleep(max(0.0, call.settled_at - self._clock.monotonic()))
         request = request_for(call, target, step.attempt, provider.timeout_seconds)
         try:
             found = await self._asking.reconcile(target.contract, provider, request)

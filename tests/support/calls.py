@@ -18,6 +18,7 @@ from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest
 from services.capabilities.ports import Clock
 from services.capabilities.providers.fleet import Claim, Ranking
 from services.capabilities.registry import Contract, Registry
+from services.capabilities.reports import ClaimOf
 from services.capabilities.settle import Settler
 
 Script = Callable[[AttemptRequest], AttemptOutcome]
@@ -92,8 +93,8 @@ class Outbox:
         self.probes.append(command)
         return self.granted
 
-    async def claim(self, fact: CallEvent, number: int, route: Route, started_at: int) -> Reply:
-        self.claims.append((fact.call_id, number))
+    async def claim(self, fact: CallEvent, claim: ClaimOf, route: Route) -> Reply:
+        self.claims.append((fact.call_id, claim.number))
         return self.answers.pop(0) if self.answers else self.answer
 
     def kinds(self) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.facts import (
     YOURS,
+    AttemptEvent,
     CallEvent,
     DependencyEvent,
     Fact,
@@ -40,6 +41,8 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
         delivery = run.deliveries[fact.delivery_id]
         if delivery.attempt > fact.attempt:
             answer.detail = attempt_to_make(delivery, fact.at)
+    elif type(fact) is AttemptEvent and fact.fencing_token:
+        answer.detail = ids.canonical({"fencing_token": fact.fencing_token})
     elif type(fact) is DependencyEvent:
         answer.detail = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": False})
     return answer

@@ -156,6 +156,7 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
             executor=holder,
             started_at=call.claimed_at.get(body.attempt, 0),
             asked=call.claimed_for.get(body.attempt, ""),
+            **_held_for(call, body, scribe.at),
         )
     scribe.write(
         AttemptEvent,
@@ -168,7 +169,40 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
         started_at=body.started_at,
         executor=body.executor,
         manifest_version=body.manifest_version,
+        assignment=body.assignment,
+        lease_ms=body.lease_ms if body.assignment else 0,
+        fencing_token=call.fencing_token + 1 if body.assignment else 0,
     )
+
+
+def _held_for(call: Call, body: AttemptBody, at: int) -> dict[str, int]:
+    """Who holds an attempt, for executors that tell their assignment: the incarnation, and how long its effect may
+    still happen. Both times are the broker's, so that no clock of an executor counts."""
+    if not body.assignment:
+        return {}
+    until = call.leased_until.get(body.attempt)
+    return {
+        "assignment": call.claimed_in.get(body.attempt, 0),
+        "fencing_token": call.fencing_token,
+        **({"lease_us": max(until - at, 0)} if until is not None else {}),
+    }
+
+
+def _fenced(call: Call | None, body: OutcomeBody) -> bool:
+    """Whether somebody else has claimed the call since the sender's last claim was granted: that one says the end."""
+    return call is not None and 0 < body.fencing_token < call.fencing_token
+
+
+def _check_token(call: Call, body: OutcomeBody) -> None:
+    if _fenced(call, body):
+        newest = max(call.started, default=0)
+        raise Refusal(
+            "attempt_taken",
+            f"call {body.call_id} was claimed again, by {call.started.get(newest, '')}, after the sender's last claim",
+            call_id=body.call_id,
+            executor=call.started.get(newest, ""),
+            fencing_token=call.fencing_token,
+        )
 
 
 def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -209,7 +243,8 @@ def with_attempt(settle: Callable[[Book, Run, Command, Scribe], None]) -> Callab
         record_attempt(book, run, command, scribe)
         assert command.outcome is not None
         call = run.calls.get(command.outcome.call_id)
-        if (call is not None and not call.settled) or not scribe.facts:
+        may_settle = call is not None and not call.settled and not _fenced(call, command.outcome)
+        if may_settle or not scribe.facts:
             settle(book, run, command, scribe)
 
     return decide
@@ -228,6 +263,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     body = command.outcome
     assert body is not None
     call = _open_call(run, body.call_id)
+    _check_token(call, body)
     try:
         payloads.check(book.limits, "result", body.result)
     except Refusal as unusable:
@@ -258,6 +294,7 @@ def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     body = command.outcome
     assert body is not None
     call = _open_call(run, body.call_id)
+    _check_token(call, body)
     error_class, error_code = body.error_class or "unknown", body.error_code or "call_failed"
     _write_failed(book, run, command, call, scribe, error_class, error_code, body.error_message)
 

@@ -499,6 +499,10 @@ def _attempt_started(run: Run, fact: AttemptEvent, changes: Changes) -> None:
     changes.put(call.started, fact.attempt, fact.executor)
     changes.put(call.claimed_at, fact.attempt, fact.started_at)
     changes.put(call.claimed_for, fact.attempt, f"{fact.capability}/{fact.provider}")
+    if fact.assignment:
+        changes.put(call.claimed_in, fact.attempt, fact.assignment)
+        changes.put(call.leased_until, fact.attempt, fact.at + fact.lease_ms * 1_000)
+        changes.assign(call, "fencing_token", fact.fencing_token)
 
 
 def _attempt_recorded(run: Run, fact: AttemptEvent, changes: Changes) -> None:

@@ -147,6 +147,12 @@ class Call(msgspec.Struct, gc=False):
     """event_id of its intent where the caller's own process makes the attempts; empty: executors do."""
     attempts: int = 0
     """The highest number of an attempt that was recorded."""
+    claimed_in: dict[int, int] = {}
+    """Attempt → the assignment of that executor it was claimed in, by executors that tell; see ``calls``."""
+    leased_until: dict[int, int] = {}
+    """Until when the effect of a claimed attempt may still happen, by the broker's clock, microseconds UTC."""
+    fencing_token: int = 0
+    """Of the newest claim."""
 
 
 class Child(msgspec.Struct, gc=False):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.facts import CallEvent, Reply
 from services.capabilities.engine import CallEngine
 from services.capabilities.open_call import Past
 from services.capabilities.settle import OutboxBroken
@@ -303,3 +303,24 @@ async def test_stopping_cancels_what_outlives_its_grace() -> None:
     await rig.engine.stop(0.01)
 
     assert (rig.asking.active, rig.finished[0], rig.outbox.commands) == (0, 0, [])
+
+
+@pytest.mark.parametrize(("code", "asked"), [("call_settled", ["one"]), ("", ["one", "one"])])
+async def test_a_call_whose_outcome_was_sent_is_begun_again_only_if_that_did_not_count(
+    code: str, asked: list[str]
+) -> None:
+    """The ledger is asked by a claim, which lies behind the outcome in the log; here it comes back with its partition
+    before the outcome was decided."""
+    rig = Rig()
+    await rig.live().deliver(0, numbered(requested("a")))
+    await until(lambda: rig.finished.get(0) == 1)
+    if code:
+        rig.outbox.answer = Reply(command_id="", reply_to="", status="refused", code=code)
+
+    rig.engine.own([])
+    rig.live()
+    await rig.engine.deliver(0, numbered(requested("a")))
+    await until(lambda: rig.finished.get(0) == 1 and not rig.engine.in_flight)
+
+    assert rig.outbox.claims == [("a", 1)]
+    assert rig.asking.asked == asked

@@ -74,7 +74,7 @@ async def test_one_call_probes_a_breaker_that_is_due_and_closes_it() -> None:
     (closed,) = [command for command in outbox.commands if command.kind == "CloseBreaker"]
     assert probe.breaker is not None
     assert closed.breaker is not None
-    assert probe.breaker.executor == closed.breaker.executor == "me/a/1"
+    assert probe.breaker.executor == closed.breaker.executor == "me/1/a/1"
     assert closed.breaker.caused_by == ["a/1"]
 
 
