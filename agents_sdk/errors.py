@@ -38,6 +38,8 @@ class BackplaneError(Exception):
 
     code: ClassVar[str] = "error"
     hint: str = ""
+    passes: ClassVar[bool] = False
+    """Time alone may mend it: a process that meets it at its start waits."""
 
     def __init__(self, message: str, *, hint: str = "", **fields: Any) -> None:
         super().__init__(f"{message}; {hint}" if hint else message)
@@ -288,12 +290,14 @@ class Unanswered(BackplaneError):
     """No answer within the time allowed. The same command may be sent again: it is applied once."""
 
     code = "unanswered"
+    passes = True
 
 
 class Unreachable(BackplaneError):
     """A server cannot be reached; ``fields["server"]`` says which."""
 
     code = "unreachable"
+    passes = True
 
 
 class ContractBroken(BackplaneError):

@@ -68,6 +68,8 @@ class Follower:
         """
         from confluent_kafka import KafkaException
 
+        self._let_go()  # where it was opened before, and what came behind that has failed
+        self.next = dict.fromkeys(KIND_OF, 0)
         consumer = self._consumer = self._reader(OPEN_WAIT_MS)
         try:
             known = consumer.list_topics(timeout=TIMEOUT_S).topics
@@ -77,10 +79,10 @@ class Follower:
             self._go_on()
             self.catch_up()
         except KafkaException as error:
-            consumer.close()
+            self._let_go()
             raise mapped(error, self._settings, "the registry cannot be read") from error
         except BaseException:
-            consumer.close()
+            self._let_go()
             raise
 
     def _reader(self, wait_ms: int) -> Consumer:
@@ -118,11 +120,24 @@ class Follower:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        elif self._consumer is not None:
-            self._consumer.close()
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
 
     def catch_up(self) -> None:
-        """Reads to the present end, between ``open`` and ``follow``. Blocks. Raises KafkaException."""
+        """Reads to the present end, between ``open`` and ``follow``. Blocks. Raises Unreachable."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._catch_up()
+        except KafkaException as error:
+            raise mapped(error, self._settings, "the registry cannot be read") from error
+
+    def _catch_up(self) -> None:
         from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
         consumer = self._consumer
@@ -137,6 +152,7 @@ class Follower:
                 error = message.error()
                 if error is None:
                     self._take(message)
+                    deadline = time.monotonic() + TIMEOUT_S  # of silence, or a long registry could never be read
                 elif error.code() == KafkaError._PARTITION_EOF:
                     # what the end was counted with may have been compacted away
                     self.next[str(message.topic())] = int(message.offset() or 0)

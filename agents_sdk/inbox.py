@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
+from agents_sdk.errors import BackplaneError
 from agents_sdk.lanes import OffsetTracker
 from agents_sdk.topics import inbox
 from agents_sdk.wire.consuming import consumer as make_consumer
@@ -37,6 +38,23 @@ END_TIMEOUT_S: Final = 1.0
 BATCH: Final = 200
 PAUSE_ABOVE: Final = 1_000
 """Deliveries read and not finished above which reading stops until half of them are: bounds memory, not order."""
+
+
+JOIN_AGAIN_S: Final = 1.0
+FENCED: Final = "group.instance.id"
+"""What Kafka's text names where another member has the name of this one."""
+
+
+class InstanceTaken(BackplaneError):
+    """Another process runs the agent under the same instance name; the group has let the later one in."""
+
+    code: ClassVar[str] = "instance_taken"
+    hint = "give each process an --instance of its own, or none"
+
+    def __init__(self, instance: str, agent: str) -> None:
+        super().__init__(
+            f"another process runs agent {agent!r} as instance {instance!r}", instance=instance, agent=agent
+        )
 
 
 class Arrived(NamedTuple):
@@ -128,6 +146,30 @@ class Inbox:
             return sum(held.tracker.unfinished for held in self._partitions.values())
 
     def _run(self) -> None:
+        """Is a member of the group until told to stop; one that Kafka does not let go on joins again."""
+        from confluent_kafka import KafkaException
+
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._member()
+                except KafkaException as error:
+                    if FENCED in str(error):
+                        raise InstanceTaken(self._instance, self.agent) from error
+                    log.warning("inbox of %s: joining its group again: %s", self.agent, error)
+                    with self._lock:
+                        self._partitions.clear()
+                    self._paused = False
+                    self._stop.wait(JOIN_AGAIN_S)
+        except BaseException as error:  # the thread's edge: the runner looks at it
+            if not isinstance(error, InstanceTaken):
+                log.exception("reading the inbox of %s ended", self.agent)
+            self.error = error
+        finally:
+            self.joined.set()
+
+    def _member(self) -> None:
+        """One time as a member. Raises KafkaException."""
         config = {
             **POLLED,
             "group.id": self.group,
@@ -150,13 +192,9 @@ class Inbox:
                 [inbox(self.agent)], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             self._poll(consumer)
-        except BaseException as error:  # the thread's edge: the runner looks at it
-            log.exception("reading the inbox of %s ended", self.agent)
-            self.error = error
         finally:
             self._commit(consumer, asynchronous=False)
             consumer.close()
-            self.joined.set()
 
     def _poll(self, consumer: Consumer) -> None:
         commit_at = time.monotonic() + COMMIT_EVERY_S
@@ -180,10 +218,14 @@ class Inbox:
         return held
 
     def _hand_over(self, messages: list[Any]) -> None:
+        from confluent_kafka import KafkaException
+
         batch: list[Arrived] = []
         with self._lock:
             for message in messages:
                 if message.error() is not None:
+                    if message.error().fatal():
+                        raise KafkaException(message.error())
                     log.warning("inbox of %s: %s", self.agent, message.error())  # librdkafka goes on by itself
                     continue
                 held = self._partitions.get(message.partition())

@@ -21,6 +21,10 @@ TICK_S: Final = 0.1
 ASK_AGAIN_S: Final = 3.0
 """First wait; it doubles. Longer than a takeover of static members takes, shorter than people's patience."""
 ASK_AGAIN_MAX_S: Final = 20.0
+REGISTERED_AGAIN_S: Final = 15.0
+REGISTERED_AGAIN_MAX_S: Final = 300.0
+"""For a registration, which goes to every partition of every agent that starts: one that is in the log is decided when
+there is a ledger again, so that only an answer which was lost with its ledger needs another."""
 FORGOTTEN_AFTER: Final = 900
 """Later commands of this process about a run after which the ledger may have forgotten an answer. Its own limit is
 16,384, for all processes together."""
@@ -30,7 +34,12 @@ SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "Awa
 """Answered when something else ends."""
 READS: Final = frozenset({"GetState", "GetStates", "ListState", "GetHistory", "AwaitRun", "RegisterAgent"})
 """Kinds that may be applied twice: they change nothing, or the same."""
+REGISTERS: Final = "RegisterAgent"
 COUNTED_RUNS: Final = 10_000
+
+
+def _first_wait(command: Command) -> float:
+    return REGISTERED_AGAIN_S if command.kind == REGISTERS else ASK_AGAIN_S
 
 
 class Waiting:
@@ -45,7 +54,7 @@ class Waiting:
         """What the shell needs to send it again."""
         self.deadline = deadline
         self.again_at = again_at
-        self.wait = ASK_AGAIN_S
+        self.wait = _first_wait(command)
         self.number = number
         self.done = False
         self.asked: list[Any] = []
@@ -76,7 +85,7 @@ class InFlight:
             self._numbers[command.run_id] += 1
             number = self._numbers[command.run_id]
         deadline = inf if timeout is None else now + timeout
-        waiting = Waiting(command, slot, wire, deadline, now + ASK_AGAIN_S, number)
+        waiting = Waiting(command, slot, wire, deadline, now + _first_wait(command), number)
         self._waiting[command.command_id] = waiting
         self._schedule(waiting)
         if number:
@@ -140,7 +149,8 @@ class InFlight:
         if now >= waiting.again_at:
             if self._safe_again(waiting):
                 again.append(waiting)
-            waiting.wait = min(waiting.wait * 2, ASK_AGAIN_MAX_S)
+            most = REGISTERED_AGAIN_MAX_S if waiting.command.kind == REGISTERS else ASK_AGAIN_MAX_S
+            waiting.wait = min(waiting.wait * 2, most)
             waiting.again_at = now + waiting.wait
         self._schedule(waiting)
 

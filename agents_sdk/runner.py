@@ -6,12 +6,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agents_sdk.agent import Agent
 from agents_sdk.answers import detail
 from agents_sdk.broadcast import broadcast
 from agents_sdk.grants import grant_declared
+from agents_sdk.patience import Patience
 from agents_sdk.worker import CONCURRENCY, Worker
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from agents_sdk.local import LocalCalls, OpenLocalCalls
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
+    from agents_sdk.wire.codec import Codec
 
 log = logging.getLogger("backplane.agents")
 
@@ -29,17 +32,18 @@ class AgentsRunner:
     def __init__(
         self,
         agents: Sequence[Agent],
-        settings: Settings | None = None,
+        settings: Settings | Callable[[], Settings] | None = None,
         *,
         concurrency: int = CONCURRENCY,
         instance: str = "",
         local: OpenLocalCalls | None = None,
         trust: bool = False,
     ) -> None:
-        """``concurrency``: runs each agent works on at a time. ``instance``: a name that this process keeps over
-        restarts; it then gets its work back at once when it was killed, instead of after 6 s. ``local``: makes some
-        calls in this process; None: executors make all. ``trust``: grants the agents what they declare, which
-        takes the platform's master key.
+        """``settings``: None: where ``load_settings`` finds them; a function is asked again while the platform is away,
+        since a local one says where it is only when it runs. ``concurrency``: runs each agent works on at a time.
+        ``instance``: a name that this process keeps over restarts; it then gets its work back at once when it was
+        killed, instead of after 6 s. ``local``: makes some calls in this process; None: executors make all. ``trust``:
+        grants the agents what they declare, which takes the platform's master key.
 
         Raises:
             ValueError: no agents, two of one name, or one without handlers.
@@ -65,14 +69,18 @@ class AgentsRunner:
         self._stopping: asyncio.Event | None = None
 
     async def run(self, ready: Callable[[], None] | None = None) -> None:
-        """Runs until ``stop`` is called; ``ready`` is called when all agents are registered and listening.
+        """Runs until ``stop`` is called; ``ready`` is called when all agents are registered and listening. A platform
+        that cannot be reached is waited for.
 
         Raises:
-            NotConfigured, Unreachable, TopicsNotApplied, SchemasNotApplied: on the way up.
+            NotConfigured, KeyUnusable, Refused: an operator has to mend something.
+            TopicsNotApplied, SchemasNotApplied: nobody has applied them for a minute.
+            InstanceTaken: another process runs under the same ``instance``.
         """
         self._stopping = asyncio.Event()
         try:
-            await self.start()
+            if not await self._started(self._stopping):
+                return
             if ready is not None:
                 ready()
             while not self._stopping.is_set():
@@ -90,8 +98,24 @@ class AgentsRunner:
         if self._stopping is not None:
             self._stopping.set()
 
+    async def _started(self, stopping: asyncio.Event) -> bool:
+        """Whether ``start`` has done its work; not where it is told to stop before."""
+        starting = asyncio.create_task(self.start())
+        stopped = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                return False
+            await starting
+            return True
+        finally:
+            for task in (starting, stopped):
+                task.cancel()
+            await asyncio.gather(starting, stopped, return_exceptions=True)
+
     async def start(self) -> None:
-        """Connects, registers and begins to listen."""
+        """Connects, registers and begins to listen; waits for the platform for as long as that takes. Raises as
+        ``run``."""
         from agents_sdk.discovery import Discovery
         from agents_sdk.follower import Follower
         from agents_sdk.registrar import trust
@@ -101,18 +125,27 @@ class AgentsRunner:
         from agents_sdk.wire.registry import connect_codec
         from agents_sdk.wire.topics_admin import ensure_inbox
 
-        settings = self._settings or load_settings()
-        codec = await asyncio.to_thread(connect_codec, settings)
+        given = self._settings or load_settings
+
+        async def found() -> tuple[Settings, Codec]:
+            settings = given() if callable(given) else given
+            return settings, await asyncio.to_thread(connect_codec, settings)
+
+        patience = Patience(log)
+        settings, codec = await patience.until(found)
         transport = self._transport = Transport(settings, codec, "agents")
         follower = self._follower = Follower(settings, codec, trust(settings))
         # The inboxes are there before the ledger knows the agents and puts something in.
-        inboxes = (asyncio.to_thread(ensure_inbox, settings, agent.name) for agent in self.agents)
-        await asyncio.gather(transport.open(), asyncio.to_thread(follower.open), *inboxes)
+        inboxes = (
+            patience.until(partial(asyncio.to_thread, ensure_inbox, settings, agent.name)) for agent in self.agents
+        )
+        followed = patience.until(partial(asyncio.to_thread, follower.open))
+        await asyncio.gather(patience.until(transport.open), followed, *inboxes)
         follower.follow(lambda changed: None)
         discovery = Discovery(follower.catalogue)
         if self._open_local is not None:
-            self._local = await self._open_local(settings, codec, transport)
-        missing = await asyncio.gather(*(register(transport, agent) for agent in self.agents))
+            self._local = await patience.until(partial(self._open_local, settings, codec, transport))
+        missing = await asyncio.gather(*(register(transport, agent, patience) for agent in self.agents))
         if self._trust:
             wanting = [agent for agent, each in zip(self.agents, missing, strict=True) if each]
             await asyncio.gather(*(grant_declared(transport, agent.registration()) for agent in wanting))
@@ -141,10 +174,11 @@ class AgentsRunner:
             await self._transport.close()
 
 
-async def register(transport: Transport, agent: Agent) -> list[str]:
+async def register(transport: Transport, agent: Agent, patience: Patience | None = None) -> list[str]:
     """Registers an agent's declaration in every partition; the same one again changes nothing. What of it was not
-    granted, each as right and glob. Raises Refused, Unanswered, Unreachable."""
-    replies = await broadcast(transport, agent.name, "RegisterAgent", agent.registration())
+    granted, each as right and glob. With ``patience`` it waits for the platform. Raises Refused; Unanswered,
+    Unreachable without patience."""
+    replies = await broadcast(transport, agent.name, "RegisterAgent", agent.registration(), patience=patience)
     missing = sorted({each for reply in replies for each in detail(reply).get("not_granted", ())})
     if missing:
         told = f"{', '.join(missing)}; `backplane agents approve {agent.name}` grants it"

@@ -29,6 +29,12 @@ class NotConfigured(BackplaneError):
     hint = "run `backplane up`, or set BACKPLANE_KAFKA__BOOTSTRAP_SERVERS, or name it in backplane.toml"
 
 
+class NoPlatform(NotConfigured):
+    """Nothing says where a platform is; a local one says so when it runs."""
+
+    passes = True
+
+
 class Explained(NamedTuple):
     """One setting: its dotted key, its value as text (secrets masked), and the source that gave it."""
 
@@ -58,7 +64,7 @@ def load_settings(**overrides: Any) -> Settings:
 
     settings = settings_model.load(overrides)
     if not settings.kafka.get("bootstrap.servers"):
-        raise NotConfigured("no platform found", hint=NotConfigured.hint)
+        raise NoPlatform("no platform found", hint=NotConfigured.hint)
     return settings
 
 

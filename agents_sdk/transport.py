@@ -395,7 +395,11 @@ class Transport:
         for waiting in expired:
             self._fail(waiting, unanswered(waiting.command))
         for waiting in again:
-            wire = self._encoded(waiting.command, waiting.wire)
+            try:
+                wire = self._encoded(waiting.command, waiting.wire)
+            except BackplaneError as error:  # a key that cannot be read just now: asked again later
+                log.warning("%s is not sent again: %s", waiting.command.kind, error)
+                continue
             waiting.asked = [*waiting.asked[-KEPT_SENDINGS:], wire.asked]
             self._produce(wire)
         self._ticking = self._loop.call_later(TICK_S, self._tick)

@@ -106,11 +106,16 @@ class Worker:
         self._closed = asyncio.Event()
 
     async def start(self) -> None:
-        """Joins the group. Raises Unreachable when that takes too long, KeyUnusable."""
+        """Joins the group; returns when it has told what is ours. Raises KeyUnusable, and what ended the reading of the
+        inbox."""
         self._guard = InboxGuard(self._transport.settings, self._transport.signer.keys, self.agent.name)
         self._inbox.open()
-        if not await asyncio.to_thread(self._inbox.joined.wait, JOIN_S):
-            raise Unreachable(f"agent {self.agent.name!r} could not join its group in {JOIN_S:g} s", server="kafka")
+        waited = 0.0
+        while not await asyncio.to_thread(self._inbox.joined.wait, JOIN_S / 10):
+            waited += JOIN_S / 10
+            if JOIN_S <= waited < JOIN_S * 1.1:
+                log.warning("agent %s waits for its group %s", self.agent.name, self._inbox.group)
+        self.check()
 
     def check(self) -> None:
         """Raises what ended the reading of the inbox, if something did."""

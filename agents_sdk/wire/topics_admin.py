@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
 
 TIMEOUT_S: Final = 10.0
+PASSING: Final = (
+    *("_TRANSPORT", "_TIMED_OUT", "_TIMED_OUT_QUEUE", "_ALL_BROKERS_DOWN", "_RESOLVE", "_WAIT_COORD", "_WAIT_CACHE"),
+    *("REQUEST_TIMED_OUT", "NETWORK_EXCEPTION", "BROKER_NOT_AVAILABLE", "NOT_CONTROLLER", "STALE_CTRL_EPOCH"),
+    *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "REPLICA_NOT_AVAILABLE", "OFFSET_NOT_AVAILABLE"),
+    *("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "REBALANCE_IN_PROGRESS"),
+    *("FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "KAFKA_STORAGE_ERROR", "THROTTLING_QUOTA_EXCEEDED"),
+)
+"""Names of Kafka's errors that time mends: a broker that is away, starts, or has just handed something over."""
 VISIBLE_S: Final = 5.0
 """A topic is known to every broker within milliseconds of its creation; a consumer that comes before waits minutes."""
 
@@ -188,8 +196,7 @@ def mapped(error: Any, settings: Settings, what: str, topic: str = "") -> Backpl
 
     cause = error.args[0]
     broker = settings.kafka.get("bootstrap.servers", "")
-    down = {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
-    if cause.code() in down or cause.code() == KafkaError.REQUEST_TIMED_OUT:
+    if cause.code() in {getattr(KafkaError, name) for name in PASSING}:
         return Unreachable(
             f"{what}: Kafka at {broker!r} does not answer ({cause.name()})",
             hint="check `backplane status`",

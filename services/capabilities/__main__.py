@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from functools import partial
 from importlib.metadata import version
 
 from agents_sdk import core_dumps
+from agents_sdk.patience import Patience
 from agents_sdk.settings import load_settings
-from agents_sdk.wire.registry import connect_codec
+from agents_sdk.topics import ATTEMPTS, CALLS, COMMANDS
 from services.capabilities.app import create
 from services.capabilities.live import LiveRegistry
 from services.capabilities.manifest import ManifestError
 from services.capabilities.registry import load_registry
 from services.runtime.app import run
+from services.runtime.reached import reached
+
+log = logging.getLogger("backplane.executor")
 
 
 def main() -> None:
@@ -30,9 +36,9 @@ def main() -> None:
     except ManifestError as error:
         print(f"backplane executor: {error}", file=sys.stderr)
         sys.exit(2)
-    codec = connect_codec(settings)
+    codec = reached(settings, (CALLS, ATTEMPTS, COMMANDS), log)
     live = LiveRegistry(settings, codec)
-    live.open(registry, version("agent-backplane"))
+    Patience(log).until_blocking(partial(live.open, registry, version("agent-backplane")))
     run(create(settings, codec, live, options.http_port))
 
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,17 +65,17 @@ def run(
     """Run the agents of a module until Ctrl-C or SIGTERM. Several processes share the work of an agent."""
     from agents_sdk.instance import kept_instance
     from agents_sdk.runner import AgentsRunner, run_until_signalled
+    from agents_sdk.settings import data_dir as home
     from agents_sdk.settings import load_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     agents = select(find_agents(load(module)), agent or [], module)
     overrides = {"data_dir": data_dir} if data_dir else {}
-    settings = load_settings(**overrides)
     runner = AgentsRunner(
         agents,
-        settings,
+        partial(load_settings, **overrides),
         concurrency=concurrency,
-        instance=instance or kept_instance(settings.data_dir, [one.name for one in agents]),
+        instance=instance or kept_instance(home(data_dir), [one.name for one in agents]),
         local=_local_calls(local) if local else None,
         trust=trust,
     )

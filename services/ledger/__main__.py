@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from agents_sdk import core_dumps
 from agents_sdk.settings import load_settings
-from agents_sdk.wire.registry import connect_codec
+from agents_sdk.topics import COMMANDS, FACT_TOPICS, REPLIES
 from services.ledger.app import create
 from services.runtime.app import run
+from services.runtime.reached import reached
+
+log = logging.getLogger("backplane.ledger")
 
 
 def main() -> None:
@@ -20,7 +24,8 @@ def main() -> None:
     options = parser.parse_args()
     overrides = {"data_dir": options.data_dir} if options.data_dir else {}
     settings = load_settings(**overrides)
-    run(create(settings, connect_codec(settings), options.http_port))
+    codec = reached(settings, (COMMANDS, REPLIES, *FACT_TOPICS), log)
+    run(create(settings, codec, options.http_port))
 
 
 if __name__ == "__main__":

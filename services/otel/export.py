@@ -12,10 +12,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.facts import Fact
+from agents_sdk.patience import Patience
 from agents_sdk.proofs import Guard, fact_guard
 from agents_sdk.proxies import proxy_for
 from agents_sdk.topics import FACT_TOPICS
@@ -81,9 +83,18 @@ class Exporter:
             if spans and not self._sent(spans):
                 return
             if any(message.error() is None for message in messages):
-                self._consumer.commit(asynchronous=False)
+                self._commit()
             if self._once and self._at_the_end():
                 return
+
+    def _commit(self) -> None:
+        from confluent_kafka import KafkaException
+
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            # a broker that is away, a partition that is another exporter's now: the spans are sent again, the same
+            log.warning("how far the export is, is not committed: %s", error)
 
     def project(self, facts: Iterable[Fact]) -> list[Span]:
         """The spans that these facts give, in their order."""
@@ -235,13 +246,16 @@ def run(
     from services.otel.openings import StoreLookUp
     from services.runtime.clients import reader
 
+    patience = Patience(log)
+    connect = partial(connect_codec, settings)
+    codec = connect() if once else patience.until_blocking(connect, stop)
     consumer = reader(
         settings.kafka, group_id=GROUP, enable_auto_offset_store=True, session_timeout_ms=SESSION_TIMEOUT_MS
     )
     openings = Openings(StoreLookUp(settings), content)
     exporter = Exporter(
         consumer,
-        connect_codec(settings).decode,
+        codec.decode,
         openings,
         collector(endpoint),
         stop,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,9 @@ from services.metrics.exposition import CONTENT_TYPE, Metrics
 from services.runtime import brokers
 from services.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
 from services.runtime.http_guard import guarded
+from services.runtime.reached import away, begin_again
+
+log = logging.getLogger("backplane.worker")
 
 SESSION_TIMEOUT_S: Final = 6.0
 """How long a killed worker's partitions wait for a successor, unless it comes back under its own name before.
@@ -155,6 +159,7 @@ class _App(faust.App):
 
     async def crash(self, reason: BaseException) -> None:
         """As faust's; ends the process if that takes too long."""
+        self.ended_by: BaseException | None = reason
         last = threading.Timer(CRASH_LIMIT_S, os._exit, (1,))
         last.daemon = True
         last.start()
@@ -170,11 +175,18 @@ class _Worker(faust.Worker):
 
 
 def run(app: faust.App) -> None:
-    """Runs the app until SIGTERM or SIGINT, then leaves the group and exits the process."""
+    """Runs the app until SIGTERM or SIGINT, then leaves the group and exits the process. Where it ends because Kafka
+    went away, the process begins again and waits for it."""
     worker = _Worker(app, loglevel="INFO", quiet=True, redirect_stdouts=False, logging_config=LOGGING)
     worker.spinner = None
     gc.set_threshold(*GC_THRESHOLD)
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        why = getattr(app, "ended_by", None) or ended.__context__
+        if ended.code and why is not None and away(why):
+            begin_again(why, log)
+        raise
 
 
 LOGGING: Final[dict[str, Any]] = {

@@ -343,5 +343,8 @@ def _waited_for() -> tuple[type[BaseException], ...]:
     from confluent_kafka import KafkaException
 
     from agents_sdk.errors import Unreachable
+    from agents_sdk.wire.registry import SchemasNotApplied
+    from agents_sdk.wire.topics_admin import TopicsNotApplied
 
-    return (Error, KafkaException, Unreachable, OSError, StoreRefuses)
+    # topics and schemas are applied by `backplane up`, or by an operator, who is shown what is missing
+    return (Error, KafkaException, Unreachable, OSError, StoreRefuses, TopicsNotApplied, SchemasNotApplied)

@@ -97,3 +97,14 @@ def test_counts_of_runs_without_commands_under_way_are_dropped() -> None:
     flight.due(0.0)
 
     assert set(flight._numbers) == {"kept"}
+
+
+def test_a_registration_is_said_again_seldom() -> None:
+    """It goes to each partition for each agent that starts: an hour without a ledger must not fill the log with it."""
+    flight = InFlight()
+    flight.add(command("c", "RegisterAgent", run=""), None, None, 0.0, None)
+    flight.add(command("d"), None, None, 0.0, None)
+    asked = [name for step in range(1, 36_000) for name in names(flight.due(step * TICK_S)[0])]
+
+    assert asked.count("c") <= 16
+    assert asked.count("d") > 150
