@@ -45,6 +45,10 @@ class HandlerStopped(BaseException):
     ends as well."""
 
 
+class HandlerExited(RuntimeError):
+    """A handler wanted to end its process, which is not its own."""
+
+
 class _Branch:
     """A place in the order of a handler's calls: the n-th call of this branch has the id ``<prefix><n>``."""
 
@@ -370,7 +374,10 @@ class Context:
 
     async def _in_branch(self, prefix: str, awaitable: Awaitable[Any]) -> Any:
         _branch.set(_Branch(self, prefix))
-        return await awaitable
+        try:
+            return await awaitable
+        except SystemExit as exited:  # in a task of its own it would end the process, and with it all other handlers
+            raise HandlerExited(f"the handler called sys.exit({exited.code!r})") from exited
 
     def _current(self) -> _Branch:
         branch = _branch.get()

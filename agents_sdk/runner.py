@@ -119,20 +119,12 @@ class AgentsRunner:
         from agents_sdk.discovery import Discovery
         from agents_sdk.follower import Follower
         from agents_sdk.registrar import trust
-        from agents_sdk.settings import load_settings
         from agents_sdk.toolbox import Toolbox
         from agents_sdk.transport import Transport
-        from agents_sdk.wire.registry import connect_codec
         from agents_sdk.wire.topics_admin import ensure_inbox
 
-        given = self._settings or load_settings
-
-        async def found() -> tuple[Settings, Codec]:
-            settings = given() if callable(given) else given
-            return settings, await asyncio.to_thread(connect_codec, settings)
-
         patience = Patience(log)
-        settings, codec = await patience.until(found)
+        settings, codec = await patience.until(self._found)
         transport = self._transport = Transport(settings, codec, "agents")
         follower = self._follower = Follower(settings, codec, trust(settings))
         # The inboxes are there before the ledger knows the agents and puts something in.
@@ -161,6 +153,15 @@ class AgentsRunner:
             for agent in self.agents
         ]
         await asyncio.gather(*(worker.start() for worker in self._workers))
+
+    async def _found(self) -> tuple[Settings, Codec]:
+        """Where the platform is now, and what its registry has."""
+        from agents_sdk.settings import load_settings
+        from agents_sdk.wire.registry import connect_codec
+
+        given = self._settings or load_settings
+        settings = given() if callable(given) else given
+        return settings, await asyncio.to_thread(connect_codec, settings)
 
     async def close(self) -> None:
         """Lets running handlers end, commits and disconnects."""

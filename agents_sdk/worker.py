@@ -28,18 +28,14 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.errors import (
+    BackplaneError,
     DeliverySettled,
-    Forged,
-    KeyRevoked,
-    NotGranted,
+    InvalidCommand,
     Overloaded,
-    Refused,
+    Oversize,
     RunFinished,
-    StaleCommand,
-    Unanswered,
-    Unauthenticated,
+    ScopeDenied,
     UnknownRun,
-    Unreachable,
 )
 from agents_sdk.event import event_of
 from agents_sdk.inbox import Arrived, Inbox
@@ -69,8 +65,10 @@ CLOCKS_APART_US: Final = 5_000_000
 """How far this machine's clock may be behind the broker's without a message being handled that has expired."""
 SETTLED: Final = (DeliverySettled, RunFinished, UnknownRun)
 """Refusals that mean: nothing is left to do about this delivery."""
-NOT_BELIEVED: Final = (Forged, KeyRevoked, NotGranted, StaleCommand, Unauthenticated)
-"""Refusals that say nothing of the delivery: only that this process is not believed, as yet."""
+UNTOLD: Final = (InvalidCommand, Oversize, ScopeDenied)
+"""Refusals of what is said itself. Any other says nothing of the delivery: this process is not believed as yet, the
+ledger is overloaded or has a fault. What is not settled must not be passed over, so it is said again."""
+UNTELLABLE: Final = "the error's text cannot be recorded"
 
 
 class Worker:
@@ -280,12 +278,17 @@ class Worker:
             if self._closing or delivery.delivery_id in self._stopped:
                 raise
             return await self._failed(delivery, cancelled)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it raises, sys.exit() too, costs the attempt and no more
             # an end of the run meanwhile is no failure of the handler; the ledger tells which it is
             level = logging.INFO if isinstance(error, SETTLED) else logging.WARNING
             log.log(level, "agent %s: handler of %s failed", self.agent.name, delivery.name, exc_info=error)
             return await self._failed(delivery, error)
-        return await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery, result=answer)
+        try:
+            return await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery, result=answer)
+        except UNTOLD as error:
+            return await self._failed(delivery, error)
 
     async def _timed(self, handler: Handler, record: Arrived, delivery: MessageEvent) -> Any:
         """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
@@ -326,14 +329,16 @@ class Worker:
         return to_json(returned, self._transport.max_value_bytes, "result")
 
     async def _failed(self, delivery: MessageEvent, error: BaseException) -> MessageEvent | None:
-        return await self._tell(
-            "FailHandler",
-            f"fail/{delivery.attempt}",
-            delivery,
-            error_type=type(error).__qualname__[:200],
-            error_message=said(error),
-            traceback=where(error),
-        )
+        """Tells that the attempt has failed. Raises UNTOLD where the ledger knows no such attempt."""
+        name, kind = f"fail/{delivery.attempt}", type(error).__qualname__[:200]
+        try:
+            return await self._tell(
+                "FailHandler", name, delivery, error_type=kind, error_message=said(error), traceback=where(error)
+            )
+        except UNTOLD as refused:
+            log.error("agent %s: FailHandler of %s: %s", self.agent.name, delivery.delivery_id, refused)
+            again = f"{name}/untellable"
+            return await self._tell("FailHandler", again, delivery, error_type="Error", error_message=UNTELLABLE)
 
     async def _tell(self, kind: str, name: str, delivery: MessageEvent, **fields: str) -> MessageEvent | None:
         """Tells the ledger how an attempt ended: its word is what ends a delivery. The attempt that follows."""
@@ -342,21 +347,21 @@ class Worker:
         return self._next(reply, delivery) if reply is not None else None
 
     async def _heard(self, command: Command) -> Reply | None:
-        """Says it until the ledger has heard; None where it refuses, since nothing is left to do. Who is not believed
-        (a clock that is wrong, a key that was revoked) says it again: what is not settled must not be passed over."""
+        """Says it until the ledger has heard; None where it refuses, since nothing is left to do. Raises UNTOLD."""
         wait = TELL_AGAIN_S
         while True:
             try:
                 return checked(await self._transport.request(command, REQUEST_TIMEOUT_S))
-            except (Unanswered, Unreachable, Overloaded, *NOT_BELIEVED) as error:
-                level = logging.ERROR if isinstance(error, NOT_BELIEVED) else logging.WARNING
+            except SETTLED as settled:
+                log.info("agent %s: %s of %s: %s", self.agent.name, command.kind, command.delivery_id, settled)
+                return None
+            except UNTOLD:
+                raise
+            except BackplaneError as error:
+                level = logging.WARNING if error.passes or isinstance(error, Overloaded) else logging.ERROR
                 log.log(level, "agent %s: %s is said again: %s", self.agent.name, command.kind, error)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, TELL_AGAIN_LIMIT_S)
-            except Refused as refused:
-                level = logging.INFO if isinstance(refused, SETTLED) else logging.ERROR
-                log.log(level, "agent %s: %s of %s: %s", self.agent.name, command.kind, command.delivery_id, refused)
-                return None
 
     def _scope(self, delivery: MessageEvent) -> Scope:
         return Scope(

@@ -108,6 +108,7 @@ class _Inbox:
     """As ``agents_sdk.inbox.Inbox``, of one partition that is read from the committed offset on."""
 
     error = None
+    group = "the agents"
 
     def __init__(self, process: Process, epoch: int) -> None:
         self.process = process

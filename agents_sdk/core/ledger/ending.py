@@ -12,7 +12,7 @@ from typing import Any, Final
 from agents_sdk.core.facts import CallEvent, DependencyEvent, Fact, MessageEvent, RunEvent
 from agents_sdk.core.ledger import budgets
 from agents_sdk.core.ledger.deliveries import ENDED_RUN, RUN_ENDED
-from agents_sdk.core.ledger.scribe import Scribe
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Scribe
 from agents_sdk.core.ledger.state import Delivery, Run, state_hash
 
 REQUEST_ENDS: Final = ("RequestAnswered", "RequestFailed", "RequestExpired")
@@ -30,10 +30,11 @@ def end(run: Run, scribe: Scribe, kind: str, *, result: str = "", reason: str = 
     DependencyCancelled."""
     before = list(scribe.facts)
     for delivery_id, delivery in _open_deliveries(run, before):
-        if delivery_id != scribe.delivery_id:
-            _cancel_delivery(run, delivery_id, delivery, scribe)
-        elif run.rules:
+        own = delivery_id == scribe.delivery_id
+        if own and run.rules and delivery.recipient == scribe.agent:
             _write_about(run, "HandlerCompleted", delivery_id, delivery, scribe, cause=ENDED_RUN)
+        elif not own or run.rules:
+            _cancel_delivery(run, delivery_id, delivery, scribe, reason)
     if run.rules:
         _cancel_requests(run, before, scribe)
         _cancel_dependencies(run, before, scribe)
@@ -102,8 +103,11 @@ def _cancel_dependencies(run: Run, before: list[Fact], scribe: Scribe) -> None:
             )
 
 
-def _cancel_delivery(run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe) -> None:
-    asked = {"request_id": delivery.request_id} if run.rules else {}
+def _cancel_delivery(
+    run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, reason: str
+) -> None:
+    why = {"cause": RUN_ENDED, "reason": reason[:TEXT_LIMIT]}
+    asked = {"request_id": delivery.request_id, **why} if run.rules else {}
     _write_about(run, "DeliveryCancelled", delivery_id, delivery, scribe, **asked)
 
 

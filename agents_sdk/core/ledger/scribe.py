@@ -39,6 +39,11 @@ class Scribe:
         """The delivery whose handler sent the command; empty outside a handler."""
         return self._command.delivery_id
 
+    @property
+    def agent(self) -> str:
+        """Who sent the command."""
+        return self._command.agent
+
     def next_event_id(self) -> str:
         """The id that the next fact will have."""
         return self._event_id(self._next_seq())
