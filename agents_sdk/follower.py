@@ -69,7 +69,6 @@ class Follower:
         from confluent_kafka import KafkaException
 
         self._let_go()  # where it was opened before, and what came behind that has failed
-        self.next = dict.fromkeys(KIND_OF, 0)
         consumer = self._consumer = self._reader(OPEN_WAIT_MS)
         try:
             known = consumer.list_topics(timeout=TIMEOUT_S).topics

@@ -19,6 +19,8 @@ from services.runtime import clients
 
 log = logging.getLogger("backplane.executor")
 
+AGAIN_S: Final = 5.0
+"""Between two attempts to read while Kafka is away."""
 POLL_S: Final = 0.2
 """How long closing may take; a record wakes the thread at once."""
 
@@ -57,6 +59,23 @@ class BreakerTopic:
             await asyncio.to_thread(self._thread.join)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        said = False
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._read_on(loop)
+                except KafkaException as error:
+                    # breakers are a help: without them providers are asked that do not answer, and calls fall back
+                    if not said:
+                        log.warning("the breakers of other executors are not seen until Kafka is back: %s", error)
+                    said = True
+                    loop.call_soon_threadsafe(self.known.set)
+                    self._stop.wait(AGAIN_S)
+        except RuntimeError as error:
+            log.debug("follower of the breakers stopped: %s", error)  # the loop was closed under us
+
+    def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Reads from the beginning, as often as it is called: a fact that comes again changes nothing."""
         consumer = clients.reader(self._kafka)
         try:
             left = self._assign(consumer)
@@ -67,12 +86,6 @@ class BreakerTopic:
                 message = consumer.poll(POLL_S)
                 if message is not None:
                     self._read(loop, message, left)
-        except KafkaException as error:
-            # breakers are a help: without them providers are asked that do not answer, and the calls fall back
-            log.warning("the breakers of other executors are not seen: %s", error)
-            loop.call_soon_threadsafe(self.known.set)
-        except RuntimeError as error:
-            log.debug("follower of the breakers stopped: %s", error)  # the loop was closed under us
         finally:
             consumer.close()
 
