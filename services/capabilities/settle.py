@@ -291,7 +291,8 @@ class Settler:
         said = ClaimOf(call.claims, call.assignment, started_at, math.ceil(lease_seconds * 1000))
         reply = await self._outbox.claim(call.fact, said, call.targets[step.route].route)
         fields = msgspec.json.decode(reply.detail) if reply.detail else {}
-        if reply.code == TAKEN:
+        ours = (fields.get("executor"), fields.get("assignment")) == (self._executor, call.assignment)
+        if reply.code == TAKEN and not ours:
             lease_us = fields.get("lease_us")
             raise _Taken(
                 f"{reply.message}, and that executor is gone",
@@ -299,9 +300,11 @@ class Settler:
                 fields.get("asked", ""),
                 None if lease_us is None else lease_us / 1e6,
             )
-        if reply.status != "ok":
+        if reply.status != "ok" and reply.code != TAKEN:
             raise SettledElsewhere(f"{reply.code}: {reply.message}")
-        call.token = fields.get("fencing_token", 0)
+        # Taken by ourselves: the grant was lost, and the ledger has forgotten that it gave it. Claims are numbered as
+        # they are granted, so the number is the token.
+        call.token = call.claims if reply.code == TAKEN else fields.get("fencing_token", 0)
         call.asked_at = self._clock.monotonic()
 
     async def _still_open(self, call: OpenCall) -> bool:

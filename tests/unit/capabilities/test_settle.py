@@ -356,3 +356,16 @@ async def test_a_disabled_capability_is_refused_with_the_reason() -> None:
     assert (outbox.outcome().error_class, outbox.outcome().error_code) == ("outage", "disabled")
     assert "too dear" in outbox.outcome().error_message
     assert asking.asked == []
+
+
+@pytest.mark.parametrize(("assignment", "asked"), [(3, ["one"]), (2, [])])
+async def test_a_claim_that_is_held_by_this_very_incarnation_is_its_own(assignment: int, asked: list[str]) -> None:
+    """The grant was lost, and the ledger keeps no answers for ever. Another incarnation of this executor is another."""
+    asking, outbox = Asking(), Outbox()
+    detail = f'{{"executor":"me","assignment":{assignment},"lease_us":0,"fencing_token":1}}'
+    outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", detail=detail)
+
+    await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"), assignment=3)
+
+    assert asking.asked == asked
+    assert outbox.outcome().fencing_token == len(asked)
