@@ -489,6 +489,11 @@ def _end(author: Author, a: int, b: int, c: int) -> Command:
     return author.command(a, b, c, kind, run=RunBody(result=VALUES[c % 3], reason="because"))
 
 
+def _leave(author: Author, a: int, b: int, c: int) -> Command:
+    """A handler ends its own run, rarely."""
+    return _decision(author, a, b, c) if c % 4 else _end(author, a, b, 0)
+
+
 def _child(author: Author, a: int, b: int, c: int) -> Command:
     """Starts a child, or asks for one that was started, or for none."""
     kind = ("StartChild", "AwaitChild", "StartChild", "AwaitChild", "CancelChild")[b % 5]
@@ -555,7 +560,7 @@ def _register(author: Author, a: int, b: int, c: int) -> Command:
 
 
 INSIDE: Final[tuple[Move, ...]] = (
-    _state, _message, _call, _depend, _decision, _state, _call, _await, _ask, _ask, _child,
+    _state, _message, _call, _depend, _decision, _state, _call, _await, _ask, _ask, _child, _leave,
 )  # fmt: skip
 OUTSIDE: Final[tuple[Move, ...]] = (
     _state, _message, _call, _depend, _decision, _await, _end, _register, _start, _child,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,6 +18,14 @@ from tests.support.inbox_world import Process, World
 from tests.support.message_ends import unended
 
 TURNS = 400
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> Iterator[None]:
+    """What these errors say is no text, and test reports travel between processes."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 class Unsayable(Exception):
