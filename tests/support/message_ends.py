@@ -18,13 +18,15 @@ SENT: Final = frozenset({"MessageSent", "RequestSent", "MessagePublished", "RunS
 
 
 def unended(facts: Iterable[Fact]) -> list[str]:
-    """Complaints about the messages of these runs; the facts of each run in its order, runs in any. In a run that has
-    ended each delivery has exactly one end; in one that goes on, at most one. Runs of before rules 1 say nothing of
-    the delivery whose handler ended them."""
+    """Complaints about the messages of these runs; the facts may come in any order. In a run that has ended each
+    delivery has exactly one end; in one that goes on, at most one. Runs of before rules 1 say nothing of the delivery
+    whose handler ended them."""
     runs: dict[str, list[Any]] = defaultdict(list)
     for fact in facts:
         if fact.run_id and fact.run_seq and isinstance(fact, MessageEvent | RunEvent):
             runs[fact.run_id].append(fact)
+    for told in runs.values():
+        told.sort(key=lambda fact: fact.run_seq)
     return [f"run {run_id}: {wrong}" for run_id, told in runs.items() for wrong in _of_run(told)]
 
 

@@ -28,6 +28,7 @@ from tests.support.chaos.platform import LEDGERS, AgentsProcess
 from tests.support.chaos.schedule import AGENTS, Gunman, Hit
 from tests.support.chaos.workload import COUNTER, Result, Workload
 from tests.support.eventually import assert_soon
+from tests.support.message_ends import unended
 
 SHOWN: Final = 12
 """Complaints that are printed of each law."""
@@ -146,6 +147,7 @@ def judge(outcome: Outcome, more: Mapping[str, list[str]] | None = None, *, zomb
         "counters": laws.counters(result.told, log, COUNTER),
         "inbox copies": laws.inbox_copies(log),
         "deliveries settled": laws.deliveries_settled(log),
+        "messages end": unended(fact for _, fact in log.facts),
         "calls settled": laws.calls_settled(log, result.ended),
         "intent before effect": laws.intent_before_effect(log, outcome.executed),
         "not after outcome": laws.not_after_outcome(outcome.seen_ns, held_to),
