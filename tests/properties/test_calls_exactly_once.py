@@ -27,7 +27,7 @@ from tests.support.search import Found, search
 WHOLE: Final = bool(os.environ.get("MODEL_WHOLE"))
 """Longer histories with more faults at once: minutes instead of seconds."""
 DEPTH: Final = 14 if WHOLE else 11
-LIMIT: Final = 400_000 if WHOLE else 3_000
+LIMIT: Final = 400_000 if WHOLE else 1_750
 UNKNOWN: Final = ("outcome_unknown", "result_lost")
 
 

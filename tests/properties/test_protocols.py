@@ -27,7 +27,7 @@ from tests.support.search import Found, search
 
 WHOLE: Final = bool(os.environ.get("MODEL_WHOLE"))
 DEPTH: Final = 14 if WHOLE else 9
-LIMIT: Final = 400_000 if WHOLE else 1_000
+LIMIT: Final = 400_000 if WHOLE else 600
 LEAP_US: Final = 20_000_000
 """How far time passes in one step: every deadline of a history is over after it."""
 
