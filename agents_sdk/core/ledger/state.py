@@ -148,11 +148,9 @@ class Call(msgspec.Struct, gc=False):
     attempts: int = 0
     """The highest number of an attempt that was recorded."""
     claimed_in: dict[int, int] = {}
-    """Attempt → the assignment of that executor it was claimed in, by executors that tell; see ``calls``."""
     leased_until: dict[int, int] = {}
-    """Until when the effect of a claimed attempt may still happen, by the broker's clock, microseconds UTC."""
     fencing_token: int = 0
-    """Of the newest claim."""
+    """Of claims by executors that tell: assignment, end of the lease (broker's clock, µs UTC); and the newest token."""
 
 
 class Child(msgspec.Struct, gc=False):
