@@ -155,7 +155,7 @@ def judge(outcome: Outcome, more: Mapping[str, list[str]] | None = None, *, zomb
         "runs replay": laws.runs_replay(log, outcome.limits),
         "relays": relays(result, log),
         "nothing died": laws.no_orphan_topic(log),
-        "messages end": laws.messages_end(log),
+        "messages handled, dead or cancelled": laws.messages_end(log),
         **(more or {}),
     }
     broken = {law: complaints for law, complaints in held.items() if complaints}
