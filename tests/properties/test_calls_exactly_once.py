@@ -27,7 +27,8 @@ from tests.support.search import Found, search
 WHOLE: Final = bool(os.environ.get("MODEL_WHOLE"))
 """Longer histories with more faults at once: minutes instead of seconds."""
 DEPTH: Final = 14 if WHOLE else 11
-LIMIT: Final = 400_000 if WHOLE else 1_750
+LIMIT: Final = 400_000 if WHOLE else 800
+pytestmark = pytest.mark.timeout(7_200 if WHOLE else 900)
 UNKNOWN: Final = ("outcome_unknown", "result_lost")
 
 
@@ -138,9 +139,9 @@ class Histories:
         self.world.close()
 
 
-def look(**given: Any) -> Found:
+def look(limit: int = LIMIT, **given: Any) -> Found:
     """The search with these faults."""
-    found = search(lambda: Histories(**given), depth=DEPTH, limit=LIMIT)
+    found = search(lambda: Histories(**given), depth=DEPTH, limit=limit)
     print(f"{found.histories} states of {given}, complete: {found.complete}")
     return found
 
@@ -158,7 +159,6 @@ WITH_MORE: Final = {"moves": 3, "freezes": 1, "deaths": 1, "leaps": 2, "again": 
 
 
 @pytest.mark.parametrize("faults", [*FAULTS.values(), *([WITH_MORE] if WHOLE else [])], ids=str)
-@pytest.mark.timeout(3_600 if WHOLE else 120)
 def test_no_history_has_an_effect_twice_or_an_outcome_that_is_not_true(faults: dict[str, Any]) -> None:
     """Whatever is late, sent twice, frozen, killed or given to another executor."""
     found = look(**faults)
@@ -205,7 +205,7 @@ def test_the_search_finds_what_outcomes_without_tokens_did(monkeypatch: pytest.M
     """One that was frozen said that the call had failed for certain, while its successor was about to succeed."""
     monkeypatch.setattr(calls, "_fenced", lambda call, body: False)
 
-    assert "failed for certain" in look(**FAULTS["frozen, the call's time is short"]).wrong
+    assert "failed for certain" in look(2_000, **FAULTS["frozen, the call's time is short"]).wrong
 
 
 def test_the_search_finds_that_a_forgotten_outcome_is_paid_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,10 @@ def search(made: Callable[[], W], *, depth: int, limit: int) -> Found:
 def replayed(made: Callable[[], W], history: Sequence[str]) -> W:
     """The world after a history."""
     world = made()
-    for action in history:
-        world.act(action)
+    try:
+        for action in history:
+            world.act(action)
+    except BaseException:
+        world.close()
+        raise
     return world
