@@ -64,5 +64,6 @@ async def test_every_write_is_applied_once_and_told_as_it_was(platform: LocalPla
     written = Counter(fact.key for fact in facts if fact.kind == "StateWritten")
     assert set(written) == set(told)
     assert set(written.values()) == {1}
-    assert not [fact for fact in facts if fact.kind == "CommandRefused"]
+    # a client that is new asks first, and is granted its rights then
+    assert not [fact for fact in facts if fact.kind == "CommandRefused" and fact.code != "not_granted"]
     print(f"SEED={SEED}: {len(told)} writes of {CLIENTS} clients, {len(gunman.hits)} kills of ledgers")

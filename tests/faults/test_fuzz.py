@@ -22,4 +22,4 @@ async def test_no_input_stops_the_platform(tmp_path_factory: pytest.TempPathFact
     with LocalPlatform(tmp_path_factory.mktemp("fuzz")) as platform:
         report = await fuzz(platform, seed, INPUTS, 2_000, 100)
     assert report.faults == [], (seed, report.faults)
-    assert len(report.kinds) > 25, "every topic and port had its share"
+    assert len(report.kinds) >= 25, "every topic and port had its share"

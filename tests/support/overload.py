@@ -48,7 +48,7 @@ async def flood(
 ) -> Flood:
     """``clients`` connections with ``each`` writers, for so long; then what is there is held against what was said."""
     found = Flood()
-    slow = Agent(own("slow"), workflows=[own("w")])
+    slow = Agent(own("slow"), workflows=["faults.flood"])
     handled: Counter[int] = Counter()
 
     @slow.on("task")
