@@ -197,6 +197,8 @@ SOUND: Final[dict[str, dict[str, Any]]] = {
     "IssueKey": {"run_id": "", "agent": "bp.operator", "name": "gamma", "generation": 1},
     "RevokeKey": {"run_id": "", "agent": "bp.operator", "name": "gamma", "generation": 1},
     "RequireIdentity": {"run_id": "", "agent": "bp.ledger"},
+    "RequireGrants": {"run_id": "", "agent": "bp.ledger", "policy": "first"},
+    "GrantRights": {"run_id": "", "agent": "bp.operator", "name": "gamma", "reads": ["*"], "operator": "anna"},
     "SkipRecord": {"run_id": "", "agent": "bp.operator", "partition": 0, "offset": 1, "reason": "it kills"},
     "OpenBreaker": {"run_id": "breaker/a/b/c", "agent": "bp.executor", "capability": "a", "provider": "b",
                     "error_class": "c", "open_ms": 5},
