@@ -15,16 +15,27 @@ from confluent_kafka import KafkaException, Producer
 FRESH_S: Final = 2.0
 """How old an answer may be. A topic that is deleted in between costs one transaction that is written twice."""
 NEW_S: Final = 0.1
-"""How old it may be where it says no: an agent's inbox is made a moment before its first delivery."""
+"""How old it may be where it says no."""
+GRACE_S: Final = 3.0
+"""How long a topic that is missed for the first time is looked for: an agent makes its inbox a moment before its first
+delivery, and the broker that is asked may hear of it later than the one that made it."""
 TIMEOUT_S: Final = 5.0
 
 
 class Topics:
     """Topic → how many partitions it has. For one thread."""
 
-    def __init__(self, producer: Producer, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._producer = producer
         self._clock = clock
+        self._sleep = sleep
+        self._missed: dict[str, int] = {}
+        """Topics that were looked for in vain → the partition that they lack, for as long as they lack it."""
         self._known: dict[str, int] = {}
         self._asked = -FRESH_S
 
@@ -34,12 +45,23 @@ class Topics:
             self._ask()
         if self._known.get(topic, 0) <= partition and self._clock() - self._asked >= NEW_S:
             self._ask()
+        if self._known and self._known.get(topic, 0) <= partition and topic not in self._missed:
+            self._look_for(topic, partition)
         count = self._known.get(topic)
         if not self._known or (count is not None and partition < count):
             return ""
         if count is None:
             return "there is no such topic"
         return f"it has {count} partitions, and partition {partition} is written to"
+
+    def _look_for(self, topic: str, partition: int) -> None:
+        """Asks until the topic is there, or its time of grace is over."""
+        until = self._clock() + GRACE_S
+        while self._known.get(topic, 0) <= partition and self._clock() < until:
+            self._sleep(NEW_S)
+            self._ask()
+        if self._known.get(topic, 0) <= partition:
+            self._missed[topic] = partition
 
     def forget(self) -> None:
         """The next question is asked of the broker."""
@@ -52,3 +74,4 @@ class Topics:
             return  # the broker is away: the transaction will say so
         self._asked = self._clock()
         self._known = {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+        self._missed = {name: number for name, number in self._missed.items() if self._known.get(name, 0) <= number}
