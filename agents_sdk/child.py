@@ -69,7 +69,9 @@ def start_child(
 ) -> Coroutine[Any, Any, Child]:
     """Starts a run for the parent. Raises RunExists, BudgetExceeded, InvalidCommand, Oversize, RunFinished, UnknownRun,
     Unanswered, Unreachable."""
-    body = operations.start_body(parent, workflow, input, complete_when, deadline_seconds, budget, run_id or "")
+    body = operations.start_body(
+        parent, workflow, input, complete_when, deadline_seconds, budget, child_run_id=run_id or ""
+    )
     return _started(parent, parent.command("StartChild", body))
 
 

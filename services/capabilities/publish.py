@@ -102,7 +102,7 @@ def _change(contract: Contract, held: Held | None, source: Source, absent_only: 
     if absent_only or (held.record.source == "applied" and source != "applied"):
         return Change(contract, "kept", held.version)
     refused: tuple[str, ...] = ()
-    if source != "built-in":
+    if source != "built-in" and not same:
         try:
             refused = tuple(map(str, broken(capability_of(held.record), contract.capability)))
         except Unreadable:

@@ -91,8 +91,9 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _check_again(book: Book, command: Command, dead: Call) -> None:
-    """Whoever asked for a call may ask again when it failed; nobody else asks so for another one. Raises Refusal."""
-    if command.agent in book.agents and command.agent != dead.agent:
+    """Who asked for a call may ask again when it failed. Where rights are granted, who controls the run may too, which
+    the table of references has checked by then. Raises Refusal."""
+    if not book.rights_required and command.agent in book.agents and command.agent != dead.agent:
         raise Refusal("scope", f"the failed call is {dead.agent!r}'s, not {command.agent!r}'s", rule="asker")
     _check_known(dead)
 
