@@ -17,7 +17,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, DependencyBody, MessageBody, RunBody, StateBody
 from agents_sdk.core.ledger.rules import RULES
 from agents_sdk.core.resumption import NotResumable, Resumption, resumption
-from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
+from agents_sdk.errors import IdTaken, InvalidCommand, RunFinished, UnknownRun
 from agents_sdk.scope import Scope
 from agents_sdk.topics import DEPENDENCIES, MESSAGES, RUNS, STATE
 
@@ -47,7 +47,10 @@ async def resume(
     if budget is not None:
         plan = msgspec.structs.replace(plan, budget_nano_usd=values.nano_usd("budget", budget))
     scope = scope_of(resumed_as(run_id))
-    await scope.sent(_start(scope, plan))
+    try:
+        await scope.sent(_start(scope, plan))
+    except IdTaken:
+        return scope  # somebody else resumed it: the ids of all that follows are theirs
     waiting = list(commands(scope, plan))
     try:
         for at in range(0, len(waiting), AT_ONCE):

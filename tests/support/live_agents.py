@@ -50,9 +50,11 @@ def processes(*started: Process) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, *agents: Agent, concurrency: int = 64) -> AsyncIterator[AgentsRunner]:
-    """These agents, in this process."""
-    runner = AgentsRunner(agents, settings, concurrency=concurrency)
+async def running(
+    settings: Settings, *agents: Agent, concurrency: int = 64, trust: bool = False
+) -> AsyncIterator[AgentsRunner]:
+    """These agents, in this process; ``trust``: with whatever they declare."""
+    runner = AgentsRunner(agents, settings, concurrency=concurrency, trust=trust)
     await runner.start()
     try:
         yield runner
