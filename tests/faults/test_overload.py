@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from infra.local.platform import LocalPlatform
+from tests.support.eventually import assert_eventually
 from tests.support.overload import flood
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -13,7 +16,14 @@ WAITING = 50
 
 async def test_clients_that_ask_for_too_much_are_told_when_to_come_again(platform: LocalPlatform) -> None:
     """The short form; sixty seconds from twenty clients: ``make bench BENCH="--only overload"``."""
-    pids = {name: platform.pid(name) for name in ("kafka", "ledger", "executor")}
+    names = ("kafka", "ledger", "executor")
+
+    def there() -> None:
+        assert [platform.part(name)["state"] for name in names] == ["ready"] * len(names)
+
+    # who was killed by the test before may still be on its way
+    await asyncio.to_thread(assert_eventually, there, limit_s=60)
+    pids = {name: platform.pid(name) for name in names}
     found = await flood(platform.settings, pids, clients=3, seconds=4, each=600, max_waiting=WAITING)
     print(f"{found.acknowledged} acknowledged, {found.overloaded} overloaded, quiet max {max(found.quiet_s):.2f} s")
     assert not found.wrong
