@@ -49,8 +49,10 @@ class Scribe:
         return self._event_id(self._next_seq())
 
     def _event_id(self, seq: int) -> str:
-        command = self._command
+        command, further = self._command, len(self.facts)
         place = f"{command.run_id}/{seq}" if seq else f"{command.run_id}@{self._offset}"
+        if not seq and further:
+            place = f"{place}/{further}"  # a declaration and the grant that it brings, say
         return ids.derive(command.command_id, place)
 
     def _next_seq(self) -> int:

@@ -38,7 +38,7 @@ def test_a_failure_is_explained_as_a_document(backplane: Callable[..., Done]) ->
     assert (told["first_cause"]["topic"], told["first_cause"]["text"]) == (
         "bp.attempts", "brave failed web_search: outage: 503"
     )  # fmt: skip
-    assert told["next_steps"] == [ADVICE, "then start the run again"]
+    assert told["next_steps"] == [ADVICE, f"then `backplane resume {RUN}`"]
     assert told["tried"][0]["not_tried"] == ["web_search/tavily: its key is not set"]
     assert (told["cost_nano_usd"], told["wasted_nano_usd"], told["lost_nano_usd"]) == (10, 10, 10)
 
@@ -51,7 +51,7 @@ def test_a_failure_is_explained_in_words(backplane: Callable[..., Done]) -> None
     heads = [line for line in lines[1:] if not line.startswith(" ")]
     assert heads == ["First cause", "which led to", "It spread to", "What was tried", "Cost", "What to do"]
     assert lines[2].startswith("  brave failed web_search: outage: 503  bp.attempts[0]@")
-    assert lines[-2:] == [f"  1. {ADVICE}", "  2. then start the run again"]
+    assert lines[-2:] == [f"  1. {ADVICE}", f"  2. then `backplane resume {RUN}`"]
 
 
 def test_a_run_that_recovered_has_nothing_to_do(backplane: Callable[..., Done]) -> None:

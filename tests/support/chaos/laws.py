@@ -7,7 +7,7 @@ answers; the others know nothing of the core and count in what is there.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -288,21 +288,31 @@ def intent_before_effect(log: Log, done: list[Execution]) -> list[str]:
     ]
 
 
-def not_after_outcome(seen_ns: Mapping[str, int], done: list[Execution]) -> list[str]:
+TAKEOVER_NS: Final = 1_000_000_000
+"""What was not claimed may begin once more so shortly after its outcome: who takes a call over looks for outcomes, and
+the ledger may decide its predecessor's last one just then. Whoever may be asked twice is asked twice by that."""
+
+
+def not_after_outcome(seen_ns: Mapping[str, int], done: list[Execution], claimed: Collection[str] = ()) -> list[str]:
     """No execution began after its call's outcome was committed; ``seen_ns`` is when an observer that reads committed
-    records had it in hand, so a later beginning is later for certain."""
+    records had it in hand, so a later beginning is later for certain. Calls that are not ``claimed`` have a moment."""
     return [
         f"call {each.call_id} attempt {each.attempt} by {each.pid} began"
         f" {(each.began_ns - seen_ns[each.call_id]) / 1e6:.1f} ms after its outcome was seen"
         for each in done
-        if each.began_ns > seen_ns.get(each.call_id, 1 << 62)
+        if each.began_ns > seen_ns.get(each.call_id, 1 << 62) + (0 if each.call_id in claimed else TAKEOVER_NS)
     ]
+
+
+def claimed(log: Log) -> set[str]:
+    """The calls that only one process may make, and has to claim."""
+    return {fact.call_id for _, fact in log.facts if isinstance(fact, CallEvent) and fact.capability == "transfer"}
 
 
 def claimed_and_done(log: Log, done: list[Execution]) -> list[Execution]:
     """The executions of unsafe calls that were completed: whoever made one had claimed it, so that nobody else can have
     completed it before. A call that only asks, or may be repeated, is claimed by nobody."""
-    unsafe = {fact.call_id for _, fact in log.facts if isinstance(fact, CallEvent) and fact.capability == "transfer"}
+    unsafe = claimed(log)
     completed = {fact.call_id for _, fact in log.facts if isinstance(fact, CallEvent) and fact.kind == "CallCompleted"}
     return [each for each in done if each.call_id in unsafe & completed]
 
@@ -310,7 +320,7 @@ def claimed_and_done(log: Log, done: list[Execution]) -> list[Execution]:
 def unsafe_once(log: Log, done: list[Execution]) -> list[str]:
     """An unsafe attempt happens at most once, and only when it was claimed; a call that ended as unknown had a claim
     that nobody reported on."""
-    unsafe = {fact.call_id for _, fact in log.facts if isinstance(fact, CallEvent) and fact.capability == "transfer"}
+    unsafe = claimed(log)
     claims = {(fact.call_id, fact.attempt) for _, fact in log.facts if fact.kind == "AttemptStarted"}  # type: ignore[attr-defined]
     made = Counter((each.call_id, each.attempt) for each in done if each.call_id in unsafe)
     wrong = [f"attempt {which} happened {count} times" for which, count in made.items() if count > 1]
