@@ -67,7 +67,7 @@ CREATE TABLE {database}.events {cluster}
     resumed_from String CODEC(ZSTD(1)) COMMENT 'the ended run that this one goes on from',
     completed Array(String) CODEC(ZSTD(1)) COMMENT 'of a resumed run: agents whose work was completed before',
     published Array(String) CODEC(ZSTD(1)) COMMENT 'of a resumed run: messages that were published before',
-    tags Array(LowCardinality(String)) CODEC(ZSTD(1)) COMMENT 'of a run: words by which people find it again',
+    tags Array(String) CODEC(ZSTD(1)) COMMENT 'of a run: words by which people find it again',
 
     key String CODEC(ZSTD(1)) COMMENT 'state key',
     version Int64 CODEC(T64, LZ4),
