@@ -213,7 +213,7 @@ def _shares(worker: LedgerProcess) -> None:
 
 
 def greeter(name: str, workflow: str) -> Agent:
-    agent = Agent(name, workflows=[workflow])
+    agent = Agent(name, workflows=[workflow], controls=[workflow])
 
     @agent.on("run.started")
     async def hello(ctx: Context, event: Event) -> None:

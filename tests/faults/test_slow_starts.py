@@ -113,17 +113,18 @@ def away(tmp_path: Path) -> Iterator[LocalPlatform]:
 
 
 def registrations(settings: Settings) -> list[str]:
-    """Who was registered, from all partitions: a name for each command."""
+    """Who was registered, from all partitions: a name for each command, however often it was sent for want of an
+    answer."""
     codec = connect_codec(settings)
     consumer = clients.reader(settings.kafka)
     try:
-        found = []
+        found: dict[str, str] = {}
         for partition in range(settings.topics.partitions):
             for message in read_range(consumer, COMMANDS, partition, 0, _end(consumer, partition)):
                 command = codec.decode(message.value())
                 if isinstance(command, Command) and command.registration is not None:
-                    found.append(command.registration.name)
-        return sorted(found)
+                    found[command.command_id] = command.registration.name
+        return sorted(found.values())
     finally:
         consumer.close()
 

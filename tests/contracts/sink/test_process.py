@@ -115,7 +115,7 @@ def test_facts_deleted_before_they_were_read_are_told(settings: Settings, sink: 
 
 
 def test_a_store_of_another_cluster_is_refused(settings: Settings, sink: SinkProcess) -> None:
-    """Offsets that Kafka does not have: those partitions are not read, with the reason, and nothing is taken for known."""
+    """Offsets that Kafka does not have: those partitions are not read, with the reason."""
     tell(settings)
     sink.wait_until_caught_up()
     sink.stop()
