@@ -45,6 +45,8 @@ class LedgerProcess:
             "BACKPLANE_REGISTRY__URL": self.settings.registry.url,
             "BACKPLANE_LIMITS__MAX_VALUE_BYTES": str(self.settings.limits.max_value_bytes),
             "TEST_FACTS_BETWEEN": str(self._facts_between),
+            # as on a local platform: a name that is new is granted what it declares
+            "BACKPLANE_IDENTITY__DECLARATIONS": "first",
         }
         if self.settings.identity.master_file is not None:
             env["BACKPLANE_IDENTITY__MASTER_FILE"] = str(self.settings.identity.master_file)
