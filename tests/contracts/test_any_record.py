@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings
 from agents_sdk.core.commands import Command, RunBody, SkipBody, StateBody
 from agents_sdk.core.facts import RefusalEvent
+from agents_sdk.core.partition import partition_of
 from agents_sdk.keys import Keys
 from agents_sdk.scope import new_id
 from agents_sdk.settings import load_settings
@@ -222,8 +223,8 @@ def greeter(name: str, workflow: str) -> Agent:
     return agent
 
 
-async def greeted(backplane: AsyncBackplane, workflow: str) -> None:
-    run = await backplane.start_run(workflow, complete_when="explicit")
+async def greeted(backplane: AsyncBackplane, workflow: str, run_id: str | None = None) -> None:
+    run = await backplane.start_run(workflow, complete_when="explicit", run_id=run_id)
     assert (await run.wait(60)).result == "hello"
 
 
@@ -246,7 +247,7 @@ async def test_inbox_that_is_gone_costs_its_deliveries_alone(
         assert [letter.stage for letter in undelivered] == ["deliver"] * 3
 
     # a new inbox is looked for: its first letter takes a moment
-    await asyncio.to_thread(assert_eventually, buried, limit_s=30)
+    await asyncio.to_thread(assert_eventually, buried, limit_s=100)
     notices = (await asyncio.to_thread(ledger.health))["notices"]
     assert any(inbox(name) in notice["what"] for notice in notices)
     async with running(settings, greeter(name, workflow)):
@@ -259,12 +260,18 @@ async def test_inbox_that_is_made_anew_under_its_agent_is_read_on(
     """Its offsets begin again at 0, below what the agent has read: what comes is handled all the same."""
     name, workflow = own("anew"), own("w")
     async with running(settings, greeter(name, workflow)):
-        for _ in range(3 * PARTITIONS):
-            await greeted(backplane, workflow)
+        for number in range(3 * PARTITIONS):
+            await greeted(backplane, workflow, _lying_in(number % PARTITIONS))
         await asyncio.to_thread(_deleted, settings, inbox(name))
         await asyncio.to_thread(ensure_inbox, settings, name)
-        for _ in range(2 * PARTITIONS):
-            await greeted(backplane, workflow)
+        # an offset that the new topic has as well would not be noticed: it stays below those of the old one
+        for number in range(PARTITIONS):
+            await greeted(backplane, workflow, _lying_in(number))
+
+
+def _lying_in(partition: int) -> str:
+    """A new run's id whose facts lie in this partition."""
+    return next(one for one in iter(new_id, "") if partition_of(one, PARTITIONS) == partition)
 
 
 def _deleted(settings: Settings, topic: str) -> None:
@@ -341,7 +348,6 @@ async def _aside(worker: LedgerProcess, offset: int) -> dict[str, Any]:
 
 
 async def _others_go_on(backplane: AsyncBackplane, settings: Settings) -> None:
-    from agents_sdk.core.partition import partition_of
 
     ids = [run_id for run_id in (new_id() for _ in range(64)) if partition_of(run_id, PARTITIONS) != 1]
     for run_id in ids[:8]:

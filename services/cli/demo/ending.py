@@ -93,7 +93,8 @@ def read_ending(settings: Settings, codec: Codec, run_id: str, wait: Callable[[]
     Raises:
         Unreachable: Kafka or the store does not answer.
     """
-    facts = read_run(settings, codec, run_id, until_ended_s=10.0, whole=True)
+    # what was refused before its sender was known, or came too late, is about the run and not in its record
+    facts = [fact for fact in read_run(settings, codec, run_id, until_ended_s=10.0, whole=True) if fact.run_seq]
     verdict = replay_run(settings, codec, run_id)
     client = connect_store(settings)
     rows = _settled(client, run_id, len(facts), wait)
