@@ -27,7 +27,6 @@ from agents_sdk import Settings
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent, StateEvent
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
 from services.sink.queries import connect_store
 from tests.support.eventually import assert_eventually
 
@@ -80,13 +79,6 @@ def demo(settings: Settings, *options: str) -> Shown:
         "SELECT count() FROM events WHERE run_id = {run:String}", parameters={"run": document["run_id"]}
     ).result_rows[0][0]
     return Shown(document, facts, int(rows), settings)
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    """One of its own: executors remember for minutes that a provider's quota is used up, and a demo uses it up."""
-    with LocalPlatform(tmp_path_factory.mktemp("demo-platform")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

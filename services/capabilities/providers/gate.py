@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
@@ -22,7 +22,9 @@ NEXT_S: Final = 3.0
 class Way:
     """What is allowed to one provider."""
 
-    def __init__(self, policy: egress.Policy, meant: egress.Said, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, policy: egress.Policy, meant: egress.Said | Callable[[], egress.Said], environment: Mapping[str, str]
+    ) -> None:
         self._policy = policy
         self._meant = meant
         self._environment = environment
@@ -32,7 +34,8 @@ class Way:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         resolved = list(dict.fromkeys(str(each[4][0]) for each in found))
-        refusals = {each: egress.refusal(self._policy, self._meant, host, port, each) for each in resolved}
+        meant = self._meant() if not isinstance(self._meant, egress.Said) else self._meant
+        refusals = {each: egress.refusal(self._policy, meant, host, port, each) for each in resolved}
         allowed = [each for each in resolved if not refusals[each]]
         if not allowed:
             raise egress.Refused(next(iter(refusals.values()), f"{host} has no address"))

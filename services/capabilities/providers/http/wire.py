@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from services.capabilities.egress import Policy, said
+from services.capabilities.egress import Policy, Said, said
 from services.capabilities.model import Ask, ClientCredentials, HttpProvider, SecretAuth
 from services.capabilities.providers import gate
 from services.capabilities.providers.body import ENCODINGS, Allowance, parse, read, text_of
@@ -216,7 +216,7 @@ class Wire:
             for name in ("httpx", "httpcore"):
                 logging.getLogger(name).setLevel(logging.WARNING)
             limits = httpx.Limits(max_connections=self._spec.concurrency, keepalive_expiry=30.0)
-            way = Way(self._policy, said(self._addresses(), private=self._spec.private), self._environment)
+            way = Way(self._policy, self._said, self._environment)
             # one deadline over the whole attempt is set by HttpAttempts; httpx's own would start anew for every chunk
             self._client = httpx.AsyncClient(
                 transport=self._transport or gate.transport(httpx, way, limits=limits, verify=_trusted()),
@@ -224,6 +224,10 @@ class Wire:
                 timeout=None,  # noqa: S113  # see above
             )
         return self._client
+
+    def _said(self) -> Said:
+        """What the manifest says of addresses now: one that it takes from a file may have changed."""
+        return said(self._addresses(), private=self._spec.private)
 
     def _addresses(self) -> list[str]:
         """All that the manifest itself names."""
