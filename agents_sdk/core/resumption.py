@@ -104,13 +104,19 @@ def resumption(facts: Sequence[Fact]) -> Resumption:
         complete_when=started.complete_when,
         ended=end.event_id,
         budget_nano_usd=NO_LIMIT if started.budget_nano_usd == NO_LIMIT else max(started.budget_nano_usd - left, 0),
-        deadline_ms=(started.deadline_at - started.at) // MICROS_A_MS if started.deadline_at else 0,
+        deadline_ms=_again(started.at, started.deadline_at),
         state=_state(facts, end.at),
         messages=again,
         dependencies=list(_open_dependencies(facts, end, {one.delivery_id for one in again})),
         completed=_names(started.completed, (f.recipient for f in messages if f.kind == "HandlerCompleted")),
         published=_names(started.published, (f.name for f in messages if f.kind == "MessagePublished")),
     )
+
+
+def _again(at: int, deadline_at: int) -> int:
+    """The time that it had, in ms, at least 1: a deadline that had passed when it began (a child of a run that was
+    late) is one of the new run as well, and 0 would be none."""
+    return max((deadline_at - at) // MICROS_A_MS, 1) if deadline_at else 0
 
 
 def _names(before: Sequence[str], since: Iterator[str]) -> list[str]:
@@ -199,5 +205,5 @@ def _open_dependencies(facts: Sequence[Fact], end: RunEvent, again: set[str]) ->
             trigger_when=fact.trigger_when,
             name=fact.name,
             count=fact.count,
-            deadline_ms=(fact.deadline_at - fact.at) // MICROS_A_MS if fact.deadline_at else 0,
+            deadline_ms=_again(fact.at, fact.deadline_at),
         )

@@ -121,6 +121,18 @@ def test_what_has_not_ended_badly_is_not_resumed() -> None:
         resumption(of_run(desk.facts))
 
 
+@pytest.mark.parametrize("late_by", [-2_500, -1, 0, 1, 2_500])
+def test_a_run_that_began_after_its_deadline_is_resumed_with_a_deadline(late_by: int) -> None:
+    """A child may begin when its parent's deadline has passed: its own is no later. It is not refused, nor endless."""
+    desk = working()
+    desk.fail(desk.start(deadline_ms=1_000).facts[1])
+    facts = of_run(desk.facts)
+    facts[0] = msgspec.structs.replace(facts[0], deadline_at=facts[0].at - late_by)
+    plan = resumption(facts)
+    assert plan.deadline_ms == (2 if late_by == -2_500 else 1)
+    assert _start(scope(resumed_as("r")), plan).run.deadline_ms == plan.deadline_ms  # type: ignore[union-attr]
+
+
 @LAW
 @given(HISTORIES)
 def test_any_run_that_ended_badly_goes_on_with_its_state_and_each_open_message_once(history: History) -> None:
