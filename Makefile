@@ -88,6 +88,11 @@ demo: $(STAMP) ## The whole story on this machine
 bench: $(STAMP) ## Throughput and latency, as ratios to raw Kafka; BENCH="--quick --only ledger"
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
+.PHONY: laws
+laws: $(STAMP) ## Property tests with other examples than those of `make check`, ROUNDS=10 times; prints each counterexample
+	for round in $$(seq $${ROUNDS:-10}); do \
+	  LAWS=random $(PYTEST) -q -n $(WORKERS) --dist worksteal tests/unit tests/properties || exit 1; done
+
 .PHONY: chaos
 chaos: $(STAMP) ## Freezes, delays, guests, slow disks, wrong clocks and kills, by seeds: SEEDS=1-100, FAULTS=24
 	SEEDS=$${SEEDS:-1-100} $(PYTEST) -q -s tests/faults/test_weather.py

@@ -57,6 +57,7 @@ class Meta(msgspec.Struct):
     offsets: dict[str, int]
     agents: dict[str, AgentSpec]
     contracts: dict[str, dict[str, Contract]]
+    contract_removed_at: int = -1
     removed: dict[str, int] = {}
     keys: dict[str, KeyState] = {}
     breakers: dict[str, Breaker] = {}
@@ -124,7 +125,7 @@ class Snapshots:
         meta = metas[newest]
         book.applied, book.agents, book.contracts = meta.applied, meta.agents, meta.contracts
         book.keys, book.identity_required = meta.keys, meta.identity_required
-        book.removed = meta.removed
+        book.removed, book.contract_removed_at = meta.removed, meta.contract_removed_at
         book.refused, book.refused_at = meta.refused, meta.refused_at
         book.breakers = meta.breakers
         for field in RIGHTS:
@@ -205,6 +206,7 @@ class Snapshots:
             offsets=offsets,
             agents=book.agents,
             contracts=book.contracts,
+            contract_removed_at=book.contract_removed_at,
             removed=book.removed,
             keys=book.keys,
             breakers=book.breakers,

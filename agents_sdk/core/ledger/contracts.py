@@ -214,7 +214,8 @@ def _checked(book: Book, body: ContractBody) -> str:
 
 
 def fold(book: Book, fact: ContractEvent, changes: Changes) -> None:
-    """Keeps the contract in place of an older one, or drops it."""
+    """Keeps the contract in place of an older one, or drops it. One that is not known, and older than the last removal,
+    was removed itself: facts are folded in order, so it was folded before, and does not come back."""
     place = _place(fact.target, fact.workflow)
     if place not in book.contracts:
         changes.put(book.contracts, place, {})
@@ -223,7 +224,9 @@ def fold(book: Book, fact: ContractEvent, changes: Changes) -> None:
     if fact.kind == "ContractRemoved":
         if known is not None and fact.command_offset > known.command_offset:
             changes.take(contracts, fact.pattern)
-    elif known is None or fact.command_offset > known.command_offset:
+        if fact.command_offset > book.contract_removed_at:
+            changes.assign(book, "contract_removed_at", fact.command_offset)
+    elif fact.command_offset > (book.contract_removed_at if known is None else known.command_offset):
         contract = Contract(
             pattern=fact.pattern,
             schema=fact.schema,

@@ -400,6 +400,8 @@ class Book(msgspec.Struct):
     """Agent → offset of the command that removed it; an older registration folded again does not bring it back."""
     contracts: dict[str, dict[str, Contract]] = {}
     """Target (state, message), with ``@workflow`` where only one is held to it → pattern → contract."""
+    contract_removed_at: int = -1
+    """Offset of the last command that removed a contract; an older one folded again does not bring it back."""
     runs: dict[str, Run] = {}
     finished: dict[str, Finished] = {}
     keys: dict[str, KeyState] = {}

@@ -11,7 +11,7 @@ import pytest
 from agents_sdk.core.facts import ContractEvent
 from agents_sdk.core.ledger import Book
 from agents_sdk.core.ledger.contracts import most_specific
-from agents_sdk.core.ledger.evolve import evolve
+from agents_sdk.core.ledger.evolve import copy, evolve
 from services.topics.contracts import newest
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -222,6 +222,11 @@ def test_a_contract_that_was_removed_holds_no_longer() -> None:
     assert answer(desk.send("SetState", key="k", value="1")).code == "contract"
     desk.send("RemoveContract", **{**gone, "workflow": ""})
     assert answer(desk.send("SetState", key="k", value="1")).status == "ok"
+    book = copy(desk.book)
+    for fact in desk.facts:
+        if isinstance(fact, ContractEvent) and fact.kind == "ContractApplied":
+            evolve(book, fact)
+    assert book == desk.book, "an older one folded again does not come back"
 
 
 def test_what_holds_is_told_by_workflow_and_without_what_was_removed() -> None:
