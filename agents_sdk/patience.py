@@ -11,7 +11,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from agents_sdk.errors import BackplaneError, Unanswered
@@ -34,6 +35,21 @@ class Patience:
         self._log = log
         self._now = now
         self._waiting = 0
+        self._together = 0
+        self._said = False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """The steps within are one wait, however many of them have to wait: a platform that starts answers one question
+        and not yet the next."""
+        self._together += 1
+        reached = False
+        try:
+            yield
+            reached = True
+        finally:
+            self._together -= 1
+            self._over(reached=reached)
 
     async def until(self, step: Callable[[], Awaitable[T]]) -> T:
         """What the step returns, when it does. Raises what it raises, but for what passes."""
@@ -70,13 +86,20 @@ class Patience:
             task.cancel()
 
     def _begun(self, error: BackplaneError) -> None:
-        if not self._waiting:
+        if not self._said:
             self._log.warning("waiting for the platform: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+        self._said = True
         self._waiting += 1
 
     def _ended(self, *, reached: bool) -> None:
         self._waiting -= 1
-        if reached and not self._waiting:
+        self._over(reached=reached)
+
+    def _over(self, *, reached: bool) -> None:
+        if self._waiting or self._together or not self._said:
+            return
+        self._said = False
+        if reached:
             self._log.warning("the platform answers; going on")
 
 

@@ -116,6 +116,11 @@ class AgentsRunner:
     async def start(self) -> None:
         """Connects, registers and begins to listen; waits for the platform for as long as that takes. Raises as
         ``run``."""
+        patience = Patience(log)
+        with patience.together():
+            await self._connect(patience)
+
+    async def _connect(self, patience: Patience) -> None:
         from agents_sdk.discovery import Discovery
         from agents_sdk.follower import Follower
         from agents_sdk.registrar import trust
@@ -123,7 +128,6 @@ class AgentsRunner:
         from agents_sdk.transport import Transport
         from agents_sdk.wire.topics_admin import ensure_inbox
 
-        patience = Patience(log)
         settings, codec = await patience.until(self._found)
         transport = self._transport = Transport(settings, codec, "agents")
         follower = self._follower = Follower(settings, codec, trust(settings))

@@ -36,9 +36,11 @@ def main() -> None:
     except ManifestError as error:
         print(f"backplane executor: {error}", file=sys.stderr)
         sys.exit(2)
-    codec = reached(settings, (CALLS, ATTEMPTS, COMMANDS), log)
-    live = LiveRegistry(settings, codec)
-    Patience(log).until_blocking(partial(live.open, registry, version("agent-backplane")))
+    patience = Patience(log)
+    with patience.together():
+        codec = reached(settings, (CALLS, ATTEMPTS, COMMANDS), patience)
+        live = LiveRegistry(settings, codec)
+        patience.until_blocking(partial(live.open, registry, version("agent-backplane")))
     run(create(settings, codec, live, options.http_port))
 
 

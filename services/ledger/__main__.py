@@ -6,6 +6,7 @@ import argparse
 import logging
 
 from agents_sdk import core_dumps
+from agents_sdk.patience import Patience
 from agents_sdk.settings import load_settings
 from agents_sdk.topics import COMMANDS, FACT_TOPICS, REPLIES
 from services.ledger.app import create
@@ -24,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     overrides = {"data_dir": options.data_dir} if options.data_dir else {}
     settings = load_settings(**overrides)
-    codec = reached(settings, (COMMANDS, REPLIES, *FACT_TOPICS), log)
+    codec = reached(settings, (COMMANDS, REPLIES, *FACT_TOPICS), Patience(log))
     run(create(settings, codec, options.http_port))
 
 

@@ -31,12 +31,12 @@ PASSING_NAMES: Final = frozenset({"KafkaConnectionError", "NodeNotReadyError", "
 """Of aiokafka's errors, and of librdkafka's codes."""
 
 
-def reached(settings: Settings, needed: Collection[str], log: logging.Logger) -> Codec:
+def reached(settings: Settings, needed: Collection[str], patience: Patience) -> Codec:
     """The codec, when the registry has the schemas and Kafka the topics ``needed``. Waits, and says so once. Raises
     what an operator must mend: NotConfigured, SchemasNotApplied, TopicsNotApplied, SchemaRejected."""
-    patience = Patience(log)
-    codec = patience.until_blocking(partial(connect_codec, settings))
-    patience.until_blocking(partial(_has_topics, settings, needed))
+    with patience.together():
+        codec = patience.until_blocking(partial(connect_codec, settings))
+        patience.until_blocking(partial(_has_topics, settings, needed))
     return codec
 
 

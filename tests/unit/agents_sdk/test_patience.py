@@ -61,6 +61,17 @@ async def test_steps_that_wait_side_by_side_say_so_once(caplog: pytest.LogCaptur
     assert caplog.messages == ["waiting for the platform: no a", "the platform answers; going on"]
 
 
+def test_steps_of_one_start_are_one_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """A registry that is there before its topics are; and the next wait is said again."""
+    patience = Patience(LOG)
+    with patience.together():
+        for name in ("registry", "topics", "ledger"):
+            assert patience.until_blocking(Step(Unreachable(f"no {name}"))) == 7
+    assert caplog.messages == ["waiting for the platform: no registry", "the platform answers; going on"]
+    patience.until_blocking(Step(Unreachable("no broker")))
+    assert len(caplog.messages) == 4
+
+
 @pytest.mark.parametrize(
     "error", [KeyUnusable("key"), InvalidCommand("no"), SchemaRejected("no"), TopicRefused("no")], ids=str
 )
