@@ -40,6 +40,19 @@ class Fenced(Exception):
     """Another worker owns the partition now: forget it, it is in good hands."""
 
 
+REFUSALS: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    }
+)
+"""The broker has judged the record, and will judge it so again. Any other error may pass (a broker that was away, a
+time limit), or is about a topic that is not there, which ``Topics`` is asked about."""
 BY_KEY: Final = -1
 """librdkafka's number for the partition that the key has."""
 
@@ -222,7 +235,7 @@ class Committer:
         kept = []
         for number, record in enumerate(records):
             error = failed.get(number)
-            if error is not None and record.instead is not None and error.code() != KafkaError._PURGE_QUEUE:
+            if error is not None and record.instead is not None and error.code() in REFUSALS:
                 found = self._instead(record, error.str())
                 if found is not None:
                     kept.append(found)

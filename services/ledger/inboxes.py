@@ -40,38 +40,45 @@ class Topics:
         self._asked = -FRESH_S
 
     def problem(self, topic: str, partition: int) -> str:
-        """Why the partition cannot be written to; empty where it can, or where nobody says."""
-        if self._clock() - self._asked >= FRESH_S:
-            self._ask()
-        if self._known.get(topic, 0) <= partition and self._clock() - self._asked >= NEW_S:
-            self._ask()
-        if self._known and self._known.get(topic, 0) <= partition and topic not in self._missed:
-            self._look_for(topic, partition)
+        """Why the partition cannot be written to; empty where it can, or where the broker does not say so now: one that
+        is away or busy says nothing about a topic."""
+        answered = self._clock() - self._asked < FRESH_S or self._ask()
+        if self._lacks(topic, partition) and self._clock() - self._asked >= NEW_S:
+            answered = self._ask()
+        if answered and self._known and self._lacks(topic, partition) and topic not in self._missed:
+            answered = self._look_for(topic, partition)
         count = self._known.get(topic)
-        if not self._known or (count is not None and partition < count):
+        if not answered or not self._known or not self._lacks(topic, partition):
             return ""
         if count is None:
             return "there is no such topic"
         return f"it has {count} partitions, and partition {partition} is written to"
 
-    def _look_for(self, topic: str, partition: int) -> None:
-        """Asks until the topic is there, or its time of grace is over."""
+    def _lacks(self, topic: str, partition: int) -> bool:
+        return self._known.get(topic, 0) <= partition
+
+    def _look_for(self, topic: str, partition: int) -> bool:
+        """Asks until the topic is there, or the broker says at the end of its time of grace that it is not. Whether the
+        broker answered the last question."""
         until = self._clock() + GRACE_S
-        while self._known.get(topic, 0) <= partition and self._clock() < until:
+        answered = True
+        while answered and self._lacks(topic, partition) and self._clock() < until:
             self._sleep(NEW_S)
-            self._ask()
-        if self._known.get(topic, 0) <= partition:
+            answered = self._ask()
+        if answered and self._lacks(topic, partition):
             self._missed[topic] = partition
+        return answered
 
     def forget(self) -> None:
         """The next question is asked of the broker."""
         self._asked = -FRESH_S
 
-    def _ask(self) -> None:
+    def _ask(self) -> bool:
         try:
             found = self._producer.list_topics(timeout=TIMEOUT_S).topics
         except KafkaException:
-            return  # the broker is away: the transaction will say so
+            return False  # the broker is away: the transaction will say so
         self._asked = self._clock()
         self._known = {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
         self._missed = {name: number for name, number in self._missed.items() if self._known.get(name, 0) <= number}
+        return True

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from services.ledger import committer
-from services.ledger.committer import MAX_WAITING, MAX_WAITING_BYTES, Committer, Fenced, Group
+from services.ledger.committer import MAX_WAITING, MAX_WAITING_BYTES, REFUSALS, Committer, Fenced, Group
+from services.ledger.outgoing import Outgoing
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,45 @@ def test_whoever_is_fenced_learns_it_from_any_step(
     else:
         with pytest.raises(ends):
             made._write_once([])
+
+
+class Once(Standing):
+    """A producer that does not get its first record away; its broker has the inbox."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(ABORT, None)
+        self._code = code
+        self.written: list[list[str]] = []
+
+    def begin_transaction(self) -> None:
+        self.written.append([])
+
+    def produce(self, topic: str, value: bytes, key: bytes, place: int, told: Any, headers: Any) -> None:
+        self.written[-1].append(topic)
+        told(KafkaError(self._code) if len(self.written) == 1 and len(self.written[0]) == 1 else None, None)
+
+    def list_topics(self, timeout: float) -> Any:
+        return SimpleNamespace(topics={"bp.inbox.a": SimpleNamespace(error=None, partitions=range(4))})
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._PURGE_QUEUE),
+        *(KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.NOT_ENOUGH_REPLICAS),
+        *sorted(REFUSALS),
+    ],
+)
+def test_what_passes_makes_no_dead_letter(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A broker that was away for a moment has not judged the delivery: it is written again, in its place. What the
+    broker has judged, or the topic is not there for, is written instead."""
+    producer = Once(code)
+    monkeypatch.setattr(committer.clients, "producer", lambda *_, **__: producer)
+    made = Committer({}, 0, lambda offset: None)
+    made._write_once(
+        [
+            Outgoing("bp.inbox.a", b"k", b"v", (), instead=lambda why: Outgoing("dlq", b"k", b"v", ())),
+            Outgoing("bp.messages", b"k", b"v", ()),
+        ]
+    )
+    assert producer.written[-1] == [("dlq" if code in REFUSALS else "bp.inbox.a"), "bp.messages"]

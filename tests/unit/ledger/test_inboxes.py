@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from confluent_kafka import KafkaError, KafkaException
+
 from services.ledger.inboxes import GRACE_S, Topics
 
 
@@ -15,9 +17,13 @@ class Broker:
         self.made_at = made_at
         self.now = 0.0
         self.asked = 0
+        self.away = False
 
     def list_topics(self, timeout: float) -> Any:
         self.asked += 1
+        if self.away:
+            self.now += timeout
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         there = {
             name: SimpleNamespace(error=None, partitions=range(4))
             for name, at in self.made_at.items()
@@ -59,3 +65,19 @@ def test_one_that_is_missing_is_waited_for_once() -> None:
     broker.now = 61.0
     assert asked.problem("later", 1) == ""
     assert asked.problem("other", 9).startswith("it has 4 partitions")
+
+
+def test_a_broker_that_does_not_answer_says_nothing_of_a_topic() -> None:
+    """Away when it is asked first, or in the time of grace: the topic may have been made since it last answered."""
+    broker = Broker(other=0.0, new=0.5)
+    asked = topics(broker)
+    assert asked.problem("other", 0) == ""
+    broker.away = True
+    for _ in range(5):
+        assert asked.problem("new", 0) == ""
+    broker.away = False
+    assert asked.problem("new", 0) == ""
+    assert asked.problem("none", 0) == "there is no such topic"
+    broker.away = True
+    broker.now += 60
+    assert asked.problem("none", 0) == ""
