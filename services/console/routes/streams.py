@@ -79,9 +79,13 @@ def show_event(request: Request, topic: str, partition: int, offset: int, kafka:
         "event.html.j2",
         fields={name: _shown(value) for name, value in found.items() if _says(value)},
         bodies=bodies,
-        event=found,
+        event={**BLANK, **found},
         kafka=_in_kafka(desk, topic, partition, offset, str(found.get("event_id", ""))) if kafka else None,
     )
+
+
+BLANK: Final = {"run_id": "", "run_seq": 0, "event_id": "", "kind": "", "key": "", "version": 0}
+"""What the page names, of a fact that has it not: a refusal about no run has no run."""
 
 
 def _says(value: Any) -> bool:
