@@ -41,6 +41,7 @@ def test_the_agent_of_the_readme_runs_as_it_stands_there(
     (workflow, given) = re.findall(r"backplane start (\S+) --input '(.*?)' --wait", README)[0]
     (tmp_path / "hello.py").write_text(code)
     command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(tmp_path / "hello.py")]
+    command += ["--trust"]  # the platform is shared: other tests may have declared agents of these names
     agents = Child(command, os.environ, tmp_path / "agents.log")
     try:
         assert_eventually(lambda: ready(agents))
