@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from agents_sdk.broadcast import broadcast
 from agents_sdk.core.commands import GrantBody, RegistrationBody
@@ -15,9 +15,6 @@ from agents_sdk.core.ledger.rules import RIGHTS
 
 if TYPE_CHECKING:
     from agents_sdk.transport import Transport
-
-OPERATOR_ROLE: Final = "operator"
-"""Built in: everything, and contracts."""
 
 
 def whoami() -> str:
@@ -30,9 +27,9 @@ def whoami() -> str:
 
 
 def everything(name: str, **fields: object) -> GrantBody:
-    """A grant of all rights to a client."""
+    """A grant of all rights to a client, by no role: a file of roles that does not name it takes nothing away."""
     lists = {right: ["*"] for right in (*RIGHTS, "contracts")}
-    return GrantBody(name=name, roles=[OPERATOR_ROLE], client=True, operator=whoami(), **lists, **fields)  # type: ignore[arg-type]  # a list for each right
+    return GrantBody(name=name, client=True, operator=whoami(), **lists, **fields)  # type: ignore[arg-type]  # a list for each right
 
 
 async def grant(transport: Transport, body: GrantBody) -> None:

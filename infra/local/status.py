@@ -20,8 +20,9 @@ GONE: Final = "gone"
 
 def read(layout: Layout) -> dict[str, Any]:
     """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit; how many
-    deliveries each agent has not handled yet; how many commands were refused for want of identity, by code; whether the
-    store's books balanced when it last looked; which partitions are put aside, and what else is to be mended."""
+    deliveries each agent has not handled yet; how many commands were refused for want of identity, by code; what
+    agents declare that an operator has not granted; whether the store's books balanced when it last looked; which
+    partitions are put aside, and what else is to be mended."""
     if not layout.running():
         return {
             "state": "stopped",
@@ -30,6 +31,7 @@ def read(layout: Layout) -> dict[str, Any]:
             "parts": [],
             "inboxes": {},
             "refused": {},
+            "withheld": {},
             "books": None,
             "aside": {},
             "notices": [],
@@ -52,6 +54,7 @@ def read(layout: Layout) -> dict[str, Any]:
         "parts": parts,
         "inboxes": said.inboxes,
         "refused": said.refused,
+        "withheld": said.withheld,
         "books": said.books,
         "aside": said.aside,
         "notices": said.notices,
@@ -92,6 +95,8 @@ class _Said(NamedTuple):
     """Kafka and the registry have none."""
     inboxes: dict[str, int]
     refused: dict[str, int]
+    withheld: dict[str, list[str]]
+    """Agent → what it declares and was not granted."""
     books: dict[str, Any] | None
     aside: dict[str, Any]
     """Partition of bp.commands → where it stands still and why."""
@@ -112,7 +117,16 @@ async def _work(parts: dict[str, Any], token: str) -> _Said:
     aside = {number: place for answer in said for number, place in answer.get("aside", {}).items()}
     notices = [notice for answer in said for notice in answer.get("notices", [])]
     inboxes, refused = await _summed(ledgers, "/inboxes", token), await _summed(ledgers, "/refused", token)
-    return _Said(lags, inboxes, refused, books, aside, notices)
+    return _Said(lags, inboxes, refused, await _withheld(ledgers, token), books, aside, notices)
+
+
+async def _withheld(ports: list[int], token: str) -> dict[str, list[str]]:
+    """The longest list of each agent: a grant reaches one partition after the other."""
+    found: dict[str, list[str]] = {}
+    for said in await asyncio.gather(*(probes.health(port, path="/withheld", token=token) for port in ports)):
+        for agent, missing in said.items() if "error" not in said else ():
+            found[agent] = max(found.get(agent, []), missing, key=len)
+    return dict(sorted(found.items()))
 
 
 async def _summed(ports: list[int], path: str, token: str) -> dict[str, int]:

@@ -103,13 +103,11 @@ def remove(name: Name, data_dir: DataDir = None) -> None:
 
 def approve(name: Name, data_dir: DataDir = None) -> None:
     """Grant an agent what it declares, besides what it was granted before."""
-    office = office_at(data_dir)
-    known = office.standing(name)
-    if known is not None and known.registered and not known.missing:
+    granted = office_at(data_dir).approve(name)
+    if granted:
+        message(f"agents: granted to {name!r}: {', '.join(granted)}")
+    else:
         message(f"agents: {name!r} was granted all that it declares")
-        return
-    office.approve(name)
-    message(f"agents: granted to {name!r}: {', '.join(known.missing if known is not None else ())}")
 
 
 def list_agents(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:

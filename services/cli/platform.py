@@ -15,6 +15,8 @@ from services.cli.output import DataDir, ExitCode, JsonFlag, message, print_json
 from services.cli.shown import write_line
 
 FOLLOW_EVERY_S: Final = 0.2
+SHOWN_RIGHTS: Final = 6
+"""Of what an agent asks for, in one line."""
 
 
 def up(
@@ -119,10 +121,18 @@ def status(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
         if found["refused"]:
             counted = ", ".join(f"{count} {code}" for code, count in found["refused"].items())
             message(f"refused for want of identity: {counted}; `backplane agents list` says of whom")
+        for agent, missing in found["withheld"].items():
+            message(f"approval: {agent!r} asks for {_listed(missing)}; `backplane agents approve {shlex.quote(agent)}`")
         for line in (*_alarms(found), *_books(found["books"])):
             message(line)
     if found["state"] != "ready":
         raise typer.Exit(ExitCode.FAILURE)
+
+
+def _listed(missing: list[str]) -> str:
+    """What was not granted, as far as a line has room."""
+    more = len(missing) - SHOWN_RIGHTS
+    return ", ".join(missing[:SHOWN_RIGHTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _alarms(found: dict[str, Any]) -> list[str]:

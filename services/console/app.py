@@ -42,6 +42,7 @@ STATUS_OF: Final = {
     **dict.fromkeys(("unknown_run", "unknown_agent", "unknown_capability", "unknown_artifact", "not_found"), 404),
     **dict.fromkeys(("query_failed", "usage"), 400),
     "auth": 403,
+    "outdated": 409,
     "too_large": 413,
 }
 """An error's code → HTTP status; unreachable is 503, a refusal 409, anything else 500."""

@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from agents_sdk.artifacts import ArtifactStore
+from services.console.approvals import Approvals, Asking
 from services.console.previews import Files
 from services.console.render import environment
 from services.console.rights import SECTIONS_OF_ALL
@@ -27,6 +28,7 @@ from services.sink.story import Line, tell
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from agents_sdk.core.roster import Standing
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
     from services.access.principals import Principal
@@ -107,6 +109,7 @@ class Desk:
         """Parts that did not answer when they were asked last → when that began, seconds UTC."""
         self._reader = ThreadPoolExecutor(1, "letters")
         self._reading: Future[Letters] | None = None
+        self.approvals = Approvals(self._standings)
 
     @property
     def store(self) -> Client:
@@ -218,6 +221,15 @@ class Desk:
         with self._lock:
             self._letters = (time.monotonic(), found)
         return found
+
+    def asking(self) -> Asking:
+        """Which agents wait for an approval; nothing for those who see some runs only."""
+        return self.approvals.now() if self.workflows is None else Asking([])
+
+    def _standings(self) -> list[Standing]:
+        from services.roles.office import Office
+
+        return Office(self.settings, self.codec).standings(refused=False)
 
     def page(self, request: Request, template: str, code: int = 200, /, **context: Any) -> HTMLResponse:
         """A page from its template."""

@@ -64,6 +64,7 @@ RIGHTS: Final = {
     ("POST", "/runs/{name}/cancel"): OPERATE,
     ("POST", "/runs/{name}/resume"): OPERATE,
     ("POST", "/capabilities/{name:path}"): OPERATE,
+    ("POST", "/agents/{name:path}"): OPERATE,
 }
 """(method, path of the route) → what it asks."""
 SECTIONS_OF_ALL: Final = ("/capabilities", "/dead-letters", "/topics")

@@ -13,6 +13,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP
 
+from agents_sdk.core.ledger import rights
 from agents_sdk.errors import BackplaneError
 from agents_sdk.keys import verifier
 from agents_sdk.settings import Settings
@@ -149,6 +150,13 @@ class Ledger:
             counted.update(part.book.refused)
         return dict(counted)
 
+    def withheld(self) -> dict[str, list[str]]:
+        """Agent → what it declares and was not granted, of those that wait for an operator."""
+        books = [part.book for part in self.opened()]
+        names = {name for book in books for name in book.agents}
+        found = {name: max((rights.withheld(book, name) for book in books), key=len) for name in sorted(names)}
+        return {name: missing for name, missing in found.items() if missing}
+
     def aside(self) -> dict[str, dict[str, Any]]:
         """Partition → where it stands still, since when and why; of those that do."""
         found = {}
@@ -238,3 +246,4 @@ def _serve_counts(app: faust.App, ledger: Ledger) -> None:
     """For ``backplane status``."""
     serve(app, "/inboxes", ledger.inboxes)
     serve(app, "/refused", ledger.refused)
+    serve(app, "/withheld", ledger.withheld)

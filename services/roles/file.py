@@ -5,16 +5,20 @@ Roles add up: who has two may do what either allows, and its budget is the large
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from agents_sdk.core.commands import GrantBody
+from agents_sdk.core.identity import reserved
+from agents_sdk.core.ledger.identity import NAME_SHOWN as NAME_LIMIT
 from agents_sdk.core.ledger.rules import RIGHTS
 from agents_sdk.core.money import NO_LIMIT, parse
 from agents_sdk.errors import BackplaneError
+from services.capabilities.yaml_models import Flaw, composed, flaw_at, validated
 
 Globs = list[str]
 
@@ -23,7 +27,7 @@ class RolesUnusable(BackplaneError):
     """A file of roles cannot be read or used; the message names the line or the field."""
 
     code: ClassVar[str] = "usage"
-    hint = "see `backplane roles --help` for the form of the file"
+    hint = "mend it there; `backplane roles --help` shows the form, `backplane roles diff` what would change"
 
 
 class _Section(BaseModel):
@@ -101,18 +105,6 @@ class RolesFile(_Section):
     clients: dict[str, list[str]] = Field(default_factory=dict)
     """Client → its roles; it declares nothing."""
 
-    @model_validator(mode="after")
-    def _known(self) -> RolesFile:
-        for name, roles in (*self.agents.items(), *self.clients.items()):
-            for role in roles:
-                if role not in self.roles and role not in BUILT_IN:
-                    known = ", ".join(sorted({*self.roles, *BUILT_IN}))
-                    raise ValueError(f"{name} has the role {role!r}, which is not there; there are {known}")
-        both = sorted(self.agents.keys() & self.clients.keys())
-        if both:
-            raise ValueError(f"{both[0]!r} is an agent and a client; give it one place")
-        return self
-
     def granted(self, name: str, roles: Iterable[str], *, client: bool) -> GrantBody:
         """What the roles together grant to a name. Raises RolesUnusable for a role that is not there."""
         chosen = []
@@ -150,21 +142,64 @@ def _joined(lists: Iterable[Globs]) -> Globs:
 
 
 def load(path: Path) -> RolesFile:
-    """Reads the file. Raises RolesUnusable."""
-    import yaml
-
+    """Reads the file. Raises RolesUnusable, which names file, line, path and value."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RolesUnusable(f"there is no file of roles {str(path)!r}", hint=_WRITE_ONE) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise RolesUnusable(f"roles {str(path)!r} cannot be read: {error}") from error
-    return parsed(found, str(path))
+    return parsed(text, str(path))
 
 
-def parsed(found: Any, where: str) -> RolesFile:
-    """What YAML said, as roles. Raises RolesUnusable, which names the field."""
-    try:
-        return RolesFile.model_validate({} if found is None else found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RolesUnusable(f"roles {where!r}: {place + ': ' if place else ''}{first['msg']}") from error
+_WRITE_ONE: Final = "name another one, or write it: `backplane roles --help` shows its form"
+
+
+def parsed(text: str, where: str) -> RolesFile:
+    """The roles that a text says; ``where`` is for messages. Raises RolesUnusable, which names line, path and value."""
+    node, flaws = composed(text)
+    if node is None and not flaws:
+        flaws = [Flaw("it is empty", hint="to withdraw all that roles grant, write 'roles: {}'")]
+        raise _unusable(flaws, where)
+    found, flaws = validated(text, RolesFile, Flaw("a file of roles is a mapping", hint="begin it with 'roles:'"))
+    if found is not None and node is not None:
+        flaws = [flaw_at(node, loc, problem) for loc, problem in _contradictions(found)]
+    if flaws:
+        raise _unusable(flaws, where)
+    assert found is not None
+    return found
+
+
+def _unusable(flaws: list[Flaw], where: str) -> RolesUnusable:
+    """The first problem as an error, with how many more there are."""
+    first, more = flaws[0], len(flaws) - 1
+    place = f"{where}:{first.line}:{first.column}: " + (f"{first.path}: " if first.path else "")
+    said = f"{place}{first.problem}" + (f" (and {more} more)" if more else "")
+    return RolesUnusable(
+        said, hint=first.hint or RolesUnusable.hint, file=where, line=first.line, column=first.column, path=first.path
+    )
+
+
+def _contradictions(file: RolesFile) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """What is wrong between the parts of a file: where, and what."""
+    known = sorted({*file.roles, *BUILT_IN})
+    for name, role in file.roles.items():
+        if name in BUILT_IN:
+            yield ("roles", name), f"the role {name!r} is built in; give yours another name"
+        for field, globs in (*role, *role.runs):
+            for number, glob in enumerate(globs if isinstance(globs, list) else ()):
+                if not glob:
+                    place = ("runs", field) if field in Runs.model_fields else (field,)
+                    yield ("roles", name, *place, number), "an entry is empty; leave it out"
+    for part, names in (("agents", file.agents), ("clients", file.clients)):
+        for name, roles in names.items():
+            if not 0 < len(name) <= NAME_LIMIT or reserved(name):
+                rule = f"a name has 1 to {NAME_LIMIT} characters and does not start with bp."
+                yield (part, name), f"{rule}, not {name[:NAME_LIMIT]!r}"
+            for number, given in enumerate(roles):
+                if given not in known:
+                    near = get_close_matches(given, known, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                    yield (part, name, number), f"there is no role {given!r}; {hint}"
+            if part == "clients" and name in file.agents:
+                yield (part, name), f"{name!r} is among the agents too; give it one place"

@@ -10,7 +10,9 @@ import msgspec
 from agents_sdk.errors import BackplaneError
 
 if TYPE_CHECKING:
-    from agents_sdk.core.commands import Body, GrantBody
+    from collections.abc import Collection
+
+    from agents_sdk.core.commands import Body
     from agents_sdk.core.roster import Standing
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
@@ -23,6 +25,13 @@ class NoOperator(BackplaneError):
     hint = "run this where the ledger runs, or set identity.master_file"
 
 
+class DeclaredMore(BackplaneError):
+    """An agent has declared more since the operator looked: nothing was granted."""
+
+    code = "outdated"
+    hint = "look again, and approve what you see"
+
+
 class Office:
     """Reads bp.agents, and sends what only an operator may. Blocking."""
 
@@ -30,14 +39,15 @@ class Office:
         self.settings = settings
         self._codec = codec
 
-    def standings(self) -> list[Standing]:
-        """Everybody the log knows."""
+    def standings(self, *, refused: bool = True) -> list[Standing]:
+        """Everybody the log knows; ``refused``: with what was refused of them, which takes as long as all refusals are
+        many."""
         from agents_sdk.core.roster import roster
         from agents_sdk.history import count_partitions, read_topic
         from agents_sdk.topics import AGENTS, REFUSALS
 
         agents = read_topic(self.settings, self._codec, AGENTS)
-        refusals = read_topic(self.settings, self._codec, REFUSALS)
+        refusals = read_topic(self.settings, self._codec, REFUSALS) if refused else {}
         count = count_partitions(self.settings)
         return roster(agents, (fact for facts in refusals.values() for fact in facts), count)
 
@@ -74,18 +84,30 @@ class Office:
         finally:
             await transport.close()
 
-    def approve(self, name: str) -> GrantBody:
-        """Grants what an agent declares besides what it was granted; what was granted. Raises as ``say``, and
-        UnknownAgent."""
+    def approve(self, name: str, seen: Collection[str] | None = None, by: str = "") -> tuple[str, ...]:
+        """Grants what an agent declares besides what it was granted before; what that was, empty where it was nothing.
+
+        Args:
+            name: the agent's.
+            seen: what the operator was shown and means; None: whatever it declares now.
+            by: who the operator is; empty: who runs this process.
+
+        Raises as ``say``, and:
+            UnknownAgent: no agent of this name is registered.
+            DeclaredMore: it asks for something that the operator has not seen.
+        """
         from agents_sdk.core.ledger.rights import granting
         from agents_sdk.errors import UnknownAgent
 
-        known = self.standing(name)
+        known = next((each for each in self.standings(refused=False) if each.name == name), None)
         if known is None or known.declared is None:
             raise UnknownAgent(f"no agent is registered as {name!r}", hint="`backplane agents list`")
-        body = granting(known.declared, known.grant)
-        self.say(("GrantRights", body))
-        return body
+        unseen = [one for one in known.missing if seen is not None and one not in seen]
+        if unseen:
+            raise DeclaredMore(f"{name!r} asks for more by now: {', '.join(unseen)}", agent=name, unseen=unseen)
+        if known.missing:
+            self.say(("GrantRights", msgspec.structs.replace(granting(known.declared, known.grant), operator=by)))
+        return known.missing
 
 
 def signed_off(body: Any) -> Any:

@@ -41,7 +41,7 @@ collector goes through the young ones every few commands and through the whole b
 
 LISTENING: Final = "127.0.0.1"
 """Where workers answer."""
-PATHS: Final = ("/health", "/metrics", "/inboxes", "/refused")
+PATHS: Final = ("/health", "/metrics", "/inboxes", "/refused", "/withheld")
 """All that workers answer."""
 MAX_RECORD_BYTES: Final = 4_000_000
 """As our own producers have it: a run or a memory is one record of the snapshot, and faust's limit is 1 MB."""

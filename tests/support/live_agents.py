@@ -20,9 +20,12 @@ AGENTS: Final = Path(__file__).parent / "sdk_agents.py"
 class Process:
     """``backplane agents run`` in a process of its own."""
 
-    def __init__(self, settings: Settings, *agents: str, instance: str = "", local: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: Settings, *agents: str, instance: str = "", local: Sequence[str] = (), trust: bool = False
+    ) -> None:
         options = [part for name in agents for part in ("--agent", name)]
         options += [part for name in local for part in ("--local", name)]
+        options += ["--trust"] if trust else []
         options += ["--data-dir", str(settings.data_dir), "--instance", instance]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "services.cli.app", "agents", "run", str(AGENTS), *options],

@@ -25,7 +25,7 @@ VIEWS: Final = (
         "v_children",
         "v_dependencies",
     ),
-    *("v_lineage", "v_state_as_of"),
+    *("v_lineage", "v_state_as_of", "v_audit"),
 )
 FITS: Final = {
     "string": {"String", "LowCardinality(String)"},

@@ -1,0 +1,74 @@
+"""What agents ask for beyond what they were granted, for an operator to look at and approve.
+
+Read from Kafka, in a thread: a page that shows it besides other things waits a moment and comes without it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from agents_sdk.errors import BackplaneError
+
+if TYPE_CHECKING:
+    from agents_sdk.core.roster import Standing
+
+KEPT_S: Final = 3.0
+"""How old it may be."""
+PATIENCE_S: Final = 1.0
+"""How long a page waits for it."""
+
+
+class Asking(NamedTuple):
+    """Agents that wait for an approval, or why that cannot be told."""
+
+    found: list[Standing]
+    problem: str = ""
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """What one agent waits for."""
+        return next((each.missing for each in self.found if each.name == name), ())
+
+
+class Approvals:
+    """Reads who waits at most once in ``KEPT_S``. Any thread may ask."""
+
+    def __init__(self, standings: Callable[[], list[Standing]]) -> None:
+        """``standings`` gives everybody the log knows; it blocks, and raises BackplaneError."""
+        self._standings = standings
+        self._lock = threading.Lock()
+        self._reader = ThreadPoolExecutor(1, "approvals")
+        self._reading: Future[Asking] | None = None
+        self._kept: tuple[float, Asking] = (float("-inf"), Asking([]))
+
+    def now(self) -> Asking:
+        """Who waits, some seconds old at most; with a problem where Kafka does not say in time."""
+        with self._lock:
+            read_at, kept = self._kept
+            if time.monotonic() - read_at < KEPT_S:
+                return kept
+            if self._reading is None or self._reading.done():
+                self._reading = self._reader.submit(self._read)
+            reading = self._reading
+        try:
+            return reading.result(PATIENCE_S)
+        except TimeoutError:
+            return Asking(kept.found, "Kafka has not said yet what agents ask for")
+
+    def forget(self) -> None:
+        """Something was granted: what is kept, or being read, is no answer any more."""
+        with self._lock:
+            self._kept = (float("-inf"), self._kept[1])
+            self._reading = None
+
+    def _read(self) -> Asking:
+        try:
+            found = Asking([each for each in self._standings() if each.missing])
+        except BackplaneError as error:
+            found = Asking([], error.message)
+        with self._lock:
+            self._kept = (time.monotonic(), found)
+        return found
