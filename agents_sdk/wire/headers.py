@@ -8,7 +8,6 @@ read in ``agents_sdk.wire.dead_letters``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, TypeAlias
@@ -18,6 +17,7 @@ from agents_sdk import schemas
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, Fact, Reply, StateEvent
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers, read_dead_letter, redrive_headers
+from agents_sdk.wire.instants import utc
 
 __all__ = [
     "DeadLetter",
@@ -187,4 +187,4 @@ def _time(at: int) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+    return utc(seconds * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S.")

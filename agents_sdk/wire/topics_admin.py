@@ -28,6 +28,8 @@ PASSING: Final = (
     *("FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "KAFKA_STORAGE_ERROR", "THROTTLING_QUOTA_EXCEEDED"),
 )
 """Names of Kafka's errors that time mends: a broker that is away, starts, or has just handed something over."""
+UNKNOWN: Final = ("_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_OR_PART")
+"""Of a topic that is not there, or not yet, or that a client has forgotten while the broker did not answer."""
 VISIBLE_S: Final = 5.0
 """A topic is known to every broker within milliseconds of its creation; a consumer that comes before waits minutes."""
 
@@ -195,6 +197,8 @@ def mapped(error: Any, settings: Settings, what: str, topic: str = "") -> Backpl
     from confluent_kafka import KafkaError
 
     cause = error.args[0]
+    if cause.code() in {getattr(KafkaError, name) for name in UNKNOWN}:
+        return TopicsNotApplied(f"{what}: {cause.str()} ({cause.name()})", hint=TopicsNotApplied.hint, topic=topic)
     broker = settings.kafka.get("bootstrap.servers", "")
     if cause.code() in {getattr(KafkaError, name) for name in PASSING}:
         return Unreachable(

@@ -8,12 +8,12 @@ after the one that opened a breaker is rerouted already.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from agents_sdk.core.facts import BreakerEvent
 from agents_sdk.core.ledger.breakers import PREFIX, breaker_id, state_after
 from agents_sdk.core.ledger.state import Breaker
+from agents_sdk.wire.instants import utc
 from services.capabilities.model import ErrorClass
 
 TRIPPING: Final[frozenset[ErrorClass]] = frozenset({"transient", "rate_limited", "auth", "quota", "outage", "unknown"})
@@ -141,6 +141,6 @@ class Breakers:
 
 def _told(key: str, state: Breaker) -> str:
     error_class = key.rpartition("/")[2]
-    at = datetime.fromtimestamp(state.until / MICROS, UTC).isoformat(timespec="seconds")
+    at = utc(state.until).isoformat(timespec="seconds")
     doing = "is being probed" if state.state == "half_open" else f"is open until {at}"
     return f"its breaker for {error_class} {doing}"

@@ -13,6 +13,7 @@ from services.cli.shown import when
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
+    from agents_sdk.wire.codec import Codec
     from services.dlq.letters import Letter
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show dead letters, put them back, or give them up.")
@@ -20,6 +21,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show dead le
 Cause = Annotated[str, typer.Option(help="Only of this cause: handler_failed, expired, outage, auth, undecodable…")]
 Topic = Annotated[str, typer.Option(help="Only of this topic, e.g. bp.commands or bp.inbox.AGENT.")]
 Run = Annotated[str, typer.Option(help="Only of this run: its id, its first characters, or `last`.")]
+NEWEST: Final = 1_000
+Newest = Annotated[int, typer.Option(min=1, help="Look through so many records of each partition, the newest ones.")]
 COLUMNS: Final = ("id", "at", "cause", "topic", "agent", "name", "run", "attempts", "error", "message")
 
 
@@ -34,20 +37,24 @@ def list_letters(
     cause: Cause = "",
     topic: Topic = "",
     run: Run = "",
+    newest: Newest = NEWEST,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
     """List the dead letters that were not redriven, the oldest of each topic first."""
     from services.dlq.letters import chosen, grouped
+    from services.dlq.log import read_letters
 
     _known(by)
-    _, found = _read(data_dir)
-    found = chosen(found, cause=cause, topic=topic, run=named_run(run, data_dir))
+    read = read_letters(*_reading(data_dir), newest)
+    found = chosen(read.letters, cause=cause, topic=topic, run=named_run(run, data_dir))
     if by:
         print_rows((by, "letters"), grouped(found, by), as_json=as_json)
     else:
         print_rows(COLUMNS, map(_row, found), as_json=as_json, narrow=("id", "cause", "agent", "error"))
     message(f"dead letters: {len(found)}")
+    if read.older:
+        message(f"not looked at: {read.older} records older than the newest {newest} of their partitions; see --newest")
 
 
 @app.command()
@@ -59,8 +66,7 @@ def show(
     none, or it was redriven."""
     import msgspec
 
-    _, found = _read(data_dir)
-    one = _named([letter], found)[0]
+    (one,) = _named([letter], *_reading(data_dir))
     print_json(
         {
             **dict(zip(COLUMNS, _row(one), strict=True)),
@@ -87,6 +93,7 @@ def redrive(
     run: Run = "",
     limit: Annotated[int, typer.Option("--max", min=1, help="At most so many.")] = 100,
     rate: Annotated[float, typer.Option(min=0.01, help="At most so many a second.")] = 10.0,
+    newest: Newest = NEWEST,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be put back, and change nothing.")] = False,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
@@ -95,16 +102,14 @@ def redrive(
     after the other; any other record in its topic. The exit code is 7 where one was refused, because the run of a
     message has ended for instance."""
     from services.cli.state import connected
-    from services.dlq.letters import chosen, grouped
+    from services.dlq.letters import grouped
     from services.dlq.redrive import paced
     from services.dlq.redrive import redrive as put_back
 
     if not (letters or by or cause or topic or run):
         raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run; --by cause: all")
     _known(by)
-    settings, found = _read(data_dir)
-    named = _named(letters, found) if letters else found
-    wanted = chosen(named, cause=cause, topic=topic, run=named_run(run, data_dir))[:limit]
+    settings, wanted = _wanted(letters, newest, data_dir, cause=cause, topic=topic, run=run, limit=limit)
     with connected(data_dir) as backplane:
         outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run, pace=paced(rate)))
     if by:
@@ -126,6 +131,7 @@ def redrive(
 def discard(
     letters: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Only these.")] = None,
     reason: Annotated[str, typer.Option(help="Why; it stays on record.")] = "",
+    newest: Newest = NEWEST,
     cause: Cause = "",
     topic: Topic = "",
     run: Run = "",
@@ -137,7 +143,6 @@ def discard(
     """Give dead letters up: they are listed no more, and the reason is a fact. Nothing is deleted. The exit code is 7
     where one was refused."""
     from services.cli.state import connected
-    from services.dlq.letters import chosen
     from services.dlq.redrive import Outcome
     from services.dlq.redrive import discard as give_up
 
@@ -145,8 +150,7 @@ def discard(
         raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run")
     if not reason.strip():
         raise CommandError("usage", "why are they given up?", "say it with --reason; it stays on record")
-    settings, found = _read(data_dir)
-    wanted = chosen(_named(letters, found) if letters else found, cause=cause, topic=topic, run=run)[:limit]
+    settings, wanted = _wanted(letters, newest, data_dir, cause=cause, topic=topic, run=run, limit=limit)
     if dry_run:
         outcomes = [Outcome(letter, "would be") for letter in wanted]
     else:
@@ -167,22 +171,39 @@ def _known(by: str) -> None:
         raise CommandError("usage", f"cannot count by {by!r}", f"use one of {', '.join(GROUPS)}")
 
 
-def _read(data_dir: Path | None) -> tuple[Settings, list[Letter]]:
+def _reading(data_dir: Path | None) -> tuple[Settings, Codec]:
     from agents_sdk.settings import load_settings
     from agents_sdk.wire.registry import connect_codec
-    from services.dlq.log import read_letters
 
     settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
-    return settings, read_letters(settings, connect_codec(settings))
+    return settings, connect_codec(settings)
 
 
-def _named(names: list[str], found: list[Letter]) -> list[Letter]:
-    by_id = {letter.id: letter for letter in found}
-    missing = [name for name in names if name not in by_id]
+def _wanted(
+    names: list[str] | None, newest: int, data_dir: Path | None, *, cause: str, topic: str, run: str, limit: int
+) -> tuple[Settings, list[Letter]]:
+    """The letters named, else the first ``limit`` that fit, whole."""
+    from services.dlq.letters import chosen
+    from services.dlq.log import read_letters, read_named
+
+    settings, codec = _reading(data_dir)
+    found = _named(names, settings, codec) if names else read_letters(settings, codec, newest).letters
+    wanted = chosen(found, cause=cause, topic=topic, run=named_run(run, data_dir))[:limit]
+    if any(letter.cut for letter in wanted):
+        wanted = read_named(settings, codec, [letter.id for letter in wanted])
+    return settings, wanted
+
+
+def _named(names: list[str], settings: Settings, codec: Codec) -> list[Letter]:
+    from services.dlq.log import read_named
+
+    found = read_named(settings, codec, names)
+    there = {letter.id for letter in found}
+    missing = [name for name in names if name not in there]
     if missing:
         hint = "`backplane dlq list` shows those there are; one that was redriven is none any more"
         raise CommandError("not_found", f"no dead letter {missing[0]!r}", hint)
-    return [by_id[name] for name in names]
+    return found
 
 
 def _row(letter: Letter) -> tuple[Any, ...]:

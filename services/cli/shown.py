@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import UTC, datetime
 from typing import Final
+
+from agents_sdk.wire.instants import utc
 
 CONTROL: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -52,7 +53,7 @@ def when(micros: int, *, fraction: bool = False) -> str:
     """A time with its zone, ISO 8601; ``fraction``: with milliseconds. Empty for 0, which stands for none."""
     if not micros:
         return ""
-    at = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
+    at = utc(micros)
     shown = at if Zone.utc else at.astimezone()
     return shown.isoformat(sep=" ", timespec="milliseconds" if fraction else "seconds").replace("+00:00", "Z")
 

@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 KEPT_EVENTS: Final = 60_000
 """Of the runs that were looked at last; about 60 MB with all that hangs on them."""
+NEWEST_LETTERS: Final = 200
+"""Of each partition of each dead-letter topic: 10,000 letters in 150 MB at most, however many there are."""
 LETTERS_S: Final = 5.0
 """How old the list of dead letters may be: reading them all takes a second."""
 NARROW_DESKS: Final = 16
@@ -87,6 +89,8 @@ class Letters(NamedTuple):
 
     found: list[Letter]
     problem: str = ""
+    older: int = 0
+    """Records that were not looked at, since they are older."""
 
 
 class Desk:
@@ -215,7 +219,8 @@ class Desk:
         from services.dlq.log import read_letters
 
         try:
-            found = Letters(read_letters(self.settings, self.codec))
+            read = read_letters(self.settings, self.codec, NEWEST_LETTERS)
+            found = Letters(read.letters, older=read.older)
         except BackplaneError as error:
             found = Letters([], error.message)
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from agents_sdk.wire.instants import utc
 from services.console.graph import cut
 from services.sink.answers import usd
 from services.sink.story import counted, duration, in_words
@@ -76,7 +76,7 @@ def when(micros: int, *, seconds: bool = True) -> Markup:
     """A time in UTC, to the second; the whole of it where the pointer rests."""
     if not micros:
         return Markup("")
-    at = datetime.fromtimestamp(micros / 1_000_000, UTC)
+    at = utc(micros)
     shown = at.strftime("%d %b %H:%M:%S" if seconds else "%d %b %H:%M")
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(at.isoformat(), shown)
 

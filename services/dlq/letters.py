@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,9 @@ MARK: Final = "__dlq.redriven.offset"
 REDRIVE_LIMIT: Final = 5
 """Redrives of one record: what is dead again each time needs mending, not another try."""
 CAUSE_OF_STAGE: Final = {"decode": "undecodable", "decide": "refused"}
+LARGE_BYTES: Final = 4_096
+"""Of value and headers: a letter above it is listed without them."""
+TEXT_CHARS: Final = 500
 GROUPS: Final = ("cause", "topic", "agent", "run", "error")
 
 
@@ -57,6 +61,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery that nobody handled; it is redriven by the ledger."""
     call_id: str = ""
     """A call that nobody answered; it is redriven by the ledger."""
+    cut: bool = False
+    """Value, record and headers are left where they lie, and texts are shortened: a list of letters has bounds."""
 
     @property
     def id(self) -> str:
@@ -84,9 +90,15 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | None]) -> list[Letter]:
+def letters(
+    records: Iterable[Raw],
+    decode: Callable[[bytes | None], object | None],
+    wanted: Callable[[Raw], bool] | None = None,
+    *,
+    whole: bool = True,
+) -> list[Letter]:
     """The letters among the records that were neither redriven nor discarded, in the order given. ``decode`` gives
-    None for what is no record of ours."""
+    None for what is no record of ours. Only those ``wanted``; not ``whole``: large ones are cut."""
     found: list[Letter] = []
     done: set[str] = set()
     marked: set[tuple[str, int, int]] = set()
@@ -102,7 +114,9 @@ def letters(records: Iterable[Raw], decode: Callable[[bytes | None], object | No
         if isinstance(record, CallEvent) and record.kind in ("CallRedriven", "CallDiscarded"):
             done.add(record.call_id)
             continue
-        found.append(_letter(raw, record))
+        if wanted is None or wanted(raw):
+            letter = _letter(raw, record)
+            found.append(letter if whole else _bounded(letter))
     return [
         letter
         for letter in found
@@ -139,6 +153,23 @@ def _letter(raw: Raw, record: object | None) -> Letter:
     run = (raw.key or b"").decode(errors="replace")
     agent = about.topic.removeprefix(INBOX_PREFIX) if about.topic.startswith(INBOX_PREFIX) else ""
     return Letter(**common, cause=cause, run=run, agent=agent)
+
+
+def _bounded(letter: Letter) -> Letter:
+    """The letter, or what a list shows of a large one: anybody who may write commands can make a million letters."""
+    raw, about = letter.raw, letter.about
+    size = len(raw.key or b"") + len(raw.value or b"")
+    if size + sum(len(name) + len(value or "") for name, value in raw.headers) <= LARGE_BYTES:
+        return letter
+    texts = {each.name: getattr(about, each.name) for each in fields(about) if each.type == "str"}
+    return msgspec.structs.replace(
+        letter,
+        raw=msgspec.structs.replace(raw, key=(raw.key or b"")[:TEXT_CHARS], value=None, headers=[]),
+        about=replace(about, **{name: text[:TEXT_CHARS] for name, text in texts.items()}),
+        record=None,
+        cut=True,
+        **{name: getattr(letter, name)[:TEXT_CHARS] for name in ("run", "agent", "name")},
+    )
 
 
 def chosen(found: Iterable[Letter], *, cause: str = "", topic: str = "", run: str = "") -> list[Letter]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -12,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from agents_sdk.topics import dead_letter
 from agents_sdk.wire.consuming import PassedOver, headers_of
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
+from agents_sdk.wire.instants import utc
 from services.runtime.clients import producer
 
 log = logging.getLogger("backplane.sink")
@@ -40,7 +40,7 @@ class DeadLetters:
             message=reason,
             exception_class=code,
             stage="decode",
-            first_failed_at=datetime.fromtimestamp(max(message.timestamp()[1], 0) / 1000, UTC).isoformat(),
+            first_failed_at=utc(max(message.timestamp()[1], 0) * 1_000).isoformat(),
         )
         try:
             self._write(topic, message.key(), message.value(), dead_letter_headers(letter, headers_of(message)))

@@ -9,7 +9,6 @@ table is filled from a field or from the position (a test holds this against ``s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, get_type_hints
 
@@ -18,6 +17,7 @@ from msgspec.structs import astuple
 
 from agents_sdk.core import facts
 from agents_sdk.topics import TOPIC_OF_FACT
+from agents_sdk.wire.instants import utc
 
 MICROS_A_DAY: Final = 86_400_000_000
 LATEST_AT: Final = 4_102_444_800_000_000
@@ -193,5 +193,5 @@ def month(at: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _month_of_day(day: int) -> int:
-    date = datetime.fromtimestamp(day * 86_400, UTC)
+    date = utc(day * MICROS_A_DAY)
     return date.year * 100 + date.month

@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from services.console.access import many_of, own_form
 from services.console.desk import Desk, desk_of
 from services.dlq.letters import GROUPS, Letter, chosen, grouped
+from services.dlq.log import read_named
 from services.dlq.redrive import Outcome, discard, paced, redrive
 
 router = APIRouter()
@@ -39,6 +40,7 @@ def list_letters(request: Request, by: str = "cause", cause: str = "", topic: st
         letters=list(reversed(found))[:SHOWN],
         count=len(found),
         problem=letters.problem,
+        older=letters.older,
         asked={"cause": cause, "topic": topic, "run": run},
     )
 
@@ -115,11 +117,14 @@ def _redriven(desk: Desk, names: list[str], really: bool) -> list[Outcome]:
 
 
 def _named(desk: Desk, names: list[str]) -> list[Letter]:
-    by_id = {letter.id: letter for letter in desk.letters(fresh=True).found}
-    missing = [name for name in names if name not in by_id]
+    if desk.workflows is not None:
+        raise HTTPException(403, "dead letters are shown to those who see all runs")
+    found = read_named(desk.settings, desk.codec, names)
+    there = {letter.id for letter in found}
+    missing = [name for name in names if name not in there]
     if missing:
         raise HTTPException(404, f"no dead letter {missing[0]!r}; one that was redriven or discarded is none any more")
-    return [by_id[name] for name in names]
+    return found
 
 
 def _readable(value: Any) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers, redrive_headers
-from services.dlq.letters import MARK, REDRIVE_LIMIT, Letter, Raw, chosen, grouped, letters
+from services.dlq.letters import LARGE_BYTES, MARK, REDRIVE_LIMIT, Letter, Raw, chosen, grouped, letters
 from services.topics.examples import examples
 
 RECORDS: dict[bytes, Any] = {
@@ -113,3 +113,27 @@ def test_a_letter_that_was_discarded_is_open_no_more() -> None:
         [raw(0, b"failed", "bp.calls", "execute"), raw(1, b"discarded", "bp.calls")], lambda v: records[v or b""]
     )
     assert found == []
+
+
+def test_a_list_has_bounds_whatever_the_letters_hold() -> None:
+    """A large letter is listed without its value and headers; read by its id it is whole. What says that it is used up
+    counts for it as well."""
+    big = Raw(
+        "dlq.bp.commands",
+        1,
+        3,
+        0,
+        b"k" * 9_000,
+        b"v" * 2_000_000,
+        [("h" * 5_000, b"x" * 5_000), ("__dlq.errors.topic", b"t" * 5_000)],
+    )
+    small = raw(4, b"command", topic="bp.commands", stage="decide")
+    cut, kept = letters([big, small], lambda value: RECORDS.get(value or b""), whole=False)
+    assert cut.cut
+    assert not kept.cut
+    assert kept.record is not None
+    assert len(msgspec.msgpack.encode([cut.raw, cut.run, cut.agent, cut.name])) + len(str(cut.about)) < LARGE_BYTES
+    assert cut.id == letters([big], lambda _: None)[0].id
+    mark = Raw("dlq.bp.commands", 1, 9, 0, b"run", None, [(MARK, b"3")])
+    assert letters([big, mark], lambda _: None, whole=False) == []
+    assert [one.raw.offset for one in letters([big, small], lambda _: None, lambda one: one.offset == 4)] == [4]
