@@ -31,6 +31,10 @@ CLIENT: Final = "fuzzer"
 CANARY_S: Final = 60.0
 """For the runs after a batch, on a machine that others use too."""
 PORTS: Final = ("ledger", "executor", "store", "console")
+MEMORY_MB: Final = {"store": 2_000}
+"""The most that a part may hold, 800 where it is not named: the store's engine caches. What grows with the inputs meets
+it, as the console did that kept all dead letters."""
+OWN_MB: Final = 800
 SHARE: Final = {"bp.commands": 8}
 """How often a topic is chosen; 1 without."""
 
@@ -140,6 +144,9 @@ class Trial:
                     self.report.faults.append(f"after {self.report.inputs} inputs {path.name} has a traceback")
                     break
         self.report.rss_mb = {name: (self._before.get(name, 0), after) for name, after in self._rss().items()}
+        for name, (_, after) in self.report.rss_mb.items():
+            if after > MEMORY_MB.get(name, OWN_MB):
+                self.report.faults.append(f"after {self.report.inputs} inputs {name} holds {after} MB")
 
     def _new_lines(self, path: Path) -> Iterator[str]:
         with contextlib.suppress(OSError), path.open(errors="replace") as opened:
