@@ -7,13 +7,15 @@ import logging
 import threading
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from agents_sdk import patience
 from agents_sdk.errors import BackplaneError, InvalidCommand, Unanswered, Unreachable
 from agents_sdk.keys import KeyUnusable
 from agents_sdk.patience import APPLYING_S, Patience
+from agents_sdk.settings_model import Settings
 from agents_sdk.wire.registry import SchemaRejected, SchemasNotApplied
-from agents_sdk.wire.topics_admin import TopicRefused, TopicsNotApplied
+from agents_sdk.wire.topics_admin import TopicRefused, TopicsNotApplied, mapped
 
 LOG = logging.getLogger("backplane.test")
 
@@ -123,3 +125,18 @@ async def test_an_answer_that_takes_long_is_waited_for_and_said_once(
         "waiting for the platform: no ledger",
         "the platform answers; going on",
     ]
+
+
+@pytest.mark.parametrize("code", ["_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART", "_TRANSPORT"])
+def test_a_topic_that_a_client_has_forgotten_is_waited_for(code: str) -> None:
+    """A client forgets the partitions of a topic while Kafka does not answer, and says then that it knows none."""
+    error = KafkaException(KafkaError(getattr(KafkaError, code)))
+
+    def step() -> int:
+        if not failed:
+            failed.append(True)
+            raise mapped(error, Settings(kafka={"bootstrap.servers": "x"}), "the registry cannot be read")
+        return 7
+
+    failed: list[bool] = []
+    assert Patience(LOG).until_blocking(step) == 7
