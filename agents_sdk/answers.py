@@ -25,6 +25,8 @@ from agents_sdk.errors import (
 )
 
 CALLS: Final = ("CallCapability", "RedriveCall")
+QUOTED_LIMIT: Final = 500
+"""Characters of another's words in a sentence of ours; fields have more."""
 E = TypeVar("E", bound=BackplaneError)
 
 
@@ -62,6 +64,8 @@ def refusal(code: str, message: str, fields: dict[str, Any]) -> Refused:
 def call_failed(reply: Reply, capability: str) -> CallFailed:
     """The error of a capability call that ended without a result."""
     fields = {"capability": capability, "call_id": reply.command_id, "error_code": reply.code, **detail(reply)}
+    if fields.get("provider"):
+        fields["said"] = reply.message
     error = {each.code: each for each in (OutcomeUnknown, CallOverBudget)}.get(reply.code, CallFailed)
     return made(error, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
 
@@ -80,7 +84,7 @@ def run_result(run_id: str, reply: Reply) -> RunResult:
 def child_error(run_id: str, reply: Reply) -> ChildFailed | ChildCancelled:
     """The error of a child run that ended without a result."""
     error = ChildCancelled if reply.status == "cancelled" else ChildFailed
-    why = f": {reply.message}" if reply.message else ""
+    why = f": {quoted(reply.message)}" if reply.message else ""
     return error(f"run {run_id} {reply.status}{why}", run_id=run_id, status=reply.status, reason=reply.message)
 
 
@@ -94,7 +98,13 @@ def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
             RequestExpired, f"{agent!r} gave no answer to {name!r} {waited}; run {reply.run_id} goes on", fields
         )
     reason = ": ".join(part for part in (str(fields.get("error_type", "")), reply.message) if part)
-    return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}: {reason}", fields)
+    fields["said"] = reason
+    return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}; it said {quoted(reason)}", fields)
+
+
+def quoted(text: str) -> str:
+    """Another's words in a sentence of ours: shortened, in quotes, on one line: they end where the quotes do."""
+    return repr(text if len(text) <= QUOTED_LIMIT else f"{text[:QUOTED_LIMIT]}…")
 
 
 def unanswered(command: Command) -> Unanswered:

@@ -18,7 +18,6 @@ import msgspec
 
 from agents_sdk import operations
 from agents_sdk.child import Child, start_child
-from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.core.tools import Format
@@ -99,7 +98,7 @@ class _HandlerScope(Scope):
         assert asked.message is not None
         name = f"withdrawn/{self.requests.client_id}/{self.causation_id}"
         body = MessageBody(name=asked.message.name, request_id=asked.command_id)
-        said = self.command("WithdrawRequest", body, ids.derive(asked.command_id, name))
+        said = self.command("WithdrawRequest", body, self.id_of(asked.command_id, name))
         self.requests.send(msgspec.structs.replace(said, reply_to="", reply_partition=0))
 
 
@@ -114,9 +113,10 @@ class Context:
         toolbox: Toolbox | None = None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
         local: LocalCalls | None = None,
+        ids_key: bytes = b"",
     ) -> None:
         """``waiting`` is entered while the handler waits for other agents or runs; ``local`` makes calls in this
-        process."""
+        process; ``ids_key`` is what the ids of its commands derive from, so that nobody else knows them before."""
         self._delivery_id = delivery.delivery_id
         self._began = delivery.run_seq
         self._root = _Branch(self, "")
@@ -129,6 +129,7 @@ class Context:
             causation_id=delivery.event_id,
             delivery_id=delivery.delivery_id,
             next_id=self._next_id,
+            ids_key=ids_key,
         )
         self._scope.waiting = waiting
         self._scope.local = local
@@ -391,4 +392,4 @@ class Context:
         return branch
 
     def _next_id(self) -> str:
-        return ids.derive(self._delivery_id, self._current().next())
+        return self._scope.id_of(self._delivery_id, self._current().next())

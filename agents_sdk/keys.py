@@ -36,6 +36,8 @@ UNPROVEN: Final = "unproven.json"
 LOOK_AGAIN_S: Final = 2.0
 """Between two looks at a key's file: seldom enough to cost nothing, often enough for an operator who waits."""
 
+IDS: Final = "ids"
+"""Purpose of the key that ids derive from."""
 KEPT_GENERATIONS: Final = 8
 """Generations before the present one whose deliveries may still lie in an inbox."""
 
@@ -53,6 +55,9 @@ class Key(msgspec.Struct, frozen=True):
     name: str
     generation: int
     secret: bytes
+    ids: bytes = b""
+    """What the ids of this name's handlers derive from, so that nobody else knows them before: the same for all its
+    generations, since a handler that is made again under a new key says the same. Empty in a file written before."""
     earlier: dict[int, bytes] = {}
     """Generation before → the key that proves deliveries made while it counted; see ``deliveries``."""
 
@@ -162,7 +167,7 @@ def issued(master: bytes, name: str, generation: int) -> Key:
     """The key of a name's generation, with what proves the deliveries that still lie in its inbox from before."""
     before = range(max(1, generation - KEPT_GENERATIONS), generation)
     earlier = {number: subkey(derive(master, name, number), DELIVERY) for number in before}
-    return Key(name, generation, derive(master, name, generation), earlier)
+    return Key(name, generation, derive(master, name, generation), subkey(derive(master, name, 0), IDS), earlier)
 
 
 def verifier(settings: Settings) -> Verifier | None:

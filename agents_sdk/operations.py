@@ -287,7 +287,7 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
         asked += 1
         again = msgspec.structs.replace(call, dead_call_id=command.command_id, redrives=asked)
         # of the first one's id, not the next of the handler's: the calls behind it keep theirs
-        command = msgspec.structs.replace(first, command_id=ids.derive(first.command_id, f"again/{asked}"), call=again)
+        command = msgspec.structs.replace(first, command_id=scope.id_of(first.command_id, f"again/{asked}"), call=again)
         reply = await _told(scope, command, wait)
     if reply.status != "ok":
         raise call_failed(reply, call.capability)

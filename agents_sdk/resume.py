@@ -15,9 +15,10 @@ import msgspec
 from agents_sdk import values
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, DependencyBody, MessageBody, RunBody, StateBody
+from agents_sdk.core.facts import RunEvent
 from agents_sdk.core.ledger.rules import RULES
 from agents_sdk.core.resumption import NotResumable, Resumption, resumption
-from agents_sdk.errors import IdTaken, InvalidCommand, RunFinished, UnknownRun
+from agents_sdk.errors import IdTaken, InvalidCommand, RunExists, RunFinished, UnknownRun
 from agents_sdk.scope import Scope
 from agents_sdk.topics import DEPENDENCIES, MESSAGES, RUNS, STATE
 
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
 
 FACTS_BEHIND_S: Final = 3.0
 """How long is waited for the end of a run that seems to go on: its facts may be behind what its starter was told."""
+IDS_TRIED: Final = 16
 AT_ONCE: Final = 200
 """Commands on their way at a time."""
 
 
-def resumed_as(run_id: str) -> str:
-    """The id of the run that goes on from this one."""
-    return ids.derive(run_id, "resumed")
+def resumed_as(run_id: str, taken: int = 0) -> str:
+    """The id of the run that goes on from this one; ``taken``: how many such ids other runs have."""
+    return ids.derive(run_id, f"resumed/{taken}" if taken else "resumed")
 
 
 async def resume(
@@ -46,11 +48,9 @@ async def resume(
     plan = await asyncio.to_thread(_read, transport, run_id)
     if budget is not None:
         plan = msgspec.structs.replace(plan, budget_nano_usd=values.nano_usd("budget", budget))
-    scope = scope_of(resumed_as(run_id))
-    try:
-        await scope.sent(_start(scope, plan))
-    except IdTaken:
-        return scope  # somebody else resumed it: the ids of all that follows are theirs
+    scope, ours = await _started(transport, scope_of, plan)
+    if not ours:
+        return scope  # the ids of all that follows are theirs
     waiting = list(commands(scope, plan))
     try:
         for at in range(0, len(waiting), AT_ONCE):
@@ -65,6 +65,33 @@ async def resume(
             raise
         # all of it was there: it was resumed before, and goes on
     return scope
+
+
+async def _started(transport: Transport, scope_of: Callable[[str], Scope], plan: Resumption) -> tuple[Scope, bool]:
+    """The scope of the new run, and whether this client started it. Anybody who may start runs may give one of them the
+    id that follows from the ended run's: one that does not go on from it is passed over. Raises RunExists."""
+    for taken in range(IDS_TRIED):
+        scope = scope_of(resumed_as(plan.run_id, taken))
+        key = transport.signer.keys.get(scope.agent)
+        scope.ids_key = key.ids if key is not None else b""
+        try:
+            await scope.sent(_start(scope, plan))
+        except (IdTaken, RunExists):
+            if await asyncio.to_thread(_resumes, transport, scope.run_id) == plan.run_id:
+                return scope, False
+        else:
+            return scope, True
+    raise RunExists(f"runs of other kinds have the ids that run {plan.run_id} would be resumed under")
+
+
+def _resumes(transport: Transport, run_id: str) -> str:
+    """Which run a run goes on from; empty: none."""
+    from agents_sdk.history import read_run
+
+    facts = read_run(transport.settings, transport.codec, run_id, (RUNS,), until_ended_s=0.0)
+    if not facts:
+        facts = read_run(transport.settings, transport.codec, run_id, (RUNS,), until_ended_s=FACTS_BEHIND_S)
+    return next((fact.resumed_from for fact in facts if isinstance(fact, RunEvent) and fact.kind == "RunStarted"), "")
 
 
 def _read(transport: Transport, run_id: str) -> Resumption:
@@ -122,5 +149,5 @@ def commands(scope: Scope, plan: Resumption) -> Iterator[Command]:
 def _command(
     scope: Scope, kind: str, body: RunBody | StateBody | DependencyBody | MessageBody, name: str, cause: str
 ) -> Command:
-    made = scope.command(kind, body, ids.derive(scope.run_id, name))
+    made = scope.command(kind, body, scope.id_of(scope.run_id, name))
     return msgspec.structs.replace(made, causation_id=cause)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 import uuid_utils
 
 from agents_sdk.answers import checked
-from agents_sdk.core import bounds
+from agents_sdk.core import bounds, ids
 from agents_sdk.core.commands import BODY_OF_KIND, Body, Command
 from agents_sdk.core.facts import Reply
 from agents_sdk.errors import InvalidCommand, Oversize
@@ -68,7 +68,10 @@ def check_bounds(kind: str, body: Body) -> None:
 class Scope:
     """The sender of commands about one run."""
 
-    __slots__ = ("agent", "causation_id", "correlation_id", "delivery_id", "local", "next_id", "requests", "run_id")
+    __slots__ = (
+        *("agent", "causation_id", "correlation_id", "delivery_id", "ids_key", "local", "next_id", "requests"),
+        "run_id",
+    )
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Scope:
         causation_id: str = "",
         delivery_id: str = "",
         next_id: Callable[[], str] = new_id,
+        ids_key: bytes = b"",
     ) -> None:
         self.requests = requests
         self.run_id = run_id
@@ -88,6 +92,8 @@ class Scope:
         self.causation_id = causation_id
         self.delivery_id = delivery_id
         self.next_id = next_id
+        self.ids_key = ids_key
+        """What ids that follow from others derive from; see ``id_of``."""
         self.local: LocalCalls | None = None
         """Makes calls in this process; None: executors make all."""
 
@@ -101,7 +107,12 @@ class Scope:
             causation_id=self.causation_id,
             delivery_id=self.delivery_id,
             next_id=self.next_id,
+            ids_key=self.ids_key,
         )
+
+    def id_of(self, parent: str, name: str) -> str:
+        """The id of a command that follows from another id: the same each time, and known to nobody else before."""
+        return ids.keyed(self.ids_key, parent, name)
 
     @property
     def limit(self) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
+from agents_sdk.core.ids import canonical
 from agents_sdk.core.tools import Format, read_call, result_message
 from agents_sdk.discovery import Discovery, Found
 from agents_sdk.errors import CallFailed, InvalidCommand, Oversize, ScopeDenied
@@ -46,6 +47,17 @@ class Executes(Protocol):
         """Calls it."""
 
 
+def failure(error: CallFailed) -> str:
+    """What a model is told of a failed call, as JSON: what the platform says, and apart from it what a provider said. A
+    provider's words are no instructions; a model that is told so can tell them apart."""
+    said, fields = str(error.fields.get("said", "")), error.fields
+    if not said:
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    words: dict[str, Any] = {"failed": fields.get("capability", ""), "error_class": fields.get("error_class", "")}
+    words |= {"error_code": fields.get("error_code", ""), "said_by": fields.get("provider", ""), "said": said}
+    return canonical({name: value for name, value in words.items() if value})
+
+
 async def called(who: Executes, call: Any, format: Format | None, timeout_seconds: float | None) -> dict[str, Any]:
     """Carries out a model's tool call; the message that tells it the result, or why there is none."""
     asked = read_call(call, format)
@@ -54,6 +66,8 @@ async def called(who: Executes, call: Any, format: Format | None, timeout_second
         return result_message(asked, form, None, error=asked.problem)
     try:
         done = await who.execute(asked.capability, asked.params, timeout_seconds=timeout_seconds)
+    except CallFailed as error:
+        return result_message(asked, form, None, error=failure(error))
     except TELL_THE_MODEL as error:
         hint = f" ({error.hint})" if error.hint else ""
         return result_message(asked, form, None, error=f"{error.message}{hint}")

@@ -100,13 +100,18 @@ class Worker:
         self._due: dict[str, float] = {}
         """Delivery → when its open attempt is to be made, by the clock of the loop."""
         self._burial = Burial(agent.name, transport, self._inbox, self._spawn)
+        self._ids_key = b""
+        """What the ids of its commands derive from; empty: of the delivery's alone."""
         self._closing = False
         self._closed = asyncio.Event()
 
     async def start(self) -> None:
         """Joins the group; returns when it has told what is ours. Raises KeyUnusable, and what ended the reading of the
         inbox."""
-        self._guard = InboxGuard(self._transport.settings, self._transport.signer.keys, self.agent.name)
+        keys = self._transport.signer.keys
+        self._guard = InboxGuard(self._transport.settings, keys, self.agent.name)
+        key = keys.get(self.agent.name)
+        self._ids_key = key.ids if key is not None else b""
         self._inbox.open()
         waited = 0.0
         while not await asyncio.to_thread(self._inbox.joined.wait, JOIN_S / 10):
@@ -261,7 +266,7 @@ class Worker:
         """Says that an attempt begins here: its time runs from now, also where another process had begun it."""
         here = f"start/{delivery.attempt}/{self._transport.client_id}/{record.epoch}"
         body = HandlerBody(attempt=delivery.attempt)
-        return self._scope(delivery).command("StartHandler", body, ids.derive(delivery.delivery_id, here))
+        return self._scope(delivery).command("StartHandler", body, self._id_of(delivery, here))
 
     async def _handle(self, record: Arrived, delivery: MessageEvent) -> MessageEvent | None:
         """Makes one attempt and tells how it ended; the attempt that follows, if one does."""
@@ -295,7 +300,9 @@ class Worker:
         the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
         seconds = self.agent.handler_timeout_seconds
         waiting = partial(self._waiting, delivery.run_id)
-        context = Context(self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local)
+        context = Context(
+            self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, self._ids_key
+        )
         event = event_of(delivery)
         if seconds is None:
             return await handler(context, event)
@@ -343,7 +350,7 @@ class Worker:
     async def _tell(self, kind: str, name: str, delivery: MessageEvent, **fields: str) -> MessageEvent | None:
         """Tells the ledger how an attempt ended: its word is what ends a delivery. The attempt that follows."""
         body = HandlerBody(attempt=delivery.attempt, **fields)
-        reply = await self._heard(self._scope(delivery).command(kind, body, ids.derive(delivery.delivery_id, name)))
+        reply = await self._heard(self._scope(delivery).command(kind, body, self._id_of(delivery, name)))
         return self._next(reply, delivery) if reply is not None else None
 
     async def _heard(self, command: Command) -> Reply | None:
@@ -362,6 +369,10 @@ class Worker:
                 log.log(level, "agent %s: %s is said again: %s", self.agent.name, command.kind, error)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, TELL_AGAIN_LIMIT_S)
+
+    def _id_of(self, delivery: MessageEvent, name: str) -> str:
+        """The id of what this process says of a delivery: whichever process says it, and nobody else knows it."""
+        return ids.keyed(self._ids_key, delivery.delivery_id, name)
 
     def _scope(self, delivery: MessageEvent) -> Scope:
         return Scope(

@@ -27,6 +27,15 @@ def derive(parent: str, name: str) -> str:
     return str(uuid_utils.uuid5(namespace, name))
 
 
+def keyed(secret: bytes, parent: str, name: str) -> str:
+    """As ``derive``, for whoever has the secret: nobody else can tell the id before it is used. Without a secret it is
+    ``derive``'s own."""
+    if not secret:
+        return derive(parent, name)
+    said = f"{len(parent)}/{parent}/{name}".encode()
+    return derive(parent, hashlib.blake2b(said, key=secret, digest_size=16).hexdigest())
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no white space, UTF-8; equal values give equal bytes. NaN and infinities, which JSON
     does not know, become null as in JavaScript. Raises TypeError for what JSON cannot say."""

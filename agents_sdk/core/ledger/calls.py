@@ -10,7 +10,7 @@ import msgspec
 from agents_sdk.core import artifacts
 from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
-from agents_sdk.core.ledger import budgets, failed_calls, payloads, room
+from agents_sdk.core.ledger import budgets, failed_calls, payloads, reports, room
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.references import check_artifacts, check_supervisor
 from agents_sdk.core.ledger.rules import EXECUTOR, check, supervisor_of
@@ -283,7 +283,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         attempts=body.attempts,
         cost_nano_usd=body.cost_nano_usd,
         latency_us=body.latency_us,
-        **_story(book, body),
+        **_story(book, command, body),
         manifest_version=body.manifest_version,
         artifacts=artifacts.named(body.result),
         local=command.agent != EXECUTOR,
@@ -300,11 +300,24 @@ def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     _write_failed(book, run, command, call, scribe, error_class, error_code, body.error_message)
 
 
-def _story(book: Book, body: OutcomeBody) -> dict[str, str]:
+def _words_of_agent(book: Book, command: Command) -> bool:
+    """Whether an agent tells of a call that it made itself: its words are brought to the platform's form."""
+    return book.rights_required and command.agent != EXECUTOR
+
+
+def _story(book: Book, command: Command, body: OutcomeBody) -> dict[str, str]:
     """What a result stands in for, or came of: empty where all went well. An executor of before says why a result is
     degraded, but has no report; its facts stay what they were."""
     if not body.report:
         return {}
+    if _words_of_agent(book, command):
+        error_class = reports.class_of_agent(body.error_class) if body.error_class else ""
+        return {
+            "error_class": error_class,
+            "error_code": reports.code_of_agent(body.error_code) if body.error_code else "",
+            "error_message": body.error_message[:TEXT_LIMIT],
+            "report": reports.of_agent(body.report, command.agent, ""),
+        }
     return {
         "error_class": body.error_class,
         "error_code": body.error_code,
@@ -325,6 +338,11 @@ def _write_failed(
 ) -> None:
     body = command.outcome
     assert body is not None
+    report = failed_calls.report_of(book.limits, body.report)
+    if _words_of_agent(book, command):
+        error_class, error_code = reports.class_of_agent(error_class), reports.code_of_agent(error_code)
+        cause = failed_calls.cause_of(error_class, error_code)
+        report = reports.of_agent(report, command.agent, cause) if report else ""
     failed = scribe.write(
         CallEvent,
         "CallFailed",
@@ -340,7 +358,7 @@ def _write_failed(
         error_message=message[:TEXT_LIMIT],
         budget_nano_usd=call.budget,
         asked_nano_usd=max(body.asked_nano_usd, 0),
-        report=failed_calls.report_of(book.limits, body.report),
+        report=report,
         local=command.agent != EXECUTOR,
         **(failed_calls.kept(call) if body.report else {}),
     )

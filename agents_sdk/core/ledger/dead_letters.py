@@ -21,6 +21,7 @@ from agents_sdk.core.ledger.agents import REMOVED
 from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_agent
 from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.references import check_supervisor
+from agents_sdk.core.ledger.reports import WORDS_OF
 from agents_sdk.core.ledger.rules import LEDGER, supervisor_of
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
@@ -60,6 +61,9 @@ def bury(
         **error,
         "data": msgspec.Raw(delivery.data.encode() or b"null"),
     }
+    if scribe.marks:
+        failed = error if scribe.agent != LEDGER else {}  # what the ledger itself says of a deadline is its own
+        story[WORDS_OF] = {**dict.fromkeys(failed, delivery.recipient), "data": delivery.sender}
     last = delivery.name == ESCALATION and delivery.sender == LEDGER
     told = escalate(book, run, letter.event_id, story, scribe, last=last)
     if told == OPERATOR and cause not in (EXPIRED, REMOVED):

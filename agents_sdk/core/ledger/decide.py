@@ -148,8 +148,9 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
     if run is None:
         finished = book.finished.get(command.run_id)
         return identity.repeated(book, command) or (finished is not None and command_id in finished.answers)
-    if command_id in run.answers:
-        return True
+    own = run.answered_as(command_id, command.agent) if book.rights_required else command_id
+    if own in run.answers or own != command_id:
+        return own in run.answers
     asked = (
         run.calls.get(command_id)
         or run.requests.get(command_id)
@@ -176,7 +177,11 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
 def _check_first_time(book: Book, command: Command) -> None:
     """A record copied from the log may come when the answer to it is forgotten. A registration is not refused here:
     it is sent again where its answer was lost, and the same declaration changes nothing."""
-    if book.identity_required and command.kind != "RegisterAgent" and spent.noted(book.spent, command.command_id):
+    if (
+        book.identity_required
+        and command.kind != "RegisterAgent"
+        and spent.noted(book.spent, command.command_id, command.agent)
+    ):
         raise spent.replayed(command)
 
 

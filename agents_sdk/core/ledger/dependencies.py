@@ -8,7 +8,7 @@ that it waited for.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, DependencyBody
@@ -16,6 +16,7 @@ from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, StateEven
 from agents_sdk.core.ledger import dead_letters, room, timers
 from agents_sdk.core.ledger.agents import absent
 from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, known_agent
+from agents_sdk.core.ledger.reports import WORDS_OF
 from agents_sdk.core.ledger.rules import LEDGER, check
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
@@ -160,7 +161,7 @@ def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
         count=dependency.count,
     )
     missing = [term for term in dependency.depends_on if term not in met]
-    story = {
+    story: dict[str, Any] = {
         "agent": dependency.downstream,
         "cause": EXPIRED,
         "name": dependency.name,
@@ -168,6 +169,8 @@ def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
         "depends_on": dependency.depends_on,
         "missing": missing,
     }
+    if scribe.marks:
+        story[WORDS_OF] = dict.fromkeys(("name", "depends_on", "missing"), dependency.agent)
     if dead_letters.escalate(book, run, expired.event_id, story, scribe) == dead_letters.OPERATOR:
         waited = f"agent {dependency.downstream!r} waited in vain for {', '.join(missing)}"
         gone = [term for term in (dependency.downstream, *missing) if absent(book, term)]

@@ -144,7 +144,7 @@ def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
         told = Answer(event_id=fact.event_id, agent=fact.agent)
         changes.put(book.finished[fact.run_id].answers, fact.command_id, told)
     if type(fact) is not RefusalEvent and fact.command_offset > book.applied:
-        spent.note(book.spent, fact.command_id, fact.at, changes)
+        spent.note(book.spent, fact.command_id, fact.agent, fact.at, changes)
 
 
 def _registered(book: Book, fact: AgentEvent, changes: Changes) -> None:
@@ -152,7 +152,7 @@ def _registered(book: Book, fact: AgentEvent, changes: Changes) -> None:
     if fact.command_offset > (known.command_offset if known is not None else book.removed.get(fact.name, -1)):
         fields = {name: _frozen(getattr(fact, name)) for name in AgentSpec.__struct_fields__}
         changes.put(book.agents, fact.name, AgentSpec(**fields))
-        spent.note(book.spent, fact.command_id, fact.at, changes)
+        spent.note(book.spent, fact.command_id, fact.agent, fact.at, changes)
 
 
 def _frozen(value: Any) -> Any:
@@ -198,10 +198,10 @@ def _advance(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
     timers.fold(run, fact, changes)
     if fact.kind in ENDED and isinstance(fact, RunEvent):
         _finish(book, run, fact, changes)
-    elif (
-        fact.command_id not in run.answers and fact.command_id not in run.calls and fact.command_id not in run.requests
-    ):
-        _remember(book, run, fact, changes)
+    else:
+        own = run.answered_as(fact.command_id, fact.agent)
+        if own not in run.answers and (own not in run.calls and own not in run.requests):
+            _remember(book, run, fact, own, changes)
     _forget_old(book, run, fact.at, changes)
 
 
@@ -216,8 +216,9 @@ def _forget_old(book: Book, run: Run, at: int, changes: Changes) -> None:
     # several at a time: the oldest one by one would cost a shift of the whole list each
     if len(run.recent) >= limit + max(limit // FORGOTTEN_TOGETHER, 1):
         for command_id in changes.cut_oldest(run.recent, len(run.recent) - limit):
+            sender = run.sender_of(command_id)
             _forget(run, command_id, changes)
-            spent.note(book.spent, command_id, at, changes)
+            spent.note(book.spent, command_id, sender, at, changes)
 
 
 def _delivery_of(run: Run, fact: Fact) -> str:
@@ -226,8 +227,8 @@ def _delivery_of(run: Run, fact: Fact) -> str:
     return run.attempts.get(fact.causation_id, "")
 
 
-def _remember(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
-    """Keeps the answer that the fact is, for as long as its command may come again."""
+def _remember(book: Book, run: Run, fact: Fact, own: str, changes: Changes) -> None:
+    """Keeps the answer that the fact is, under its own name, for as long as its command may come again."""
     if fact.kind in UNANSWERED or (type(fact) is MessageEvent and fact.cause == ENDED_RUN):
         return
     if type(fact) is CallEvent:  # an outcome, seen by its reporter: what it says is for the caller, unless it is that
@@ -235,8 +236,8 @@ def _remember(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
     else:
         told = answer_to(book, run, fact)
     told.agent = fact.agent
-    changes.put(run.answers, fact.command_id, told)
-    _retain(run, fact.command_id, _delivery_of(run, fact), changes)
+    changes.put(run.answers, own, told)
+    _retain(run, own, _delivery_of(run, fact), changes)
 
 
 def _retain(run: Run, command_id: str, delivery_id: str, changes: Changes) -> None:
@@ -273,8 +274,8 @@ def _finish(book: Book, run: Run, fact: RunEvent, changes: Changes) -> None:
     )
     changes.put(book.finished, run.run_id, ended)
     if len(book.finished) > FINISHED_LIMIT:
-        for command_id in changes.take_oldest(book.finished).answers:
-            spent.note(book.spent, command_id, fact.at, changes)
+        for command_id, answer in changes.take_oldest(book.finished).answers.items():
+            spent.note(book.spent, command_id, answer.agent, fact.at, changes)
 
 
 def _state_changed(run: Run, fact: StateEvent, changes: Changes) -> None:

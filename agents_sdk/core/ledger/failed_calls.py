@@ -15,10 +15,10 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import CallBody, Command
 from agents_sdk.core.facts import CallEvent
-from agents_sdk.core.ledger import payloads
+from agents_sdk.core.ledger import payloads, reports
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.dead_letters import escalate
-from agents_sdk.core.ledger.rules import check
+from agents_sdk.core.ledger.rules import EXECUTOR, check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Limits, Run
 
@@ -88,6 +88,10 @@ def tell(book: Book, run: Run, call: Call, failed: CallEvent, scribe: Scribe) ->
         "report": msgspec.Raw(failed.report.encode()),
         "params": msgspec.Raw(call.params.encode() or b"{}"),
     }
+    if scribe.marks:
+        teller = call.agent if failed.local else f"provider {failed.provider}" if failed.provider else EXECUTOR
+        told = dict.fromkeys(("provider", "error_code", "report"), call.agent) if failed.local else {}
+        story[reports.WORDS_OF] = {"error_message": teller, "params": call.agent, **told}
     escalate(book, run, failed.event_id, story, scribe)
 
 

@@ -70,7 +70,7 @@ def repeated(book: Book, command: Command) -> bool:
     about_none = command.kind in ABOUT_NO_RUN or command.breaker is not None
     if not book.identity_required or not about_none or command.kind == "RegisterAgent":
         return False
-    return noted(book.spent, command.command_id)
+    return noted(book.spent, command.command_id, command.agent)
 
 
 def _of_now(command: Command) -> bool:

@@ -47,7 +47,7 @@ def register(book: Book, command: Command, scribe: Scribe) -> None:
         tuple(value) != getattr(known, field) if isinstance(value, list) else value != getattr(known, field)
         for field, value in fields.items()
     ):
-        if book.identity_required and spent.noted(book.spent, command.command_id):
+        if book.identity_required and spent.noted(book.spent, command.command_id, command.agent):
             raise spent.replayed(command)  # an older declaration of this agent, from the log
         if book.rights_required and granting is None:
             fields["not_granted"] = rights.not_granted(spec, book.grants.get(spec.name))

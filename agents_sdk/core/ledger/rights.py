@@ -72,7 +72,10 @@ def check_standing(book: Book, command: Command) -> None:
 
 
 def check_id(book: Book, run: Run | None, command: Command) -> None:
-    """A command's id is its sender's: who knows it is not told the answer to it, nor has it sent elsewhere."""
+    """A command's id is its sender's: who knows it is not told the answer to it, nor has it sent elsewhere. Nobody
+    takes one from the platform's own commands, whose ids follow from what everybody may know; see ``answered_as``."""
+    if reserved(command.agent):
+        return
     sender = run.sender_of(command.command_id) if run is not None else ""
     finished = book.finished.get(command.run_id) if run is None else None
     answer = finished.answers.get(command.command_id) if finished is not None else None

@@ -1,10 +1,10 @@
 """Commands whose answers the ledger has forgotten, remembered until a record of them is refused for its age. Pure.
 
 Without this a record copied from bp.commands could be applied a second time once its answer is gone. Kept are 64 bits
-of a hash an id, in one set a window of the broker's time, and ``KEPT`` windows: a command may be stamped up to one
-window ahead of the time at which it is appended, and is too old one window after its stamp, so two windows at least lie
-between its being forgotten and its set being dropped. Law: an id noted is found again for two windows, and memory is
-bounded by what is forgotten in three.
+of a hash of sender and id, in one set a window of the broker's time, and ``KEPT`` windows: a command may be stamped up
+to one window ahead of the time at which it is appended, and is too old one window after its stamp, so two windows at
+least lie between its being forgotten and its set being dropped. Law: an id noted is found again for two windows, and
+memory is bounded by what is forgotten in three.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ Spent = dict[int, dict[int, None]]
 snapshot stays a beginning of it."""
 
 
-def note(spent: Spent, command_id: str, at: int, changes: Changes) -> None:
-    """Remembers a command that is forgotten at this time. A clock that goes back puts it in the newest window; one that
+def note(spent: Spent, command_id: str, sender: str, at: int, changes: Changes) -> None:
+    """Remembers a command that is forgotten at this time; ``sender`` is empty where it is not known any more: then the
+    id counts as everybody's. A clock that goes back puts it in the newest window; one that
     was far ahead, and is right again, brings all windows back with it: they would never be over otherwise."""
     newest = max(spent, default=0)
     window = at // WINDOW_US
@@ -41,15 +42,15 @@ def note(spent: Spent, command_id: str, at: int, changes: Changes) -> None:
         for old in sorted(spent)[: max(0, len(spent) + 1 - KEPT)]:  # by number: after a jump all would be old
             changes.drop(spent, old)
         changes.put(spent, window, {})
-    changes.put(spent[window], _hash(command_id), None)
+    changes.put(spent[window], _hash(command_id, sender), None)
 
 
-def noted(spent: Spent, command_id: str) -> bool:
-    """Whether a command was applied before and forgotten not long ago."""
+def noted(spent: Spent, command_id: str, sender: str) -> bool:
+    """Whether a command of this sender was applied before and forgotten not long ago."""
     if not spent:
         return False
-    wanted = _hash(command_id)
-    return any(wanted in window for window in spent.values())
+    own, anybodys = _hash(command_id, sender), _hash(command_id, "")
+    return any(own in window or anybodys in window for window in spent.values())
 
 
 def replayed(command: Command) -> Refusal:
@@ -58,5 +59,6 @@ def replayed(command: Command) -> Refusal:
     return Refusal("replayed", message, command_id=command.command_id)
 
 
-def _hash(command_id: str) -> int:
-    return int.from_bytes(blake2b(command_id.encode(), digest_size=8).digest(), "big")
+def _hash(command_id: str, sender: str) -> int:
+    said = f"{command_id}\0{sender}" if sender else command_id
+    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")

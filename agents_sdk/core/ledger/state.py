@@ -13,6 +13,7 @@ from bisect import bisect_right
 import msgspec
 
 from agents_sdk.core import ids
+from agents_sdk.core.identity import reserved
 
 HISTORY_LIMIT = 1000
 """Versions of a key kept for reads as of a version while the run lives; older ones are in bp.state and ClickHouse."""
@@ -259,6 +260,13 @@ class Run(msgspec.Struct):
     """SHA-256 of an artifact → agents that were given a reference to it: see ``references``."""
     files_in: dict[str, set[str]] = {}
     """SHA-256 of an artifact → state keys with a version that refers to it."""
+
+    def answered_as(self, command_id: str, sender: str) -> str:
+        """Under which name the answer to a command is remembered: its id. The ids of the platform's own commands follow
+        from what everybody may know: one that somebody else has used is remembered under a name of its own."""
+        if reserved(sender) and self.sender_of(command_id) not in ("", sender):
+            return f"{command_id} of {sender}"
+        return command_id
 
     def sender_of(self, command_id: str) -> str:
         """Who sent the command of this id; empty where it is not known, or not remembered."""

@@ -296,8 +296,12 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
         # About no live run: nothing remembers it. It comes first, since a forged command may have the id of a true one,
         # and whoever forged it must not be told that one's answer.
         return refused(facts[0])
-    if run is not None and command.command_id in run.answers:
-        return run.answers[command.command_id]
+    if run is not None:
+        own = run.answered_as(command.command_id, command.agent) if book.rights_required else command.command_id
+        if own in run.answers:
+            return run.answers[own]
+        if own != command.command_id:
+            return Answer(event_id=facts[0].event_id, run_seq=facts[0].run_seq) if facts else Answer()
     ended = book.finished.get(command.run_id)
     if ended is not None and command.command_id in ended.answers:
         return ended.answers[command.command_id]

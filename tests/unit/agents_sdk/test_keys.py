@@ -9,7 +9,18 @@ import pytest
 
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.identity import Proof
-from agents_sdk.keys import LOOK_AGAIN_S, Key, Keys, KeyUnusable, file_name, make_master, read, read_master, write
+from agents_sdk.keys import (
+    LOOK_AGAIN_S,
+    Key,
+    Keys,
+    KeyUnusable,
+    file_name,
+    issued,
+    make_master,
+    read,
+    read_master,
+    write,
+)
 from agents_sdk.settings_model import Layer, merge
 from agents_sdk.signer import Signer
 from agents_sdk.wire.signature import Verifier, derive
@@ -167,3 +178,11 @@ def test_name_that_no_file_can_have_has_no_file(tmp_path: Path, name: str) -> No
     key = Keys(folder=tmp_path, master=master).get(name)
     assert key is not None
     assert key.name == name
+
+
+def test_ids_follow_from_the_name_and_not_from_the_generation() -> None:
+    """A handler that is made again under a new key says the same; another name's ids are others."""
+    master = b"m" * 32
+    first, second = issued(master, "research", 1), issued(master, "research", 2)
+    assert first.ids == second.ids != b""
+    assert first.ids not in (first.secret, second.secret, issued(master, "review", 1).ids)
