@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from agents_sdk.core.facts import Reply
 from agents_sdk.core.identity import CODES
 from agents_sdk.keys import Key
-from agents_sdk.wire.signature import genuine
+from agents_sdk.wire.proof import sealer
 
 UNPROVABLE: Final = frozenset({"unauthenticated", "forged", "misplaced"})
 """Codes of refusals that are told to whoever proved nothing."""
@@ -60,7 +60,7 @@ class Answers:
         if not signed:
             return Verdict.BELIEVED
         told = reply.code if reply.status == "refused" and reply.code in CODES else ""
-        proof = next((each for each in reversed(signed) if genuine(data, each.answers)), None)
+        proof = next((each for each in reversed(signed) if sealer(each.answers).genuine(data)), None)
         if proof is not None and reply.reply_to == self._client_id:
             self._proven.add((proof.name, proof.generation))
             # one that is about an older sending, or a copy of it, says nothing of the newest

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote
@@ -69,12 +70,18 @@ class Key(msgspec.Struct, frozen=True):
     @property
     def answers(self) -> bytes:
         """The key that proves the ledger's answers to commands signed with this key."""
-        return subkey(self.secret, ANSWER)
+        return _answers(self.secret)
 
     def __repr__(self) -> str:
         return f"Key(name={self.name!r}, generation={self.generation})"
 
     __str__ = __repr__
+
+
+@lru_cache(maxsize=256)
+def _answers(secret: bytes) -> bytes:
+    """Made once: each command that is sent notes it."""
+    return subkey(secret, ANSWER)
 
 
 FILE_NAME_LIMIT: Final = 255

@@ -39,6 +39,10 @@ SNAPSHOT: Final = "snapshot"
 
 _HEAD: Final = struct.Struct(">QQI")
 _LENGTHS: Final = struct.Struct(">II")
+_BEGUN: Final = 4_096
+_UNSIGNED: Final = b"\0"
+_SIGNED: Final = bytes((2 * LENGTH,))
+"""Avro's length of a signature."""
 _NOTHING: Final = 0xFFFF_FFFF
 """In place of a length: there is no key, or no value."""
 
@@ -67,11 +71,13 @@ def subkey(secret: bytes, purpose: str) -> bytes:
 
 
 class Prover:
-    """Makes and checks proofs with one key. 0.8 µs each for a record of 400 bytes."""
+    """Makes and checks proofs with one key. 1 µs each for a record of 700 bytes: what all records of a partition begin
+    with, and the key, are hashed once."""
 
     def __init__(self, key: bytes, generation: int = 0) -> None:
         self._keyed = blake2b(key=key, digest_size=LENGTH)
         self._generation = generation
+        self._begun: dict[tuple[str, int], Any] = {}
 
     def prove(self, topic: str, partition: int, key: bytes | None, value: bytes | None, place: Place) -> bytes:
         """The value of the header."""
@@ -89,17 +95,57 @@ class Prover:
         return Place(command_offset, number)
 
     def _hash(self, topic: str, partition: int, key: bytes | None, value: bytes | None, head: bytes) -> bytes:
+        begun = self._begun.get((topic, partition)) or self._begin(topic, partition)
+        hashed = begun.copy()
+        if key is not None and value is not None:
+            hashed.update(head + _LENGTHS.pack(len(key), len(value)) + key)
+            hashed.update(value)
+        else:
+            name, said = key or b"", value or b""
+            lengths = _LENGTHS.pack(_NOTHING if key is None else len(name), _NOTHING if value is None else len(said))
+            hashed.update(head + lengths + name + said)
+        digest: bytes = hashed.digest()
+        return digest
+
+    def _begin(self, topic: str, partition: int) -> Any:
+        if len(self._begun) >= _BEGUN:  # names come from records: they may not fill the memory
+            self._begun.clear()
+        begun = self._keyed.copy()
+        name = topic.encode()
+        begun.update(struct.pack(">H", len(name)) + name + struct.pack(">i", partition))
+        self._begun[topic, partition] = begun
+        return begun
+
+
+class Sealer:
+    """Signs and checks records whose last field is their signature, with one key: a keyed BLAKE2b hash of all bytes
+    before it, where ``signature.sign`` takes HMAC-SHA256, twice as long. For answers."""
+
+    def __init__(self, key: bytes) -> None:
+        self._keyed = blake2b(key=key, digest_size=LENGTH, person=b"bp/answer")
+
+    def sign(self, encoded: bytes) -> bytes:
+        """An encoded record whose signature is empty, with its signature. Raises ValueError for other bytes."""
+        if encoded[-1:] != _UNSIGNED:
+            raise ValueError("the record has a signature already")
+        said = encoded[:-1]
         hashed = self._keyed.copy()
-        name, said = key or b"", value or b""
-        lengths = _LENGTHS.pack(_NOTHING if key is None else len(name), _NOTHING if value is None else len(said))
-        hashed.update(b"".join((_partition(topic, partition), head, lengths, name, said)))
-        return hashed.digest()
+        hashed.update(said)
+        return said + _SIGNED + hashed.digest()
+
+    def genuine(self, data: bytes) -> bool:
+        """Whether the record has the signature of the key."""
+        if len(data) <= LENGTH + 1 or data[-LENGTH - 1 : -LENGTH] != _SIGNED:
+            return False
+        hashed = self._keyed.copy()
+        hashed.update(data[: -LENGTH - 1])
+        return hmac.compare_digest(hashed.digest(), data[-LENGTH:])
 
 
-@lru_cache(maxsize=65_536)
-def _partition(topic: str, partition: int) -> bytes:
-    name = topic.encode()
-    return struct.pack(">H", len(name)) + name + struct.pack(">i", partition)
+@lru_cache(maxsize=1_024)
+def sealer(key: bytes) -> Sealer:
+    """What checks answers with this key; made once."""
+    return Sealer(key)
 
 
 def proofs(headers: Headers | None, name: str = PROOF) -> list[bytes]:

@@ -156,12 +156,21 @@ def token_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, ValueError):
-            return ""
-    return headers.get("x-clickhouse-key", "") or query.get("password", "")
+    return login_of(headers, query)[1]
+
+
+def login_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str]:
+    """User and password that a request shows, by HTTP's login or in one of ClickHouse's ways; a malformed login is none
+    of either. Arguments as of ``token_of``."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        user = headers.get("x-clickhouse-user", "") or query.get("user", "default")
+        return user, headers.get("x-clickhouse-key", "") or query.get("password", "")
+    try:
+        user, _, password = base64.b64decode(given, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return "", ""
+    return user, password
 
 
 def path_of(data_dir: Path) -> Path:

@@ -24,9 +24,10 @@ from agents_sdk.wire.proof import (
     SNAPSHOT,
     Place,
     Prover,
+    Sealer,
     subkey,
 )
-from agents_sdk.wire.signature import derive, sign
+from agents_sdk.wire.signature import derive
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -51,8 +52,8 @@ class Proofs:
             return Prover(subkey(derive(master, name, generation), DELIVERY), generation)
 
         @lru_cache(KEPT_KEYS)
-        def answer(name: str, generation: int) -> bytes:
-            return subkey(derive(master, name, generation), ANSWER)
+        def answer(name: str, generation: int) -> Sealer:
+            return Sealer(subkey(derive(master, name, generation), ANSWER))
 
         self._delivery = delivery
         self._answer = answer
@@ -81,7 +82,7 @@ class Proofs:
         if not addressed.agent:
             return [encoded]
         numbers = (addressed.generation,) if addressed.generation >= 0 else valid(book, addressed.agent, at)
-        return [sign(encoded, self._answer(addressed.agent, number)) for number in numbers]
+        return [self._answer(addressed.agent, number).sign(encoded) for number in numbers]
 
 
 def place_of(addressed: Addressed) -> tuple[str, int]:

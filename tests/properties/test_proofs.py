@@ -11,8 +11,8 @@ from agents_sdk.believed import Answers, Asked, Verdict
 from agents_sdk.core.facts import Reply
 from agents_sdk.proofs import COPIED, FORGED, Guard
 from agents_sdk.wire.codec import RECORDS, Codec
-from agents_sdk.wire.proof import PROOF, Place, Prover, Sequence, generation_of, subkey
-from agents_sdk.wire.signature import LENGTH, sign
+from agents_sdk.wire.proof import PROOF, Place, Prover, Sequence, generation_of, sealer, subkey
+from agents_sdk.wire.signature import LENGTH
 
 KEYS = st.binary(min_size=LENGTH, max_size=LENGTH)
 TOPICS = st.sampled_from(["bp.calls", "bp.runs", "bp.inbox.a", "bp.inbox.b", "bp.capabilities"])
@@ -144,13 +144,13 @@ def test_who_has_not_the_askers_key_is_believed_in_nothing(
     answers, asked = Answers("me"), [Asked(2, "a", 1, key)]
     if heard:
         genuine = CODEC.encode(Reply(command_id="c", reply_to="me", status="ok"))
-        assert answers.judge(sign(genuine, key), Reply(command_id="c", reply_to="me", status="ok"), asked) is (
+        assert answers.judge(sealer(key).sign(genuine), Reply(command_id="c", reply_to="me", status="ok"), asked) is (
             Verdict.BELIEVED
         )
     reply = Reply(command_id="c", reply_to=reply_to, status=status, code=code, issued_at=issued_at)
     encoded = CODEC.encode(reply)
     unprovable = status == "refused" and code in ("forged", "unauthenticated", "misplaced") and not heard
-    for data in (encoded, *([sign(encoded, other)] if other != key else [])):
+    for data in (encoded, *([sealer(other).sign(encoded)] if other != key else [])):
         assert answers.judge(data, reply, asked) is (Verdict.DOUBTFUL if unprovable else Verdict.REFUSED)
 
 
@@ -162,7 +162,7 @@ def test_what_the_ledger_proves_is_believed_but_for_what_is_about_another_sendin
     reply = Reply(command_id="c", reply_to="me", status=status, code=code, issued_at=issued_at)
     asked = [Asked(1, "a", 1, key), Asked(2, "a", 1, key)]
     about_identity = status == "refused" and code not in ("", "scope")
-    verdict = Answers("me").judge(sign(CODEC.encode(reply), key), reply, asked)
+    verdict = Answers("me").judge(sealer(key).sign(CODEC.encode(reply)), reply, asked)
     assert verdict is (Verdict.REFUSED if about_identity and issued_at != 2 else Verdict.BELIEVED)
 
 

@@ -9,6 +9,7 @@ memory is bounded by what is forgotten in three.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -42,14 +43,15 @@ def note(spent: Spent, command_id: str, sender: str, at: int, changes: Changes) 
         for old in sorted(spent)[: max(0, len(spent) + 1 - KEPT)]:  # by number: after a jump all would be old
             changes.drop(spent, old)
         changes.put(spent, window, {})
-    changes.put(spent[window], _hash(command_id, sender), None)
+    changes.put(spent[window], _hash(command_id) ^ (_mark(sender) if sender else 0), None)
 
 
 def noted(spent: Spent, command_id: str, sender: str) -> bool:
     """Whether a command of this sender was applied before and forgotten not long ago."""
     if not spent:
         return False
-    own, anybodys = _hash(command_id, sender), _hash(command_id, "")
+    anybodys = _hash(command_id)
+    own = anybodys ^ _mark(sender)
     return any(own in window or anybodys in window for window in spent.values())
 
 
@@ -59,6 +61,13 @@ def replayed(command: Command) -> Refusal:
     return Refusal("replayed", message, command_id=command.command_id)
 
 
-def _hash(command_id: str, sender: str) -> int:
-    said = f"{command_id}\0{sender}" if sender else command_id
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")
+def _hash(command_id: str) -> int:
+    return int.from_bytes(blake2b(command_id.encode(), digest_size=8).digest(), "big")
+
+
+@lru_cache(maxsize=10_000)
+def _mark(sender: str) -> int:
+    """What a hash is marked with as the sender's: who wants another's has to find a given hash of 64 bits."""
+    return int.from_bytes(
+        blake2b(sender.encode("utf-8", "surrogatepass"), digest_size=8, person=b"sender").digest(), "big"
+    )

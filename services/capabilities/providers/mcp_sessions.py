@@ -47,6 +47,12 @@ SEEN: ContextVar[Seen | None] = ContextVar("seen", default=None)
 """Of the attempt under way; the transport's tasks inherit it."""
 
 
+async def _unchecked(name: str, result: Any) -> None:
+    """In place of the library's check of a result against the schema that the server lists for its tool: a schema of a
+    server is run on the event loop, and its patterns may take for ever. Results are held against the capability's own
+    schema, as those of all providers. So nothing that a server lists is read."""
+
+
 class Session:
     """One session with a server, from its opening to its end."""
 
@@ -90,6 +96,7 @@ class Session:
         stack = contextlib.AsyncExitStack()
         try:
             client = await stack.enter_async_context(await self._connection(stack))
+            client.session.validate_tool_result = _unchecked  # type: ignore[method-assign]  # see there
             self._opened.set_result(client)
             await self._over.wait()
         except asyncio.CancelledError:

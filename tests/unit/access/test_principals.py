@@ -19,6 +19,7 @@ from services.access.principals import (
     Principal,
     digest,
     load,
+    login_of,
     parse,
     path_of,
     save,
@@ -114,3 +115,15 @@ def test_tokens_are_shown_in_the_ways_that_clients_know() -> None:
     assert token_of({"x-clickhouse-key": "tök:en"}, {}) == "tök:en"
     assert token_of({}, {"password": "tök:en"}) == "tök:en"
     assert token_of({"authorization": "Basic !"}, {}) == ""
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_a_login_is_read_the_same_whoever_asks_for_it(user: str, password: str) -> None:
+    """User and password of one header are those of one login; a malformed one is none of either."""
+    user = user.replace(":", "")
+    basic = base64.b64encode(f"{user}:{password}".encode("utf-8", "replace")).decode()
+    headers = {"authorization": f"Basic {basic}"}
+    assert login_of(headers, {})[1] == token_of(headers, {})
+    assert login_of({"authorization": "Basic !"}, {"user": "u", "password": "p"}) == ("", "")
+    assert login_of({}, {}) == ("default", "")
+    assert login_of({"x-clickhouse-user": "u", "x-clickhouse-key": "k"}, {}) == ("u", "k")

@@ -48,7 +48,7 @@ def book() -> Book:
 
 def spend(known: Book, window: int, count: int) -> None:
     for number in range(count):
-        note(known.spent, f"{window}/{number}", NOW + window * WINDOW_US, folding.Changes())
+        note(known.spent, f"{window}/{number}", "client", NOW + window * WINDOW_US, folding.Changes())
 
 
 async def put(kept: Snapshots, known: Book) -> Changes:
@@ -98,7 +98,7 @@ async def test_snapshot_that_was_cut_off_still_has_the_older_book(monkeypatch: p
     await put(kept, known)
     before = {window: set(hashes) for window, hashes in known.spent.items()}
     for number in range(25, 45):
-        note(known.spent, f"0/{number}", NOW, folding.Changes())
+        note(known.spent, f"0/{number}", "client", NOW, folding.Changes())
     changes = kept.capture(2, known, {}, {"bp.runs": 99})
     await kept.write(2, [change for change in changes if "meta" not in change[0]])
     again, offsets = await kept.load(2, Limits())
