@@ -39,6 +39,9 @@ SNAPSHOT: Final = "snapshot"
 
 _HEAD: Final = struct.Struct(">QQI")
 _LENGTHS: Final = struct.Struct(">II")
+_FRONT: Final = struct.Struct(">QQIII")
+"""Both, one behind the other."""
+_HEAD_BYTES: Final = _HEAD.size
 _BEGUN: Final = 4_096
 _UNSIGNED: Final = b"\0"
 _SIGNED: Final = bytes((2 * LENGTH,))
@@ -70,6 +73,27 @@ def subkey(secret: bytes, purpose: str) -> bytes:
     return hmac.digest(secret, f"bp/{purpose}\x01".encode(), "sha256")
 
 
+class Spot:
+    """Proves records of one partition with one key: what they all begin with is hashed already. On the way of every
+    fact, so that it has no steps to spare."""
+
+    __slots__ = ("_begun", "_generation")
+
+    def __init__(self, begun: Any, generation: int) -> None:
+        self._begun = begun
+        self._generation = generation
+
+    def prove(self, key: bytes | None, value: bytes, command_offset: int, number: int) -> bytes:
+        """The value of the header."""
+        name = b"" if key is None else key
+        size = _NOTHING if key is None else len(name)
+        front = _FRONT.pack(command_offset, number, self._generation, size, len(value))
+        hashed = self._begun.copy()
+        hashed.update(front + name + value)
+        proof: bytes = front[:_HEAD_BYTES] + hashed.digest()
+        return proof
+
+
 class Prover:
     """Makes and checks proofs with one key. 1 µs each for a record of 700 bytes: what all records of a partition begin
     with, and the key, are hashed once."""
@@ -81,8 +105,14 @@ class Prover:
 
     def prove(self, topic: str, partition: int, key: bytes | None, value: bytes | None, place: Place) -> bytes:
         """The value of the header."""
+        if value is not None:
+            return self.at(topic, partition).prove(key, value, *place)
         head = _HEAD.pack(*place, self._generation)
         return head + self._hash(topic, partition, key, value, head)
+
+    def at(self, topic: str, partition: int) -> Spot:
+        """What proves records of one partition."""
+        return Spot(self._begun.get((topic, partition)) or self._begin(topic, partition), self._generation)
 
     def check(self, topic: str, partition: int, key: bytes | None, value: bytes | None, proof: bytes) -> Place | None:
         """The place that the proof is for; None where it proves nothing."""
@@ -97,13 +127,9 @@ class Prover:
     def _hash(self, topic: str, partition: int, key: bytes | None, value: bytes | None, head: bytes) -> bytes:
         begun = self._begun.get((topic, partition)) or self._begin(topic, partition)
         hashed = begun.copy()
-        if key is not None and value is not None:
-            hashed.update(head + _LENGTHS.pack(len(key), len(value)) + key)
-            hashed.update(value)
-        else:
-            name, said = key or b"", value or b""
-            lengths = _LENGTHS.pack(_NOTHING if key is None else len(name), _NOTHING if value is None else len(said))
-            hashed.update(head + lengths + name + said)
+        name, said = key or b"", value or b""
+        lengths = _LENGTHS.pack(_NOTHING if key is None else len(name), _NOTHING if value is None else len(said))
+        hashed.update(head + lengths + name + said)
         digest: bytes = hashed.digest()
         return digest
 

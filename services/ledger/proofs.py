@@ -25,6 +25,7 @@ from agents_sdk.wire.proof import (
     Place,
     Prover,
     Sealer,
+    Spot,
     subkey,
 )
 from agents_sdk.wire.signature import derive
@@ -44,8 +45,12 @@ class Proofs:
 
     def __init__(self, master: bytes, partition: int) -> None:
         self._partition = partition
-        self._facts = Prover(subkey(derive(master, FACTS, 0), FACT))
-        self._dispatches = Prover(subkey(derive(master, EXECUTORS, 0), DISPATCH))
+        facts = Prover(subkey(derive(master, FACTS, 0), FACT))
+        dispatches = Prover(subkey(derive(master, EXECUTORS, 0), DISPATCH))
+        self._facts = {record: facts.at(topic, partition) for record, topic in TOPIC_OF_FACT.items()}
+        self._dispatches: dict[type[Fact], Spot] = {
+            record: dispatches.at(TOPIC_OF_FACT[record], partition) for record in FOR_EXECUTORS_TOO
+        }
 
         @lru_cache(KEPT_KEYS)
         def delivery(name: str, generation: int) -> Prover:
@@ -60,10 +65,11 @@ class Proofs:
 
     def fact(self, fact: Fact, key: bytes | None, value: bytes, place: Place) -> list[Header]:
         """Headers that prove a fact in its topic."""
-        topic = TOPIC_OF_FACT[type(fact)]
-        proven = [(PROOF, self._facts.prove(topic, self._partition, key, value, place))]
-        if isinstance(fact, FOR_EXECUTORS_TOO):
-            proven.append((FOR_EXECUTORS, self._dispatches.prove(topic, self._partition, key, value, place)))
+        record = type(fact)
+        proven = [(PROOF, self._facts[record].prove(key, value, *place))]
+        dispatch = self._dispatches.get(record)
+        if dispatch is not None:
+            proven.append((FOR_EXECUTORS, dispatch.prove(key, value, *place)))
         return proven
 
     def delivery(
@@ -79,10 +85,13 @@ class Proofs:
     def answers(self, book: Book, addressed: Addressed, encoded: bytes, at: int) -> list[bytes]:
         """The records that tell an answer, each proven to whoever asked by one of the keys that it may have. Unproven
         where nobody proved to have asked."""
-        if not addressed.agent:
+        agent = addressed.agent
+        if not agent:
             return [encoded]
-        numbers = (addressed.generation,) if addressed.generation >= 0 else valid(book, addressed.agent, at)
-        return [self._answer(addressed.agent, number).sign(encoded) for number in numbers]
+        if addressed.generation >= 0:
+            return [self._answer(agent, addressed.generation).sign(encoded)]
+        numbers = valid(book, agent, at)
+        return [self._answer(agent, number).sign(encoded) for number in numbers]
 
 
 def place_of(addressed: Addressed) -> tuple[str, int]:
