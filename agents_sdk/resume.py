@@ -121,7 +121,9 @@ def _start(scope: Scope, plan: Resumption) -> Command:
         completed=plan.completed,
         published=plan.published,
     )
-    return _command(scope, "StartRun", body, "start", plan.ended)
+    # of the run's id alone: whoever resumes it second is told that it was, by whoever did
+    start = scope.command("StartRun", body, ids.derive(scope.run_id, "start"))
+    return msgspec.structs.replace(start, causation_id=plan.ended)
 
 
 def commands(scope: Scope, plan: Resumption) -> Iterator[Command]:

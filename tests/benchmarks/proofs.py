@@ -83,8 +83,8 @@ class Costs(NamedTuple):
 
 def _command_us(stage: Stage, costs: Costs, count: int) -> dict[str, float]:
     """What a ledger's Python does for a state write, from its bytes to the bytes of fact and answer, in microseconds:
-    bare, with rights, with proofs, and with both. Signatures of commands were checked before there were proofs, and are
-    in all. The kinds take turns, so that what else the machine does meets all alike; the least of each counts."""
+    bare, with rights, with proofs, and with both. Signatures, and ids that are spent, are in all. The kinds take turns,
+    so that what else the machine does meets all alike; the least of each counts."""
     key = issued(MASTER, "agent", 1)
     records = [sign(stage.codec.encode(_write(number)), key.secret) for number in range(count)]
     kinds = {
@@ -121,7 +121,7 @@ def _book(rights: bool) -> Book:
     book = Book()
     some = ["plan", "notes.*", "draft", "k?", "k??"]
     declared = RegistrationBody(name="agent", reads=some, writes=some, workflows=["w"], publishes=some)
-    commands = [identity.required(0), required(0, "first")] if rights else []
+    commands = [identity.required(0), *([required(0, "first")] if rights else [])]
     commands += [
         _sent("RegisterAgent", "", registration=declared),
         _sent("StartRun", "run", agent=OPERATOR, run=RunBody(workflow="w", complete_when="explicit")),

@@ -216,6 +216,8 @@ def check_finished(book: Book, finished: Finished, command: Command) -> None:
 def _check_handler(run: Run, command: Command) -> None:
     """Who says that it handles a delivery is its recipient."""
     delivery_id = run.attempts.get(command.causation_id, command.delivery_id)
+    if not delivery_id and not command.delivery_id:
+        return
     for named in dict.fromkeys((command.delivery_id, delivery_id)):
         if not named or named in run.settled:
             continue
