@@ -114,9 +114,13 @@ class Context:
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
         local: LocalCalls | None = None,
         ids_key: bytes = b"",
+        got: Callable[[int], None] | None = None,
     ) -> None:
         """``waiting`` is entered while the handler waits for other agents or runs; ``local`` makes calls in this
-        process; ``ids_key`` is what the ids of its commands derive from, so that nobody else knows them before."""
+        process; ``ids_key`` is what the ids of its commands derive from, so that nobody else knows them before;
+        ``got`` is told the number of each command of the handler, before it is sent."""
+        self._got = got
+        self._commands = 0
         self._delivery_id = delivery.delivery_id
         self._began = delivery.run_seq
         self._root = _Branch(self, "")
@@ -392,4 +396,7 @@ class Context:
         return branch
 
     def _next_id(self) -> str:
+        self._commands += 1
+        if self._got is not None:
+            self._got(self._commands)
         return self._scope.id_of(self._delivery_id, self._current().next())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agents_sdk.agent import Agent
@@ -17,6 +19,7 @@ from agents_sdk.patience import Patience
 from agents_sdk.worker import CONCURRENCY, Worker
 
 if TYPE_CHECKING:
+    from agents_sdk.deaths import Deaths
     from agents_sdk.follower import Follower
     from agents_sdk.local import LocalCalls, OpenLocalCalls
     from agents_sdk.settings import Settings
@@ -145,6 +148,7 @@ class AgentsRunner:
         if self._trust:
             wanting = [agent for agent, each in zip(self.agents, missing, strict=True) if each]
             await asyncio.gather(*(grant_declared(transport, agent.registration()) for agent in wanting))
+        deaths = self._known_deaths(settings)
         self._workers = [
             Worker(
                 agent,
@@ -153,10 +157,25 @@ class AgentsRunner:
                 self._instance,
                 Toolbox(discovery, agent.capabilities),
                 self._local,
+                deaths,
             )
             for agent in self.agents
         ]
         await asyncio.gather(*(worker.start() for worker in self._workers))
+
+    def _known_deaths(self, settings: Settings) -> Deaths | None:
+        """At which deliveries processes under this instance's name died; None for a process without one."""
+        from agents_sdk.deaths import Deaths
+
+        if not self._instance:
+            return None
+        try:
+            folder = Path(settings.data_dir) / "instances"
+            folder.mkdir(parents=True, exist_ok=True)
+            return Deaths(folder / f"{hashlib.sha256(self._instance.encode()).hexdigest()[:32]}.deliveries")
+        except OSError as error:
+            log.warning("a message that kills its process cannot be told: %s", error)
+            return None
 
     async def _found(self) -> tuple[Settings, Codec]:
         """Where the platform is now, and what its registry has."""

@@ -27,6 +27,7 @@ from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent, Reply
+from agents_sdk.deaths import Deaths, noted
 from agents_sdk.errors import (
     BackplaneError,
     DeliverySettled,
@@ -82,7 +83,10 @@ class Worker:
         instance: str,
         toolbox: Toolbox | None = None,
         local: LocalCalls | None = None,
+        deaths: Deaths | None = None,
     ) -> None:
+        """``deaths`` knows at which deliveries processes under this instance's name died."""
+        self._deaths = deaths
         self.agent = agent
         self._transport = transport
         self._toolbox = toolbox
@@ -225,6 +229,8 @@ class Worker:
             if self._closing or not self._inbox.ours(record):
                 return False
             attempt = await self._handle(record, attempt)
+        if self._deaths is not None:
+            self._deaths.end(delivery.delivery_id)
         return True
 
     async def _wait_until_due(self, delivery: MessageEvent) -> None:
@@ -297,19 +303,21 @@ class Worker:
 
     async def _timed(self, handler: Handler, record: Arrived, delivery: MessageEvent) -> Any:
         """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
-        the handler up where this process cannot. Raises HandlerTimedOut, and what the handler raises."""
+        the handler up where this process cannot. Raises HandlerTimedOut, ProcessDied, and what the handler raises."""
         seconds = self.agent.handler_timeout_seconds
         waiting = partial(self._waiting, delivery.run_id)
+        got = partial(self._deaths.got, delivery.delivery_id) if self._deaths is not None else None
         context = Context(
-            self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, self._ids_key
+            self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, self._ids_key, got
         )
         event = event_of(delivery)
         if seconds is None:
-            return await handler(context, event)
+            async with noted(self._deaths, delivery.delivery_id):
+                return await handler(context, event)
         self._transport.send(self._start(record, delivery))
         await asyncio.sleep(0)  # so that it is on its way even if the handler never lets go of the event loop
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with noted(self._deaths, delivery.delivery_id), asyncio.timeout(seconds) as limit:
                 return await handler(context, event)
         except TimeoutError as error:
             if limit.expired():

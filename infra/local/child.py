@@ -72,6 +72,12 @@ class Child:
         """Its process id, and that of its session."""
         return self._process.pid
 
+    @property
+    def ended(self) -> str:
+        """``pid:code`` once it has ended; the code is minus the signal that killed it."""
+        code = self._process.poll()
+        return "" if code is None else f"{self.pid}:{code}"
+
     def exit_reason(self) -> str | None:
         """None while it runs, empty after a good end, else the code or signal and the last line it logged."""
         code = self._process.poll()

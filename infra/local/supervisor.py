@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import psutil
 
+from agents_sdk.deaths import ENDED
 from agents_sdk.errors import BackplaneError
 from agents_sdk.keys import KeyUnusable, make_master
 from infra.local import artifacts, java, policy, ports
@@ -54,6 +55,8 @@ class _Running:
     probe: asyncio.Task[None] | None = None
     verdict: str = ""
     """Why it was killed, when it was the supervisor who did it."""
+    ended: str = ""
+    """How its last process ended, for the next one."""
 
 
 class Supervisor:
@@ -195,7 +198,7 @@ class Supervisor:
             reason = each.child.exit_reason()
             if reason is None:
                 continue
-            reason, each.verdict = each.verdict or reason, ""
+            reason, each.verdict, each.ended = each.verdict or reason, "", each.child.ended
             self._drop(each)
             each.state = policy.exited(each.state, each.part.node, reason, now, random.random())  # noqa: S311
             if each.state.phase is Phase.DONE:
@@ -213,7 +216,7 @@ class Supervisor:
                 each.state = policy.exited(each.state, each.part.node, "", now, 0.0)
                 self._wake.set()
                 continue
-            env = {**base_environment(), **launch.env}
+            env = {**base_environment(), **launch.env, ENDED: each.ended}
             each.child = Child(launch.argv, env, self._layout.log(name), each.part.nice)
             each.state = policy.started(each.state, now)
             if each.part.ready is not None:

@@ -15,6 +15,7 @@ import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import faust
@@ -24,6 +25,7 @@ from faust.types import TP
 
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.deaths import Deaths
 from agents_sdk.proofs import WHY, dispatch_guard
 from agents_sdk.registrar import Registrar
 from agents_sdk.settings import Settings
@@ -43,11 +45,12 @@ from services.capabilities.ports import Clock
 from services.capabilities.producer import KafkaOutbox
 from services.capabilities.providers.fleet import Fleet
 from services.capabilities.settle import Settler
+from services.ledger.notices import Notices
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
 from services.runtime import clients
 from services.runtime.again import until_done
-from services.runtime.app import batches, done, make_app, serve_health, serve_metrics
+from services.runtime.app import batches, done, make_app, on_crash, serve_health, serve_metrics, watched
 from services.runtime.batch import Batch, BatchConsumer, Record
 from services.runtime.clients import QUICK_MS
 from services.runtime.log import read_range
@@ -96,8 +99,15 @@ class Executor:
             breakers=breakers,
             cache=ResultCache(settings.executor.cache_bytes),
         )
+        self.notices = Notices(log=log)
+        self.deaths = Deaths(Path(app.conf.datadir) / "calls")
         self.engine = CallEngine(
-            settler, max_in_flight=settings.executor.max_in_flight, done=self._done, crash=self._crash
+            settler,
+            max_in_flight=settings.executor.max_in_flight,
+            done=self._done,
+            crash=self._crash,
+            deaths=self.deaths,
+            put_aside=self._put_aside,
         )
         self.owned: set[int] = set()
         self._heart = Heartbeat(self.name, live, self._fleet, Registrar(settings, codec))
@@ -168,6 +178,19 @@ class Executor:
                 log.error("%s[%d] offset %d is passed over: %s", CALLS, partition, record.offset, WHY[verdict])
                 return None
         return self._decode(partition, record.offset, record.value)
+
+    def health(self, metrics: Metrics) -> dict[str, Any]:
+        """What ``/health`` says."""
+        ready = self.joined and not self._app.rebalancing
+        waiting = {number: self.engine.backlog(number) + _unread(self._app, number) for number in self.owned}
+        metrics.set(catalogue.IN_FLIGHT, self.engine.in_flight)
+        metrics.reach(catalogue.NOTICES, self.notices.total)
+        return {
+            "status": "ok" if ready else "starting",
+            "lag": {f"{CALLS}[{number}]": count for number, count in waiting.items()},
+            "in_flight": self.engine.in_flight,
+            "notices": self.notices.shown(),
+        }
 
     async def stop(self) -> None:
         """Lets running calls end, then closes everything."""
@@ -241,6 +264,13 @@ class Executor:
             return None
         return record if isinstance(record, CallEvent) else None
 
+    def _put_aside(self, fact: CallEvent, deaths: int) -> None:
+        self.notices.tell(
+            f"capability {fact.capability}",
+            f"call {fact.call_id} of {fact.capability} is put aside: {deaths} executors died while they made it",
+            f"`backplane capabilities disable {fact.capability}`, or mend its provider; the call is a dead letter",
+        )
+
     def _done(self, partition: int, offset: int) -> None:
         if partition in self.owned and not self._app.rebalancing:
             done(self._app, CALLS, partition, offset)
@@ -254,6 +284,8 @@ def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int)
     app = make_app(GROUP, settings, http_port)
     executor = Executor(app, settings, codec, live)
     metrics = Metrics("executor")
+    app.task(watched)
+    on_crash(app, executor.deaths.ending)
 
     @app.agent(batches(app, CALLS), name="bp.executor.calls")
     async def calls(stream: Any) -> None:
@@ -279,12 +311,7 @@ def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int)
         await executor.stop()
 
     async def health() -> dict[str, Any]:
-        ready = executor.joined and not app.rebalancing
-        lag = {
-            f"{CALLS}[{number}]": executor.engine.backlog(number) + _unread(app, number) for number in executor.owned
-        }
-        metrics.set(catalogue.IN_FLIGHT, executor.engine.in_flight)
-        return {"status": "ok" if ready else "starting", "lag": lag, "in_flight": executor.engine.in_flight}
+        return executor.health(metrics)
 
     serve_health(app, health)
     serve_metrics(app, metrics, GROUP, health)

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from agents_sdk.core.facts import CallEvent
+from agents_sdk.deaths import Deaths, ProcessDied, noted
 from services.capabilities.open_call import NO_PAST, Past
 from services.capabilities.progress import Progress
 from services.capabilities.settle import OutboxBroken, SettledElsewhere, Settler
@@ -67,9 +68,14 @@ class CallEngine:
         max_in_flight: int,
         done: Callable[[int, int], None],
         crash: Callable[[Exception], None],
+        deaths: Deaths | None = None,
+        put_aside: Callable[[CallEvent, int], None] = lambda *_: None,
     ) -> None:
         """``done(partition, offset)``: everything below the offset is finished. ``crash(error)``: the way to the ledger
-        is broken and this process is of no use."""
+        is broken and this process is of no use. ``deaths`` knows at which calls executors died; ``put_aside`` is told
+        of each that is not begun again for that, and how many died."""
+        self._deaths = deaths
+        self._put_aside = put_aside
         self._settler = settler
         self._max_in_flight = max_in_flight
         self._done = done
@@ -285,6 +291,8 @@ class CallEngine:
         finally:
             self._running.discard(job)
             if settled:
+                if self._deaths is not None:
+                    self._deaths.end(job.fact.call_id)
                 self._end(job)
                 self.report(job.partition.number)
             self._pump()
@@ -298,12 +306,22 @@ class CallEngine:
     async def _settle(self, job: _Job) -> None:
         fact = job.fact
         try:
-            await self._settler.settle(fact, job.past, assignment=job.partition.assignment, told_before=job.told)
+            await self._make(job)
         except (SettledElsewhere, OutboxBroken):
             raise
         except Exception as error:  # a bug of ours must fail this call, visibly, and no other
             log.exception("call %s met an error of the executor", fact.call_id)
             await self._settler.give_up(fact, error)
+
+    async def _make(self, job: _Job) -> None:
+        """Settles the call, unless executors died at it: who makes it once more dies as well, and the others wait."""
+        fact = job.fact
+        try:
+            async with noted(self._deaths, fact.call_id):
+                await self._settler.settle(fact, job.past, assignment=job.partition.assignment, told_before=job.told)
+        except ProcessDied as died:
+            await self._settler.put_aside(fact, died.deaths)
+            self._put_aside(fact, died.deaths)
 
     def _end(self, job: _Job) -> None:
         self._orphans.pop(job.fact.call_id, None)

@@ -126,6 +126,14 @@ def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
     return reports.failed(call.fact, asked=call.asked if over else 0, **spent)
 
 
+def unmade(fact: CallEvent, failure: Fail) -> Command:
+    """The command that ends a call of which no attempt can be told, with its story."""
+    told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
+    return reports.failed(
+        fact, error_class=failure.error_class, code=failure.code, message=failure.message, report=told
+    )
+
+
 def _report(call: OpenCall, failure: Fail | None) -> str:
     fact = call.fact
     return ids.canonical(story.report(fact.call_id, fact.capability, call.stood, call.tried, failure))

@@ -17,10 +17,20 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent
-from services.capabilities import ceiling, plan, reports, story
+from services.capabilities import ceiling, plan, reports
 from services.capabilities.breakers import Breakers
 from services.capabilities.cache import Cached, ResultCache
-from services.capabilities.decide import Call, Fail, Reconcile, Step, Succeed, Tried, Verdict, next_step
+from services.capabilities.decide import (
+    OUTCOME_UNKNOWN,
+    Call,
+    Fail,
+    Reconcile,
+    Step,
+    Succeed,
+    Tried,
+    Verdict,
+    next_step,
+)
 from services.capabilities.estimate import capped, usage_at_most
 from services.capabilities.guard import Guard
 from services.capabilities.open_call import (
@@ -32,6 +42,7 @@ from services.capabilities.open_call import (
     outcome_command,
     request_for,
     tried_of,
+    unmade,
 )
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure, Reconciled
 from services.capabilities.plan import Target
@@ -42,6 +53,7 @@ from services.capabilities.registry import Contract, Registry, UnknownCapability
 from services.capabilities.reports import ClaimOf
 
 PAUSED: Final = "capability_paused"
+EXECUTOR_DIED: Final = "executor_died"
 LOCAL_SLACK_S: Final = 5.0
 """For the outcome of a call that its caller makes itself; to make it twice would do no harm, but cost."""
 
@@ -173,10 +185,13 @@ class Settler:
         """Fails a call that met a bug of ours, so that it is not silently dropped; it can be redriven when it is
         mended."""
         message = f"the executor itself failed: {type(error).__name__}: {error}"
-        failure = Fail("unknown", "executor_error", message)
-        told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
-        command = reports.failed(fact, error_class="unknown", code=failure.code, message=message, report=told)
-        await self._outbox.send([command])
+        await self._outbox.send([unmade(fact, Fail("unknown", "executor_error", message))])
+
+    async def put_aside(self, fact: CallEvent, deaths: int) -> None:
+        """Fails a call at which executors died. Whether an unsafe one had its effect before, nobody here knows."""
+        message = f"{deaths} executors died while they made this call; it is not made again"
+        code = EXECUTOR_DIED if self.may_cancel(fact) else OUTCOME_UNKNOWN
+        await self._outbox.send([unmade(fact, Fail("unknown", code, message))])
 
     def _admit(self, fact: CallEvent) -> OpenCall | Command:
         """The call, ready to be tried; or the FailCall that says why it cannot be."""
@@ -191,9 +206,7 @@ class Settler:
         switch = self.registry.switch(fact.capability)
         if switch.state != "enabled":
             why = f"{fact.capability!r} is {switch.state}" + (f": {switch.reason}" if switch.reason else "")
-            failure = Fail("outage", "disabled" if switch.state == "disabled" else PAUSED, why)
-            told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
-            return reports.failed(fact, error_class="outage", code=failure.code, message=why, report=told)
+            return unmade(fact, Fail("outage", "disabled" if switch.state == "disabled" else PAUSED, why))
 
         def ranked(each: Contract) -> Ranking:
             return self._asking.ranking(each, config.rank or each.capability.rank)

@@ -25,6 +25,7 @@ ACTION_OF_CODE: Final = {
     "deadline_exceeded": "allow more time (timeout_seconds) or fewer attempts (retry.max_attempts)",
     "capability_paused": "`backplane capabilities resume {capability}`, then `backplane dlq redrive --cause {cause}`",
     "executor_error": "it is a bug of the executor: mend it, then `backplane dlq redrive --cause {cause}`",
+    "executor_died": "disable or mend the provider that ends executors, then `backplane dlq redrive --cause {cause}`",
     "disabled": "`backplane capabilities enable {capability}`, then `backplane dlq redrive --cause {cause}`",
     "result_lost": "the effect happened and must not be repeated; let the manifest's `reconcile` give the result too",
 }

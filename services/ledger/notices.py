@@ -29,8 +29,9 @@ class Notice(NamedTuple):
 class Notices:
     """At most ``KEPT``, by what they are about; the one that was true longest ago goes first."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, log: logging.Logger = log) -> None:
         self._clock = clock
+        self._log = log
         self._kept: OrderedDict[str, Notice] = OrderedDict()
         self.total = 0
         """How often something was noticed, ever."""
@@ -40,7 +41,7 @@ class Notices:
         now = self._clock()
         before = self._kept.pop(about, None)
         if before is None or now - before.last > SHOWN_S:
-            log.error("%s; %s", what, mend)
+            self._log.error("%s; %s", what, mend)
             before = Notice(what, mend, now, now, 0)
         self._kept[about] = Notice(what, mend, before.since, now, before.times + 1)
         self.total += 1

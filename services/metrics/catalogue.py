@@ -77,8 +77,8 @@ PUT_ASIDE: Final = Metric(
 NOTICES: Final = Metric(
     "backplane_notices_total",
     "counter",
-    "Records passed over and topics that did not take one, which an operator has to see to.",
-    ("ledger",),
+    "What an operator has to see to: records passed over, topics that took none, calls and facts that end processes.",
+    ("ledger", "executor", "sink"),
 )
 OPEN_RUNS: Final = Metric("backplane_open_runs", "gauge", "Runs that have begun and not ended.", ("ledger",))
 RUNS_ENDED: Final = Metric(

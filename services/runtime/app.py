@@ -86,7 +86,7 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
 
 async def watched() -> None:
     """Ends the process when its event loop stands still; runs until cancelled. A record whose deciding never ends must
-    not hold a worker for good. Not for a worker that runs the code of others. The timer is the interpreter's own
+    not hold a worker for good; what it was at is noted, and not tried for ever. The timer is the interpreter's own
     thread, which needs neither the loop nor the interpreter's lock."""
     try:
         while True:
@@ -94,6 +94,11 @@ async def watched() -> None:
             await asyncio.sleep(HANG_S / 6)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def on_crash(app: faust.App, told: Callable[[], None]) -> None:
+    """``told`` is called when the app ends because of an exception, before anything else is."""
+    cast(_App, app).told_of_crash = (*getattr(app, "told_of_crash", ()), told)
 
 
 def batches(app: faust.App, topic: str) -> Any:
@@ -157,9 +162,13 @@ class _Tables(TableManager):
 class _App(faust.App):
     """Faust's app, which is gone for certain when it has crashed."""
 
+    told_of_crash: tuple[Callable[[], None], ...]
+
     async def crash(self, reason: BaseException) -> None:
         """As faust's; ends the process if that takes too long."""
         self.ended_by: BaseException | None = reason
+        for told in getattr(self, "told_of_crash", ()):
+            told()
         last = threading.Timer(CRASH_LIMIT_S, os._exit, (1,))
         last.daemon = True
         last.start()

@@ -1,0 +1,1 @@
+"""Capabilities and agents that end the process that does their work."""
