@@ -19,6 +19,7 @@ from agents_sdk.topics import TOPIC_OF_REGISTRY
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.quiet import POLLED
+from agents_sdk.wire.topic_ids import topic_ids
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Follower:
         self.next = dict.fromkeys(KIND_OF, 0)
         """Topic → the offset it reads next."""
         self._settings = settings
+        self._topics = [topic_ids(settings.kafka).watch(topic) for topic in KIND_OF]
         self._codec = codec
         self._trust = trust
         self._stop = threading.Event()
@@ -167,6 +169,7 @@ class Follower:
         self._go_on()
         try:
             while not self._stop.is_set():
+                self._look_for_new_topics()
                 first = consumer.poll(POLL_S)
                 if first is None:
                     continue
@@ -178,6 +181,15 @@ class Follower:
             log.debug("follower of the registry stopped: %s", error)
         finally:
             consumer.close()
+
+    def _look_for_new_topics(self) -> None:
+        """A topic that was deleted and made again is read from its beginning. What is known goes on to count, for as
+        long as nothing newer is in it."""
+        anew = [each.topic for each in self._topics if each.made_again()]
+        if anew:
+            log.error("%s made again: read from the beginning", ", ".join(anew))
+            self.next |= dict.fromkeys(anew, 0)
+            self._go_on()
 
     def _hand_over(self, batch: list[Message], changed: Changed) -> None:
         changed([taken for taken in map(self._take, batch) if taken is not None])

@@ -20,6 +20,7 @@ from agents_sdk.topics import inbox
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.quiet import POLLED
+from agents_sdk.wire.topic_ids import topic_ids
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -97,6 +98,7 @@ class Inbox:
         self.group = f"bp.agent.{agent}"
         self._settings = settings
         self._instance = instance
+        self._topic = topic_ids(settings.kafka).watch(inbox(agent))
         self._loop = loop
         self._arrived = arrived
         self._lock = threading.Lock()
@@ -205,8 +207,21 @@ class Inbox:
                 self._hand_over([first, *consumer.consume(BATCH, timeout=0)])
             self._regulate(consumer)
             if time.monotonic() >= commit_at:
+                if self._topic.made_again():
+                    self._read_anew(consumer)
                 self._commit(consumer, asynchronous=True)
                 commit_at = time.monotonic() + COMMIT_EVERY_S
+
+    def _read_anew(self, consumer: Consumer) -> None:
+        """The topic is another one of the same name: it is read from its beginning. Another process may have begun what
+        is in it. Raises KafkaException, where the member joins again, which reads from the beginning as well."""
+        from confluent_kafka import TopicPartition
+
+        log.error("inbox of %s was deleted and made again: it is read from its beginning", self.agent)
+        places = consumer.assignment()
+        self._on_assign(consumer, places)
+        for place in places:
+            consumer.seek(TopicPartition(place.topic, place.partition, 0))
 
     def _begin_again(self, number: int, offset: int) -> _Partition:
         """The partition's offsets go back: its place was gone (a topic that was made anew, or cut), and it is read from

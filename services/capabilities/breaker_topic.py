@@ -14,6 +14,7 @@ from agents_sdk.core.facts import BreakerEvent
 from agents_sdk.proofs import WHY, Guard
 from agents_sdk.topics import BREAKERS
 from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.topic_ids import topic_ids
 from agents_sdk.wire.topics_admin import TIMEOUT_S
 from services.runtime import clients
 
@@ -37,6 +38,7 @@ class BreakerTopic:
     ) -> None:
         """What ``guard`` does not believe is passed over."""
         self._guard = guard
+        self._topic = topic_ids(kafka).watch(BREAKERS)
         self._kafka = kafka
         self._codec = codec
         self._take = take
@@ -79,7 +81,7 @@ class BreakerTopic:
         consumer = clients.reader(self._kafka)
         try:
             left = self._assign(consumer)
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not self._topic.made_again():
                 if not left:
                     loop.call_soon_threadsafe(self.known.set)
                     left = {-1}  # said once

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from agents_sdk.proofs import Guard
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.consuming import PassedOver
+from agents_sdk.wire.topic_ids import topic_ids
 from services.runtime.clients import reader
 from services.runtime.places import last_place
 from services.sink.writer import Place
@@ -69,6 +70,7 @@ class FactSource:
             fetch_wait_max_ms=250,
         )
         self._admin = AdminClient({**kafka})
+        self._watched = [topic_ids(kafka).watch(topic) for topic in self._topics]
         self._assigned: set[Place] = set()
         self._looked_at = 0.0
         self._mean_bytes = 500.0
@@ -99,6 +101,8 @@ class FactSource:
     def _discover(self) -> None:
         """Assigns the partitions that exist and are not assigned yet."""
         self._looked_at = time.monotonic()
+        for topic in (each.topic for each in self._watched if each.made_again()):
+            self._let_go(topic)
         known = self._consumer.list_topics(timeout=TIMEOUT_S).topics
         found = {(topic, number) for topic in self._topics if topic in known for number in known[topic].partitions}
         fresh = sorted(found - self._assigned - self.ahead.keys())
@@ -106,6 +110,14 @@ class FactSource:
         if begun:
             self._consumer.incremental_assign(begun)
             self._assigned |= set(fresh) - self.ahead.keys()
+
+    def _let_go(self, topic: str) -> None:
+        """The topic is another one of the same name: what the store has of it is not in Kafka any more."""
+        log.error("%s was deleted and made again: it is not read; give the sink an empty database", topic)
+        places = [place for place in self._assigned if place[0] == topic]
+        self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
+        self._assigned.difference_update(places)
+        self.ahead |= dict.fromkeys(places, "the topic was deleted and made again")
 
     def _beginning(self, place: Place) -> TopicPartition | None:
         """Where to go on; None where the store is ahead of Kafka."""
