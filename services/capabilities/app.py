@@ -32,6 +32,7 @@ from agents_sdk.settings import Settings
 from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.proof import Place
+from agents_sdk.wire.topic_ids import topic_ids
 from services.capabilities.breaker_topic import BreakerTopic
 from services.capabilities.breakers import Breakers
 from services.capabilities.cache import ResultCache
@@ -65,6 +66,8 @@ LOOKS: Final = 4
 """How often the end of a partition is looked up when it is taken over: others may write faster than this reads."""
 CLOCKS_APART_MS: Final = 60_000
 """How far the clock of the ledger that wrote an attempt may be behind the broker's, which stamped the request."""
+LOOK_S: Final = 1.0
+"""Between two looks whether bp.calls is still the same topic."""
 HANDOVER_GRACE_S: Final = 4.0
 """For unsafe calls under way when partitions are taken from us; below the session timeout of 6 s."""
 STOP_GRACE_S: Final = 5.0
@@ -124,6 +127,24 @@ class Executor:
         self.engine.own(partitions)
         self.joined = True
 
+    async def watch_topic(self) -> None:
+        """Begins again where bp.calls is another topic of the same name; runs until cancelled."""
+        topic = topic_ids(self._settings.kafka).watch(CALLS)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if topic.made_again():
+                log.error("%s was deleted and made again: it is read from its beginning", CALLS)
+                self._begin_again(self.owned)
+                consumer = cast(BatchConsumer, self._app.consumer)
+                for number in self.owned:
+                    consumer.finished.pop(TP(CALLS, number), None)
+                    await consumer.seek(TP(CALLS, number), 0)
+
+    def _begin_again(self, partitions: set[int]) -> None:
+        """These are other partitions of the same numbers."""
+        self.engine.own(self.owned - partitions)
+        self.engine.own(self.owned)
+
     def _switched(self) -> None:
         self._heart.soon()
         self.engine.resumed()
@@ -138,14 +159,16 @@ class Executor:
         end = self._app.consumer.highwater(TP(CALLS, batch.partition))
         if end and end < self.engine.next(batch.partition):
             log.error("%s[%d] ends at %d, before what was read: it was made anew", CALLS, batch.partition, end)
-            self.engine.own(self.owned - {batch.partition})
-            self.engine.own(self.owned)
+            self._begin_again({batch.partition})
         await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
-            settled = await self._read(self._outcomes, batch.partition, batch.records[-1].offset + 1)
-            held = self.engine.held(batch.partition)
-            past = await self._read(self._past, batch.partition, held) if held else {}
-            self.engine.ready(batch.partition, settled, past)
+            last = batch.records[-1]
+            settled, until = await self._read(self._outcomes, batch.partition, last.offset + 1)
+            held = [call.at // 1_000 for call in self.engine.held(batch.partition)]
+            since_ms = min(held, default=last.timestamp_ms)
+            asked_before = bool(held) or until > last.offset + 1
+            past = await self._read(self._past, batch.partition, since_ms) if asked_before else {}
+            self.engine.ready(batch.partition, settled, past, until)
 
     async def _read(self, read: Callable[..., T], partition: int, *about: Any) -> T:
         """What ``read`` gives, in a thread; as often as the broker is away meanwhile."""
@@ -203,8 +226,9 @@ class Executor:
         await self._fleet.close()
         await asyncio.to_thread(self._live.close)
 
-    def _outcomes(self, partition: int, start: int) -> set[str]:
-        """Calls with an outcome between ``start`` and the end of the partition, looked up again where it has grown."""
+    def _outcomes(self, partition: int, start: int) -> tuple[set[str], int]:
+        """Calls with an outcome between ``start`` and the end of the partition, looked up again where it has grown; and
+        that end."""
         settled: set[str] = set()
         guard = dispatch_guard(self._settings)
         consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
@@ -223,14 +247,14 @@ class Executor:
                 start = end
         finally:
             consumer.close()
-        return settled
+        return settled, start
 
-    def _past(self, partition: int, calls: list[CallEvent]) -> dict[str, Past]:
-        """The attempts at these calls that are on record. Each has asked before it was tried, so its attempts lie
-        behind the time of the first request."""
-        past = dict.fromkeys((call.call_id for call in calls), NO_PAST)
+    def _past(self, partition: int, since_ms: int) -> dict[str, Past]:
+        """Call → its attempts on record; of calls that were asked for from that time on. Each was asked for before it
+        was tried, so its attempts lie behind."""
+        past: dict[str, Past] = {}
         guard = dispatch_guard(self._settings)
-        began_ms = min(call.at for call in calls) // 1_000 - CLOCKS_APART_MS
+        began_ms = max(since_ms - CLOCKS_APART_MS, 0)
         consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
         try:
             place = TopicPartition(ATTEMPTS, partition, began_ms)
@@ -240,8 +264,8 @@ class Executor:
                 if guard is not None and guard.message(message):
                     continue
                 fact = self._attempt(message)
-                if fact is not None and fact.kind != "AttemptStarted" and fact.call_id in past:
-                    past[fact.call_id] = past[fact.call_id].and_then(fact)
+                if fact is not None and fact.kind != "AttemptStarted":
+                    past[fact.call_id] = past.get(fact.call_id, NO_PAST).and_then(fact)
         finally:
             consumer.close()
         return past
@@ -285,6 +309,7 @@ def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int)
     executor = Executor(app, settings, codec, live)
     metrics = Metrics("executor")
     app.task(watched)
+    app.task(executor.watch_topic)
     on_crash(app, executor.deaths.ending)
 
     @app.agent(batches(app, CALLS), name="bp.executor.calls")

@@ -42,7 +42,7 @@ class _Job:
     waited: bool = False
     """It was parked for as long as the call could wait."""
     told: bool = False
-    """This process has sent an outcome of the call before."""
+    """An outcome of the call may have been sent before, by this process or a predecessor."""
 
 
 @dataclass(eq=False, slots=True)
@@ -55,7 +55,11 @@ class _Partition:
     held: list[_Job] | None = field(default_factory=list)
     """Calls that wait for ``ready``; None afterwards."""
     settled: set[str] = field(default_factory=set)
-    """Outcomes seen while calls are held."""
+    """Calls whose outcome is known and whose request may still come: of those held, and behind them up to ``until``."""
+    past: dict[str, Past] = field(default_factory=dict)
+    """Call → its attempts of before; of requests below ``until`` that are still to come."""
+    until: int = 0
+    """Where the partition ended when it was taken over: a predecessor may have made the calls below."""
 
 
 class CallEngine:
@@ -130,6 +134,7 @@ class CallEngine:
         for offset, fact in records:
             if offset >= owned.progress.next:
                 self._take(owned, offset, fact)
+        self._past_is_over(owned)
         self._pump()
         self.report(partition)
         await self._room.wait()
@@ -140,21 +145,28 @@ class CallEngine:
         return [job.fact for job in owned.held] if owned is not None and owned.held is not None else []
 
     def ready(
-        self, partition: int, settled: Collection[str] = (), past: Mapping[str, Past] = MappingProxyType({})
+        self,
+        partition: int,
+        settled: Collection[str] = (),
+        past: Mapping[str, Past] = MappingProxyType({}),
+        until: int = 0,
     ) -> None:
-        """The past of the partition is known: ``settled`` are the calls with an outcome that was not delivered yet,
-        ``past`` is that of the others, where they have one."""
+        """The past of the partition is known up to the offset ``until``: ``settled`` are the calls with an outcome that
+        was not delivered yet, ``past`` is that of the others, where they have one. Calls that a predecessor may have
+        made are begun when the ledger has decided what it said of them."""
         owned = self._partitions.get(partition)
         if owned is None or owned.held is None:
             return
         held, owned.held = owned.held, None
+        owned.settled |= set(settled)
+        owned.past, owned.until = dict(past), until
         for job in held:
-            if job.fact.call_id in owned.settled or job.fact.call_id in settled:
+            if job.fact.call_id in owned.settled:
                 self._end(job)
             else:
-                job.past = past.get(job.fact.call_id, job.past)
+                self._inherit(owned, job)
                 self._waiting.append(job)
-        owned.settled.clear()
+        self._past_is_over(owned)
         self._pump()
         self.report(partition)
 
@@ -203,7 +215,7 @@ class CallEngine:
         elif fact.kind in OUTCOMES:
             owned.progress.read(offset)
             self._outcome(owned, fact.call_id)
-        elif fact.call_id in owned.jobs:
+        elif fact.call_id in owned.jobs or (owned.held is None and fact.call_id in owned.settled):
             owned.progress.read(offset)
         else:
             owned.progress.take(offset)
@@ -213,7 +225,21 @@ class CallEngine:
                 owned.jobs[fact.call_id] = orphan
                 return
             job = owned.jobs[fact.call_id] = _Job(owned, offset, fact, told=fact.call_id in self._told)
+            self._inherit(owned, job)
             (self._waiting if owned.held is None else owned.held).append(job)
+
+    @staticmethod
+    def _inherit(owned: _Partition, job: _Job) -> None:
+        """What predecessors have done about a call that they may have made."""
+        job.told = job.told or job.offset < owned.until
+        job.past = owned.past.pop(job.fact.call_id, job.past)
+
+    @staticmethod
+    def _past_is_over(owned: _Partition) -> None:
+        """Forgets what only calls of before need, once all of them were delivered."""
+        if owned.held is None and owned.progress.next >= owned.until:
+            owned.settled.clear()
+            owned.past.clear()
 
     def _outcome(self, owned: _Partition, call_id: str) -> None:
         """A call is settled: by us, most of the time; by its run's end, or a predecessor, else."""

@@ -107,9 +107,9 @@ class Settler:
         self, fact: CallEvent, past: Past = NO_PAST, *, assignment: int = 1, told_before: bool = False
     ) -> None:
         """Returns when the call's outcome is durable; its budget has to bear what was spent in its ``past`` too.
-        ``assignment`` counts those of partitions to this executor. ``told_before``: an earlier incarnation of it has
-        sent an outcome, whose decision is waited for before anything is done. Raises OutboxBroken and
-        SettledElsewhere."""
+        ``assignment`` counts those of partitions to this executor. ``told_before``: an earlier
+        incarnation or a predecessor may have sent an outcome, whose decision is waited for before anything is done.
+        Raises OutboxBroken and SettledElsewhere."""
         admitted = self._admit(fact)
         if isinstance(admitted, Command):
             await self._outbox.send([admitted])
@@ -117,7 +117,7 @@ class Settler:
         admitted.cost, admitted.earlier = past.spent_nano_usd, past.attempts
         admitted.assignment = assignment
         if told_before and not await self._still_open(admitted):
-            raise SettledElsewhere("its outcome was sent by this executor, and was decided")
+            raise SettledElsewhere("its outcome was sent before, and was decided")
         key = self._cache.key(admitted) if self._cache is not None else None
         if key is not None and await self._from_cache(admitted, key):
             return
@@ -321,7 +321,7 @@ class Settler:
         call.asked_at = self._clock.monotonic()
 
     async def _still_open(self, call: OpenCall) -> bool:
-        """Whether the call has no outcome, though an earlier incarnation of this executor has sent one. The claim lies
+        """Whether the call has no outcome, though an executor of before may have sent one. The claim lies
         behind that command in the log, so the answer to it is the decision about both. Claims of unsafe attempts are
         made anyhow, and answer this as well."""
         target = next((each for each in call.targets if each.provider is not None), None)

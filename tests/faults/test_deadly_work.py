@@ -57,7 +57,8 @@ def restarts(platform: LocalPlatform) -> int:
 async def test_a_call_that_kills_its_executor(
     platform: LocalPlatform, tmp_path: Path, capability: str, how: str, deaths: int, code: str
 ) -> None:
-    """It fails after its deaths, with a code, a dead letter and an alarm; calls beside it are answered."""
+    """It fails after its deaths, with a code, a dead letter and an alarm; calls beside it are answered. Where they were
+    there at each death, it takes another death or two to tell which one kills."""
     before = await asyncio.to_thread(restarts, platform)
     journal = tmp_path / "journal"
     async with AsyncBackplane.connect(platform.settings) as backplane:
@@ -74,12 +75,13 @@ async def test_a_call_that_kills_its_executor(
     assert failed.value.fields["error_code"] == code, failed.value.fields
     assert [one.result["params"]["n"] for one in results] == list(range(20))
     assert after.result["params"] == {"n": "after"}
-    assert len(journal.read_text().splitlines()) == deaths
-    assert await asyncio.to_thread(restarts, platform) - before == deaths
+    died = len(journal.read_text().splitlines())
+    assert deaths <= died <= deaths + 2
+    assert await asyncio.to_thread(restarts, platform) - before == died
     if code == "executor_died":
         found = await asyncio.to_thread(status.read, platform.layout)
         notices = [one["what"] for one in found["notices"]]
-        assert any(f"of {capability} is put aside: {deaths} executors died" in what for what in notices), notices
+        assert any(f"of {capability} is put aside: {died} executors died" in what for what in notices), notices
     letters = [read_dead_letter(one.headers) for one in read(platform.settings, [dead_letter(CALLS)])]
     assert letters
 

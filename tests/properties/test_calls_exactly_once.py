@@ -21,7 +21,7 @@ from agents_sdk.core.ledger import calls
 from services.capabilities import reports
 from services.capabilities.engine import CallEngine
 from services.capabilities.reports import ClaimOf
-from tests.support.executor_world import CALL, LEAP_S, World
+from tests.support.executor_world import CALL, LEAP_S, Process, World
 from tests.support.search import Found, search
 
 WHOLE: Final = bool(os.environ.get("MODEL_WHOLE"))
@@ -94,11 +94,14 @@ class Histories:
                 {
                     "answer": process.answer,
                     "again": process.ask_again,
-                    "freeze": partial(setattr, process, "frozen", True),
+                    "freeze": partial(self._freeze, process),
                     "thaw": partial(setattr, process, "frozen", False),
                 }[kind]()
         for each in world.processes.values():
             each.run()
+
+    def _freeze(self, process: Process) -> None:
+        process.frozen = self.world.zombies = True
 
     def state(self) -> Hashable:
         """The log, the group, and what each executor has met."""
@@ -154,6 +157,7 @@ FAULTS: Final = {
     "killed": {"moves": 2, "deaths": 1, "leaps": 1},
     "the provider cannot be asked": {"moves": 3, "freezes": 1, "leaps": 1, "reconcilable": False},
     "a call that may be made twice": {"moves": 3, "freezes": 1, "side_effects": "read"},
+    "such a call is taken over": {"moves": 4, "deaths": 1, "side_effects": "read"},
 }
 WITH_MORE: Final = {"moves": 3, "freezes": 1, "deaths": 1, "leaps": 2, "again": 1, "deadline_s": 2 * LEAP_S}
 
@@ -182,6 +186,11 @@ def _forgets(engine: CallEngine, call_id: str) -> None:
     return None
 
 
+@staticmethod
+def _only_looks(owned: Any, job: Any) -> None:
+    """Who takes a call over begins it when no outcome is in bp.calls."""
+
+
 def test_the_search_finds_what_claims_without_incarnations_did(monkeypatch: pytest.MonkeyPatch) -> None:
     """An executor lost its partitions, had its outcome sent, forgot the call, got them back, and said its claim again:
     answered as the first time, it asked the provider a second time."""
@@ -192,6 +201,17 @@ def test_the_search_finds_what_claims_without_incarnations_did(monkeypatch: pyte
 
     assert found.wrong == "the effect happened 2 times"
     assert found.history == ("own X", "decide", "answer X", "own Y", "own X", "decide", "decide", "decide")
+
+
+def test_the_search_finds_what_a_takeover_that_only_looks_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outcome of the predecessor was in the log and not decided: who took the call over found none, and asked the
+    provider once more."""
+    monkeypatch.setattr(CallEngine, "_inherit", _only_looks)
+
+    found = look(moves=2, side_effects="read")
+
+    assert "asked again after its outcome was in the log" in found.wrong
+    assert found.history == ("own X", "answer X", "own Y")
 
 
 def test_the_search_finds_what_leases_by_the_executors_clocks_did(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,5 +231,6 @@ def test_the_search_finds_what_outcomes_without_tokens_did(monkeypatch: pytest.M
 def test_the_search_finds_that_a_forgotten_outcome_is_paid_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that may be made twice was, by the process whose outcome was in the log already."""
     monkeypatch.setattr(CallEngine, "_remember", _forgets)
+    monkeypatch.setattr(CallEngine, "_inherit", _only_looks)
 
     assert "asked again" in look(**FAULTS["a call that may be made twice"]).wrong

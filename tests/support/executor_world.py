@@ -83,7 +83,12 @@ class World:
         self.effects: Counter[str] = Counter()
         """Call → how often the provider had its effect."""
         self.repeated: set[str] = set()
-        """Processes that asked the provider after they had sent the call's outcome."""
+        """Processes that asked the provider after the call's outcome was in the log: sent by them, or by anybody where
+        no process was ever frozen."""
+        self.ended = False
+        """The call's outcome is in the log of commands."""
+        self.zombies = False
+        """A process was frozen."""
         self.processes: dict[str, Process] = {}
         self.born = 0
         self.desk.start()
@@ -218,7 +223,7 @@ class Process:
             for fact in self.world.attempts:
                 if fact.kind != "AttemptStarted":
                     past[fact.call_id] = past.get(fact.call_id, Past()).and_then(fact)
-            self.engine.ready(0, settled, past)
+            self.engine.ready(0, settled, past, len(self.world.calls))
 
     def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
         self.loop.create_task(work)
@@ -230,6 +235,7 @@ class Process:
         """Durable at once; decided when the ledger comes to it."""
         self.world.queue += commands
         self.ended = self.ended or any(command.outcome is not None for command in commands)
+        self.world.ended = self.world.ended or self.ended
         future: asyncio.Future[None] = self.loop.create_future()
         future.set_result(None)
         return future
@@ -265,7 +271,7 @@ class Process:
         if self.loop.time() >= until:
             return Failure(error_class="transient", code="timeout", message="too late to begin")
         self.world.effects[request.call_id] += 1
-        if self.ended:
+        if self.ended or (self.world.ended and not self.world.zombies):
             self.world.repeated.add(self.identity)
         answered: asyncio.Future[None] = self.loop.create_future()
         self.answers.append(answered)

@@ -7,7 +7,7 @@ answers; the others know nothing of the core and count in what is there.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -288,19 +288,14 @@ def intent_before_effect(log: Log, done: list[Execution]) -> list[str]:
     ]
 
 
-TAKEOVER_NS: Final = 1_000_000_000
-"""What was not claimed may begin once more so shortly after its outcome: who takes a call over looks for outcomes, and
-the ledger may decide its predecessor's last one just then. Whoever may be asked twice is asked twice by that."""
-
-
-def not_after_outcome(seen_ns: Mapping[str, int], done: list[Execution], claimed: Collection[str] = ()) -> list[str]:
+def not_after_outcome(seen_ns: Mapping[str, int], done: list[Execution]) -> list[str]:
     """No execution began after its call's outcome was committed; ``seen_ns`` is when an observer that reads committed
-    records had it in hand, so a later beginning is later for certain. Calls that are not ``claimed`` have a moment."""
+    records had it in hand, so a later beginning is later for certain."""
     return [
         f"call {each.call_id} attempt {each.attempt} by {each.pid} began"
         f" {(each.began_ns - seen_ns[each.call_id]) / 1e6:.1f} ms after its outcome was seen"
         for each in done
-        if each.began_ns > seen_ns.get(each.call_id, 1 << 62) + (0 if each.call_id in claimed else TAKEOVER_NS)
+        if each.began_ns > seen_ns.get(each.call_id, 1 << 62)
     ]
 
 

@@ -150,7 +150,7 @@ def judge(outcome: Outcome, more: Mapping[str, list[str]] | None = None, *, zomb
         "messages end": unended(fact for _, fact in log.facts),
         "calls settled": laws.calls_settled(log, result.ended),
         "intent before effect": laws.intent_before_effect(log, outcome.executed),
-        "not after outcome": laws.not_after_outcome(outcome.seen_ns, held_to, laws.claimed(log)),
+        "not after outcome": laws.not_after_outcome(outcome.seen_ns, held_to),
         "unsafe once": laws.unsafe_once(log, outcome.executed),
         "runs replay": laws.runs_replay(log, outcome.limits),
         "relays": relays(result, log),

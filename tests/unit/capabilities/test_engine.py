@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from agents_sdk.core.facts import CallEvent, Reply
-from agents_sdk.deaths import NOTHING, Deaths
 from services.capabilities.engine import CallEngine
 from services.capabilities.open_call import Past
 from services.capabilities.settle import OutboxBroken
@@ -46,15 +40,6 @@ class Rig:
 def numbered(*facts: CallEvent | None, start: int = 0) -> list[tuple[int, CallEvent | None]]:
     """The facts at rising offsets."""
     return list(enumerate(facts, start))
-
-
-def dies(notes: Path, call_id: str) -> None:
-    """An executor that begins a call, and is killed."""
-    child = os.fork()
-    if not child:
-        Deaths(notes).begin(call_id)
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -341,31 +326,35 @@ async def test_a_call_whose_outcome_was_sent_is_begun_again_only_if_that_did_not
     assert rig.asking.asked == asked
 
 
-@pytest.mark.parametrize(("side_effects", "code"), [("read", "executor_died"), ("unsafe", "outcome_unknown")])
-async def test_a_call_that_kills_its_executor_is_put_aside(tmp_path: Path, side_effects: str, code: str) -> None:
-    """What executors died at is not begun again, and fails; others go on. What became of an unsafe one nobody knows."""
-    notes = tmp_path / "calls"
-    for _ in range(3):
-        dies(notes, "deadly")
-    rig, aside = Rig(side_effects=side_effects), []
-    with closing(Deaths(notes)) as deaths:
-        engine = CallEngine(
-            settler(registry(capability(side_effects=side_effects)), rig.asking, rig.outbox),
-            max_in_flight=4,
-            done=rig.finished.__setitem__,
-            crash=rig.crashes.append,
-            deaths=deaths,
-            put_aside=lambda fact, deaths: aside.append((fact.call_id, deaths)),
-        )
-        engine.own([0])
-        engine.ready(0)
-        await engine.deliver(0, numbered(requested("deadly"), requested("other")))
-        await until(lambda: rig.finished.get(0) == 2)
+async def test_what_a_predecessor_did_counts_for_calls_of_later_batches() -> None:
+    """A takeover reads the partition's past once, however many batches bring the calls of before. One with an outcome
+    is not made; of the others it is waited for what was said of them; calls of later are begun at once."""
+    rig = Rig()
+    rig.engine.own([0])
+    await rig.engine.deliver(0, numbered(requested("a")))
+    rig.engine.ready(0, {"done"}, {"tried": Past(60, 2)}, until=4)
+    await rig.engine.deliver(0, numbered(requested("done"), requested("tried"), start=1))
+    outcome = call_event("CallCompleted", "done")
+    await rig.engine.deliver(0, numbered(outcome, requested("new"), start=3))
+    await until(lambda: rig.finished.get(0) == 5)
 
-        assert rig.asking.asked == ["one"]
-        assert aside == [("deadly", 3)]
-        outcomes = {one.outcome.call_id: one.outcome for one in rig.outbox.commands if one.outcome is not None}
-        assert (outcomes["deadly"].error_code, outcomes["other"].error_code) == (code, "")
-        assert "3 executors died" in outcomes["deadly"].error_message
-        assert json.loads(outcomes["deadly"].report)["action"]
-        assert deaths.of("deadly") == NOTHING
+    assert sorted(rig.outbox.claims) == [("a", 1), ("tried", 1)]
+    made = {one.outcome.call_id: one for one in rig.outbox.commands if one.outcome is not None}
+    assert sorted(made) == ["a", "new", "tried"]
+    attempts = {name: one.attempt.attempt for name, one in made.items() if one.attempt is not None}
+    assert attempts == {"a": 1, "new": 1, "tried": 3}
+    assert made["tried"].outcome is not None
+    assert made["tried"].outcome.cost_nano_usd == 60
+
+
+async def test_a_call_whose_outcome_was_said_before_the_takeover_is_not_made() -> None:
+    """It was in the log of commands and not decided when the past was read: the ledger's answer tells."""
+    rig = Rig()
+    rig.outbox.answer = Reply(command_id="", reply_to="", status="refused", code="call_settled")
+    rig.engine.own([0])
+    await rig.engine.deliver(0, numbered(requested("a")))
+    rig.engine.ready(0, until=1)
+    await until(lambda: rig.finished.get(0) == 1)
+
+    assert rig.asking.asked == []
+    assert rig.outbox.commands == []

@@ -1,0 +1,55 @@
+"""A call at which executors died is not begun again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agents_sdk.deaths import NOTHING, Deaths
+from services.capabilities.engine import CallEngine
+from tests.support.calls import capability, registry, requested, settler
+from tests.unit.capabilities.test_engine import Rig, numbered, until
+
+
+def dies(notes: Path, call_id: str) -> None:
+    """An executor that begins a call, and is killed."""
+    child = os.fork()
+    if not child:
+        Deaths(notes).begin(call_id)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(("side_effects", "code"), [("read", "executor_died"), ("unsafe", "outcome_unknown")])
+async def test_a_call_that_kills_its_executor_is_put_aside(tmp_path: Path, side_effects: str, code: str) -> None:
+    """What executors died at is not begun again, and fails; others go on. What became of an unsafe one nobody knows."""
+    notes = tmp_path / "calls"
+    for _ in range(3):
+        dies(notes, "deadly")
+    rig, aside = Rig(side_effects=side_effects), []
+    with closing(Deaths(notes)) as deaths:
+        engine = CallEngine(
+            settler(registry(capability(side_effects=side_effects)), rig.asking, rig.outbox),
+            max_in_flight=4,
+            done=rig.finished.__setitem__,
+            crash=rig.crashes.append,
+            deaths=deaths,
+            put_aside=lambda fact, deaths: aside.append((fact.call_id, deaths)),
+        )
+        engine.own([0])
+        engine.ready(0)
+        await engine.deliver(0, numbered(requested("deadly"), requested("other")))
+        await until(lambda: rig.finished.get(0) == 2)
+
+        assert rig.asking.asked == ["one"]
+        assert aside == [("deadly", 3)]
+        outcomes = {one.outcome.call_id: one.outcome for one in rig.outbox.commands if one.outcome is not None}
+        assert (outcomes["deadly"].error_code, outcomes["other"].error_code) == (code, "")
+        assert "3 executors died" in outcomes["deadly"].error_message
+        assert json.loads(outcomes["deadly"].report)["action"]
+        assert deaths.of("deadly") == NOTHING
