@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import faust
 from faust.types import TP
@@ -20,6 +20,7 @@ from agents_sdk.settings import Settings
 from agents_sdk.topics import COMMANDS, FACT_TOPICS, REPLIES
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.topic_files import max_message_bytes
+from agents_sdk.wire.topic_ids import topic_ids
 from agents_sdk.wire.topics_admin import configs, connect
 from services.ledger.committer import Fenced
 from services.ledger.marks import Marks
@@ -37,6 +38,9 @@ from services.runtime.clients import MESSAGE_MAX_BYTES
 from services.runtime.reread import reread
 
 log = logging.getLogger("backplane.ledger")
+
+LOOK_S: Final = 1.0
+"""Between two looks whether bp.commands is still the same topic."""
 
 
 class Ledger:
@@ -113,6 +117,16 @@ class Ledger:
     async def _save(self, opened: PartitionLedger) -> None:
         with contextlib.suppress(Fenced):
             await opened.keep_snapshots()
+
+    async def watch_topic(self) -> None:
+        """Decides nothing more where bp.commands is another topic of the same name; runs until cancelled."""
+        watched = topic_ids(self._settings.kafka).watch(COMMANDS)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if watched.made_again():
+                for part in self.opened():
+                    part.foreign = True
+                    part.made_anew(self._app.consumer.highwater(TP(COMMANDS, part.number)) or 0)
 
     def revoke(self, partition: int) -> None:
         """Forgets a partition; what was decided but not written is decided again by its next owner."""
@@ -195,6 +209,7 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
     app = make_app(GROUP, settings, http_port)
     ledger = Ledger(app, settings, codec)
     app.task(watched)
+    app.task(ledger.watch_topic)
 
     @app.agent(batches(app, COMMANDS), name="bp.ledger.commands")
     async def commands(stream: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from services.ledger.inboxes import Topics
+from services.ledger.inboxes import NEW_S, LookAgain, Topics
 from services.ledger.notices import Notices
 from services.ledger.outgoing import Outgoing
 from services.runtime import clients
@@ -168,22 +168,28 @@ class Committer:
             self._records = self._bytes = 0
             self._room.set()
             if groups:
-                await asyncio.to_thread(self._commit, groups)
+                await self._commit(groups)
                 self._committed(groups[-1].next_offset)
             if not self._waiting:
                 self._idle.set()
 
-    def _commit(self, groups: list[Group]) -> None:
+    async def _commit(self, groups: list[Group]) -> None:
         began = time.perf_counter()
-        records = [record for group in groups for record in group.encode()]
+        records = await asyncio.to_thread(lambda: [record for group in groups for record in group.encode()])
         if not records:
             return
-        self._write_once(records)
+        # A new inbox is waited for here: threads are few, and other partitions need them for their commits.
+        while not await asyncio.to_thread(self._write_once, records):
+            await asyncio.sleep(NEW_S)
         self._timed(time.perf_counter() - began)
 
-    def _write_once(self, records: list[Outgoing]) -> None:
+    def _write_once(self, records: list[Outgoing]) -> bool:
+        """Whether they are written; not while one of their topics is looked for. Raises Fenced, KafkaException."""
         try:
             self._write_possible(self._possible(records))
+            return True
+        except LookAgain:
+            return False
         except KafkaException as failure:
             # Whichever step says so: a worker that stood still learns it from the abort as well.
             if failure.args[0].fatal():

@@ -22,18 +22,19 @@ delivery, and the broker that is asked may hear of it later than the one that ma
 TIMEOUT_S: Final = 5.0
 
 
-class Topics:
-    """Topic → how many partitions it has. For one thread."""
+class LookAgain(Exception):
+    """A topic is missed for the first time: it may be new. Whoever asked asks again after ``NEW_S``; who waits must not
+    hold a thread that others need."""
 
-    def __init__(
-        self,
-        producer: Producer,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+
+class Topics:
+    """Topic → how many partitions it has. For one thread at a time."""
+
+    def __init__(self, producer: Producer, clock: Callable[[], float] = time.monotonic) -> None:
         self._producer = producer
         self._clock = clock
-        self._sleep = sleep
+        self._sought: dict[str, float] = {}
+        """Topics that are missed for the first time → when their time of grace is over."""
         self._missed: dict[str, int] = {}
         """Topics that were looked for in vain → the partition that they lack, for as long as they lack it."""
         self._known: dict[str, int] = {}
@@ -41,12 +42,12 @@ class Topics:
 
     def problem(self, topic: str, partition: int) -> str:
         """Why the partition cannot be written to; empty where it can, or where the broker does not say so now: one that
-        is away or busy says nothing about a topic."""
+        is away or busy says nothing about a topic. Raises LookAgain while a topic that may be new is looked for."""
         answered = self._clock() - self._asked < FRESH_S or self._ask()
         if self._lacks(topic, partition) and self._clock() - self._asked >= NEW_S:
             answered = self._ask()
         if answered and self._known and self._lacks(topic, partition) and topic not in self._missed:
-            answered = self._look_for(topic, partition)
+            self._look_for(topic, partition)
         count = self._known.get(topic)
         if not answered or not self._known or not self._lacks(topic, partition):
             return ""
@@ -57,17 +58,13 @@ class Topics:
     def _lacks(self, topic: str, partition: int) -> bool:
         return self._known.get(topic, 0) <= partition
 
-    def _look_for(self, topic: str, partition: int) -> bool:
-        """Asks until the topic is there, or the broker says at the end of its time of grace that it is not. Whether the
-        broker answered the last question."""
-        until = self._clock() + GRACE_S
-        answered = True
-        while answered and self._lacks(topic, partition) and self._clock() < until:
-            self._sleep(NEW_S)
-            answered = self._ask()
-        if answered and self._lacks(topic, partition):
-            self._missed[topic] = partition
-        return answered
+    def _look_for(self, topic: str, partition: int) -> None:
+        """The broker says that the topic is not there; at the end of its time of grace it counts as missing. Raises
+        LookAgain before."""
+        if self._clock() < self._sought.setdefault(topic, self._clock() + GRACE_S):
+            raise LookAgain(topic)
+        del self._sought[topic]
+        self._missed[topic] = partition
 
     def forget(self) -> None:
         """The next question is asked of the broker."""
@@ -81,4 +78,5 @@ class Topics:
         self._asked = self._clock()
         self._known = {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
         self._missed = {name: number for name, number in self._missed.items() if self._known.get(name, 0) <= number}
+        self._sought = {name: until for name, until in self._sought.items() if until + GRACE_S > self._asked}
         return True

@@ -69,6 +69,13 @@ class Marks:
             return None
         return next((record for record in records if self.deadly(partition, record.offset)), None)
 
+    def stand(self, partition: int, offset: int, deaths: int) -> None:
+        """Workers died at this record, as the log says: these need not have been this one's predecessors."""
+        times = max(deaths, TWICE)
+        self.died[partition] = offset, times
+        if partition < PARTITIONS:
+            _SLOT.pack_into(self._notes, partition * _SLOT.size, 0, offset + 1, times)
+
     def forget(self, partition: int) -> None:
         """The record at which workers died is dealt with."""
         self.died.pop(partition, None)

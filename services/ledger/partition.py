@@ -46,7 +46,7 @@ from services.ledger.marks import Marks
 from services.ledger.notices import Notices
 from services.ledger.outgoing import BEHIND_ALL, Outbox, Outgoing, unheard
 from services.ledger.proofs import proofs_of
-from services.ledger.recovery import recover, stands
+from services.ledger.recovery import put_aside_at, recover, stands
 from services.ledger.snapshots import FACTS_BETWEEN, Snapshots
 from services.metrics import catalogue
 from services.metrics.exposition import Metrics
@@ -119,6 +119,7 @@ class PartitionLedger:
         self._reread = partial(reread, number)
         self._marks = marks
         self.foreign = False  # the log of commands is not the one that the facts are about
+        self._told_aside = -1  # the record before which it stands by a fact of before
         self.aside: Aside | None = None  # where the partition stands still, if it does
         self._notices = notices
         proofs = proofs_of(settings, number)
@@ -179,6 +180,10 @@ class PartitionLedger:
                 consumer, self._codec, self.number, book, self._keeping.dirty, offsets, ends, commands_end,
                 self._passed_over, fact_guard(self._settings),
             )  # fmt: skip
+            aside = put_aside_at(consumer, self._codec, self.number, book.applied, fact_guard(self._settings))
+            if aside is not None:
+                self._marks.stand(self.number, *aside)
+                self._told_aside = aside[0]
             self.foreign = book.applied >= commands_end or (
                 last is not None and not stands(consumer, self.number, last)
             )
@@ -262,9 +267,10 @@ class PartitionLedger:
     def _put_aside(self, record: Record, facts: list[Fact], out: list[Outgoing]) -> None:
         """The partition stands still before a record at which workers died, and says so."""
         aside = self.aside = Aside(record, self._marks.died[self.number][1], time.time())
-        fact = told(self.number, aside, self.book.applied, appended_at(record))
-        facts.append(fact)
-        out += self._outbox.records([fact], BEHIND_ALL)
+        if record.offset != self._told_aside:  # else a worker of before has written it
+            fact = told(self.number, aside, self.book.applied, appended_at(record))
+            facts.append(fact)
+            out += self._outbox.records([fact], BEHIND_ALL)
         self.tell_aside()
 
     def tell_aside(self) -> None:

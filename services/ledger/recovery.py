@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, cast
 
+import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
-from agents_sdk.core.facts import Fact
+from agents_sdk.core.facts import Fact, RefusalEvent
 from agents_sdk.core.ledger import Book, evolve
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import Gap
 from agents_sdk.errors import BackplaneError
 from agents_sdk.proofs import FORGED, WHY, Guard
-from agents_sdk.topics import COMMANDS, FACT_TOPICS, TOPIC_OF_FACT
+from agents_sdk.topics import COMMANDS, FACT_TOPICS, REFUSALS, TOPIC_OF_FACT
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.proof import Place
 from services.ledger.accept import LATEST_MS
@@ -28,6 +29,8 @@ from services.runtime.log import Located, read_merged, read_range
 
 log = logging.getLogger("backplane.ledger")
 
+LAST_REFUSALS: Final = 50
+"""Records and markers at the end of a partition's refusals among which its being put aside is looked for."""
 NUMBERS: Final = 2**63
 """Above the number of any fact of a command."""
 Passed = Callable[[str, int, str], None]
@@ -132,6 +135,26 @@ def _fold(book: Book, located: Located, *, whole: bool, passed: Passed) -> bool:
     except Exception as error:  # noqa: BLE001 — a fact that no ledger decided may lack whatever its fold looks up
         passed(located.topic, located.offset, f"it does not fit what is before it: {type(error).__name__}: {error}")
     return False
+
+
+def put_aside_at(
+    consumer: Consumer, codec: Codec, partition: int, applied: int, guard: Guard | None = None
+) -> tuple[int, int] | None:
+    """Before which record the partition stands aside, and how many workers died there; None: before none. A worker says
+    so in the log, so that it holds for whoever takes the partition over. Behind it nothing was refused."""
+    _, end = consumer.get_watermark_offsets(TopicPartition(REFUSALS, partition), timeout=10)
+    found = None
+    for message in read_range(consumer, REFUSALS, partition, max(end - LAST_REFUSALS, 0), end):
+        if guard is not None and guard.message(message) == FORGED:
+            continue
+        try:
+            fact = codec.decode(message.value())
+            if isinstance(fact, RefusalEvent) and fact.code == PUT_ASIDE:
+                detail = msgspec.json.decode(fact.detail)
+                found = int(detail["offset"]), int(detail["deaths"])
+        except (Undecodable, ValueError, KeyError, TypeError) as error:
+            log.error("%s[%d] offset %s is passed over: %s", REFUSALS, partition, message.offset(), error)
+    return found if found is not None and found[0] > applied else None
 
 
 def stands(consumer: Consumer, partition: int, fact: Fact) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from services.ledger import committer
 from services.ledger.committer import MAX_WAITING, MAX_WAITING_BYTES, REFUSALS, Committer, Fenced, Group
+from services.ledger.inboxes import GRACE_S
 from services.ledger.outgoing import Outgoing
 
 
@@ -124,3 +126,34 @@ def test_what_passes_makes_no_dead_letter(monkeypatch: pytest.MonkeyPatch, code:
         ]
     )
     assert producer.written[-1] == [("dlq" if code in REFUSALS else "bp.inbox.a"), "bp.messages"]
+
+
+class Lacking(Standing):
+    """A producer whose broker has no inbox."""
+
+    def produce(self, *_: Any, **__: Any) -> None:
+        return
+
+    def list_topics(self, timeout: float) -> Any:
+        return SimpleNamespace(topics={"bp.messages": SimpleNamespace(error=None, partitions=range(4))})
+
+
+async def test_an_inbox_that_is_looked_for_holds_up_no_other_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few threads there are: nothing sleeps in one of them."""
+    monkeypatch.setattr(committer.clients, "producer", lambda *_, **__: Lacking(None, None))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    seeking, other = (Committer({}, number, lambda offset: None) for number in (0, 1))
+    missing = Outgoing("bp.inbox.a", b"k", b"v", (), instead=lambda why: None)
+    tasks = [asyncio.create_task(each.run()) for each in (seeking, other)]
+    try:
+        await seeking.put(Group(lambda: [missing], 1, 1, True))
+        await asyncio.sleep(0.05)
+        await other.put(Group(lambda: [Outgoing("bp.messages", b"k", b"v", ())], 1, 1, True))
+        async with asyncio.timeout(GRACE_S / 2):
+            await other.drained()
+        async with asyncio.timeout(GRACE_S * 2):
+            await seeking.drained()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from services.ledger.inboxes import GRACE_S, Topics
+from services.ledger.inboxes import GRACE_S, NEW_S, LookAgain, Topics
 
 
 class Broker:
@@ -35,8 +35,23 @@ class Broker:
         self.now += seconds
 
 
-def topics(broker: Broker) -> Topics:
-    return Topics(broker, lambda: broker.now, broker.sleep)  # type: ignore[arg-type]  # what is asked of a producer
+class Patient:
+    """Asks again as the committer does."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.topics = Topics(broker, lambda: broker.now)  # type: ignore[arg-type]  # what is asked of a producer
+        self.broker = broker
+
+    def problem(self, topic: str, partition: int) -> str:
+        while True:
+            try:
+                return self.topics.problem(topic, partition)
+            except LookAgain:
+                self.broker.sleep(NEW_S)
+
+
+def topics(broker: Broker) -> Patient:
+    return Patient(broker)
 
 
 def test_an_inbox_made_a_moment_ago_is_waited_for() -> None:

@@ -21,6 +21,19 @@ def dies_at(path: Path, partition: int, offset: int) -> None:
     os.waitpid(child, 0)
 
 
+def test_what_the_log_says_holds_for_a_worker_that_was_never_there(tmp_path: Path) -> None:
+    """And for its successor, until the record is dealt with."""
+    path = tmp_path / "marks"
+    marks = Marks(path)
+    marks.stand(3, 7, 2)
+    assert marks.deadly(3, 7)
+    marks.close()
+    again = Marks(path)
+    assert again.deadly(3, 7)
+    again.forget(3)
+    assert not again.deadly(3, 7)
+
+
 def test_two_deaths_at_one_record_are_deadly(tmp_path: Path) -> None:
     """One may be chance. A worker that comes back finds both, though nothing was written on purpose."""
     path = tmp_path / "marks"
