@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from agents_sdk.broadcast import broadcast
 from agents_sdk.core.commands import GrantBody, RegistrationBody
@@ -15,6 +17,10 @@ from agents_sdk.core.ledger.rules import RIGHTS
 
 if TYPE_CHECKING:
     from agents_sdk.transport import Transport
+
+
+NAMES: Final = "introduced"
+"""In the data directory: names of clients, one a line. It only saves work: who is refused as unknown is introduced."""
 
 
 def whoami() -> str:
@@ -42,6 +48,20 @@ async def grant_declared(transport: Transport, spec: RegistrationBody) -> None:
     lists = rights.asked(spec)
     body = GrantBody(name=spec.name, budget_nano_usd=spec.budget_nano_usd, operator=f"{whoami()} --trust", **lists)  # type: ignore[arg-type]  # a list for each right
     await grant(transport, body)
+
+
+def introduced_before(folder: Path, name: str) -> bool:
+    """Whether a client of this name was introduced by a process with this data directory."""
+    try:
+        return name in (folder / NAMES).read_text().splitlines()
+    except (OSError, ValueError):
+        return False
+
+
+def note_introduced(folder: Path, name: str) -> None:
+    """Remembers it, so that later processes need not say it again."""
+    with suppress(OSError, ValueError), (folder / NAMES).open("a") as names:
+        names.write(f"{name}\n")
 
 
 async def introduce(transport: Transport, name: str) -> None:

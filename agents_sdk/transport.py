@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import deque
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agents_sdk.answers import unanswered
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
 
+MEET_S: Final = 2.0
+"""How long the first command of a name waits for the introduction; it goes on meanwhile."""
 log = logging.getLogger("backplane.sdk")
 
 MAX_SLOW: Final = 20_000
@@ -119,6 +122,8 @@ class Transport:
         self._slow = 0
         self._introduces = introduces
         self._introducing: dict[str, asyncio.Task[None]] = {}
+        self._met: set[str] = set()
+        """Names that need no introduction any more."""
         self._in_flight = InFlight()
         self._turns = Turns()
         self._counted = 0
@@ -173,10 +178,29 @@ class Transport:
             Unreachable, Oversize: the broker did not take it.
             Overloaded: more waits here than may; nothing was sent.
         """
+        if self._introduces and command.agent not in self._met:
+            await self._meet(command.agent)
         reply = await self._requested(command, timeout, partition)
         if reply.code == NotGranted.code and await self._introduced(command.agent):
             reply = await self._requested(command, timeout, partition)
         return reply
+
+    async def _meet(self, name: str) -> None:
+        """Introduces a name before its first command, unless that was done from here before. Where nobody answers, the
+        command is sent all the same."""
+        from agents_sdk.grants import introduced_before, note_introduced
+
+        folder = Path(self.settings.data_dir)
+        if not introduced_before(folder, name):
+            try:
+                async with asyncio.timeout(MEET_S):
+                    if await self._introduced(name):
+                        note_introduced(folder, name)
+            except (BackplaneError, TimeoutError) as error:
+                log.info("%s is not introduced yet: %r", name, error)
+                if name in self._introducing and self._introducing[name].done():
+                    del self._introducing[name]
+        self._met.add(name)
 
     async def _introduced(self, name: str) -> bool:
         """Whether this process may have granted the name its rights: once for each name, with the master key."""

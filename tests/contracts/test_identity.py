@@ -26,15 +26,17 @@ from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.partition import partition_of
 from agents_sdk.history import read_commands, read_run, read_topic
 from agents_sdk.keys import Keys, make_master
+from agents_sdk.scope import new_id
 from agents_sdk.settings_model import Identity
 from agents_sdk.signer import Signer
-from agents_sdk.topics import COMMANDS, RUNS
+from agents_sdk.topics import COMMANDS, REFUSALS, RUNS
 from agents_sdk.wire.registry import connect_codec
 from infra.local.platform import LocalPlatform
 from services.cli.app import run as cli
 from services.replay.recorded import replay_run
 from services.runtime import clients
 from services.runtime.log import read_range
+from tests.support.chaos.log import read
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.ledgers import LedgerProcess, put
 
@@ -44,7 +46,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
     async with AsyncBackplane.connect(settings, name="honest") as connected:
-        # known to the platform from here on: what a new name says first is refused, and said again
+        # known to the platform from here on, so that what it says later comes alone
         await (await connected.start_run("introduced", complete_when="explicit")).complete()
         yield connected
 
@@ -64,6 +66,22 @@ def told(capsys: pytest.CaptureFixture[str], platform: LocalPlatform, *words: st
 def standing(capsys: pytest.CaptureFixture[str], platform: LocalPlatform, name: str) -> dict[str, Any]:
     rows = told(capsys, platform, "agents", "list", "--json")
     return next((row for row in rows if row["name"] == name), {})
+
+
+async def test_a_new_client_is_introduced_before_its_first_command(settings: Settings) -> None:
+    """Once: nothing that it says is refused and said again, and no later process introduces it anew."""
+    name = f"new-{new_id()[-12:]}"
+    for number in range(2):
+        async with AsyncBackplane.connect(settings, name=name) as connected:
+            runs = [connected.start_run("met", complete_when="explicit") for _ in range(20)]
+            for run in await asyncio.gather(*runs):
+                await run.complete()
+        codec = connect_codec(settings)
+        lying = await asyncio.to_thread(read, settings, [REFUSALS, COMMANDS])
+        said = [found for one in lying if name in str(found := codec.decode(one.value))]
+        assert [one for one in said if isinstance(one, RefusalEvent)] == [], number
+        assert sum(one.kind == "GrantRights" for one in said) == settings.topics.partitions
+        assert sum(one.kind == "StartRun" for one in said) == 20 * (number + 1)
 
 
 async def test_nobody_notices_on_a_local_platform(backplane: AsyncBackplane, settings: Settings) -> None:
