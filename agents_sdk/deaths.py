@@ -115,12 +115,12 @@ class Deaths:
         self._alone = asyncio.Lock()
         self._load(
             os.environ.get(ENDED, "") if ended is None else ended,
-            _memory_kills() if memory_kills is None else memory_kills,
+            killed_for_memory() if memory_kills is None else memory_kills,
         )
 
     def _load(self, ended: str, memory_kills: int) -> None:
         pid, began, kills, version = _HEADER.unpack_from(self._notes, 0)
-        me = os.getpid(), _began()
+        me = os.getpid(), process_began()
         # The same process after ``exec`` has not died. Where its start is not known, process ids have to do.
         died = version == _VERSION and (pid, began) != me
         under_way: dict[bytes, tuple[Noted, int]] = {}
@@ -199,7 +199,10 @@ class Deaths:
                 self._alone.release()
 
     def close(self) -> None:
-        """Unmaps the file and lets go of it."""
+        """Nothing is under way any more: lets go of the file. What is noted later is not."""
+        self.ending()
+        self._place.clear()
+        self._free.clear()
         self._notes.close()
         os.close(self._file)
 
@@ -251,7 +254,7 @@ def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode(errors="replace")).digest()[:16]
 
 
-def _began() -> int:
+def process_began() -> int:
     """When this process began, by the kernel's count; 0 where it does not say."""
     try:
         return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -259,7 +262,7 @@ def _began() -> int:
         return 0
 
 
-def _memory_kills() -> int:
+def killed_for_memory() -> int:
     """How often the kernel has killed a process for want of memory; 0 where it does not say."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()

@@ -69,6 +69,7 @@ class AgentsRunner:
         self._transport: Transport | None = None
         self._follower: Follower | None = None
         self._workers: list[Worker] = []
+        self._deaths: Deaths | None = None
         self._stopping: asyncio.Event | None = None
 
     async def run(self, ready: Callable[[], None] | None = None) -> None:
@@ -148,7 +149,7 @@ class AgentsRunner:
         if self._trust:
             wanting = [agent for agent, each in zip(self.agents, missing, strict=True) if each]
             await asyncio.gather(*(grant_declared(transport, agent.registration()) for agent in wanting))
-        deaths = self._known_deaths(settings)
+        deaths = self._deaths = self._known_deaths(settings)
         self._workers = [
             Worker(
                 agent,
@@ -190,6 +191,9 @@ class AgentsRunner:
         """Lets running handlers end, commits and disconnects."""
         workers, self._workers = self._workers, []
         await asyncio.gather(*(worker.close() for worker in workers))
+        if self._deaths is not None:
+            self._deaths.close()
+            self._deaths = None
         if self._local is not None:
             await self._local.close()
         if self._follower is not None:

@@ -60,10 +60,15 @@ class Catalogue:
         self.beats: dict[str, Heard] = {}
         self.said: dict[tuple[type[Record], str], int] = {}
         """Kind and key → when what counts was said, microseconds UTC; of what was removed: when it was."""
+        self.outlived: set[tuple[type[Record], str]] = set()
+        """Kind and key of what counts though something older lies behind it in the log. Compaction will keep the older
+        one alone, so that what counts has to be said again, as it was."""
 
     def take(self, record: Record, offset: int, now: float) -> None:
         """Folds the next record; ``now`` in seconds is when it was heard, or written where it is read later."""
         if not self._newer(type(record), key_of(record), said_at(record)):
+            if not isinstance(record, ExecutorBeat):
+                self.outlived.add((type(record), key_of(record)))
             return
         if isinstance(record, CapabilityManifest):
             self.manifests[record.name] = Held(offset + 1, record)
@@ -95,6 +100,13 @@ class Catalogue:
         else:
             held = self.beats
         held.pop(key, None)
+
+    def standing(self, kind: type[Record], key: str) -> Record | None:
+        """The manifest or switch that counts for a key; None: it was removed."""
+        if kind is CapabilityManifest:
+            held = self.manifests.get(key)
+            return held.record if held is not None else None
+        return self.switches.get(key)
 
     def _newer(self, kind: type[Record], key: str, at: int) -> bool:
         if at < self.said.get((kind, key), 0):

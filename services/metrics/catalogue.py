@@ -77,8 +77,8 @@ PUT_ASIDE: Final = Metric(
 NOTICES: Final = Metric(
     "backplane_notices_total",
     "counter",
-    "What an operator has to see to: records passed over, topics that took none, calls and facts that end processes.",
-    ("ledger", "executor", "sink"),
+    "What an operator has to see to: records passed over, topics that took none, calls that end processes.",
+    ("ledger", "executor"),
 )
 OPEN_RUNS: Final = Metric("backplane_open_runs", "gauge", "Runs that have begun and not ended.", ("ledger",))
 RUNS_ENDED: Final = Metric(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.sink.ingest import Ingest, Opened
     from services.sink.reconcile import Positions
     from services.sink.source import FactSource
+    from services.sink.suspects import Notes
 
 log = logging.getLogger("backplane.sink")
 
@@ -81,7 +82,7 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
     guard = fact_guard(settings)
     letters = DeadLetters(settings.kafka)
     source = FactSource(settings.kafka, guard=guard, passed=letters.passed_over)
-    ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop, guard)
+    ingest = Ingest(source, letters, lambda: _open(settings, engine, audit), stop, guard, _notes(settings))
     audit = Audit(lambda: _client(settings, engine), lambda: _positions(source, ingest), stop)
     server = make_server(engine, lambda: health(ingest, source, letters, audit), door, settings.clickhouse.database)
     runner = web.AppRunner(server)
@@ -102,6 +103,13 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
         await runner.cleanup()
         if engine is not None:
             engine.close()
+
+
+def _notes(settings: Settings) -> Notes:
+    """Of what this process and those before it were at."""
+    from services.sink.suspects import Notes
+
+    return Notes(Path(settings.data_dir) / "sink-is-at.json")
 
 
 def door_of(settings: Settings, host: str) -> Door | None:

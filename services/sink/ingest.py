@@ -19,7 +19,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -29,6 +30,7 @@ from agents_sdk.proofs import WHY, Guard
 from agents_sdk.wire.codec import Undecodable
 from services.sink.frames import Lying
 from services.sink.rows import Record, Unreadable, unmappable, unreadable
+from services.sink.suspects import NoNotes, Notes, ranges_of, rows_of_a_part
 from services.sink.writer import Batch, Place
 
 log = logging.getLogger("backplane.sink")
@@ -45,6 +47,11 @@ PATIENCE: Final = 3
 """How often a batch that the store refuses is tried as a whole: merges that are late, or memory that is short, pass."""
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Between attempts while the store or the registry is away; the last one repeats."""
+
+APART_S: Final = 0.01
+DEADLY: Final = "deadly"
+"""Verdict on a record that has killed the process that touches it."""
+KILLED: Final = "processes died at this record; it is not read again"
 
 T = TypeVar("T")
 Judged = tuple[Any, str]
@@ -124,8 +131,10 @@ class Ingest:
         connect: Callable[[], Opened],
         stop: threading.Event,
         guard: Guard | None = None,
+        notes: Notes | None = None,
     ) -> None:
-        """What ``guard`` does not believe becomes a dead letter."""
+        """What ``guard`` does not believe becomes a dead letter. ``notes``: at which records sinks died before."""
+        self._notes = notes or NoNotes()
         self._guard = guard
         self._source = source
         self._letters = letters
@@ -155,6 +164,7 @@ class Ingest:
         finally:
             self._stop.set()
             reading.join()
+            self._notes.ending()
         if self._failure is not None:
             raise self._failure
 
@@ -182,7 +192,10 @@ class Ingest:
         if following is not self._committed:
             self._source.commit(following)
             self._committed = following
-        fetched = self._source.fetch(MAX_ROWS, MAX_BYTES, LINGER_S)
+        part = rows_of_a_part(self._notes.known)
+        while part and self._handed.unfinished_tasks and not self._stop.is_set():
+            self._stop.wait(APART_S)  # one batch at a time: what the process dies at is in it
+        fetched = self._source.fetch(part or MAX_ROWS, MAX_BYTES, LINGER_S)
         if not fetched.messages and not fetched.ends:
             return None
         lying = [
@@ -191,11 +204,24 @@ class Ingest:
         ]
         verdicts = [self._guard.message(message) for message in fetched.messages] if self._guard is not None else []
         judged = list(zip(fetched.messages, verdicts or [""] * len(lying), strict=True))
-        batch = self._until_done(partial(self._made, lying, judged, store, decode), "the facts cannot be read")
+        deadly = self._notes.known.deadly
+        if deadly:
+            judged = [(one, DEADLY if place(one) in deadly else verdict) for one, verdict in judged]
+        with self._noted(judged):
+            batch = self._until_done(partial(self._made, lying, judged, store, decode), "the facts cannot be read")
         if batch is None:
             return None
         after = {(record.topic, record.partition): record.offset + 1 for record in lying}
         return Handed(batch, judged, {**after, **fetched.ends})
+
+    @contextmanager
+    def _noted(self, judged: list[Judged]) -> Iterator[None]:
+        """Within it the process dies at these records, if it does."""
+        number = self._notes.begin(ranges_of(place(one) for one, verdict in judged if verdict != DEADLY))
+        try:
+            yield
+        finally:
+            self._notes.end(number)
 
     def _made(
         self, lying: list[Lying], judged: list[Judged], store: Store, decode: Callable[[bytes | None], object]
@@ -239,7 +265,7 @@ class Ingest:
         stamp = message.timestamp()[1]
         try:
             if verdict:
-                raise Undecodable(verdict, WHY[verdict])
+                raise Undecodable(verdict, KILLED if verdict == DEADLY else WHY[verdict])
             fact = decode(message.value())
         except Undecodable as error:
             code, reason = error.code, str(error)
@@ -260,11 +286,14 @@ class Ingest:
             except queue.Empty:
                 continue
             self._refused = 0
-            self._until_done(partial(self._write, store, handed, decode), "the store does not take the batch")
+            with self._noted(handed.judged):
+                self._until_done(partial(self._write, store, handed, decode), "the store does not take the batch")
+            self._handed.task_done()
             if self._stop.is_set() and self.status.state == "paused":
                 return
             self.status.rows += len(handed.judged)
             self.status.following = {**self.status.following, **handed.following}
+            self._notes.stored(self.status.following)
 
     def _write(self, store: Store, handed: Handed, decode: Callable[[bytes | None], object]) -> None:
         """Writes the batch; one that the store refuses again and again is written in parts, until it is known which
@@ -319,6 +348,11 @@ class Ingest:
                     self.status.state, self.status.error = "running", ""
                 return result
         return None
+
+
+def place(message: Any) -> tuple[str, int, int]:
+    """Where a message lies."""
+    return message.topic(), message.partition(), message.offset()
 
 
 def _pauses() -> Iterable[float]:
