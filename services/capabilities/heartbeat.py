@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from agents_sdk.core.registry import ExecutorBeat
+from agents_sdk.core.registry import ExecutorBeat, Record
 from agents_sdk.errors import BackplaneError
 from agents_sdk.registrar import Registrar
 from services.capabilities.reach import Endpoint, Reach, endpoint_of
@@ -44,7 +44,9 @@ class Heartbeat:
             self._soon.clear()
             await self._look()
             try:
-                await asyncio.to_thread(self._registrar.put, [self._beat()])
+                again = self._live.outlived()
+                await asyncio.to_thread(self._say, *again)
+                self._live.said(*again)
             except BackplaneError as error:
                 # calls go on as long as they can; whoever looks sees an executor that is silent
                 log.warning("no heartbeat: %s", error)
@@ -53,6 +55,11 @@ class Heartbeat:
                     await self._soon.wait()
             except TimeoutError:
                 continue
+
+    def _say(self, again: list[Record], removed: list[tuple[type[Record], str, int]]) -> None:
+        for kind, key, at in removed:
+            self._registrar.remove(kind, key, at)
+        self._registrar.put([self._beat(), *again])
 
     async def stop(self) -> None:
         """Takes the last beat back, if the broker is there."""

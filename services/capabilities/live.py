@@ -9,6 +9,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from agents_sdk.core.catalogue import key_of
 from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record
 from agents_sdk.follower import Follower
 from agents_sdk.registrar import Registrar, trust
@@ -65,6 +68,20 @@ class LiveRegistry:
     def close(self) -> None:
         """Ends following. Blocks for a moment."""
         self._follower.close()
+
+    def outlived(self) -> tuple[list[Record], list[tuple[type[Record], str, int]]]:
+        """What has to be said again, since something older lies behind it in the log, where compaction would keep that
+        alone: records, and removals with their time."""
+        catalogue = self._follower.catalogue
+        standing = {place: catalogue.standing(*place) for place in sorted(catalogue.outlived, key=str)}
+        records = [msgspec.structs.replace(one, signature=b"") for one in standing.values() if one is not None]
+        removed = [(*place, catalogue.said[place]) for place, one in standing.items() if one is None]
+        return records, removed
+
+    def said(self, records: Iterable[Record], removed: Iterable[tuple[type[Record], str, int]]) -> None:
+        """These were said again."""
+        places = {(type(one), key_of(one)) for one in records} | {(kind, key) for kind, key, _ in removed}
+        self._follower.catalogue.outlived -= places
 
     @property
     def offset(self) -> int:

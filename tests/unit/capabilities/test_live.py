@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agents_sdk.core.registry import CapabilityManifest
+from agents_sdk.core.registry import CapabilityManifest, Switch
 from agents_sdk.settings_model import Settings
 from services.capabilities import publish
 from services.capabilities.live import LiveRegistry
@@ -35,3 +35,22 @@ def test_what_cannot_be_read_is_passed_over(text: str) -> None:
     live._changed([(CapabilityManifest, "probe")])
     with pytest.raises(UnknownCapability):
         live.registry.get("probe")
+
+
+def test_what_counts_is_said_again_where_something_older_lies_behind_it() -> None:
+    """Compaction would keep the older one alone. Records as they count, removals with their time; until it is done."""
+    live = LiveRegistry(Settings(), CODEC)
+    first = msgspec.structs.replace(publish.record_of(Contract(capability(), ""), "applied", ""), applied_at=10)
+    off = Switch(target="probe", state="disabled", set_at=20, signature=b"signed")
+    for offset, record in enumerate((first, off)):
+        live._follower.catalogue.take(record, offset, 0.0)
+    assert live.outlived() == ([], [])
+    live._follower.catalogue.take(msgspec.structs.replace(off, state="enabled", set_at=15), 2, 0.0)
+    live._follower.catalogue.drop(CapabilityManifest, "probe", 30)
+    live._follower.catalogue.take(msgspec.structs.replace(first, applied_at=12), 4, 0.0)
+
+    again = live.outlived()
+    assert again == ([msgspec.structs.replace(off, signature=b"")], [(CapabilityManifest, "probe", 30)])
+    assert live.outlived() == again, "not before the broker has it"
+    live.said(*again)
+    assert live.outlived() == ([], [])
