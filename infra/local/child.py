@@ -34,7 +34,10 @@ class Child:
         DiskFull, PlatformError: the log cannot be written.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path, nice: int = 0) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], log: Path, nice: int = 0, *, waits: bool = False
+    ) -> None:
+        """``waits``: it does nothing before ``begin``, see ``services.runtime.spare``."""
         self.log = log
         self.started_at = time.time()
         parent = os.getpid()
@@ -57,7 +60,7 @@ class Child:
                 self._process = subprocess.Popen(
                     argv,
                     env=dict(env),
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
@@ -66,6 +69,24 @@ class Child:
             except OSError as error:
                 # Not there, not executable, or made for another processor; ours runs already, so it is Java.
                 raise JavaMissing(f"cannot execute {argv[0]!r}: {error.strerror}", program=argv[0]) from error
+
+    def begin(self, ended: str) -> bool:
+        """Let a process that waits begin, which is told how the one before it ended; False where it has died
+        meanwhile."""
+        self.started_at = time.time()
+        assert self._process.stdin is not None
+        try:
+            self._from = self.log.stat().st_size
+            self._process.stdin.write(f"{ended}\n".encode())
+            self._process.stdin.close()
+        except OSError:
+            return False
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
 
     @property
     def pid(self) -> int:

@@ -24,6 +24,8 @@ from infra.local.policy import Node
 from infra.local.ports import LOOPBACK
 
 NO_NEEDS: Final = Node()
+SPARE: Final = "BACKPLANE_SPARE"
+"""In the environment of a spare process, which waits for a byte on its stdin: ``services.runtime.spare``."""
 Probe = Callable[[int], Awaitable[bool]]
 
 
@@ -83,6 +85,8 @@ class Part:
     worker: bool = False
     """It may run more than once."""
     nice: int = 0
+    spare: bool = False
+    """A second process of it waits to take its place, see ``services.runtime.spare``."""
 
 
 def _format(site: Site) -> Launch | None:
@@ -122,14 +126,16 @@ def _training(site: Site) -> Launch | None:
     return Launch([sys.executable, "-m", "infra.local.training", profile]) if missing else None
 
 
-def python_part(name: str, module: str, after: tuple[str, ...] = ("topics",), worker: bool = False) -> Part:
+def python_part(
+    name: str, module: str, after: tuple[str, ...] = ("topics",), worker: bool = False, spare: bool = False
+) -> Part:
     """A part that is ``python -m module --data-dir D --http-port N`` and answers at ``/health`` when it is ready."""
 
     def launch(site: Site) -> Launch:
         where = ["--data-dir", str(site.layout.data_dir), "--http-port", str(site.ports[name])]
         return Launch([sys.executable, "-m", module, *where], _address(site))
 
-    return Part(name, launch, Node(after=after), (name,), ready=_healthy, worker=worker)
+    return Part(name, launch, Node(after=after), (name,), ready=_healthy, worker=worker, spare=spare)
 
 
 def _in_the_background(part: Part) -> Part:
@@ -165,8 +171,8 @@ TABLE: Final = (
     Part("registry", _registry, Node(), ("registry",), registry.answers),
     Part("topics", _topics, Node(after=("kafka", "registry"), task=True)),
     python_part("store", "services.sink"),
-    python_part("ledger", "services.ledger", worker=True),
-    python_part("executor", "services.capabilities", worker=True),
+    python_part("ledger", "services.ledger", worker=True, spare=True),
+    python_part("executor", "services.capabilities", worker=True, spare=True),
     _in_the_background(python_part("console", "services.console", after=("store",))),
     Part("training", _training, Node(after=("kafka", "registry"), task=True, optional=True), nice=19),
 )

@@ -88,6 +88,8 @@ class Backoff:
 
 
 DEFAULT_BACKOFF: Final = Backoff()
+SPARE_AFTER_S: Final = 2.0
+"""How long a part works until its spare process is made."""
 FIRM: Final = (Phase.READY, Phase.DONE)
 
 
@@ -117,6 +119,14 @@ def exited(
     streak = 1 if steady else state.streak + 1
     retry_at = now + backoff.delay(streak, chance)
     return replace(state, phase=Phase.BACKOFF, since=now, streak=streak, retry_at=retry_at, last_exit=reason)
+
+
+def spare_due(state: State, now: float, *, was_spare: bool) -> bool:
+    """Whether a part should have a spare process now: it has worked for a while, so that its start and a platform that
+    ends at once pay nothing; or it has just used one (``was_spare``), and may die again in the middle of its start."""
+    if state.phase is Phase.READY:
+        return now - state.since >= SPARE_AFTER_S
+    return was_spare and state.phase is Phase.STARTING and state.streak == 1
 
 
 def due(nodes: Mapping[str, Node], states: Mapping[str, State], now: float) -> list[str]:

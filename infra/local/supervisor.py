@@ -27,7 +27,7 @@ from infra.local import artifacts, java, policy, ports
 from infra.local.child import Child
 from infra.local.errors import PartFailed, PlatformError
 from infra.local.layout import Layout
-from infra.local.parts import Part, Site, base_environment
+from infra.local.parts import SPARE, Launch, Part, Site, base_environment
 from infra.local.policy import Overall, Phase, State
 
 START_LIMIT_S: Final = 90.0
@@ -41,6 +41,10 @@ STOP_POLL_S: Final = 0.02
 TICK_S: Final = 1.0
 """How long a change that no signal announces may go unseen: a log that grows, a part that is stuck."""
 
+SPARE_AGAIN_S: Final = 60.0
+"""After a spare process that died, or could not be started."""
+SPARES: Final = "BACKPLANE_SPARES"
+"""``0`` in the environment: no spare processes, which take some 60 MB each."""
 TAIL_LINES: Final = 15
 
 Say = Callable[[str, str], None]
@@ -57,6 +61,12 @@ class _Running:
     """Why it was killed, when it was the supervisor who did it."""
     ended: str = ""
     """How its last process ended, for the next one."""
+    spare: Child | None = None
+    """Waits to take its place."""
+    was_spare: bool = False
+    """Its process was a spare one."""
+    spare_at: float = 0.0
+    """No spare process is made before."""
 
 
 class Supervisor:
@@ -146,6 +156,7 @@ class Supervisor:
                 failure = failure or self._failure()
                 self._note_ready()
                 if failure is None and not self._stops:
+                    self._keep_spares()
                     await self._sleep()
         finally:
             # Also when something here is wrong: no part outlives this function.
@@ -189,6 +200,8 @@ class Supervisor:
     def _reap(self) -> None:
         now = time.monotonic()
         for name, each in self._running.items():
+            if each.spare is not None and each.spare.exit_reason() is not None:
+                each.spare, each.spare_at = None, now + SPARE_AGAIN_S
             if each.child is None:
                 continue
             starting = each.state.phase is Phase.STARTING and not each.part.node.optional
@@ -216,11 +229,36 @@ class Supervisor:
                 each.state = policy.exited(each.state, each.part.node, "", now, 0.0)
                 self._wake.set()
                 continue
-            env = {**base_environment(), **launch.env, ENDED: each.ended}
-            each.child = Child(launch.argv, env, self._layout.log(name), each.part.nice)
+            spare = self._spare_of(each)
+            each.was_spare = spare is not None
+            each.child = spare or self._child(each, launch)
             each.state = policy.started(each.state, now)
             if each.part.ready is not None:
                 each.probe = asyncio.create_task(self._ask_until_ready(each))
+
+    def _child(self, each: _Running, launch: Launch, *, waits: bool = False) -> Child:
+        env = {**base_environment(), **launch.env, ENDED: each.ended, **({SPARE: "1"} if waits else {})}
+        return Child(launch.argv, env, self._layout.log(each.part.name), each.part.nice, waits=waits)
+
+    @staticmethod
+    def _spare_of(each: _Running) -> Child | None:
+        """The spare process of a part, which begins its work now; None where there is none."""
+        spare, each.spare = each.spare, None
+        return spare if spare is not None and spare.begin(each.ended) else None
+
+    def _keep_spares(self) -> None:
+        """A spare process for each part that should have one. On Linux only, where it cannot outlive this process."""
+        now = time.monotonic()
+        if sys.platform != "linux" or os.environ.get(SPARES) == "0":
+            return
+        for each in self._running.values():
+            wanted = each.part.spare and policy.spare_due(each.state, now, was_spare=each.was_spare)
+            if wanted and each.spare is None and now >= each.spare_at:
+                launch = each.part.launch(self._site)
+                try:
+                    each.spare = self._child(each, launch, waits=True) if launch is not None else None
+                except PlatformError:  # the part works without it
+                    each.spare_at = now + SPARE_AGAIN_S
 
     async def _ask_until_ready(self, each: _Running) -> None:
         assert each.part.ready is not None
@@ -250,6 +288,10 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         began = time.monotonic()
+        for each in self._running.values():
+            if each.spare is not None:
+                each.spare.end()
+                each.spare = None
         waves = policy.stop_waves(self._nodes)
         for number, wave in enumerate(waves, 1):
             # Each wave has its share, so that a service that hangs does not take Kafka's time for a clean end.

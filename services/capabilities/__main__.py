@@ -7,6 +7,7 @@ import logging
 import sys
 from functools import partial
 from importlib.metadata import version
+from typing import Final
 
 from agents_sdk import core_dumps
 from agents_sdk.patience import Patience
@@ -18,8 +19,12 @@ from services.capabilities.manifest import ManifestError
 from services.capabilities.registry import load_registry
 from services.runtime.app import run
 from services.runtime.reached import reached
+from services.runtime.spare import when_its_turn_comes
 
 log = logging.getLogger("backplane.executor")
+
+LATER: Final[tuple[str, ...]] = ()
+"""Modules that are imported when they are needed, which is at the start."""
 
 
 def main() -> None:
@@ -30,15 +35,17 @@ def main() -> None:
     parser.add_argument("--http-port", type=int, required=True)
     options = parser.parse_args()
     overrides = {"data_dir": options.data_dir} if options.data_dir else {}
-    settings = load_settings(**overrides)
-    try:
-        registry = load_registry(settings.capabilities.paths)
-    except ManifestError as error:
-        print(f"backplane executor: {error}", file=sys.stderr)
-        sys.exit(2)
+    needed = (CALLS, ATTEMPTS, COMMANDS)
     patience = Patience(log)
     with patience.together():
-        codec = reached(settings, (CALLS, ATTEMPTS, COMMANDS), patience)
+        settings, codec = when_its_turn_comes(
+            partial(load_settings, **overrides), partial(reached, needed=needed, patience=patience), LATER
+        )
+        try:
+            registry = load_registry(settings.capabilities.paths)
+        except ManifestError as error:
+            print(f"backplane executor: {error}", file=sys.stderr)
+            sys.exit(2)
         live = LiveRegistry(settings, codec)
         patience.until_blocking(partial(live.open, registry, version("agent-backplane")))
     run(create(settings, codec, live, options.http_port))

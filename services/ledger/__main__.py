@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
+from typing import Final
 
 from agents_sdk import core_dumps
 from agents_sdk.patience import Patience
@@ -12,8 +14,12 @@ from agents_sdk.topics import COMMANDS, FACT_TOPICS, REPLIES
 from services.ledger.app import create
 from services.runtime.app import run
 from services.runtime.reached import reached
+from services.runtime.spare import when_its_turn_comes
 
 log = logging.getLogger("backplane.ledger")
+
+LATER: Final[tuple[str, ...]] = ()
+"""Modules that are imported when they are needed, which is at the start."""
 
 
 def main() -> None:
@@ -24,8 +30,10 @@ def main() -> None:
     parser.add_argument("--http-port", type=int, required=True)
     options = parser.parse_args()
     overrides = {"data_dir": options.data_dir} if options.data_dir else {}
-    settings = load_settings(**overrides)
-    codec = reached(settings, (COMMANDS, REPLIES, *FACT_TOPICS), Patience(log))
+    needed = (COMMANDS, REPLIES, *FACT_TOPICS)
+    settings, codec = when_its_turn_comes(
+        partial(load_settings, **overrides), partial(reached, needed=needed, patience=Patience(log)), LATER
+    )
     run(create(settings, codec, options.http_port))
 
 

@@ -6,6 +6,7 @@ from the command line that it was started with, and waits here.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -35,8 +36,22 @@ def reached(settings: Settings, needed: Collection[str], patience: Patience) -> 
     """The codec, when the registry has the schemas and Kafka the topics ``needed``. Waits, and says so once. Raises
     what an operator must mend: NotConfigured, SchemasNotApplied, TopicsNotApplied, SchemaRejected."""
     with patience.together():
-        codec = patience.until_blocking(partial(connect_codec, settings))
-        patience.until_blocking(partial(_has_topics, settings, needed))
+        loop = asyncio.new_event_loop()  # not asyncio.run: it would leave faust, which comes next, without a loop
+        try:
+            return loop.run_until_complete(_reached(settings, needed, patience))
+        finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
+async def _reached(settings: Settings, needed: Collection[str], patience: Patience) -> Codec:
+    """Both are asked side by side: others wait for a process that takes a dead one's place."""
+    codec, _ = await asyncio.gather(
+        patience.until(partial(asyncio.to_thread, connect_codec, settings)),
+        patience.until(partial(asyncio.to_thread, _has_topics, settings, needed)),
+    )
     return codec
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Final
 
-from infra.local.parts import NO_NEEDS, Launch, Part, Site, python_part
+from infra.local.parts import NO_NEEDS, SPARE, Launch, Part, Site, python_part
 from infra.local.policy import Node
 
 
@@ -44,6 +46,7 @@ def part(name: str, mode: str = "well", node: Node = NO_NEEDS) -> Part:
 WELL: Final = (part("first"), part("second", node=Node(after=("first",))))
 REFUSING: Final = (part("first"), part("second", "refuse", Node(after=("first",))))
 DEAF: Final = (part("first", "deaf"),)
+SPARED: Final = (replace(part("first"), spare=True),)
 PARENT: Final = (part("first", "parent"),)
 
 
@@ -53,6 +56,8 @@ def main() -> None:
     parser.add_argument("--http-port", type=int)
     parser.add_argument("--mode", default="well")
     given = parser.parse_args()
+    if os.environ.get(SPARE) and not os.read(0, 1):
+        return
     if given.mode == "refuse":
         print("the reason is this")
         sys.exit(3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from infra.local.policy import (
     Backoff,
     Node,
@@ -12,6 +14,7 @@ from infra.local.policy import (
     due,
     exited,
     fold,
+    spare_due,
     started,
     stop_waves,
 )
@@ -111,3 +114,21 @@ def test_services_stop_before_kafka_and_the_registry() -> None:
 
     assert set(waves[0]) == {"ledger"}
     assert {"kafka", "registry"} <= {name for wave in waves[1:] for name in wave}
+
+
+@pytest.mark.parametrize(
+    ("state", "was_spare", "wanted"),
+    [
+        (State(Phase.READY, since=0.0), False, True),
+        (State(Phase.READY, since=9.0), False, False),
+        (State(Phase.STARTING, since=9.9, streak=1), True, True),
+        (State(Phase.STARTING, since=9.9, streak=1), False, False),
+        (State(Phase.STARTING, since=9.9, streak=2), True, False),
+        (State(Phase.BACKOFF, since=9.9, streak=1), True, False),
+    ],
+)
+def test_a_spare_process_is_made_for_what_works_and_for_what_has_just_used_one(
+    state: State, was_spare: bool, wanted: bool
+) -> None:
+    """Not for a part that dies again and again."""
+    assert spare_due(state, 10.0, was_spare=was_spare) is wanted
