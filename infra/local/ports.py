@@ -2,17 +2,23 @@
 
 All lie below 32768: above it the kernel takes ports for outgoing connections, and a client that probes a server which
 is not up yet can be given that very port, connect to itself, and keep the server out. ``BACKPLANE_PORTS=20000-22999``
-narrows them: whoever starts platforms side by side, as our tests do, gives each starter a range of its own, because a
-port that was chosen is free until its server, which is on its way, has it.
+narrows them.
+
+A port that was chosen is free until its server, which is on its way, has it. So who chooses one also reserves it: by a
+lock on one byte of a file that all processes of a user share. No other process chooses it until this one has ended.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import random
 import re
 import socket
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from infra.local.errors import PlatformError
@@ -21,6 +27,10 @@ LOWEST: Final = 20_000
 HIGHEST: Final = 32_767
 LOOPBACK: Final = "127.0.0.1"
 VARIABLE: Final = "BACKPLANE_PORTS"
+_reserved: set[int] = set()
+"""Ports that this process has chosen."""
+_files: list[int] = []
+"""The open file of reservations. It is never closed: with any descriptor of it all locks of the process would go."""
 
 
 def bounds() -> tuple[int, int]:
@@ -52,6 +62,38 @@ def free(port: int) -> bool:
     return True
 
 
+def _reserve(port: int) -> bool:
+    """Whether no other process has chosen the port; then this one has. Where no file can be written nothing is
+    reserved, which matters to those alone who start platforms side by side."""
+    if not _files:
+        path = Path(tempfile.gettempdir()) / f"backplane-ports-{os.getuid()}"
+        try:
+            _files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        except OSError:
+            return True
+    try:
+        fcntl.lockf(_files[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
+
+
+def _release(port: int) -> None:
+    if _files and port not in _reserved:
+        fcntl.lockf(_files[0], fcntl.LOCK_UN, 1, port)
+
+
+def _taken_now(port: int) -> bool:
+    """Whether this process has the port now, reserved and without a server."""
+    if not _reserve(port):
+        return False
+    if free(port):
+        _reserved.add(port)
+        return True
+    _release(port)
+    return False
+
+
 def choose(names: Iterable[str], recorded: Mapping[str, int], rng: random.Random | None = None) -> dict[str, int]:
     """A free port for each name, no two alike: the recorded one where it is still free, else one at random.
 
@@ -66,8 +108,11 @@ def choose(names: Iterable[str], recorded: Mapping[str, int], rng: random.Random
     chosen: dict[str, int] = {}
     for name in names:
         port = recorded.get(name, 0)
-        while not (low <= port <= high and port not in taken and free(port)):
-            port = rng.randint(low, high)
+        looks = 0
+        while not (low <= port <= high and port not in taken and _taken_now(port)):
+            port, looks = rng.randint(low, high), looks + 1
+            if port in _reserved and looks < high - low:  # chosen before, for a server that may be on its way
+                port = 0
         taken.add(port)
         chosen[name] = port
     return chosen

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from infra.local.ports import choose
 from services.capabilities.model import McpProvider
 from services.capabilities.outcome import Answer, AttemptOutcome, Failure
 from services.capabilities.providers.mcp import McpAttempts, Servers
@@ -29,9 +30,7 @@ PATIENCE = 60.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return choose(["mcp"], {})["mcp"]
 
 
 @contextlib.contextmanager

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import random
 import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from infra.local.errors import PlatformError
 from infra.local.ports import HIGHEST, LOOPBACK, LOWEST, VARIABLE, choose, free
+
+ROOT: Final = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +49,28 @@ def test_recorded_port_that_is_taken_is_replaced() -> None:
 
     chosen = choose(["a", "b"], {"a": recorded, "b": recorded})
     assert chosen["a"] == recorded != chosen["b"]
+
+
+def test_a_port_that_another_process_has_chosen_is_reserved_until_that_ends() -> None:
+    """Though its server is still on its way and nothing listens."""
+    program = "from infra.local.ports import choose; print(choose(['a'], {})['a'], flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        assert free(port)
+        assert choose(["a"], {"a": port})["a"] != port
+        other.kill()
+    assert choose(["a"], {"a": port})["a"] == port
+
+
+def test_a_port_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by one process, whose servers may be on their way; again only when there is no other."""
+    monkeypatch.setenv(VARIABLE, f"{LOWEST + 7_000}-{LOWEST + 7_009}")
+    first = {choose(["a"], {})["a"] for _ in range(5)}
+    assert len(first) == 5
+    assert choose([f"p{number}" for number in range(9)], {})
 
 
 def test_recorded_port_out_of_range_is_replaced() -> None:
