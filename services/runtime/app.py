@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -16,7 +17,9 @@ import faust
 from faust.tables import TableManager
 from yarl import URL
 
+from agents_sdk.peers import Peers
 from agents_sdk.settings import Settings
+from agents_sdk.wire.eviction import evict
 from services.access.gate import Gate
 from services.metrics.exposition import CONTENT_TYPE, Metrics
 from services.runtime import brokers
@@ -30,7 +33,7 @@ SESSION_TIMEOUT_S: Final = 6.0
 """How long a killed worker's partitions wait for a successor, unless it comes back under its own name before.
 Faust's default is 60 s. Not shorter: a worker that stands still for some seconds (a full disk, a machine that swaps)
 keeps its partitions, or each such moment would be two takeovers."""
-HEARTBEAT_S: Final = 1.0
+HEARTBEAT_S: Final = 0.3
 """Also how late a worker hears that the group is rebalanced, and the others wait for it."""
 MAX_BATCH_RECORDS: Final = 500
 """Records of one fetch over all partitions: bounds a transaction, and so the latency of the commands behind it."""
@@ -81,6 +84,7 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         TableManager=_Tables,
     )
     app.transport = BatchTransport(app.conf.broker, app, app.loop)
+    app.peers = Peers(settings.data_dir, name, f"{name}-{http_port}", partial(evict, settings.kafka, name))
     return app
 
 
@@ -163,6 +167,8 @@ class _App(faust.App):
     """Faust's app, which is gone for certain when it has crashed."""
 
     told_of_crash: tuple[Callable[[], None], ...]
+    peers: Peers
+    """The other workers of its group on this machine."""
 
     async def crash(self, reason: BaseException) -> None:
         """As faust's; ends the process if that takes too long."""
@@ -189,6 +195,7 @@ def run(app: faust.App) -> None:
     worker = _Worker(app, loglevel="INFO", quiet=True, redirect_stdouts=False, logging_config=LOGGING)
     worker.spinner = None
     gc.set_threshold(*GC_THRESHOLD)
+    cast(_App, app).peers.open()
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:

@@ -6,7 +6,6 @@ what faust cannot do is refused rather than left out.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +13,7 @@ from faust import SASLCredentials, SSLCredentials
 from faust.types.auth import CredentialsT
 
 from agents_sdk.settings import NotConfigured
+from agents_sdk.wire.eviction import tls_context
 
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 PROTOCOLS: Final = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
@@ -39,7 +39,7 @@ def credentials(kafka: Mapping[str, str]) -> CredentialsT | None:
         raise _not_possible("security.protocol", protocol, PROTOCOLS)
     if protocol == "plaintext":
         return None
-    context = _tls(kafka) if protocol.endswith("ssl") else None
+    context = tls_context(kafka) if protocol.endswith("ssl") else None
     if protocol == "ssl":
         return SSLCredentials(context)
     mechanism = kafka.get("sasl.mechanism") or kafka.get("sasl.mechanisms") or DEFAULT_MECHANISM
@@ -51,20 +51,6 @@ def credentials(kafka: Mapping[str, str]) -> CredentialsT | None:
         mechanism=mechanism.upper(),
         ssl_context=context,
     )
-
-
-def _tls(kafka: Mapping[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=kafka.get("ssl.ca.location"), cadata=kafka.get("ssl.ca.pem"))
-    if kafka.get("ssl.endpoint.identification.algorithm", "https").lower() == "none":
-        context.check_hostname = False
-    if kafka.get("enable.ssl.certificate.verification", "true").lower() == "false":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if "ssl.certificate.location" in kafka:
-        context.load_cert_chain(
-            kafka["ssl.certificate.location"], kafka.get("ssl.key.location"), kafka.get("ssl.key.password")
-        )
-    return context
 
 
 def _not_possible(name: str, value: str, possible: tuple[str, ...]) -> NotConfigured:

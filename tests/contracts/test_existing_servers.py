@@ -13,6 +13,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from agents_sdk.settings import load_settings
+from agents_sdk.wire.eviction import evict
 from infra.local.child import Child
 from infra.local.platform import LocalPlatform
 from infra.local.ports import choose
@@ -110,3 +112,8 @@ def test_a_misspelt_property_is_named(
     said = capsys.readouterr().err
     assert "sasl.pasword" in said
     assert "config explain" in said
+
+
+def test_a_member_is_taken_out_of_its_group_behind_the_password(ports: dict[str, int]) -> None:
+    """By the properties that all clients are given."""
+    evict(load_settings().kafka, "bp.ledger", "nobody")
