@@ -113,6 +113,8 @@ class Executor:
             put_aside=self._put_aside,
         )
         self.owned: set[int] = set()
+        self._taking: dict[int, asyncio.Task[None]] = {}
+        """Partitions that are being taken over."""
         self._heart = Heartbeat(self.name, live, self._fleet, Registrar(settings, codec))
         self._beating: asyncio.Task[None] | None = None
 
@@ -149,17 +151,41 @@ class Executor:
         self._heart.soon()
         self.engine.resumed()
 
+    async def take(self, batch: Batch) -> None:
+        """Hands one batch to the engine; returns when there is room for the next. Partitions that are new are taken
+        over side by side: until the past of one is known, the others' batches go on."""
+        taking = self._taking.get(batch.partition)
+        if taking is not None:
+            await asyncio.wait({taking})
+        if self.engine.is_ready(batch.partition):
+            await self.process(batch)
+        elif batch.partition in self.owned:
+            task = self._taking[batch.partition] = asyncio.create_task(self._take_over(batch))
+            task.add_done_callback(lambda _: self._taking.pop(batch.partition, None))
+
+    async def _take_over(self, batch: Batch) -> None:
+        try:
+            await self.process(batch)
+        except Exception as error:
+            log.exception("partition %d cannot be taken over", batch.partition)
+            await self._app.crash(error)
+
     async def process(self, batch: Batch) -> None:
-        """Hands one batch to the engine; returns when there is room for the next."""
+        """Hands one batch to the engine, and makes its partition ready where that is new. A partition that is lost
+        meanwhile comes again from its beginning, if it comes again: then this batch is not for it."""
+        assignment = self.engine.assignment(batch.partition)
         if batch.partition not in self.owned:
             return
         await self._breakers.known.wait()
         await self._watch(batch)
+        if self.engine.assignment(batch.partition) != assignment:
+            return
         records = [(record.offset, self._request(batch.partition, record)) for record in batch.records]
         end = self._app.consumer.highwater(TP(CALLS, batch.partition))
         if end and end < self.engine.next(batch.partition):
             log.error("%s[%d] ends at %d, before what was read: it was made anew", CALLS, batch.partition, end)
             self._begin_again({batch.partition})
+            assignment = self.engine.assignment(batch.partition)
         await self.engine.deliver(batch.partition, records)
         if not self.engine.is_ready(batch.partition):
             last = batch.records[-1]
@@ -168,7 +194,8 @@ class Executor:
             since_ms = min(held, default=last.timestamp_ms)
             asked_before = bool(held) or until > last.offset + 1
             past = await self._read(self._past, batch.partition, since_ms) if asked_before else {}
-            self.engine.ready(batch.partition, settled, past, until)
+            if self.engine.assignment(batch.partition) == assignment:
+                self.engine.ready(batch.partition, settled, past, until)
 
     async def _read(self, read: Callable[..., T], partition: int, *about: Any) -> T:
         """What ``read`` gives, in a thread; as often as the broker is away meanwhile."""
@@ -187,7 +214,7 @@ class Executor:
     def _place_before(self, partition: int, offset: int) -> Place:
         """The place of the last proven record before this offset."""
         assert self._guard is not None
-        consumer = clients.reader(self._settings.kafka)
+        consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
         try:
             return last_place(consumer, self._guard, CALLS, partition, offset)
         finally:
@@ -316,7 +343,7 @@ def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int)
     async def calls(stream: Any) -> None:
         async for batch in stream:
             try:
-                await executor.process(batch)
+                await executor.take(batch)
             except Exception as error:
                 # going on would skip records; a successor reads them again
                 log.exception("partition %d cannot go on", batch.partition)

@@ -120,6 +120,11 @@ class CallEngine:
         owned = self._partitions.get(partition)
         return owned is not None and owned.held is None
 
+    def assignment(self, partition: int) -> int:
+        """Which assignment of this process the partition came with; 0: it is not ours."""
+        owned = self._partitions.get(partition)
+        return owned.assignment if owned is not None else 0
+
     def next(self, partition: int) -> int:
         """All records of the partition below this offset were delivered."""
         owned = self._partitions.get(partition)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -60,7 +61,9 @@ class Ledger:
         self.metrics = Metrics("ledger")
         self.notices = Notices()
         self._marks = Marks(Path(app.conf.datadir) / "marks")
-        self._limit = record_limit(settings)
+        self._limit = ThreadPoolExecutor(1).submit(record_limit, settings)
+        """Known by the time at which the first partition is opened: nobody waits for the broker twice."""
+        self._snapshots.connect()
         self.joined = False
         """The group has told this worker its partitions, which may be none."""
         self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
@@ -86,7 +89,7 @@ class Ledger:
             partial(reread, self._app, COMMANDS),
             self._marks,
             self.notices,
-            self._limit,
+            await asyncio.wrap_future(self._limit),
         )
         try:
             await opened.open()

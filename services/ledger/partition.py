@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, cast
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 
 from agents_sdk.broadcast import sent_to
 from agents_sdk.core.commands import Command
@@ -34,7 +34,7 @@ from agents_sdk.keys import Keys, verifier
 from agents_sdk.proofs import fact_guard
 from agents_sdk.settings import Settings
 from agents_sdk.signer import Signer
-from agents_sdk.topics import COMMANDS
+from agents_sdk.topics import COMMANDS, FACT_TOPICS
 from agents_sdk.wire.codec import Codec, Undecodable
 from services.ledger.accept import accepted, appended_at
 from services.ledger.alarms import Alarms
@@ -153,18 +153,23 @@ class PartitionLedger:
     async def _fold(self) -> None:
         book, offsets = await self._snapshots.load(self.number, self._limits)
         try:
-            await asyncio.to_thread(self._recover, book, offsets)
+            last = await asyncio.to_thread(self._recover, book, offsets)
         except Gap as gap:
             # a worker that was fenced while it wrote its snapshot may leave an old run beside a newer meta record
             log.warning("partition %d: snapshot unusable (%s), folding all facts", self.number, gap)
-            await asyncio.to_thread(self._recover, Book(limits=self._limits), {})
+            last = await asyncio.to_thread(self._recover, Book(limits=self._limits), {})
+        if last is not None and not self.foreign:
+            # read as the worker reads it: librdkafka would inflate whatever somebody has written there
+            there = await self._reread(last.command_offset, last.command_offset + 1)
+            self.foreign = not stands(there, last)
 
     @property
     def next(self) -> int:
         """All of bp.commands below this offset was applied."""
         return self._next
 
-    def _recover(self, book: Book, offsets: dict[str, int]) -> None:
+    def _recover(self, book: Book, offsets: dict[str, int]) -> Fact | None:
+        """Folds the facts; the last of them."""
         consumer = clients.reader(
             self._kafka,
             passed=lambda batch: self._passed_over(batch.topic, batch.start, batch.why),
@@ -172,10 +177,9 @@ class PartitionLedger:
         )
         try:
             # All there is, not what is visible: after fencing nothing is open any more, so the rest is on its way.
-            ends = self._snapshots.ends(self.number, committed=False)
+            ends = self._snapshots.ends(self.number, committed=False, topics=(*FACT_TOPICS, COMMANDS))
+            commands_end = ends.pop(COMMANDS)
             self._partitions = len(consumer.list_topics(COMMANDS, timeout=10).topics[COMMANDS].partitions)
-            place = TopicPartition(COMMANDS, self.number)
-            commands_end = int(consumer.get_watermark_offsets(place, timeout=10)[1])
             folded, last = recover(
                 consumer, self._codec, self.number, book, self._keeping.dirty, offsets, ends, commands_end,
                 self._passed_over, fact_guard(self._settings),
@@ -184,13 +188,12 @@ class PartitionLedger:
             if aside is not None:
                 self._marks.stand(self.number, *aside)
                 self._told_aside = aside[0]
-            self.foreign = book.applied >= commands_end or (
-                last is not None and not stands(consumer, self.number, last)
-            )
+            self.foreign = book.applied >= commands_end
         finally:
             consumer.close()
         self.book = book
         self._keeping.folded(folded)
+        return last
 
     def made_anew(self, end: int) -> bool:
         """Whether the log of commands, which ends at ``end``, is not the one that the facts are about; says so."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
 import msgspec
@@ -20,11 +20,12 @@ from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import Gap
 from agents_sdk.errors import BackplaneError
 from agents_sdk.proofs import FORGED, WHY, Guard
-from agents_sdk.topics import COMMANDS, FACT_TOPICS, REFUSALS, TOPIC_OF_FACT
+from agents_sdk.topics import FACT_TOPICS, REFUSALS, TOPIC_OF_FACT
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.proof import Place
-from services.ledger.accept import LATEST_MS
+from services.ledger.accept import appended_at
 from services.ledger.aside import PUT_ASIDE
+from services.runtime.batch import Record
 from services.runtime.log import Located, read_merged, read_range
 
 log = logging.getLogger("backplane.ledger")
@@ -157,12 +158,7 @@ def put_aside_at(
     return found if found is not None and found[0] > applied else None
 
 
-def stands(consumer: Consumer, partition: int, fact: Fact) -> bool:
-    """Whether the command of a fact lies in the log where the fact says; it has the fact's time."""
-    place = TopicPartition(COMMANDS, partition)
-    low, _ = consumer.get_watermark_offsets(place, timeout=10)
-    if fact.command_offset < low:  # deleted by age
-        return True
-    for message in read_range(consumer, COMMANDS, partition, fact.command_offset, fact.command_offset + 1):
-        return min(max(message.timestamp()[1], 0), LATEST_MS) * 1000 == fact.at
-    return True  # nothing there that this client can read
+def stands(records: Sequence[Record], fact: Fact) -> bool:
+    """Whether the command of a fact lies in the log where the fact says; it has the fact's time. ``records`` are what
+    lies there: nothing where it was deleted by age."""
+    return not records or appended_at(records[0]) == fact.at

@@ -16,13 +16,15 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import faust
 import msgspec
-from confluent_kafka import TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
 from faust import streams
 
 from agents_sdk.core.ledger import Book, Limits
@@ -42,6 +44,7 @@ HASHES_A_KEY: Final = 50_000
 """9 bytes each: half of what a broker takes by default."""
 PENDING: Final = 1_000
 """Records of the changelog that may wait to be sent while a snapshot is written."""
+ENDS_TIMEOUT_S: Final = 10.0
 SLICE: Final = 100
 """Table writes between two yields to the event loop; one is about 50 µs."""
 
@@ -99,6 +102,10 @@ class Snapshots:
             value_type=bytes,
             options={"write_buffer_size": 8 << 20, "block_cache_size": 8 << 20, "max_open_files": 64},
         )
+
+    def connect(self) -> None:
+        """Begins to connect to the broker, and waits for nothing."""
+        _ = self._broker
 
     async def load(self, partition: int, limits: Limits) -> tuple[Book, dict[str, int]]:
         """The partition's last snapshot and the fact offsets to fold on from; an empty book where there is none."""
@@ -170,17 +177,18 @@ class Snapshots:
             if value and text.startswith(prefix):
                 yield text, value
 
-    def ends(self, partition: int, *, committed: bool = True) -> dict[str, int]:
+    def ends(self, partition: int, *, committed: bool = True, topics: Iterable[str] = FACT_TOPICS) -> dict[str, int]:
         """The present ends of the partition's fact topics: of what is committed, or of all there is. Blocks. Raises
         KafkaException."""
-        consumer = clients.reader(self._kafka, isolation_level="read_committed" if committed else "read_uncommitted")
-        try:
-            return {
-                topic: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
-                for topic in FACT_TOPICS
-            }
-        finally:
-            consumer.close()
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        asked = {TopicPartition(topic, partition): OffsetSpec.latest() for topic in topics}  # type: ignore[no-untyped-call]
+        answers = self._broker.list_offsets(asked, isolation_level=isolation, request_timeout=ENDS_TIMEOUT_S)
+        return {place.topic: int(answer.result().offset) for place, answer in answers.items()}
+
+    @cached_property
+    def _broker(self) -> AdminClient:
+        """One for all partitions, connected by the time at which the first of them is asked about."""
+        return AdminClient({**clients.CONNECTED, "log_level": 4, **self._kafka})
 
     def capture(self, partition: int, book: Book, dirty: Mapping[str, int], offsets: dict[str, int]) -> Changes:
         """The table changes that make a snapshot, encoded now; ``dirty`` are the runs touched since the last one, with

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from aiokafka.errors import KafkaError as DriverError
 from confluent_kafka import KafkaError, KafkaException
 
 T = TypeVar("T")
@@ -35,8 +36,10 @@ PASSES: Final = frozenset(
 """Errors of a broker that is away, slow, or just taking over."""
 
 
-def passes(failure: KafkaException) -> bool:
-    """Whether the same may succeed later."""
+def passes(failure: KafkaException | DriverError) -> bool:
+    """Whether the same may succeed later; aiokafka's errors say so themselves."""
+    if isinstance(failure, DriverError):
+        return bool(failure.retriable)
     error = failure.args[0]
     return not error.fatal() and (error.retriable() or error.code() in PASSES)
 
@@ -47,11 +50,11 @@ async def until_done(log: logging.Logger, what: str, do: Callable[[], Awaitable[
     while True:
         try:
             return await do()
-        except KafkaException as failure:
+        except (KafkaException, DriverError) as failure:
             if not passes(failure):
                 raise
             if not told:
-                log.warning("%s: done again until the broker is there: %s", what, failure.args[0])
+                log.warning("%s: done again until the broker is there: %s", what, failure)
                 told = True
         await asyncio.sleep(wait)
         wait = min(wait * 2, LATEST_S)

@@ -21,7 +21,7 @@ PAUSE_ABOVE: Final = 20_000
 RESUME_BELOW: Final = 5_000
 CHUNK: Final = 1_000
 POLL_S: Final = 0.02
-"""Short: ``consume`` waits this long for a full chunk, also where the log has ended; a takeover waits for that."""
+"""How long one look may take where nothing comes."""
 LATE_S: Final = 30.0
 """How long committed records may stay invisible: a broker that was killed in the middle of a commit comes back and
 finishes it partition by partition, and a reader is told of an end that is none."""
@@ -48,7 +48,7 @@ def read_range(
     while True:
         if whole and time.monotonic() > late:
             raise TimeoutError(f"{topic}[{partition}] cannot be read up to offset {stop} after {LATE_S:g} s")
-        for message in consumer.consume(CHUNK, timeout=POLL_S):
+        for message in _come(consumer):
             if _ended(message):
                 if whole and (message.offset() or 0) < stop:
                     continue
@@ -58,6 +58,13 @@ def read_range(
             yield message
             if message.offset() == stop - 1:
                 return
+
+
+def _come(consumer: Consumer) -> list[Message]:
+    """What there is, as soon as there is something: ``consume`` alone would wait for a full chunk, and a takeover for
+    that. Raises KafkaException."""
+    first = consumer.poll(POLL_S)
+    return [first, *consumer.consume(CHUNK, timeout=0)] if first is not None else []
 
 
 def _ended(message: Message) -> bool:
@@ -84,7 +91,7 @@ class _Merge:
 
     def fill(self, accept: Accept) -> None:
         """Polls once; pauses what is far ahead."""
-        for message in self.consumer.consume(CHUNK, timeout=POLL_S):
+        for message in _come(self.consumer):
             topic = str(message.topic())
             if _ended(message):
                 self._ended(topic, message.offset() or 0)

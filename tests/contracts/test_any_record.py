@@ -3,6 +3,8 @@
 The same process at the end as at the beginning, and a run in every partition that is answered after each batch.
 """
 
+# long because: what Kafka takes is tried in one place, on one ledger
+
 from __future__ import annotations
 
 import asyncio
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -207,6 +210,29 @@ async def test_foreign_record_in_a_fact_topic_stops_neither_the_ledger_nor_its_n
         assert "passed over" in str(said["notices"])
         assert f"{RUNS}[" in str(said["notices"])
         assert second.running()
+
+
+@pytest.mark.parametrize("codec_name", ["gzip", "zstd"])
+async def test_a_bomb_that_was_the_last_command_costs_a_takeover_no_memory(
+    codec_name: str, settings: Settings, ledger: LedgerProcess, raw: RawProducer
+) -> None:
+    """Who takes a partition over looks at the last command that was decided; it reads it within its bounds."""
+    places = []
+    for partition in range(PARTITIONS):
+        bomb = HOSTILE[f"a bomb in {codec_name}"]
+        places.append((partition, await asyncio.to_thread(raw.send, COMMANDS, partition, bomb) + 1))
+    await asyncio.to_thread(letters, settings, places)
+    with LedgerProcess(settings) as second:
+        second.wait_until_ready()
+        await asyncio.to_thread(assert_eventually, lambda: _shares(second), 60)
+        assert second.process is not None
+        assert most_kb(second.process.pid) < 280_000
+
+
+def most_kb(pid: int) -> int:
+    """The most memory that a process had resident at any time."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
 
 
 def _shares(worker: LedgerProcess) -> None:

@@ -35,7 +35,26 @@ class FakeMessage:
         return self._error
 
 
-class FakeConsumer:
+class Slices:
+    """A reader whose records come in slices: ``poll`` gives the first of one, ``consume`` the others."""
+
+    _others: list[FakeMessage]
+
+    def poll(self, timeout: float) -> FakeMessage | None:
+        first, *self._others = [*self.come(log.CHUNK), None]
+        self._others = [each for each in self._others if each is not None]
+        return first
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        assert timeout == 0, "what has come is handed on at once"
+        assert len(self._others) <= count
+        return self._others
+
+    def come(self, count: int) -> list[FakeMessage]:
+        raise NotImplementedError
+
+
+class FakeConsumer(Slices):
     """Serves topics in arbitrary slices, honours pause, and signals the end of each partition once."""
 
     def __init__(self, topics: dict[str, list[int]], seed: int) -> None:
@@ -54,7 +73,7 @@ class FakeConsumer:
     def resume(self, partitions: list[TopicPartition]) -> None:
         self._paused -= {partition.topic for partition in partitions}
 
-    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+    def come(self, count: int) -> list[FakeMessage]:
         ready = [topic for topic in self._left if topic not in self._paused]
         if not ready:
             pytest.fail("the reader waits for topics that it has paused")
@@ -107,7 +126,7 @@ def test_an_error_of_the_broker_is_raised() -> None:
     """Only the end of a partition is no error."""
 
     class Broken(FakeConsumer):
-        def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        def come(self, count: int) -> list[FakeMessage]:
             return [FakeMessage("a", 0, None, KafkaError(KafkaError._ALL_BROKERS_DOWN))]
 
     consumer: Any = Broken({"a": [1]}, 0)
@@ -115,7 +134,7 @@ def test_an_error_of_the_broker_is_raised() -> None:
         list(log.read_merged(consumer, 0, {"a": 0}, lambda value: value, lambda record: (0,)))
 
 
-class Hesitant:
+class Hesitant(Slices):
     """A reader that is told of an end before the record that lies behind it becomes visible."""
 
     def __init__(self, topic: str) -> None:
@@ -130,7 +149,7 @@ class Hesitant:
     def assign(self, _: Any) -> None:
         return
 
-    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+    def come(self, count: int) -> list[FakeMessage]:
         return self._said.pop(0) if self._said else []
 
 
