@@ -1,9 +1,9 @@
 """From a SIGKILL to the first work done again: ledger, executor and agent, on a platform with nothing else to do.
 
 Of each: ``restarted``, by its supervisor, under the name it had in its group; ``again``, killed a second time in the
-middle of that, counted from the second kill; ``left``, nobody restarts it and the others take its partitions over, for
-which the broker waits until its session is over. Work is asked for right after the kill in every partition, and all of
-it has to be done.
+middle of that, counted from the second kill; ``left``, nobody restarts it and the others of this machine, which see its
+death, take its partitions over. Work is asked for right after the kill in every partition, and all of it has to be
+done.
 """
 
 from __future__ import annotations
