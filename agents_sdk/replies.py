@@ -14,7 +14,7 @@ from agents_sdk.topics import OWN_REPLIES, REPLIES, replies_of
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.quiet import POLLED
-from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
+from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, listed, mapped
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -70,7 +70,7 @@ class ReplyReader:
             }
         )
         try:
-            topic, partition, self.partition = self._place(consumer.list_topics(timeout=TIMEOUT_S).topics)
+            topic, partition, self.partition = self._place(listed(consumer, self._settings).topics)
             # the end as a number, now: OFFSET_END is looked up later, when the first answer may have come
             end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)[1]
             consumer.assign([TopicPartition(topic, partition, end)])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from urllib.parse import quote
 
 from agents_sdk.errors import BackplaneError
 
@@ -51,6 +52,21 @@ def data_dir(explicit: Path | str | None = None) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("backplane")) / "local"
+
+
+def cache_dir() -> Path:
+    """The folder shared by all platforms of this user; ``BACKPLANE_CACHE_DIR`` moves it."""
+    chosen = os.environ.get("BACKPLANE_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("backplane"))
+
+
+def running_file(address: str) -> Path:
+    """The file that says in which data directory this user's platform lies whose Kafka has this address."""
+    return cache_dir() / "running" / quote(address, safe="")
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from agents_sdk.settings import NotConfigured, data_dir
+from agents_sdk.kafka_login import completed
+from agents_sdk.settings import NotConfigured, data_dir, running_file
 
 PROJECT_FILE: Final = "backplane.toml"
 PLATFORM_FILE: Final = "platform.json"
@@ -213,13 +215,15 @@ class Layer(NamedTuple):
 
 def load(overrides: Mapping[str, Any]) -> Settings:
     """The settings of this process, ``overrides`` first."""
-    merged, _ = merge(layers(overrides))
+    merged, sources = merge(layers(overrides))
+    log_in(merged, sources)
     return Settings(**merged)
 
 
 def explain(overrides: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(key, value, source) of every setting, sorted by key, secrets masked."""
     merged, sources = merge(layers(overrides))
+    log_in(merged, sources)
     rows = []
     for key, value in _flat(Settings(**merged).model_dump(mode="json")):
         shown = MASK if SECRET.search(key) and value else _text(value)
@@ -263,6 +267,42 @@ def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     return merged, sources
 
 
+def log_in(merged: dict[str, Any], sources: dict[str, str]) -> None:
+    """Adds the login of Kafka that ``merged`` means and does not say. Who gives the address of a local platform, and no
+    login, means that platform, whose record says what it asks for and where its master key is, also while it does not
+    run. Raises KeyUnusable."""
+    kafka, identity = merged.get("kafka", {}), merged.get("identity", {})
+    address = kafka.get(ADDRESS["kafka"])
+    if not address:
+        return
+    if not any(name.startswith(("sasl.", "security.")) for name in kafka):
+        for folder in _folders(merged, address):
+            record = _offered(folder)
+            offered = record.values.get("kafka", {})
+            if offered.get(ADDRESS["kafka"]) == address:
+                kafka = _add(merged, sources, {**offered, **kafka}, record.name)
+                identity = {**record.values.get("identity", {}), **identity}
+                break
+    _add(merged, sources, completed(kafka, identity), "keys")
+
+
+def _add(merged: dict[str, Any], sources: dict[str, str], kafka: dict[str, str], source: str) -> dict[str, str]:
+    known = merged["kafka"]
+    sources.update({f"kafka.{key}": source for key, value in kafka.items() if known.get(key) != value})
+    merged["kafka"] = kafka
+    return kafka
+
+
+def _folders(merged: Mapping[str, Any], address: str) -> Iterator[Path]:
+    """Data directories of the platform that may have this address."""
+    yield data_dir(merged.get("data_dir"))
+    identity = merged.get("identity", {})
+    if identity.get("master_file"):
+        yield Path(identity["master_file"]).parent.parent
+    with contextlib.suppress(OSError):
+        yield Path(running_file(address).read_text())
+
+
 def _normal(values: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` with plain dicts as sections, and kafka properties as dotted names and text."""
     plain = {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in values.items()}
@@ -304,6 +344,16 @@ def _platform_layer(directory: Path) -> Layer:
     except (OSError, ValueError, KeyError, TypeError):
         return Layer(str(path), {})
     return Layer(str(path), _normal(record.get("settings", {})))
+
+
+def _offered(directory: Path) -> Layer:
+    """What a local platform offers when it runs, whether or not it does now."""
+    path = directory / PLATFORM_FILE
+    try:
+        record = json.loads(path.read_text())
+        return Layer(str(path), _normal(record.get("offers") or record["settings"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return Layer(str(path), {})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

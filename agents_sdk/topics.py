@@ -23,8 +23,9 @@ CAPABILITIES: Final = "bp.capabilities"
 SWITCHES: Final = "bp.switches"
 PROVIDERS: Final = "bp.providers"
 INBOX_PREFIX: Final = "bp.inbox."
-OWN_REPLIES: Final = -1
-"""``reply_partition`` of who reads a topic of answers of its own: see ``replies_of``."""
+OWN_REPLIES: Final = 2**31 - 1
+"""``reply_partition`` of who reads a topic of answers of its own, see ``replies_of``. The largest number there may be;
+no topic has that many partitions."""
 DEAD_LETTER_PREFIX: Final = "dlq."
 
 TOPIC_OF_FACT: Final[dict[type[facts.Fact], str]] = {

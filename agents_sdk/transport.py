@@ -46,7 +46,7 @@ from agents_sdk.window import MAX_WAITING, MOST, Window
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.headers import Headers, command_headers
 from agents_sdk.wire.quiet import SILENT
-from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicRefused, TopicsNotApplied, mapped
+from agents_sdk.wire.topics_admin import NOT_ALLOWED, TIMEOUT_S, TopicRefused, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -457,6 +457,8 @@ def _of_driver(error: Any, size: int) -> BackplaneError:
         return Overloaded("the commands that the broker has not taken yet fill the buffer", hint=hint, retry_after=1.0)
     if error.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
         return TopicRefused(f"there is no such topic: {error.str()}", hint="run `backplane topics apply`")
+    if error.name().endswith("AUTHORIZATION_FAILED"):
+        return TopicRefused(f"Kafka does not let this user write here: {error.str()}", hint=NOT_ALLOWED)
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return Oversize(f"the command has {size} bytes, more than the broker takes: {error.str()}", size=size)
     return Unreachable(

@@ -30,6 +30,11 @@ PASSING: Final = (
 """Names of Kafka's errors that time mends: a broker that is away, starts, or has just handed something over."""
 UNKNOWN: Final = ("_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_OR_PART")
 """Of a topic that is not there, or not yet, or that a client has forgotten while the broker did not answer."""
+EARLY_S: Final = 2.0
+"""Kafka that is there answers by then; else it is asked whether it refuses the login."""
+SILENCE: Final = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_AUTHENTICATION"})
+"""Names of librdkafka's errors behind which may be a login that Kafka refuses."""
+NOT_ALLOWED: Final = "`backplane topics acls` says what each user of Kafka needs, with --agent NAME for an agent's"
 VISIBLE_S: Final = 5.0
 """A topic is known to every broker within milliseconds of its creation; a consumer that comes before waits minutes."""
 
@@ -67,8 +72,8 @@ def connect(settings: Settings) -> AdminClient:
     """An admin client; connects when it is first asked something."""
     from confluent_kafka.admin import AdminClient
 
-    # Warnings and worse: at its usual level librdkafka says on stderr that a client was closed.
-    return AdminClient({"socket.timeout.ms": int(TIMEOUT_S * 1000), "log_level": 4, **settings.kafka})
+    # Next to nothing: what goes wrong is raised, and a login that is refused would be told ten times a second.
+    return AdminClient({"socket.timeout.ms": int(TIMEOUT_S * 1000), "log_level": 2, **settings.kafka})
 
 
 def existing(admin: AdminClient, settings: Settings) -> dict[str, Existing]:
@@ -76,7 +81,7 @@ def existing(admin: AdminClient, settings: Settings) -> dict[str, Existing]:
     from confluent_kafka import KafkaException
 
     try:
-        found = admin.list_topics(timeout=TIMEOUT_S)
+        found = listed(admin, settings)
     except KafkaException as error:
         raise mapped(error, settings, "the topics cannot be listed") from error
     return {
@@ -84,6 +89,22 @@ def existing(admin: AdminClient, settings: Settings) -> dict[str, Existing]:
         for name, topic in found.topics.items()
         if topic.error is None
     }
+
+
+def listed(client: Any, settings: Settings) -> Any:
+    """The metadata of the cluster. A login that Kafka refuses is found early. Raises KafkaException, NotLetIn."""
+    from confluent_kafka import KafkaException
+
+    from agents_sdk.wire.kafka_door import refusal
+
+    try:
+        return client.list_topics(timeout=min(EARLY_S, TIMEOUT_S))
+    except KafkaException as error:
+        if error.args[0].name() in SILENCE and (refused := refusal(settings)) is not None:
+            raise refused from error
+        if TIMEOUT_S <= EARLY_S:
+            raise
+    return client.list_topics(timeout=TIMEOUT_S - EARLY_S)
 
 
 def create(admin: AdminClient, settings: Settings, wanted: Iterable[Wanted]) -> None:
@@ -193,22 +214,27 @@ def register_latest(registry: Registry, topic: str, record: str) -> int:
 
 
 def mapped(error: Any, settings: Settings, what: str, topic: str = "") -> BackplaneError:
-    """A driver's error as one of ours."""
+    """A driver's error as one of ours. Where Kafka does not answer, it is asked whether that is for want of a login."""
     from confluent_kafka import KafkaError
+
+    from agents_sdk.wire.kafka_door import refusal
 
     cause = error.args[0]
     if cause.code() in {getattr(KafkaError, name) for name in UNKNOWN}:
         return TopicsNotApplied(f"{what}: {cause.str()} ({cause.name()})", hint=TopicsNotApplied.hint, topic=topic)
     broker = settings.kafka.get("bootstrap.servers", "")
+    if cause.name() in SILENCE and (refused := refusal(settings)) is not None:
+        return refused
     if cause.code() in {getattr(KafkaError, name) for name in PASSING}:
         return Unreachable(
             f"{what}: Kafka at {broker!r} does not answer ({cause.name()})",
             hint="check `backplane status`",
             server="kafka",
         )
-    return TopicRefused(
-        f"{what}: {cause.str()} ({cause.name()})", hint="see the broker's log", topic=topic, error=cause.name()
-    )
+    hint = "see the broker's log"
+    if cause.name().endswith("AUTHORIZATION_FAILED"):
+        hint = NOT_ALLOWED
+    return TopicRefused(f"{what}: {cause.str()} ({cause.name()})", hint=hint, topic=topic, error=cause.name())
 
 
 def _await_visible(admin: AdminClient, settings: Settings, names: set[str]) -> None:

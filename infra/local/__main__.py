@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--table", default="", help="module:attribute of another table of parts")
     parser.add_argument("--leash", action="store_true", help="stop when stdin ends")
     parser.add_argument("--trust", action="store_true", help="grant every declaration of an agent")
+    parser.add_argument("--no-kafka-login", action="store_true", help="Kafka asks nobody who he is")
     given = parser.parse_args()
     workers = {name: int(number) for name, _, number in (item.partition("=") for item in given.worker)}
     names = [name for name in given.parts.split(",") if name]
@@ -32,7 +33,8 @@ def main() -> int:
         rows = select(load_table(given.table), names, workers)
         leash = sys.stdin.fileno() if given.leash else None
         layout = Layout(given.data_dir)
-        Supervisor(layout, rows, profile=given.profile, leash=leash, trust=given.trust, say=_say).run()
+        users = not given.no_kafka_login
+        Supervisor(layout, rows, profile=given.profile, leash=leash, trust=given.trust, users=users, say=_say).run()
     except PlatformError as error:
         _say("platform", f"{error.code}: {error.message}\n{error.hint}")
         return 1

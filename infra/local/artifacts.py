@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agents_sdk.proxies import proxy_for
+from agents_sdk.settings import cache_dir
 from infra.local.errors import ArtifactBroken, ArtifactMissing, disk_error
 from infra.local.progress import Progress
 
@@ -70,16 +71,6 @@ class Jars:
     """The folder with the registry's runner jar."""
     key: str
     """Changes whenever the lock does."""
-
-
-def cache_dir() -> Path:
-    """The folder shared by all platforms of this user; ``BACKPLANE_CACHE_DIR`` moves it."""
-    chosen = os.environ.get("BACKPLANE_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("backplane"))
 
 
 def read_lock(path: Path = LOCK_FILE) -> tuple[Artifact, ...]:

@@ -23,12 +23,15 @@ def main() -> None:
     """Bring topics, schemas and the manifests of this release and of ``capabilities.paths`` to what the files say; an
     incompatible schema or a manifest that cannot be used ends it with an error."""
     from services.capabilities.publish import bring_up_to_date
+    from services.topics import acls, admission
     from services.topics.apply import apply_schemas, apply_topics
 
     settings = load_settings()
     note_unproven(settings)
     for change in (*apply_topics(settings), *apply_schemas(settings)):
         print(change)
+    if admission.ours(settings):
+        print(f"permissions made in Kafka: {len(acls.apply(settings, acls.acls()))}")
     for line in bring_up_to_date(settings, connect_codec(settings), version("agent-backplane")):
         print(line)
 

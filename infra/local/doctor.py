@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 import psutil
 
+from agents_sdk.settings import cache_dir
 from infra.local import artifacts, java, ports, probes, registry, training
 from infra.local.errors import PlatformError
 from infra.local.layout import Layout
@@ -62,7 +63,7 @@ def _java() -> Check:
 
 def _jars() -> Check:
     lock = artifacts.read_lock()
-    folder = artifacts.cache_dir() / "jars"
+    folder = cache_dir() / "jars"
     absent = artifacts.absent(lock, folder)
     if absent:
         size = sum(item.size for item in absent) / 1e6
@@ -75,7 +76,7 @@ def _jars() -> Check:
 def _archives() -> Check:
     try:
         key = artifacts.lock_key()
-        missing = training.missing(artifacts.cache_dir(), key, java.PROFILES["dev"])
+        missing = training.missing(cache_dir(), key, java.PROFILES["dev"])
     except (PlatformError, OSError) as error:
         return Check("fast start", "warn", str(error), "see `java` above")
     if missing:
@@ -132,12 +133,13 @@ def _platform(layout: Layout) -> Iterator[Check]:
     yield Check("platform", verdict, state, "" if verdict == "ok" else "`backplane status` shows which part, and why")
     for name, part in record.get("parts", {}).items():
         if part["port"]:
-            yield _part(name, part["port"])
+            yield _part(layout, name, part["port"])
 
 
-def _part(name: str, port: int) -> Check:
+def _part(layout: Layout, name: str, port: int) -> Check:
     if name == "kafka":
-        answers = asyncio.run(probes.kafka_answers(port))
+        asked = "sasl.username" in layout.read_record().get("settings", {}).get("kafka", {})
+        answers = asyncio.run(probes.kafka_answers(port, layout.kafka_login() if asked else None))
     elif name == "registry":
         answers = asyncio.run(registry.answers(port))
     else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from agents_sdk.kafka_login import BROKER, SUPER_USERS
 from infra.local.errors import disk_error
 from infra.local.ports import LOOPBACK
 
@@ -20,9 +21,7 @@ INTERNAL_PARTITIONS: Final = 4
 CONFIG: Final = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+{door}
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@{host}:{controller_port}
 log.dirs={log_dir}
@@ -66,6 +65,35 @@ num.recovery.threads.per.data.dir=2
 background.threads=2
 """
 
+OPEN: Final = """\
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"""
+"""The door of a Kafka that asks nobody who he is."""
+
+GUARDED: Final = """\
+listeners=CLIENTS://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=CLIENTS://{host}:{port}
+listener.security.protocol.map=CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+inter.broker.listener.name=CLIENTS
+
+# Nobody is let in without a password, and nobody does what is not allowed by name. The platform's own users stand here,
+# so a data directory of any age knows them. Agents are users that are added while Kafka runs.
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.mechanism.controller.protocol=PLAIN
+listener.name.clients.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.clients.plain.sasl.jaas.config={plain} {login} {users};
+listener.name.clients.scram-sha-256.sasl.jaas.config={scram};
+listener.name.clients.scram-sha-512.sasl.jaas.config={scram};
+listener.name.controller.sasl.enabled.mechanisms=PLAIN
+listener.name.controller.plain.sasl.jaas.config={plain} {login} {broker};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users={super_users}
+allow.everyone.if.no.acl.found=false"""
+"""The door of a Kafka that does."""
+
+MODULE: Final = "org.apache.kafka.common.security.{}LoginModule required"
+
 LOGGING: Final = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -75,16 +103,17 @@ LOGGING: Final = (
 )
 
 
-def write_config(folder: Path, port: int, controller_port: int) -> Path:
-    """Write the broker's properties and return their path.
+def write_config(folder: Path, port: int, controller_port: int, users: Mapping[str, str]) -> Path:
+    """Write the broker's properties, which only their owner reads, and return their path. ``users``: the passwords of
+    the platform's own users, the broker's among them; empty: Kafka asks nobody who he is.
 
     Raises:
         DiskFull, PlatformError: the file cannot be written.
     """
     path = folder / "server.properties"
     text = CONFIG.format(
+        door=_door(port, controller_port, users),
         host=LOOPBACK,
-        port=port,
         controller_port=controller_port,
         log_dir=folder / "data",
         internal_partitions=INTERNAL_PARTITIONS,
@@ -92,10 +121,27 @@ def write_config(folder: Path, port: int, controller_port: int) -> Path:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
     except OSError as error:
         raise disk_error(error, path) from error
     return path
+
+
+def _door(port: int, controller_port: int, users: Mapping[str, str]) -> str:
+    where = {"host": LOOPBACK, "port": port, "controller_port": controller_port}
+    if not users:
+        return OPEN.format(**where)
+    return GUARDED.format(
+        **where,
+        plain=MODULE.format("plain.Plain"),
+        scram=MODULE.format("scram.Scram"),
+        login=f'username="{BROKER}" password="{users[BROKER]}"',
+        users=" ".join(f'user_{name}="{secret}"' for name, secret in users.items()),
+        broker=f'user_{BROKER}="{users[BROKER]}"',
+        super_users=";".join(f"User:{name}" for name in SUPER_USERS),
+    )
 
 
 def program(class_path: Sequence[Path], config: Path) -> list[str]:

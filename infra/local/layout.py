@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agents_sdk.core.identity import OPERATOR
 from infra.local.errors import DataDirTaken, DiskFull, disk_error
 
 LOCK_WAIT_S: Final = 1.0
@@ -52,6 +53,18 @@ class Layout:
     def keys(self) -> Path:
         """The folder of keys."""
         return self.data_dir / "keys"
+
+    def kafka_users(self) -> dict[str, str]:
+        """The passwords of Kafka's own users here; empty where the master key is not ours to read."""
+        from agents_sdk.kafka_login import USERS, password
+        from agents_sdk.keys import MASTER, read_master
+
+        master = read_master(self.keys / MASTER)
+        return {user: password(master, user) for user in USERS} if master is not None else {}
+
+    def kafka_login(self, user: str = OPERATOR) -> tuple[str, str]:
+        """A user of Kafka and its password, which is empty where the master key is not ours to read."""
+        return user, self.kafka_users().get(user, "")
 
     def log(self, part: str) -> Path:
         """The log of ``part``."""

@@ -12,9 +12,12 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from agents_sdk.core.identity import OPERATOR
+from agents_sdk.kafka_login import EXECUTOR, LEDGER, SINK, named
 from agents_sdk.keys import MASTER, UNPROVEN
 from infra.local import java, kafka, probes, registry
 from infra.local.artifacts import Jars
@@ -40,12 +43,15 @@ class Site:
     cache: Path
     trust: bool = False
     """Every declaration of an agent is granted."""
+    users: bool = True
+    """Kafka asks who is there."""
 
     def settings(self) -> dict[str, dict[str, str]]:
         """The addresses this platform offers, as sections of the settings."""
         found = {}
         if "kafka" in self.ports:
-            found["kafka"] = {"bootstrap.servers": f"{LOOPBACK}:{self.ports['kafka']}"}
+            login = named(OPERATOR) if self.users else {}
+            found["kafka"] = {"bootstrap.servers": f"{LOOPBACK}:{self.ports['kafka']}", **login}
         if "registry" in self.ports:
             found["registry"] = {"url": registry.url(self.ports["registry"])}
         if "store" in self.ports:
@@ -87,11 +93,14 @@ class Part:
     nice: int = 0
     spare: bool = False
     """A second process of it waits to take its place, see ``services.runtime.spare``."""
+    probe: Callable[[Site], Probe] | None = None
+    """In place of ``ready``, where what is asked depends on the site."""
 
 
 def _format(site: Site) -> Launch | None:
     folder = site.layout.store("kafka")
-    config = kafka.write_config(folder, site.ports["kafka"], site.ports["kafka-controller"])
+    users = site.layout.kafka_users() if site.users else {}
+    config = kafka.write_config(folder, site.ports["kafka"], site.ports["kafka-controller"], users)
     if kafka.formatted(folder):
         return None
     aot = java.archive(site.cache, "kafka", site.jars.key, site.heap)
@@ -127,13 +136,20 @@ def _training(site: Site) -> Launch | None:
 
 
 def python_part(
-    name: str, module: str, after: tuple[str, ...] = ("topics",), worker: bool = False, spare: bool = False
+    name: str,
+    module: str,
+    after: tuple[str, ...] = ("topics",),
+    *,
+    worker: bool = False,
+    spare: bool = False,
+    user: str = OPERATOR,
 ) -> Part:
-    """A part that is ``python -m module --data-dir D --http-port N`` and answers at ``/health`` when it is ready."""
+    """A part that is ``python -m module --data-dir D --http-port N`` and answers at ``/health`` when it is ready;
+    ``user`` is who it is to Kafka."""
 
     def launch(site: Site) -> Launch:
         where = ["--data-dir", str(site.layout.data_dir), "--http-port", str(site.ports[name])]
-        return Launch([sys.executable, "-m", module, *where], _address(site))
+        return Launch([sys.executable, "-m", module, *where], _address(site, user))
 
     return Part(name, launch, Node(after=after), (name,), ready=_healthy, worker=worker, spare=spare)
 
@@ -147,10 +163,17 @@ async def _healthy(port: int) -> bool:
     return await probes.http_ok(port, "/health")
 
 
-def _address(site: Site) -> dict[str, str]:
+def _kafka_answers(site: Site) -> Probe:
+    return partial(probes.kafka_answers, login=site.layout.kafka_login() if site.users else None)
+
+
+def _address(site: Site, user: str = OPERATOR) -> dict[str, str]:
     """The platform's own addresses as environment: above any file, whatever the working directory holds."""
     env = {"BACKPLANE_DATA_DIR": str(site.layout.data_dir)}
-    for section, values in site.settings().items():
+    settings = site.settings()
+    if site.users and "kafka" in settings:
+        settings["kafka"] |= named(user)
+    for section, values in settings.items():
         for key, value in values.items():
             env[f"BACKPLANE_{section}__{key.replace('.', '_')}".upper()] = value
     return env
@@ -167,12 +190,12 @@ def base_environment() -> dict[str, str]:
 
 TABLE: Final = (
     Part("format", _format, Node(task=True)),
-    Part("kafka", _kafka, Node(after=("format",)), ("kafka", "kafka-controller"), probes.kafka_answers),
+    Part("kafka", _kafka, Node(after=("format",)), ("kafka", "kafka-controller"), probe=_kafka_answers),
     Part("registry", _registry, Node(), ("registry",), registry.answers),
     Part("topics", _topics, Node(after=("kafka", "registry"), task=True)),
-    python_part("store", "services.sink"),
-    python_part("ledger", "services.ledger", worker=True, spare=True),
-    python_part("executor", "services.capabilities", worker=True, spare=True),
+    python_part("store", "services.sink", user=SINK),
+    python_part("ledger", "services.ledger", worker=True, spare=True, user=LEDGER),
+    python_part("executor", "services.capabilities", worker=True, spare=True, user=EXECUTOR),
     _in_the_background(python_part("console", "services.console", after=("store",))),
     Part("training", _training, Node(after=("kafka", "registry"), task=True, optional=True), nice=19),
 )

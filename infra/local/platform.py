@@ -45,10 +45,13 @@ class LocalPlatform:
         workers: Mapping[str, int] | None = None,
         profile: str = "dev",
         table: str = "",
+        users: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> None:
+        """``users``: Kafka asks who is there, as it does by default."""
         self.layout = Layout(Path(data_dir).absolute())
         self._options = ["--profile", profile, "--parts", ",".join(parts), "--table", table]
+        self._options += [] if users else ["--no-kafka-login"]
         for name, count in (workers or {}).items():
             self._options += ["--worker", f"{name}={count}"]
         self._env = {**os.environ, **(env or {})}

@@ -11,21 +11,59 @@ from infra.local.ports import LOOPBACK
 
 TIMEOUT_S: Final = 2.0
 METADATA: Final = 3
+SASL_HANDSHAKE: Final = 17
+SASL_AUTHENTICATE: Final = 36
 METADATA_VERSION: Final = 5
 """The last one whose request has no tagged fields."""
 
+Login = tuple[str, str]
+"""User and password."""
 
-async def kafka_answers(port: int, timeout_s: float = TIMEOUT_S) -> bool:
-    """Whether a broker on ``port`` takes requests and has itself in the cluster's metadata.
+
+async def kafka_answers(port: int, login: Login | None = None, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether a broker on ``port`` lets this user in, or everybody for None, takes requests and has itself in the
+    cluster's metadata.
 
     Asked in a dozen bytes of the protocol rather than with librdkafka: the supervisor asks, which must stay small,
     and forks, which it must not do beside librdkafka's threads.
     """
+    requests = [*_login(login), (METADATA, METADATA_VERSION, struct.pack(">i?", 0, False))]
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            try:
+                for key, version, body in requests:
+                    answer = await _answered(reader, writer, key, version, body)
+                    # of the first two an error code, of the last throttle time and number of brokers
+                    if key != METADATA and struct.unpack_from(">h", answer)[0]:
+                        return False
+                return bool(struct.unpack_from(">ii", answer)[1] > 0)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, struct.error):
+        return False
+
+
+def _login(login: Login | None) -> list[tuple[int, int, bytes]]:
+    """The requests that a login by PLAIN is: key, version, body."""
+    if login is None:
+        return []
+    mechanism, proof = b"PLAIN", b"\0" + b"\0".join(part.encode() for part in login)
+    return [
+        (SASL_HANDSHAKE, 1, struct.pack(">h", len(mechanism)) + mechanism),
+        (SASL_AUTHENTICATE, 0, struct.pack(">i", len(proof)) + proof),
+    ]
+
+
+async def _answered(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: int, version: int, body: bytes
+) -> bytes:
+    """What the broker answers to a request, behind the correlation id."""
     client = b"backplane"
-    request = struct.pack(">hhih", METADATA, METADATA_VERSION, 1, len(client)) + client + struct.pack(">i?", 0, False)
-    # size, correlation id, throttle time, number of brokers
-    answer = await _ask(port, struct.pack(">i", len(request)) + request, 16, timeout_s)
-    return len(answer) == 16 and struct.unpack(">iiii", answer)[3] > 0
+    request = struct.pack(">hhih", key, version, 1, len(client)) + client + body
+    writer.write(struct.pack(">i", len(request)) + request)
+    (size,) = struct.unpack(">i", await reader.readexactly(4))
+    return (await reader.readexactly(size))[4:]
 
 
 async def http_ok(port: int, path: str, timeout_s: float = TIMEOUT_S) -> bool:

@@ -23,6 +23,7 @@ import psutil
 from agents_sdk.deaths import ENDED
 from agents_sdk.errors import BackplaneError
 from agents_sdk.keys import KeyUnusable, make_master
+from agents_sdk.settings import cache_dir, running_file
 from infra.local import artifacts, java, policy, ports
 from infra.local.child import Child
 from infra.local.errors import PartFailed, PlatformError
@@ -86,6 +87,7 @@ class Supervisor:
         profile: str = "dev",
         leash: int | None = None,
         trust: bool = False,
+        users: bool = True,
         say: Say,
     ) -> None:
         self._layout = layout
@@ -93,6 +95,7 @@ class Supervisor:
         self._profile = profile
         self._leash = leash
         self._trust = trust
+        self._users = users
         self._listener = say
         self._nodes = {part.name: part.node for part in parts}
         self._running = {part.name: _Running(part, State()) for part in parts}
@@ -128,19 +131,30 @@ class Supervisor:
             "last_pid": os.getpid(),
             "supervisor": {"pid": os.getpid(), "started_at": self._began},
             "ports": recorded,
+            "offers": self._layout.read_record().get("offers", {}),
             "parts": {},
         }
         self._layout.write_record({"state": Overall.STARTING.value, **early})
         try:
             self._layout.check_room()
-            cache = artifacts.cache_dir()
+            cache = cache_dir()
             chosen = ports.choose(wanted, recorded)
-            self._site = Site(self._layout, chosen, self._heap, artifacts.jars(cache), cache, self._trust)
+            self._site = Site(self._layout, chosen, self._heap, artifacts.jars(cache), cache, self._trust, self._users)
             java.java()
             make_master(self._layout.keys)
+            self._announce()
         except (PlatformError, KeyUnusable) as error:
             self._layout.write_record({"state": Overall.FAILED.value, **early, "supervisor": {}, **_told(error)})
             raise
+
+    def _announce(self) -> None:
+        """Says under Kafka's address which data directory it is of, for processes that are told the address alone."""
+        server = self._site.settings().get("kafka", {}).get("bootstrap.servers", "")
+        if server:
+            with contextlib.suppress(OSError):  # they are told the directory, then, or a login
+                file = running_file(server)
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file.write_text(str(self._layout.data_dir))
 
     async def _supervise(self) -> None:
         self._listen()
@@ -233,7 +247,7 @@ class Supervisor:
             each.was_spare = spare is not None
             each.child = spare or self._child(each, launch)
             each.state = policy.started(each.state, now)
-            if each.part.ready is not None:
+            if each.part.ready is not None or each.part.probe is not None:
                 each.probe = asyncio.create_task(self._ask_until_ready(each))
 
     def _child(self, each: _Running, launch: Launch, *, waits: bool = False) -> Child:
@@ -261,9 +275,10 @@ class Supervisor:
                     each.spare_at = now + SPARE_AGAIN_S
 
     async def _ask_until_ready(self, each: _Running) -> None:
-        assert each.part.ready is not None
+        ready = each.part.probe(self._site) if each.part.probe is not None else each.part.ready
+        assert ready is not None
         port = self._site.ports[each.part.ports[0]]
-        while not await each.part.ready(port):
+        while not await ready(port):
             await asyncio.sleep(PROBE_EVERY_S)
         each.state = policy.became_ready(each.state, time.monotonic())
         assert each.child is not None
@@ -329,6 +344,8 @@ class Supervisor:
             "profile": self._profile,
             "supervisor": {} if over else {"pid": os.getpid(), "started_at": self._began},
             "settings": {} if over else self._site.settings(),
+            # What they are when it runs: for processes that wait for it, and were told its address.
+            "offers": self._site.settings(),
             # With those of parts that do not run this time: they shall have them again the next.
             "ports": {**self._layout.read_record().get("ports", {}), **self._site.ports},
             "parts": {name: self._describe(each) for name, each in self._running.items()},

@@ -10,14 +10,19 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from agents_sdk.core.identity import OPERATOR
+from agents_sdk.kafka_login import PASSWORD, USERS, named
+from agents_sdk.settings import cache_dir
 from infra.local import artifacts, child, java, kafka, ports, probes, registry
 from infra.local.parts import Probe
 
@@ -37,7 +42,7 @@ def train(profile: str) -> None:
     Raises:
         RuntimeError: a program did not come up, or wrote nothing.
     """
-    cache, heap = artifacts.cache_dir(), java.PROFILES[profile]
+    cache, heap = cache_dir(), java.PROFILES[profile]
     jars = artifacts.jars(cache)
     folder = cache / "aot"
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,12 +55,15 @@ def train(profile: str) -> None:
 
 def _train_kafka(scratch: Path, heap: java.Heap, jars: artifacts.Jars, archive: Path) -> None:
     chosen = ports.choose(("kafka", "controller"), {})
-    config = kafka.write_config(scratch / "kafka", chosen["kafka"], chosen["controller"])
+    users = {user: secrets.token_hex(16) for user in USERS}
+    config = kafka.write_config(scratch / "kafka", chosen["kafka"], chosen["controller"], users)
     absent = Path("absent")
     format_command = java.command(kafka.format_program(jars.kafka, config), heap, heap.kafka_mb, absent)
     subprocess.run(format_command, check=True, capture_output=True)
     program = kafka.program(jars.kafka, config)
-    _run(program, {}, heap, heap.kafka_mb, archive, chosen["kafka"], probes.kafka_answers, _exercise_kafka)
+    login = OPERATOR, users[OPERATOR]
+    ready, exercise = partial(probes.kafka_answers, login=login), partial(_exercise_kafka, login=login)
+    _run(program, {}, heap, heap.kafka_mb, archive, chosen["kafka"], ready, exercise)
 
 
 def _train_registry(scratch: Path, heap: java.Heap, jars: artifacts.Jars, archive: Path) -> None:
@@ -105,16 +113,28 @@ async def _ended(process: child.Child) -> bool:
     return process.exit_reason() is not None
 
 
-def _exercise_kafka(port: int) -> None:
-    """A topic, a transaction, a group: so that the classes a session needs are in the archive too."""
+def _exercise_kafka(port: int, login: probes.Login) -> None:
+    """A topic, a permission, a transaction, a group: so that the classes a session needs are in the archive too."""
     from confluent_kafka import Consumer, Producer
-    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not in __all__
+        AclBinding,
+        AclOperation,
+        AclPermissionType,
+        AdminClient,
+        ResourcePatternType,
+        ResourceType,
+    )
     from confluent_kafka.cimpl import NewTopic
 
     address: dict[str, str | int | float | bool] = {"bootstrap.servers": f"{ports.LOOPBACK}:{port}"}
+    address |= {**named(login[0]), PASSWORD: login[1]}
     admin = AdminClient(address)  # kept: its answers die with it
     for created in admin.create_topics([NewTopic("training", 1, 1)]).values():
         created.result(60)
+    who, what = ("User:training", "*"), (AclOperation.READ, AclPermissionType.ALLOW)
+    rule = AclBinding(ResourceType.TOPIC, "training", ResourcePatternType.LITERAL, *who, *what)
+    for made in admin.create_acls([rule]).values():
+        made.result(60)
     producer = Producer({**address, "transactional.id": "training"})
     producer.init_transactions(60)
     producer.begin_transaction()

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,8 @@ from services.cli.output import CommandError, DataDir, message
 if TYPE_CHECKING:
     from agents_sdk.agent import Agent
     from agents_sdk.local import OpenLocalCalls
+
+log = logging.getLogger("backplane.agents")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run agents, and say whose commands are taken.")
 
@@ -79,16 +82,29 @@ def run(
         local=_local_calls(local) if local else None,
         trust=trust,
     )
-    names = ", ".join(one.name for one in runner.agents)
-    run_until_signalled(runner, lambda: _ready(names))
+    run_until_signalled(runner, lambda: _ready([one.name for one in runner.agents], overrides))
 
 
-def _ready(names: str) -> None:
+def _ready(names: list[str], overrides: dict[str, Any]) -> None:
     """From now on the process holds keys and values: they are for no other process to read."""
     from agents_sdk import core_dumps
 
     core_dumps.forbid(wholly=True)
-    message(f"agents: ready: {names}")
+    message(f"agents: ready: {', '.join(names)}")
+    threading.Thread(target=_users, args=(names, overrides), name="bp-users", daemon=True).start()
+
+
+def _users(names: list[str], overrides: dict[str, Any]) -> None:
+    """Where this process may make users of Kafka, as on a local platform, each agent becomes one: its key opens Kafka
+    from then on, wherever it is used."""
+    from agents_sdk.errors import BackplaneError
+    from agents_sdk.settings import load_settings
+    from services.topics import admission
+
+    try:
+        admission.admit_new(load_settings(**overrides), names)
+    except (BackplaneError, ValueError) as error:
+        log.warning("agents that have no login of Kafka of their own: %s", error)
 
 
 def _local_calls(names: list[str]) -> OpenLocalCalls:

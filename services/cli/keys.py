@@ -83,6 +83,7 @@ def revoke(name: Name, data_dir: DataDir = None) -> None:
     known = office.standing(name)
     generation = known.key.generation if known else 1
     office.say(("RevokeKey", KeyBody(name=name, generation=generation)))
+    _shut_out(office, name)
     message(f"agents: generation {generation} of {name!r} is revoked")
 
 
@@ -90,7 +91,8 @@ def remove(name: Name, data_dir: DataDir = None) -> None:
     """Take an agent that does not come back off the register: what waits for it becomes dead letters, runs go on.
 
     While it is away it may do nothing. An agent that is started again registers itself again, and has the rights it was
-    granted before, no more. Its key stays valid: see ``revoke``."""
+    granted before, no more. Its key stays valid: see ``revoke``. Its login of a local platform's Kafka ends; ``issue``
+    gives it again."""
     from agents_sdk.core.commands import RegistrationBody
 
     office = office_at(data_dir)
@@ -98,6 +100,7 @@ def remove(name: Name, data_dir: DataDir = None) -> None:
     if known is None or not known.registered:
         raise CommandError("unknown_agent", f"no agent is registered as {name!r}", "`backplane agents list`")
     office.say(("RemoveAgent", RegistrationBody(name=name)))
+    _shut_out(office, name)
     message(f"agents: {name!r} is removed; what waited for it is in `backplane dlq list`")
 
 
@@ -175,11 +178,20 @@ def office_at(data_dir: Path | None) -> Office:
     return Office(settings, connect_codec(settings))
 
 
+def _shut_out(office: Office, name: str) -> None:
+    """Where the platform's Kafka is ours, it lets nobody in by this name."""
+    from services.topics import admission
+
+    if admission.ours(office.settings):
+        admission.dismiss(office.settings, name)
+
+
 def _give(office: Office, name: str, generation: int, grace_s: float, out: Path | None) -> None:
     """The ledger hears of the key before anybody can use it."""
     from agents_sdk.core.commands import KeyBody
     from agents_sdk.core.identity import reserved
     from agents_sdk.keys import file_name, issued, write
+    from services.topics import admission
 
     folder = office.settings.identity.keys_dir
     if out is None and folder is None:
@@ -188,5 +200,11 @@ def _give(office: Office, name: str, generation: int, grace_s: float, out: Path 
     master = office.master()
     if not reserved(name):  # the platform's own parts have one generation
         office.say(("IssueKey", KeyBody(name=name, generation=generation, grace_ms=round(grace_s * 1000))))
-    write(path, issued(master, name, generation))
+    key = issued(master, name, generation)
+    if admission.ours(office.settings) and not reserved(name):
+        try:
+            admission.admit(office.settings, key, alone=grace_s <= 0)
+        except ValueError as error:
+            message(f"agents: {name!r} has no login of Kafka of its own: {error}")
+    write(path, key)
     message(f"agents: generation {generation} of {name!r} is valid; its key is in {path}")

@@ -32,6 +32,9 @@ def up(
     trust: Annotated[
         bool, typer.Option("--trust", help="Grant whatever agents declare, without asking: while developing.")
     ] = False,
+    kafka_login: Annotated[
+        bool, typer.Option("--kafka-login/--no-kafka-login", help="Kafka asks who is there, or lets everybody in.")
+    ] = True,
 ) -> None:
     """Start the local platform and keep it running until Ctrl-C, or in the background with --detach.
 
@@ -47,11 +50,12 @@ def up(
     rows = select(load_table(), names, workers)
     layout = Layout(settle_data_dir(data_dir))
     if detach:
-        _up_detached(layout, profile, names, workers, trust=trust)
+        flags = [*(["--trust"] if trust else []), *([] if kafka_login else ["--no-kafka-login"])]
+        _up_detached(layout, profile, names, workers, flags)
         return
     from infra.local.supervisor import Supervisor, say_on_stderr
 
-    if Supervisor(layout, rows, profile=profile, trust=trust, say=say_on_stderr).run():
+    if Supervisor(layout, rows, profile=profile, trust=trust, users=kafka_login, say=say_on_stderr).run():
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
@@ -65,12 +69,12 @@ def _workers(given: list[str]) -> dict[str, int]:
     return workers
 
 
-def _up_detached(layout: Layout, profile: str, names: list[str], workers: dict[str, int], *, trust: bool) -> None:
+def _up_detached(layout: Layout, profile: str, names: list[str], workers: dict[str, int], flags: list[str]) -> None:
     from infra.local import artifacts
     from infra.local.platform import launch, wait_until_ready
 
     artifacts.jars()  # here, where its progress can be seen
-    options = ["--profile", profile, "--parts", ",".join(names), *(["--trust"] if trust else [])]
+    options = ["--profile", profile, "--parts", ",".join(names), *flags]
     for name, count in workers.items():
         options += ["--worker", f"{name}={count}"]
     began = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from agents_sdk.kafka_login import EXECUTOR, LEDGER, SINK
 from agents_sdk.topics import (
     CAPABILITIES,
     COMMANDS,
@@ -25,14 +26,12 @@ from agents_sdk.wire.topics_admin import TIMEOUT_S, Wanted, connect, create, ens
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
 
-LEDGER: Final = "bp.ledger"
-EXECUTOR: Final = "bp.executor"
-SINK: Final = "bp.sink"
 USER_OF: Final = {"services.ledger": LEDGER, "services.capabilities": EXECUTOR, "services.sink": SINK}
 """Party of a topic file → its user. Operators are super users, and so is whoever creates topics."""
 READERS: Final = ("bp.reader", "bp.replies", "bp.registry", "bp.history")
 """Groups that librdkafka wants named, where nothing is committed and nobody joins."""
 GROUPS: Final = {LEDGER: ("bp.ledger",), EXECUTOR: ("bp.executor",), SINK: ("bp.sink",)}
+PREFIX: Final = "bp."
 CHANGELOG: Final = "bp.ledger-"
 """What the ledger's own topics, those of its snapshots, and its transactions begin with."""
 
@@ -60,6 +59,7 @@ def acls(topics: Iterable[Topic] | None = None) -> list[Acl]:
     found.append(Acl(LEDGER, "topic", replies_of(""), True, "write"))
     found += [Acl(user, "topic", DEAD_LETTER_PREFIX, True, "write") for user in USER_OF.values()]
     found += [Acl(LEDGER, "topic", CHANGELOG, True, each) for each in ("create", "read", "write")]
+    found.append(Acl(LEDGER, "topic", PREFIX, True, "describe_configs"))  # how large a record each of them takes
     found += [Acl(LEDGER, "transactional_id", CHANGELOG, True, each) for each in ("write", "describe")]
     return sorted(set(found))
 
@@ -99,6 +99,32 @@ def _topic(user: str, topic: str, operation: str) -> Acl:
 def apply(settings: Settings, wanted: Iterable[Acl]) -> list[Acl]:
     """Makes the permissions that are not there, and says which. Raises Unreachable, TopicRefused."""
     from confluent_kafka import KafkaException
+
+    admin = connect(settings)
+    try:
+        there = set(map(_key, admin.describe_acls(_all_of(), request_timeout=TIMEOUT_S).result()))
+        missing = [each for each in wanted if _key(_binding(each)) not in there]
+        for made in admin.create_acls([_binding(each) for each in missing]).values() if missing else ():
+            made.result()
+    except KafkaException as error:
+        raise mapped(error, settings, "permissions cannot be made") from error
+    return missing
+
+
+def remove(settings: Settings, user: str) -> None:
+    """Takes away all that a user may do. Raises Unreachable, TopicRefused."""
+    from confluent_kafka import KafkaException
+
+    admin = connect(settings)  # kept: its answers die with it
+    try:
+        for gone in admin.delete_acls([_all_of(user)], request_timeout=TIMEOUT_S).values():
+            gone.result()
+    except KafkaException as error:
+        raise mapped(error, settings, f"permissions of {user!r} cannot be taken away") from error
+
+
+def _all_of(user: str | None = None) -> Any:
+    """The filter of a user's permissions; of all for None."""
     from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not in __all__
         AclBindingFilter,
         AclOperation,
@@ -107,25 +133,11 @@ def apply(settings: Settings, wanted: Iterable[Acl]) -> list[Acl]:
         ResourceType,
     )
 
-    admin = connect(settings)
     anything: Any = None
-    everything = AclBindingFilter(
-        ResourceType.ANY,
-        anything,
-        ResourcePatternType.ANY,
-        anything,
-        anything,
-        AclOperation.ANY,
-        AclPermissionType.ANY,
+    whose: Any = None if user is None else f"User:{user}"
+    return AclBindingFilter(
+        ResourceType.ANY, anything, ResourcePatternType.ANY, whose, anything, AclOperation.ANY, AclPermissionType.ANY
     )
-    try:
-        there = set(map(_key, admin.describe_acls(everything, request_timeout=TIMEOUT_S).result()))
-        missing = [each for each in wanted if _key(_binding(each)) not in there]
-        for made in admin.create_acls([_binding(each) for each in missing]).values() if missing else ():
-            made.result()
-    except KafkaException as error:
-        raise mapped(error, settings, "permissions cannot be made") from error
-    return missing
 
 
 def _key(binding: object) -> tuple[object, ...]:

@@ -82,7 +82,7 @@ async def backplane(settings: Settings, ledger: LedgerProcess) -> AsyncIterator[
 
 @pytest.fixture
 def raw(settings: Settings) -> Iterator[RawProducer]:
-    producer = RawProducer(settings.kafka["bootstrap.servers"])
+    producer = RawProducer(settings.kafka)
     yield producer
     producer.close()
 

@@ -33,7 +33,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]
     """A Kafka behind a password, and a registry."""
     data_dir = tmp_path_factory.mktemp("servers")
     table = f"{guarded_kafka.__name__}:TABLE"
-    with LocalPlatform(data_dir, table=table, env={"PYTHONPATH": str(ROOT)}) as running:
+    with LocalPlatform(data_dir, table=table, users=False, env={"PYTHONPATH": str(ROOT)}) as running:
         yield running
 
 

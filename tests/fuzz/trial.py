@@ -62,7 +62,7 @@ class Trial:
         codec = connect_codec(settings)
         self.values = Values(seed, codec, CLIENT)
         self._topics = Topics(self.values, Signer(codec, Keys.of(settings)), CLIENT, inbox("canary"))
-        self._producer = RawProducer(settings.kafka["bootstrap.servers"])
+        self._producer = RawProducer(settings.kafka)
         self._partitions = settings.topics.partitions
         self._pids = self._running()
         self._logs = {path: path.stat().st_size for path in platform.layout.logs.glob("*.log")}

@@ -23,6 +23,11 @@ from tests.support.eventually import assert_eventually
 ROOT = Path(__file__).parents[2]
 
 
+def kafka_environment(settings: Settings) -> dict[str, str]:
+    """Where Kafka is and who asks, as a process is told."""
+    return {f"BACKPLANE_KAFKA__{name.replace('.', '_')}".upper(): value for name, value in settings.kafka.items()}
+
+
 class LedgerProcess:
     """One worker, with a snapshot every ``facts_between`` facts. ``fresh`` gives it a port and a table of its own."""
 
@@ -41,7 +46,7 @@ class LedgerProcess:
         """Starts it; does not wait."""
         env = {
             **os.environ,
-            "BACKPLANE_KAFKA__BOOTSTRAP_SERVERS": self.settings.kafka["bootstrap.servers"],
+            **kafka_environment(self.settings),
             "BACKPLANE_REGISTRY__URL": self.settings.registry.url,
             "BACKPLANE_LIMITS__MAX_VALUE_BYTES": str(self.settings.limits.max_value_bytes),
             "TEST_FACTS_BETWEEN": str(self._facts_between),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import gzip
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import cramjam
 from aiokafka.record.util import calc_crc32c
+
+from infra.local.probes import SASL_AUTHENTICATE, SASL_HANDSHAKE
 
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 CREATE_TIME_MS: Final = 1_790_000_000_000
@@ -102,11 +104,27 @@ def batch(
 class RawProducer:
     """A connection to the one broker of a test. Not for several threads."""
 
-    def __init__(self, bootstrap: str) -> None:
-        host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
+    def __init__(self, kafka: Mapping[str, str]) -> None:
+        """``kafka``: librdkafka's properties; a login by PLAIN, or none."""
+        host, _, port = kafka["bootstrap.servers"].split(",", maxsplit=1)[0].rpartition(":")
         self._socket = socket.create_connection((host, int(port)), 10)
         self._socket.settimeout(60)
         self._correlation = 0
+        if "sasl.username" in kafka:
+            self._log_in(kafka["sasl.username"], kafka["sasl.password"])
+
+    def _log_in(self, user: str, password: str) -> None:
+        proof = f"\0{user}\0{password}".encode()
+        for key, version, body in (
+            (SASL_HANDSHAKE, 1, struct.pack(">h", 5) + b"PLAIN"),
+            (SASL_AUTHENTICATE, 0, struct.pack(">i", len(proof)) + proof),
+        ):
+            request = struct.pack(">hhih", key, version, 0, -1) + body
+            self._socket.sendall(struct.pack(">i", len(request)) + request)
+            (size,) = struct.unpack(">i", self._received(4))
+            (code,) = struct.unpack_from(">h", self._received(size), 4)
+            if code:
+                raise Refused(code)
 
     def send(self, topic: str, partition: int, made: bytes, transactional_id: str | None = None) -> int:
         """The offset of the batch's first record. Raises Refused."""

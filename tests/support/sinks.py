@@ -19,6 +19,7 @@ from agents_sdk.topics import FACT_TOPICS
 from infra.local.ports import choose
 from services.runtime.clients import reader
 from tests.support.eventually import assert_eventually
+from tests.support.ledgers import kafka_environment
 
 
 class Lying(NamedTuple):
@@ -44,10 +45,10 @@ class SinkProcess:
 
     def start(self) -> Self:
         """Starts it; does not wait."""
-        kafka, registry = self.settings.kafka["bootstrap.servers"], self.settings.registry.url
+        registry = self.settings.registry.url
         env = {
             **os.environ,
-            "BACKPLANE_KAFKA__BOOTSTRAP_SERVERS": kafka,
+            **kafka_environment(self.settings),
             "BACKPLANE_REGISTRY__URL": registry,
             **self.env,
         }

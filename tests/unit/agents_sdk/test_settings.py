@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from agents_sdk.settings import NotConfigured, explain, load_settings
+from agents_sdk.kafka_login import completed, key_login, named, password
+from agents_sdk.keys import issued, make_master, read_master, write
+from agents_sdk.settings import NotConfigured, explain, load_settings, running_file
 
 HERE = "127.0.0.1:1"
 
@@ -174,3 +176,100 @@ def test_import_is_cheap() -> None:
     """A command that needs no settings does not pay for pydantic."""
     code = "import sys, agents_sdk.settings; sys.exit('pydantic' in sys.modules or 'confluent_kafka' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def guarded(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The properties of a running platform whose Kafka asks for a login; its master key is ours to read."""
+    monkeypatch.setenv("BACKPLANE_CACHE_DIR", str(tmp_path / "cache"))
+    kafka = {"bootstrap.servers": HERE, **named("bp.operator")}
+    running_platform(home, kafka=kafka, identity={"master_file": str(make_master(home / "data" / "keys"))})
+    master = read_master(home / "data" / "keys" / "master")
+    assert master is not None
+    return {**kafka, "sasl.password": password(master, "bp.operator")}
+
+
+def test_the_platforms_login_goes_with_its_address(home: Path, guarded: dict[str, str]) -> None:
+    """Who names the address of the running platform is let in as its owner. Another server, and another user, is given
+    no password of it."""
+    assert load_settings().kafka == guarded
+    assert load_settings(kafka={"bootstrap.servers": HERE}).kafka == guarded
+    assert load_settings(kafka=guarded).kafka == guarded
+    more = {"bootstrap.servers": HERE, "linger.ms": "5"}
+    assert load_settings(kafka=more).kafka == {**guarded, **more}
+    for other in (
+        {"bootstrap.servers": "far:1"},
+        {"bootstrap.servers": HERE, "security.protocol": "sasl_plaintext", "sasl.username": "me"},
+        {"bootstrap.servers": HERE, "security.protocol": "plaintext"},
+    ):
+        assert load_settings(kafka=other).kafka == other
+    shown = {key: (value, source) for key, value, source in explain(kafka={"bootstrap.servers": HERE})}
+    assert shown["kafka.sasl.password"] == ("********", "keys")
+    assert shown["kafka.sasl.username"] == ("bp.operator", str(home / "data" / "platform.json"))
+
+
+def test_the_platform_is_found_by_its_address_alone(
+    home: Path, guarded: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another data directory the master key that is named says which platform it is, or the address itself."""
+    monkeypatch.setenv("BACKPLANE_DATA_DIR", str(tmp_path / "elsewhere"))
+    address = {"bootstrap.servers": HERE}
+    assert load_settings(kafka=address).kafka == address
+    keys = {"master_file": str(home / "data" / "keys" / "master")}
+    assert load_settings(kafka=address, identity=keys).kafka == guarded
+    running_file(HERE).parent.mkdir(parents=True)
+    running_file(HERE).write_text(str(home / "data"))
+    assert load_settings(kafka=address).kafka == guarded
+    assert load_settings(kafka={"bootstrap.servers": "127.0.0.1:2"}).kafka == {"bootstrap.servers": "127.0.0.1:2"}
+
+
+def test_who_waits_for_a_platform_has_its_login_already(home: Path, guarded: dict[str, str]) -> None:
+    """A process that was told the address of a platform that does not run is let in when it does."""
+    record = json.loads((home / "data" / "platform.json").read_text())
+    stopped = {**record, "supervisor": {}, "settings": {}, "offers": record["settings"]}
+    (home / "data" / "platform.json").write_text(json.dumps(stopped))
+    assert load_settings(kafka={"bootstrap.servers": HERE}).kafka == guarded
+    with pytest.raises(NotConfigured):
+        load_settings()
+
+
+def test_who_has_a_key_is_its_user(home: Path, guarded: dict[str, str], tmp_path: Path) -> None:
+    """Also where the master key could be read; each generation has a login of its own."""
+    master = read_master(home / "data" / "keys" / "master")
+    assert master is not None
+    logins = set()
+    for name, generation in (("far", 1), ("far", 2), ("bp.executor", 0)):
+        key = issued(master, name, generation)
+        write(tmp_path / "own.key", key)
+        for found in (
+            load_settings(identity={"key_file": tmp_path / "own.key"}),
+            load_settings(kafka={"bootstrap.servers": HERE}, identity={"key_file": tmp_path / "own.key"}),
+            load_settings(
+                kafka={"bootstrap.servers": HERE, "security.protocol": "sasl_plaintext"},
+                identity={"key_file": tmp_path / "own.key"},
+            ),
+        ):
+            assert found.kafka == {"bootstrap.servers": HERE, "security.protocol": "sasl_plaintext", **key_login(key)}
+        logins.add(tuple(sorted(found.kafka.items())))
+    assert len(logins) == 3
+    assert found.kafka["sasl.password"] == password(master, "bp.executor")
+
+
+def test_nothing_is_added_to_a_login_of_somebody_elses(tmp_path: Path) -> None:
+    """Where a mechanism, a user or a password is said, that is what counts."""
+    keys = {"key_file": str(tmp_path / "none.key"), "master_file": str(make_master(tmp_path))}
+    for said in (
+        {},
+        {"security.protocol": "ssl"},
+        {"security.protocol": "sasl_ssl", "sasl.mechanism": "OAUTHBEARER"},
+        {"security.protocol": "sasl_ssl", "sasl.username": "me"},
+        {"security.protocol": "sasl_ssl", "sasl.username": "bp.operator", "sasl.password": "x"},
+    ):
+        assert completed(said, keys) == said
+
+
+def test_without_the_keys_of_the_platform_there_is_no_login(home: Path, guarded: dict[str, str]) -> None:
+    """Another user of the machine, who may read the platform's record and not its keys: Kafka says what it asks for."""
+    (home / "data" / "keys" / "master").unlink()
+    assert guarded["sasl.username"] == "bp.operator"
+    assert load_settings().kafka == {"bootstrap.servers": HERE}
