@@ -116,11 +116,9 @@ class Context:
         ids_key: bytes = b"",
         got: Callable[[int], None] | None = None,
     ) -> None:
-        """``waiting`` is entered while the handler waits for other agents or runs; ``local`` makes calls in this
-        process; ``ids_key`` is what the ids of its commands derive from, so that nobody else knows them before;
-        ``got`` is told the number of each command of the handler, before it is sent."""
-        self._got = got
-        self._commands = 0
+        """``waiting`` is entered while the handler waits for others; ``local`` makes calls in this process; from the
+        secret ``ids_key`` derive the ids of its commands; ``got`` is told the number of each before it is sent."""
+        self._got, self._commands = got, 0
         self._delivery_id = delivery.delivery_id
         self._began = delivery.run_seq
         self._root = _Branch(self, "")

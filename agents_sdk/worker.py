@@ -305,11 +305,9 @@ class Worker:
         """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
         the handler up where this process cannot. Raises HandlerTimedOut, ProcessDied, and what the handler raises."""
         seconds = self.agent.handler_timeout_seconds
-        waiting = partial(self._waiting, delivery.run_id)
         got = partial(self._deaths.got, delivery.delivery_id) if self._deaths is not None else None
-        context = Context(
-            self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, self._ids_key, got
-        )
+        waiting, key = partial(self._waiting, delivery.run_id), self._ids_key
+        context = Context(self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, key, got)
         event = event_of(delivery)
         if seconds is None:
             async with noted(self._deaths, delivery.delivery_id):

@@ -4,6 +4,8 @@ The shell around ``policy``: it starts processes, sees them die, asks whether th
 decides. All of it in one thread: the kernel kills a part when the thread that forked it ends (see ``child``).
 """
 
+# long because: one loop over one table of parts, each of which it starts, asks, stops and replaces by a spare
+
 from __future__ import annotations
 
 import asyncio

@@ -2,8 +2,8 @@
 has died.
 
 That is most of what a worker's start takes. The local platform starts such a process beside a worker that works, and
-lets it begin by a line on its stdin, which says how the one before it ended. Where stdin ends, the platform is gone, and
-the spare process ends as well.
+lets it begin by a line on its stdin, which says how the one before it ended. Where stdin ends, the platform is gone,
+and the spare process ends as well.
 """
 
 from __future__ import annotations
