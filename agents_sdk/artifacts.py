@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from agents_sdk.addresses import shown
 from agents_sdk.core import artifacts
 from agents_sdk.errors import BackplaneError, Unreachable
 
@@ -164,7 +165,7 @@ def open_store(url: str) -> ObjectStore:
         return from_url(url, retry_config={"max_retries": RETRIES, "retry_timeout": PATIENCE})
     except (BaseError, ValueError) as error:
         hint = "give a URL such as s3://bucket/prefix, and its credentials in the environment"
-        raise Unreachable(f"{url!r} is no store: {told(error)}", hint=hint, server=url) from error
+        raise Unreachable(f"{shown(url)!r} is no store: {shown(told(error))}", hint=hint, server=shown(url)) from error
 
 
 def told(error: Exception) -> str:

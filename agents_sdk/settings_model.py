@@ -21,13 +21,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from agents_sdk import addresses
 from agents_sdk.kafka_login import completed
 from agents_sdk.settings import NotConfigured, data_dir, running_file
 
 PROJECT_FILE: Final = "backplane.toml"
 PLATFORM_FILE: Final = "platform.json"
 MASK: Final = "********"
-SECRET: Final = re.compile(r"password|secret|token|ssl\.key\.pem", re.IGNORECASE)
+SECRET: Final = re.compile(
+    r"password|secret|token|ssl\.key\.pem|jaas|oauthbearer\.config|user\.info|credential|passphrase", re.IGNORECASE
+)
 
 UNDERSCORED: Final = frozenset({"log_level"})
 """librdkafka's properties with an underscore in their name; all others have dots, which the environment cannot have."""
@@ -40,6 +43,11 @@ BELONGS: Final = {"identity": "kafka"}
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """As others, addresses without the passwords in them: what is shown of settings ends in logs and tracebacks."""
+        for name, value in super().__repr_args__():
+            yield name, addresses.shown(value) if isinstance(value, str) else value
 
 
 class Registry(_Section):
@@ -226,7 +234,7 @@ def explain(overrides: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     log_in(merged, sources)
     rows = []
     for key, value in _flat(Settings(**merged).model_dump(mode="json")):
-        shown = MASK if SECRET.search(key) and value else _text(value)
+        shown = MASK if SECRET.search(key) and value else addresses.shown(_text(value))
         rows.append((key, shown, _source_name(key, sources.get(key, "default"))))
     return sorted(rows)
 

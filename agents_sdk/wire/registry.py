@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
 from agents_sdk import schemas, topics
+from agents_sdk.addresses import shown
 from agents_sdk.errors import BackplaneError, Unreachable
 from agents_sdk.proxies import unread
 from agents_sdk.wire.codec import RECORDS, Codec
@@ -166,7 +167,7 @@ class Registry:
             found = self.lookup(name, schemas.avro(record, schemas.latest_version(record)))
             if found is None:
                 raise SchemasNotApplied(
-                    f"the registry at {self.url} does not have this version of {record!r} under {name!r}",
+                    f"the registry at {shown(self.url)} does not have this version of {record!r} under {name!r}",
                     hint=SchemasNotApplied.hint,
                     subject=name,
                     record=record,
@@ -190,10 +191,10 @@ class Registry:
         """The schema with this id. Raises LookupError when there is none. Ids are immutable: the client keeps it."""
         found = self._ask(lambda: self._client.get_schema(schema_id), missing=None)
         if found is None:
-            raise LookupError(f"no schema has the id {schema_id} in the registry at {self.url}")
+            raise LookupError(f"no schema has the id {schema_id} in the registry at {shown(self.url)}")
         loaded = json.loads(found.schema_str or "null")
         if not isinstance(loaded, dict):
-            message = f"schema {schema_id} in the registry at {self.url} is no record"
+            message = f"schema {schema_id} in the registry at {shown(self.url)} is no record"
             raise LookupError(message)  # not the caller's type error: the id leads nowhere
         return loaded
 
@@ -262,14 +263,14 @@ class Registry:
             said = f"{error.error_message} (HTTP {status}, code {code})"
             if status >= 500:
                 raise Unreachable(
-                    f"the schema registry at {self.url} fails: {said}", hint="see its log", server="registry"
+                    f"the schema registry at {shown(self.url)} fails: {said}", hint="see its log", server="registry"
                 ) from error
             hint = SchemaRejected.hint if status in (409, 422) else "check the registry's address and credentials"
-            what = f"the registry at {self.url} refuses {about or 'the request'}: {said}"
+            what = f"the registry at {shown(self.url)} refuses {about or 'the request'}: {said}"
             raise SchemaRejected(what, hint=hint, subject=about, status=status, error_code=code) from error
         except httpx.TransportError as error:
             raise Unreachable(
-                f"the schema registry at {self.url} does not answer: {type(error).__name__}: {error}",
+                f"the schema registry at {shown(self.url)} does not answer: {type(error).__name__}: {error}",
                 hint="check `backplane status`",
                 server="registry",
             ) from error

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from agents_sdk.addresses import shown
 from agents_sdk.errors import BackplaneError, Unreachable
 from agents_sdk.proxies import ProxyUnusable, proxy_for, unread
 from services.access import row_rules
@@ -83,7 +84,7 @@ def connect_store(settings: Settings, database: str | None = None, workflows: tu
             )
     except Error as error:
         raise Unreachable(
-            f"the store at {settings.clickhouse.url} does not answer: {_short(error)}",
+            f"the store at {shown(settings.clickhouse.url)} does not answer: {shown(_short(error))}",
             hint="check `backplane status`",
             server="store",
         ) from error
