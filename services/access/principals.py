@@ -3,8 +3,9 @@
 Lives here: decisions over values, and the file they come from. The file holds a hash of each token, never a token. A
 platform without such a file lets everybody in who reaches a port on loopback, as ``admin``; with one, every port asks.
 
-Roles are ordered. A ``viewer`` reads. An ``operator`` also changes what runs (redrive, pause, cancel). An ``admin``
-also changes who may do what. A viewer may be restricted to workflows: it sees their runs and nothing else.
+Roles are ordered. A ``viewer`` reads. An ``operator`` also changes what runs (redrive, pause, cancel) and approves what
+agents ask for. An ``admin`` may do all that the ports offer. A viewer may be restricted to workflows: it sees their
+runs and nothing else.
 """
 
 from __future__ import annotations

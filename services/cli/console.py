@@ -6,7 +6,6 @@ import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import urlencode
 
 import typer
 
@@ -36,7 +35,7 @@ def console(
     The local platform brings one; without such, or with an address or port of its own, one is served until Ctrl-C.
     """
     from infra.local.layout import Layout
-    from services.access.principals import path_of, service_token
+    from services.access.principals import path_of, service_path_of, service_token
     from services.runtime.origin import loopback
 
     layout = Layout(settle_data_dir(data_dir))
@@ -45,10 +44,11 @@ def console(
         raise CommandError("usage", f"{host} can be reached by other machines", way)
     running = _running(layout)
     if running and host == LOOPBACK and token_file is None and port in (0, running):
-        _show(f"http://{LOOPBACK}:{running}/", no_open, service_token(layout.data_dir))
+        asks = bool(service_token(layout.data_dir))
+        _show(f"http://{LOOPBACK}:{running}/", no_open, service_path_of(layout.data_dir) if asks else None)
         return
     token = _token(token_file) if token_file else ""
-    _serve(host, port or _free(), token, no_open, data_dir)
+    _serve(host, port or _free(), token, no_open, data_dir, token_file)
 
 
 def _running(layout: Layout) -> int:
@@ -78,7 +78,7 @@ def _free() -> int:
     return choose(["console"], {})["console"]
 
 
-def _serve(host: str, port: int, token: str, no_open: bool, data_dir: Path | None) -> None:
+def _serve(host: str, port: int, token: str, no_open: bool, data_dir: Path | None, token_file: Path | None) -> None:
     import asyncio
 
     from services.console.__main__ import serve
@@ -86,16 +86,19 @@ def _serve(host: str, port: int, token: str, no_open: bool, data_dir: Path | Non
     settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
     shown = LOOPBACK if host in ("0.0.0.0", "::") else host
     where = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
-    _show(where, no_open, token)
+    _show(where, no_open, token_file)
     message("stop it with Ctrl-C")
     asyncio.run(serve(settings, port, host, token))
     raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _show(address: str, no_open: bool, token: str = "") -> None:
-    """Prints the address; a browser is given the token as well, which the console takes out of the address."""
+def _show(address: str, no_open: bool, token_file: Path | None = None) -> None:
+    """Prints the address, and where the token is that the console asks for. A browser is started with its address on
+    the command line, which others on this machine can read: so it is not given the token."""
     import webbrowser
 
     print(address, flush=True)
+    if token_file is not None:
+        message(f"log in with the token in {token_file}")
     if not no_open:
-        webbrowser.open(f"{address}login?{urlencode({'token': token})}" if token else address)
+        webbrowser.open(address)
