@@ -10,6 +10,7 @@ import msgspec
 from agents_sdk import values
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
+from agents_sdk.core.words import quoted
 from agents_sdk.errors import (
     REFUSALS,
     BackplaneError,
@@ -25,8 +26,6 @@ from agents_sdk.errors import (
 )
 
 CALLS: Final = ("CallCapability", "RedriveCall")
-QUOTED_LIMIT: Final = 500
-"""Characters of another's words in a sentence of ours; fields have more."""
 E = TypeVar("E", bound=BackplaneError)
 
 
@@ -100,11 +99,6 @@ def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
     reason = ": ".join(part for part in (str(fields.get("error_type", "")), reply.message) if part)
     fields["said"] = reason
     return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}; it said {quoted(reason)}", fields)
-
-
-def quoted(text: str) -> str:
-    """Another's words in a sentence of ours: shortened, in quotes, on one line: they end where the quotes do."""
-    return repr(text if len(text) <= QUOTED_LIMIT else f"{text[:QUOTED_LIMIT]}…")
 
 
 def unanswered(command: Command) -> Unanswered:

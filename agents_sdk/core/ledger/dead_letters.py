@@ -25,6 +25,7 @@ from agents_sdk.core.ledger.reports import WORDS_OF
 from agents_sdk.core.ledger.rules import LEDGER, supervisor_of
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
+from agents_sdk.core.words import quoted
 
 OPERATOR: Final = "operator"
 """The last rung: no agent, but whoever looks after the platform."""
@@ -68,7 +69,9 @@ def bury(
     told = escalate(book, run, letter.event_id, story, scribe, last=last)
     if told == OPERATOR and cause not in (EXPIRED, REMOVED):
         reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
-        fail_run(run, f"{reason}: {error['error_type']}: {error['error_message']}", scribe)
+        said = f"{error['error_type']}: {error['error_message']}"
+        # in quotes where deliveries say whose words they are: the rest of the reason is the platform's
+        fail_run(run, f"{reason}; it said {quoted(said)}" if scribe.marks else f"{reason}: {said}", scribe)
 
 
 def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe: Scribe, *, last: bool = False) -> str:

@@ -20,6 +20,7 @@ from agents_sdk.core.ledger.reports import WORDS_OF
 from agents_sdk.core.ledger.rules import LEDGER, check
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
+from agents_sdk.core.words import quoted
 
 MET: Final = "dependency.satisfied"
 EVENT: Final = "event:"
@@ -172,7 +173,8 @@ def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
     if scribe.marks:
         story[WORDS_OF] = dict.fromkeys(("name", "depends_on", "missing"), dependency.agent)
     if dead_letters.escalate(book, run, expired.event_id, story, scribe) == dead_letters.OPERATOR:
-        waited = f"agent {dependency.downstream!r} waited in vain for {', '.join(missing)}"
+        terms = ", ".join(map(quoted, missing)) if scribe.marks else ", ".join(missing)
+        waited = f"agent {dependency.downstream!r} waited in vain for {terms}"
         gone = [term for term in (dependency.downstream, *missing) if absent(book, term)]
         why = f"removed: {', '.join(gone)}" if gone else "the deadline of its dependency has passed"
         dead_letters.fail_run(run, f"{waited}: {why}", scribe)
