@@ -30,10 +30,11 @@ ENDED: Final = "BACKPLANE_ENDED"
 """Environment of a process that is started again: ``pid:code`` of the one before, as Popen gives the code."""
 BY_ITSELF: Final = 5
 """Points of a death that nobody outside has caused: an exit code, a crash, the out-of-memory killer."""
-BY_SOMEBODY: Final = 4
-"""Points of any other death: an operator's kill looks the same as one that the work has sent."""
+BY_SOMEBODY: Final = 1
+"""Points of any other death: an operator's kill, or that of a cluster, looks the same as one that the work has sent, and
+work that takes long may meet many of them."""
 LIMIT: Final = 10
-"""Points for which work is suspected: two deaths by itself, three others."""
+"""Points for which work is suspected: two deaths by itself, ten others."""
 HOPELESS: Final = 22
 """Points from which suspected work is deadly, though it was never found alone."""
 SLOTS: Final = 8_192

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from pathlib import Path
 
 from agents_sdk import Agent, Context, Event
@@ -24,6 +23,4 @@ async def die(ctx: Context, event: Event) -> None:
     await asyncio.to_thread(_note, Path(event.data["journal"]))
     if event.data["how"] == "exit":
         os._exit(1)
-    if event.data["how"] == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
     await ctx.state.set("done", True)

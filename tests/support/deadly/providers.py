@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,4 @@ def end(params: dict[str, Any], context: ProviderContext) -> dict[str, Any]:
         os._exit(3)
     if params["how"] == "crash":
         ctypes.string_at(0)
-    if params["how"] == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
     return {"how": params["how"]}

@@ -42,7 +42,7 @@ def test_the_record_that_kills_is_told_apart(seed: int, points: int) -> None:
         following |= {(topic, partition): offset + 1 for topic, partition, offset in batch}
         known = without_stored(known, following)
     assert letters == {bad}
-    assert deaths <= 12
+    assert deaths <= (12 if points == BY_ITSELF else 40)
     assert known == Known({}, frozenset())
 
 
