@@ -150,6 +150,11 @@ class Deaths:
         """What is known of a piece of work."""
         return self._known.get(_digest(name), NOTHING)
 
+    def of_late(self, name: str, within_s: float) -> int:
+        """How many deaths are known, where the last one was so short a time ago."""
+        noted = self.of(name)
+        return noted.deaths if self._clock() - noted.last <= within_s else 0
+
     def begin(self, name: str) -> None:
         """The work is under way. Where there is no room for a note it is done without."""
         digest = _digest(name)
@@ -177,6 +182,16 @@ class Deaths:
         place = self._place.pop(digest)
         self._wipe(place)
         self._free.append(place)
+
+    def blame(self, name: str) -> None:
+        """Counts a death for something that is no piece of work itself, such as the kind of it. ``end`` forgets it."""
+        digest, noted = _digest(name), self.of(name)
+        if digest not in self._place:
+            if not self._free:
+                return
+            self._place[digest] = self._free.pop()
+        self._known[digest] = noted._replace(deaths=min(noted.deaths + 1, 255), last=round(self._clock()))
+        self._write(digest, running=False)
 
     def ending(self) -> None:
         """The process ends for a reason of its own: nothing that is under way has caused it."""

@@ -315,10 +315,10 @@ class Executor:
             return None
         return record if isinstance(record, CallEvent) else None
 
-    def _put_aside(self, fact: CallEvent, deaths: int) -> None:
+    def _put_aside(self, fact: CallEvent, why: str) -> None:
         self.notices.tell(
             f"capability {fact.capability}",
-            f"call {fact.call_id} of {fact.capability} is put aside: {deaths} executors died while they made it",
+            f"call {fact.call_id} of {fact.capability} is put aside: {why}",
             f"`backplane capabilities disable {fact.capability}`, or mend its provider; the call is a dead letter",
         )
 

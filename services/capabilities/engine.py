@@ -20,6 +20,7 @@ from agents_sdk.core.facts import CallEvent
 from agents_sdk.deaths import Deaths, ProcessDied, noted
 from services.capabilities.open_call import NO_PAST, Past
 from services.capabilities.progress import Progress
+from services.capabilities.registry import UnknownCapability
 from services.capabilities.settle import OutboxBroken, SettledElsewhere, Settler
 
 log = logging.getLogger("backplane.executor")
@@ -27,6 +28,11 @@ log = logging.getLogger("backplane.executor")
 OUTCOMES: Final = frozenset({"CallCompleted", "CallFailed", "CallCancelled"})
 TOLD_LIMIT: Final = 20_000
 """Calls remembered whose outcome was sent: more than a partition that comes back may bring again, 100 bytes each."""
+CALLS_OF_A_KIND: Final = 3
+"""Calls of one manifest that were put aside one after the other, from which on its calls are made no more: each would
+cost two deaths. A manifest that was changed begins again."""
+KIND_S: Final = 600.0
+"""How long its calls are made no more; then one shows whether it still kills."""
 BACKLOG_FACTOR: Final = 2
 """Calls waiting per slot before ``deliver`` makes its caller wait: enough to refill slots at once, bounded memory."""
 
@@ -73,11 +79,11 @@ class CallEngine:
         done: Callable[[int, int], None],
         crash: Callable[[Exception], None],
         deaths: Deaths | None = None,
-        put_aside: Callable[[CallEvent, int], None] = lambda *_: None,
+        put_aside: Callable[[CallEvent, str], None] = lambda *_: None,
     ) -> None:
         """``done(partition, offset)``: everything below the offset is finished. ``crash(error)``: the way to the ledger
         is broken and this process is of no use. ``deaths`` knows at which calls executors died; ``put_aside`` is told
-        of each that is not begun again for that, and how many died."""
+        of each that is not begun again for that, and why."""
         self._deaths = deaths
         self._put_aside = put_aside
         self._settler = settler
@@ -346,13 +352,30 @@ class CallEngine:
 
     async def _make(self, job: _Job) -> None:
         """Settles the call, unless executors died at it: who makes it once more dies as well, and the others wait."""
-        fact = job.fact
+        fact, deaths, kind = job.fact, self._deaths, self.kind_of(job.fact)
+        if deaths is not None and deaths.of_late(kind, KIND_S) >= CALLS_OF_A_KIND:
+            await self._give_up(fact, f"{CALLS_OF_A_KIND} calls of this manifest in a row ended executors")
+            return
         try:
-            async with noted(self._deaths, fact.call_id):
+            async with noted(deaths, fact.call_id):
                 await self._settler.settle(fact, job.past, assignment=job.partition.assignment, told_before=job.told)
+            if deaths is not None and deaths.of(kind).deaths:
+                deaths.end(kind)
         except ProcessDied as died:
-            await self._settler.put_aside(fact, died.deaths)
-            self._put_aside(fact, died.deaths)
+            await self._give_up(fact, f"{died.deaths} executors died while they made this call")
+            if deaths is not None:
+                deaths.blame(kind)
+
+    async def _give_up(self, fact: CallEvent, why: str) -> None:
+        await self._settler.put_aside(fact, why)
+        self._put_aside(fact, why)
+
+    def kind_of(self, fact: CallEvent) -> str:
+        """What calls have in common that end executors: the capability, as its manifest is now."""
+        try:
+            return f"capability {fact.capability}@{self._settler.registry.get(fact.capability).version}"
+        except UnknownCapability:
+            return f"capability {fact.capability}"
 
     def _end(self, job: _Job) -> None:
         self._orphans.pop(job.fact.call_id, None)

@@ -187,9 +187,9 @@ class Settler:
         message = f"the executor itself failed: {type(error).__name__}: {error}"
         await self._outbox.send([unmade(fact, Fail("unknown", "executor_error", message))])
 
-    async def put_aside(self, fact: CallEvent, deaths: int) -> None:
-        """Fails a call at which executors died. Whether an unsafe one had its effect before, nobody here knows."""
-        message = f"{deaths} executors died while they made this call; it is not made again"
+    async def put_aside(self, fact: CallEvent, why: str) -> None:
+        """Fails a call that ends executors. Whether an unsafe one had its effect before, nobody here knows."""
+        message = f"{why}; it is not made again"
         code = EXECUTOR_DIED if self.may_cancel(fact) else OUTCOME_UNKNOWN
         await self._outbox.send([unmade(fact, Fail("unknown", code, message))])
 
