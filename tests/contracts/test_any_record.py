@@ -226,7 +226,7 @@ async def test_a_bomb_that_was_the_last_command_costs_a_takeover_no_memory(
         second.wait_until_ready()
         await asyncio.to_thread(assert_eventually, lambda: _shares(second), 60)
         assert second.process is not None
-        assert most_kb(second.process.pid) < 280_000
+        assert most_kb(second.process.pid) < 400_000  # its own bound, for two partitions at a time
 
 
 def most_kb(pid: int) -> int:
