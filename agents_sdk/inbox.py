@@ -12,16 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from agents_sdk.errors import BackplaneError
 from agents_sdk.lanes import OffsetTracker
-from agents_sdk.peers import Peers
 from agents_sdk.topics import inbox
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.consuming import headers_of
-from agents_sdk.wire.eviction import evict
 from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topic_ids import topic_ids
 
@@ -34,8 +31,6 @@ log = logging.getLogger("backplane.agents")
 
 SESSION_TIMEOUT_MS: Final = 6_000
 """How long a killed process holds its runs back before another one gets them."""
-HEARTBEAT_MS: Final = 300
-"""Also how late this process hears that the group is rebalanced, and the others wait for it."""
 COMMIT_EVERY_S: Final = 1.0
 POLL_S: Final = 0.1
 """How late a commit, a pause or the end may be; a delivery wakes the thread at once."""
@@ -157,7 +152,6 @@ class Inbox:
         """Is a member of the group until told to stop; one that Kafka does not let go on joins again."""
         from confluent_kafka import KafkaException
 
-        peers = self._peers()
         try:
             while not self._stop.is_set():
                 try:
@@ -176,18 +170,6 @@ class Inbox:
             self.error = error
         finally:
             self.joined.set()
-            if peers is not None:
-                peers.close()
-
-    def _peers(self) -> Peers | None:
-        """The other processes of the group on this machine, of which this one is known by its name."""
-        if not self._instance:
-            return None
-        peers = Peers(
-            self._settings.data_dir, self.group, self._static, partial(evict, self._settings.kafka, self.group)
-        )
-        peers.open()
-        return peers
 
     def _member(self) -> None:
         """One time as a member. Raises KafkaException."""
@@ -201,7 +183,7 @@ class Inbox:
             "enable.auto.offset.store": False,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": HEARTBEAT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
             "queued.max.messages.kbytes": 8_192,
             **self._settings.kafka,
         }
