@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from services.access.gate import Gate
@@ -120,7 +121,7 @@ class Door:
         narrowed = headers.get(WORKFLOWS_HEADER)
         if found is None or found.restricted or narrowed is None:
             return found
-        return Principal(found.name, "viewer", tuple(json.loads(narrowed)))
+        return Principal(found.name, "viewer", msgspec.json.decode(narrowed, type=tuple[str, ...]))
 
 
 def make_server(engine: Engine | None, health: Health, door: Door | None = None, database: str = "backplane") -> Any:
@@ -185,7 +186,7 @@ async def _asked(request: web.Request, query_id: str, known: Principal, database
     sql = given.get("query", "")
     if request.method == "POST":
         if request.content_type == "multipart/form-data":
-            form = {name: str(value) for name, value in (await request.post()).items()}
+            form = {name: str(value) for name, value in (await _form(request)).items()}
             sql = form.pop("query", sql)
             given |= form
         else:
@@ -204,6 +205,17 @@ async def _asked(request: web.Request, query_id: str, known: Principal, database
         query_id,
         filters(database, known.workflows) if known.workflows is not None else "",
     )
+
+
+async def _form(request: web.Request) -> Mapping[str, Any]:
+    """The parts of a form; what reads them raises whatever it likes about one that is malformed. Raises QueryFailed."""
+    try:
+        return await request.post()
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        message = f"Code: 62. DB::Exception: the form is malformed: {type(error).__name__}. (SYNTAX_ERROR)"
+        raise QueryFailed(message) from error
 
 
 def _text(body: bytes) -> str:

@@ -287,6 +287,12 @@ MALFORMED = [
     b"GET / HTTP/9.9\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + b"A: " + b"x" * 70_000 + b"\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic //////8=\r\nConnection: close\r\n\r\n",
+    *(
+        b"GET /?query=SELECT+1 HTTP/1.1\r\nHost: localhost\r\nX-Backplane-Workflows: %b\r\nConnection: close\r\n\r\n"
+        % value
+        for value in (b"{", b"[" * 7_000, b"[1,null,{}]", b"7", b'{"a":1}', b"null")
+    ),
+    FORM + b"; boundary=x\r\nContent-Length: 20\r\n\r\n--x\r\nnothing here..\r\n",
 ]
 
 
