@@ -31,7 +31,7 @@ ENDED: Final = "BACKPLANE_ENDED"
 BY_ITSELF: Final = 5
 """Points of a death that nobody outside has caused: an exit code, a crash, the out-of-memory killer."""
 BY_SOMEBODY: Final = 1
-"""Points of any other death: an operator's kill, or that of a cluster, looks the same as one that the work has sent. Long
+"""Points of any other death: an operator's kill, or a cluster's, looks the same as one that the work has sent, and long
 work may meet many of them."""
 LIMIT: Final = 10
 """Points for which work is suspected: two deaths by itself, ten others."""
