@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 # its own.
 WORKERS ?= 2
 TIERS := unit properties architecture contracts security scenarios faults replay
-CHECKED := agents_sdk services infra tests
+CHECKED := agents_sdk services tests
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
@@ -43,13 +43,13 @@ lock: ## Resolve the dependencies anew: requirements.lock and the jars
 	$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --upgrade \
 	  --no-emit-index-url --output-file requirements.lock
 	$(MAKE) install
-	$(BIN)/python -m infra.local.artifacts --write-lock
+	$(BIN)/python -m backplane.platform.artifacts --write-lock
 
 .PHONY: check
 check: $(STAMP) ## What needs no broker: format, lint, types, unit tests, laws, architecture (under a minute)
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/ruff check $(CHECKED)
-	$(BIN)/mypy --strict agents_sdk services infra
+	$(BIN)/mypy --strict agents_sdk services/backplane
 	$(PYTEST) -q -n $(WORKERS) --dist worksteal $(wildcard tests/unit tests/properties tests/architecture)
 
 .PHONY: browser

@@ -1,7 +1,7 @@
 """Who this process is to Kafka, where the platform's own Kafka asks: a user, and a password that derives from a key.
 
 The local platform's Kafka lets nobody in without a login. Each part of the platform is a user, and so is each agent or
-client that was issued a key; what a user may do is in ``services.topics.acls``. No password is stored in settings: it
+client that was issued a key; what a user may do is in ``backplane.topics.acls``. No password is stored in settings: it
 derives from the key of the user's name, and who can read the master key can derive all.
 """
 

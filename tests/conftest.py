@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from infra.local.ports import VARIABLE as PORTS
-from infra.local.ports import bounds
+from backplane.platform.ports import VARIABLE as PORTS
+from backplane.platform.ports import bounds
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 TESTS: Final = Path(__file__).parent
 SEALED: Final = ("unit", "properties", "architecture")
@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
     """Kafka, the registry, our topics and schemas, and nobody who decides; one for the session. Change nothing that was
     there before: who does, or starts a ledger, has a broker of its own."""
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
     with LocalPlatform(tmp_path_factory.mktemp("broker"), parts=("kafka", "registry", "topics")) as running:
         yield running
@@ -101,7 +101,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
     """The whole platform; one for the session. Use names of your own for runs, agents and capabilities: others use it
     too. Capabilities of a test are applied while it runs; their Python functions may lie in ``tests.support``."""
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
     with LocalPlatform(tmp_path_factory.mktemp("platform"), env={"PYTHONPATH": str(TESTS.parent)}) as running:
         yield running
@@ -122,7 +122,7 @@ def seal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     """In the sealed tiers no platform can be started and no other machine be reached."""
     if tier(request.path) not in SEALED:
         return
-    from infra.local import platform
+    from backplane.platform import platform
 
     def refuse_platform(*args: Any, **options: Any) -> NoReturn:
         pytest.fail("this tier runs without servers; a test that needs one belongs to contracts or scenarios")

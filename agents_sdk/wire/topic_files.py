@@ -1,7 +1,7 @@
 """``schemas/topics/*.yaml`` as frozen models: what each topic is for, who uses it, and how the broker is to keep it.
 
-Pure but for reading those files. Creating topics is ``services.topics.apply``, and ``agents_sdk.wire.topics_admin`` for
-an agent's inbox.
+Pure but for reading those files. ``backplane.topics.apply`` creates the topics, ``agents_sdk.wire.topics_admin`` an
+agent's inbox.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
--- What rests on what, one row per edge; derived by the sink from the facts alone, see services/sink/edges.py.
+-- What rests on what, one row per edge; derived by the sink from the facts alone, see services/backplane/sink/edges.py.
 --
 -- An edge leads from a fact (child_event) to what it rests on: another fact (parent_event), or a version of a state key
 -- (state_key, version) whose writer is the child of the 'wrote' edge of that version.

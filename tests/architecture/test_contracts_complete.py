@@ -17,9 +17,9 @@ from agents_sdk.core import commands, facts
 from agents_sdk.wire.codec import RECORDS
 from agents_sdk.wire.registry import topic_of
 from agents_sdk.wire.topic_files import Topic, load_all
-from services.topics.compatibility import broken_by
-from services.topics.examples import counterexamples, examples
-from services.topics.validate import problems
+from backplane.topics.compatibility import broken_by
+from backplane.topics.examples import counterexamples, examples
+from backplane.topics.validate import problems
 
 ROOT = schemas.root()
 FILES = {file.topic: file for file in load_all()}
@@ -171,7 +171,7 @@ def test_topic_file_agrees_with_the_records_and_the_others(file: Topic) -> None:
     if file.role in ("facts", "commands"):
         assert file.retention == "unlimited", "a replay needs the first record as much as the last"
     for party in (*file.producers, *file.consumers):
-        assert party.name in ("agents", "operators") or party.name.startswith("services.")
+        assert party.name in ("agents", "operators") or party.name.startswith("backplane.")
 
 
 def test_kinds_are_listed_once_and_in_the_doc() -> None:
@@ -277,7 +277,7 @@ def test_example_is_a_record_the_code_can_build(example: Any) -> None:
 
 def test_every_fact_has_its_rows() -> None:
     """Each field of each fact has its column, and an example of each kind becomes one row."""
-    from services.sink import rows
+    from backplane.sink import rows
 
     for record, topic in topics.TOPIC_OF_FACT.items():
         fields = tuple(field["name"] for field in latest(record.__name__)["fields"])

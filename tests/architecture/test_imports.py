@@ -12,10 +12,10 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("agents_sdk", "services", "infra")
+PACKAGES: Final = ("agents_sdk", "services")
 FILES: Final = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-SHELLS_ONLY: Final = {"faust", "mode", "clickhouse_connect", "chdb", "services", "infra"}
+SHELLS_ONLY: Final = {"faust", "mode", "clickhouse_connect", "chdb", "backplane"}
 """What an agent author's process must never need."""
 CORE_MAY: Final = {"msgspec", "uuid_utils", "jsonschema_rs", "__future__"}
 IMPURE: Final = {"time", "random", "os", "asyncio", "logging", "secrets", "threading", "socket", "subprocess"}
@@ -51,9 +51,9 @@ def within(module: str, packages: set[str]) -> bool:
 
 
 def import_faults(path: Path, text: str) -> list[str]:
-    """Imports that point the wrong way: services → agents_sdk → core, never back; infra only from it and the CLI; the
-    CLI from nowhere else, since what it and the console both say belongs to neither."""
-    modules = set(imported(text, ".".join(path.parent.parts)))
+    """Imports that point the wrong way: services → agents_sdk → core, never back; the local platform only from it and
+    the CLI; the CLI from nowhere else, since what it and the console both say belongs to neither."""
+    modules = set(imported(text, ".".join(path.parent.parts).removeprefix("services.")))
     faults: set[str] = set()
     if path.parts[0] == "agents_sdk":
         faults |= {module for module in modules if within(module, SHELLS_ONLY)}
@@ -63,8 +63,8 @@ def import_faults(path: Path, text: str) -> list[str]:
         }
         outside = {m for m in modules if not within(m, {*CORE_MAY, "agents_sdk"})}
         faults |= {m for m in outside if m.split(".")[0] not in sys.stdlib_module_names or within(m, IMPURE)}
-    if path.parts[0] != "infra" and path.parts[:2] != ("services", "cli"):
-        faults |= {module for module in modules if within(module, {"infra", "services.cli"})}
+    if path.parts[:3] not in (("services", "backplane", "platform"), ("services", "backplane", "cli")):
+        faults |= {module for module in modules if within(module, {"backplane.platform", "backplane.cli"})}
     faults |= {module for module in modules if within(module, {"tests"})}
     return sorted(faults)
 
@@ -104,7 +104,7 @@ def length_faults(text: str) -> list[str]:
 
 
 def test_imports_point_one_way() -> None:
-    """services → agents_sdk → core, never back; nothing but infra itself and the CLI imports infra or the CLI."""
+    """services → agents_sdk → core, never back; nothing but the local platform and the CLI imports these two."""
     faults = {str(path): wrong for path in FILES if (wrong := import_faults(path, source(path)))}
     assert faults == {}
 
@@ -138,15 +138,15 @@ def test_files_of_tests_are_short_or_say_why_not() -> None:
     [
         ("agents_sdk/client.py", "import faust", "faust"),
         ("agents_sdk/client.py", "def f():\n    from clickhouse_connect import get_client", "clickhouse_connect"),
-        ("agents_sdk/client.py", "from services.ledger import app", "services.ledger"),
+        ("agents_sdk/client.py", "from backplane.ledger import app", "backplane.ledger"),
         ("agents_sdk/core/x.py", "from agents_sdk import errors", "agents_sdk.errors"),
         ("agents_sdk/core/x.py", "from agents_sdk.wire.codec import Codec", "agents_sdk.wire.codec"),
         ("agents_sdk/core/ledger/x.py", "from ...wire import codec", "agents_sdk.wire"),
         ("agents_sdk/core/x.py", "import pydantic", "pydantic"),
         ("agents_sdk/core/x.py", "from time import monotonic", "time"),
-        ("services/ledger/x.py", "import infra.local.platform", "infra.local.platform"),
-        ("services/console/x.py", "def f():\n    from services.cli.paint import show", "services.cli.paint"),
-        ("services/cli/x.py", "import tests.support", "tests.support"),
+        ("services/backplane/ledger/x.py", "import backplane.platform.platform", "backplane.platform.platform"),
+        ("services/backplane/dlq/x.py", "def f():\n    from backplane.cli.paint import show", "backplane.cli.paint"),
+        ("services/backplane/cli/x.py", "import tests.support", "tests.support"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(path: str, text: str, fault: str) -> None:
@@ -158,7 +158,8 @@ def test_imports_the_right_way_are_let_through() -> None:
     """The check is no blanket refusal."""
     sound = "from __future__ import annotations\nimport re\nimport msgspec\nfrom agents_sdk.core import ids\n"
     assert import_faults(Path("agents_sdk/core/x.py"), sound) == []
-    assert import_faults(Path("services/cli/x.py"), "from infra.local import platform\nimport agents_sdk") == []
+    of_the_cli = "from backplane.platform import platform\nimport agents_sdk"
+    assert import_faults(Path("services/backplane/cli/x.py"), of_the_cli) == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from services.metrics.catalogue import CATALOGUE
+from backplane.metrics.catalogue import CATALOGUE
 
 INFRA: Final = Path(__file__).parents[2] / "infra"
 DASHBOARD: Final = json.loads((INFRA / "grafana" / "backplane.json").read_text())

@@ -8,8 +8,8 @@ import sys
 
 import agents_sdk
 
-HEAVY = ("faust", "mode", "aiokafka", "clickhouse_connect", "chdb", "services", "infra", "confluent_kafka", "pydantic")
-SERVICES_ONLY = ("faust", "mode", "aiokafka", "clickhouse_connect", "chdb", "services", "infra")
+HEAVY = ("faust", "mode", "aiokafka", "clickhouse_connect", "chdb", "backplane", "confluent_kafka", "pydantic")
+SERVICES_ONLY = ("faust", "mode", "aiokafka", "clickhouse_connect", "chdb", "backplane")
 
 
 def loaded_after(code: str) -> set[str]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.benchmarks import (
     calls,
     console,

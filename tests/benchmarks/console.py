@@ -18,10 +18,10 @@ from typing import Final
 import httpx
 import psutil
 
-from services.sink.engine import Engine
-from services.sink.http import make_server
-from services.sink.migrate import migrate
-from services.sink.writer import Writer
+from backplane.sink.engine import Engine
+from backplane.sink.http import make_server
+from backplane.sink.migrate import migrate
+from backplane.sink.writer import Writer
 from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
 from tests.contracts.sink.conftest import _healthy, serving
 from tests.support.browser import Window, chromium
@@ -61,7 +61,7 @@ def measure(stage: Stage) -> Figures:
 def _processor() -> dict[str, float]:
     """Seconds that the console, which is this process's child, and the store in this process have used."""
     here = psutil.Process()
-    (console_process,) = (one for one in here.children() if "services.console" in one.cmdline())
+    (console_process,) = (one for one in here.children() if "backplane.console" in one.cmdline())
     return {name: sum(one.cpu_times()[:2]) for name, one in (("console", console_process), ("store", here))}
 
 

@@ -17,13 +17,13 @@ from typing import Any, Final
 import uuid_utils
 
 from agents_sdk.topics import TOPIC_OF_FACT
-from services.sink import answers
-from services.sink.engine import Engine
-from services.sink.lineage import Lineage, Node
-from services.sink.migrate import migrate
-from services.sink.reconcile import reconcile
-from services.sink.rows import Record
-from services.sink.writer import Writer
+from backplane.sink import answers
+from backplane.sink.engine import Engine
+from backplane.sink.lineage import Lineage, Node
+from backplane.sink.migrate import migrate
+from backplane.sink.reconcile import reconcile
+from backplane.sink.rows import Record
+from backplane.sink.writer import Writer
 from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
 from tests.support.stories import NOON, Story
 

@@ -96,7 +96,7 @@ async def _fan(backplane: AsyncBackplane) -> Any:
 def running(stage: Stage, module: Path, *options: str) -> Iterator[None]:
     """The agents of a module, in a process of their own."""
     where = str(stage.platform.layout.data_dir)
-    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(module), "--data-dir", where, *options]
+    command = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(module), "--data-dir", where, *options]
     log = stage.platform.layout.data_dir / "logs" / f"{module.stem}.log"
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:

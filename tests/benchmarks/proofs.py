@@ -20,7 +20,7 @@ from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.headers import fact_headers
 from agents_sdk.wire.proof import FACT, Place, Prover, sealer, subkey
 from agents_sdk.wire.signature import Verifier, derive, sign
-from services.ledger.proofs import Proofs
+from backplane.ledger.proofs import Proofs
 from tests.benchmarks.stage import Figures, Stage
 from tests.support.stories import Story
 

@@ -17,7 +17,7 @@ from agents_sdk.client import AsyncBackplane
 from agents_sdk.core.facts import Fact
 from agents_sdk.errors import Unanswered
 from agents_sdk.scope import new_id
-from services.ledger.snapshots import FACTS_BETWEEN
+from backplane.ledger.snapshots import FACTS_BETWEEN
 from tests.benchmarks.facts import partition, run_facts
 from tests.benchmarks.ledger import RUNS, connected, load, start_runs
 from tests.benchmarks.sink import RUN_LENGTH, stored, write

@@ -14,7 +14,7 @@ import psutil
 
 from agents_sdk.settings import Settings
 from agents_sdk.wire.codec import Codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 
 CAPABILITIES: Final = Path(__file__).parent / "capabilities"
 PAYLOAD_BYTES: Final = 300

@@ -23,7 +23,7 @@ import httpx
 from agents_sdk.client import AsyncBackplane
 from agents_sdk.run import AsyncRun
 from agents_sdk.scope import new_id
-from infra.local import ports
+from backplane.platform import ports
 from tests.benchmarks.facts import partition
 from tests.benchmarks.ledger import connected
 from tests.benchmarks.stage import Figures, Stage, Stopwatch
@@ -58,8 +58,8 @@ def measure(stage: Stage) -> Figures:
         runs = await _run_in_each_partition(stage, backplane)
         found: Figures = {}
         for part, module, ask in (
-            ("ledger", "services.ledger", _written),
-            ("executor", "services.capabilities", _called),
+            ("ledger", "backplane.ledger", _written),
+            ("executor", "backplane.capabilities", _called),
         ):
             await _all(backplane, runs, ask)
             taken = [await _restarted(stage, backplane, runs, part, ask) for _ in range(rounds)]
@@ -182,7 +182,7 @@ class _Process:
 
     def __init__(self, stage: Stage, instance: str) -> None:
         where = stage.platform.layout.data_dir
-        command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(HERE / "takers.py")]
+        command = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(HERE / "takers.py")]
         self._command = [*command, "--data-dir", str(where), "--instance", instance]
         self._log = where / "logs" / f"taker-{instance or 'second'}.log"
         self._process: subprocess.Popen[bytes] | None = None

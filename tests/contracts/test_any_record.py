@@ -33,7 +33,7 @@ from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.dead_letters import DeadLetter, read_dead_letter
 from agents_sdk.wire.registry import connect_codec
 from agents_sdk.wire.topics_admin import connect, ensure_inbox
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.log import Lying, read
 from tests.support.deadly_ledger import DEADLY
 from tests.support.eventually import assert_eventually, assert_soon
@@ -361,7 +361,7 @@ def _skip(settings: Settings, offset: int) -> subprocess.CompletedProcess[str]:
     """As an operator does it."""
     given = ["ledger", "skip", "1", str(offset), "--reason", "it kills", "--data-dir", str(settings.data_dir)]
     return subprocess.run(
-        [sys.executable, "-m", "services.cli.app", *given], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "backplane.cli.app", *given], capture_output=True, text=True, check=False
     )
 
 

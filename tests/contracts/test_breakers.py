@@ -11,10 +11,10 @@ import pytest
 
 from agents_sdk import AsyncBackplane, CallFailed, Settings
 from agents_sdk.operations import CallResult
-from infra.local.platform import LocalPlatform
-from services.cli.app import run as backplane_cli
-from services.cli.output import ExitCode
-from services.sink.queries import connect_store, query
+from backplane.cli.app import run as backplane_cli
+from backplane.cli.output import ExitCode
+from backplane.platform.platform import LocalPlatform
+from backplane.sink.queries import connect_store, query
 from tests.support.eventually import assert_soon
 from tests.support.live_agents import own
 from tests.support.troubled.providers import MENDED

@@ -21,8 +21,8 @@ from agents_sdk import (
 from agents_sdk.core.facts import CallEvent, RunEvent
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from services.cli.app import app
-from services.replay.recorded import replay_run
+from backplane.cli.app import app
+from backplane.replay.recorded import replay_run
 from tests.support.live_agents import own, running
 
 pytestmark = pytest.mark.timeout(300)

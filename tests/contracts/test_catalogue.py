@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from agents_sdk.artifacts import ArtifactStore
-from services.cli import app as cli
-from services.cli.output import ExitCode
+from backplane.cli import app as cli
+from backplane.cli.output import ExitCode
 from tests.support.eventually import assert_eventually
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -22,7 +22,7 @@ from agents_sdk import (
 from agents_sdk.core.facts import RunEvent
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from services.replay.recorded import replay_run
+from backplane.replay.recorded import replay_run
 from tests.support.eventually import assert_soon
 from tests.support.live_agents import own, running
 

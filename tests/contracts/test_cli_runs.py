@@ -11,11 +11,11 @@ import yaml
 
 from agents_sdk import Backplane
 from agents_sdk.scope import new_id
-from services.cli import app as cli
-from services.cli.output import ExitCode
+from backplane.cli import app as cli
+from backplane.cli.output import ExitCode
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from agents_sdk.topics import RUNS
-from infra.local.platform import LocalPlatform
-from services.ledger.committer import Committer, Fenced, Group, Outgoing
+from backplane.ledger.committer import Committer, Fenced, Group, Outgoing
+from backplane.platform.platform import LocalPlatform
 
 pytestmark = pytest.mark.slow
 

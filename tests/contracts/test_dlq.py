@@ -11,8 +11,8 @@ import pytest
 
 from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings
 from agents_sdk.scope import new_id
-from services.cli.app import run as backplane_cli
-from services.cli.output import ExitCode
+from backplane.cli.app import run as backplane_cli
+from backplane.cli.output import ExitCode
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import put
 from tests.support.live_agents import own, running

@@ -23,13 +23,13 @@ from jmespath.exceptions import JMESPathTypeError
 
 from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
 from agents_sdk.errors import BackplaneError, Unreachable
-from services.capabilities.model import PythonProvider, SubprocessProvider
-from services.capabilities.outcome import Answer, AttemptOutcome, Failure
-from services.capabilities.providers import classify, lines
-from services.capabilities.providers.http import HttpAttempts, attempts, media, wire
-from services.capabilities.providers.http.failed import Failed
-from services.capabilities.providers.python import PythonAttempts, Resources
-from services.capabilities.providers.subprocess import SubprocessAttempts
+from backplane.capabilities.model import PythonProvider, SubprocessProvider
+from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
+from backplane.capabilities.providers import classify, lines
+from backplane.capabilities.providers.http import HttpAttempts, attempts, media, wire
+from backplane.capabilities.providers.http.failed import Failed
+from backplane.capabilities.providers.python import PythonAttempts, Resources
+from backplane.capabilities.providers.subprocess import SubprocessAttempts
 from tests.support.http_attempts import attempt, provider, request
 from tests.support.http_server import Reply, Server, serving
 

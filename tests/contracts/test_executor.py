@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.capabilities.catalogue.search_server import SearchServer
-from services.cli import app as cli
-from services.cli.output import ExitCode
+from backplane.capabilities.catalogue.search_server import SearchServer
+from backplane.cli import app as cli
+from backplane.cli.output import ExitCode
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 
 def call(platform: LocalPlatform, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:

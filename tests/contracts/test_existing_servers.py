@@ -15,17 +15,17 @@ import pytest
 
 from agents_sdk.settings import load_settings
 from agents_sdk.wire.eviction import evict
-from infra.local.child import Child
-from infra.local.platform import LocalPlatform
-from infra.local.ports import choose
-from services.cli.app import run
-from services.cli.output import ExitCode
+from backplane.cli.app import run
+from backplane.cli.output import ExitCode
+from backplane.platform.child import Child
+from backplane.platform.platform import LocalPlatform
+from backplane.platform.ports import choose
 from tests.support import guarded_kafka
 from tests.support.eventually import assert_eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT: Final = Path(__file__).parents[2]
-SERVICES: Final = {"ledger": "services.ledger", "executor": "services.capabilities", "store": "services.sink"}
+SERVICES: Final = {"ledger": "backplane.ledger", "executor": "backplane.capabilities", "store": "backplane.sink"}
 
 
 @pytest.fixture(scope="module")

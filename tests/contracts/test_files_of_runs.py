@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings
-from services.cli import app as cli
-from services.cli.output import ExitCode
+from backplane.cli import app as cli
+from backplane.cli.output import ExitCode
 from tests.support.live_agents import own, running
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -20,14 +20,14 @@ from agents_sdk.wire import headers
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.registry import connect_codec
 from agents_sdk.wire.topic_files import find
-from infra.local.child import Child
-from services.cli.app import run
-from services.cli.output import ExitCode
+from backplane.cli.app import run
+from backplane.cli.output import ExitCode
+from backplane.platform.child import Child
 from tests.support.chaos.log import Lying, read
 from tests.support.eventually import assert_eventually
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 README: Final = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -40,7 +40,7 @@ def test_the_agent_of_the_readme_runs_as_it_stands_there(
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (workflow, given) = re.findall(r"backplane start (\S+) --input '(.*?)' --wait", README)[0]
     (tmp_path / "hello.py").write_text(code)
-    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(tmp_path / "hello.py")]
+    command = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(tmp_path / "hello.py")]
     command += ["--trust"]  # the platform is shared: other tests may have declared agents of these names
     agents = Child(command, os.environ, tmp_path / "agents.log")
     try:

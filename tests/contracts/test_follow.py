@@ -16,7 +16,7 @@ from agents_sdk import Backplane, Settings
 from agents_sdk.history import read_run
 from agents_sdk.scope import new_id
 from agents_sdk.wire.registry import connect_codec
-from services.cli.output import ExitCode
+from backplane.cli.output import ExitCode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -29,7 +29,7 @@ def follow(settings: Settings) -> Iterator[Follow]:
     started: list[subprocess.Popen[str]] = []
 
     def start(run: str, *options: str) -> subprocess.Popen[str]:
-        line = [sys.executable, "-m", "services.cli.app", "run", run, "--follow", *options]
+        line = [sys.executable, "-m", "backplane.cli.app", "run", run, "--follow", *options]
         line += ["--data-dir", str(settings.data_dir)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(line, **pipes))

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from services.capabilities.outcome import Answer, AttemptOutcome, Failure
-from services.capabilities.providers.http import HttpAttempts
+from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
+from backplane.capabilities.providers.http import HttpAttempts
 from tests.support.eventually import assert_soon
 from tests.support.http_attempts import provider, request
 from tests.support.http_server import Asked, Reply, Server, serving

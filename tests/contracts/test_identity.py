@@ -31,11 +31,11 @@ from agents_sdk.settings_model import Identity
 from agents_sdk.signer import Signer
 from agents_sdk.topics import COMMANDS, REFUSALS, RUNS
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.cli.app import run as cli
-from services.replay.recorded import replay_run
-from services.runtime import clients
-from services.runtime.log import read_range
+from backplane.cli.app import run as cli
+from backplane.platform.platform import LocalPlatform
+from backplane.replay.recorded import replay_run
+from backplane.runtime import clients
+from backplane.runtime.log import read_range
 from tests.support.chaos.log import read
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.ledgers import LedgerProcess, put

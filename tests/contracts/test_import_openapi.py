@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from services.capabilities.outcome import Answer, AttemptRequest
-from services.capabilities.providers.fleet import Fleet
-from services.capabilities.registry import Registry, load_registry
-from services.cli.app import run
+from backplane.capabilities.outcome import Answer, AttemptRequest
+from backplane.capabilities.providers.fleet import Fleet
+from backplane.capabilities.registry import Registry, load_registry
+from backplane.cli.app import run
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 WITHIN: Final = "META-INF/resources/api-specifications/{}/openapi.json"
 SCHEMA: Final = json.dumps({"type": "record", "name": "Thing", "fields": [{"name": "id", "type": "string"}]})
@@ -23,7 +23,7 @@ SCHEMA: Final = json.dumps({"type": "record", "name": "Thing", "fields": [{"name
 
 def document(api: str, folder: Path) -> Path:
     """The document of one of the registry's interfaces, from its jar."""
-    from infra.local.artifacts import jars
+    from backplane.platform.artifacts import jars
 
     [jar] = jars().registry.glob("apicurio-registry-app-*-runner.jar")
     path = folder / "api.json"

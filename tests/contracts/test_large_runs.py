@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from agents_sdk import AsyncBackplane, Settings
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import LedgerProcess
 

@@ -36,7 +36,7 @@ from agents_sdk.topics import COMMANDS, REFUSALS, dead_letter
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.dead_letters import DeadLetter, read_dead_letter
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos import laws
 from tests.support.chaos.log import Lying, decode, read
 from tests.support.eventually import assert_eventually

@@ -20,10 +20,10 @@ from agents_sdk.follower import read_catalogue
 from agents_sdk.history import read_run
 from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.capabilities.registry import load_registry
-from services.cli import app as cli
-from services.cli.output import ExitCode
+from backplane.capabilities.registry import load_registry
+from backplane.cli import app as cli
+from backplane.cli.output import ExitCode
+from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import running
 

@@ -14,8 +14,8 @@ from agents_sdk import AsyncBackplane, Settings
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.cli import app as cli
+from backplane.cli import app as cli
+from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import Process, processes
 

@@ -22,9 +22,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from agents_sdk.topics import CALLS, COMMANDS, FACT_TOPICS
-from infra.local.kafka import MAX_MESSAGE_BYTES
-from infra.local.platform import LocalPlatform
-from infra.local.status import read
+from backplane.platform.kafka import MAX_MESSAGE_BYTES
+from backplane.platform.platform import LocalPlatform
+from backplane.platform.status import read
 from tests.support.eventually import assert_eventually
 
 SERVERS = ("kafka", "registry")
@@ -232,7 +232,7 @@ def test_command_line_starts_shows_and_stops(tmp_path: Path) -> None:
     env = {**os.environ, "BACKPLANE_DATA_DIR": str(tmp_path / "data")}
 
     def backplane(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "services.cli.app", *arguments]
+        command = [sys.executable, "-m", "backplane.cli.app", *arguments]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)
 
     assert backplane("status").returncode == 5
@@ -256,7 +256,8 @@ def test_command_line_starts_shows_and_stops(tmp_path: Path) -> None:
 
 def test_control_c_ends_a_platform_in_the_foreground(tmp_path: Path) -> None:
     """Within ten seconds, with the exit code that says so."""
-    command = [sys.executable, "-m", "services.cli.app", "up", "--data-dir", str(tmp_path), "--parts", "kafka,registry"]
+    options = ["--data-dir", str(tmp_path), "--parts", "kafka,registry"]
+    command = [sys.executable, "-m", "backplane.cli.app", "up", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:

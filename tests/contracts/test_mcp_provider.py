@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from infra.local.ports import choose
-from services.capabilities.model import McpProvider
-from services.capabilities.outcome import Answer, AttemptOutcome, Failure
-from services.capabilities.providers.mcp import McpAttempts, Servers
+from backplane.capabilities.model import McpProvider
+from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
+from backplane.capabilities.providers.mcp import McpAttempts, Servers
+from backplane.platform.ports import choose
 from tests.support.eventually import assert_eventually
 from tests.support.http_attempts import request
 from tests.support.http_server import Reply, serving

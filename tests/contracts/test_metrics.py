@@ -8,13 +8,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.cli.app import run
-from services.cli.output import ExitCode
-from services.metrics.catalogue import CATALOGUE, Process
+from backplane.cli.app import run
+from backplane.cli.output import ExitCode
+from backplane.metrics.catalogue import CATALOGUE, Process
 from tests.support.eventually import assert_eventually
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 PARTS: Final[dict[Process, str]] = {"ledger": "ledger", "executor": "executor", "sink": "store", "console": "console"}
 

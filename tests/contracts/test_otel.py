@@ -20,16 +20,16 @@ from agents_sdk.core.facts import Fact
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.registry import connect_codec
-from infra.local.child import Child
-from services.cli.app import run
-from services.cli.output import ExitCode
-from services.otel import names
-from services.otel.spans import is_span
+from backplane.cli.app import run
+from backplane.cli.output import ExitCode
+from backplane.otel import names
+from backplane.otel.spans import is_span
+from backplane.platform.child import Child
 from tests.support.chaos.log import read
 from tests.support.eventually import assert_eventually
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 REFUSALS: Final = 2
 """Requests that the collector refuses before it takes one."""
@@ -116,7 +116,7 @@ def test_every_fact_is_a_span_at_the_collector_whatever_is_killed(
     """Refused twice, killed once, started again: one span for each fact that gives one, and a run is one trace."""
     runs = [echo(platform, capsys) for _ in range(2)]
     where = ["--endpoint", collector.endpoint, "--data-dir", str(platform.layout.data_dir)]
-    exporter = Child([sys.executable, "-m", "services.cli.app", "otel", *where], os.environ, tmp_path / "otel.log")
+    exporter = Child([sys.executable, "-m", "backplane.cli.app", "otel", *where], os.environ, tmp_path / "otel.log")
 
     def some_taken() -> None:
         assert collector.taken, exporter.tail(20)

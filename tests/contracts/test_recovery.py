@@ -15,8 +15,8 @@ from agents_sdk.core.facts import CallEvent, Fact
 from agents_sdk.history import read_run
 from agents_sdk.operations import CallResult
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.cli.app import run as backplane_cli
+from backplane.cli.app import run as backplane_cli
+from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own, running
 from tests.support.troubled.providers import MENDED

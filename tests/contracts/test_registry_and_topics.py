@@ -27,9 +27,9 @@ from agents_sdk.wire.registry import (
     topic_of,
 )
 from agents_sdk.wire.topic_files import load_all
-from infra.local.platform import LocalPlatform
-from services.topics.apply import Change, SchemasIncompatible, TopicsDiffer, apply_schemas, apply_topics, partitions_of
-from services.topics.examples import examples
+from backplane.platform.platform import LocalPlatform
+from backplane.topics.apply import Change, SchemasIncompatible, TopicsDiffer, apply_schemas, apply_topics, partitions_of
+from backplane.topics.examples import examples
 
 pytestmark = pytest.mark.timeout(300)
 DELIVERED = next(example for example in examples("MessageEvent") if example.case == "delivered")

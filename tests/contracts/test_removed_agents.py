@@ -8,8 +8,8 @@ import json
 import pytest
 
 from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings, Unanswered
-from services.cli.app import run as cli
-from services.cli.output import ExitCode
+from backplane.cli.app import run as cli
+from backplane.cli.output import ExitCode
 from tests.support.live_agents import own, running
 
 

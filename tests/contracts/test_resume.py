@@ -15,9 +15,9 @@ from agents_sdk.core.facts import Fact
 from agents_sdk.history import read_run
 from agents_sdk.resume import resumed_as
 from agents_sdk.wire.registry import connect_codec
-from services.cli.app import run as backplane_cli
-from services.sink.answers import runs, timeline
-from services.sink.queries import connect_store, query
+from backplane.cli.app import run as backplane_cli
+from backplane.sink.answers import runs, timeline
+from backplane.sink.queries import connect_store, query
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own, running
 

@@ -18,10 +18,10 @@ from agents_sdk.core.ledger.rights import FIRST_DECLARATION
 from agents_sdk.errors import NotGranted
 from agents_sdk.grants import whoami
 from agents_sdk.settings_model import Identity
-from infra.local.platform import LocalPlatform
-from services.cli.app import run as cli
-from services.cli.output import ExitCode
-from services.console.access import CSRF
+from backplane.cli.app import run as cli
+from backplane.cli.output import ExitCode
+from backplane.console.access import CSRF
+from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import own, running
 
@@ -170,7 +170,7 @@ async def test_trusted_agents_are_granted_what_they_declare(
 
     def started(reads: str, *options: str) -> None:
         file.write_text(code.format(name, reads))
-        argv = [sys.executable, "-m", "services.cli.app", "agents", "run", str(file), *options]
+        argv = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(file), *options]
         where = ["--data-dir", str(settings.data_dir)]
         with subprocess.Popen([*argv, *where], stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None

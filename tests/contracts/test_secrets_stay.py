@@ -20,14 +20,14 @@ import psutil
 import pytest
 import yaml
 
-from services.cli.app import run
-from services.cli.output import ExitCode
+from backplane.cli.app import run
+from backplane.cli.output import ExitCode
 from tests.support.chaos.log import read
 from tests.support.eventually import assert_eventually
 from tests.support.http_server import Asked, Reply, Server, serving
 
 if TYPE_CHECKING:
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
 CANARY: Final = 'sk-canary+7f/e2="x'
 TOKEN: Final = "token-canary-51c0"
@@ -126,7 +126,7 @@ def mirror() -> Iterator[Server]:
 @pytest.fixture
 def platform_with_canary(mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
     """A platform whose executor has the secret in its environment; and logs all it can."""
-    from infra.local.platform import LocalPlatform
+    from backplane.platform.platform import LocalPlatform
 
     folder = tmp_path / "capabilities"
     folder.mkdir()
@@ -192,7 +192,7 @@ def test_a_secret_is_in_no_topic_log_or_row(
 
 def test_what_httpx_logs_of_requests_is_not_logged() -> None:
     """It logs addresses, which may hold a key, and its parts log headers."""
-    from services.capabilities.providers.http.wire import Wire
+    from backplane.capabilities.providers.http.wire import Wire
     from tests.support.http_attempts import provider
 
     Wire(provider("http://127.0.0.1:1"), {}, Path(), None)._http()

@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 import pytest
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually
 
 TABLE: Final = "tests.support.fake_part:SPARED"

@@ -35,8 +35,8 @@ from agents_sdk.history import read_run
 from agents_sdk.scope import Scope
 from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.registry import Registry, SchemaRejected, connect_codec
-from services.replay.recorded import replay_run
-from services.topics import contracts
+from backplane.replay.recorded import replay_run
+from backplane.topics import contracts
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own
 
@@ -70,7 +70,7 @@ async def applied(backplane: AsyncBackplane, settings: Settings, *declared: cont
 
 def cli(settings: Settings, prefix: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "services.cli.app", "contracts", *arguments, "--data-dir", str(settings.data_dir)],
+        [sys.executable, "-m", "backplane.cli.app", "contracts", *arguments, "--data-dir", str(settings.data_dir)],
         capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "TEST_CONTRACTS": prefix},
     )  # fmt: skip
 

@@ -11,9 +11,9 @@ from moto.server import ThreadedMotoServer
 
 from agents_sdk.artifacts import ArtifactBroken, ArtifactStore, UnknownArtifact
 from agents_sdk.errors import Unreachable
-from services.capabilities.catalogue.storage import file_storage
-from services.capabilities.outcome import ProviderError
-from services.console.previews import Files, Shown
+from backplane.capabilities.catalogue.storage import file_storage
+from backplane.capabilities.outcome import ProviderError
+from backplane.console.previews import Files, Shown
 from tests.support.catalogue import Bench
 
 BUCKET = "backplane-tests"

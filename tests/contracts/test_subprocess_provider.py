@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from services.capabilities.model import SubprocessProvider
-from services.capabilities.outcome import Answer, AttemptOutcome, Failure
-from services.capabilities.providers.subprocess import SubprocessAttempts
+from backplane.capabilities.model import SubprocessProvider
+from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
+from backplane.capabilities.providers.subprocess import SubprocessAttempts
 from tests.support.eventually import assert_soon
 from tests.support.http_attempts import request
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from infra.local import child as child_module
-from infra.local.child import Child
-from infra.local.errors import DataDirTaken, DiskFull, JavaMissing, PlatformError
-from infra.local.layout import Layout
-from infra.local.platform import LocalPlatform, stop
-from infra.local.status import read
-from services.cli.app import run
+from backplane.cli.app import run
+from backplane.platform import child as child_module
+from backplane.platform.child import Child
+from backplane.platform.errors import DataDirTaken, DiskFull, JavaMissing, PlatformError
+from backplane.platform.layout import Layout
+from backplane.platform.platform import LocalPlatform, stop
+from backplane.platform.status import read
 from tests.support.eventually import assert_eventually
 
 TABLES: Final = "tests.support.fake_part:"
@@ -177,7 +177,7 @@ def test_what_a_part_has_started_ends_with_it(tmp_path: Path) -> None:
 def test_platform_ends_with_whoever_started_it(tmp_path: Path) -> None:
     """A test run that is killed leaves nothing behind."""
     code = (
-        "from infra.local.platform import LocalPlatform; import sys, time;"
+        "from backplane.platform.platform import LocalPlatform; import sys, time;"
         f"LocalPlatform({str(tmp_path / 'data')!r}, table={TABLES + 'WELL'!r}).start(); time.sleep(600)"
     )
     owner = subprocess.Popen([sys.executable, "-c", code])
@@ -323,7 +323,7 @@ def test_part_that_is_gone_without_a_record_of_it_is_not_called_ready(tmp_path: 
 
 def test_logs_are_followed_also_over_a_cut(well: LocalPlatform) -> None:
     """Old lines, then new ones as they come; a log that the supervisor has cut is read from its new beginning."""
-    command = [sys.executable, "-m", "services.cli.app", "logs", "second", "--follow", "-n", "1", "--data-dir"]
+    command = [sys.executable, "-m", "backplane.cli.app", "logs", "second", "--follow", "-n", "1", "--data-dir"]
     log = well.layout.log("second")
     with subprocess.Popen([*command, str(well.layout.data_dir)], stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import target
 
 

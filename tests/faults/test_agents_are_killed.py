@@ -14,7 +14,7 @@ import pytest
 
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.twins import sink, source, twin
 from tests.support.chaos.under_fire import all_handled, hit, under_fire
 

@@ -15,7 +15,7 @@ from agents_sdk import AsyncBackplane
 from agents_sdk.core.commands import StateBody
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import LEDGERS
 from tests.support.chaos.schedule import Gunman
 

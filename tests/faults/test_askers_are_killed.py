@@ -12,7 +12,7 @@ import pytest
 
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.askers import asker
 from tests.support.chaos.experts import expert
 from tests.support.chaos.platform import AgentsProcess

@@ -15,8 +15,8 @@ from agents_sdk import AsyncBackplane, BudgetExceeded
 from agents_sdk.core.facts import AttemptEvent
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.cli import app as cli
+from backplane.cli import app as cli
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.schedule import Gunman
 from tests.support.eventually import assert_soon
 from tests.support.http_server import Reply, Server, serving

@@ -26,10 +26,10 @@ from agents_sdk import AsyncBackplane, CallFailed, Settings
 from agents_sdk.core.commands import Command
 from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from infra.local.ports import choose
-from services.runtime import clients
-from services.runtime.log import read_range
+from backplane.platform.platform import LocalPlatform
+from backplane.platform.ports import choose
+from backplane.runtime import clients
+from backplane.runtime.log import read_range
 from tests.support.charging.till import Till
 from tests.support.eventually import assert_soon
 
@@ -77,7 +77,7 @@ def second_executor(settings: Settings) -> tuple[subprocess.Popen[bytes], int]:
         "BACKPLANE_IDENTITY__MASTER_FILE": str(settings.identity.master_file),
         "BACKPLANE_CAPABILITIES__PATHS": str(MANIFESTS),
     }
-    command = [sys.executable, "-m", "services.capabilities", "--data-dir", str(settings.data_dir)]
+    command = [sys.executable, "-m", "backplane.capabilities", "--data-dir", str(settings.data_dir)]
     with (Path(settings.data_dir) / "logs" / "executor-b.log").open("wb") as log:
         return subprocess.Popen([*command, "--http-port", str(port)], env=env, stdout=log, stderr=log, cwd=ROOT), port
 

@@ -20,8 +20,8 @@ from agents_sdk.history import read_run
 from agents_sdk.topics import CALLS, dead_letter
 from agents_sdk.wire.dead_letters import read_dead_letter
 from agents_sdk.wire.registry import connect_codec
-from infra.local import status
-from infra.local.platform import LocalPlatform
+from backplane.platform import status
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.log import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -88,7 +88,7 @@ async def test_a_call_that_kills_its_executor(
 @contextmanager
 def agents(settings: Settings) -> Iterator[list[int]]:
     """``backplane agents run``, started again whenever it ends, as an operator's supervisor does; its exit codes."""
-    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(SUPPORT / "agents.py")]
+    command = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(SUPPORT / "agents.py")]
     codes: list[int] = []
     stopping = False
     process: subprocess.Popen[str] | None = None

@@ -18,7 +18,7 @@ from agents_sdk.core.partition import partition_of
 from agents_sdk.run import AsyncRun
 from agents_sdk.topics import RUNS
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos import log
 from tests.support.chaos.platform import LEDGERS
 from tests.support.chaos.schedule import Gunman

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.fuzz.trial import fuzz
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

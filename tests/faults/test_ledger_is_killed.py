@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import target
 from tests.support.chaos.schedule import Gunman, plan
 from tests.support.chaos.trial import judge, summary, trial

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually
 from tests.support.overload import flood
 

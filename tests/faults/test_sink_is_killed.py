@@ -18,12 +18,12 @@ from agents_sdk.settings import Settings
 from agents_sdk.topics import FACT_TOPICS, TOPIC_OF_FACT, dead_letter
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.runtime.clients import producer
-from services.sink.edges import edges_of
-from services.sink.reconcile import Positions, problems, reconcile
-from services.sink.source import positions
-from services.topics.apply import apply_schemas, apply_topics
+from backplane.platform.platform import LocalPlatform
+from backplane.runtime.clients import producer
+from backplane.sink.edges import edges_of
+from backplane.sink.reconcile import Positions, problems, reconcile
+from backplane.sink.source import positions
+from backplane.topics.apply import apply_schemas, apply_topics
 from tests.support.sinks import Lying, SinkProcess, committed
 from tests.support.stories import article
 
@@ -180,7 +180,7 @@ def _dead(settings: Settings) -> set[tuple[str, int, int]]:
     from confluent_kafka import TopicPartition
 
     from agents_sdk.wire.dead_letters import read_dead_letter
-    from services.runtime.clients import reader
+    from backplane.runtime.clients import reader
 
     consumer = reader(settings.kafka)
     topic = dead_letter("bp.state")

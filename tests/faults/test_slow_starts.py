@@ -17,10 +17,10 @@ from agents_sdk import Settings
 from agents_sdk.core.commands import Command
 from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from infra.local.ports import choose
-from services.runtime import clients
-from services.runtime.log import read_range
+from backplane.platform.platform import LocalPlatform
+from backplane.platform.ports import choose
+from backplane.runtime import clients
+from backplane.runtime.log import read_range
 from tests.support.eventually import assert_eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -100,7 +100,7 @@ class Worker(Process):
 
 def agents(settings: Settings, name: str) -> Process:
     """Four agents."""
-    return Process(settings, name, "services.cli.app", "agents", "run", str(AGENTS))
+    return Process(settings, name, "backplane.cli.app", "agents", "run", str(AGENTS))
 
 
 @pytest.fixture
@@ -141,12 +141,12 @@ def test_every_process_waits_for_its_platform_says_so_once_and_registers_once(aw
     settings = away.settings
     away.stop()
     workers = [
-        Worker(settings, "executor", "services.capabilities"),
-        Worker(settings, "store", "services.sink"),
-        Worker(settings, "console", "services.console"),
+        Worker(settings, "executor", "backplane.capabilities"),
+        Worker(settings, "store", "backplane.sink"),
+        Worker(settings, "console", "backplane.console"),
     ]
     first = agents(settings, "first")
-    ledger = Worker(settings, "ledger", "services.ledger")
+    ledger = Worker(settings, "ledger", "backplane.ledger")
     started: list[Process] = [*workers, first, ledger]
     try:
         for process in (workers[0], first, ledger):
@@ -173,7 +173,7 @@ def test_every_process_waits_for_its_platform_says_so_once_and_registers_once(aw
         assert (second.says(WAITS), third.says(WAITS)) == (1, 1)
         assert registrations(settings) == sorted([*once, *once, *once])
 
-        started.append(other := Worker(settings, "ledger-2", "services.ledger"))
+        started.append(other := Worker(settings, "ledger-2", "backplane.ledger"))
         away.kill("kafka")
         other.says_it_is("ok")
         ledger.says_it_is("ok")

@@ -16,8 +16,8 @@ from agents_sdk.core.partition import partition_of
 from agents_sdk.scope import new_id
 from agents_sdk.topics import inbox
 from agents_sdk.wire.topics_admin import connect, ensure_inbox
-from infra.local.platform import LocalPlatform
-from services.runtime import clients
+from backplane.platform.platform import LocalPlatform
+from backplane.runtime import clients
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import Process, processes
 

@@ -16,7 +16,7 @@ from agents_sdk.core.facts import CallEvent, MessageEvent
 from agents_sdk.history import read_run
 from agents_sdk.operations import CallResult
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.schedule import Gunman
 from tests.support.charging.till import TAKES_S, Till, cannot_tell
 

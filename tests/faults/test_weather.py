@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.journal import payments
 from tests.support.chaos.payers import Payers
 from tests.support.chaos.platform import AgentsProcess, laned

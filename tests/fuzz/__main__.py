@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.fuzz.trial import fuzz
 
 

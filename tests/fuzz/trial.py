@@ -20,7 +20,7 @@ from agents_sdk.keys import Keys
 from agents_sdk.signer import Signer
 from agents_sdk.topics import TOPIC_OF_REGISTRY, inbox
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.fuzz import ports
 from tests.fuzz.topics import Topics
 from tests.fuzz.values import Values
@@ -160,7 +160,7 @@ class Trial:
 def canary_agent(platform: LocalPlatform) -> Iterator[subprocess.Popen[bytes]]:
     """The agent in a process of its own, whose log lies beside the platform's."""
     log = platform.layout.logs / "canary-agent.log"
-    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(Path(__file__).parent / "agent.py")]
+    command = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(Path(__file__).parent / "agent.py")]
     with log.open("wb") as opened:
         process = subprocess.Popen(
             [*command, "--data-dir", str(platform.layout.data_dir)], stderr=opened, stdout=opened

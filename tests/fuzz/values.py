@@ -14,7 +14,7 @@ from agents_sdk.core import commands
 from agents_sdk.core.identity import OPERATOR
 from agents_sdk.core.ledger.rules import EXECUTOR
 from agents_sdk.wire.codec import RECORDS, Codec
-from services.topics.examples import examples
+from backplane.topics.examples import examples
 
 INTEGERS: Final = (
     *(0, 1, -1, 2, 127, 128, 255, 1_000, 30_000, 60_000),

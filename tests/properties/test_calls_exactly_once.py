@@ -18,9 +18,9 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent
 from agents_sdk.core.ledger import calls
-from services.capabilities import reports
-from services.capabilities.engine import CallEngine
-from services.capabilities.reports import ClaimOf
+from backplane.capabilities import reports
+from backplane.capabilities.engine import CallEngine
+from backplane.capabilities.reports import ClaimOf
 from tests.support.executor_world import CALL, LEAP_S, Process, World
 from tests.support.search import Found, search
 

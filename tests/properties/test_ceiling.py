@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.capabilities.ceiling import OVER_BUDGET, UNBOUNDED, ceiling_nano_usd
-from services.capabilities.model import Price
-from services.capabilities.open_call import Past
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Usage
-from services.capabilities.pricing import charge
+from backplane.capabilities.ceiling import OVER_BUDGET, UNBOUNDED, ceiling_nano_usd
+from backplane.capabilities.model import Price
+from backplane.capabilities.open_call import Past
+from backplane.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Usage
+from backplane.capabilities.pricing import charge
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 RATES = st.integers(0, 40)

@@ -18,7 +18,7 @@ from agents_sdk import schemas
 from agents_sdk.core import commands
 from agents_sdk.wire import codec as codec_module
 from agents_sdk.wire.codec import RECORDS, Codec, Record, Undecodable
-from services.topics.examples import Example, examples
+from backplane.topics.examples import Example, examples
 
 IDS = {name: number for number, name in enumerate(sorted(RECORDS), start=1)}
 NAMES = sorted(RECORDS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sink.answers import Event
-from services.sink.in_order import InOrder
+from backplane.sink.answers import Event
+from backplane.sink.in_order import InOrder
 
 
 def fact(number: int) -> Event:

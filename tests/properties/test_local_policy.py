@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.local.policy import FIRM, Backoff, Node, Phase, State, became_ready, due, exited, started, stop_waves
+from backplane.platform.policy import FIRM, Backoff, Node, Phase, State, became_ready, due, exited, started, stop_waves
 
 HAPPENINGS = st.lists(st.tuples(st.sampled_from(("tick", "ready", "die")), st.floats(0, 60), st.floats(0, 0.999)))
 

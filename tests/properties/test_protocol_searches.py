@@ -18,8 +18,8 @@ import pytest
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.ledger.evolve import ENDED
 from agents_sdk.core.registry import Switch
-from services.sink.edges import edges_of
-from services.sink.writer import Batch, Place, Step, Writer
+from backplane.sink.edges import edges_of
+from backplane.sink.writer import Batch, Place, Step, Writer
 from tests.support.forest import Forest
 from tests.support.search import Found, search
 from tests.support.stories import article, records

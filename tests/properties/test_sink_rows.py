@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from agents_sdk import schemas
 from agents_sdk.core.facts import Fact
 from agents_sdk.topics import TOPIC_OF_FACT
-from services.sink import rows
-from services.sink.edges import edges, edges_of
-from services.sink.rows import Record
+from backplane.sink import rows
+from backplane.sink.edges import edges, edges_of
+from backplane.sink.rows import Record
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)

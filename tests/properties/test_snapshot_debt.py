@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ledger.debt import LONGEST_S, Debt, due, inherited
+from backplane.ledger.debt import LONGEST_S, Debt, due, inherited
 
 BETWEEN = 1_000
 BATCH = 100

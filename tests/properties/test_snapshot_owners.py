@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Book, Limits, evolve
 from agents_sdk.core.ledger.agents import touched
-from services.ledger.pieces import Changes
-from services.ledger.snapshots import Snapshots
+from backplane.ledger.pieces import Changes
+from backplane.ledger.snapshots import Snapshots
 from tests.support.ledger_desk import Desk
 
 RUNS = ("a", "b", "c")

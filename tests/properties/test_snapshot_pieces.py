@@ -7,8 +7,8 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ledger import pieces
-from services.ledger.pieces import Changes, Pieces
+from backplane.ledger import pieces
+from backplane.ledger.pieces import Changes, Pieces
 
 KEYS = ("1/run/a", "1/run/b", "1/meta")
 VALUES = st.one_of(st.none(), st.binary(min_size=1, max_size=40).map(lambda raw: b"\x80" + raw))

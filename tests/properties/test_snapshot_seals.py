@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ledger.pieces import Changes
-from services.ledger.seals import NotProven, Seal
+from backplane.ledger.pieces import Changes
+from backplane.ledger.seals import NotProven, Seal
 
 KEY = b"k" * 32
 NAMES = st.sampled_from([f"0/run/{name}" for name in "abcd"])

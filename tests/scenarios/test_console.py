@@ -16,9 +16,9 @@ import pytest
 
 from agents_sdk.blocking import Backplane
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.capabilities.switches import read as read_registry
-from services.console.positions import read
+from backplane.capabilities.switches import read as read_registry
+from backplane.console.positions import read
+from backplane.platform.platform import LocalPlatform
 from tests.support.browser import NARROW, Window, chromium
 from tests.support.console import links
 from tests.support.eventually import assert_eventually
@@ -49,7 +49,7 @@ def base(platform: LocalPlatform) -> str:
 @pytest.fixture(scope="module")
 def run(platform: LocalPlatform) -> str:
     """The demo's run."""
-    argv = [sys.executable, "-m", "services.cli.app", "demo", "--json", "--topic", "event streaming"]
+    argv = [sys.executable, "-m", "backplane.cli.app", "demo", "--json", "--topic", "event streaming"]
     where = ["--data-dir", str(platform.settings.data_dir)]
     done = subprocess.run([*argv, *where], capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -338,7 +338,7 @@ def test_a_dead_letter_is_found_tried_and_put_back(
 @contextmanager
 def agents(platform: LocalPlatform, module: Path) -> Iterator[None]:
     """A process with the agents of a module, from ready to ended."""
-    argv = [sys.executable, "-m", "services.cli.app", "agents", "run", str(module)]
+    argv = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(module)]
     where = ["--data-dir", str(platform.settings.data_dir)]
     process = subprocess.Popen([*argv, *where], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

@@ -27,11 +27,11 @@ from agents_sdk import Settings
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent, StateEvent
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from services.sink.queries import connect_store
+from backplane.sink.queries import connect_store
 from tests.support.eventually import assert_eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
-DEMO: Final = [sys.executable, "-m", "services.cli.app", "demo"]
+DEMO: Final = [sys.executable, "-m", "backplane.cli.app", "demo"]
 KEYS: Final = {"run_id", "status", "page", "facts", "rows", "cost_nano_usd", "fallbacks", "replay", "seconds"}
 DOCUMENTS: Final = {
     "log.md": "# Logs\n\nAn event log is an ordered sequence of records that only grows at its end. Every record in a"
@@ -411,9 +411,9 @@ def test_agents_that_end_are_told_with_what_they_said(platform: Any, tmp_path: P
         (agents / f"{name}.py").write_text("raise SystemExit('no paper today')\n")
     program = (
         "import pathlib, sys\n"
-        "from services.cli.demo import stage\n"
+        "from backplane.cli.demo import stage\n"
         f"stage.content = lambda: pathlib.Path({str(agents)!r})\n"
-        "from services.cli.app import run\n"
+        "from backplane.cli.app import run\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
     argv = [sys.executable, "-c", program, "demo", "--data-dir", str(platform.settings.data_dir)]

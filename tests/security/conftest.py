@@ -8,7 +8,7 @@ import pytest
 
 from agents_sdk import AsyncBackplane, Settings
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.conftest import TESTS
 from tests.support.dishonest import Dishonest
 

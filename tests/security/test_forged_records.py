@@ -32,8 +32,8 @@ from agents_sdk.topics import (
 )
 from agents_sdk.wire.proof import FOR_EXECUTORS, PROOF, Place, Prover, subkey
 from agents_sdk.wire.signature import sign
-from infra.local.platform import LocalPlatform
-from services.cli.app import run as cli
+from backplane.cli.app import run as cli
+from backplane.platform.platform import LocalPlatform
 from tests.support.dishonest import Dishonest, Lying, one_agents_key
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import own, running

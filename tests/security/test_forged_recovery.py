@@ -19,8 +19,8 @@ from agents_sdk.keys import UNPROVEN, make_master
 from agents_sdk.settings_model import Identity
 from agents_sdk.topics import RUNS, STATE
 from agents_sdk.wire.registry import connect_codec
-from infra.local.contracts import note_unproven
-from infra.local.platform import LocalPlatform
+from backplane.platform.contracts import note_unproven
+from backplane.platform.platform import LocalPlatform
 from tests.support.dishonest import Dishonest
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import LedgerProcess

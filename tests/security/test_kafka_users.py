@@ -28,9 +28,9 @@ from agents_sdk.keys import KeyUnusable
 from agents_sdk.topics import CALLS, CAPABILITIES, COMMANDS, MESSAGES, REPLIES, STATE, SWITCHES, inbox, replies_of
 from agents_sdk.wire.kafka_door import NotLetIn
 from agents_sdk.wire.topics_admin import connect, existing
-from infra.local.platform import LocalPlatform
-from services.cli.app import run as cli
-from services.topics import acls
+from backplane.cli.app import run as cli
+from backplane.platform.platform import LocalPlatform
+from backplane.topics import acls
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own, running
 
@@ -186,7 +186,7 @@ async def test_agents_of_a_local_platform_are_users(settings: Settings, tmp_path
         f"from agents_sdk import Agent\na = Agent({name!r}, workflows=[{own('w')!r}])\n"
         "@a.on('run.started')\nasync def handle(ctx, event): pass\n"
     )
-    command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(agents)]
+    command = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(agents)]
     process = await asyncio.create_subprocess_exec(*command, "--data-dir", str(settings.data_dir))
     assert settings.identity.keys_dir is not None
     key = settings.identity.keys_dir / f"{name}.key"

@@ -24,7 +24,7 @@ from agents_sdk.topics import TOPIC_OF_FACT, TOPIC_OF_REGISTRY, inbox
 from agents_sdk.wire.codec import RECORDS, Codec
 from agents_sdk.wire.proof import DISPATCH, FACT, FOR_EXECUTORS, Place, Prover, subkey
 from agents_sdk.wire.signature import derive, sign
-from services.ledger.proofs import FOR_EXECUTORS_TOO, Proofs
+from backplane.ledger.proofs import FOR_EXECUTORS_TOO, Proofs
 from tests.support.stories import article
 
 CODEC: Final = Codec({name: number for number, name in enumerate(RECORDS, 1)}, lambda schema_id: {})

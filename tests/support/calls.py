@@ -10,16 +10,16 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import Rank
-from services.capabilities.breakers import Breakers
-from services.capabilities.cache import ResultCache
-from services.capabilities.decide import Route
-from services.capabilities.model import Capability, Provider
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
-from services.capabilities.ports import Clock
-from services.capabilities.providers.fleet import Claim, Ranking
-from services.capabilities.registry import Contract, Registry
-from services.capabilities.reports import ClaimOf
-from services.capabilities.settle import Settler
+from backplane.capabilities.breakers import Breakers
+from backplane.capabilities.cache import ResultCache
+from backplane.capabilities.decide import Route
+from backplane.capabilities.model import Capability, Provider
+from backplane.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
+from backplane.capabilities.ports import Clock
+from backplane.capabilities.providers.fleet import Claim, Ranking
+from backplane.capabilities.registry import Contract, Registry
+from backplane.capabilities.reports import ClaimOf
+from backplane.capabilities.settle import Settler
 
 Script = Callable[[AttemptRequest], AttemptOutcome]
 

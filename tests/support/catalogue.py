@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from agents_sdk.artifacts import ArtifactStore
-from services.capabilities import claim_check
-from services.capabilities.outcome import Answer
-from services.capabilities.providers.python import ProviderContext, Resources
-from services.capabilities.registry import load_registry
+from backplane.capabilities import claim_check
+from backplane.capabilities.outcome import Answer
+from backplane.capabilities.providers.python import ProviderContext, Resources
+from backplane.capabilities.registry import load_registry
 
 
 class Bench:

@@ -15,8 +15,8 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from infra.local.ports import choose
-from services.sink.rows import Record
+from backplane.platform.ports import choose
+from backplane.sink.rows import Record
 from tests.support.eventually import assert_eventually
 from tests.support.stories import NOON, Story, article, records
 
@@ -42,7 +42,7 @@ HOSTILE_RUN: Final = '"><script>window.pwned=6'
 def console(environment: Mapping[str, str], log: Path, *options: str, host: str = "127.0.0.1") -> Iterator[str]:
     """A console process; its address."""
     port = choose(["console"], {})["console"]
-    argv = [sys.executable, "-m", "services.console", "--http-port", str(port), "--host", host, *options]
+    argv = [sys.executable, "-m", "backplane.console", "--http-port", str(port), "--host", host, *options]
     base = f"http://127.0.0.1:{port}"
     with log.open("ab") as out:
         process = subprocess.Popen(argv, stdout=out, stderr=out, env={**os.environ, **environment})

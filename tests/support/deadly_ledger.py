@@ -7,9 +7,9 @@ import signal
 
 from agents_sdk.core.commands import Command
 from agents_sdk.wire.codec import Codec
-from services.ledger import partition
-from services.ledger.__main__ import main
-from services.runtime.batch import Record
+from backplane.ledger import partition
+from backplane.ledger.__main__ import main
+from backplane.runtime.batch import Record
 
 DEADLY = b"this record kills"
 BROKEN = b"this record raises"

@@ -10,8 +10,8 @@ from confluent_kafka import TopicPartition
 from agents_sdk.keys import Keys
 from agents_sdk.settings import Settings
 from agents_sdk.wire.codec import Codec
-from services.runtime import clients
-from services.runtime.log import read_range
+from backplane.runtime import clients
+from backplane.runtime.log import read_range
 
 Header = tuple[str, bytes]
 

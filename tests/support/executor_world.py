@@ -14,18 +14,18 @@ from typing import Any, Final
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Reply
-from services.capabilities import reports
-from services.capabilities.breakers import Breakers
-from services.capabilities.decide import Route
-from services.capabilities.engine import OUTCOMES, CallEngine
-from services.capabilities.model import Provider
-from services.capabilities.open_call import Past
-from services.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
-from services.capabilities.ports import Clock
-from services.capabilities.providers.fleet import Claim, Ranking
-from services.capabilities.registry import Contract, Registry
-from services.capabilities.reports import ClaimOf
-from services.capabilities.settle import Settler
+from backplane.capabilities import reports
+from backplane.capabilities.breakers import Breakers
+from backplane.capabilities.decide import Route
+from backplane.capabilities.engine import OUTCOMES, CallEngine
+from backplane.capabilities.model import Provider
+from backplane.capabilities.open_call import Past
+from backplane.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
+from backplane.capabilities.ports import Clock
+from backplane.capabilities.providers.fleet import Claim, Ranking
+from backplane.capabilities.registry import Contract, Registry
+from backplane.capabilities.reports import ClaimOf
+from backplane.capabilities.settle import Settler
 from tests.support.calls import capability
 from tests.support.ledger_desk import Desk
 

@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Final
 
-from infra.local.parts import NO_NEEDS, SPARE, Launch, Part, Site, python_part
-from infra.local.policy import Node
+from backplane.platform.parts import NO_NEEDS, SPARE, Launch, Part, Site, python_part
+from backplane.platform.policy import Node
 
 
 class Health(BaseHTTPRequestHandler):

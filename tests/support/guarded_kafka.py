@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from infra.local.parts import TABLE as PLATFORM
-from infra.local.parts import Launch, Site
-from infra.local.ports import LOOPBACK
+from backplane.platform.parts import TABLE as PLATFORM
+from backplane.platform.parts import Launch, Site
+from backplane.platform.ports import LOOPBACK
 
 USER: Final = "backplane"
 PASSWORD: Final = "hunter2"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.capabilities.model import HttpProvider
-from services.capabilities.outcome import AttemptOutcome, AttemptRequest
-from services.capabilities.providers.http import HttpAttempts
+from backplane.capabilities.model import HttpProvider
+from backplane.capabilities.outcome import AttemptOutcome, AttemptRequest
+from backplane.capabilities.providers.http import HttpAttempts
 
 
 def request(

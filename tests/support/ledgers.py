@@ -16,8 +16,8 @@ from confluent_kafka import Producer
 
 from agents_sdk.settings import Settings
 from agents_sdk.topics import COMMANDS
-from infra.local.ports import choose
-from services.runtime import clients
+from backplane.platform.ports import choose
+from backplane.runtime import clients
 from tests.support.eventually import assert_eventually
 
 ROOT = Path(__file__).parents[2]

@@ -28,7 +28,7 @@ class Process:
         options += ["--trust"] if trust else []
         options += ["--data-dir", str(settings.data_dir), "--instance", instance]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli.app", "agents", "run", str(AGENTS), *options],
+            [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(AGENTS), *options],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import KeySet, OctKey, RSAKey
 
-from infra.local.ports import choose
+from backplane.platform.ports import choose
 
 
 class OidcProvider:

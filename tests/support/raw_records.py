@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import cramjam
 from aiokafka.record.util import calc_crc32c
 
-from infra.local.probes import SASL_AUTHENTICATE, SASL_HANDSHAKE
+from backplane.platform.probes import SASL_AUTHENTICATE, SASL_HANDSHAKE
 
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 CREATE_TIME_MS: Final = 1_790_000_000_000

@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from agents_sdk.settings import Settings
 from agents_sdk.topics import FACT_TOPICS
-from infra.local.ports import choose
-from services.runtime.clients import reader
+from backplane.platform.ports import choose
+from backplane.runtime.clients import reader
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import kafka_environment
 
@@ -32,7 +32,7 @@ class Lying(NamedTuple):
 
 
 class SinkProcess:
-    """``python -m services.sink`` in a data directory of its own; ``kill`` and ``start`` as often as wanted."""
+    """``python -m backplane.sink`` in a data directory of its own; ``kill`` and ``start`` as often as wanted."""
 
     def __init__(self, settings: Settings, data_dir: Path, env: Mapping[str, str] | None = None) -> None:
         self.settings = settings
@@ -54,7 +54,7 @@ class SinkProcess:
         }
         where = ["--data-dir", str(self.data_dir), "--http-port", str(self.port)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "services.sink", *where], env=env, stderr=log)
+            self.process = subprocess.Popen([sys.executable, "-m", "backplane.sink", *where], env=env, stderr=log)
         return self
 
     def health(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from agents_sdk.core.facts import Fact, MessageEvent
 from agents_sdk.core.ledger.state import Book
 from agents_sdk.core.ledger.step import apply
 from agents_sdk.topics import TOPIC_OF_FACT
-from services.sink.rows import Record
+from backplane.sink.rows import Record
 
 NOON: Final = 1_795_521_600_000_000
 """2026-11-24 12:00 UTC, microseconds."""

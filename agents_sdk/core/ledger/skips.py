@@ -1,7 +1,7 @@
 """SkipRecord: an operator says what becomes of a record at which workers died. Pure; see ``decide`` for the law.
 
 The ledger that stands still before the record looks for this command behind it, and refuses the record
-(``services.ledger.aside``). In its own place in the order the command changes nothing: here it is only checked, and
+(``backplane.ledger.aside``). In its own place in the order the command changes nothing: here it is only checked, and
 answered.
 """
 

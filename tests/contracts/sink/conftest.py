@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from services.sink.engine import Engine
-from services.sink.http import make_server
-from services.sink.migrate import migrate
-from services.sink.writer import Writer
+from backplane.sink.engine import Engine
+from backplane.sink.http import make_server
+from backplane.sink.migrate import migrate
+from backplane.sink.writer import Writer
 
 _numbers = itertools.count(1)
 
@@ -63,7 +63,7 @@ def serving(app: Any) -> Iterator[int]:
     """The application in a thread, on a free loopback port, which is yielded."""
     from aiohttp import web
 
-    from infra.local.ports import choose
+    from backplane.platform.ports import choose
 
     number = choose(["store"], {})["store"]
     loop = asyncio.new_event_loop()
@@ -98,7 +98,7 @@ def commands(
     database: Database, port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
     """Runs a command line on the database, over HTTP."""
-    from services.cli.app import run as run_command
+    from backplane.cli.app import run as run_command
 
     monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", f"http://127.0.0.1:{port}")

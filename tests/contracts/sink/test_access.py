@@ -13,17 +13,17 @@ import msgspec
 import pytest
 
 from agents_sdk.settings import load_settings
-from services.access.gate import Gate
-from services.access.principals import Entry, digest, save, service_token
-from services.access.row_rules import filters
-from services.console.access import CSRF
-from services.console.app import PAGES
-from services.console.rights import RIGHTS, Right
-from services.sink.engine import Engine
-from services.sink.http import Door, make_server
-from services.sink.migrate import migrate
-from services.sink.rows import Record
-from services.sink.writer import Writer
+from backplane.access.gate import Gate
+from backplane.access.principals import Entry, digest, save, service_token
+from backplane.access.row_rules import filters
+from backplane.console.access import CSRF
+from backplane.console.app import PAGES
+from backplane.console.rights import RIGHTS, Right
+from backplane.sink.engine import Engine
+from backplane.sink.http import Door, make_server
+from backplane.sink.migrate import migrate
+from backplane.sink.rows import Record
+from backplane.sink.writer import Writer
 from tests.contracts.sink.conftest import _healthy, serving
 from tests.support.console import console
 from tests.support.oidc_provider import oidc_provider

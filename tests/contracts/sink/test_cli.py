@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.cli.output import ExitCode
+from backplane.cli.output import ExitCode
 from tests.contracts.sink.conftest import Database, Done
 from tests.support.family_story import CHECK, EDIT, family
 from tests.support.stories import article, records

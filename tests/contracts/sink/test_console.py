@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.settings import load_settings
-from services.console.access import CSRF
-from services.console.desk import Desk
-from services.sink.answers import timeline
-from services.sink.engine import Engine
-from services.sink.migrate import migrate
-from services.sink.rows import Record
-from services.sink.writer import Writer
+from backplane.console.access import CSRF
+from backplane.console.desk import Desk
+from backplane.sink.answers import timeline
+from backplane.sink.engine import Engine
+from backplane.sink.migrate import migrate
+from backplane.sink.rows import Record
+from backplane.sink.writer import Writer
 from tests.contracts.sink.conftest import Database
 from tests.support.browser import Window, chromium
 from tests.support.console import HOSTILE_RUN, console, hostile, large, links

@@ -9,9 +9,9 @@ import clickhouse_connect
 import pytest
 
 from agents_sdk.core.ledger.rules import RULES
-from services.sink import answers
-from services.sink.queries import query
-from services.sink.story import tell
+from backplane.sink import answers
+from backplane.sink.queries import query
+from backplane.sink.story import tell
 from tests.contracts.sink.conftest import Database
 from tests.support.stories import NOON, Story, records
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.cli.output import ExitCode
+from backplane.cli.output import ExitCode
 from tests.contracts.sink.conftest import Database, Done
 from tests.support.stories import article, records
 from tests.unit.sink.test_explain import ADVICE, RUN, fail, failed_search, searching

@@ -19,12 +19,12 @@ from confluent_kafka.admin import AdminClient
 from agents_sdk.settings import Settings
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.cli.app import run as run_command
-from services.runtime.clients import producer, reader
-from services.sink import answers
-from services.sink.verify import verify
-from services.topics.apply import apply_topics
+from backplane.cli.app import run as run_command
+from backplane.platform.platform import LocalPlatform
+from backplane.runtime.clients import producer, reader
+from backplane.sink import answers
+from backplane.sink.verify import verify
+from backplane.topics.apply import apply_topics
 from tests.support.eventually import assert_eventually
 from tests.support.sinks import SinkProcess, committed
 from tests.support.stories import Story, article

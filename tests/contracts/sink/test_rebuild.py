@@ -12,10 +12,10 @@ import pytest
 from agents_sdk.settings import Settings
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
-from services.cli import app as cli
-from services.runtime.clients import producer
-from services.sink.queries import connect_store
+from backplane.cli import app as cli
+from backplane.platform.platform import LocalPlatform
+from backplane.runtime.clients import producer
+from backplane.sink.queries import connect_store
 from tests.support.eventually import assert_eventually
 from tests.support.stories import Story, article
 

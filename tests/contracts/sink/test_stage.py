@@ -13,12 +13,12 @@ from hypothesis import Phase, given, settings
 from agents_sdk import schemas
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.codec import RECORDS, Codec
-from services.sink.edges import edges_count_sql
-from services.sink.engine import Engine
-from services.sink.frames import Lying
-from services.sink.rows import Record
-from services.sink.stage import Stages
-from services.sink.writer import Writer
+from backplane.sink.edges import edges_count_sql
+from backplane.sink.engine import Engine
+from backplane.sink.frames import Lying
+from backplane.sink.rows import Record
+from backplane.sink.stage import Stages
+from backplane.sink.writer import Writer
 from tests.contracts.sink.conftest import Database
 from tests.properties.test_sink_rows import batches
 from tests.support.stories import NOON, article, records
@@ -53,7 +53,7 @@ def quick(database: Database, engine: Engine) -> Writer:
 @pytest.fixture(scope="module")
 def pair(engine: Engine) -> Iterator[tuple[Database, Writer]]:
     """One database for many examples: each has offsets of its own."""
-    from services.sink.migrate import migrate
+    from backplane.sink.migrate import migrate
 
     client = engine.client()
     migrate(client, "stage_pair")

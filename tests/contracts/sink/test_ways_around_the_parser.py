@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.access.row_rules import filters
-from services.sink.engine import Engine, QueryFailed
+from backplane.access.row_rules import filters
+from backplane.sink.engine import Engine, QueryFailed
 from tests.contracts.sink.conftest import Database
 
 SECRET = "marmalade"

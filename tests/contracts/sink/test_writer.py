@@ -11,9 +11,9 @@ from clickhouse_connect.driver.exceptions import Error
 from agents_sdk import schemas
 from agents_sdk.core.facts import Fact
 from agents_sdk.topics import TOPIC_OF_FACT
-from services.sink.edges import edges_of
-from services.sink.rows import COLUMNS_OF, Record
-from services.sink.writer import Batch, Writer
+from backplane.sink.edges import edges_of
+from backplane.sink.rows import COLUMNS_OF, Record
+from backplane.sink.writer import Batch, Writer
 from tests.contracts.sink.conftest import Database
 from tests.support.stories import NOON, article, records
 

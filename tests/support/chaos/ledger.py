@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from services.ledger import partition
-from services.ledger.__main__ import main
+from backplane.ledger import partition
+from backplane.ledger.__main__ import main
 
 FACTS_BETWEEN: Final = int(os.environ.get("TEST_FACTS_BETWEEN", "400"))
 

@@ -15,7 +15,7 @@ from agents_sdk.settings import Settings
 from agents_sdk.topics import AGENTS, COMMANDS, FACT_TOPICS, INBOX_PREFIX, REPLIES
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.consuming import headers_of
-from services.runtime import clients
+from backplane.runtime import clients
 
 BATCH: Final = 2_000
 SILENT_S: Final = 60.0

@@ -13,7 +13,7 @@ from agents_sdk.core.facts import CallEvent
 from agents_sdk.settings import Settings
 from agents_sdk.topics import CALLS
 from agents_sdk.wire.codec import Codec
-from services.runtime import clients
+from backplane.runtime import clients
 from tests.support.chaos.laws import OUTCOMES
 
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from infra.local import ports
-from infra.local.errors import NotRunning
-from infra.local.parts import TABLE as USUAL
-from infra.local.parts import Launch, Part, Site, python_part
-from infra.local.platform import LocalPlatform
-from infra.local.ports import LOOPBACK
+from backplane.platform import ports
+from backplane.platform.errors import NotRunning
+from backplane.platform.parts import TABLE as USUAL
+from backplane.platform.parts import Launch, Part, Site, python_part
+from backplane.platform.platform import LocalPlatform
+from backplane.platform.ports import LOOPBACK
 from tests.support.chaos.lane import Lane
 
 HERE: Final = Path(__file__).parent
@@ -142,7 +142,7 @@ class AgentsProcess:
         return self.log.exists() and self.log.read_text().count("agents: ready") >= self._starts
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "services.cli.app", "agents", "run", str(self._module)]
+        command = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(self._module)]
         command += ["--data-dir", str(self._data_dir), "--instance", self._instance]
         self._starts += 1
         with self.log.open("ab") as log:

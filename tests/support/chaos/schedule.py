@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import EXECUTORS, LEDGERS, AgentsProcess
 
 AGENTS: Final = ("agents-1", "agents-2")

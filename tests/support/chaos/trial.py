@@ -18,7 +18,7 @@ from agents_sdk.core.partition import partition_of
 from agents_sdk.runner import register
 from agents_sdk.scope import new_id
 from agents_sdk.wire.registry import connect_codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos import laws
 from tests.support.chaos.agents import SIDES, digest, left, right, tally
 from tests.support.chaos.journal import executions

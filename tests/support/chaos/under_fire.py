@@ -15,7 +15,7 @@ from agents_sdk.run import AsyncRun
 from agents_sdk.runner import register
 from agents_sdk.topics import MESSAGES
 from agents_sdk.wire.codec import Codec
-from infra.local.platform import LocalPlatform
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import AgentsProcess
 from tests.support.chaos.schedule import Gunman
 from tests.support.eventually import assert_soon

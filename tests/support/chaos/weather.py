@@ -21,16 +21,16 @@ from typing import Final
 
 import httpx
 
-from infra.local import ports
-from infra.local.errors import NotRunning
-from infra.local.platform import LocalPlatform
+from backplane.platform import ports
+from backplane.platform.errors import NotRunning
+from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.lane import Lane
 from tests.support.chaos.platform import EXECUTORS, LEDGERS, ROOT, AgentsProcess
 from tests.support.chaos.schedule import AGENTS, Gunman
 
 WORKERS: Final = (*LEDGERS, *EXECUTORS, *AGENTS)
 LANES: Final = ("lane-1", "lane-2")
-MODULES: Final = {"ledger": "tests.support.chaos.ledger", "executor": "services.capabilities"}
+MODULES: Final = {"ledger": "tests.support.chaos.ledger", "executor": "backplane.capabilities"}
 KINDS: Final = ("freeze", "kill", "slow", "hold", "cut", "guest", "disk", "clock")
 GUEST_LIMIT_S: Final = 150.0
 BURST_S: Final = 0.12

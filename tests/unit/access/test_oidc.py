@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from agents_sdk.settings_model import Oidc
-from services.access.oidc import Login, LoginFailed, Provider, begin, principal_of
-from services.access.principals import Principal
+from backplane.access.oidc import Login, LoginFailed, Provider, begin, principal_of
+from backplane.access.principals import Principal
 from tests.support.oidc_provider import OidcProvider, oidc_provider, shared_secret
 
 HERE = "http://127.0.0.1:1/login/oidc/done"
@@ -99,7 +99,7 @@ def test_a_rotated_key_is_found(provider: OidcProvider, monkeypatch: pytest.Monk
         provider.key = other.key
     with pytest.raises(LoginFailed):
         ours.bearer(provider.token())
-    monkeypatch.setattr("services.access.oidc.AGAIN_S", 0.0)
+    monkeypatch.setattr("backplane.access.oidc.AGAIN_S", 0.0)
 
     assert ours.bearer(provider.token()).name == "oidc:anna"
 

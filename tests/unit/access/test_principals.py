@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.settings import load_settings
-from services.access.gate import Gate
-from services.access.principals import (
+from backplane.access.gate import Gate
+from backplane.access.principals import (
     ROLES,
     AccessFileUnusable,
     Directory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.access.row_rules import filters
+from backplane.access.row_rules import filters
 
 
 def _read(text: str) -> tuple[dict[str, str], str]:

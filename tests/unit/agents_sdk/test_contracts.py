@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from agents_sdk import MessageContract, StateContract
 from agents_sdk.wire.registry import text
-from services.topics.contracts import declared
+from backplane.topics.contracts import declared
 from tests.support import contract_module
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.capabilities.providers.body import (
+from backplane.capabilities.providers.body import (
     MAX_DEPTH,
     PIECE,
     Allowance,
@@ -24,7 +24,7 @@ from services.capabilities.providers.body import (
     read,
     text_of,
 )
-from services.capabilities.template import ABSENT
+from backplane.capabilities.template import ABSENT
 
 
 class Given:

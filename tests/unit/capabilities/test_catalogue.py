@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from agents_sdk.artifacts import UnknownArtifact
-from services.capabilities.catalogue import corpus, drafting, image, prose, publish, search, sentences, tokens
-from services.capabilities.catalogue.search_server import Quota, SearchServer
-from services.capabilities.outcome import ProviderError
+from backplane.capabilities.catalogue import corpus, drafting, image, prose, publish, search, sentences, tokens
+from backplane.capabilities.catalogue.search_server import Quota, SearchServer
+from backplane.capabilities.outcome import ProviderError
 from tests.support.catalogue import Bench
 
 ARTICLE = """\

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from agents_sdk.artifacts import ArtifactStore
-from services.capabilities.claim_check import carries_files, checked
-from services.capabilities.outcome import Answer, Blob, Failure, Usage
+from backplane.capabilities.claim_check import carries_files, checked
+from backplane.capabilities.outcome import Answer, Blob, Failure, Usage
 
 
 def test_files_are_replaced_wherever_they_are(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import inspect
 import httpx
 import pytest
 
-from services.capabilities.model import ErrorRule
-from services.capabilities.providers import classify
+from backplane.capabilities.model import ErrorRule
+from backplane.capabilities.providers import classify
 
 NOW = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
 

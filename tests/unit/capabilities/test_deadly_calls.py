@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agents_sdk.deaths import NOTHING, Deaths
-from services.capabilities.engine import CallEngine
-from services.capabilities.registry import Contract
+from backplane.capabilities.engine import CallEngine
+from backplane.capabilities.registry import Contract
 from tests.support.calls import capability, registry, requested, settler
 from tests.unit.capabilities.test_engine import Rig, numbered, until
 

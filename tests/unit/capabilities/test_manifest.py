@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.capabilities.manifest import ManifestError, parse
-from services.capabilities.model import HttpProvider, Reference
-from services.capabilities.registry import BUILT_IN, UnknownCapability, examine_folder, load_registry
+from backplane.capabilities.manifest import ManifestError, parse
+from backplane.capabilities.model import HttpProvider, Reference
+from backplane.capabilities.registry import BUILT_IN, UnknownCapability, examine_folder, load_registry
 
 GOOD = """\
 name: weather

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from agents_sdk.core.catalogue import Catalogue
-from services.capabilities import publish
-from services.capabilities.model import Capability
-from services.capabilities.registry import Contract, load_registry
-from services.capabilities.schema import URL, manifest_schema
+from backplane.capabilities import publish
+from backplane.capabilities.model import Capability
+from backplane.capabilities.registry import Contract, load_registry
+from backplane.capabilities.schema import URL, manifest_schema
 from tests.support.calls import capability
 
 ROOT = Path(__file__).parents[3]

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from agents_sdk.artifacts import ArtifactStore
-from services.capabilities.model import PythonProvider
-from services.capabilities.outcome import Answer, AttemptRequest, Failure, ProviderError, Usage
-from services.capabilities.providers.python import ProviderContext, PythonAttempts, Resources
+from backplane.capabilities.model import PythonProvider
+from backplane.capabilities.outcome import Answer, AttemptRequest, Failure, ProviderError, Usage
+from backplane.capabilities.providers.python import ProviderContext, PythonAttempts, Resources
 
 MODULE = "functions_of_a_test"
 

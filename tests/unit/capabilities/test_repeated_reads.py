@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.capabilities.cache import ResultCache
-from services.capabilities.ports import Clock
-from services.capabilities.settle import Settler
+from backplane.capabilities.cache import ResultCache
+from backplane.capabilities.ports import Clock
+from backplane.capabilities.settle import Settler
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 CACHED = {"cache": {"ttl_seconds": 60}}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agents_sdk.errors import Unreachable
-from services.capabilities.catalogue.storage import file_storage
-from services.capabilities.outcome import ProviderError
+from backplane.capabilities.catalogue.storage import file_storage
+from backplane.capabilities.outcome import ProviderError
 from tests.support.catalogue import Bench
 
 Do = Callable[..., Any]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from services.capabilities import tokens
-from services.capabilities.registry import Contract, load_registry
-from services.cli import app as cli
-from services.cli.output import ExitCode
+from backplane.capabilities import tokens
+from backplane.capabilities.registry import Contract, load_registry
+from backplane.cli import app as cli
+from backplane.cli.output import ExitCode
 
 
 def test_the_vocabulary_is_that_of_cl100k_base() -> None:

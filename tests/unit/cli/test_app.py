@@ -13,9 +13,9 @@ import typer
 
 from agents_sdk.errors import REFUSALS, BackplaneError, Unanswered, Unreachable
 from agents_sdk.settings import NotConfigured
-from infra.local.errors import NotRunning, PlatformError
-from services.cli import app as cli
-from services.cli.output import CommandError, ExitCode, described, print_rows, report
+from backplane.cli import app as cli
+from backplane.cli.output import CommandError, ExitCode, described, print_rows, report
+from backplane.platform.errors import NotRunning, PlatformError
 
 HEAVY = ("confluent_kafka", "faust", "chdb", "fastavro", "clickhouse_connect", "pydantic", "httpx", "psutil", "jgo")
 
@@ -23,7 +23,7 @@ HEAVY = ("confluent_kafka", "faust", "chdb", "fastavro", "clickhouse_connect", "
 def test_help_imports_nothing_heavy() -> None:
     """What a command needs is imported when that command runs: chdb alone is 180 MB."""
     code = (
-        "import sys; from services.cli.app import run; assert run(['--help']) == 0;"
+        "import sys; from backplane.cli.app import run; assert run(['--help']) == 0;"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -137,7 +137,7 @@ def single(function: object) -> typer.Typer:
 
 def test_reader_that_goes_away_ends_the_command_quietly() -> None:
     """`backplane … | head -1` shows one line and no traceback."""
-    command = f"{sys.executable} -m services.cli.app config explain; echo $? >&2"
+    command = f"{sys.executable} -m backplane.cli.app config explain; echo $? >&2"
     done = subprocess.run(
         ["bash", "-c", f"({command}) | true"], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}
     )

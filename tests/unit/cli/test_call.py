@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from agents_sdk.errors import CallFailed
-from services.cli import app as cli
-from services.cli.call import gather, show
-from services.cli.calling import told
-from services.cli.output import CommandError, ExitCode, report
+from backplane.cli import app as cli
+from backplane.cli.call import gather, show
+from backplane.cli.calling import told
+from backplane.cli.output import CommandError, ExitCode, report
 
 
 def test_params_are_json_unless_the_capability_wants_a_text() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.console import _show
+from backplane.cli.console import _show
 
 
 def test_no_token_is_on_the_command_line_of_the_browser(

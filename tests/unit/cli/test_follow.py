@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.cli.follow import Teller
+from backplane.cli.follow import Teller
 from tests.support.stories import article
 from tests.unit.sink.test_lineage import events
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agents_sdk.core.replay import Difference, Verdict
-from services.cli.replay import as_document, told
+from backplane.cli.replay import as_document, told
 
 
 def verdict(difference: Difference | None = None, replayed: str = "aa") -> Verdict:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli import output
-from services.cli.data_text import Text
-from services.cli.shown import CONTROL, Zone, escaped, escaped_json, when
-from services.cli.table import print_table
+from backplane.cli import output
+from backplane.cli.data_text import Text
+from backplane.cli.shown import CONTROL, Zone, escaped, escaped_json, when
+from backplane.cli.table import print_table
 
 HOSTILE = (
     "[/x]",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.cli.output import CommandError
-from services.cli.tail import BEGINNING, END, Filter, From, Shown, formatted, parse_offset, parse_time
+from backplane.cli.output import CommandError
+from backplane.cli.tail import BEGINNING, END, Filter, From, Shown, formatted, parse_offset, parse_time
 
 ONE = Shown("bp.runs", 3, 17, 1_795_521_600_000, "kéy", [("a", "1"), ("b", "2")], '{"kind":"RunStarted"}', 99)
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from agents_sdk.settings import load_settings
-from services.console.access import CSRF, POLICY, Guard, forged
-from services.console.sessions import Sessions
+from backplane.console.access import CSRF, POLICY, Guard, forged
+from backplane.console.sessions import Sessions
 
 TOKEN = "a-token-of-some-length"
 

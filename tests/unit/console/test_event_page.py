@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from services.access.principals import Principal
-from services.console.desk import Desk
-from services.console.routes import streams
+from backplane.access.principals import Principal
+from backplane.console.desk import Desk
+from backplane.console.routes import streams
 
 PLACE: dict[str, Any] = {"topic": "bp.refusals", "partition": 2, "offset": 0}
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.console.graph import BOX_HEIGHT, BOX_WIDTH, COLUMN_LIMIT, Box, Gathered, draw, stem
+from backplane.console.graph import BOX_HEIGHT, BOX_WIDTH, COLUMN_LIMIT, Box, Gathered, draw, stem
 
 
 def box(name: str, agent: str = "", kind: str = "state") -> Box:

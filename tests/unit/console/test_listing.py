@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.console.listing import COLUMNS, NANO, Asked, amount, listed, moment
-from services.console.render import age
-from services.sink.answers import RunRow
+from backplane.console.listing import COLUMNS, NANO, Asked, amount, listed, moment
+from backplane.console.render import age
+from backplane.sink.answers import RunRow
 
 EMPTY = dict.fromkeys(RunRow.__struct_fields__, "")
 NUMBERS = ("started_at", "last_at", "facts", "last_seq", "agents", "calls", "failures", "cost_nano_usd", "unpriced")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.console.live import Pace, encoded
-from services.console.positions import read, written
-from services.console.routes.streams import rows_of
-from services.sink.tail import event_of
+from backplane.console.live import Pace, encoded
+from backplane.console.positions import read, written
+from backplane.console.routes.streams import rows_of
+from backplane.sink.tail import event_of
 from tests.support.stories import article, records
 
 PLACES = st.dictionaries(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.console.provenance import told
-from services.sink.lineage import Lineage
+from backplane.console.provenance import told
+from backplane.sink.lineage import Lineage
 from tests.support.family_story import events_of
 from tests.support.stories import Story
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
-from services.console import render
-from services.console.chunks import chunks_at
-from services.console.difference import difference
-from services.console.previews import (
+from backplane.console import render
+from backplane.console.chunks import chunks_at
+from backplane.console.difference import difference
+from backplane.console.previews import (
     MEDIA_BYTES,
     TEXT_BYTES,
     Files,
@@ -27,7 +27,8 @@ from services.console.previews import (
 )
 
 ROOT = Path(__file__).parents[3]
-LOCKS = [ROOT / "services/console/static/vendor/lock.json", ROOT / "tests/assets/lock.json"]
+CONSOLE = ROOT / "services/backplane/console"
+LOCKS = [CONSOLE / "static/vendor/lock.json", ROOT / "tests/assets/lock.json"]
 PNG = b"\x89PNG\r\n\x1a\nrest"
 LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12).map("\n".join)
 
@@ -151,7 +152,7 @@ def test_files_of_others_are_what_they_were(lock: Path) -> None:
 
 def test_nothing_is_fetched_from_outside() -> None:
     """No template, style or script of ours names another host; no template has a script or style of its own."""
-    ours = [*(ROOT / "services/console/templates").iterdir(), *(ROOT / "services/console/static").glob("console.*")]
+    ours = [*(CONSOLE / "templates").iterdir(), *(CONSOLE / "static").glob("console.*")]
     for file in ours:
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, file.name

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.console.timeline import WIDTH, Axis
+from backplane.console.timeline import WIDTH, Axis
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 10**9), st.integers(0, 10**6)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=40

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.topics.acls import acls, agent_acls, commands
+from backplane.topics.acls import acls, agent_acls, commands
 
 
 def test_nobody_but_the_ledger_writes_what_the_ledger_says() -> None:

@@ -12,8 +12,8 @@ import pytest
 from agents_sdk import schemas
 from agents_sdk.settings import load_settings
 from agents_sdk.wire.topic_files import load_all
-from services.topics.asyncapi import document
-from services.topics.examples import examples
+from backplane.topics.asyncapi import document
+from backplane.topics.examples import examples
 
 DOCUMENT = document()
 SETTINGS = {
@@ -94,7 +94,7 @@ def test_settings_fill_in_the_platform() -> None:
 def test_groups_that_are_known_are_named() -> None:
     """Who reads in which group is in the document; an agent's group by its form."""
     operations = DOCUMENT["operations"]
-    ledger = operations["services.ledger_receive_bp.commands"]["bindings"]["kafka"]["groupId"]
+    ledger = operations["backplane.ledger_receive_bp.commands"]["bindings"]["kafka"]["groupId"]
     agent = operations["agents_receive_bp.inbox.agent"]["bindings"]["kafka"]["groupId"]
     assert ledger["enum"] == ["bp.ledger"]
     assert re.fullmatch(agent["pattern"], "bp.agent.web-search")

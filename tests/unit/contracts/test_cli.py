@@ -8,7 +8,7 @@ import pytest
 
 from agents_sdk import schemas
 from agents_sdk.wire.topic_files import load_all
-from services.cli.app import run
+from backplane.cli.app import run
 
 
 def test_topics_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

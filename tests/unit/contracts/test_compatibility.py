@@ -10,8 +10,8 @@ import pytest
 
 from agents_sdk import schemas
 from agents_sdk.wire.registry import Registered
-from services.topics.apply import refusals
-from services.topics.compatibility import breaking, broken_by, differences, is_zero
+from backplane.topics.apply import refusals
+from backplane.topics.compatibility import breaking, broken_by, differences, is_zero
 
 Change = Callable[[dict[str, Any]], Any]
 

@@ -12,8 +12,8 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent, Reply, StateEvent
 from agents_sdk.wire import headers
-from services.topics.asyncapi import ALWAYS, HEADERS
-from services.topics.examples import Example, examples
+from backplane.topics.asyncapi import ALWAYS, HEADERS
+from backplane.topics.examples import Example, examples
 
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-01")
 ALL = [example for example in examples() if example.record.endswith("Event")]

@@ -16,7 +16,7 @@ from agents_sdk.settings import load_settings
 from agents_sdk.settings_model import Settings
 from agents_sdk.wire import registry as registry_module
 from agents_sdk.wire.registry import Registry, SchemaRejected, SchemasNotApplied, connect_codec, subject
-from services.topics.examples import examples
+from backplane.topics.examples import examples
 
 IDS = {record: number for number, record in enumerate(schemas.records(), start=41)}
 

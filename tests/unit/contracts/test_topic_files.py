@@ -37,7 +37,7 @@ def test_unchanged_copy_is_accepted(tmp_path: Path) -> None:
     ("change", "named"),
     [
         ({"retension": "30d"}, "retension"),
-        ({"producers": [{"name": "services.ledger", "why": "x", "grup": "g"}]}, "grup"),
+        ({"producers": [{"name": "backplane.ledger", "why": "x", "grup": "g"}]}, "grup"),
         ({"retention": "30 days"}, "30 days"),
         ({"retention": "0d"}, "0d"),
         ({"cleanup_policy": "remove"}, "cleanup_policy"),
@@ -46,7 +46,7 @@ def test_unchanged_copy_is_accepted(tmp_path: Path) -> None:
         ({"partitions": "4"}, "partitions"),
         ({"partitions": True}, "partitions"),
         ({"producers": []}, "producers"),
-        ({"consumers": [{"name": "services.sink"}]}, "why"),
+        ({"consumers": [{"name": "backplane.sink"}]}, "why"),
         ({"dead_letter_topic": "dlq.bp.run"}, "dlq.bp.runs"),
         ({"config": {"retention.ms": "5"}}, "retention.ms"),
         ({"config": {"segment.ms": 5}}, "segment.ms"),

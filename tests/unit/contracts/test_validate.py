@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agents_sdk import schemas
-from services.topics.examples import Counterexample, Example, counterexamples, examples
-from services.topics.validate import Refused, check, problems
+from backplane.topics.examples import Counterexample, Example, counterexamples, examples
+from backplane.topics.validate import Refused, check, problems
 
 
 @pytest.mark.parametrize("example", list(examples()), ids=lambda example: f"{example.record}-{example.case}")

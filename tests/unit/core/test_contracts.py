@@ -12,7 +12,7 @@ from agents_sdk.core.facts import ContractEvent
 from agents_sdk.core.ledger import Book
 from agents_sdk.core.ledger.contracts import most_specific
 from agents_sdk.core.ledger.evolve import copy, evolve
-from services.topics.contracts import newest
+from backplane.topics.contracts import newest
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
 FINDINGS = {

@@ -9,8 +9,8 @@ import pytest
 
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers, redrive_headers
-from services.dlq.letters import LARGE_BYTES, MARK, REDRIVE_LIMIT, Letter, Raw, chosen, grouped, letters
-from services.topics.examples import examples
+from backplane.dlq.letters import LARGE_BYTES, MARK, REDRIVE_LIMIT, Letter, Raw, chosen, grouped, letters
+from backplane.topics.examples import examples
 
 RECORDS: dict[bytes, Any] = {
     example.case.encode(): example.build() for example in examples("MessageEvent")

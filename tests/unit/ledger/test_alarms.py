@@ -10,7 +10,7 @@ import pytest
 from agents_sdk.core.commands import Command
 from agents_sdk.core.ledger import Book
 from agents_sdk.core.ledger.state import Run
-from services.ledger.alarms import Alarms, BrokerClock
+from backplane.ledger.alarms import Alarms, BrokerClock
 from tests.support.eventually import assert_soon
 
 DUE = 1_700_000_000_000_000

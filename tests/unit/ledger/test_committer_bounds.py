@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from services.ledger import committer
-from services.ledger.committer import MAX_WAITING, MAX_WAITING_BYTES, REFUSALS, Committer, Fenced, Group
-from services.ledger.inboxes import GRACE_S
-from services.ledger.outgoing import Outgoing
+from backplane.ledger import committer
+from backplane.ledger.committer import MAX_WAITING, MAX_WAITING_BYTES, REFUSALS, Committer, Fenced, Group
+from backplane.ledger.inboxes import GRACE_S
+from backplane.ledger.outgoing import Outgoing
 
 
 @pytest.mark.parametrize(

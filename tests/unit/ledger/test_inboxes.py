@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from services.ledger.inboxes import GRACE_S, NEW_S, LookAgain, Topics
+from backplane.ledger.inboxes import GRACE_S, NEW_S, LookAgain, Topics
 
 
 class Broker:

@@ -16,15 +16,15 @@ from agents_sdk.settings import load_settings
 from agents_sdk.topics import COMMANDS, REFUSALS, STATE, dead_letter
 from agents_sdk.wire.codec import RECORDS, Codec
 from agents_sdk.wire.dead_letters import read_dead_letter
-from services.ledger import partition as module
-from services.ledger.committer import Group
-from services.ledger.marks import Marks
-from services.ledger.notices import Notices
-from services.ledger.outgoing import Outbox, Outgoing, TooLarge, size_of
-from services.ledger.partition import PartitionLedger
-from services.metrics.exposition import Metrics
-from services.runtime.batch import Batch, Record
-from services.runtime.records import PROBLEM
+from backplane.ledger import partition as module
+from backplane.ledger.committer import Group
+from backplane.ledger.marks import Marks
+from backplane.ledger.notices import Notices
+from backplane.ledger.outgoing import Outbox, Outgoing, TooLarge, size_of
+from backplane.ledger.partition import PartitionLedger
+from backplane.metrics.exposition import Metrics
+from backplane.runtime.batch import Batch, Record
+from backplane.runtime.records import PROBLEM
 
 LIMIT = 100_000
 NOW_MS = 1_790_000_000_000

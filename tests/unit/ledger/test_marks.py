@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.ledger.marks import PARTITIONS, Marks
-from services.runtime.batch import Record
+from backplane.ledger.marks import PARTITIONS, Marks
+from backplane.runtime.batch import Record
 
 
 def dies_at(path: Path, partition: int, offset: int) -> None:

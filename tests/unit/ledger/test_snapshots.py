@@ -13,8 +13,8 @@ from agents_sdk.core.ledger import Book, Limits
 from agents_sdk.core.ledger import changes as folding
 from agents_sdk.core.ledger.spent import KEPT, WINDOW_US, note
 from agents_sdk.core.ledger.state import KeyState
-from services.ledger import snapshots
-from services.ledger.snapshots import Changes, Snapshots
+from backplane.ledger import snapshots
+from backplane.ledger.snapshots import Changes, Snapshots
 from tests.support.ledger_desk import Desk
 
 NOW = 1_767_261_600_000_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from services.ledger.accept import LATEST_MS
-from services.ledger.recovery import stands
-from services.runtime.batch import Record
+from backplane.ledger.accept import LATEST_MS
+from backplane.ledger.recovery import stands
+from backplane.runtime.batch import Record
 
 
 def record(ms: int) -> Record:

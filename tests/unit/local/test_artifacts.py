@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.artifacts import LOCK_FILE, absent, jars, read_lock
-from infra.local.errors import ArtifactBroken, ArtifactMissing
+from backplane.platform.artifacts import LOCK_FILE, absent, jars, read_lock
+from backplane.platform.errors import ArtifactBroken, ArtifactMissing
 
 JAR_PATH = "/org/example/tool/1.0/tool-1.0.jar"
 TAR_PATH = "/org/example/app/1.0/app-1.0-all.tar.gz"

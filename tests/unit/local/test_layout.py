@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local import layout as layout_module
-from infra.local.errors import DataDirTaken, PlatformError
-from infra.local.layout import Layout
+from backplane.platform import layout as layout_module
+from backplane.platform.errors import DataDirTaken, PlatformError
+from backplane.platform.layout import Layout
 
 
 def test_directory_has_one_owner_until_that_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra.local.errors import PlatformError, UnknownPart
-from infra.local.parts import TABLE, base_environment, select
+from backplane.platform.errors import PlatformError, UnknownPart
+from backplane.platform.parts import TABLE, base_environment, select
 
 
 def test_every_part_stands_only_on_parts_above_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.local.policy import (
+from backplane.platform.policy import (
     Backoff,
     Node,
     Overall,

@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from infra.local.errors import PlatformError
-from infra.local.ports import HIGHEST, LOOPBACK, LOWEST, VARIABLE, choose, free
+from backplane.platform.errors import PlatformError
+from backplane.platform.ports import HIGHEST, LOOPBACK, LOWEST, VARIABLE, choose, free
 
 ROOT: Final = Path(__file__).parents[3]
 
@@ -53,7 +53,7 @@ def test_recorded_port_that_is_taken_is_replaced() -> None:
 
 def test_a_port_that_another_process_has_chosen_is_reserved_until_that_ends() -> None:
     """Though its server is still on its way and nothing listens."""
-    program = "from infra.local.ports import choose; print(choose(['a'], {})['a'], flush=True); input()"
+    program = "from backplane.platform.ports import choose; print(choose(['a'], {})['a'], flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as other:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.metrics import catalogue
-from services.metrics.exposition import LABEL_SETS, OTHERS, Metrics
+from backplane.metrics import catalogue
+from backplane.metrics.exposition import LABEL_SETS, OTHERS, Metrics
 
 
 def test_label_sets_are_bounded() -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, MessageEvent, RefusalEvent, RunEvent
-from services.metrics import catalogue
-from services.metrics.exposition import Metrics
-from services.metrics.facts import count_facts, tally
+from backplane.metrics import catalogue
+from backplane.metrics.exposition import Metrics
+from backplane.metrics.facts import count_facts, tally
 
 NAMES = st.sampled_from(["a", "b"])
 NUMBERS = st.integers(0, 10**10)

@@ -14,10 +14,10 @@ from agents_sdk.core import facts
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger.evolve import ENDED
 from agents_sdk.wire.codec import RECORDS
-from services.otel import names
-from services.otel.openings import Openings
-from services.otel.spans import CLOSES, OPENS, PART, Span, is_span, opened_by, opening, span
-from services.topics.examples import examples
+from backplane.otel import names
+from backplane.otel.openings import Openings
+from backplane.otel.spans import CLOSES, OPENS, PART, Span, is_span, opened_by, opening, span
+from backplane.topics.examples import examples
 
 HISTORY: Final = Path(__file__).parents[2] / "replay" / "histories" / "content.json.gz"
 FACTS: Final = {name for name, record in RECORDS.items() if isinstance(record, type) and issubclass(record, Fact)}

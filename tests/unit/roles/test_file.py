@@ -8,10 +8,10 @@ import pytest
 
 from agents_sdk.core.commands import GrantBody
 from agents_sdk.core.ledger.state import Grant
-from services.cli.app import run as cli
-from services.cli.output import ExitCode
-from services.roles.file import RolesUnusable, load, parsed
-from services.roles.plan import changes
+from backplane.cli.app import run as cli
+from backplane.cli.output import ExitCode
+from backplane.roles.file import RolesUnusable, load, parsed
+from backplane.roles.plan import changes
 
 WRONG = {
     "roles: {r: {reads: brief}}": (1, "roles.r.reads", "not 'brief'"),

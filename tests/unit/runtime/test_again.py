@@ -7,7 +7,7 @@ import logging
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from services.runtime.again import until_done
+from backplane.runtime.again import until_done
 
 log = logging.getLogger("backplane.test")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from faust.types import TP
 
-from services.runtime.batch import Batch, BatchConsumer, Reading
+from backplane.runtime.batch import Batch, BatchConsumer, Reading
 
 Fetched = namedtuple("Fetched", "offset timestamp timestamp_type key value headers")
 COMMANDS = TP("bp.commands", 0)

@@ -8,7 +8,7 @@ import pytest
 from faust import SASLCredentials, SSLCredentials
 
 from agents_sdk.settings import NotConfigured
-from services.runtime.brokers import addresses, credentials
+from backplane.runtime.brokers import addresses, credentials
 
 SCRAM = {"sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "me", "sasl.password": "hunter2"}
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.wire.instants import EARLIEST, LATEST, utc
-from services.cli.shown import when as listed
-from services.console.render import when as shown
+from backplane.cli.shown import when as listed
+from backplane.console.render import when as shown
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime import log
+from backplane.runtime import log
 
 
 class FakeMessage:

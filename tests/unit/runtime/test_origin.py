@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime.origin import LOOPBACK_NAMES, loopback, name_of, refusal
+from backplane.runtime.origin import LOOPBACK_NAMES, loopback, name_of, refusal
 
 HERE = "127.0.0.1"
 

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from agents_sdk.errors import Unreachable
 from agents_sdk.keys import KeyUnusable
-from services.runtime.reached import away
+from backplane.runtime.reached import away
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

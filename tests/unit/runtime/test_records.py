@@ -11,8 +11,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime import records
-from services.runtime.records import Batch, Records, Unreadable, inflated, problem_of
+from backplane.runtime import records
+from backplane.runtime.records import Batch, Records, Unreadable, inflated, problem_of
 from tests.support.raw_records import CODECS, CREATE_TIME_MS, Raw, batch
 
 NAMES = st.binary(max_size=12)

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from services.runtime import spare
-from services.runtime.spare import VARIABLE, when_its_turn_comes
+from backplane.runtime import spare
+from backplane.runtime.spare import VARIABLE, when_its_turn_comes
 
 
 class Start:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROGRAM = """
 import asyncio, re
-from services.runtime import app
+from backplane.runtime import app
 app.HANG_S = 1.0
 async def main():
     task = asyncio.create_task(app.watched())

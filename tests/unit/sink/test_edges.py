@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.sink.edges import BY_KIND, edges, edges_of, state_reference
+from backplane.sink.edges import BY_KIND, edges, edges_of, state_reference
 from tests.support.stories import article, records
 
 STORY = article()

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent
-from services.sink.answers import Event
-from services.sink.causes import Causes, failing, related
-from services.sink.explain import PostMortem, explain
+from backplane.sink.answers import Event
+from backplane.sink.causes import Causes, failing, related
+from backplane.sink.explain import PostMortem, explain
 from tests.support.family_story import CHECK, EDIT, Family, Remembered, events_of
 from tests.support.stories import Story, article
 

@@ -11,11 +11,11 @@ import pytest
 
 from agents_sdk.core.facts import DecisionEvent, Fact, Reply
 from agents_sdk.wire.codec import Undecodable
-from services.sink import ingest as module
-from services.sink.ingest import Ingest, Opened
-from services.sink.rows import Record, Unreadable
-from services.sink.source import Fetched
-from services.sink.writer import Batch, Place, Writer
+from backplane.sink import ingest as module
+from backplane.sink.ingest import Ingest, Opened
+from backplane.sink.rows import Record, Unreadable
+from backplane.sink.source import Fetched
+from backplane.sink.writer import Batch, Place, Writer
 from tests.support.eventually import assert_eventually
 from tests.support.stories import NOON
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from services.sink.answers import Event
-from services.sink.lineage import Lineage, Node, one_path
+from backplane.sink.answers import Event
+from backplane.sink.lineage import Lineage, Node, one_path
 from tests.support.stories import Story, article
 
 

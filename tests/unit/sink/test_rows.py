@@ -12,8 +12,8 @@ from agents_sdk import schemas
 from agents_sdk.core import facts
 from agents_sdk.core.facts import Fact
 from agents_sdk.topics import TOPIC_OF_FACT
-from services.sink import rows
-from services.sink.rows import Block, Record
+from backplane.sink import rows
+from backplane.sink.rows import Block, Record
 from tests.support.ledger_desk import Desk
 from tests.support.stories import NOON, article, records
 

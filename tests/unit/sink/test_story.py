@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agents_sdk.core.facts import Fact, RunEvent
-from services.sink import story
-from services.sink.answers import usd
-from services.sink.lineage import Lineage
-from services.sink.story import duration, money, tell
+from backplane.sink import story
+from backplane.sink.answers import usd
+from backplane.sink.lineage import Lineage
+from backplane.sink.story import duration, money, tell
 from tests.support.stories import Story, article
 from tests.unit.sink.test_lineage import events
 

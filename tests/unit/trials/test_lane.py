@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from infra.local import ports
+from backplane.platform import ports
 from tests.support.chaos.lane import Lane
 
 

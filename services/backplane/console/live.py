@@ -1,0 +1,85 @@
+"""The facts as they come, for a browser: server-sent events whose id is where in the log their reader stands.
+
+A page is made from the store and begins its stream at the offsets that the store had then; a stream that broke goes on
+at the offsets of its last event, which the browser sends by itself. Both are read from Kafka, so nothing is missed in
+between, however long that was. Each stream has a consumer of its own, assigned to the partitions it is about and
+closed with it; nothing is read while nobody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from confluent_kafka import KafkaException
+
+from backplane.console.positions import written
+from backplane.sink.rows import Record
+from backplane.sink.tail import Tail
+
+LOOK_S: Final = 0.1
+"""How often an idle stream looks for facts; librdkafka fetches ahead by itself meanwhile."""
+BEAT_S: Final = 10.0
+"""A comment where nothing happens, so that a dead connection is noticed at both ends."""
+STREAMS: Final = 32
+"""At a time; each has a consumer with its threads and buffers."""
+Rows = Callable[[list[Record]], str]
+"""Facts to HTML; empty: nothing to show."""
+
+
+class Pace:
+    """When panels are told to ask the store again: at most once a ``every_s`` while facts come, and once more
+    ``after_s`` behind the last one, when the store has it too. Values only; the caller has the clock."""
+
+    def __init__(self, every_s: float = 1.0, after_s: float = 2.5) -> None:
+        self._every_s = every_s
+        self._after_s = after_s
+        self._told_at = float("-inf")
+        self._last_at = float("-inf")
+        self._settled = True
+
+    def due(self, now: float, came: bool) -> bool:
+        """Whether to tell now; ``came``: there was a fact since the last call."""
+        if came:
+            self._last_at, self._settled = now, False
+        if self._settled:
+            return False
+        if now - self._last_at >= self._after_s:
+            self._settled = True
+        elif not came or now - self._told_at < self._every_s:
+            return False
+        self._told_at = now
+        return True
+
+
+async def events(tail: Tail, rows: Rows) -> AsyncIterator[bytes]:
+    """The stream: facts as HTML to be swapped in, ``changed`` when panels should ask again, beats in between."""
+    pace, loop = Pace(), asyncio.get_running_loop()
+    said_at = loop.time()
+    yield encoded(id=written(tail.following), event="hello")
+    while True:
+        try:
+            taken = tail.take()
+        except KafkaException:
+            # What the browser asks for is not there any more, or Kafka is away for good: the page begins anew.
+            yield encoded(event="reload")
+            return
+        if taken and (html := rows(taken)):
+            yield encoded(html, id=written(tail.following))
+            said_at = loop.time()
+        if pace.due(loop.time(), bool(taken)):
+            yield encoded(id=written(tail.following), event="changed")
+            said_at = loop.time()
+        if loop.time() - said_at > BEAT_S:
+            yield b": still here\n\n"
+            said_at = loop.time()
+        if not taken:
+            await asyncio.sleep(LOOK_S)
+
+
+def encoded(data: str = "", **fields: Any) -> bytes:
+    """One event as it is sent: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    lines = [f"{name}: {value}" for name, value in fields.items()]
+    lines += [f"data: {line}" for line in (data.splitlines() if data else ("-",) if "event" in fields else ())]
+    return ("\n".join(lines) + "\n\n").encode()

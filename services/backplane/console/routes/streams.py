@@ -1,0 +1,112 @@
+"""The live stream of a page, and one fact as a page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import Response, StreamingResponse
+
+from backplane.console import live
+from backplane.console.desk import Desk, desk_of
+from backplane.console.positions import read
+from backplane.console.render import environment
+from backplane.sink import figures
+from backplane.sink.rows import Record
+from backplane.sink.tail import BODIES, Tail, event_of
+
+router = APIRouter()
+GROUP: Final = "bp.console"
+
+
+@router.get("/live")
+async def stream(request: Request, run: str = "", since: str = "", after: int = 0, tab: str = "") -> Response:
+    """Facts from ``since`` on, or from where the browser was when its stream broke."""
+    desk = desk_of(request)
+    try:
+        following = read(request.headers.get("last-event-id") or since)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+    if request.state.principal.restricted:
+        if not run:
+            raise HTTPException(403, "a stream of all runs shows more than those of your workflows")
+        await asyncio.to_thread(desk.run, run)  # UnknownRun for one that is not shown
+    desk = request.app.state.desks.all
+    if len(desk.streams) >= live.STREAMS:
+        raise HTTPException(503, f"{live.STREAMS} streams are open already; close a window")
+    tail = await asyncio.to_thread(lambda: Tail(desk.settings, desk.codec, following or None, run, group=GROUP))
+    shown = partial(rows_of, run=run, after=after) if tab == "events" else lambda _: ""
+    return StreamingResponse(
+        _kept(desk, tail, shown), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+async def _kept(desk: Desk, tail: Tail, rows: live.Rows) -> AsyncIterator[bytes]:
+    desk.streams.add(id(tail))
+    try:
+        async for event in live.events(tail, rows):
+            yield event
+    finally:
+        desk.streams.discard(id(tail))
+        await asyncio.to_thread(tail.close)
+
+
+def rows_of(records: list[Record], run: str, after: int) -> str:
+    """Rows of the list of events for facts behind ``after``, in the order of the run."""
+    events = sorted((event_of(one) for one in records if one.row.run_seq > after), key=lambda event: event.run_seq)
+    if not events:
+        return ""
+    return environment().get_template("live_events.html.j2").render(events=events, run_id=run)
+
+
+@router.get("/events/{topic}/{partition}/{offset}")
+def show_event(request: Request, topic: str, partition: int, offset: int, kafka: int = 0) -> Response:
+    """One fact: all its fields as the store has them, and if asked whether Kafka has the same."""
+    desk = desk_of(request)
+    found = figures.record(desk.store, topic, partition, offset)
+    if found is None:
+        raise HTTPException(404, f"the store has no record {topic}[{partition}]@{offset}")
+    bodies = {
+        name: str(found.pop(name)) for name in (*BODIES, "operand", "schema", "detail", "traceback") if name in found
+    }
+    return desk.page(
+        request,
+        "event.html.j2",
+        fields={name: _shown(value) for name, value in found.items() if _says(value)},
+        bodies=bodies,
+        event={**BLANK, **found},
+        kafka=_in_kafka(desk, topic, partition, offset, str(found.get("event_id", ""))) if kafka else None,
+    )
+
+
+BLANK: Final = {"run_id": "", "run_seq": 0, "event_id": "", "kind": "", "key": "", "version": 0}
+"""What the page names, of a fact that has it not: a refusal about no run has no run."""
+
+
+def _says(value: Any) -> bool:
+    return not (hasattr(value, "year") and value.year == 1970)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _in_kafka(desk: Any, topic: str, partition: int, offset: int, event_id: str) -> dict[str, Any]:
+    """What Kafka has at that place."""
+    from agents_sdk.errors import BackplaneError
+    from backplane.console.log import read_one
+
+    try:
+        one = read_one(desk.settings, desk.codec, topic, partition, offset)
+    except BackplaneError as error:
+        return {"said": error.message, "same": None, "json": ""}
+    if one is None:
+        return {"said": "Kafka has no record there any more: its retention is over", "same": None, "json": ""}
+    same = getattr(one.record, "event_id", None) == event_id
+    text = json.dumps(msgspec.to_builtins(one.record), indent=2, ensure_ascii=False) if one.record else ""
+    return {"said": "the same fact" if same else "another record", "same": same, "json": text}

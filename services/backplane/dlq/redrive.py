@@ -1,0 +1,137 @@
+"""Puts dead letters back: deliveries and calls by the ledger, any other record by writing it again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agents_sdk.errors import CallFailed, Refused, RunFinished, UnknownRun
+from backplane.dlq.letters import Letter
+
+if TYPE_CHECKING:
+    from agents_sdk.blocking import Backplane
+    from agents_sdk.operations import CallResult
+    from agents_sdk.settings import Settings
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one letter."""
+
+    letter: Letter
+    done: str
+    """redriven, discarded, would be (a dry run), or refused."""
+    why: str = ""
+
+
+WORKFLOW: Final = "redrive"
+"""Of the runs in which failed calls of ended runs are made anew."""
+
+
+def paced(rate: float) -> Callable[[], None]:
+    """Returns when the next turn has come, ``rate`` of them a second; what takes longer anyway is not held up."""
+    due = time.monotonic()
+
+    def wait() -> None:
+        nonlocal due
+        now = time.monotonic()
+        if due > now:
+            time.sleep(due - now)
+        due = max(due, now) + 1 / rate
+
+    return wait
+
+
+def redrive(
+    backplane: Backplane, settings: Settings, chosen: Iterable[Letter], *, dry_run: bool, pace: Callable[[], object]
+) -> Iterator[Outcome]:
+    """What becomes of each letter. A refusal, the end of its run for one, leaves the letter as it is. ``pace`` is
+    called before each one that is put back, and returns when its turn has come.
+
+    Raises:
+        Unanswered, Unreachable.
+    """
+    from backplane.dlq.log import write_again
+
+    for letter in chosen:
+        why = letter.not_redrivable()
+        if not why and not dry_run:
+            pace()
+        if why:
+            yield Outcome(letter, "refused", why)
+        elif dry_run:
+            yield Outcome(letter, "would be")
+        elif letter.delivery_id:
+            yield _by_the_ledger(backplane, letter)
+        elif letter.call_id:
+            yield _call(backplane, settings, letter)
+        else:
+            write_again(settings, letter)
+            yield Outcome(letter, "redriven")
+
+
+def discard(backplane: Backplane, settings: Settings, chosen: Iterable[Letter], reason: str) -> Iterator[Outcome]:
+    """Gives letters up; that is a fact, with the reason. Raises Unanswered, Unreachable."""
+    from backplane.dlq.log import mark
+
+    for letter in chosen:
+        try:
+            if letter.call_id:
+                backplane.comms.discard_call(letter.call_id, reason, run=letter.run, capability=letter.name)
+            else:
+                about = letter.delivery_id or letter.id
+                backplane.comms.discard(
+                    about, reason, run=letter.run or letter.id, agent=letter.agent, name=letter.name
+                )
+            if not letter.call_id and not letter.delivery_id:
+                mark(settings, letter)
+        except Refused as refused:
+            yield Outcome(letter, "refused", refused.message)
+        else:
+            yield Outcome(letter, "discarded")
+
+
+def _by_the_ledger(backplane: Backplane, letter: Letter) -> Outcome:
+    try:
+        backplane.comms.redrive(letter.delivery_id, run=letter.run)
+    except Refused as refused:
+        return Outcome(letter, "refused", refused.message)
+    return Outcome(letter, "redriven")
+
+
+def _call(backplane: Backplane, settings: Settings, letter: Letter) -> Outcome:
+    """The call anew, in its run; in a run of its own where that has ended."""
+    try:
+        result = backplane.redrive_call(letter.call_id, run=letter.run)
+    except (RunFinished, UnknownRun):
+        return _call_elsewhere(backplane, settings, letter)
+    except CallFailed as failed:
+        return Outcome(letter, "redriven", f"and failed again: {failed.message}")
+    except Refused as refused:
+        return Outcome(letter, "refused", refused.message)
+    return Outcome(letter, "redriven", _told(result))
+
+
+def _call_elsewhere(backplane: Backplane, settings: Settings, letter: Letter) -> Outcome:
+    """The letter is used up as soon as the call is made: if it fails again, that is a letter of its own."""
+    from backplane.dlq.log import mark
+
+    run = backplane.start_run(WORKFLOW, letter.run, complete_when="explicit")
+    try:
+        result = backplane.repeat_call(letter.record, run=run.id)
+        run.complete(result.result)
+        told = _told(result)
+    except CallFailed as failed:
+        run.fail(failed.message)
+        told = f"and failed again: {failed.message}"
+    except Refused as refused:
+        run.cancel(refused.message)
+        return Outcome(letter, "refused", refused.message)
+    mark(settings, letter)
+    return Outcome(letter, "redriven", f"in run {run.id}, since its own has ended; {told}")
+
+
+def _told(result: CallResult) -> str:
+    return f"{'degraded ' if result.degraded else ''}result by {result.provider}"

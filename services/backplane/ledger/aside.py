@@ -1,0 +1,74 @@
+"""A partition that is put aside: at which record, since when, and what brings it back. Pure.
+
+A record at which workers died again and again is not tried once more: the partition stands still before it, others go
+on, and an operator says what becomes of it (``SkipRecord``). The record is then refused like one that is no command.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import RefusalEvent
+from agents_sdk.core.identity import OPERATOR, Proof
+from agents_sdk.core.ledger import Book, identity, undecodable
+from agents_sdk.core.ledger.scribe import Refusal
+from backplane.runtime.batch import Record
+
+PUT_ASIDE = "put_aside"
+SKIPPED = "skipped"
+
+
+class Aside(NamedTuple):
+    """Where a partition stands still."""
+
+    record: Record
+    deaths: int
+    since: float
+    """Seconds since 1970."""
+
+    @property
+    def why(self) -> str:
+        """For people."""
+        return f"{self.deaths} workers died at the record of offset {self.record.offset}"
+
+
+def told(partition: int, aside: Aside, applied: int, at: int) -> RefusalEvent:
+    """The fact that a partition was put aside. It stands at the last command that was applied: the record at which the
+    partition stands is not."""
+    name = ids.derive("put aside", f"{partition}/{aside.record.offset}/{at}")
+    return RefusalEvent(
+        event_id=ids.derive(name, "0"),
+        kind="CommandRefused",
+        run_id="",
+        run_seq=0,
+        correlation_id="",
+        causation_id="",
+        agent="",
+        at=at,
+        command_id=name,
+        command_offset=applied,
+        command_kind="",
+        code=PUT_ASIDE,
+        message=f"partition {partition} is put aside: {aside.why}",
+        detail=ids.canonical({"partition": partition, "offset": aside.record.offset, "deaths": aside.deaths}),
+    )
+
+
+def skips(partition: int, aside: Aside, book: Book, command: Command, at: int, proof: Proof) -> bool:
+    """Whether the command, which lies behind the record, brings the partition back."""
+    if command.kind != "SkipRecord" or command.skip is None or not command.skip.reason:
+        return False
+    if (command.skip.partition, command.skip.offset) != (partition, aside.record.offset):
+        return False
+    try:
+        identity.check(book, command, at, proof)
+    except Refusal:
+        return False
+    return command.agent == OPERATOR
+
+
+def skipped(record: Record, at: int, reason: str) -> RefusalEvent:
+    """The refusal of the record that is skipped."""
+    return undecodable(record.key, record.offset, at, SKIPPED, f"skipped by an operator: {reason}")
