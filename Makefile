@@ -40,10 +40,14 @@ $(STAMP): requirements.lock pyproject.toml
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew: requirements.lock and the jars
-	$(UV) pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --upgrade \
+	$(UV) pip compile --quiet pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
 	  --no-emit-index-url --output-file requirements.lock
 	$(MAKE) install
 	$(BIN)/python -m backplane.platform.artifacts --write-lock
+
+.PHONY: wheel
+wheel: $(STAMP) ## Build the wheel into dist/
+	$(UV) build --quiet --wheel --out-dir dist
 
 .PHONY: check
 check: $(STAMP) ## What needs no broker: format, lint, types, unit tests, laws, architecture (under a minute)

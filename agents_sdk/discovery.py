@@ -9,6 +9,7 @@ import msgspec
 
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.tools import Format, definition
+from agents_sdk.errors import NotInstalled
 
 if TYPE_CHECKING:
     import tantivy
@@ -37,7 +38,7 @@ class Found(NamedTuple):
 
 
 class Discovery:
-    """What the registry has, to be searched. The index is made again when a manifest has changed."""
+    """What the registry has, to be searched. The index is made at the first search after a change."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -54,10 +55,13 @@ class Discovery:
         return sorted(name for name in askable & self._manifests.keys() if allows(patterns, name))
 
     def search(self, text: str, globs: Iterable[str], now: float, limit: int = LIMIT) -> list[Found]:
-        """The allowed capabilities that fit the words best, best first; equal ones in order of their names."""
+        """The allowed capabilities that fit the words best, best first; equal ones in order of their names. Raises
+        NotInstalled without tantivy."""
         allowed = self.allowed(globs, now)
-        if self._index is None or not allowed:
+        if not allowed:
             return []
+        if self._index is None:
+            self._index = _indexed(self._manifests.values())
         query, _ = self._index.parse_query_lenient(text, list(BOOSTS), field_boosts=BOOSTS)
         searcher = self._index.searcher()
         hits = searcher.search(query, len(self._manifests)).hits
@@ -83,7 +87,7 @@ class Discovery:
         self._versions = versions
         held = self._catalogue.manifests
         self._manifests = {name: msgspec.json.decode(each.record.manifest) for name, each in held.items()}
-        self._index = _indexed(self._manifests.values())
+        self._index = None
 
 
 def _analyzer() -> tantivy.TextAnalyzer:
@@ -95,7 +99,12 @@ def _analyzer() -> tantivy.TextAnalyzer:
 
 
 def _indexed(manifests: Iterable[Mapping[str, Any]]) -> tantivy.Index:
-    import tantivy
+    try:
+        import tantivy
+    except ModuleNotFoundError as error:
+        raise NotInstalled(
+            "finding a capability by words needs tantivy", hint="pip install 'agent-backplane[providers]'"
+        ) from error
 
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw")

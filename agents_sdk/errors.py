@@ -300,6 +300,12 @@ class Unreachable(BackplaneError):
     passes = True
 
 
+class NotInstalled(BackplaneError):
+    """An optional package is missing; ``hint`` says what installs it."""
+
+    code = "not_installed"
+
+
 class ContractBroken(BackplaneError):
     """A value does not fit the type it was read as; ``fields["path"]`` is where."""
 

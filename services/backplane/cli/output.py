@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from backplane.cli import extras
 from backplane.cli.shown import escaped, escaped_json
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -142,6 +143,9 @@ def described(error: BaseException) -> dict[str, Any]:
     code = getattr(error, "code", None)
     if isinstance(code, str):
         return {"code": code, "message": getattr(error, "message", str(error)), "hint": getattr(error, "hint", "")}
+    lacking = extras.missing(error)
+    if lacking:
+        return {"code": "not_installed", "message": lacking[0], "hint": lacking[1]}
     wrong = _wrong_setting(error)
     if wrong:
         hint = "`backplane config explain` shows where each setting comes from"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from agents_sdk.settings import data_dir as settle_data_dir
+from backplane.cli import extras
 from backplane.cli.output import DataDir, ExitCode, JsonFlag, message, print_json, print_rows
 from backplane.cli.shown import write_line
 from backplane.platform.errors import NotRunning, PlatformError, UnknownPart
@@ -40,13 +41,14 @@ def up(
 
     The first start fetches Kafka and the registry (150 MB); later ones need no network.
     """
+    names = [name for name in parts.split(",") if name]
+    extras.require(names or ("executor", "console"))
     from backplane.platform.java import PROFILES
     from backplane.platform.parts import load_table, select
 
     if profile not in PROFILES:
         raise typer.BadParameter(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
     workers = _workers(worker or [])
-    names = [name for name in parts.split(",") if name]
     rows = select(load_table(), names, workers)
     layout = Layout(settle_data_dir(data_dir))
     if detach:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from backplane.cli import extras
 from backplane.cli.output import CommandError, DataDir, ExitCode, JsonFlag, message, print_json
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def demo(
     when the run did not complete, 6 when rows, cost, lineage or replay do not fit its facts.
     """
     began = _process_start()
+    extras.require(("executor", "console"))
     folder = _checked(corpus, topic)
     if not as_json:
         message(f"Five agents in two processes write about “{topic}”, from {_described(folder)}.")
