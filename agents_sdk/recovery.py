@@ -1,6 +1,6 @@
 """How far a call is helped when an attempt at it fails: recovery as data, the same words in a call and in a manifest.
 
-Data only: what is tried next is decided by ``backplane.capabilities.decide``. What a call says goes over what the
+Data only: what is tried next is decided by ``backplane.recovery.decide``. What a call says goes over what the
 provider's manifest says, and that over what the capability says, field by field.
 """
 

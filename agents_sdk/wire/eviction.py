@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Final
 
 TIMEOUT_S: Final = 5.0
@@ -33,7 +34,10 @@ def tls_context(kafka: Mapping[str, str]) -> ssl.SSLContext:
 
 def evict(kafka: Mapping[str, str], group: str, instance: str) -> None:
     """Removes the static member ``instance`` from the group; one that is not there any more is fine. Blocks, for 5 s at
-    most. Raises TimeoutError, OSError, aiokafka's KafkaError."""
+    most. Without aiokafka, which the SDK alone does not bring, nothing is done: the others wait as before. Raises
+    TimeoutError, OSError, aiokafka's KafkaError."""
+    if find_spec("aiokafka") is None:
+        return
     asyncio.run(asyncio.wait_for(_evict(kafka, group, instance), TIMEOUT_S))
 
 

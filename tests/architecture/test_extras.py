@@ -14,8 +14,8 @@ from backplane.cli.extras import EXTRA_OF
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OPTIONAL_IN_THE_SDK: Final = {"tantivy"}
-"""Imported where they are used, with an error that names the extra."""
+OPTIONAL_IN_THE_SDK: Final = {"tantivy", "aiokafka"}
+"""Imported where they are used: with an error that names the extra, or not at all where it is missing."""
 THROUGH: Final = {
     "httpx2": "mcp",
     "mcp_types": "mcp",

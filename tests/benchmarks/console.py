@@ -18,10 +18,10 @@ from typing import Final
 import httpx
 import psutil
 
-from backplane.sink.engine import Engine
-from backplane.sink.http import make_server
-from backplane.sink.migrate import migrate
 from backplane.sink.writer import Writer
+from backplane.store.engine import Engine
+from backplane.store.http import make_server
+from backplane.store.migrate import migrate
 from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
 from tests.contracts.sink.conftest import _healthy, serving
 from tests.support.browser import Window, chromium

@@ -17,13 +17,13 @@ from typing import Any, Final
 import uuid_utils
 
 from agents_sdk.topics import TOPIC_OF_FACT
-from backplane.sink import answers
-from backplane.sink.engine import Engine
-from backplane.sink.lineage import Lineage, Node
-from backplane.sink.migrate import migrate
+from backplane.insight import answers
+from backplane.insight.lineage import Lineage, Node
 from backplane.sink.reconcile import reconcile
 from backplane.sink.rows import Record
 from backplane.sink.writer import Writer
+from backplane.store.engine import Engine
+from backplane.store.migrate import migrate
 from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
 from tests.support.stories import NOON, Story
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from backplane.capabilities.outcome import ProviderError
+from backplane.recovery.outcome import ProviderError
 from tests.benchmarks.stage import SLOW_S
 
 

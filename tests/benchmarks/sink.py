@@ -20,8 +20,8 @@ from confluent_kafka import Producer
 from agents_sdk.core.facts import Fact
 from agents_sdk.topics import TOPIC_OF_FACT
 from backplane.sink.ingest import MAX_ROWS
-from backplane.sink.queries import connect_store
 from backplane.sink.rows import Record
+from backplane.store.queries import connect_store
 from tests.benchmarks.facts import partition, run_facts
 from tests.benchmarks.stage import PAYLOAD_BYTES, Figures, Stage, Stopwatch, quantiles
 
@@ -148,9 +148,9 @@ def _stored(client: Client) -> int:
 
 def _floor(stage: Stage) -> float:
     """Rows a second of inserts alone, in an engine of this process."""
-    from backplane.sink.engine import Engine
-    from backplane.sink.migrate import migrate
     from backplane.sink.writer import Writer
+    from backplane.store.engine import Engine
+    from backplane.store.migrate import migrate
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         engine = Engine(Path(folder))

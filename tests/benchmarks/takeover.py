@@ -59,7 +59,7 @@ def measure(stage: Stage) -> Figures:
         found: Figures = {}
         for part, module, ask in (
             ("ledger", "backplane.ledger", _written),
-            ("executor", "backplane.capabilities", _called),
+            ("executor", "backplane.executor", _called),
         ):
             await _all(backplane, runs, ask)
             taken = [await _restarted(stage, backplane, runs, part, ask) for _ in range(rounds)]

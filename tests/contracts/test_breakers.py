@@ -14,7 +14,7 @@ from agents_sdk.operations import CallResult
 from backplane.cli.app import run as backplane_cli
 from backplane.cli.output import ExitCode
 from backplane.platform.platform import LocalPlatform
-from backplane.sink.queries import connect_store, query
+from backplane.store.queries import connect_store, query
 from tests.support.eventually import assert_soon
 from tests.support.live_agents import own
 from tests.support.troubled.providers import MENDED

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from backplane.capabilities.catalogue.analysis import data_analysis
-from backplane.capabilities.outcome import ProviderError
+from backplane.builtin.analysis import data_analysis
+from backplane.recovery.outcome import ProviderError
 from tests.support.catalogue import Bench
 
 Ask = Callable[..., Any]
@@ -193,7 +193,7 @@ def test_the_worker_itself_can_open_no_file_and_no_connection(tmp_path: Path, li
     code = f"""
 import json, socket
 from pathlib import Path
-from backplane.capabilities.catalogue.confine import confine
+from backplane.builtin.confine import confine
 def tried(what):
     try:
         what()
@@ -223,8 +223,8 @@ print(json.dumps([version, *(tried(what) for what in (
 WALLS = """
 import sys
 from pathlib import Path
-from backplane.capabilities.catalogue import analysis_worker as worker
-from backplane.capabilities.catalogue.confine import confine
+from backplane.builtin import analysis_worker as worker
+from backplane.builtin.confine import confine
 wall, folder = sys.argv[1], Path(sys.argv[2])
 if wall == "landlock" and confine([*worker.code(), *map(Path, worker.ENGINE_READS)], [folder]) == 0:
     print("absent")

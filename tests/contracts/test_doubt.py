@@ -23,13 +23,13 @@ from jmespath.exceptions import JMESPathTypeError
 
 from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
 from agents_sdk.errors import BackplaneError, Unreachable
-from backplane.capabilities.model import PythonProvider, SubprocessProvider
-from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
-from backplane.capabilities.providers import classify, lines
-from backplane.capabilities.providers.http import HttpAttempts, attempts, media, wire
-from backplane.capabilities.providers.http.failed import Failed
-from backplane.capabilities.providers.python import PythonAttempts, Resources
-from backplane.capabilities.providers.subprocess import SubprocessAttempts
+from backplane.manifests.model import PythonProvider, SubprocessProvider
+from backplane.providers import classify, lines
+from backplane.providers.http import HttpAttempts, attempts, media, wire
+from backplane.providers.http.failed import Failed
+from backplane.providers.python import PythonAttempts, Resources
+from backplane.providers.subprocess import SubprocessAttempts
+from backplane.recovery.outcome import Answer, AttemptOutcome, Failure
 from tests.support.http_attempts import attempt, provider, request
 from tests.support.http_server import Reply, Server, serving
 

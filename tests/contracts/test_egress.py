@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from agents_sdk.settings import NotConfigured
 from agents_sdk.settings_model import Egress, Settings
-from backplane.capabilities import egress
-from backplane.capabilities.egress import Policy, Said
-from backplane.capabilities.model import McpProvider
-from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
-from backplane.capabilities.providers.http import HttpAttempts
-from backplane.capabilities.providers.mcp import McpAttempts, Servers
+from backplane.manifests import egress
+from backplane.manifests.egress import Policy, Said
+from backplane.manifests.model import McpProvider
+from backplane.providers.http import HttpAttempts
+from backplane.providers.mcp import McpAttempts, Servers
+from backplane.recovery.outcome import Answer, AttemptOutcome, Failure
 from tests.support.http_attempts import provider, request
 from tests.support.http_server import Asked, Reply, Server, serving
 
@@ -224,7 +224,7 @@ async def test_a_name_that_changes_its_mind_is_resolved_once_a_connection(
 
 async def test_of_several_addresses_those_inside_are_left_out(server: Server, names: dict[str, list[str]]) -> None:
     """The first that answers of the others."""
-    from backplane.capabilities.providers.gate import Way
+    from backplane.providers.gate import Way
 
     names["mixed.example"] = ["169.254.169.254 8.8.8.8 10.0.0.1"]
 

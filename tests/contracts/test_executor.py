@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backplane.capabilities.catalogue.search_server import SearchServer
+from backplane.builtin.search_server import SearchServer
 from backplane.cli import app as cli
 from backplane.cli.output import ExitCode
 

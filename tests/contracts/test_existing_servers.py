@@ -25,7 +25,7 @@ from tests.support.eventually import assert_eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT: Final = Path(__file__).parents[2]
-SERVICES: Final = {"ledger": "backplane.ledger", "executor": "backplane.capabilities", "store": "backplane.sink"}
+SERVICES: Final = {"ledger": "backplane.ledger", "executor": "backplane.executor", "store": "backplane.sink"}
 
 
 @pytest.fixture(scope="module")

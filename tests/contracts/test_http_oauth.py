@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
-from backplane.capabilities.providers.http import HttpAttempts
+from backplane.providers.http import HttpAttempts
+from backplane.recovery.outcome import Answer, AttemptOutcome, Failure
 from tests.support.eventually import assert_soon
 from tests.support.http_attempts import provider, request
 from tests.support.http_server import Asked, Reply, Server, serving

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from backplane.capabilities.model import HttpProvider
-from backplane.capabilities.outcome import Answer, AttemptRequest, Failure
-from backplane.capabilities.providers.http import HttpAttempts
+from backplane.manifests.model import HttpProvider
+from backplane.providers.http import HttpAttempts
+from backplane.recovery.outcome import Answer, AttemptRequest, Failure
 from tests.support.http_attempts import attempt
 from tests.support.http_server import Reply, serving
 from tests.support.moody_server import HUGE, Server

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
+from backplane.recovery.outcome import Answer, AttemptOutcome, Failure
 from tests.support.http_attempts import attempt
 from tests.support.http_server import Asked, Reply, Server, serving
 

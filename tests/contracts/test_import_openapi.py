@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from backplane.capabilities.outcome import Answer, AttemptRequest
-from backplane.capabilities.providers.fleet import Fleet
-from backplane.capabilities.registry import Registry, load_registry
 from backplane.cli.app import run
+from backplane.manifests.registry import Registry, load_registry
+from backplane.providers.fleet import Fleet
+from backplane.recovery.outcome import Answer, AttemptRequest
 
 if TYPE_CHECKING:
     from backplane.platform.platform import LocalPlatform

@@ -20,9 +20,9 @@ from agents_sdk.follower import read_catalogue
 from agents_sdk.history import read_run
 from agents_sdk.topics import ATTEMPTS, CALLS
 from agents_sdk.wire.registry import connect_codec
-from backplane.capabilities.registry import load_registry
 from backplane.cli import app as cli
 from backplane.cli.output import ExitCode
+from backplane.manifests.registry import load_registry
 from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import running

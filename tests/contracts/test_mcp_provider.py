@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from backplane.capabilities.model import McpProvider
-from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
-from backplane.capabilities.providers.mcp import McpAttempts, Servers
+from backplane.manifests.model import McpProvider
 from backplane.platform.ports import choose
+from backplane.providers.mcp import McpAttempts, Servers
+from backplane.recovery.outcome import Answer, AttemptOutcome, Failure
 from tests.support.eventually import assert_eventually
 from tests.support.http_attempts import request
 from tests.support.http_server import Reply, serving

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities.model import McpProvider
-from backplane.capabilities.outcome import Answer, AttemptOutcome, Blob, Failure
-from backplane.capabilities.providers import mcp_result, mcp_sessions
-from backplane.capabilities.providers.fleet import Fleet
-from backplane.capabilities.providers.mcp import McpAttempts, Servers
-from backplane.capabilities.registry import Contract
+from backplane.manifests.model import McpProvider
+from backplane.manifests.registry import Contract
+from backplane.providers import mcp_result, mcp_sessions
+from backplane.providers.fleet import Fleet
+from backplane.providers.mcp import McpAttempts, Servers
+from backplane.recovery.outcome import Answer, AttemptOutcome, Blob, Failure
 from tests.support.eventually import assert_eventually
 from tests.support.http_attempts import request
 from tests.support.http_server import Asked, Reply, Server, serving
@@ -310,7 +310,7 @@ def test_texts_that_are_no_json_keep_one_shape(texts: list[str]) -> None:
 )
 def test_what_is_little_is_kept(text: str, value: Any) -> None:
     """By the default expression of a manifest."""
-    from backplane.capabilities.template import expression
+    from backplane.manifests.template import expression
 
     spec = McpProvider.model_validate({"name": "t", "kind": "mcp", "tool": "x", "command": ["x"]})
     found = expression(spec.result)(mcp_result.scope(None, [text_block(text)] if text else []))
@@ -344,7 +344,7 @@ async def test_a_file_becomes_an_artifact(tmp_path: Path) -> None:
         "side_effects": "read",
         "providers": [{"name": "t", "kind": "mcp", "tool": "picture", "command": [sys.executable, str(server)]}],
     }
-    from backplane.capabilities.model import Capability
+    from backplane.manifests.model import Capability
 
     contract = Contract(Capability.model_validate(capability), "a test")
     fleet = Fleet(tmp_path, {"PATH": os.environ["PATH"]})

@@ -16,8 +16,8 @@ from agents_sdk.history import read_run
 from agents_sdk.resume import resumed_as
 from agents_sdk.wire.registry import connect_codec
 from backplane.cli.app import run as backplane_cli
-from backplane.sink.answers import runs, timeline
-from backplane.sink.queries import connect_store, query
+from backplane.insight.answers import runs, timeline
+from backplane.store.queries import connect_store, query
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own, running
 

@@ -192,7 +192,7 @@ def test_a_secret_is_in_no_topic_log_or_row(
 
 def test_what_httpx_logs_of_requests_is_not_logged() -> None:
     """It logs addresses, which may hold a key, and its parts log headers."""
-    from backplane.capabilities.providers.http.wire import Wire
+    from backplane.providers.http.wire import Wire
     from tests.support.http_attempts import provider
 
     Wire(provider("http://127.0.0.1:1"), {}, Path(), None)._http()

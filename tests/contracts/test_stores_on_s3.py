@@ -11,9 +11,9 @@ from moto.server import ThreadedMotoServer
 
 from agents_sdk.artifacts import ArtifactBroken, ArtifactStore, UnknownArtifact
 from agents_sdk.errors import Unreachable
-from backplane.capabilities.catalogue.storage import file_storage
-from backplane.capabilities.outcome import ProviderError
+from backplane.builtin.storage import file_storage
 from backplane.console.previews import Files, Shown
+from backplane.recovery.outcome import ProviderError
 from tests.support.catalogue import Bench
 
 BUCKET = "backplane-tests"

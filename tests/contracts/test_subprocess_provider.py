@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from backplane.capabilities.model import SubprocessProvider
-from backplane.capabilities.outcome import Answer, AttemptOutcome, Failure
-from backplane.capabilities.providers.subprocess import SubprocessAttempts
+from backplane.manifests.model import SubprocessProvider
+from backplane.providers.subprocess import SubprocessAttempts
+from backplane.recovery.outcome import Answer, AttemptOutcome, Failure
 from tests.support.eventually import assert_soon
 from tests.support.http_attempts import request
 

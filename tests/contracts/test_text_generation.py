@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import pytest
 
-from backplane.capabilities.model import HttpProvider, environment
-from backplane.capabilities.providers.fleet import Fleet
-from backplane.capabilities.registry import load_registry
-from backplane.capabilities.settle import Clock, Settler
+from backplane.executor.settle import Clock, Settler
+from backplane.manifests.model import HttpProvider, environment
+from backplane.manifests.registry import load_registry
+from backplane.providers.fleet import Fleet
 from tests.support.calls import Outbox, requested
 
 TEXT: Final = "Event logs grow at their end. Readers remember how far they have read, each at a pace of its own."

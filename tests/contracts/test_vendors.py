@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.capabilities.model import HttpProvider
-from backplane.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
-from backplane.capabilities.pricing import charge
-from backplane.capabilities.providers.fleet import Fleet
-from backplane.capabilities.registry import Contract, Registry, load_registry
+from backplane.manifests.model import HttpProvider
+from backplane.manifests.registry import Contract, Registry, load_registry
+from backplane.providers.fleet import Fleet
+from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
+from backplane.recovery.pricing import charge
 from tests.support.http_server import Reply, Server, serving
 from tests.support.vendors import VENDORS, Refusal, Vendor, png
 
@@ -180,7 +180,7 @@ async def test_an_answer_of_another_shape_is_no_result(
 
 def test_each_kind_of_work_has_two_real_providers(registry: Registry) -> None:
     """Which are asked once their key is set, and not before; none of the tests' environment has one."""
-    from backplane.capabilities.model import environment
+    from backplane.manifests.model import environment
 
     least = {"web_search": 2, "text_generation": 2, "image_generation": 2, "video_generation": 2, "content_publish": 1}
     for name, number in least.items():
@@ -206,7 +206,7 @@ def test_every_vendor_of_the_manifests_is_tested(registry: Registry) -> None:
 
 def test_every_paid_provider_says_what_it_costs_at_most(registry: Registry) -> None:
     """So that a call with a budget can ask it."""
-    from backplane.capabilities.ceiling import UNBOUNDED, ceiling_nano_usd
+    from backplane.recovery.ceiling import UNBOUNDED, ceiling_nano_usd
 
     prices: dict[str, Any] = {vendor.provider: spec(registry, vendor)[1].price for vendor in VENDORS}
 

@@ -77,7 +77,7 @@ def second_executor(settings: Settings) -> tuple[subprocess.Popen[bytes], int]:
         "BACKPLANE_IDENTITY__MASTER_FILE": str(settings.identity.master_file),
         "BACKPLANE_CAPABILITIES__PATHS": str(MANIFESTS),
     }
-    command = [sys.executable, "-m", "backplane.capabilities", "--data-dir", str(settings.data_dir)]
+    command = [sys.executable, "-m", "backplane.executor", "--data-dir", str(settings.data_dir)]
     with (Path(settings.data_dir) / "logs" / "executor-b.log").open("wb") as log:
         return subprocess.Popen([*command, "--http-port", str(port)], env=env, stdout=log, stderr=log, cwd=ROOT), port
 

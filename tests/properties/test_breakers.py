@@ -13,7 +13,7 @@ from agents_sdk.core.facts import BreakerEvent
 from agents_sdk.core.ledger import Book, apply
 from agents_sdk.core.ledger.breakers import OPEN_MAX_MS, breaker_id, state_after
 from agents_sdk.core.ledger.evolve import copy, evolve
-from backplane.capabilities.breakers import TRIPPING, Breakers
+from backplane.recovery.breakers import TRIPPING, Breakers
 
 KEY = breaker_id("search", "one", "outage")
 EXECUTORS = ["a", "b", "c"]

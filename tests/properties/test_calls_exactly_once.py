@@ -18,9 +18,9 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent
 from agents_sdk.core.ledger import calls
-from backplane.capabilities import reports
-from backplane.capabilities.engine import CallEngine
-from backplane.capabilities.reports import ClaimOf
+from backplane.executor import reports
+from backplane.executor.engine import CallEngine
+from backplane.executor.reports import ClaimOf
 from tests.support.executor_world import CALL, LEAP_S, Process, World
 from tests.support.search import Found, search
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.recovery import Retry
-from backplane.capabilities.decide import (
+from backplane.recovery.decide import (
     MESSAGE_LIMIT,
     OUTCOME_UNKNOWN,
     PASSING,
@@ -25,7 +25,7 @@ from backplane.capabilities.decide import (
     backoff,
     next_step,
 )
-from backplane.capabilities.story import report
+from backplane.recovery.story import report
 
 CLASSES = ["transient", "rate_limited", "invalid_request", "auth", "quota", "content_refused", "outage", "unknown"]
 seconds = st.floats(0, 30, allow_nan=False)

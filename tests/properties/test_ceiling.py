@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backplane.capabilities.ceiling import OVER_BUDGET, UNBOUNDED, ceiling_nano_usd
-from backplane.capabilities.model import Price
-from backplane.capabilities.open_call import Past
-from backplane.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Usage
-from backplane.capabilities.pricing import charge
+from backplane.executor.open_call import Past
+from backplane.manifests.model import Price
+from backplane.recovery.ceiling import OVER_BUDGET, UNBOUNDED, ceiling_nano_usd
+from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Usage
+from backplane.recovery.pricing import charge
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 RATES = st.integers(0, 40)

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.money import usd
-from backplane.capabilities import ceiling
-from backplane.capabilities.catalogue import drafting
-from backplane.capabilities.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider, refusal
-from backplane.capabilities.estimate import UNTOLD, capped, tokens_at_most, usage_at_most
-from backplane.capabilities.manifest import read
-from backplane.capabilities.model import Price
-from backplane.capabilities.outcome import Answer, ProviderError, Usage
-from backplane.capabilities.pricing import charge
-from backplane.capabilities.tokens import count
+from backplane.builtin import drafting
+from backplane.manifests.manifest import read
+from backplane.manifests.model import Price
+from backplane.manifests.tokens import count
+from backplane.recovery import ceiling
+from backplane.recovery.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider, refusal
+from backplane.recovery.estimate import UNTOLD, capped, tokens_at_most, usage_at_most
+from backplane.recovery.outcome import Answer, ProviderError, Usage
+from backplane.recovery.pricing import charge
 
 TEXT = read(Path(ceiling.__file__).with_name("manifests") / "text_generation.yaml")
 PROVIDERS = {each.name: each for each in TEXT.providers}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.sink.answers import Event
-from backplane.sink.in_order import InOrder
+from backplane.insight.answers import Event
+from backplane.insight.in_order import InOrder
 
 
 def fact(number: int) -> Event:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from backplane.capabilities.compatibility import _Comparison, broken
-from backplane.capabilities.model import Capability
+from backplane.manifests.compatibility import _Comparison, broken
+from backplane.manifests.model import Capability
 
 NAMES = st.sampled_from(["a", "b", "c"])
 NUMBERS = st.integers(-3, 3)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities.model import Pages
-from backplane.capabilities.providers.http.failed import Failed
-from backplane.capabilities.providers.http.pages import Reading, Turn
+from backplane.manifests.model import Pages
+from backplane.providers.http.failed import Failed
+from backplane.providers.http.pages import Reading, Turn
 
 URL = "https://api.example/v1/things"
 LISTS = st.lists(st.lists(st.integers(), min_size=1, max_size=4), min_size=1, max_size=6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities.progress import Progress
+from backplane.executor.progress import Progress
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=40), st.randoms(use_true_random=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities.rate import Entry, Window
+from backplane.recovery.rate import Entry, Window
 
 SECONDS = 10.0
 ARRIVALS = st.lists(

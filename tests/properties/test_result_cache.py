@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities.cache import OVERHEAD, Cached, ResultCache
+from backplane.executor.cache import OVERHEAD, Cached, ResultCache
 
 LIMIT = 3 * OVERHEAD + 60
 moves = st.lists(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.recovery import Rank
-from backplane.capabilities.standing import Ended, Standing, Window, ordered
+from backplane.recovery.ranking import Ended, Standing, Window, ordered
 
 SIZE, SPAN = 4, 10.0
 NAMES = ["a", "b", "c", "d"]

@@ -16,8 +16,8 @@ import pytest
 
 from agents_sdk.blocking import Backplane
 from agents_sdk.wire.registry import connect_codec
-from backplane.capabilities.switches import read as read_registry
 from backplane.console.positions import read
+from backplane.manifests.switches import read as read_registry
 from backplane.platform.platform import LocalPlatform
 from tests.support.browser import NARROW, Window, chromium
 from tests.support.console import links

@@ -27,7 +27,7 @@ from agents_sdk import Settings
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent, StateEvent
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
-from backplane.sink.queries import connect_store
+from backplane.store.queries import connect_store
 from tests.support.eventually import assert_eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]

@@ -10,16 +10,16 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import Rank
-from backplane.capabilities.breakers import Breakers
-from backplane.capabilities.cache import ResultCache
-from backplane.capabilities.decide import Route
-from backplane.capabilities.model import Capability, Provider
-from backplane.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
-from backplane.capabilities.ports import Clock
-from backplane.capabilities.providers.fleet import Claim, Ranking
-from backplane.capabilities.registry import Contract, Registry
-from backplane.capabilities.reports import ClaimOf
-from backplane.capabilities.settle import Settler
+from backplane.executor.cache import ResultCache
+from backplane.executor.ports import Clock
+from backplane.executor.reports import ClaimOf
+from backplane.executor.settle import Settler
+from backplane.manifests.model import Capability, Provider
+from backplane.manifests.registry import Contract, Registry
+from backplane.providers.fleet import Claim, Ranking
+from backplane.recovery.breakers import Breakers
+from backplane.recovery.decide import Route
+from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 
 Script = Callable[[AttemptRequest], AttemptOutcome]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.capabilities import claim_check
-from backplane.capabilities.outcome import Answer
-from backplane.capabilities.providers.python import ProviderContext, Resources
-from backplane.capabilities.registry import load_registry
+from backplane.executor import claim_check
+from backplane.manifests.registry import load_registry
+from backplane.providers.python import ProviderContext, Resources
+from backplane.recovery.outcome import Answer
 
 
 class Bench:

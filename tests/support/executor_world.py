@@ -14,18 +14,18 @@ from typing import Any, Final
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Reply
-from backplane.capabilities import reports
-from backplane.capabilities.breakers import Breakers
-from backplane.capabilities.decide import Route
-from backplane.capabilities.engine import OUTCOMES, CallEngine
-from backplane.capabilities.model import Provider
-from backplane.capabilities.open_call import Past
-from backplane.capabilities.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
-from backplane.capabilities.ports import Clock
-from backplane.capabilities.providers.fleet import Claim, Ranking
-from backplane.capabilities.registry import Contract, Registry
-from backplane.capabilities.reports import ClaimOf
-from backplane.capabilities.settle import Settler
+from backplane.executor import reports
+from backplane.executor.engine import OUTCOMES, CallEngine
+from backplane.executor.open_call import Past
+from backplane.executor.ports import Clock
+from backplane.executor.reports import ClaimOf
+from backplane.executor.settle import Settler
+from backplane.manifests.model import Provider
+from backplane.manifests.registry import Contract, Registry
+from backplane.providers.fleet import Claim, Ranking
+from backplane.recovery.breakers import Breakers
+from backplane.recovery.decide import Route
+from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from tests.support.calls import capability
 from tests.support.ledger_desk import Desk
 

@@ -9,7 +9,7 @@ import msgspec
 
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger import issued
-from backplane.sink.answers import Event
+from backplane.insight.answers import Event
 from tests.support.stories import Story
 
 TEACH: Final = "01930000-0000-7000-8000-00000000000a"
@@ -81,7 +81,7 @@ def events_of(story: Story) -> list[Event]:
 
 
 class Remembered:
-    """The same questions as ``backplane.sink.answers.Archive`` answers, naively, of a list."""
+    """The same questions as ``backplane.insight.answers.Archive`` answers, naively, of a list."""
 
     def __init__(self, told: Sequence[Event]) -> None:
         self._told = told

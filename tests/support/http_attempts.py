@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backplane.capabilities.model import HttpProvider
-from backplane.capabilities.outcome import AttemptOutcome, AttemptRequest
-from backplane.capabilities.providers.http import HttpAttempts
+from backplane.manifests.model import HttpProvider
+from backplane.providers.http import HttpAttempts
+from backplane.recovery.outcome import AttemptOutcome, AttemptRequest
 
 
 def request(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from backplane.capabilities.providers.python import ProviderContext
+from backplane.providers.python import ProviderContext
 
 EVERY_S: Final = 0.02
 

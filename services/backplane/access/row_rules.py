@@ -2,7 +2,7 @@
 
 Every read of a filtered table, through whatever view or join, gets the filter as well; a statement cannot change the
 setting, since it runs in readonly mode. What would read around it (functions over parts, tables of the system) is
-refused by name: see ``services/backplane/sink/guard.py``.
+refused by name: see ``services/backplane/store/read_only.py``.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _users(names: list[str], overrides: dict[str, Any]) -> None:
 
 
 def _local_calls(names: list[str]) -> OpenLocalCalls:
-    from backplane.capabilities.local import local_calls  # only here: it brings all that executors need
+    from backplane.executor.local import local_calls  # only here: it brings all that executors need
 
     return local_calls(names)
 

@@ -37,9 +37,9 @@ def _settings(data_dir: Path | None) -> Settings:
 def status(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     """Show which migrations are applied, and how large the tables are. The exit code is 1 when one is missing or was
     edited since."""
-    from backplane.sink.migrate import applied, migrations
-    from backplane.sink.queries import ask, connect_store
-    from backplane.sink.tables import Table
+    from backplane.store.migrate import applied, migrations
+    from backplane.store.queries import ask, connect_store
+    from backplane.store.tables import Table
 
     settings = _settings(data_dir)
     client = connect_store(settings)
@@ -82,9 +82,9 @@ def migrate(
     data_dir: DataDir = None,
 ) -> None:
     """Apply the migrations that are missing to a ClickHouse server. The embedded engine does so at each start."""
-    from backplane.sink.migrate import migrate as apply
-    from backplane.sink.migrate import migrations
-    from backplane.sink.queries import connect_store, errors_told
+    from backplane.store.migrate import migrate as apply
+    from backplane.store.migrate import migrations
+    from backplane.store.queries import connect_store, errors_told
 
     settings = _settings(data_dir)
     if dry_run:
@@ -107,7 +107,7 @@ def migrate(
 
 def _embedded(client: Client) -> bool:
     """Whether the store is the one in the sink, which lets nobody write."""
-    from backplane.sink.queries import query
+    from backplane.store.queries import query
 
     return bool(query(client, "SELECT getSetting('readonly') > 0").result_rows[0][0])
 
@@ -152,8 +152,8 @@ def _store_pid(settings: Settings) -> int | None:
 
 def _wait(settings: Settings, old: int) -> None:
     """Until the store has taken all in, as it says itself."""
-    from backplane.sink.queries import behind
     from backplane.sink.rebuild import asked_for
+    from backplane.store.queries import behind
 
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:

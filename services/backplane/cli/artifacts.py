@@ -11,7 +11,7 @@ from backplane.cli.calling import STDOUT, How, OutOption, write
 from backplane.cli.output import CommandError, DataDir, JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
-    from backplane.sink.artifacts import Made
+    from backplane.insight.artifacts import Made
 
 Reference = Annotated[str, typer.Argument(metavar="ARTIFACT", help="artifact:<sha256>, or its hash alone.")]
 SHORT = 12
@@ -34,9 +34,9 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """List files, the newest first: kind, size, who had them made by what, and what that cost."""
-    from backplane.sink.answers import find_run, usd
-    from backplane.sink.artifacts import made
-    from backplane.sink.queries import connect_store
+    from backplane.insight.answers import find_run, usd
+    from backplane.insight.artifacts import made
+    from backplane.store.queries import connect_store
 
     client = connect_store(How(data_dir=data_dir).settings)
     found = made(client, run=find_run(client, run) if run else "", limit=limit)
@@ -54,8 +54,8 @@ def list_(
 @app.command()
 def show(artifact: Reference, data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
     """Tell where a file comes from, and which calls it was given to."""
-    from backplane.sink.artifacts import made, uses
-    from backplane.sink.queries import connect_store
+    from backplane.insight.artifacts import made, uses
+    from backplane.store.queries import connect_store
 
     sha256 = _digest(artifact)
     client = connect_store(How(data_dir=data_dir).settings)

@@ -33,9 +33,9 @@ def reconcile(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
 
     The exit code is 0 when all balances, 1 when not, and 6 when it does but the store is behind or Kafka was not asked.
     """
-    from backplane.sink.queries import connect_store
     from backplane.sink.reconcile import problems
     from backplane.sink.reconcile import reconcile as ask_store
+    from backplane.store.queries import connect_store
 
     settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
     client = connect_store(settings)

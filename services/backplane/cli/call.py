@@ -72,7 +72,7 @@ def gather(pairs: Iterable[str], whole: str | None, texts: frozenset[str]) -> di
 
 def text_params(capability: str, settings: Settings) -> frozenset[str]:
     """The params that this machine's manifest of the capability says are texts; none when it has no manifest here."""
-    from backplane.capabilities.registry import UnknownCapability, load_registry
+    from backplane.manifests.registry import UnknownCapability, load_registry
 
     try:
         schema = load_registry(settings.capabilities.paths).get(capability).capability.params

@@ -93,8 +93,8 @@ class Called:
 
     def summary(self) -> str:
         """One line for a person."""
-        from backplane.sink.answers import usd
-        from backplane.sink.story import counted
+        from backplane.insight.answers import usd
+        from backplane.insight.wording import counted
 
         result = self.result
         told = f"{self.capability} by {result.provider}{', DEGRADED' if result.degraded else ''}"

@@ -17,9 +17,9 @@ from backplane.cli.shown import escaped
 if TYPE_CHECKING:
     from agents_sdk.core.catalogue import Catalogue
     from agents_sdk.discovery import Discovery
-    from backplane.capabilities.model import Capability, Provider
-    from backplane.capabilities.registry import Contract, Registry
-    from backplane.capabilities.tokens import Row
+    from backplane.manifests.model import Capability, Provider
+    from backplane.manifests.registry import Contract, Registry
+    from backplane.manifests.tokens import Row
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show, apply, switch and try what can be called.")
 
@@ -51,8 +51,8 @@ class View(NamedTuple):
 
     def standing(self, contract: Contract) -> list[tuple[str, str]]:
         """(provider, why it cannot be asked; "" when it can) in declared order."""
-        from backplane.capabilities.model import environment
-        from backplane.capabilities.switches import Registered
+        from backplane.manifests.model import environment
+        from backplane.manifests.switches import Registered
 
         if self.catalogue is not None:
             return Registered(self.catalogue, self.registry).standing(contract, time.monotonic())
@@ -62,7 +62,7 @@ class View(NamedTuple):
 
     def state(self, contract: Contract) -> str:
         """enabled, disabled or paused; ``dead`` where no provider can be asked."""
-        from backplane.capabilities.switches import state_of
+        from backplane.manifests.switches import state_of
 
         return state_of(self.registry.switch(contract.capability.name).state, self.standing(contract))
 
@@ -130,7 +130,7 @@ def _costs_at_most(provider: Provider, capability: Capability) -> dict[str, str]
     """What one attempt may cost: for the capability's example, and whatever it is asked. A call with a budget below the
     first is refused; other params have a ceiling of their own."""
     from agents_sdk.core.money import usd
-    from backplane.capabilities.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider
+    from backplane.recovery.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider
 
     def told(most: int) -> str:
         return "no upper bound" if most >= UNBOUNDED else usd(most)
@@ -187,7 +187,7 @@ def tokens(
     """Count what the tool definitions cost a model, against those of the same providers' own interfaces."""
     import json
 
-    from backplane.capabilities import tokens as counting
+    from backplane.manifests import tokens as counting
 
     counted = counting.rows(load(data_dir).registry)
     if against is None:
@@ -222,7 +222,7 @@ def _sources(row: Row) -> str:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of manifests, for editors; schemas/manifest.schema.json is the same."""
-    from backplane.capabilities.schema import manifest_schema
+    from backplane.manifests.schema import manifest_schema
 
     print_json(manifest_schema())
 
@@ -230,7 +230,7 @@ def schema() -> None:
 def load(data_dir: Path | None) -> View:
     """The registry as it is now; without a platform, this machine's manifests."""
     from agents_sdk import settings_model
-    from backplane.capabilities.registry import load_registry
+    from backplane.manifests.registry import load_registry
 
     settings = settings_model.load({"data_dir": data_dir} if data_dir else {})
     if "bootstrap.servers" not in settings.kafka:
@@ -245,7 +245,7 @@ def _discovery(view: View) -> Discovery:
     from agents_sdk.core.catalogue import Catalogue
     from agents_sdk.core.registry import ExecutorBeat
     from agents_sdk.discovery import Discovery
-    from backplane.capabilities import publish
+    from backplane.manifests import publish
 
     if view.catalogue is not None:
         return Discovery(view.catalogue)

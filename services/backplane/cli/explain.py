@@ -12,8 +12,8 @@ from backplane.cli.output import DataDir, JsonFlag, interactive, print_json
 
 if TYPE_CHECKING:
     from backplane.cli.data_text import Text
-    from backplane.sink.answers import Event, RunRow
-    from backplane.sink.explain import PostMortem, Tried
+    from backplane.insight.answers import Event, RunRow
+    from backplane.insight.postmortem import PostMortem, Tried
 
 SPREAD_SHOWN: Final = 20
 """Lines of what came of it; the document has them all."""
@@ -22,10 +22,10 @@ SPREAD_SHOWN: Final = 20
 def explain(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     """Tell why a run failed or had to do with less: what failed first, what it spread to, also from and to its child
     runs, what was tried, what it cost, and what to do next."""
-    from backplane.sink.answers import reports, timeline
-    from backplane.sink.answers import runs as ask_runs
-    from backplane.sink.causes import related
-    from backplane.sink.explain import explain as made_of
+    from backplane.insight.answers import reports, timeline
+    from backplane.insight.answers import runs as ask_runs
+    from backplane.insight.failure_causes import related
+    from backplane.insight.postmortem import explain as made_of
 
     asked = AskedRun(run, data_dir, wait)
     about = ask_runs(asked.client, 1, asked.run)[0]
@@ -50,15 +50,15 @@ def _document(found: PostMortem) -> dict[str, Any]:
 
 
 def _fact(event: Event) -> dict[str, Any]:
-    from backplane.sink.story import in_words
+    from backplane.insight.wording import in_words
 
     return {"text": in_words(event), **slim(event), "run_seq": event.run_seq}
 
 
 def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     from backplane.cli.data_text import Text
-    from backplane.sink.answers import usd
-    from backplane.sink.story import duration, ending
+    from backplane.insight.answers import usd
+    from backplane.insight.wording import duration, ending
 
     ended = ending(about.status, found)
     reason = f": {about.reason}" if about.reason and found.verdict in ("failed", "cancelled") else ""
@@ -92,7 +92,7 @@ def _some(lines: list[str]) -> list[str]:
 
 
 def _line(event: Event) -> str:
-    from backplane.sink.story import in_words
+    from backplane.insight.wording import in_words
 
     return f"{in_words(event)}  {event.topic}[{event.partition}]@{event.offset}"
 

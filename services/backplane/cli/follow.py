@@ -12,13 +12,13 @@ import typer
 
 from backplane.cli.output import CommandError, ExitCode, interactive, message
 from backplane.cli.shown import escaped_json
-from backplane.sink.story import SETTLED, TRIED, Line, tell
+from backplane.insight.wording import SETTLED, TRIED, Line, tell
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from agents_sdk.settings import Settings
-    from backplane.sink.answers import Event
+    from backplane.insight.answers import Event
 
 ENDS: Final = {
     "RunCompleted": ExitCode.OK,
@@ -38,7 +38,7 @@ def follow(settings: Settings, text: str, *, as_json: bool) -> None:
     """Prints the facts of the run that ``text`` names, from its first to the one that ends it, each once, as a line for
     people or as JSON; those that are still to come when they do. A whole id may be of a run that begins later. Ends the
     command with 0 if the run completed, else with 1; interrupted, it says nothing."""
-    from backplane.sink.queries import connect_store
+    from backplane.store.queries import connect_store
 
     client = connect_store(settings)
     run = _named(settings, client, text)
@@ -55,7 +55,7 @@ def follow(settings: Settings, text: str, *, as_json: bool) -> None:
 def _named(settings: Settings, client: Client, text: str) -> str:
     """The run's id; the text itself where the store, once it has all that Kafka has, knows no run that begins so."""
     from backplane.cli.insight import await_store
-    from backplane.sink.answers import LATEST, find_run, runs_like
+    from backplane.insight.answers import LATEST, find_run, runs_like
 
     if text not in LATEST and not runs_like(client, text):
         await_store(settings)
@@ -81,9 +81,9 @@ def facts(settings: Settings, client: Client, run: str) -> Iterator[Event]:
 
     from agents_sdk.wire.registry import connect_codec
     from agents_sdk.wire.topics_admin import mapped
-    from backplane.sink.figures import positions
-    from backplane.sink.in_order import InOrder
-    from backplane.sink.tail import Tail, event_of
+    from backplane.insight.figures import positions
+    from backplane.insight.in_order import InOrder
+    from backplane.insight.tail import Tail, event_of
 
     following = {(place.topic, place.partition): place.last_offset + 1 for place in positions(client)}
     order = InOrder()
@@ -105,7 +105,7 @@ def facts(settings: Settings, client: Client, run: str) -> Iterator[Event]:
 
 
 def _stored(client: Client, run: str) -> Iterator[list[Event]]:
-    from backplane.sink.answers import timeline
+    from backplane.insight.answers import timeline
 
     after, whole = 0, True
     while whole:

@@ -22,8 +22,8 @@ def health(
     """Show how each provider did of late, and the circuit breakers that are not closed. The exit code is 7 where one
     is open: calls go round its provider."""
     from agents_sdk.settings import load_settings
-    from backplane.sink.health import attempts, breakers
-    from backplane.sink.queries import connect_store
+    from backplane.insight.provider_health import attempts, breakers
+    from backplane.store.queries import connect_store
 
     client = connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {})))
     of_late = {(each.capability, each.provider): each for each in attempts(client, minutes)}

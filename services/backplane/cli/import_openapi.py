@@ -13,7 +13,7 @@ MAX_VALUES = 2_000_000
 """Of a document in YAML: the largest that are published have some hundred thousand."""
 
 if TYPE_CHECKING:
-    from backplane.capabilities.openapi import Draft, Skipped
+    from backplane.manifests.openapi import Draft, Skipped
 
 File = Annotated[str, typer.Argument(help="OpenAPI 3 document, JSON or YAML; '-' for stdin.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write to, a file a capability; without it to stdout.")]
@@ -35,7 +35,7 @@ def import_openapi(
     A draft is valid as it is, and yours to finish: descriptions for agents, a price, rules for errors. What no draft
     can be made of is told with its reason.
     """
-    from backplane.capabilities.openapi import Draft, NoDocument, drafts
+    from backplane.manifests.openapi import Draft, NoDocument, drafts
 
     try:
         made = list(drafts(_read(file), base_url=base_url, prefix=prefix))
@@ -67,7 +67,7 @@ def _read(file: str) -> Any:
 
     import yaml
 
-    from backplane.capabilities import yaml_values
+    from backplane.manifests import yaml_values
 
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def _read(file: str) -> Any:
 
 def _checked(draft: Draft) -> str | None:
     """The draft as YAML that loads as a manifest; None, told, when it does not."""
-    from backplane.capabilities import manifest
+    from backplane.manifests import manifest
 
     text = _yaml(draft.manifest)
     try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from agents_sdk.settings import Settings
-    from backplane.sink.answers import Cost, Discarded, Progress, Purse, RunRow
+    from backplane.insight.answers import Cost, Discarded, Progress, Purse, RunRow
 
 WAIT_S: Final = 10.0
 """The store is two seconds behind at most; a busy machine gets five times that."""
@@ -66,7 +66,7 @@ def await_store(settings: Settings) -> None:
     """Waits, at most WAIT_S, until the store has what Kafka has: a run that began a moment ago may not be there."""
     import time
 
-    from backplane.sink.queries import behind
+    from backplane.store.queries import behind
 
     deadline = time.monotonic() + WAIT_S
     while behind(settings) and time.monotonic() < deadline:
@@ -77,8 +77,8 @@ class AskedRun:
     """A run, found in the store, or all runs for an empty text; ``seen`` says whether all of it is there."""
 
     def __init__(self, text: str, data_dir: Any, wait: bool) -> None:
-        from backplane.sink.answers import Progress, find_run, wait_for
-        from backplane.sink.queries import behind, connect_store
+        from backplane.insight.answers import Progress, find_run, wait_for
+        from backplane.store.queries import behind, connect_store
 
         settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
         self.settings = settings
@@ -114,8 +114,8 @@ def sql(
 
     A statement that names a FORMAT of ClickHouse's own is answered in that.
     """
-    from backplane.sink.queries import connect_store, raw
-    from backplane.sink.queries import query as ask_store
+    from backplane.store.queries import connect_store, raw
+    from backplane.store.queries import query as ask_store
 
     text = (sys.stdin.read() if query == "-" else query).strip().rstrip(";")
     if not text:
@@ -157,8 +157,8 @@ def cost(
     """Tell what a run cost, or all did. Counted on attempts at providers only; the total is the same by whatever it is
     asked. By key: a call counts for the state key that its caller wrote next. What of it was of no use is told apart:
     failed attempts, and calls whose result went into nothing but state that was replaced before anything read it."""
-    from backplane.sink.answers import RECENT_RUNS, budgets, costs, discarded, usd
-    from backplane.sink.story import counted
+    from backplane.insight.answers import RECENT_RUNS, budgets, costs, discarded, usd
+    from backplane.insight.wording import counted
 
     asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run) if asked.run else []
@@ -188,8 +188,8 @@ def cost(
 
 
 def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded], where: str) -> None:
-    from backplane.sink.answers import usd
-    from backplane.sink.story import counted
+    from backplane.insight.answers import usd
+    from backplane.insight.wording import counted
 
     if wasted := sum(row.wasted_nano_usd for row in rows):
         message(f"of that {usd(wasted)} for attempts that failed")
@@ -203,7 +203,7 @@ def _purse(purse: Purse) -> dict[str, Any]:
 
 
 def _tell_budgets(purses: Iterable[Purse], say: Callable[[str], None]) -> None:
-    from backplane.sink.answers import usd
+    from backplane.insight.answers import usd
 
     for purse in purses:
         whose = f"budget of {purse.agent}" if purse.agent else "budget"
@@ -213,7 +213,7 @@ def _tell_budgets(purses: Iterable[Purse], say: Callable[[str], None]) -> None:
 
 
 def _print_costs(by: str, rows: Iterable[Cost]) -> None:
-    from backplane.sink.answers import usd
+    from backplane.insight.answers import usd
 
     columns = (
         *(by, "cost", "calls", "attempts", "failed", "retries", "degraded", "unpriced", "wasted"),
@@ -247,10 +247,10 @@ def runs(
     data_dir: DataDir = None,
 ) -> None:
     """List the runs, the newest first, and below each the runs that it started."""
-    from backplane.sink.answers import by_parent, usd
-    from backplane.sink.answers import runs as ask_runs
-    from backplane.sink.queries import connect_store
-    from backplane.sink.story import duration
+    from backplane.insight.answers import by_parent, usd
+    from backplane.insight.answers import runs as ask_runs
+    from backplane.insight.wording import duration
+    from backplane.store.queries import connect_store
 
     client = connect_store(load_settings(**({"data_dir": data_dir} if data_dir else {})))
     found = ask_runs(client, limit, workflow=workflow, status=status, tag=tag)
@@ -298,8 +298,8 @@ def run(
     if follow:
         _follow(run, tree, as_json, data_dir)
         return
-    from backplane.sink.answers import budgets
-    from backplane.sink.answers import runs as ask_runs
+    from backplane.insight.answers import budgets
+    from backplane.insight.answers import runs as ask_runs
 
     asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run)
@@ -325,7 +325,7 @@ def _follow(run: str, tree: bool, as_json: bool, data_dir: Any) -> None:
 
 def _tell_timeline(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
     """For a person, or as the events of a document."""
-    from backplane.sink.answers import timeline
+    from backplane.insight.answers import timeline
 
     events = timeline(asked.client, asked.run)
     if not as_json:
@@ -337,8 +337,8 @@ def _tell_timeline(asked: AskedRun, about: RunRow | None, as_json: bool) -> list
 
 def _tell_tree(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
     """As ``_tell_timeline``; of a document's events each has its depth and the one above it."""
-    from backplane.sink.answers import family, timeline
-    from backplane.sink.causation import tree
+    from backplane.insight.answers import family, timeline
+    from backplane.insight.causation import tree
 
     placed = list(tree([event for one in family(asked.client, asked.run) for event in timeline(asked.client, one)]))
     if not as_json:

@@ -12,7 +12,7 @@ from backplane.cli.insight import AskedRun, Wait, slim
 from backplane.cli.output import CommandError, DataDir, ExitCode, JsonFlag, interactive, message, print_json
 
 if TYPE_CHECKING:
-    from backplane.sink.lineage import Node
+    from backplane.insight.lineage import Node
 
 RUN_HELP = "The run's id, its first characters, or `last`; or artifact:HASH, in whichever runs."
 KEY_HELP = "A state key, the newest version by default; the id of a message or another fact; or artifact:HASH."
@@ -34,7 +34,7 @@ def lineage(
 
     With --verify the exit code is 1 when a fact in Kafka differs or is gone.
     """
-    from backplane.sink.lineage import one_path
+    from backplane.insight.lineage import one_path
 
     if run.startswith(SCHEME) and not key:
         run, key = "", run
@@ -58,10 +58,10 @@ def lineage(
 
 
 def _of_key(asked: AskedRun, key: str, down: bool, depth: int) -> Node:
-    from backplane.sink.answers import Archive, timeline
-    from backplane.sink.blast import Blast
+    from backplane.insight.answers import Archive, timeline
+    from backplane.insight.impact import Blast
+    from backplane.insight.lineage import Lineage
     from backplane.sink.edges import state_reference
-    from backplane.sink.lineage import Lineage
 
     events = timeline(asked.client, asked.run)
     known, name, version = Blast(events), *state_reference(key)
@@ -78,8 +78,8 @@ def _of_key(asked: AskedRun, key: str, down: bool, depth: int) -> Node:
 
 def _of_file(asked: AskedRun, reference: str, down: bool, depth: int) -> Node:
     from agents_sdk.core.artifacts import digest
-    from backplane.sink.answers import Archive
-    from backplane.sink.artifacts import came_from, led_to
+    from backplane.insight.answers import Archive
+    from backplane.insight.artifacts import came_from, led_to
 
     sha256 = digest(reference)
     if sha256 is None:
@@ -101,7 +101,7 @@ def _nodes(root: Node) -> Iterator[Node]:
 
 def _verified(settings: Any, root: Node) -> list[dict[str, Any]]:
     from agents_sdk.wire.registry import connect_codec
-    from backplane.sink.verify import verify
+    from backplane.insight.verify import verify
 
     events = [node.event for node in _nodes(root) if node.event]
     found = verify(events, settings.kafka, connect_codec(settings))

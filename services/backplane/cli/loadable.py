@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backplane.capabilities.registry import Contract
+    from backplane.manifests.registry import Contract
 
 LOAD: Final = """
 import json, sys
 from pathlib import Path
-from backplane.capabilities.providers.python import load
+from backplane.providers.python import load
 from backplane.runtime.import_path import admit
 admit(Path.cwd())
 asked, problems = json.load(sys.stdin), {}

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from agents_sdk.core.catalogue import Catalogue
     from agents_sdk.registrar import Registrar
     from agents_sdk.settings import Settings
-    from backplane.capabilities.publish import Change
-    from backplane.capabilities.registry import Contract, Registry
-    from backplane.capabilities.switches import Registered
+    from backplane.manifests.publish import Change
+    from backplane.manifests.registry import Contract, Registry
+    from backplane.manifests.switches import Registered
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 
@@ -45,8 +45,8 @@ def apply(
     Nothing is applied when one of them is malformed (told as file:line:column), or would break callers: params may
     widen, results have to keep what they promised.
     """
-    from backplane.capabilities import publish
-    from backplane.capabilities.registry import examine_folder, load_registry
+    from backplane.manifests import publish
+    from backplane.manifests.registry import examine_folder, load_registry
 
     settings = settings_of(data_dir)
     if folder is None:
@@ -104,7 +104,7 @@ def _version(catalogue: Catalogue, change: Change) -> int | str:
 def remove(name: str, dry_run: DryRun = False, data_dir: DataDir = None) -> None:
     """Take a capability out of the registry; calls to it fail from then on. What is built in can only be disabled."""
     from agents_sdk.core.registry import CapabilityManifest
-    from backplane.capabilities.publish import OWN
+    from backplane.manifests.publish import OWN
 
     settings = settings_of(data_dir)
     registered = read(settings)
@@ -159,8 +159,8 @@ def enable(target: Target, dry_run: DryRun = False, data_dir: DataDir = None) ->
 
 def _switch(target: str, state: str, reason: str, dry_run: bool, data_dir: Path | None, policy: str = "") -> None:
     from agents_sdk.wire.registry import connect_codec
-    from backplane.capabilities.registry import UnknownCapability
-    from backplane.capabilities.switches import switch
+    from backplane.manifests.registry import UnknownCapability
+    from backplane.manifests.switches import switch
 
     settings = settings_of(data_dir)
     codec = connect_codec(settings)
@@ -188,10 +188,10 @@ def try_out(
     import asyncio
 
     from agents_sdk import settings_model
-    from backplane.capabilities.egress import policy_of
-    from backplane.capabilities.trial import NoParams, Trial, first_params, unfit
     from backplane.cli.call import gather
     from backplane.cli.capabilities import load
+    from backplane.executor.trial import NoParams, Trial, first_params, unfit
+    from backplane.manifests.egress import policy_of
 
     view = load(data_dir)
     contract = known(view.registry, name)
@@ -220,7 +220,7 @@ def _tell(provider: str, step: str, outcome: str) -> None:
 
 def known(registry: Registry, name: str) -> Contract:
     """The capability of this name. Raises CommandError, with the names nearest to it."""
-    from backplane.capabilities.registry import UnknownCapability
+    from backplane.manifests.registry import UnknownCapability
 
     try:
         return registry.get(name)
@@ -231,7 +231,7 @@ def known(registry: Registry, name: str) -> Contract:
 def read(settings: Settings) -> Registered:
     """The registry as it is now; what this release cannot read of it is left out, and said."""
     from agents_sdk.wire.registry import connect_codec
-    from backplane.capabilities import switches
+    from backplane.manifests import switches
 
     found = switches.read(settings, connect_codec(settings))
     for line in found.unreadable:
@@ -241,7 +241,7 @@ def read(settings: Settings) -> Registered:
 
 def _registrar(settings: Settings, catalogue: Catalogue) -> Registrar:
     from agents_sdk.wire.registry import connect_codec
-    from backplane.capabilities.switches import registrar_of
+    from backplane.manifests.switches import registrar_of
 
     return registrar_of(settings, connect_codec(settings), catalogue)
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.tree import Tree
 
 from backplane.cli.data_text import Text
-from backplane.sink.answers import Event, RunRow, usd
-from backplane.sink.causation import Placed
-from backplane.sink.lineage import Node
-from backplane.sink.story import Line, counted, duration, money, tell, told
+from backplane.insight.answers import Event, RunRow, usd
+from backplane.insight.causation import Placed
+from backplane.insight.lineage import Node
+from backplane.insight.wording import Line, counted, duration, money, tell, told
 
 LANES: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 TONES: Final = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}

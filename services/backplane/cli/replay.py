@@ -43,8 +43,8 @@ def _resolved(settings: Settings, text: str) -> str:
     """A whole id needs no store; anything shorter is looked up there. Raises UnknownRun, Unreachable."""
     if len(text) == UUID_CHARS:
         return text
-    from backplane.sink.answers import find_run
-    from backplane.sink.queries import connect_store
+    from backplane.insight.answers import find_run
+    from backplane.store.queries import connect_store
 
     return find_run(connect_store(settings), text)
 

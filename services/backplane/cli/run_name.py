@@ -30,8 +30,8 @@ def named_run(text: str, data_dir: Path | None = None, *, wait: bool = True) -> 
     """
     from agents_sdk.settings import load_settings
     from backplane.cli.insight import await_store
-    from backplane.sink.answers import LATEST, find_run
-    from backplane.sink.queries import connect_store
+    from backplane.insight.answers import LATEST, find_run
+    from backplane.store.queries import connect_store
 
     if text not in LATEST and not BEGINNING.fullmatch(text):
         return text

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from backplane.sink.figures import Spend
+from backplane.insight.figures import Spend
 
 NANO_PER_USD = 1_000_000_000
 

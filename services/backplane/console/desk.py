@@ -20,10 +20,10 @@ from backplane.console.previews import Files
 from backplane.console.render import environment
 from backplane.console.rights import SECTIONS_OF_ALL
 from backplane.console.timeline import Axis, axis
+from backplane.insight.answers import MAX_EVENTS, Event, RunRow, find_run, progress, runs, timeline
+from backplane.insight.wording import Line, tell
 from backplane.metrics.exposition import Metrics
-from backplane.sink.answers import MAX_EVENTS, Event, RunRow, find_run, progress, runs, timeline
-from backplane.sink.queries import connect_store
-from backplane.sink.story import Line, tell
+from backplane.store.queries import connect_store
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

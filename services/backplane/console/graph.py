@@ -1,4 +1,4 @@
-"""What a value rests on, as boxes and lines: gathered from the tree of ``backplane.sink.lineage``, folded, laid out.
+"""What a value rests on, as boxes and lines: gathered from the tree of ``backplane.insight.lineage``, folded, laid out.
 
 Boxes stand in columns, the value in question on the left, what it rests on to its right; the order within a column is
 the mean of the neighbours' places (Sugiyama's barycentre heuristic), the columns are rustworkx's topological
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import rustworkx
 
-from backplane.sink.lineage import Node
+from backplane.insight.lineage import Node
 
 BOX_WIDTH: Final = 208
 BOX_HEIGHT: Final = 46

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from backplane.sink.answers import RunRow
+from backplane.insight.answers import RunRow
 
 NANO: Final = 1_000_000_000
 CANDIDATES: Final = 2_000

@@ -15,8 +15,8 @@ from typing import Any, Final
 from confluent_kafka import KafkaException
 
 from backplane.console.positions import written
+from backplane.insight.tail import Tail
 from backplane.sink.rows import Record
-from backplane.sink.tail import Tail
 
 LOOK_S: Final = 0.1
 """How often an idle stream looks for facts; librdkafka fetches ahead by itself meanwhile."""

@@ -1,4 +1,4 @@
-"""What a value rests on, told: in one paragraph, and hop by hop. Pure: a tree of ``backplane.sink.lineage`` in."""
+"""What a value rests on, told: in one paragraph, and hop by hop. Pure: a tree of ``backplane.insight.lineage`` in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 from backplane.console.graph import stem
 from backplane.console.render import link, path
-from backplane.sink.answers import Event, usd
-from backplane.sink.lineage import Node
-from backplane.sink.story import duration
+from backplane.insight.answers import Event, usd
+from backplane.insight.lineage import Node
+from backplane.insight.wording import duration
 
 ALIKE: Final = 8
 """Hops of one relation, agent and kind of key that are told one by one."""

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from agents_sdk.wire.instants import utc
 from backplane.console.graph import cut
-from backplane.sink.answers import usd
-from backplane.sink.story import counted, duration, in_words
+from backplane.insight.answers import usd
+from backplane.insight.wording import counted, duration, in_words
 
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"

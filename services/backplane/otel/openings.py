@@ -91,7 +91,7 @@ class StoreLookUp:
             time.sleep(PAUSE_S)
 
     def _ask(self, fact: Fact, kind: str, identity: str) -> Opening | None:
-        from backplane.sink.queries import connect_store, query
+        from backplane.store.queries import connect_store, query
 
         if self._client is None:
             self._client = connect_store(self._settings)

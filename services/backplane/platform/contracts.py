@@ -22,7 +22,7 @@ TIMEOUT_S: Final = 10.0
 def main() -> None:
     """Bring topics, schemas and the manifests of this release and of ``capabilities.paths`` to what the files say; an
     incompatible schema or a manifest that cannot be used ends it with an error."""
-    from backplane.capabilities.publish import bring_up_to_date
+    from backplane.manifests.publish import bring_up_to_date
     from backplane.topics import acls, admission
     from backplane.topics.apply import apply_schemas, apply_topics
 

@@ -195,7 +195,7 @@ TABLE: Final = (
     Part("topics", _topics, Node(after=("kafka", "registry"), task=True)),
     python_part("store", "backplane.sink", user=SINK),
     python_part("ledger", "backplane.ledger", worker=True, spare=True, user=LEDGER),
-    python_part("executor", "backplane.capabilities", worker=True, spare=True, user=EXECUTOR),
+    python_part("executor", "backplane.executor", worker=True, spare=True, user=EXECUTOR),
     _in_the_background(python_part("console", "backplane.console", after=("store",))),
     Part("training", _training, Node(after=("kafka", "registry"), task=True, optional=True), nice=19),
 )

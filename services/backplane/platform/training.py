@@ -1,7 +1,7 @@
 """Makes the start-up archives of Kafka and the registry: runs each once, does what a session does, lets it write.
 
 ``python -m backplane.platform.training [PROFILE]``. Takes 20 s of one processor, once per user and version; the
-platform runs it at the lowest priority after its first start. Two at a time do not harm: the second finds nothing to do.
+platform runs it at the lowest priority after its first start. Two at a time do no harm: the second finds nothing to do.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from agents_sdk.core.ledger.identity import NAME_SHOWN as NAME_LIMIT
 from agents_sdk.core.ledger.rules import RIGHTS
 from agents_sdk.core.money import NO_LIMIT, parse
 from agents_sdk.errors import BackplaneError
-from backplane.capabilities.yaml_models import Flaw, composed, flaw_at, validated
+from backplane.manifests.yaml_models import Flaw, composed, flaw_at, validated
 
 Globs = list[str]
 

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from agents_sdk.settings import Settings
     from backplane.sink.audit import Audit
-    from backplane.sink.engine import Engine
-    from backplane.sink.http import Door
     from backplane.sink.ingest import Ingest, Opened
     from backplane.sink.reconcile import Positions
     from backplane.sink.source import FactSource
     from backplane.sink.suspects import Notes
+    from backplane.store.engine import Engine
+    from backplane.store.http import Door
 
 log = logging.getLogger("backplane.sink")
 
@@ -69,10 +69,10 @@ async def serve(settings: Settings, port: int, host: str = LOOPBACK) -> int:
     from agents_sdk.proofs import fact_guard
     from backplane.sink.audit import Audit
     from backplane.sink.dead import DeadLetters
-    from backplane.sink.engine import Engine
-    from backplane.sink.http import make_server
     from backplane.sink.ingest import Ingest
     from backplane.sink.source import FactSource
+    from backplane.store.engine import Engine
+    from backplane.store.http import make_server
 
     door = door_of(settings, host)
     if door is None:
@@ -115,7 +115,7 @@ def _notes(settings: Settings) -> Notes:
 def door_of(settings: Settings, host: str) -> Door | None:
     """Who is let in at the port; None, which is logged: everybody would be, on a port that other machines reach."""
     from backplane.access.gate import Gate
-    from backplane.sink.http import Door, Login
+    from backplane.store.http import Door, Login
 
     password = settings.clickhouse.password.get_secret_value()
     gate = Gate(settings)
@@ -137,7 +137,7 @@ def embedded(settings: Settings, port: int, host: str = LOOPBACK) -> bool:
 
 def _client(settings: Settings, engine: Engine | None) -> Client:
     """A client of the store's database."""
-    from backplane.sink.queries import connect_store
+    from backplane.store.queries import connect_store
 
     return engine.client(settings.clickhouse.database) if engine is not None else connect_store(settings)
 
@@ -158,13 +158,13 @@ def _positions(source: FactSource, ingest: Ingest) -> Positions | None:
 def _open(settings: Settings, engine: Engine | None, audit: Audit) -> Opened:
     """The store, migrated, with nothing of a predecessor still under way, and the codec."""
     from agents_sdk.wire.registry import connect_codec
-    from backplane.sink.engine import parser
     from backplane.sink.ingest import Opened
-    from backplane.sink.migrate import migrate
-    from backplane.sink.queries import connect_store
     from backplane.sink.rebuild import rebuild_if_asked
     from backplane.sink.stage import Stages
     from backplane.sink.writer import Writer
+    from backplane.store.engine import parser
+    from backplane.store.migrate import migrate
+    from backplane.store.queries import connect_store
 
     codec = connect_codec(settings, patient=True)
     database = settings.clickhouse.database

@@ -2,7 +2,7 @@
 
 Lives here: the relations, one rule each, in a table by kind; a rule is read by Python for a fact and by ClickHouse
 for a row, and a test holds the two to the same edges. Not here: anything that looks at a second fact; what
-follows from several is ``backplane.sink.lineage``. Law: the same fact always has the same edges.
+follows from several is ``backplane.insight.lineage``. Law: the same fact always has the same edges.
 
 The facts make this possible: a delivery's id is that of its first MessageDelivered, a message's that of the fact which
 made it, and what the executor sends names the CallRequested as its cause.

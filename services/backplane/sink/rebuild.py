@@ -48,8 +48,8 @@ def rebuild_if_asked(client: Client, settings: Settings) -> bool:
 def lost_by_rebuild(settings: Settings) -> dict[Place, int]:
     """Offsets of each topic-partition that the store has and Kafka has no longer. Raises KafkaException, and as
     ``queries.ask``."""
-    from backplane.sink.queries import connect_store, query
     from backplane.sink.source import beginnings
+    from backplane.store.queries import connect_store, query
 
     first = "SELECT topic, partition, min(offset) FROM events GROUP BY topic, partition"
     stored = {(topic, number): offset for topic, number, offset in query(connect_store(settings), first).result_rows}

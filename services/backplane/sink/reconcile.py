@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from backplane.sink.edges import edges_count_sql
-from backplane.sink.queries import ask, query, question
+from backplane.store.queries import ask, query, question
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

@@ -26,7 +26,7 @@ from agents_sdk.wire.topics_admin import TIMEOUT_S, Wanted, connect, create, ens
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
 
-USER_OF: Final = {"backplane.ledger": LEDGER, "backplane.capabilities": EXECUTOR, "backplane.sink": SINK}
+USER_OF: Final = {"backplane.ledger": LEDGER, "backplane.executor": EXECUTOR, "backplane.sink": SINK}
 """Party of a topic file → its user. Operators are super users, and so is whoever creates topics."""
 READERS: Final = ("bp.reader", "bp.replies", "bp.registry", "bp.history")
 """Groups that librdkafka wants named, where nothing is committed and nobody joins."""

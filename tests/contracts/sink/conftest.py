@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from backplane.sink.engine import Engine
-from backplane.sink.http import make_server
-from backplane.sink.migrate import migrate
 from backplane.sink.writer import Writer
+from backplane.store.engine import Engine
+from backplane.store.http import make_server
+from backplane.store.migrate import migrate
 
 _numbers = itertools.count(1)
 

@@ -19,11 +19,11 @@ from backplane.access.row_rules import filters
 from backplane.console.access import CSRF
 from backplane.console.app import PAGES
 from backplane.console.rights import RIGHTS, Right
-from backplane.sink.engine import Engine
-from backplane.sink.http import Door, make_server
-from backplane.sink.migrate import migrate
 from backplane.sink.rows import Record
 from backplane.sink.writer import Writer
+from backplane.store.engine import Engine
+from backplane.store.http import Door, make_server
+from backplane.store.migrate import migrate
 from tests.contracts.sink.conftest import _healthy, serving
 from tests.support.console import console
 from tests.support.oidc_provider import oidc_provider

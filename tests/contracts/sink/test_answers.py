@@ -13,8 +13,8 @@ import pytest
 
 from agents_sdk.core import facts
 from agents_sdk.errors import UnknownRun
-from backplane.sink import answers
-from backplane.sink.queries import QueryRefused, ask, query
+from backplane.insight import answers
+from backplane.store.queries import QueryRefused, ask, query
 from tests.contracts.sink.conftest import Database
 from tests.support.family_story import Remembered, events_of, family
 from tests.support.stories import NOON, Story, article, records
@@ -187,7 +187,7 @@ def test_an_error_of_clickhouse_is_ours(client: Any) -> None:
 
 def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> None:
     """An SQL file that nothing asks would rot."""
-    from backplane.sink.queries import FOLDER
+    from backplane.store.queries import FOLDER
 
     asking = re.compile(r"\b(?:ask|question)\(\s*(?:[\w.()]+,\s*)?[\"'](\w+)[\"']")
     sources = [path.read_text() for path in (FOLDER.parents[1]).rglob("*.py")]

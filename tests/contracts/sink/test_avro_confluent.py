@@ -13,8 +13,8 @@ import pytest
 from agents_sdk import schemas
 from agents_sdk.core.facts import Fact
 from agents_sdk.wire.codec import RECORDS, Codec
-from backplane.sink.engine import Engine
 from backplane.sink.rows import COLUMNS_OF
+from backplane.store.engine import Engine
 from tests.contracts.sink.conftest import Database
 from tests.support.stories import article
 

@@ -15,11 +15,11 @@ from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.settings import load_settings
 from backplane.console.access import CSRF
 from backplane.console.desk import Desk
-from backplane.sink.answers import timeline
-from backplane.sink.engine import Engine
-from backplane.sink.migrate import migrate
+from backplane.insight.answers import timeline
 from backplane.sink.rows import Record
 from backplane.sink.writer import Writer
+from backplane.store.engine import Engine
+from backplane.store.migrate import migrate
 from tests.contracts.sink.conftest import Database
 from tests.support.browser import Window, chromium
 from tests.support.console import HOSTILE_RUN, console, hostile, large, links

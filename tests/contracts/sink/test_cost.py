@@ -12,7 +12,7 @@ import clickhouse_connect
 import pytest
 
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent, StateEvent
-from backplane.sink import answers
+from backplane.insight import answers
 from tests.contracts.sink.conftest import Database
 from tests.support.stories import NOON, records
 

@@ -11,7 +11,7 @@ import clickhouse_connect
 import pytest
 
 from agents_sdk.core.facts import Fact, MessageEvent
-from backplane.sink.answers import Discarded, discarded
+from backplane.insight.answers import Discarded, discarded
 from tests.contracts.sink.conftest import Database, Done
 from tests.support.family_story import Family
 from tests.support.stories import records

@@ -9,9 +9,9 @@ import clickhouse_connect
 import pytest
 
 from agents_sdk.core.ledger.rules import RULES
-from backplane.sink import answers
-from backplane.sink.queries import query
-from backplane.sink.story import tell
+from backplane.insight import answers
+from backplane.insight.wording import tell
+from backplane.store.queries import query
 from tests.contracts.sink.conftest import Database
 from tests.support.stories import NOON, Story, records
 

@@ -16,9 +16,9 @@ import httpx
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
-from backplane.sink.engine import LIMITS, Engine, QueryFailed
-from backplane.sink.formats import FORMATS, FORMATTING
-from backplane.sink.http import TRANSPORT, Door, Login, _settings, make_server
+from backplane.store.engine import LIMITS, Engine, QueryFailed
+from backplane.store.formats import FORMATS, FORMATTING
+from backplane.store.http import TRANSPORT, Door, Login, _settings, make_server
 from tests.contracts.sink.conftest import Database, _healthy, serving
 from tests.support.stories import article, records
 

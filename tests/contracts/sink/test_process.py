@@ -20,10 +20,10 @@ from agents_sdk.settings import Settings
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.registry import connect_codec
 from backplane.cli.app import run as run_command
+from backplane.insight import answers
+from backplane.insight.verify import verify
 from backplane.platform.platform import LocalPlatform
 from backplane.runtime.clients import producer, reader
-from backplane.sink import answers
-from backplane.sink.verify import verify
 from backplane.topics.apply import apply_topics
 from tests.support.eventually import assert_eventually
 from tests.support.sinks import SinkProcess, committed

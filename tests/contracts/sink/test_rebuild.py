@@ -15,7 +15,7 @@ from agents_sdk.wire.registry import connect_codec
 from backplane.cli import app as cli
 from backplane.platform.platform import LocalPlatform
 from backplane.runtime.clients import producer
-from backplane.sink.queries import connect_store
+from backplane.store.queries import connect_store
 from tests.support.eventually import assert_eventually
 from tests.support.stories import Story, article
 

@@ -10,7 +10,7 @@ import pytest
 from agents_sdk import schemas
 from agents_sdk.topics import TOPIC_OF_FACT
 from backplane.sink import edges, rows
-from backplane.sink.migrate import HISTORY, Migration, MigrationEdited, migrate, migrations
+from backplane.store.migrate import HISTORY, Migration, MigrationEdited, migrate, migrations
 from tests.contracts.sink.conftest import Database
 
 OLD: Final = "01930000-0000-7000-8000-000000000000"
@@ -71,7 +71,7 @@ def test_migrations_are_applied_once(database: Database) -> None:
 def test_an_edited_migration_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was applied is history: an edit would exist on new installations only."""
     edited = [Migration(one.number, one.name, one.text + "-- more\n") for one in migrations()]
-    monkeypatch.setattr("backplane.sink.migrate.migrations", lambda: edited)
+    monkeypatch.setattr("backplane.store.migrate.migrations", lambda: edited)
 
     with pytest.raises(MigrationEdited, match="0001_events"):
         migrate(database.client, database.name)

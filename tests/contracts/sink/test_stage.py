@@ -14,11 +14,11 @@ from agents_sdk import schemas
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.codec import RECORDS, Codec
 from backplane.sink.edges import edges_count_sql
-from backplane.sink.engine import Engine
 from backplane.sink.frames import Lying
 from backplane.sink.rows import Record
 from backplane.sink.stage import Stages
 from backplane.sink.writer import Writer
+from backplane.store.engine import Engine
 from tests.contracts.sink.conftest import Database
 from tests.properties.test_sink_rows import batches
 from tests.support.stories import NOON, article, records
@@ -53,7 +53,7 @@ def quick(database: Database, engine: Engine) -> Writer:
 @pytest.fixture(scope="module")
 def pair(engine: Engine) -> Iterator[tuple[Database, Writer]]:
     """One database for many examples: each has offsets of its own."""
-    from backplane.sink.migrate import migrate
+    from backplane.store.migrate import migrate
 
     client = engine.client()
     migrate(client, "stage_pair")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backplane.access.row_rules import filters
-from backplane.sink.engine import Engine, QueryFailed
+from backplane.store.engine import Engine, QueryFailed
 from tests.contracts.sink.conftest import Database
 
 SECRET = "marmalade"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from backplane.capabilities.outcome import ProviderError
+from backplane.recovery.outcome import ProviderError
 
 FILE: Final = "journal.jsonl"
 PAID: Final = "paid.jsonl"

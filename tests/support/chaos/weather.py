@@ -30,7 +30,7 @@ from tests.support.chaos.schedule import AGENTS, Gunman
 
 WORKERS: Final = (*LEDGERS, *EXECUTORS, *AGENTS)
 LANES: Final = ("lane-1", "lane-2")
-MODULES: Final = {"ledger": "tests.support.chaos.ledger", "executor": "backplane.capabilities"}
+MODULES: Final = {"ledger": "tests.support.chaos.ledger", "executor": "backplane.executor"}
 KINDS: Final = ("freeze", "kill", "slow", "hold", "cut", "guest", "disk", "clock")
 GUEST_LIMIT_S: Final = 150.0
 BURST_S: Final = 0.12

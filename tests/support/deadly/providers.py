@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from backplane.capabilities.providers.python import ProviderContext
+from backplane.providers.python import ProviderContext
 
 
 def end(params: dict[str, Any], context: ProviderContext) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from backplane.capabilities.outcome import ProviderError
+from backplane.recovery.outcome import ProviderError
 
 MENDED: Final = "mended"
 """Prefix of the files in the data directory that mend a provider, one a name."""

@@ -8,8 +8,8 @@ from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.registry import ExecutorBeat, Switch
 from agents_sdk.discovery import Discovery
 from agents_sdk.toolbox import Toolbox
-from backplane.capabilities import publish
-from backplane.capabilities.registry import load_registry
+from backplane.manifests import publish
+from backplane.manifests.registry import load_registry
 
 PERIOD_MS = 1_000
 

@@ -125,7 +125,7 @@ def registry(url: str) -> Any:
 
 
 def health(url: str) -> Any:
-    from backplane.sink.queries import health as ask
+    from backplane.store.queries import health as ask
 
     return ask(Settings(clickhouse=ClickHouse(url=url)))["lag"]
 
@@ -138,8 +138,8 @@ def collector(url: str) -> Any:
 
 async def test_every_client_of_ours_reaches_loopback(spelled: dict[str, str]) -> None:
     """The registry, the store, the collector, providers."""
-    from backplane.capabilities.outcome import Answer
-    from backplane.sink.queries import connect_store
+    from backplane.recovery.outcome import Answer
+    from backplane.store.queries import connect_store
     from tests.support.http_attempts import attempt
 
     def script(asked: Asked) -> Reply:
@@ -168,7 +168,7 @@ def test_every_client_of_ours_names_the_variable(ask: Callable[[str], Any], monk
 
 async def test_a_provider_elsewhere_names_the_variable() -> None:
     """As a failure that is certain: nothing was sent."""
-    from backplane.capabilities.outcome import Failure
+    from backplane.recovery.outcome import Failure
     from tests.support.http_attempts import attempt
 
     outcome = await attempt("https://api.example.com", environment={"ALL_PROXY": "socks://127.0.0.1:1080"})

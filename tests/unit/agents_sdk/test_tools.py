@@ -12,7 +12,7 @@ from agents_sdk.core.tools import Format, compact, definition, read_call, result
 from agents_sdk.errors import CallFailed
 from agents_sdk.operations import CallResult
 from agents_sdk.toolbox import called
-from backplane.capabilities.registry import load_registry
+from backplane.manifests.registry import load_registry
 
 OPENAI = {"id": "call_7", "type": "function", "function": {"name": "search", "arguments": '{"q": "x"}'}}
 RESPONSES = {"type": "function_call", "call_id": "call_7", "name": "search", "arguments": '{"q": "x"}'}

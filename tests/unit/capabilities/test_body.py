@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities.providers.body import (
+from backplane.manifests.template import ABSENT
+from backplane.providers.body import (
     MAX_DEPTH,
     PIECE,
     Allowance,
@@ -24,7 +25,6 @@ from backplane.capabilities.providers.body import (
     read,
     text_of,
 )
-from backplane.capabilities.template import ABSENT
 
 
 class Given:

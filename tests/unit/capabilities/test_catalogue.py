@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from agents_sdk.artifacts import UnknownArtifact
-from backplane.capabilities.catalogue import corpus, drafting, image, prose, publish, search, sentences, tokens
-from backplane.capabilities.catalogue.search_server import Quota, SearchServer
-from backplane.capabilities.outcome import ProviderError
+from backplane.builtin import corpus, drafting, image, prose, publish, search, sentences, tokens
+from backplane.builtin.search_server import Quota, SearchServer
+from backplane.recovery.outcome import ProviderError
 from tests.support.catalogue import Bench
 
 ARTICLE = """\

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.capabilities.claim_check import carries_files, checked
-from backplane.capabilities.outcome import Answer, Blob, Failure, Usage
+from backplane.executor.claim_check import carries_files, checked
+from backplane.recovery.outcome import Answer, Blob, Failure, Usage
 
 
 def test_files_are_replaced_wherever_they_are(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import inspect
 import httpx
 import pytest
 
-from backplane.capabilities.model import ErrorRule
-from backplane.capabilities.providers import classify
+from backplane.manifests.model import ErrorRule
+from backplane.providers import classify
 
 NOW = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
 

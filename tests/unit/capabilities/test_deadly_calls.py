@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agents_sdk.deaths import NOTHING, Deaths
-from backplane.capabilities.engine import CallEngine
-from backplane.capabilities.registry import Contract
+from backplane.executor.engine import CallEngine
+from backplane.manifests.registry import Contract
 from tests.support.calls import capability, registry, requested, settler
 from tests.unit.capabilities.test_engine import Rig, numbered, until
 

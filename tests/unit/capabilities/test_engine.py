@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from agents_sdk.core.facts import CallEvent, Reply
-from backplane.capabilities.engine import CallEngine
-from backplane.capabilities.open_call import Past
-from backplane.capabilities.settle import OutboxBroken
+from backplane.executor.engine import CallEngine
+from backplane.executor.open_call import Past
+from backplane.executor.settle import OutboxBroken
 from tests.support.calls import Asking, Outbox, call_event, capability, registry, requested, settler
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agents_sdk.core.registry import Switch
-from backplane.capabilities.outcome import Answer, AttemptRequest, Failure, Usage
-from backplane.capabilities.providers.fleet import Fleet
-from backplane.capabilities.reach import Endpoint, Reach, endpoint_of
-from backplane.capabilities.registry import Contract
+from backplane.executor.reach import Endpoint, Reach, endpoint_of
+from backplane.manifests.registry import Contract
+from backplane.providers.fleet import Fleet
+from backplane.recovery.outcome import Answer, AttemptRequest, Failure, Usage
 from tests.support.calls import capability, failure
 
 HTTP = {
@@ -22,7 +22,7 @@ HTTP = {
     "request": {"base_url": {"file": "api.url"}},
     "auth": {"kind": "bearer", "secret": {"env": "API_KEY"}},
 }
-LOCAL = {"name": "local", "kind": "python", "function": "backplane.capabilities.catalogue.echo:echo", "concurrency": 1}
+LOCAL = {"name": "local", "kind": "python", "function": "backplane.builtin.echo:echo", "concurrency": 1}
 
 
 def contract(*providers: Any) -> Contract:
@@ -83,7 +83,7 @@ async def test_a_provider_is_asked_no_more_often_at_a_time_than_it_allows(tmp_pa
 async def test_each_kind_of_provider_is_asked_in_its_way(tmp_path: Path) -> None:
     """And a limit of its rate is kept, whatever it is."""
     kinds: list[dict[str, Any]] = [
-        {"kind": "python", "function": "backplane.capabilities.catalogue.echo:echo"},
+        {"kind": "python", "function": "backplane.builtin.echo:echo"},
         {"kind": "http", "request": {"base_url": {"value": "http://127.0.0.1:1"}}},
         {"kind": "subprocess", "command": ["/no/such/program"]},
         {"kind": "mcp", "command": ["/no/such/server"], "tool": "x"},

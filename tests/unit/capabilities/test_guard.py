@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from agents_sdk.core.facts import BreakerEvent, Reply
-from backplane.capabilities.breakers import Breakers
-from backplane.capabilities.ports import Clock
+from backplane.executor.ports import Clock
+from backplane.recovery.breakers import Breakers
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 KEY = "breaker/probe/one/outage"

@@ -7,9 +7,9 @@ import pytest
 
 from agents_sdk.core.registry import CapabilityManifest, Switch
 from agents_sdk.settings_model import Settings
-from backplane.capabilities import publish
-from backplane.capabilities.live import LiveRegistry
-from backplane.capabilities.registry import Contract, UnknownCapability
+from backplane.executor.live import LiveRegistry
+from backplane.manifests import publish
+from backplane.manifests.registry import Contract, UnknownCapability
 from tests.properties.test_codec import CODEC
 from tests.support.calls import capability
 

@@ -13,11 +13,11 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.registry import Switch
 from agents_sdk.errors import CallFailed, RunFinished, ScopeDenied
 from agents_sdk.scope import Scope
-from backplane.capabilities import settle
-from backplane.capabilities.engine import CallEngine
-from backplane.capabilities.local import LocalCaller
-from backplane.capabilities.outcome import Answer
-from backplane.capabilities.registry import Contract, Registry
+from backplane.executor import settle
+from backplane.executor.engine import CallEngine
+from backplane.executor.local import LocalCaller
+from backplane.manifests.registry import Contract, Registry
+from backplane.recovery.outcome import Answer
 from tests.support.calls import Asking, Outbox, call_event, capability, failure, registry, requested, settler
 from tests.support.core_requests import CoreRequests
 from tests.support.ledger_desk import EXECUTOR, Desk

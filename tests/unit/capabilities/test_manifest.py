@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from backplane.capabilities.manifest import ManifestError, parse
-from backplane.capabilities.model import HttpProvider, Reference
-from backplane.capabilities.registry import BUILT_IN, UnknownCapability, examine_folder, load_registry
+from backplane.manifests.manifest import ManifestError, parse
+from backplane.manifests.model import HttpProvider, Reference
+from backplane.manifests.registry import BUILT_IN, UnknownCapability, examine_folder, load_registry
 
 GOOD = """\
 name: weather

@@ -8,10 +8,10 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from backplane.capabilities.manifest import parse
-from backplane.capabilities.openapi import Draft, NoDocument, Skipped, drafts
-from backplane.capabilities.template import template, url_path
 from backplane.cli.app import run
+from backplane.manifests.manifest import parse
+from backplane.manifests.openapi import Draft, NoDocument, Skipped, drafts
+from backplane.manifests.template import template, url_path
 
 DOCUMENT: dict[str, Any] = yaml.safe_load("""
 openapi: 3.0.3
@@ -214,7 +214,7 @@ def test_names_are_one_each_and_may_have_a_prefix() -> None:
 
 def test_the_command_writes_a_file_a_capability(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Which the platform reads; none is overwritten; what was skipped is told on stderr."""
-    from backplane.capabilities.registry import load_registry
+    from backplane.manifests.registry import load_registry
 
     (tmp_path / "api.yaml").write_text(yaml.safe_dump(DOCUMENT))
     command = ["capabilities", "import-openapi", str(tmp_path / "api.yaml"), "--out", str(tmp_path / "made")]

@@ -10,8 +10,8 @@ import pytest
 
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.registry import Switch
-from backplane.capabilities.engine import CallEngine
-from backplane.capabilities.registry import Contract, Registry
+from backplane.executor.engine import CallEngine
+from backplane.manifests.registry import Contract, Registry
 from tests.support.calls import Asking, Outbox, call_event, capability, requested, settler
 
 

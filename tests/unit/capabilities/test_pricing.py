@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities.model import Price
-from backplane.capabilities.outcome import COUNTS, MEASURES, Answer, Failure, Usage, counted
-from backplane.capabilities.pricing import Charge, charge
+from backplane.manifests.model import Price
+from backplane.recovery.outcome import COUNTS, MEASURES, Answer, Failure, Usage, counted
+from backplane.recovery.pricing import Charge, charge
 
 
 def answer(model: str = "", **used: Any) -> Answer:

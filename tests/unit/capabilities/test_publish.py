@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from agents_sdk.core.catalogue import Catalogue
-from backplane.capabilities import publish
-from backplane.capabilities.model import Capability
-from backplane.capabilities.registry import Contract, load_registry
-from backplane.capabilities.schema import URL, manifest_schema
+from backplane.manifests import publish
+from backplane.manifests.model import Capability
+from backplane.manifests.registry import Contract, load_registry
+from backplane.manifests.schema import URL, manifest_schema
 from tests.support.calls import capability
 
 ROOT = Path(__file__).parents[3]

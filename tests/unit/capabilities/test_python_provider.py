@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.capabilities.model import PythonProvider
-from backplane.capabilities.outcome import Answer, AttemptRequest, Failure, ProviderError, Usage
-from backplane.capabilities.providers.python import ProviderContext, PythonAttempts, Resources
+from backplane.manifests.model import PythonProvider
+from backplane.providers.python import ProviderContext, PythonAttempts, Resources
+from backplane.recovery.outcome import Answer, AttemptRequest, Failure, ProviderError, Usage
 
 MODULE = "functions_of_a_test"
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from backplane.capabilities.cache import ResultCache
-from backplane.capabilities.ports import Clock
-from backplane.capabilities.settle import Settler
+from backplane.executor.cache import ResultCache
+from backplane.executor.ports import Clock
+from backplane.executor.settle import Settler
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 CACHED = {"cache": {"ttl_seconds": 60}}

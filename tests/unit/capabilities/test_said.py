@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backplane.capabilities.providers import classify, said
+from backplane.providers import classify, said
 
 NOW = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
 TEXT = [{"type": "text", "text": "Half of"}]

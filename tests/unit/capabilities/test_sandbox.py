@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from backplane.capabilities.catalogue import sandbox
+from backplane.builtin import sandbox
 from tests.support.catalogue import Bench
 from tests.support.eventually import assert_eventually
 
@@ -120,7 +120,7 @@ DENIED = {"PermissionError", "ModuleNotFoundError", "NameError", "AttributeError
         "import ctypes",
         "import importlib\nimportlib.import_module('socket')",
         "import pydantic_monty",
-        "import backplane.capabilities",
+        "import backplane.executor",
         "__import__('socket')",
         "eval(\"__import__('socket')\")",
         "exec('import socket')",
@@ -211,7 +211,7 @@ def test_a_worker_that_is_killed_costs_only_its_snippet(run: Run) -> None:
 def test_workers_end_with_their_executor() -> None:
     """Even one that is killed leaves no worker behind."""
     code = (
-        "import sys, psutil; from backplane.capabilities.catalogue import sandbox; pool = sandbox._start();"
+        "import sys, psutil; from backplane.builtin import sandbox; pool = sandbox._start();"
         "session = pool.checkout().__enter__(); session.feed_run('1');"
         "print(*[child.pid for child in psutil.Process().children()], flush=True); sys.stdin.read()"
     )

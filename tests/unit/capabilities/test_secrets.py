@@ -18,9 +18,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from backplane.capabilities.model import SecretReference, keystore
-from backplane.capabilities.model.keystore import Keystore
-from backplane.capabilities.providers.redaction import MARK, Redaction
+from backplane.manifests.model import SecretReference, keystore
+from backplane.manifests.model.keystore import Keystore
+from backplane.providers.redaction import MARK, Redaction
 
 
 class Rings(keyring.backend.KeyringBackend):
@@ -47,7 +47,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rings]:
     before = keyring.get_keyring()
     ours = Rings()
     keyring.set_keyring(ours)
-    monkeypatch.setattr("backplane.capabilities.model.reference.password", Keystore(keystore._ask_keyring).password)
+    monkeypatch.setattr("backplane.manifests.model.reference.password", Keystore(keystore._ask_keyring).password)
     yield ours
     keyring.set_keyring(before)
 

@@ -11,10 +11,10 @@ from agents_sdk.core import ids
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.facts import Reply
 from agents_sdk.core.registry import Switch
-from backplane.capabilities.outcome import Answer, AttemptRequest, Failure, Usage
-from backplane.capabilities.ports import Clock
-from backplane.capabilities.registry import Contract, Registry
-from backplane.capabilities.settle import SettledElsewhere
+from backplane.executor.ports import Clock
+from backplane.executor.settle import SettledElsewhere
+from backplane.manifests.registry import Contract, Registry
+from backplane.recovery.outcome import Answer, AttemptRequest, Failure, Usage
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agents_sdk.errors import Unreachable
-from backplane.capabilities.catalogue.storage import file_storage
-from backplane.capabilities.outcome import ProviderError
+from backplane.builtin.storage import file_storage
+from backplane.recovery.outcome import ProviderError
 from tests.support.catalogue import Bench
 
 Do = Callable[..., Any]

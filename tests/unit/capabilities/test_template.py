@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backplane.capabilities.template import ABSENT, TemplateError, expression, template, url_path
+from backplane.manifests.template import ABSENT, TemplateError, expression, template, url_path
 
 SCOPE = {"params": {"q": "a b&c", "n": 3, "list": [1, 2], "none": None, "path": "../x?y"}, "config": {}}
 

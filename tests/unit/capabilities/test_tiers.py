@@ -7,10 +7,10 @@ import pytest
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Reply
-from backplane.capabilities.open_call import Past
-from backplane.capabilities.outcome import Answer, AttemptRequest, Reconciled
-from backplane.capabilities.ports import Clock
-from backplane.capabilities.registry import Registry
+from backplane.executor.open_call import Past
+from backplane.executor.ports import Clock
+from backplane.manifests.registry import Registry
+from backplane.recovery.outcome import Answer, AttemptRequest, Reconciled
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
 

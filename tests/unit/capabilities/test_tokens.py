@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from backplane.capabilities import tokens
-from backplane.capabilities.registry import Contract, load_registry
 from backplane.cli import app as cli
 from backplane.cli.output import ExitCode
+from backplane.manifests import tokens
+from backplane.manifests.registry import Contract, load_registry
 
 
 def test_the_vocabulary_is_that_of_cl100k_base() -> None:

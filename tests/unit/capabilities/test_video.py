@@ -10,8 +10,8 @@ import av
 import pytest
 from PIL import Image
 
-from backplane.capabilities.catalogue.video import video_generation
-from backplane.capabilities.outcome import ProviderError
+from backplane.builtin.video import video_generation
+from backplane.recovery.outcome import ProviderError
 from tests.support.catalogue import Bench
 
 SMALL = {"prompt": "Flow", "seconds": 1, "width": 320, "height": 180, "fps": 6}

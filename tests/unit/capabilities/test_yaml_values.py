@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.capabilities import manifest, yaml_values
+from backplane.manifests import manifest, yaml_values
 
 HEAD = """name: thing
 description: Does a thing with a thing.

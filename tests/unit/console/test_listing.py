@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backplane.console.listing import COLUMNS, NANO, Asked, amount, listed, moment
 from backplane.console.render import age
-from backplane.sink.answers import RunRow
+from backplane.insight.answers import RunRow
 
 EMPTY = dict.fromkeys(RunRow.__struct_fields__, "")
 NUMBERS = ("started_at", "last_at", "facts", "last_seq", "agents", "calls", "failures", "cost_nano_usd", "unpriced")

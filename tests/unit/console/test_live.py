@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from backplane.console.live import Pace, encoded
 from backplane.console.positions import read, written
 from backplane.console.routes.streams import rows_of
-from backplane.sink.tail import event_of
+from backplane.insight.tail import event_of
 from tests.support.stories import article, records
 
 PLACES = st.dictionaries(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backplane.console.provenance import told
-from backplane.sink.lineage import Lineage
+from backplane.insight.lineage import Lineage
 from tests.support.family_story import events_of
 from tests.support.stories import Story
 

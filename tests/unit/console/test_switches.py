@@ -8,9 +8,9 @@ import pytest
 
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.registry import ExecutorBeat, Switch
-from backplane.capabilities.switches import NotSwitchable, switch, why_not
 from backplane.console.routes.capabilities import allowed
-from backplane.sink.figures import Allowance
+from backplane.insight.figures import Allowance
+from backplane.manifests.switches import NotSwitchable, switch, why_not
 
 
 def allowance(agent: str, budget: int = -1, **call_budgets: int) -> Allowance:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backplane.sink.blast import Blast
-from backplane.sink.lineage import Lineage
+from backplane.insight.impact import Blast
+from backplane.insight.lineage import Lineage
 from tests.support.stories import article
 from tests.unit.sink.test_lineage import events, illustrated, shape, walk
 

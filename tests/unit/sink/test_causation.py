@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from backplane.sink.causation import cause_of, tree
+from backplane.insight.causation import cause_of, tree
 from tests.support.family_story import CHECK, EDIT, events_of, family
 from tests.support.stories import article
 from tests.unit.sink.test_explain import STEPS, told

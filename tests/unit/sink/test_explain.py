@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent
-from backplane.sink.answers import Event
-from backplane.sink.causes import Causes, failing, related
-from backplane.sink.explain import PostMortem, explain
+from backplane.insight.answers import Event
+from backplane.insight.failure_causes import Causes, failing, related
+from backplane.insight.postmortem import PostMortem, explain
 from tests.support.family_story import CHECK, EDIT, Family, Remembered, events_of
 from tests.support.stories import Story, article
 

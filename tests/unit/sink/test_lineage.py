@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from backplane.sink.answers import Event
-from backplane.sink.lineage import Lineage, Node, one_path
+from backplane.insight.answers import Event
+from backplane.insight.lineage import Lineage, Node, one_path
 from tests.support.stories import Story, article
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backplane.sink.lineage import Lineage, Node
+from backplane.insight.lineage import Lineage, Node
 from tests.support.family_story import CHECK, EDIT, LESSONS, TEACH, Remembered, events_of, family
 
 KNOWN = Remembered(events_of(family()))

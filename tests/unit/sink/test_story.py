@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agents_sdk.core.facts import Fact, RunEvent
-from backplane.sink import story
-from backplane.sink.answers import usd
-from backplane.sink.lineage import Lineage
-from backplane.sink.story import duration, money, tell
+from backplane.insight import wording as story
+from backplane.insight.answers import usd
+from backplane.insight.lineage import Lineage
+from backplane.insight.wording import duration, money, tell
 from tests.support.stories import Story, article
 from tests.unit.sink.test_lineage import events
 

@@ -137,7 +137,7 @@ def _checked(corpus: Path | None, topic: str) -> str:
         raise CommandError("usage", "the topic is empty", f"for example --topic {TOPIC!r}")
     if corpus is None:
         return ""
-    from backplane.capabilities.catalogue.corpus import CorpusError, open_corpus
+    from backplane.builtin.corpus import CorpusError, open_corpus
 
     try:
         open_corpus(str(corpus.absolute()))

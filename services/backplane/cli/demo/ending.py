@@ -13,9 +13,9 @@ from agents_sdk.core.facts import AttemptEvent, Fact
 from agents_sdk.core.replay import Verdict
 from agents_sdk.history import read_run
 from backplane.cli.demo import path
+from backplane.insight.answers import Event, RunRow, runs, timeline
 from backplane.replay.recorded import replay_run
-from backplane.sink.answers import Event, RunRow, runs, timeline
-from backplane.sink.queries import connect_store, query
+from backplane.store.queries import connect_store, query
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from backplane.sink.answers import Event
-from backplane.sink.lineage import Lineage, Node
+from backplane.insight.answers import Event
+from backplane.insight.lineage import Lineage, Node
 
 
 class Untraceable(Exception):

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from backplane.capabilities.catalogue.files import write_whole
-from backplane.capabilities.catalogue.search import CORPUS
-from backplane.capabilities.catalogue.search_server import ADDRESS_FILE
+from backplane.builtin.files import write_whole
+from backplane.builtin.search import CORPUS
+from backplane.builtin.search_server import ADDRESS_FILE
 from backplane.cli.output import CommandError
 from backplane.platform.child import Child, tail
 from backplane.platform.errors import PlatformError
@@ -144,7 +144,7 @@ class Stage:
         write_whole(corpus, self._corpus.encode())
         (self.layout.data_dir / ADDRESS_FILE).unlink(missing_ok=True)  # of one that was killed
         quota = ["--quota", str(QUOTA), "--window-seconds", str(WINDOW_S)]
-        module = "backplane.capabilities.catalogue.search_server"
+        module = "backplane.builtin.search_server"
         env = {**base_environment(), "BACKPLANE_CORPUS": self._corpus}
         self._spawn("search", ["-P", "-m", module, "--data-dir", str(self.layout.data_dir), *quota], env)
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from backplane.cli.data_text import Text
 from backplane.cli.output import interactive
 from backplane.cli.paint import paint_run, show
-from backplane.sink.answers import usd
-from backplane.sink.story import counted, duration
+from backplane.insight.answers import usd
+from backplane.insight.wording import counted, duration
 
 if TYPE_CHECKING:
     from backplane.cli.demo.ending import Ending

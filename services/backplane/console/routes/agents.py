@@ -11,8 +11,8 @@ from backplane.console.access import many_of, own_form
 from backplane.console.approvals import Asking
 from backplane.console.desk import Desk, desk_of
 from backplane.console.render import path
-from backplane.sink import figures
-from backplane.sink.acts import acts
+from backplane.insight import figures
+from backplane.insight.acts import acts
 
 router = APIRouter()
 

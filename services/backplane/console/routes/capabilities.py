@@ -12,13 +12,13 @@ from fastapi.responses import RedirectResponse, Response
 from agents_sdk.core.catalogue import MISSED_BEATS, Heard
 from agents_sdk.core.ledger.contracts import most_specific
 from agents_sdk.core.registry import POLICIES, ExecutorBeat, Switch
-from backplane.capabilities.registry import Contract
 from backplane.console.access import own_form
 from backplane.console.desk import Desk, desk_of
 from backplane.console.render import path
 from backplane.console.routes.overview import DAY_S, MICROS
-from backplane.sink import figures
-from backplane.sink.health import breakers
+from backplane.insight import figures
+from backplane.insight.provider_health import breakers
+from backplane.manifests.registry import Contract
 
 router = APIRouter()
 REGISTRY_S: Final = 2.0
@@ -130,7 +130,7 @@ async def set_switch(request: Request, name: str) -> Response:
 
 
 def _switch(desk: Desk, target: str, state: str, policy: str, reason: str) -> None:
-    from backplane.capabilities.switches import switch
+    from backplane.manifests.switches import switch
 
     switch(desk.settings, desk.codec, target, state, by="console", policy=policy, reason=reason)
     desk.forget("registry")
@@ -161,7 +161,7 @@ def _live(desk: Desk) -> Live:
 
 def _read(desk: Desk) -> Live:
     from agents_sdk.errors import BackplaneError
-    from backplane.capabilities import switches
+    from backplane.manifests import switches
 
     try:
         registered = switches.read(desk.settings, desk.codec)

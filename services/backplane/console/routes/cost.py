@@ -11,8 +11,8 @@ from fastapi.responses import Response
 from backplane.console.charts import spend_chart
 from backplane.console.desk import desk_of
 from backplane.console.routes.overview import DAY_S, MICROS
-from backplane.sink import figures
-from backplane.sink.answers import RECENT_RUNS, By, costs, discarded, runs
+from backplane.insight import figures
+from backplane.insight.answers import RECENT_RUNS, By, costs, discarded, runs
 
 router = APIRouter()
 SPANS: Final = {"day": (DAY_S, 3_600), "week": (7 * DAY_S, 6 * 3_600), "month": (30 * DAY_S, DAY_S)}

@@ -12,7 +12,7 @@ from backplane.console.desk import desk_of
 from backplane.console.previews import Shown
 from backplane.console.render import STATIC
 from backplane.console.routes.login import local
-from backplane.sink import figures
+from backplane.insight import figures
 
 router = APIRouter()
 TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}

@@ -13,11 +13,11 @@ from backplane.console import graph
 from backplane.console.desk import Desk, desk_of
 from backplane.console.provenance import Hop, folded, hops, told
 from backplane.console.render import link, path
-from backplane.sink import figures
-from backplane.sink.answers import Archive, Event
-from backplane.sink.artifacts import made
-from backplane.sink.blast import Blast
-from backplane.sink.lineage import Lineage, Node
+from backplane.insight import figures
+from backplane.insight.answers import Archive, Event
+from backplane.insight.artifacts import made
+from backplane.insight.impact import Blast
+from backplane.insight.lineage import Lineage, Node
 
 router = APIRouter()
 DEPTH: Final = 3
@@ -100,7 +100,7 @@ def _checked(desk: Desk, root: Event, found: list[Hop]) -> tuple[dict[str, str] 
     from confluent_kafka import KafkaException
 
     from agents_sdk.errors import BackplaneError
-    from backplane.sink.verify import verify
+    from backplane.insight.verify import verify
 
     events = [root, *(hop.event for hop in found[:VERIFIED] if hop.event)]
     try:

@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from backplane.console.charts import spend_chart
 from backplane.console.desk import Desk, desk_of
 from backplane.console.positions import written
+from backplane.insight import figures
+from backplane.insight.answers import by_parent, runs
 from backplane.metrics import catalogue
 from backplane.metrics.exposition import CONTENT_TYPE
-from backplane.sink import figures
-from backplane.sink.answers import by_parent, runs
-from backplane.sink.queries import health as health_of
-from backplane.sink.queries import lag_of
 from backplane.sink.reconcile import Positions, problems, reconcile
 from backplane.sink.source import positions
+from backplane.store.queries import health as health_of
+from backplane.store.queries import lag_of
 
 router = APIRouter()
 MICROS: Final = 1_000_000

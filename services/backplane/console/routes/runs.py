@@ -17,8 +17,8 @@ from backplane.console.desk import Desk, desk_of
 from backplane.console.listing import CANDIDATES, COLUMNS, Asked, amount, listed, moment
 from backplane.console.routes.overview import stream_from
 from backplane.console.timeline import Axis
-from backplane.sink import figures
-from backplane.sink.answers import (
+from backplane.insight import figures
+from backplane.insight.answers import (
     POLL_S,
     By,
     Event,
@@ -31,9 +31,9 @@ from backplane.sink.answers import (
     reports,
     runs,
 )
-from backplane.sink.causes import related
-from backplane.sink.explain import explain
-from backplane.sink.story import Line, ending
+from backplane.insight.failure_causes import related
+from backplane.insight.postmortem import explain
+from backplane.insight.wording import Line, ending
 
 router = APIRouter()
 ASKED: Final = ("q", "since", "until", "cost", "sort", "order")

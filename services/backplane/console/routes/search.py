@@ -7,8 +7,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from agents_sdk.errors import UnknownRun
 from backplane.console.desk import desk_of
-from backplane.sink import figures
-from backplane.sink.answers import find_run
+from backplane.insight import figures
+from backplane.insight.answers import find_run
 
 router = APIRouter()
 LIMIT = 50

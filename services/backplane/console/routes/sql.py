@@ -10,8 +10,8 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from backplane.console.desk import Desk, desk_of
-from backplane.sink import figures
-from backplane.sink.queries import QueryRefused, health, query, raw
+from backplane.insight import figures
+from backplane.store.queries import QueryRefused, health, query, raw
 
 router = APIRouter()
 ROWS: Final = 500

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from backplane.console.desk import desk_of
 from backplane.console.difference import difference
 from backplane.console.render import pretty
-from backplane.sink import figures
+from backplane.insight import figures
 
 router = APIRouter()
 LIMIT = 300

@@ -16,9 +16,9 @@ from backplane.console import live
 from backplane.console.desk import Desk, desk_of
 from backplane.console.positions import read
 from backplane.console.render import environment
-from backplane.sink import figures
+from backplane.insight import figures
+from backplane.insight.tail import BODIES, Tail, event_of
 from backplane.sink.rows import Record
-from backplane.sink.tail import BODIES, Tail, event_of
 
 router = APIRouter()
 GROUP: Final = "bp.console"

@@ -1,5 +1,0 @@
-"""The provider that is an HTTP endpoint: one attempt is a few requests under one deadline, mapped to one outcome."""
-
-from backplane.capabilities.providers.http.attempts import HttpAttempts
-
-__all__ = ["HttpAttempts"]

@@ -1,0 +1,160 @@
+"""A call being settled, as values: where it stands, what it asks providers, how it ends. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from agents_sdk.core import ids
+from agents_sdk.core.commands import Command
+from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.recovery import RecoveryConfig
+from backplane.executor import reports
+from backplane.manifests.registry import Contract
+from backplane.recovery import ceiling, plan, story
+from backplane.recovery.decide import Degrade, Fail, Route, Step, Succeed, Tried
+from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
+from backplane.recovery.plan import Target
+
+TAKEN: Final = "attempt_taken"
+"""The ledger's refusal of a claim, see agents_sdk.errors.AttemptTaken."""
+
+
+class Past(NamedTuple):
+    """The attempts at a call that others made, as far as they are on record."""
+
+    spent_nano_usd: int = 0
+    attempts: int = 0
+    """The number of the last one."""
+
+    def and_then(self, attempt: AttemptEvent) -> Past:
+        """With one more."""
+        return Past(self.spent_nano_usd + attempt.cost_nano_usd, max(self.attempts, attempt.attempt))
+
+
+NO_PAST: Final = Past()
+
+
+class OpenCall:
+    """A call being settled: what was tried, what it cost, what is on its way to the log."""
+
+    def __init__(
+        self, fact: CallEvent, contract: Contract, config: RecoveryConfig, targets: Sequence[Target], began: float
+    ) -> None:
+        self.fact = fact
+        self.contract = contract
+        self.targets = targets
+        self.began = began
+        self.policy = plan.policy_of(contract, config, fact.timeout_ms)
+        self.degraded = plan.degraded_result(contract, config)
+        self.tried: list[Tried] = []
+        self.reports: list[Command] = []
+        self.durable: list[Awaitable[None]] = []
+        self.cost = 0
+        self.earlier = 0
+        """Number of the last attempt that predecessors recorded: an attempt is known, and paid for, by its number."""
+        self.asked = 0
+        """What the cheapest attempt might have cost that the call could not pay for."""
+        self.result = ""
+        self.lost = ""
+        """Why a result of an effect that happened is not known."""
+        self.asked_at = 0.0
+        """When the provider of the attempt under way was asked."""
+        self.stood = self.routes
+        """The routes as they stood at the last decision, closed ones with their reason."""
+        self.claims = 0
+        """Claims made. They are numbered apart from attempts, so that whoever takes the call over meets every claim of
+        its predecessor, whatever else was tried before them."""
+        self.assignment = 0
+        """Of partitions to this executor: with its name, the incarnation that settles the call."""
+        self.token = 0
+        """Fencing token of our newest claim; 0: none was granted."""
+        self.shut: dict[int, str] = {}
+        """Routes whose breaker somebody else probes."""
+        self.settled_at = 0.0
+        """From when on nobody can be in the middle of the last attempt, here or at its provider; by the clock that
+        nobody sets, seconds."""
+
+    @property
+    def routes(self) -> list[Route]:
+        return [target.route for target in self.targets]
+
+
+def request_for(call: OpenCall, target: Target, number: int, timeout: float) -> AttemptRequest:
+    """What the target's provider is asked."""
+    return AttemptRequest(
+        call_id=call.fact.call_id,
+        run_id=call.fact.run_id,
+        agent=call.fact.agent,
+        attempt=number,
+        params=target.params,
+        timeout_seconds=timeout,
+    )
+
+
+def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
+    """The command that ends the call as the step says."""
+    spent: dict[str, Any] = {
+        "attempts": sum(attempt.code not in (TAKEN, ceiling.OVER_BUDGET) for attempt in call.tried),
+        "cost": call.cost,
+        "latency_us": latency_us,
+        "manifest_version": call.contract.version,
+        "token": call.token,
+    }
+    if isinstance(step, Succeed):
+        if call.lost:
+            step = Fail("unknown", "result_lost", call.lost, step.route)
+        else:
+            # a reconciled or a rerouted call is worth its story, one that just went well is not
+            told = _report(call, None) if len(call.tried) > 1 or call.tried[-1].verdict else ""
+            provider = call.routes[step.route].provider
+            return reports.completed(call.fact, call.result, provider=provider, report=told, **spent)
+    failure = step.because if isinstance(step, Degrade) else step
+    assert isinstance(failure, Fail)
+    over = call.tried[-1:] and call.tried[-1].code == ceiling.OVER_BUDGET
+    if over:
+        failure = replace(failure, code=ceiling.OVER_BUDGET)
+    spent |= {
+        "error_class": failure.error_class,
+        "code": failure.code,
+        "message": failure.message,
+        "provider": "" if failure.route is None else call.routes[failure.route].provider,
+        "report": _report(call, failure),
+    }
+    if isinstance(step, Degrade):
+        return reports.completed(call.fact, ids.canonical(call.degraded), degraded=True, **spent)
+    return reports.failed(call.fact, asked=call.asked if over else 0, **spent)
+
+
+def unmade(fact: CallEvent, failure: Fail) -> Command:
+    """The command that ends a call of which no attempt can be told, with its story."""
+    told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
+    return reports.failed(
+        fact, error_class=failure.error_class, code=failure.code, message=failure.message, report=told
+    )
+
+
+def _report(call: OpenCall, failure: Fail | None) -> str:
+    fact = call.fact
+    return ids.canonical(story.report(fact.call_id, fact.capability, call.stood, call.tried, failure))
+
+
+def tried_of(route: int, outcome: AttemptOutcome, seconds: float) -> Tried:
+    """The attempt as the core sees it."""
+    if isinstance(outcome, Answer):
+        return Tried(route=route, latency_ms=seconds * 1000)
+    return Tried(
+        route=route,
+        error_class=outcome.error_class,
+        code=outcome.code,
+        message=outcome.message,
+        retry_after=outcome.retry_after,
+        uncertain=outcome.uncertain,
+        latency_ms=seconds * 1000,
+    )
+
+
+def broken(answer: Answer, code: str, message: str) -> Failure:
+    """The failure that an answer is which cannot be used."""
+    return Failure(error_class="unknown", code=code, message=message, uncertain=True, usage=answer.usage)

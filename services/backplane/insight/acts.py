@@ -1,0 +1,32 @@
+"""Who changed what a name may do: registrations, grants, keys and removals, as the store has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backplane.store.queries import ask
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+class Act(msgspec.Struct, frozen=True):
+    """One act about a name."""
+
+    at: int
+    """Microseconds UTC."""
+    kind: str
+    done_by: str
+    """Who did it, as it calls itself; the agent itself where it registered."""
+    key_generation: int
+    roles: list[str]
+    rights: list[str]
+    """What was declared or granted, each as right and glob."""
+    not_granted: list[str]
+
+
+def acts(client: Client, name: str) -> list[Act]:
+    """What was done about a name, the last act first."""
+    return ask(client, "audit", Act, agent=name)

@@ -1,0 +1,349 @@
+"""What the store answers, in people's words, as values: a run's timeline, a fact, how a run ended. No colour, no
+terminal, no page, no store: the command line and the console say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from backplane.insight.answers import Event, usd
+
+if TYPE_CHECKING:
+    from backplane.insight.postmortem import PostMortem
+
+SETTLED: Final = ("CallCompleted", "CallFailed")
+TRIED: Final = ("AttemptSucceeded", "AttemptFailed")
+TRACEBACK_SHOWN: Final = 6
+"""Lines of a traceback in a timeline: where it was raised; ``explain`` and the page of the fact have all of it."""
+HANDLED: Final = ("HandlerCompleted", "HandlerFailed")
+HIDDEN: Final = frozenset(
+    {
+        *SETTLED,
+        *TRIED,
+        "AttemptStarted",
+        "HandlerCompleted",
+        "RunAwaited",
+        "CallAwaited",
+        "ChildAwaited",
+        "StateListed",
+        "HistoryRead",
+    }
+)
+"""Told on the line of what they belong to, or of no interest to a reader."""
+ENDED: Final = {
+    "degraded": "with substitutes",
+    "troubled": "though something was given up",
+    "recovered": "and what failed was made good: tried again, or elsewhere",
+    "well": "and nothing failed",
+}
+"""What is told besides the run's status."""
+
+
+@dataclass
+class Line:
+    """One line of the timeline."""
+
+    at: int
+    lane: str
+    """The agent it is about."""
+    mark: str
+    """One character."""
+    text: str
+    tone: str = ""
+    """good, bad, warn, dim or nothing."""
+    duration_us: int | None = None
+    cost_nano_usd: int = 0
+    under: list[Line] = field(default_factory=list)
+    run_seq: int = 0
+    """Of the fact that it tells."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a line may need of other events."""
+
+    calls: dict[str, list[Event]]
+    handled: dict[tuple[str, int], Event]
+
+
+def tell(events: Sequence[Event]) -> Iterator[Line]:
+    """The run's lines in its order; attempts and outcomes stand under the call they belong to."""
+    return (line for _, line in told(events))
+
+
+def told(events: Sequence[Event]) -> Iterator[tuple[Event, Line]]:
+    """As ``tell``, each line with the fact it is about."""
+    context = Context({}, {})
+    for event in events:
+        if event.call_id and event.kind != "CallRequested":
+            context.calls.setdefault(event.call_id, []).append(event)
+        if event.kind in HANDLED:
+            context.handled[event.delivery_id, event.attempt] = event
+    for event in events:
+        if event.kind not in HIDDEN:
+            line = WORDS.get(event.kind, _other)(event, context)
+            line.run_seq = event.run_seq
+            yield event, line
+
+
+def _other(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "·", event.kind, "dim")
+
+
+def _started(event: Event, _: Context) -> Line:
+    goes_on = f", to go on from run {event.resumed_from}" if event.resumed_from else ""
+    return Line(event.at, event.agent, "▶", f"run of {event.workflow or 'no workflow'} started{goes_on}")
+
+
+def _resumed(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "▶", f"goes on from run {event.resumed_from}")
+
+
+def _ended(event: Event, _: Context) -> Line:
+    word = event.kind.removeprefix("Run").lower()
+    why = {"": "", "idle": ": nothing left to do"}.get(event.reason, f": {event.reason}")
+    return Line(event.at, event.agent, "■", f"run {word}{why}", "good" if word == "completed" else "bad")
+
+
+def _delivered(event: Event, context: Context) -> Line:
+    sender = f" from {event.sender}" if event.sender and event.sender != event.recipient else ""
+    again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+    if event.not_before > event.at:
+        again += f" after {duration(event.not_before - event.at)}"
+    line = Line(event.at, event.recipient, "┌", f"handles {event.name}{sender}{again}", "warn" if again else "")
+    done = context.handled.get((event.delivery_id, event.attempt))
+    line.duration_us = done.at - event.at if done else None
+    return line
+
+
+def _handler_failed(event: Event, _: Context) -> Line:
+    line = Line(event.at, event.agent, "✗", f"fails on {event.name}: {event.error_type}: {event.error_message}", "bad")
+    shown = event.traceback.rstrip().splitlines()[-TRACEBACK_SHOWN:]
+    line.under = [Line(event.at, event.agent, "│", text, "dim", run_seq=event.run_seq) for text in shown]
+    return line
+
+
+def _dead(event: Event, _: Context) -> Line:
+    return Line(event.at, event.recipient, "✗", f"gives up on {event.name} after {event.attempt} attempts", "bad")
+
+
+def _published(event: Event, _: Context) -> Line:
+    heard = {0: "nobody listens", 1: "to 1 agent"}.get(event.recipients, f"to {event.recipients} agents")
+    return Line(event.at, event.agent, "»", f"publishes {event.name}, {heard}", "" if event.recipients else "warn")
+
+
+def _sent(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "›", f"sends {event.name} to {event.recipient}")
+
+
+def _asked(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "?", f"asks {event.recipient}: {event.name}")
+
+
+def _answered(event: Event, _: Context) -> Line:
+    return Line(event.at, event.recipient, "!", f"answers {event.sender}: {event.name}")
+
+
+def _not_answered(event: Event, _: Context) -> Line:
+    why = "in time" if event.kind == "RequestExpired" else f"({event.error_type}: {event.error_message})"
+    return Line(event.at, event.recipient, "✗", f"gives {event.sender} no answer to {event.name} {why}", "bad")
+
+
+def _escalated(event: Event, _: Context) -> Line:
+    return Line(event.at, event.sender, "↑", f"could not handle {event.name}: {event.recipient} is told", "bad")
+
+
+def _redriven(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "↻", f"puts {event.name} in the inbox of {event.recipient} again", "warn")
+
+
+def _discarded(event: Event, _: Context) -> Line:
+    what = f"the call of {event.capability}" if event.call_id else f"{event.name} for {event.recipient}"
+    return Line(event.at, event.agent, "✗", f"discards {what}: {event.reason}", "warn")
+
+
+def _not_waited(event: Event, _: Context) -> Line:
+    who, what = event.sender or event.downstream, event.name or "others"
+    return Line(event.at, who, "✗", f"waits no longer for {what}, the run ends", "warn")
+
+
+def _expired(event: Event, _: Context) -> Line:
+    return Line(event.at, event.downstream, "✗", f"waited too long for {', '.join(event.depends_on)}", "bad")
+
+
+def _wrote(event: Event, _: Context) -> Line:
+    verb = "deletes" if event.kind == "StateDeleted" else "writes"
+    size = f" ({_size(event.size)})" if event.size else ""
+    return Line(event.at, event.agent, "✎", f"{verb} {event.key}@{event.version}{size}")
+
+
+def _read(event: Event, _: Context) -> Line:
+    what = f"{event.key}@{event.version}" if event.version else f"{event.key}, which is not there"
+    return Line(event.at, event.agent, "·", f"reads {what}", "dim")
+
+
+def _decided(event: Event, _: Context) -> Line:
+    why = f": {event.rationale}" if event.rationale else ""
+    return Line(event.at, event.agent, "◆", f"decides {event.action}{why}")
+
+
+def _called(event: Event, context: Context) -> Line:
+    about = context.calls.get(event.call_id, [])
+    tried = [other for other in about if other.kind in TRIED]
+    outcome = next((other for other in about if other.kind in SETTLED), None)
+    line = Line(event.at, event.agent, "⚙", f"calls {event.capability}")
+    line.cost_nano_usd = sum(other.cost_nano_usd for other in tried)
+    line.under = [_tried(attempt) for attempt in tried] if len(tried) > 1 or not outcome else []
+    if outcome is None:
+        line.text += ", no answer yet"
+        return line
+    line.duration_us = outcome.at - event.at
+    if outcome.kind == "CallFailed":
+        line.text += f": {outcome.error_code or outcome.error_class}: {outcome.error_message}"
+        line.tone = "bad"
+        return line
+    line.text += f" → {outcome.provider}"
+    tried_before = sorted({other.provider for other in tried} - {outcome.provider})
+    if tried_before:
+        line.text += f", fallback from {', '.join(tried_before)}"
+    if outcome.degraded:
+        line.text += ", degraded"
+    line.tone = "warn" if outcome.degraded or len(tried) > 1 else ""
+    return line
+
+
+def _tried(attempt: Event) -> Line:
+    with_model = f" ({attempt.model})" if attempt.model else ""
+    base = Line(attempt.at, attempt.agent, "✓", f"{attempt.provider}{with_model}", "good", attempt.latency_us)
+    base.cost_nano_usd, base.run_seq = attempt.cost_nano_usd, attempt.run_seq
+    if attempt.kind == "AttemptFailed":
+        base.mark, base.tone = "✗", "bad"
+        base.text += f": {attempt.error_class}: {attempt.error_message}".rstrip(": ")
+    return base
+
+
+def _child_started(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "▷", f"starts {event.workflow or 'a run'} as {event.child_run_id}")
+
+
+def _child_told(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "□", f"cancels {event.child_run_id}: {event.reason}".rstrip(": "), "warn")
+
+
+def _child_ended(event: Event, _: Context) -> Line:
+    why = f": {event.reason}" if event.reason not in ("", "idle") else ""
+    tone = "good" if event.status == "completed" else "bad"
+    return Line(event.at, event.agent, "□", f"{event.child_run_id} {event.status}{why}", tone)
+
+
+def _stopped(event: Event, _: Context) -> Line:
+    return Line(event.at, event.recipient, "✗", f"stops {event.name}, the run ends", "warn")
+
+
+def _call_stopped(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "✗", f"stops the call of {event.capability}, the run ends", "warn")
+
+
+def _declared(event: Event, _: Context) -> Line:
+    return Line(event.at, event.agent, "⧖", f"{event.downstream} is to wait for {', '.join(event.depends_on)}", "dim")
+
+
+def _satisfied(event: Event, _: Context) -> Line:
+    done = ", ".join(event.depends_on)
+    if len(event.satisfied_by) < len(event.depends_on):
+        text = f"may start: {len(event.satisfied_by)} of {done} are there"
+        return Line(event.at, event.downstream, "⧗", text)
+    return Line(
+        event.at, event.downstream, "⧗", f"may start: {done} {'are' if len(event.depends_on) > 1 else 'is'} done"
+    )
+
+
+def _refused(event: Event, _: Context) -> Line:
+    return Line(
+        event.at, event.agent, "⊘", f"{event.command_kind or 'command'} refused, {event.code}: {event.message}", "warn"
+    )
+
+
+WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
+    "RunStarted": _started,
+    "RunResumed": _resumed,
+    "RunCompleted": _ended,
+    "RunFailed": _ended,
+    "RunCancelled": _ended,
+    "ChildStarted": _child_started,
+    "ChildCancelled": _child_told,
+    "ChildOrphaned": _child_told,
+    "ChildEnded": _child_ended,
+    "DeliveryCancelled": _stopped,
+    "CallCancelled": _call_stopped,
+    "MessageDelivered": _delivered,
+    "HandlerFailed": _handler_failed,
+    "MessageDeadLettered": _dead,
+    "MessagePublished": _published,
+    "MessageSent": _sent,
+    "EscalationRaised": _escalated,
+    "MessageRedriven": _redriven,
+    "MessageDiscarded": _discarded,
+    "CallDiscarded": _discarded,
+    "DependencyExpired": _expired,
+    "RequestCancelled": _not_waited,
+    "DependencyCancelled": _not_waited,
+    "RequestSent": _asked,
+    "RequestAnswered": _answered,
+    "RequestFailed": _not_answered,
+    "RequestExpired": _not_answered,
+    "StateWritten": _wrote,
+    "StateDeleted": _wrote,
+    "StateRead": _read,
+    "DecisionRecorded": _decided,
+    "CallRequested": _called,
+    "DependencyDeclared": _declared,
+    "DependencySatisfied": _satisfied,
+    "CommandRefused": _refused,
+}
+
+
+def ending(status: str, found: PostMortem) -> str:
+    """How the run ended, in a few words."""
+    return status if found.verdict in ("failed", "cancelled") else f"{status}, {ENDED[found.verdict]}"
+
+
+def in_words(event: Event) -> str:
+    """Who failed at what, and how, in one line."""
+    error = ": ".join(text for text in (event.error_code or event.error_class, event.error_message) if text)
+    match event.kind:
+        case "AttemptFailed":
+            return f"{event.provider} failed {event.capability}: {error}"
+        case "CallFailed":
+            return f"the call of {event.capability} failed: {error}"
+        case "CallCompleted":
+            return f"a substitute stands in for {event.capability}: {error}".rstrip(": ")
+    text = next(tell([event])).text
+    if event.kind in ("RunFailed", "RunCancelled"):
+        return text
+    return f"{event.recipient or event.downstream or event.agent} {text}"
+
+
+def duration(micros: int) -> str:
+    """``0 ms``, ``12 ms``, ``3.4 s``, ``2 min 5 s``, ``5 h 1 min``."""
+    if micros < 999_500:
+        return f"{round(micros / 1000)} ms"
+    if micros < 60_000_000:
+        return f"{micros / 1_000_000:.1f} s"
+    minutes, seconds = divmod(round(micros / 1_000_000), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 call``, ``2 calls``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def money(nano: int) -> str:
+    """Nothing for nothing."""
+    return usd(nano) if nano else ""
+
+
+def _size(count: int) -> str:
+    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"

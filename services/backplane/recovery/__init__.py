@@ -1,0 +1,1 @@
+"""What comes next for a call: retry, fallback, degrade, escalate. Pure: functions of values."""

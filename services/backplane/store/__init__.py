@@ -1,0 +1,1 @@
+"""ClickHouse itself: the embedded engine, its HTTP port, what may be asked of it, its schema."""
