@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents_sdk.deaths import NOTHING, Deaths
+from agents_sdk.deaths import LIMIT, NOTHING, Deaths
 from backplane.executor.engine import CallEngine
 from backplane.manifests.registry import Contract
 from tests.support.calls import capability, registry, requested, settler
@@ -29,7 +29,7 @@ def dies(notes: Path, call_id: str) -> None:
 async def test_a_capability_that_kills_at_each_call_is_called_no_more(tmp_path: Path) -> None:
     """After three of its calls the others fail at once. One that is answered, or a new manifest, clears it."""
     notes = tmp_path / "calls"
-    for _ in range(3):
+    for _ in range(LIMIT):
         for name in ("a", "b", "c"):
             dies(notes, name)
     rig = Rig()
@@ -62,7 +62,7 @@ async def test_a_capability_that_kills_at_each_call_is_called_no_more(tmp_path: 
 async def test_a_call_that_kills_its_executor_is_put_aside(tmp_path: Path, side_effects: str, code: str) -> None:
     """What executors died at is not begun again, and fails; others go on. What became of an unsafe one nobody knows."""
     notes = tmp_path / "calls"
-    for _ in range(3):
+    for _ in range(LIMIT):
         dies(notes, "deadly")
     rig, aside = Rig(side_effects=side_effects), []
     with closing(Deaths(notes)) as deaths:
@@ -80,9 +80,9 @@ async def test_a_call_that_kills_its_executor_is_put_aside(tmp_path: Path, side_
         await until(lambda: rig.finished.get(0) == 2)
 
         assert rig.asking.asked == ["one"]
-        assert aside == [("deadly", "3 executors died while they made this call")]
+        assert aside == [("deadly", "10 executors died while they made this call")]
         outcomes = {one.outcome.call_id: one.outcome for one in rig.outbox.commands if one.outcome is not None}
         assert (outcomes["deadly"].error_code, outcomes["other"].error_code) == (code, "")
-        assert "3 executors died" in outcomes["deadly"].error_message
+        assert "10 executors died" in outcomes["deadly"].error_message
         assert json.loads(outcomes["deadly"].report)["action"]
         assert deaths.of("deadly") == NOTHING
