@@ -6,12 +6,15 @@ The request names the member (KIP-345), which neither confluent_kafka nor aiokaf
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Final
 
 TIMEOUT_S: Final = 5.0
+logging.getLogger("aiokafka.conn").addFilter(lambda record: "in the clear" not in record.msg)
+"""Of a broker without TLS it says so at each connection; librdkafka, by which all else is sent there, does not."""
 _API_KEY: Final = 13
 _FINE: Final = (0, 25, 69)
 """Done; no such member; no such group."""

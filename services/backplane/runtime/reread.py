@@ -34,8 +34,8 @@ async def reread(app: faust.App, topic: str, partition: int, start: int, stop: i
         max_partition_fetch_bytes=app.conf.consumer_max_fetch_size,
         **auth,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         place = TopicPartition(topic, partition)
         consumer.assign([place])
         consumer.seek(place, start)
