@@ -15,6 +15,7 @@ from agents_sdk.run import AsyncRun
 from agents_sdk.runner import register
 from agents_sdk.topics import MESSAGES
 from agents_sdk.wire.codec import Codec
+from agents_sdk.wire.topics_admin import ensure_inbox
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import AgentsProcess
 from tests.support.chaos.schedule import Gunman
@@ -76,6 +77,8 @@ async def under_fire(
     with contextlib.ExitStack() as stack:
         async with AsyncBackplane.connect(platform.settings, name="witness") as backplane:
             for agent in agents:
+                # as its process does: a delivery for an agent without an inbox is a dead letter soon
+                await asyncio.to_thread(ensure_inbox, platform.settings, agent.name)
                 await register(backplane.transport, agent)
             for process in processes.values():
                 stack.callback(process.kill)
