@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,14 +14,14 @@ from agents_sdk.core.money import usd
 from backplane.builtin import drafting
 from backplane.manifests.manifest import read
 from backplane.manifests.model import Price
+from backplane.manifests.registry import BUILT_IN
 from backplane.manifests.tokens import count
-from backplane.recovery import ceiling
 from backplane.recovery.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider, refusal
 from backplane.recovery.estimate import UNTOLD, capped, tokens_at_most, usage_at_most
 from backplane.recovery.outcome import Answer, ProviderError, Usage
 from backplane.recovery.pricing import charge
 
-TEXT = read(Path(ceiling.__file__).with_name("manifests") / "text_generation.yaml")
+TEXT = read(BUILT_IN / "text_generation.yaml")
 PROVIDERS = {each.name: each for each in TEXT.providers}
 WORDS = st.sampled_from(
     ["Streams", "keep", "every", "event", "in", "order", "readers", "go", "through", "pace", "brokers", "store", "logs"]
