@@ -25,6 +25,7 @@ PASSING: Final = (
     *("REQUEST_TIMED_OUT", "NETWORK_EXCEPTION", "BROKER_NOT_AVAILABLE", "NOT_CONTROLLER", "STALE_CTRL_EPOCH"),
     *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "REPLICA_NOT_AVAILABLE", "OFFSET_NOT_AVAILABLE"),
     *("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "REBALANCE_IN_PROGRESS"),
+    "_NOENT",  # no partition has a leader: the broker is just coming
     *("FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "KAFKA_STORAGE_ERROR", "THROTTLING_QUOTA_EXCEEDED"),
 )
 """Names of Kafka's errors that time mends: a broker that is away, starts, or has just handed something over."""

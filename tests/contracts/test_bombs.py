@@ -33,7 +33,7 @@ def topics(settings: Settings) -> list[str]:
 @pytest.mark.parametrize("codec", BOMBS)
 def test_a_bomb_is_refused_at_the_door(codec: str, settings: Settings, topics: list[str]) -> None:
     """Each codec, each topic; what is large and allowed is taken, compressed as well."""
-    raw = RawProducer(settings.kafka["bootstrap.servers"])
+    raw = RawProducer(settings.kafka)
     for topic in topics:
         with pytest.raises(Refused) as refused:
             raw.send(topic, 0, BOMBS[codec])

@@ -59,7 +59,9 @@ async def test_executor_carries_out_no_call_that_the_ledger_did_not_ask_for(
     asked = attacker.codec.decode(genuine.value)
     assert isinstance(asked, CallEvent)
     assert asked.kind == "CallRequested"
-    assert await asyncio.to_thread(spoken, attacker, {asked.call_id}) == ["CompleteCall"]
+    # a call that is there already when an executor takes its partition over is claimed first
+    told = await asyncio.to_thread(spoken, attacker, {asked.call_id})
+    assert told in (["CompleteCall"], ["StartAttempt", "CompleteCall"])
 
     key = one_agents_key(settings)
     place = Place(asked.command_offset + 1000)
@@ -82,7 +84,7 @@ async def test_executor_carries_out_no_call_that_the_ledger_did_not_ask_for(
     await asyncio.to_thread(attacker.write, genuine, attacker.make(CALLS, here, run.id, made[3]))
     await _settled(backplane, run)
 
-    assert await asyncio.to_thread(spoken, attacker, {asked.call_id, *names}) == ["CompleteCall"]
+    assert await asyncio.to_thread(spoken, attacker, {asked.call_id, *names}) == told
     await run.complete()
 
 

@@ -18,9 +18,6 @@ from confluent_kafka.admin import (
     ConfigResource,
     NewPartitions,
     NewTopic,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
 )
 
 from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings, load_settings
@@ -217,7 +214,6 @@ def _administers_nothing(far: Settings) -> None:
         COMMANDS,
         incremental_configs=[ConfigEntry("retention.ms", "1", incremental_operation=AlterConfigOpType.SET)],
     )
-    info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
     asked = [
         *admin.create_topics([NewTopic("mine", 1, 1)]).values(),
         *admin.create_topics([NewTopic(inbox("mine"), 1, 1)]).values(),
@@ -227,8 +223,6 @@ def _administers_nothing(far: Settings) -> None:
         *admin.incremental_alter_configs([topic]).values(),
         *admin.delete_records([TopicPartition(COMMANDS, 0, 1)]).values(),
         *admin.delete_consumer_groups(["bp.ledger"]).values(),
-        *admin.alter_user_scram_credentials([UserScramCredentialUpsertion("bp.operator", info, b"mine")]).values(),
-        *admin.describe_user_scram_credentials([name]).values(),  # type: ignore[union-attr]  # given names: by name
         *admin.create_acls([acls._binding(acls.Acl(name, "topic", STATE, False, "read"))]).values(),
         *admin.alter_consumer_group_offsets(
             [ConsumerGroupTopicPartitions("bp.ledger", [TopicPartition(COMMANDS, 0, 0)])]

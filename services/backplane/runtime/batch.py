@@ -114,8 +114,10 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             reading.fetched(position, len(records.get(place, ())), moved or place not in known)
         return records
 
-    def _watch_moves(self, consumer: Any) -> None:
-        """Counts what faust does to the position besides fetching."""
+    def _watch_moves(self, consumer: Any, batched: set[str]) -> None:
+        """Counts what faust does to the position besides fetching. aiokafka leaves a partition of which nothing is
+        committed where it is: what was fetched and thrown away while the group was rebalanced would never come again.
+        One of a batched topic begins anew then."""
         seek, to_committed = consumer.seek, consumer.seek_to_committed
 
         def noted(*args: Any) -> None:
@@ -125,7 +127,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         async def noted_to_committed(*args: Any) -> Any:
             self._moves += 1
             try:
-                return await to_committed(*args)
+                found = await to_committed(*args)
+                for place, offset in found.items():
+                    if place.topic in batched and not offset:
+                        seek(place, 0)
+                return found
             finally:
                 self._moves += 1
 
@@ -133,7 +139,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        self._watch_moves(consumer)
+        self._watch_moves(consumer, cast(BatchTransport, transport).batched)
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer

@@ -37,14 +37,15 @@ TABLE: Final = _table()
 """The platform's parts; the ledger takes snapshots more often."""
 
 
-def target(data_dir: Path, parts: Sequence[str] = PARTS, **env: str) -> LocalPlatform:
-    """A platform to be started."""
+def target(data_dir: Path, parts: Sequence[str] = PARTS, *, users: bool = True, **env: str) -> LocalPlatform:
+    """A platform to be started; without ``users`` its Kafka asks nobody who he is."""
     return LocalPlatform(
         data_dir,
         parts=parts,
         workers={"ledger": 2, "executor": 2},
         table="tests.support.chaos.platform:TABLE",
         env={"PYTHONPATH": str(ROOT), "BACKPLANE_CAPABILITIES__PATHS": str(HERE / "capabilities"), **env},
+        users=users,
     )
 
 
@@ -108,7 +109,7 @@ def laned(
     clock = data_dir / "clock"
     data_dir.mkdir(parents=True, exist_ok=True)
     clock.write_text("0")
-    platform = target(data_dir, parts, **env)
+    platform = target(data_dir, parts, users=False, **env)  # its lanes are listeners of their own
     platform._options[platform._options.index("--table") + 1] = "tests.support.chaos.platform:LANED"
     path = os.pathsep.join((str(HERE / "site"), str(ROOT)))
     platform._env |= {LANES: json.dumps(told), "CHAOS_CLOCK": str(clock), "PYTHONPATH": path}

@@ -8,7 +8,7 @@ from typing import Any
 
 from faust.types import TP
 
-from backplane.runtime.batch import Batch, BatchConsumer, Reading
+from backplane.runtime.batch import Batch, BatchConsumer, Reading, _ConsumerThread
 
 Fetched = namedtuple("Fetched", "offset timestamp timestamp_type key value headers")
 COMMANDS = TP("bp.commands", 0)
@@ -92,3 +92,20 @@ def test_a_position_set_anew_during_a_fetch_makes_its_start_unknown() -> None:
     reading.fetching(5)
     reading.fetched(22, 2, moved=True)
     assert (reading.start, reading.stop) == (-1, 22)
+
+
+async def test_a_partition_of_which_nothing_is_committed_begins_anew() -> None:
+    """What was fetched and thrown away while the group was rebalanced comes again. aiokafka leaves such a partition
+    where it is, and its first records would be lost."""
+    sought: list[tuple[TP, int]] = []
+
+    async def committed() -> dict[TP, int | None]:
+        return {COMMANDS: None, OTHER: 7, TP("bp.commands", 2): 0, TP("changelog", 0): None}
+
+    consumer: Any = SimpleNamespace(seek=lambda *where: sought.append(where), seek_to_committed=committed)
+    thread: Any = _ConsumerThread.__new__(_ConsumerThread)
+    thread._moves = 0
+    thread._watch_moves(consumer, {"bp.commands"})
+    assert len(await consumer.seek_to_committed()) == 4
+    assert sought == [(COMMANDS, 0), (TP("bp.commands", 2), 0)]
+    assert thread._moves % 2 == 0
