@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Final
@@ -71,5 +72,5 @@ def require(parts: Iterable[str]) -> None:
     in its log afterwards."""
     needed = {"faust": True, "jmespath": "executor" in parts, "fastapi": "console" in parts}
     for module, wanted in needed.items():
-        if wanted and find_spec(module) is None:
+        if wanted and module not in sys.modules and find_spec(module) is None:
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)
