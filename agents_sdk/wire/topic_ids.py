@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
+from agents_sdk.wire.quiet import SILENT
+
 EVERY_S: Final = 3.0
 """Between two questions to the broker."""
 TIMEOUT_S: Final = 10.0
@@ -101,7 +103,7 @@ def _asker(kafka: Mapping[str, str]) -> Ask:
 
         try:
             if not client:
-                client.append(AdminClient({"log_level": 4, **kafka}))
+                client.append(AdminClient({**SILENT, **kafka}))
             return client[0].describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)  # type: ignore[no-any-return]  # ships few types
         except (KafkaException, ValueError):
             return {}  # asked again in a while

@@ -31,6 +31,7 @@ from agents_sdk.core.ledger import Book, Limits
 from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, Finished, Grant, KeyState, Run
 from agents_sdk.scope import new_id
 from agents_sdk.topics import COMMANDS, FACT_TOPICS
+from agents_sdk.wire.quiet import SILENT
 from backplane.ledger.pieces import Changes, Pieces
 from backplane.ledger.seals import NotProven, Seal
 from backplane.ledger.snapshot_keys import ENDED, LIVE, META, SPENT, Key, Owned, successor
@@ -188,7 +189,7 @@ class Snapshots:
     @cached_property
     def _broker(self) -> AdminClient:
         """One for all partitions, connected by the time at which the first of them is asked about."""
-        return AdminClient({**clients.CONNECTED, "log_level": 4, **self._kafka})
+        return AdminClient({**clients.CONNECTED, **SILENT, **self._kafka})
 
     def capture(self, partition: int, book: Book, dirty: Mapping[str, int], offsets: dict[str, int]) -> Changes:
         """The table changes that make a snapshot, encoded now; ``dirty`` are the runs touched since the last one, with

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from agents_sdk.proofs import Guard
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.consuming import PassedOver
+from agents_sdk.wire.quiet import SILENT
 from agents_sdk.wire.topic_ids import topic_ids
 from backplane.runtime.clients import reader
 from backplane.runtime.places import last_place
@@ -69,7 +70,7 @@ class FactSource:
             fetch_min_bytes=65_536,
             fetch_wait_max_ms=250,
         )
-        self._admin = AdminClient({**kafka})
+        self._admin = AdminClient({**SILENT, **kafka})
         self._watched = [topic_ids(kafka).watch(topic) for topic in self._topics]
         self._assigned: set[Place] = set()
         self._looked_at = 0.0
@@ -226,7 +227,7 @@ def positions(kafka: Mapping[str, str]) -> tuple[dict[Place, int], dict[Place, i
         places = [(topic, number) for topic in FACT_TOPICS if topic in known for number in known[topic].partitions]
         told = consumer.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
         following = {(one.topic, one.partition): max(one.offset, 0) for one in told}
-        return ends(AdminClient({**kafka}), places), following
+        return ends(AdminClient({**SILENT, **kafka}), places), following
     finally:
         consumer.close()
 

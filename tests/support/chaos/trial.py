@@ -18,6 +18,7 @@ from agents_sdk.core.partition import partition_of
 from agents_sdk.runner import register
 from agents_sdk.scope import new_id
 from agents_sdk.wire.registry import connect_codec
+from agents_sdk.wire.topics_admin import ensure_inbox
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos import laws
 from tests.support.chaos.agents import SIDES, digest, left, right, tally
@@ -110,8 +111,9 @@ async def _watch(agents: dict[str, AgentsProcess]) -> None:
 
 
 async def _agents_known(backplane: AsyncBackplane) -> None:
-    """The agents' processes register them too; but not before the first run asks for them."""
+    """The agents' processes register them too, behind their inboxes; but not before the first run asks for them."""
     for agent in (left, right, tally, digest):
+        await asyncio.to_thread(ensure_inbox, backplane.transport.settings, agent.name)
         await register(backplane.transport, agent)
 
 
