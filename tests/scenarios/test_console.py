@@ -179,6 +179,7 @@ def test_pictures_that_agents_made_are_shown(base: str, run: str, browser: Any) 
     window.close()
 
 
+@pytest.mark.timeout(500)
 def test_a_browser_that_was_away_misses_nothing(platform: LocalPlatform, base: str, browser: Any) -> None:
     """Facts appear as they come; those that came while the connection was cut appear when it is back, each once."""
     with Backplane.connect(platform.settings, name="viewer") as backplane, wire(base) as (address, between):
