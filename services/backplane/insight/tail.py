@@ -19,6 +19,7 @@ from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Codec, Undecodable
 from backplane.insight.answers import Event
 from backplane.runtime.clients import reader
+from backplane.runtime.log import come
 from backplane.sink.rows import RENAMED, Record, record_of
 from backplane.sink.writer import Place
 
@@ -84,8 +85,7 @@ class Tail:
         """What has come, at most CHUNK facts; where nothing has, as soon as something does, or nothing after
         ``wait_s``. Raises KafkaException."""
         taken: list[Record] = []
-        first = self._consumer.poll(wait_s)
-        for message in [first, *self._consumer.consume(CHUNK - 1, timeout=0)] if first is not None else []:
+        for message in come(self._consumer, wait_s, CHUNK - 1):
             if (error := message.error()) is not None:
                 if error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
                     raise KafkaException(error)

@@ -13,27 +13,13 @@ from typing import Final, TypeVar
 from aiokafka.errors import KafkaError as DriverError
 from confluent_kafka import KafkaError, KafkaException
 
+from agents_sdk.wire.topics_admin import PASSING
+
 T = TypeVar("T")
 
 FIRST_S: Final = 0.1
 LATEST_S: Final = 5.0
-PASSES: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._TIMED_OUT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._RESOLVE,
-        KafkaError._WAIT_COORD,
-        KafkaError._NOENT,  # no partition has a leader: the broker is just coming
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.NETWORK_EXCEPTION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_COORDINATOR,
-    }
-)
+PASSES: Final = frozenset(getattr(KafkaError, name) for name in PASSING)
 """Errors of a broker that is away, slow, or just taking over."""
 
 

@@ -48,7 +48,7 @@ def read_range(
     while True:
         if whole and time.monotonic() > late:
             raise TimeoutError(f"{topic}[{partition}] cannot be read up to offset {stop} after {LATE_S:g} s")
-        for message in _come(consumer):
+        for message in come(consumer):
             if _ended(message):
                 if whole and (message.offset() or 0) < stop:
                     continue
@@ -60,11 +60,11 @@ def read_range(
                 return
 
 
-def _come(consumer: Consumer) -> list[Message]:
-    """What there is, as soon as there is something: ``consume`` alone would wait for a full chunk, and a takeover for
-    that. Raises KafkaException."""
-    first = consumer.poll(POLL_S)
-    return [first, *consumer.consume(CHUNK, timeout=0)] if first is not None else []
+def come(consumer: Consumer, wait_s: float = POLL_S, most: int = CHUNK) -> list[Message]:
+    """What there is, ``most`` messages and one at most, as soon as there is something; nothing after ``wait_s``.
+    ``consume`` alone would wait for a full chunk. Raises KafkaException."""
+    first = consumer.poll(wait_s)
+    return [first, *consumer.consume(most, timeout=0)] if first is not None else []
 
 
 def _ended(message: Message) -> bool:
@@ -91,7 +91,7 @@ class _Merge:
 
     def fill(self, accept: Accept) -> None:
         """Polls once; pauses what is far ahead."""
-        for message in _come(self.consumer):
+        for message in come(self.consumer):
             topic = str(message.topic())
             if _ended(message):
                 self._ended(topic, message.offset() or 0)
