@@ -9,7 +9,7 @@ from agents_sdk.core.ledger import identity, rights
 from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.state import Book, Limits, state_hash
-from agents_sdk.core.ledger.step import INTERNAL_ERROR, Check, Failure, Step, apply, undecodable
+from agents_sdk.core.ledger.step import INTERNAL_ERROR, Check, Failure, Step, apply, of_no_command, undecodable
 
 __all__ = [
     "INTERNAL_ERROR",
@@ -23,6 +23,7 @@ __all__ = [
     "evolve",
     "identity",
     "issued",
+    "of_no_command",
     "rights",
     "state_hash",
     "undecodable",

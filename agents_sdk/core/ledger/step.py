@@ -249,6 +249,11 @@ def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str
     stands for the partition)."""
     shown = (key or b"")[:200].decode(errors="replace")
     name = ids.derive("undecodable", f"{at}/{offset}/{shown}")
+    return of_no_command(name, offset, at, code, message, {"key": shown})
+
+
+def of_no_command(name: str, offset: int, at: int, code: str, message: str, detail: dict[str, Any]) -> RefusalEvent:
+    """The refusal of a record that is no command, or that is not decided; ``name`` is its own."""
     return RefusalEvent(
         event_id=ids.derive(name, "0"),
         kind="CommandRefused",
@@ -263,7 +268,7 @@ def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str
         command_kind="",
         code=code,
         message=message[:TEXT_LIMIT],
-        detail=ids.canonical({"key": shown}),
+        detail=ids.canonical(detail),
     )
 
 

@@ -12,7 +12,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import OPERATOR, Proof
-from agents_sdk.core.ledger import Book, identity, undecodable
+from agents_sdk.core.ledger import Book, identity, of_no_command, undecodable
 from agents_sdk.core.ledger.scribe import Refusal
 from backplane.runtime.batch import Record
 
@@ -38,22 +38,8 @@ def told(partition: int, aside: Aside, applied: int, at: int) -> RefusalEvent:
     """The fact that a partition was put aside. It stands at the last command that was applied: the record at which the
     partition stands is not."""
     name = ids.derive("put aside", f"{partition}/{aside.record.offset}/{at}")
-    return RefusalEvent(
-        event_id=ids.derive(name, "0"),
-        kind="CommandRefused",
-        run_id="",
-        run_seq=0,
-        correlation_id="",
-        causation_id="",
-        agent="",
-        at=at,
-        command_id=name,
-        command_offset=applied,
-        command_kind="",
-        code=PUT_ASIDE,
-        message=f"partition {partition} is put aside: {aside.why}",
-        detail=ids.canonical({"partition": partition, "offset": aside.record.offset, "deaths": aside.deaths}),
-    )
+    detail = {"partition": partition, "offset": aside.record.offset, "deaths": aside.deaths}
+    return of_no_command(name, applied, at, PUT_ASIDE, f"partition {partition} is put aside: {aside.why}", detail)
 
 
 def skips(partition: int, aside: Aside, book: Book, command: Command, at: int, proof: Proof) -> bool:
