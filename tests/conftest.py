@@ -25,6 +25,8 @@ SEALED: Final = ("unit", "properties", "architecture")
 SERVED: Final = ("faults", "scenarios", "security", "contracts", "replay")
 """Tiers that may have servers, the longest modules first: processes that share them are done at about the same time."""
 
+IMPORTABLE: Final = (TESTS.parent, TESTS.parent / "examples", TESTS.parent / "docs" / "snippets")
+"""Folders in which executors find the Python functions of manifests."""
 REAL: Final = frozenset({"broker", "platform"})
 """Fixtures that start servers."""
 
@@ -103,7 +105,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform
     too. Capabilities of a test are applied while it runs; their Python functions may lie in ``tests.support``."""
     from backplane.platform.platform import LocalPlatform
 
-    with LocalPlatform(tmp_path_factory.mktemp("platform"), env={"PYTHONPATH": str(TESTS.parent)}) as running:
+    path = os.pathsep.join(map(str, IMPORTABLE))
+    with LocalPlatform(tmp_path_factory.mktemp("platform"), env={"PYTHONPATH": path}) as running:
         yield running
 
 

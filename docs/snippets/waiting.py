@@ -1,0 +1,34 @@
+"""Waiting for several: the editor begins when both reporters are done, in whatever order they end."""
+
+from agents_sdk import Agent, AsyncBackplane, Context, Event
+
+north = Agent("north_reporter", workflows=["report"], writes=["north"])
+south = Agent("south_reporter", workflows=["report"], writes=["south"])
+editor_in_chief = Agent("editor_in_chief", workflows=["report"], reads=["north", "south"], writes=["front_page"])
+
+
+@north.on("run.started")
+async def report_north(ctx: Context, event: Event) -> None:
+    await ctx.state.set("north", "snow")
+
+
+@south.on("run.started")
+async def report_south(ctx: Context, event: Event) -> None:
+    await ctx.state.set("south", "sun")
+
+
+@editor_in_chief.on("dependency.satisfied")
+async def compose(ctx: Context, event: Event) -> None:
+    """Everything that the dependency waited for is there."""
+    found = await ctx.state.get_many(["north", "south"])
+    await ctx.state.set("front_page", f"north: {found['north']}, south: {found['south']}")
+
+
+async def start() -> str:
+    """Starts a run and says what its editor waits for; the id of the run."""
+    async with AsyncBackplane.connect(name="newsroom") as backplane:
+        run = await backplane.start_run("report")
+        await backplane.comms.declare_dependency(
+            "editor_in_chief", ["north_reporter", "south_reporter"], run=run, deadline_seconds=60
+        )
+        return run.id
