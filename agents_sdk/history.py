@@ -299,7 +299,7 @@ class _Reader:
         return self._guard is None or message.topic() not in FACT_TOPICS or not self._guard.message(message)
 
     def _starts(self, topics: Sequence[str], partition: int, since: int) -> list[Any]:
-        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
         if not since:
             return [TopicPartition(topic, partition, OFFSET_BEGINNING) for topic in topics]
@@ -308,6 +308,9 @@ class _Reader:
         ends = {place.topic: self._consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)[1] for place in places}
         asked = [TopicPartition(topic, partition, since) for topic in topics]
         found = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
         # a negative offset: no record is that young; whatever comes, comes at the end
         return [
             TopicPartition(place.topic, partition, place.offset if place.offset >= 0 else ends[place.topic])

@@ -121,7 +121,7 @@ def _records(
 
 
 def _places(consumer: Consumer, topics: list[str], partition: int, begin: From) -> list[TopicPartition]:
-    from confluent_kafka import TopicPartition
+    from confluent_kafka import OFFSET_END, TopicPartition
 
     from agents_sdk.topics import FACT_TOPICS
 
@@ -131,7 +131,10 @@ def _places(consumer: Consumer, topics: list[str], partition: int, begin: From) 
     names = topics or [name for name in FACT_TOPICS if name in known]
     places = [(name, number) for name in names for number in known[name].partitions if partition in (-1, number)]
     if begin.at_ms is not None:
-        return list(consumer.offsets_for_times([TopicPartition(*place, begin.at_ms) for place in places], timeout=10))
+        from backplane.runtime.partitions import first_since
+
+        begun = [(*place, first_since(consumer, *place, begin.at_ms)) for place in places]
+        return [TopicPartition(name, number, OFFSET_END if at is None else at) for name, number, at in begun]
     wanted = begin.offset or 0
     found = []
     for place in places:

@@ -11,6 +11,7 @@ from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.topics_admin import TIMEOUT_S, mapped
 from backplane.runtime.clients import reader
 from backplane.runtime.log import read_range
+from backplane.runtime.partitions import first_since
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -78,8 +79,7 @@ def at_time(settings: Settings, topic: str, partition: int, at_ms: int) -> int |
     """The first offset that is not older than a time; None: all are. Raises Unreachable."""
     consumer: Consumer = reader(settings.kafka)
     try:
-        (found,) = consumer.offsets_for_times([TopicPartition(topic, partition, at_ms)], timeout=TIMEOUT_S)
-        return None if found.offset < 0 else int(found.offset)
+        return first_since(consumer, topic, partition, at_ms)
     except KafkaException as error:
         raise mapped(error, settings, f"{topic} cannot be read", topic) from error
     finally:

@@ -55,6 +55,7 @@ from backplane.runtime.app import batches, done, make_app, on_crash, serve_healt
 from backplane.runtime.batch import Batch, BatchConsumer, Record
 from backplane.runtime.clients import QUICK_MS
 from backplane.runtime.log import read_range
+from backplane.runtime.partitions import first_since
 from backplane.runtime.places import last_place
 
 log = logging.getLogger("backplane.executor")
@@ -284,10 +285,10 @@ class Executor:
         began_ms = max(since_ms - CLOCKS_APART_MS, 0)
         consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
         try:
-            place = TopicPartition(ATTEMPTS, partition, began_ms)
-            start = consumer.offsets_for_times([place], timeout=WATERMARK_TIMEOUT_S)[0].offset
+            start = first_since(consumer, ATTEMPTS, partition, began_ms)
+            place = TopicPartition(ATTEMPTS, partition)
             end = int(consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)[1])
-            for message in read_range(consumer, ATTEMPTS, partition, start, end) if start >= 0 else ():
+            for message in read_range(consumer, ATTEMPTS, partition, start, end) if start is not None else ():
                 if guard is not None and guard.message(message):
                     continue
                 fact = self._attempt(message)

@@ -15,8 +15,8 @@ from agents_sdk.proofs import WHY, Guard
 from agents_sdk.topics import BREAKERS
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.topic_ids import topic_ids
-from agents_sdk.wire.topics_admin import TIMEOUT_S
 from backplane.runtime import clients
+from backplane.runtime.partitions import count_of
 
 log = logging.getLogger("backplane.executor")
 
@@ -92,7 +92,7 @@ class BreakerTopic:
             consumer.close()
 
     def _assign(self, consumer: Consumer) -> set[int]:
-        partitions = set(consumer.list_topics(BREAKERS, timeout=TIMEOUT_S).topics[BREAKERS].partitions)
+        partitions = set(range(count_of(consumer, BREAKERS)))
         consumer.assign([TopicPartition(BREAKERS, partition, 0) for partition in partitions])
         return partitions
 

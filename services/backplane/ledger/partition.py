@@ -34,7 +34,7 @@ from agents_sdk.keys import Keys, verifier
 from agents_sdk.proofs import fact_guard
 from agents_sdk.settings import Settings
 from agents_sdk.signer import Signer
-from agents_sdk.topics import COMMANDS, FACT_TOPICS
+from agents_sdk.topics import COMMANDS
 from agents_sdk.wire.codec import Codec, Undecodable
 from backplane.ledger.accept import accepted, appended_at
 from backplane.ledger.alarms import Alarms
@@ -55,6 +55,7 @@ from backplane.runtime import clients
 from backplane.runtime.again import until_done
 from backplane.runtime.batch import Batch, Record
 from backplane.runtime.clients import QUICK_MS
+from backplane.runtime.partitions import count_of
 
 log = logging.getLogger("backplane.ledger")
 
@@ -177,9 +178,9 @@ class PartitionLedger:
         )
         try:
             # All there is, not what is visible: after fencing nothing is open any more, so the rest is on its way.
-            ends = self._snapshots.ends(self.number, committed=False, topics=(*FACT_TOPICS, COMMANDS))
+            ends = self._snapshots.ends_of_all(self.number)
             commands_end = ends.pop(COMMANDS)
-            self._partitions = len(consumer.list_topics(COMMANDS, timeout=10).topics[COMMANDS].partitions)
+            self._partitions = count_of(consumer, COMMANDS)
             folded, last = recover(
                 consumer, self._codec, self.number, book, self._keeping.dirty, offsets, ends, commands_end,
                 self._passed_over, fact_guard(self._settings),

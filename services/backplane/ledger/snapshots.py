@@ -16,26 +16,22 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import faust
 import msgspec
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
 from faust import streams
 
 from agents_sdk.core.ledger import Book, Limits
 from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, Finished, Grant, KeyState, Run
 from agents_sdk.scope import new_id
 from agents_sdk.topics import COMMANDS, FACT_TOPICS
-from agents_sdk.wire.quiet import SILENT
 from backplane.ledger.pieces import Changes, Pieces
 from backplane.ledger.seals import NotProven, Seal
 from backplane.ledger.snapshot_keys import ENDED, LIVE, META, SPENT, Key, Owned, successor
-from backplane.runtime import clients
+from backplane.runtime.partitions import EndOffsets
 
 log = logging.getLogger("backplane.ledger")
 
@@ -45,7 +41,6 @@ HASHES_A_KEY: Final = 50_000
 """9 bytes each: half of what a broker takes by default."""
 PENDING: Final = 1_000
 """Records of the changelog that may wait to be sent while a snapshot is written."""
-ENDS_TIMEOUT_S: Final = 10.0
 SLICE: Final = 100
 """Table writes between two yields to the event loop; one is about 50 µs."""
 
@@ -93,7 +88,7 @@ class Snapshots:
         self._seal_key = seal_key
         self._seals: dict[int, Seal] = {}
         self._app = app
-        self._kafka = kafka
+        self._ends = EndOffsets(kafka)
         self._owned: dict[int, Owned] = {}
         self._pieces: dict[int, Pieces] = {}
         self._table: Any = app.Table(
@@ -106,7 +101,7 @@ class Snapshots:
 
     def connect(self) -> None:
         """Begins to connect to the broker, and waits for nothing."""
-        _ = self._broker
+        self._ends.connect()
 
     async def load(self, partition: int, limits: Limits) -> tuple[Book, dict[str, int]]:
         """The partition's last snapshot and the fact offsets to fold on from; an empty book where there is none."""
@@ -178,18 +173,15 @@ class Snapshots:
             if value and text.startswith(prefix):
                 yield text, value
 
-    def ends(self, partition: int, *, committed: bool = True, topics: Iterable[str] = FACT_TOPICS) -> dict[str, int]:
-        """The present ends of the partition's fact topics: of what is committed, or of all there is. Blocks. Raises
-        KafkaException."""
-        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        asked = {TopicPartition(topic, partition): OffsetSpec.latest() for topic in topics}  # type: ignore[no-untyped-call]
-        answers = self._broker.list_offsets(asked, isolation_level=isolation, request_timeout=ENDS_TIMEOUT_S)
-        return {place.topic: int(answer.result().offset) for place, answer in answers.items()}
+    def ends(self, partition: int) -> dict[str, int]:
+        """The present ends of the partition's fact topics, of what is committed. Blocks. Raises KafkaException."""
+        return {topic: end for (topic, _), end in self._ends.of((name, partition) for name in FACT_TOPICS).items()}
 
-    @cached_property
-    def _broker(self) -> AdminClient:
-        """One for all partitions, connected by the time at which the first of them is asked about."""
-        return AdminClient({**clients.CONNECTED, **SILENT, **self._kafka})
+    def ends_of_all(self, partition: int) -> dict[str, int]:
+        """The present ends of the partition's fact topics and of its commands, of all there is, committed or not.
+        Blocks. Raises KafkaException."""
+        places = [(topic, partition) for topic in (*FACT_TOPICS, COMMANDS)]
+        return {topic: end for (topic, _), end in self._ends.of(places, committed=False).items()}
 
     def capture(self, partition: int, book: Book, dirty: Mapping[str, int], offsets: dict[str, int]) -> Changes:
         """The table changes that make a snapshot, encoded now; ``dirty`` are the runs touched since the last one, with

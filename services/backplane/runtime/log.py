@@ -25,6 +25,8 @@ POLL_S: Final = 0.02
 LATE_S: Final = 30.0
 """How long committed records may stay invisible: a broker that was killed in the middle of a commit comes back and
 finishes it partition by partition, and a reader is told of an end that is none."""
+SILENT_S: Final = 30.0
+"""How long a reader may get neither a record nor an end. librdkafka says nothing of a broker that it cannot read."""
 
 
 class Located(NamedTuple):
@@ -40,15 +42,18 @@ def read_range(
     consumer: Consumer, topic: str, partition: int, start: int, stop: int, *, whole: bool = False
 ) -> Iterator[Message]:
     """The records of one partition in [start, stop), fewer where the log ends before; ``whole``: it is known not to.
-    Raises KafkaException, and TimeoutError where a whole range does not become visible."""
+    Raises KafkaException, also where Kafka is silent, and TimeoutError where a whole range does not become visible."""
     if start >= stop:
         return
     late = time.monotonic() + LATE_S
+    silence = _Silence()
     consumer.assign([TopicPartition(topic, partition, start)])
     while True:
+        silence.check(f"{topic}[{partition}]")
         if whole and time.monotonic() > late:
             raise TimeoutError(f"{topic}[{partition}] cannot be read up to offset {stop} after {LATE_S:g} s")
         for message in come(consumer):
+            silence.broken()
             if _ended(message):
                 if whole and (message.offset() or 0) < stop:
                     continue
@@ -58,6 +63,23 @@ def read_range(
             yield message
             if message.offset() == stop - 1:
                 return
+
+
+class _Silence:
+    """How long a reader has got nothing."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def broken(self) -> None:
+        """Something came."""
+        self._since = time.monotonic()
+
+    def check(self, where: str) -> None:
+        """Raises KafkaException, which passes, after ``SILENT_S``."""
+        if time.monotonic() - self._since > SILENT_S:
+            why = f"neither a record nor an end of {where} came within {SILENT_S:g} s"
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, why))
 
 
 def come(consumer: Consumer, wait_s: float = POLL_S, most: int = CHUNK) -> list[Message]:
@@ -87,11 +109,13 @@ class _Merge:
         self.partition = partition
         self.buffers: dict[str, deque[Located]] = {topic: deque() for topic in starts}
         self.open = set(starts)
+        self.silence = _Silence()
         self.paused: set[str] = set()
 
     def fill(self, accept: Accept) -> None:
         """Polls once; pauses what is far ahead."""
         for message in come(self.consumer):
+            self.silence.broken()
             topic = str(message.topic())
             if _ended(message):
                 self._ended(topic, message.offset() or 0)
@@ -112,7 +136,8 @@ class _Merge:
             self.late.setdefault(topic, time.monotonic())
 
     def check(self) -> None:
-        """Raises TimeoutError where what is there does not become visible."""
+        """Raises TimeoutError where what is there does not become visible, KafkaException where nothing comes."""
+        self.silence.check(", ".join(f"{topic}[{self.partition}]" for topic in sorted(self.open)))
         for topic, since in self.late.items():
             if time.monotonic() - since > LATE_S:
                 raise TimeoutError(f"{topic}[{self.partition}] cannot be read to its end {self.ends[topic]}")

@@ -8,20 +8,18 @@ transactions ended; the end of a partition is learned from its EOF event, which 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from agents_sdk.proofs import Guard
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.consuming import PassedOver
-from agents_sdk.wire.quiet import SILENT
 from agents_sdk.wire.topic_ids import topic_ids
 from backplane.runtime.clients import reader
+from backplane.runtime.partitions import EndOffsets
 from backplane.runtime.places import last_place
 from backplane.sink.writer import Place
 
@@ -70,7 +68,7 @@ class FactSource:
             fetch_min_bytes=65_536,
             fetch_wait_max_ms=250,
         )
-        self._admin = AdminClient({**SILENT, **kafka})
+        self._ends = EndOffsets(kafka)
         self._watched = [topic_ids(kafka).watch(topic) for topic in self._topics]
         self._assigned: set[Place] = set()
         self._looked_at = 0.0
@@ -81,7 +79,6 @@ class FactSource:
         """Partitions of which the store has more than Kafka: they were made anew, or belong to another cluster. They
         are not read; others are."""
         self._stored: dict[Place, int] = {}
-        self._lock = threading.Lock()
 
     def start(self, stored: Mapping[Place, int]) -> None:
         """Goes to the record after ``stored`` of every partition. Raises KafkaException where Kafka does not answer."""
@@ -195,8 +192,7 @@ class FactSource:
 
     def ends(self) -> dict[Place, int]:
         """The ends of the assigned partitions, asked of the broker now. Raises KafkaException."""
-        with self._lock:
-            return ends(self._admin, sorted(self._assigned))
+        return self._ends.of(sorted(self._assigned))
 
     def lag(self, following: Mapping[Place, int]) -> dict[str, int]:
         """Records of each topic that are committed in Kafka and not in the store; the marker of a transaction counts as
@@ -211,14 +207,6 @@ class FactSource:
         self._consumer.close()
 
 
-def ends(admin: AdminClient, places: Iterable[Place]) -> dict[Place, int]:
-    """The offset after the last committed record or marker of each partition. Raises KafkaException."""
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # ships no types
-    request = {TopicPartition(topic, partition): latest for topic, partition in places}
-    answers = admin.list_offsets(request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S)
-    return {(asked.topic, asked.partition): int(answer.result().offset) for asked, answer in answers.items()}
-
-
 def positions(kafka: Mapping[str, str]) -> tuple[dict[Place, int], dict[Place, int]]:
     """The ends of all fact topics, and how far the sink told its group that it is. Raises KafkaException."""
     consumer = reader(kafka, group_id=GROUP)
@@ -227,7 +215,7 @@ def positions(kafka: Mapping[str, str]) -> tuple[dict[Place, int], dict[Place, i
         places = [(topic, number) for topic in FACT_TOPICS if topic in known for number in known[topic].partitions]
         told = consumer.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
         following = {(one.topic, one.partition): max(one.offset, 0) for one in told}
-        return ends(AdminClient({**SILENT, **kafka}), places), following
+        return EndOffsets(kafka).of(places), following
     finally:
         consumer.close()
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backplane.runtime import log
+from backplane.runtime.again import passes
 
 
 class FakeMessage:
@@ -172,6 +173,29 @@ def test_what_never_becomes_visible_is_an_error(monkeypatch: pytest.MonkeyPatch)
     consumer: Any = Hesitant("a")
     with pytest.raises(TimeoutError, match="end 9"):
         list(log.read_merged(consumer, 0, {"a": 0}, lambda value: 1, lambda record: (0,), {"a": 9}))
+
+
+def test_a_reader_that_gets_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a record nor an end: the caller may try again by another reader, and does not wait for ever."""
+    monkeypatch.setattr(log, "SILENT_S", 0.0)
+    monkeypatch.setattr(log, "POLL_S", 0.0)
+    for read in (
+        lambda one: log.read_merged(one, 0, {"a": 0}, lambda value: 1, lambda record: (0,)),
+        lambda one: log.read_range(one, "a", 0, 0, 1),
+    ):
+        with pytest.raises(KafkaException, match="neither a record nor an end of a") as raised:
+            list(read(cast("Any", Silent())))
+        assert passes(raised.value)
+
+
+class Silent(Slices):
+    """A reader of a broker that gives nothing."""
+
+    def assign(self, _: Any) -> None:
+        return
+
+    def come(self, count: int) -> list[FakeMessage]:
+        return []
 
 
 def test_what_is_no_record_of_ours_is_passed_over() -> None:
