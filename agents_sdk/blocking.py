@@ -13,9 +13,13 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
+from typing_extensions import deprecated
+
 from agents_sdk.child import Child as AsyncChild
-from agents_sdk.client import AsyncBackplane, AsyncComms
+from agents_sdk.client import AsyncBackplane
+from agents_sdk.comms import COMMS, AsyncComms
 from agents_sdk.run import AsyncRun
+from agents_sdk.run_artifacts import RunArtifacts as AsyncRunArtifacts
 from agents_sdk.state import State as AsyncState
 
 if TYPE_CHECKING:
@@ -88,6 +92,20 @@ def blocking(method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]]) -> Cal
     return wait
 
 
+def blocking_deprecated(
+    method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Any, P], R]:
+    """As ``blocking``, of a method that is deprecated: the warning names the line of the caller, in its own thread."""
+    undecorated: Callable[..., Coroutine[Any, Any, R]] = method.__wrapped__  # type: ignore[attr-defined]  # by deprecated
+
+    @functools.wraps(undecorated)
+    def wait(self: Face, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._loop.wait(lambda: undecorated(self._inner, *args, **kwargs))
+
+    found: Callable[Concatenate[Any, P], R] = deprecated(method.__deprecated__)(wait)  # type: ignore[attr-defined]
+    return found
+
+
 def blocking_as(
     method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], face: Callable[[R, LoopThread], S]
 ) -> Callable[Concatenate[Any, P], S]:
@@ -112,6 +130,14 @@ class State(Face):
     delete = blocking(AsyncState.delete)
     list = blocking(AsyncState.list)
     history = blocking(AsyncState.history)
+
+
+class RunArtifacts(Face):
+    """A run's files; see ``agents_sdk.run_artifacts.RunArtifacts``."""
+
+    put = blocking(AsyncRunArtifacts.put)
+    get = blocking(AsyncRunArtifacts.get)
+    list = blocking(AsyncRunArtifacts.list)
 
 
 class Child(Face):
@@ -140,6 +166,8 @@ class Run(Face):
         super().__init__(inner, loop)
         self.state = State(inner.state, loop)
         """The run's state; its last one, read-only, once it has ended."""
+        self.artifacts = RunArtifacts(inner.artifacts, loop)
+        """The run's files."""
 
     @property
     def id(self) -> str:
@@ -151,18 +179,33 @@ class Run(Face):
         """How many agents were given the run's input at its start; None: it was not started by this handle."""
         return self._inner.recipients
 
-    wait = blocking(AsyncRun.wait)
-    complete = blocking(AsyncRun.complete)
-    fail = blocking(AsyncRun.fail)
+    ask = blocking(AsyncRun.ask)
+    call_tool = blocking(AsyncRun.call_tool)
     cancel = blocking(AsyncRun.cancel)
+    complete = blocking(AsyncRun.complete)
+    decide = blocking(AsyncRun.decide)
+    declare_dependency = blocking(AsyncRun.declare_dependency)
+    discard = blocking(AsyncRun.discard)
+    discard_call = blocking(AsyncRun.discard_call)
+    discover = blocking(AsyncRun.discover)
+    execute = blocking(AsyncRun.execute)
+    execute_with_recovery = blocking(AsyncRun.execute_with_recovery)
+    fail = blocking(AsyncRun.fail)
+    publish = blocking(AsyncRun.publish)
+    redrive = blocking(AsyncRun.redrive)
+    redrive_call = blocking(AsyncRun.redrive_call)
+    repeat_call = blocking(AsyncRun.repeat_call)
+    send = blocking(AsyncRun.send)
     start_run = blocking_as(AsyncRun.start_run, Child)
+    tools = blocking(AsyncRun.tools)
+    wait = blocking(AsyncRun.wait)
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
 
 
 class Comms(Face):
-    """Messages and dependencies; see ``agents_sdk.client.AsyncComms``."""
+    """The form of before; see ``agents_sdk.comms``."""
 
     ask = blocking(AsyncComms.ask)
     declare_dependency = blocking(AsyncComms.declare_dependency)
@@ -180,11 +223,6 @@ class Backplane(Face):
     """
 
     _inner: AsyncBackplane
-
-    def __init__(self, inner: AsyncBackplane, loop: LoopThread) -> None:
-        super().__init__(inner, loop)
-        self.comms = Comms(inner.comms, loop)
-        """Messages and dependencies."""
 
     @classmethod
     def connect(cls, settings: Settings | None = None, name: str = "client") -> Self:
@@ -215,10 +253,16 @@ class Backplane(Face):
 
     start_run = blocking_as(AsyncBackplane.start_run, Run)
     resume_run = blocking_as(AsyncBackplane.resume_run, Run)
-    execute = blocking(AsyncBackplane.execute)
-    repeat_call = blocking(AsyncBackplane.repeat_call)
-    redrive_call = blocking(AsyncBackplane.redrive_call)
-    execute_with_recovery = blocking(AsyncBackplane.execute_with_recovery)
+    execute = blocking_deprecated(AsyncBackplane.execute)
+    execute_with_recovery = blocking_deprecated(AsyncBackplane.execute_with_recovery)
+    redrive_call = blocking_deprecated(AsyncBackplane.redrive_call)
+    repeat_call = blocking_deprecated(AsyncBackplane.repeat_call)
+
+    @property
+    @deprecated(COMMS)
+    def comms(self) -> Comms:
+        """Messages and dependencies, in the form of before."""
+        return Comms(AsyncComms(self._inner), self._loop)
 
     def run(self, run_id: str) -> Run:
         """A handle of a run that was started elsewhere or before; nothing is sent."""

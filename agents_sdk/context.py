@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 import msgspec
 
 from agents_sdk import operations
-from agents_sdk.child import Child, start_child
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.core.tools import Format
 from agents_sdk.discovery import LIMIT, Found
 from agents_sdk.errors import DeliverySettled
-from agents_sdk.operations import ASK_TIMEOUT_S, REQUEST, CallResult
-from agents_sdk.run_artifacts import RunArtifacts
+from agents_sdk.operations import CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
 from agents_sdk.state import State, memory_run
 from agents_sdk.toolbox import Toolbox, called
+from agents_sdk.verbs import RunVerbs
 
 if TYPE_CHECKING:
     from agents_sdk.local import LocalCalls
@@ -102,7 +101,7 @@ class _HandlerScope(Scope):
         self.requests.send(msgspec.structs.replace(said, reply_to="", reply_partition=0))
 
 
-class Context:
+class Context(RunVerbs):
     """One handling of one delivery. Made by the runner, in the task of the handler."""
 
     def __init__(
@@ -123,7 +122,7 @@ class Context:
         self._began = delivery.run_seq
         self._root = _Branch(self, "")
         self._toolbox = toolbox
-        self._scope = _HandlerScope(
+        scope = _HandlerScope(
             requests,
             delivery.run_id,
             agent,
@@ -133,12 +132,9 @@ class Context:
             next_id=self._next_id,
             ids_key=ids_key,
         )
-        self._scope.waiting = waiting
-        self._scope.local = local
-        self.state = State(self._scope)
-        """The run's shared state."""
-        self.artifacts = RunArtifacts(self._scope)
-        """The run's files."""
+        scope.waiting = waiting
+        scope.local = local
+        super().__init__(scope)
 
     @property
     def run_id(self) -> str:
@@ -166,21 +162,11 @@ class Context:
         rank: Rank | None = None,
         retry_failed: bool = False,
     ) -> Coroutine[Any, Any, CallResult]:
-        """Calls a capability and returns its result; ``params`` as the capability's schema describes them.
-        ``timeout_seconds`` is for all attempts together; None: the capability's default. ``budget``, such as
-        ``"0.05 USD"``, is what they may cost together, and what the run and the agent must have left; None: what the
-        agent's ``call_budgets`` say, else half of what is left. ``rank`` is the order in which providers are
-        asked: ``declared``, ``cheapest``, ``fastest`` or ``healthiest``; None: the capability's.
+        """As ``RunVerbs.execute``. When the message is handled again, the call is not made again: its recorded outcome
+        is given, a failure too.
 
-        When the message is handled again, the call is not: its recorded outcome is given, a failure too.
-        ``retry_failed`` makes it anew where it failed in an earlier attempt, as a call of its own that names the failed
-        one; ten times at most, and never where its effect may have happened.
-
-        Raises:
-            BudgetExceeded: there is not that much left; or, a CallFailed as well, an attempt might cost more than that.
-            CallFailed: no provider gave a result; the fields say what was tried.
-            ScopeDenied: it is not among the agent's ``capabilities``.
-            InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
+        ``retry_failed`` makes it again where it failed in an earlier attempt, as a call of its own that names the
+        failed one. It does so ten times at most, and never where the effect of the call may have happened.
         """
         return operations.execute(
             self._scope,
@@ -201,18 +187,7 @@ class Context:
         budget: str | None = None,
         retry_failed: bool = False,
     ) -> Coroutine[Any, Any, CallResult]:
-        """Calls a capability and returns its result. Where an attempt fails it is helped as ``config`` says, over
-        over what the capability declares::
-
-            {"retry": {"max_attempts": 3, "backoff": "exponential"}, "degraded_result": {...}, "timeout_seconds": 30}
-
-        Every key is optional; ``agents_sdk.RecoveryConfig`` explains them. A degraded result comes back with
-        ``degraded`` set. ``retry_failed`` as in ``execute``.
-
-        Raises:
-            InvalidCommand: the config is none; ``fields["field"]`` names what is wrong, and nothing was sent.
-            CallFailed, and what ``execute`` raises.
-        """
+        """As ``RunVerbs.execute_with_recovery``; ``retry_failed`` as in ``execute``."""
         again_before = self._began if retry_failed else 0
         return operations.execute_with_recovery(self._scope, capability, params, config, budget, again_before)
 
@@ -244,106 +219,6 @@ class Context:
             raise RuntimeError("this context follows no registry; only those that a runner makes do")
         return self._toolbox
 
-    def decide(self, action: str, rationale: str = "", context_used: Iterable[str] = ()) -> Coroutine[Any, Any, str]:
-        """Records what was decided and why; the id of its fact. ``context_used`` are the state keys it rests on, as
-        ``key`` (the version current now) or ``key@version``. Raises RunFinished, Unanswered, Unreachable."""
-        return operations.decide(self._scope, action, rationale, context_used)
-
-    def publish(
-        self, name: str, data: Any = None, *, deadline_seconds: float | None = None
-    ) -> Coroutine[Any, Any, int]:
-        """Sends a message to every agent that subscribed to its name; how many they are. ``data`` is JSON, a pydantic
-        model or a dataclass. What is not handled ``deadline_seconds`` from now expires: it becomes a dead letter.
-        Raises ScopeDenied (``publishes``), InvalidCommand, Oversize, RunFinished, Unanswered,
-        Unreachable."""
-        return operations.publish(self._scope, name, data, deadline_seconds)
-
-    def send(
-        self, agent: str, name: str, data: Any = None, *, deadline_seconds: float | None = None
-    ) -> Coroutine[Any, Any, str]:
-        """Sends a message to one agent; the message's id. Raises UnknownAgent, and what ``publish`` raises."""
-        return operations.send(self._scope, agent, name, data, deadline_seconds)
-
-    @overload
-    def ask(
-        self,
-        agent: str,
-        data: Any = None,
-        *,
-        timeout: float | None = ASK_TIMEOUT_S,
-        name: str = REQUEST,
-        type_: type[T],
-    ) -> Coroutine[Any, Any, T]: ...
-    @overload
-    def ask(
-        self,
-        agent: str,
-        data: Any = None,
-        *,
-        timeout: float | None = ASK_TIMEOUT_S,
-        name: str = REQUEST,
-        type_: None = None,
-    ) -> Coroutine[Any, Any, Any]: ...
-    def ask(
-        self,
-        agent: str,
-        data: Any = None,
-        *,
-        timeout: float | None = ASK_TIMEOUT_S,
-        name: str = REQUEST,
-        type_: type[T] | None = None,
-    ) -> Coroutine[Any, Any, Any]:
-        """Sends a message to one agent and returns what its handler returns: JSON, or ``type_`` (anything pydantic
-        validates). The handler is that of the message's ``name``; it gets ``data`` as any message. ``timeout`` in
-        seconds, from now until the answer; None: as long as the run lives.
-
-        Raises:
-            RequestExpired: no answer in time; the message is in the dead letters, and a late answer changes nothing.
-            RequestFailed: the handler failed with its last attempt.
-            ContractBroken: the answer does not fit ``type_``.
-            InvalidCommand: among others where the agents would wait for each other; it names the cycle.
-            UnknownAgent, ScopeDenied, Oversize, RunFinished, Unanswered, Unreachable.
-        """
-        return operations.ask(self._scope, agent, data, name, timeout, type_)
-
-    def redrive(self, delivery_id: str) -> Coroutine[Any, Any, str]:
-        """Puts a dead letter in its agent's inbox again, with attempts anew: what a supervisor does when it has mended
-        the cause. ``delivery_id`` as ``event.data["delivery_id"]`` of ``escalation.raised`` has it. Raises ScopeDenied
-        (not its supervisor), InvalidCommand, RunFinished, Unanswered, Unreachable."""
-        return operations.redrive(self._scope, delivery_id)
-
-    def redrive_call(self, call_id: str) -> Coroutine[Any, Any, CallResult]:
-        """Makes a failed call anew and returns its result: what a supervisor does when it has mended the cause.
-        ``call_id`` as ``event.data["call_id"]`` of ``escalation.raised`` has it. Raises ScopeDenied (not the caller's
-        supervisor), InvalidCommand, and what ``execute`` raises."""
-        return operations.redrive_call(self._scope, call_id)
-
-    def start_run(
-        self,
-        workflow: str,
-        input: Any = None,
-        *,
-        run_id: str | None = None,
-        complete_when: str = "idle",
-        deadline_seconds: float | None = None,
-        budget: str | None = None,
-    ) -> Coroutine[Any, Any, Child]:
-        """Starts a run for this one; ``result = await child`` waits for it, ``child.cancel()`` ends it. Every agent
-        that takes part in ``workflow`` and handles ``run.started`` gets ``input``. The child ends when this run ends,
-        and its deadline is no later; this run, if it completes when idle, waits for the child. A child that fails
-        fails nobody else: ``await child`` raises, and the handler decides.
-
-        ``budget``, such as ``"0.30 USD"``, is set aside of what this run and this agent may spend, and what the child
-        did not spend comes back when it ends. None: half of what is left, where there is a budget.
-
-        Raises:
-            BudgetExceeded: there is not that much left.
-            RunExists: this run has started one with this ``run_id`` before. Where it was started by somebody else,
-                ``await child`` raises ChildFailed.
-            InvalidCommand, Oversize, RunFinished, Unanswered, Unreachable.
-        """
-        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds, budget)
-
     def complete_run(self, result: Any = None) -> Coroutine[Any, Any, None]:
         """Ends the run as completed, with a JSON result. Raises InvalidCommand, Oversize, RunFinished, Unanswered,
         Unreachable."""
@@ -352,6 +227,10 @@ class Context:
     def fail_run(self, reason: str) -> Coroutine[Any, Any, None]:
         """Ends the run as failed. Raises as ``complete_run``."""
         return operations.fail_run(self._scope, reason)
+
+    def cancel_run(self, reason: str = "") -> Coroutine[Any, Any, None]:
+        """Ends the run as cancelled. Raises as ``complete_run``."""
+        return operations.cancel_run(self._scope, reason)
 
     @overload
     def gather(self, first: Awaitable[A], second: Awaitable[B], /) -> Coroutine[Any, Any, tuple[A, B]]: ...

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 from agents_sdk import operations, values
 from agents_sdk.answers import RunResult, run_result
-from agents_sdk.child import Child, start_child
 from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.core.facts import Fact, Reply, RunEvent, StateEvent
+from agents_sdk.core.tools import Format
+from agents_sdk.discovery import LIMIT, Found
 from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
 from agents_sdk.scope import Scope
 from agents_sdk.state import History, Listed, Listing, State, Version
+from agents_sdk.toolbox import Toolbox, called
 from agents_sdk.topics import RUNS, STATE
 from agents_sdk.values import time_limit
+from agents_sdk.verbs import RunVerbs
 
 if TYPE_CHECKING:
+    from agents_sdk.registry_reader import RegistryReader
     from agents_sdk.transport import Transport
 
 Kept: TypeAlias = dict[str, list[StateEvent]]
@@ -33,16 +37,22 @@ FACTS_BEHIND_S: Final = 10.0
 STATUS: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
 
-class AsyncRun:
+class AsyncRun(RunVerbs):
     """A handle of one run. Every operation may raise UnknownRun, Unanswered or Unreachable."""
 
-    def __init__(self, transport: Transport, scope: Scope, recipients: int | None = None) -> None:
-        self._scope = scope
+    def __init__(
+        self,
+        transport: Transport,
+        scope: Scope,
+        recipients: int | None = None,
+        registry: RegistryReader | None = None,
+    ) -> None:
+        self._transport = transport
+        self._registry = registry
+        self._past = Past(transport, scope.run_id)
+        super().__init__(scope, RunState(scope, self._past))
         self.recipients = recipients
         """How many agents were given the run's input at its start; None: it was not started by this handle."""
-        self._past = Past(transport, scope.run_id)
-        self.state: State = RunState(scope, self._past)
-        """The run's state; its last one, read-only, once it has ended."""
 
     @property
     def id(self) -> str:
@@ -66,26 +76,28 @@ class AsyncRun:
         """Ends the run as cancelled. Raises RunFinished."""
         return operations.cancel_run(self._scope, reason)
 
-    def start_run(
-        self,
-        workflow: str,
-        input: Any = None,
-        *,
-        run_id: str | None = None,
-        complete_when: str = "idle",
-        deadline_seconds: float | None = None,
-        budget: str | None = None,
-    ) -> Coroutine[Any, Any, Child]:
-        """Starts a run for this one, which ends when this one ends, and is late at the latest when this one is.
-        Otherwise as ``AsyncBackplane.start_run``. ``await child`` waits for its result.
+    async def discover(self, need: str, *, limit: int = LIMIT) -> list[Found]:
+        """The capabilities that fit a need in words best and can be called now, best first; each with its description
+        and the schema of its params. The registry is as it is at this moment. Raises NotInstalled, Unreachable."""
+        return (await self._tools()).discover(need, limit)
 
-        Raises:
-            BudgetExceeded: this run has not that much left.
-            RunExists: this run has started one with this ``run_id`` before. Where it was started by somebody else,
-                waiting for the child raises ChildFailed.
-            RunFinished, InvalidCommand, Oversize.
-        """
-        return start_child(self._scope, workflow, input, run_id, complete_when, deadline_seconds, budget)
+    async def tools(self, format: Format = "openai", *, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Definitions of what can be called, for a language model: ``openai``, ``anthropic`` or ``mcp``. ``names`` has
+        only those, in that order, as ``discover`` found them. Raises ValueError for another format, LookupError for a
+        name that nobody provides, Unreachable."""
+        return (await self._tools()).definitions(format, names)
+
+    async def call_tool(
+        self, call: Any, format: Format | None = None, *, timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Carries out a model's tool call and returns the message that tells the model its result; see
+        ``Context.call_tool``. Raises TypeError for what is no tool call."""
+        return await called(self, call, format, timeout_seconds)
+
+    async def _tools(self) -> Toolbox:
+        if self._registry is None:
+            raise RuntimeError("this run has no client that reads the registry; take it from AsyncBackplane.run")
+        return await self._registry.toolbox(self._transport)
 
     async def _wait(self, timeout: float | None) -> RunResult:
         try:

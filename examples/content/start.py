@@ -12,10 +12,9 @@ from agents_sdk import Backplane, Run
 def start(backplane: Backplane, topic: str, run_id: str | None = None) -> Run:
     """First who waits for whom, then the word to begin: so nobody can be done before he is waited for."""
     run = backplane.start_run("content", {"topic": topic}, run_id=run_id, state={"brief": Brief(topic=topic)})
-    wait_for = backplane.comms.declare_dependency
-    wait_for("content_agent", ["research_agent"], trigger_when="all_completed", name="findings.ready", run=run)
-    wait_for("publish_agent", ["media_agent"], trigger_when="all_completed", name="hero.ready", run=run)
-    backplane.comms.publish("brief.ready", run=run)
+    run.declare_dependency("content_agent", ["research_agent"], trigger_when="all_completed", name="findings.ready")
+    run.declare_dependency("publish_agent", ["media_agent"], trigger_when="all_completed", name="hero.ready")
+    run.publish("brief.ready")
     return run
 
 

@@ -80,7 +80,7 @@ def slow(stage: Stage) -> Figures:
         runs = await start_runs(backplane, RUNS)
         await _side_by_side(backplane, runs, stage.size(3_000, 300))  # what a first crowd occupies stays occupied
         count = stage.size(SLOW_CALLS, SLOW_CALLS // 10)
-        calls = [backplane.execute("slow", {}, run=runs[number % RUNS].id) for number in range(count)]
+        calls = [runs[number % RUNS].execute("slow", {}) for number in range(count)]
         with _peak(stage.processes()["executor"]) as grown:
             watch = Stopwatch()
             await asyncio.gather(*calls)
@@ -98,7 +98,7 @@ def fallback(stage: Stage) -> Figures:
     async def measured(backplane: AsyncBackplane) -> Figures:
         (run,) = await start_runs(backplane, 1)
         for _ in range(stage.size(500, 50)):
-            await backplane.execute("fallback", {}, run=run)
+            await run.execute("fallback", {})
         await run.complete()
         facts = await asyncio.to_thread(read_run, stage.settings, stage.codec, run.id, until_ended_s=FACTS_S)
         return quantiles(list(_between([fact for fact in facts if isinstance(fact, AttemptEvent)])))
@@ -113,7 +113,7 @@ def breaker(stage: Stage) -> Figures:
     async def measured(backplane: AsyncBackplane) -> Figures:
         (run,) = await start_runs(backplane, 1)
         for _ in range(BROKEN_CALLS):
-            await backplane.execute("broken", {}, run=run)
+            await run.execute("broken", {})
         await run.complete()
         facts = await asyncio.to_thread(read_run, stage.settings, stage.codec, run.id, until_ended_s=FACTS_S)
         asked = sum(isinstance(fact, AttemptEvent) and fact.provider == "down" for fact in facts)
@@ -136,7 +136,7 @@ async def _calling(backplane: AsyncBackplane, run: AsyncRun, times: int) -> list
     taken = []
     for _ in range(times):
         watch = Stopwatch()
-        await backplane.execute("noop", {}, run=run)
+        await run.execute("noop", {})
         taken.append(watch.seconds)
     return taken
 
@@ -147,7 +147,7 @@ async def _side_by_side(backplane: AsyncBackplane, runs: Sequence[AsyncRun], cou
 
     async def caller() -> None:
         for number in waiting:
-            await backplane.execute("noop", {}, run=runs[number % len(runs)])
+            await runs[number % len(runs)].execute("noop", {})
 
     watch = Stopwatch()
     await asyncio.gather(*(caller() for _ in range(max(IN_FLIGHT, len(runs)))))

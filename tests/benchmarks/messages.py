@@ -80,15 +80,15 @@ async def _at_once(
 
 async def _trigger(backplane: AsyncBackplane) -> float:
     run = await backplane.start_run("bench.trigger", complete_when="explicit")
-    await backplane.comms.declare_dependency("bench_downstream", ["bench_upstream"], run=run)
+    await run.declare_dependency("bench_downstream", ["bench_upstream"])
     (taken,) = (await run.wait(60)).result
     return float(taken)
 
 
 async def _fan(backplane: AsyncBackplane) -> Any:
     run = await backplane.start_run("bench.fan", complete_when="explicit")
-    await backplane.comms.declare_dependency("bench_gatherer", [one.name for one in crowd.fan], run=run)
-    await backplane.comms.publish("fan.out", time.perf_counter(), run=run)
+    await run.declare_dependency("bench_gatherer", [one.name for one in crowd.fan])
+    await run.publish("fan.out", time.perf_counter())
     return (await run.wait(60)).result
 
 

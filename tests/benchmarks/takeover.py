@@ -43,11 +43,11 @@ async def _written(backplane: AsyncBackplane, run: AsyncRun) -> None:
 
 
 async def _called(backplane: AsyncBackplane, run: AsyncRun) -> None:
-    await backplane.execute("noop", {}, run=run)
+    await run.execute("noop", {})
 
 
 async def _asked(backplane: AsyncBackplane, run: AsyncRun) -> None:
-    await backplane.comms.ask(taker.name, 1, run=run, name="take")
+    await run.ask(taker.name, 1, name="take")
 
 
 def measure(stage: Stage) -> Figures:

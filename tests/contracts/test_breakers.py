@@ -54,7 +54,7 @@ async def test_a_breaker_opens_for_the_fleet_and_is_closed_by_a_probe(
             found: list[CallResult | CallFailed] = []
             for run in runs:
                 try:
-                    found.append(await backplane.execute("brittle", params, run=run))
+                    found.append(await run.execute("brittle", params))
                 except CallFailed as failed:
                     found.append(failed)
             return found

@@ -34,10 +34,10 @@ async def test_a_call_that_a_run_cannot_pay_for_is_refused_and_says_what_was_lef
     """By the ledger, before anything is dispatched; a smaller one goes on."""
     run = await backplane.start_run(own("flow"), complete_when="explicit", budget="0.002 USD")
     with pytest.raises(BudgetExceeded) as refused:
-        await backplane.execute("document_search", SEARCH, run=run, budget="0.003 USD")
+        await run.execute("document_search", SEARCH, budget="0.003 USD")
     fields = ("budget", "asked_nano_usd", "left_nano_usd", "limit_nano_usd")
     assert [refused.value.fields[name] for name in fields] == ["run", 3_000_000, 2_000_000, 2_000_000]
-    found = await backplane.execute("document_search", SEARCH, run=run, budget="0.001 USD")
+    found = await run.execute("document_search", SEARCH, budget="0.001 USD")
     assert 0 < found.cost_nano_usd < 1_000_000
     await run.complete()
 
@@ -46,7 +46,7 @@ async def test_an_attempt_that_might_cost_more_than_its_call_has_left_is_not_beg
     """By the executor: a failed call and a budget exceeded, in one error; nothing was paid."""
     run = await backplane.start_run(own("flow"), complete_when="explicit")
     with pytest.raises(CallOverBudget) as refused:
-        await backplane.execute("document_search", SEARCH, run=run, budget="0.000001 USD")
+        await run.execute("document_search", SEARCH, budget="0.000001 USD")
     assert isinstance(refused.value, BudgetExceeded)
     assert isinstance(refused.value, CallFailed)
     assert refused.value.left_nano_usd == 1_000

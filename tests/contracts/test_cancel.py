@@ -44,7 +44,7 @@ async def test_cancelling_a_run_stops_its_handler_and_drops_what_is_queued(
 
     async with AsyncBackplane.connect(platform.settings) as backplane, running(platform.settings, sleeper):
         run = await backplane.start_run(flow)
-        await backplane.comms.send(flow, "more", run=run)
+        await run.send(flow, "more")
         await asyncio.wait_for(begun.wait(), 30)
         await run.cancel("no longer needed")
         await asyncio.wait_for(ended.wait(), 30)

@@ -55,12 +55,12 @@ async def test_an_agent_whose_clock_jumps_loses_nothing_and_harms_nobody(
         runner._transport.signer = Signer(codec, Keys.of(settings), lambda: time.time() + jump)
         run, other = [await backplane.start_run(workflow, complete_when="explicit") for _ in range(2)]
         for number in range(3):
-            await backplane.comms.send(lost.name, "step", number, run=run)
+            await run.send(lost.name, "step", number)
         await asyncio.wait_for(midway.wait(), 30)
         jump = jump_s
         go_on.set()
         await asyncio.wait_for(stale.wait(), 30)
-        told = await backplane.comms.ask(sound.name, 7, run=other, name="step")
+        told = await other.ask(sound.name, 7, name="step")
         assert (told, await other.state.get("sound")) == (None, 7)
         assert await run.state.get("done.0") is None
         assert abs(skews[0] - jump_s) < 60

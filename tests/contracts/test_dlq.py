@@ -49,7 +49,7 @@ def test_a_message_that_came_too_late_is_redriven_while_its_run_lives(
             pass
         async with AsyncBackplane.connect(settings) as backplane:
             run = await backplane.start_run(own("w"), complete_when="explicit")
-            await backplane.comms.send(agent.name, "go", {"n": 1}, run=run, deadline_seconds=0.01)
+            await run.send(agent.name, "go", {"n": 1}, deadline_seconds=0.01)
             return run.id
 
     run = asyncio.run(die())
@@ -93,7 +93,7 @@ def test_a_dead_letter_of_a_run_that_ended_is_refused_and_stays(settings: Settin
     async def die() -> str:
         async with running(settings, agent), AsyncBackplane.connect(settings) as backplane:
             run = await backplane.start_run(own("w"))
-            await backplane.comms.send(agent.name, "go", run=run)
+            await run.send(agent.name, "go")
             assert (await run.wait(30)).status == "failed"
             return run.id
 
@@ -137,7 +137,7 @@ def test_what_waits_in_an_inbox_is_seen_in_the_status(settings: Settings, cli: C
         async with AsyncBackplane.connect(settings) as backplane:
             run = await backplane.start_run(own("w"), complete_when="explicit")
             for _ in range(3):
-                await backplane.comms.send(agent.name, "go", run=run)
+                await run.send(agent.name, "go")
             return run.id
 
     run = asyncio.run(wait())

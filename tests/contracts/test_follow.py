@@ -76,7 +76,7 @@ def test_all_who_follow_a_run_are_told_the_same_facts(settings: Settings, follow
         assert json.loads(first_line(middle))["run_seq"] == 1
         for number in range(30):
             run.state.set(f"key.{number % 3}", number)
-            client.comms.publish("step.done", {"number": number}, run=run)
+            run.publish("step.done", {"number": number})
             run.state.get("key.0")
         run.complete({"steps": 30})
     late = follow(run_id, "--json")

@@ -79,7 +79,7 @@ def applied(run: Cli, folder: Path, *manifests: dict[str, Any]) -> tuple[int, An
 
 async def word(backplane: AsyncBackplane, name: str, **params: Any) -> str:
     started = await backplane.start_run("live", complete_when="explicit")
-    said: str = (await backplane.execute(name, params, run=started)).result["word"]
+    said: str = (await started.execute(name, params)).result["word"]
     return said
 
 
@@ -111,7 +111,7 @@ async def test_a_manifest_reaches_executors_and_agents_within_two_seconds(
         guided = await backplane.start_run("guide", complete_when="explicit")
 
         async def sees(*names: str) -> None:
-            answer = await backplane.comms.ask("guide", "fly a zeppelin", run=guided, name="what")
+            answer = await guided.ask("guide", "fly a zeppelin", name="what")
             assert (answer["found"], answer["tools"]) == (list(names), list(names))
 
         async def says(expected: str) -> None:
@@ -140,7 +140,7 @@ async def test_a_call_under_way_keeps_its_manifest_and_says_which(settings: Sett
     _, first = applied(run, tmp_path / "f", manifest("live_frozen"))
     async with AsyncBackplane.connect(settings, name="client") as backplane:
         started = await backplane.start_run("live", complete_when="explicit")
-        early = asyncio.ensure_future(backplane.execute("live_frozen", {"gate": str(gate)}, run=started))
+        early = asyncio.ensure_future(started.execute("live_frozen", {"gate": str(gate)}))
         codec = await asyncio.to_thread(connect_codec, settings)
 
         async def requested() -> None:
@@ -155,7 +155,7 @@ async def test_a_call_under_way_keeps_its_manifest_and_says_which(settings: Sett
             assert await word(backplane, "live_frozen") == "two"
 
         await assert_soon(two, PROMISED_S)
-        late = await backplane.execute("live_frozen", run=started)
+        late = await started.execute("live_frozen")
         assert not early.done()
         gate.touch()
         assert ((await early).result["word"], late.result["word"]) == ("one", "two")

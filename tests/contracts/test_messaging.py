@@ -54,17 +54,17 @@ async def test_subscriptions_change_while_a_run_is_under_way(settings: Settings,
 
     run = await backplane.start_run(workflow, complete_when="explicit")
     async with running(settings, listening("search.*", "search.done")):
-        assert await backplane.comms.publish("search.web.failed", run=run) == 1
-        assert await backplane.comms.publish("image.done", run=run) == 0
-        assert await backplane.comms.publish("search.done", run=run) == 1
+        assert await run.publish("search.web.failed") == 1
+        assert await run.publish("image.done") == 0
+        assert await run.publish("search.done") == 1
         assert [await soon(heard), await soon(heard)] == [
             ("search.*", "search.web.failed"),
             ("search.done", "search.done"),
         ]
     # another subscription is a wider declaration, which somebody has to grant
     async with running(settings, listening("image.*"), trust=True):
-        assert await backplane.comms.publish("search.done", run=run) == 0
-        assert await backplane.comms.publish("image.done", run=run) == 1
+        assert await run.publish("search.done") == 0
+        assert await run.publish("image.done") == 1
         assert await soon(heard) == ("image.*", "image.done")
     await run.complete()
 
@@ -88,13 +88,10 @@ async def test_dependencies_on_agents_events_and_keys(settings: Settings, backpl
     terms = [source.name, "event:search.completed", "state:findings"]
     async with running(settings, source, sink):
         run = await backplane.start_run(workflow)
-        comms = backplane.comms
-        await comms.declare_dependency(sink.name, terms, run=run, name="all.there")
-        await comms.declare_dependency(
-            sink.name, [*terms, "state:no"], trigger_when="any_completed", run=run, name="one"
-        )
-        some = await comms.declare_dependency(
-            sink.name, [*terms, "state:no"], trigger_when="n_completed", count=2, run=run, name="two"
+        await run.declare_dependency(sink.name, terms, name="all.there")
+        await run.declare_dependency(sink.name, [*terms, "state:no"], trigger_when="any_completed", name="one")
+        some = await run.declare_dependency(
+            sink.name, [*terms, "state:no"], trigger_when="n_completed", count=2, name="two"
         )
         ended = await run.wait(30)
     assert ended.status == "completed", ended
@@ -165,20 +162,19 @@ async def test_a_client_asks_and_is_told_when_no_answer_comes(settings: Settings
 
     async with running(settings, expert):
         run = await backplane.start_run(workflow, complete_when="explicit")
-        comms = backplane.comms
-        assert await comms.ask(expert.name, "you", run=run) == "hello you"
+        assert await run.ask(expert.name, "you") == "hello you"
         with pytest.raises(RequestFailed, match="LookupError: not in the book") as failed:
-            await comms.ask(expert.name, name="fail", run=run)
+            await run.ask(expert.name, name="fail")
         assert failed.value.fields["cause"] == "handler_failed"
         with pytest.raises(RequestExpired) as expired:
-            await comms.ask(expert.name, name="sleep", run=run, timeout=0.5)
+            await run.ask(expert.name, name="sleep", timeout=0.5)
         assert (expired.value.fields["agent"], expired.value.fields["name"]) == (expert.name, "sleep")
         assert 500 <= expired.value.fields["waited_ms"] < 5_000
         release.set()  # its answer is too late, and the agent free again
         with Backplane.connect(settings) as blocking:
-            assert await asyncio.to_thread(blocking.comms.ask, expert.name, "me", run=run.id) == "hello me"
+            assert await asyncio.to_thread(blocking.run(run.id).ask, expert.name, "me") == "hello me"
         with pytest.raises(UnknownAgent):
-            await comms.ask("nobody", run=run)
+            await run.ask("nobody")
         await run.complete()
     assert (await run.wait(10)).status == "completed"
 
@@ -272,9 +268,7 @@ async def test_deadlines_fire_on_time_and_survive_nobody_listening(
     async with running(settings, absent):
         pass
     run = await backplane.start_run(own("w"), complete_when="explicit")
-    sent = [
-        backplane.comms.send(absent.name, "go", run=run, deadline_seconds=0.5 + number / 20) for number in range(20)
-    ]
+    sent = [run.send(absent.name, "go", deadline_seconds=0.5 + number / 20) for number in range(20)]
     await asyncio.gather(*sent)
 
     def expired() -> list[float]:
@@ -359,7 +353,7 @@ async def test_a_slow_agent_slows_nobody_else(settings: Settings, backplane: Asy
 
     async with running(settings, slow, quick):
         run = await backplane.start_run(workflow, complete_when="explicit")
-        told = await asyncio.gather(*(backplane.comms.publish("tick", number, run=run) for number in range(count)))
+        told = await asyncio.gather(*(run.publish("tick", number) for number in range(count)))
         assert set(told) == {2}
         await asyncio.wait_for(done.wait(), 60)
         assert handled == list(range(count)), "one sender's messages are handled in the order they were sent"

@@ -37,7 +37,7 @@ async def test_a_message_is_tried_again_before_later_ones_are_begun(
     async with running(settings, worker):
         starts = (backplane.start_run(worker.workflows[0], complete_when="explicit") for _ in range(10))
         runs = await asyncio.gather(*starts)
-        sent = (backplane.comms.send(worker.name, "step", number, run=run) for number in range(count) for run in runs)
+        sent = (run.send(worker.name, "step", number) for number in range(count) for run in runs)
         await asyncio.gather(*sent)
         ends = await asyncio.gather(*(run.wait(60) for run in runs))
     assert {end.status for end in ends} == {"completed"}
@@ -58,7 +58,7 @@ async def test_order_outlives_the_process_that_made_the_first_attempt(
     with processes(first):
         run = await backplane.start_run("ordered", complete_when="explicit")
         for number in range(4):
-            await backplane.comms.send("ordered", "step", {"journal": str(journal), "number": number}, run=run)
+            await run.send("ordered", "step", {"journal": str(journal), "number": number})
 
         def hung() -> None:
             assert journal.with_suffix(".hung").exists()

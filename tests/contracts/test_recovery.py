@@ -66,10 +66,10 @@ async def test_tiers_are_climbed_one_after_the_other(settings: Settings) -> None
     elsewhere = {"capability": "steady", "params": {"q": "${params.name}"}, "result": {"hits": "${result.found}"}}
     async with AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run(own("w"), complete_when="explicit")
-        helped = await backplane.execute_with_recovery("moody", params, {"fallback": [elsewhere]}, run=run)
-        degraded = await backplane.execute_with_recovery("moody", params, {"degraded_result": {"hits": []}}, run=run)
+        helped = await run.execute_with_recovery("moody", params, {"fallback": [elsewhere]})
+        degraded = await run.execute_with_recovery("moody", params, {"degraded_result": {"hits": []}})
         with pytest.raises(CallFailed) as failed:
-            await backplane.execute_with_recovery("moody", params, {"retry": {"max_attempts": 1}}, run=run)
+            await run.execute_with_recovery("moody", params, {"retry": {"max_attempts": 1}})
         await run.complete()
 
     assert (helped.result, helped.provider, helped.attempts) == ({"hits": [params["name"]]}, "steady_one", 3)
@@ -101,7 +101,7 @@ async def test_a_supervisor_is_told_the_story_and_redrives_the_call(settings: Se
 
     async with running(settings, boss, worker), AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run(own("w"), complete_when="explicit")
-        await backplane.comms.send(worker.name, "go", run=run)
+        await run.send(worker.name, "go")
         story, result = await asyncio.wait_for(heard, 60)
         await run.complete()
 
@@ -125,7 +125,7 @@ def test_failed_calls_are_redriven_by_cause_in_their_run_and_beyond_its_end(
             runs = [await backplane.start_run(own("w"), complete_when="explicit") for _ in range(2)]
             for run in runs:
                 with pytest.raises(CallFailed):
-                    await backplane.execute("moody", {"name": name, "fails": "quota"}, run=run)
+                    await run.execute("moody", {"name": name, "fails": "quota"})
             await runs[1].fail("its call failed")
             return runs[0].id, runs[1].id
 
@@ -155,7 +155,7 @@ def test_a_paused_capability_makes_its_calls_wait_or_fail(settings: Settings, cl
     async def call(timeout: float) -> CallResult:
         async with AsyncBackplane.connect(settings) as backplane:
             run = await backplane.start_run(own("w"), complete_when="explicit")
-            result = await backplane.execute("steady", {"q": "x"}, run=run, timeout_seconds=timeout)
+            result = await run.execute("steady", {"q": "x"}, timeout_seconds=timeout)
             await run.complete()
             return result
 

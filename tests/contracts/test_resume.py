@@ -121,8 +121,8 @@ async def test_cancel_ends_a_run_and_its_record_stays_as_it_is(settings: Setting
         for late in (
             run.state.set("k", 2),
             run.cancel("again"),
-            backplane.comms.publish("a.b", run=run),
-            backplane.execute("text_generation", {"prompt": "x"}, run=run),
+            run.publish("a.b"),
+            run.execute("text_generation", {"prompt": "x"}),
         ):
             with pytest.raises(RunFinished, match="has ended"):
                 await late

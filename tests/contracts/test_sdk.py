@@ -47,8 +47,8 @@ def test_story_of_the_issue_by_the_synchronous_face(settings: Settings) -> None:
     agents = Process(settings, "story_research", "story_analysis")
     with processes(agents), Backplane.connect(settings) as backplane:
         run = backplane.start_run("story", {"topic": "event streaming"}, state={"brief": {"tone": "dry"}})
-        met = backplane.comms.declare_dependency(
-            downstream="story_analysis", depends_on=["story_research"], trigger_when="all_completed", run=run
+        met = run.declare_dependency(
+            downstream="story_analysis", depends_on=["story_research"], trigger_when="all_completed"
         )
         ended = run.wait(60)
 
@@ -114,11 +114,11 @@ async def test_every_refusal_is_its_own_error(backplane: AsyncBackplane) -> None
     with pytest.raises(UnknownRun):
         await backplane.run(new_id()).wait(5)
     with pytest.raises(UnknownAgent, match="nobody"):
-        await backplane.comms.send("nobody", "a.b", run=run)
+        await run.send("nobody", "a.b")
     with pytest.raises(UnknownAgent):
-        await backplane.comms.declare_dependency("nobody", ["nobody_else"], run=run)
+        await run.declare_dependency("nobody", ["nobody_else"])
     with pytest.raises(InvalidCommand) as bad_name:
-        await backplane.comms.publish("Not A Name", run=run)
+        await run.publish("Not A Name")
     assert bad_name.value.fields["field"] == "name"
     with pytest.raises(InvalidCommand):
         await backplane.start_run(name, complete_when="never")
@@ -150,7 +150,7 @@ async def test_oversize_is_refused_by_the_client_and_by_the_ledger(backplane: As
 async def test_same_command_twice_gives_the_first_answer(backplane: AsyncBackplane) -> None:
     """And is applied once."""
     run = await backplane.start_run(own("wf"), complete_when="explicit")
-    scope = backplane.scope(run)
+    scope = backplane.scope(run.id)
     command = scope.command("SetState", StateBody(key="k", value="1"))
 
     first = await scope.sent(command)
@@ -205,7 +205,7 @@ async def test_scopes_of_an_agent_are_enforced_and_the_refusal_names_the_rule(se
 
     async with running(settings, agent), AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run(own("wf"))
-        await backplane.comms.send(agent.name, "check", run=run)
+        await run.send(agent.name, "check")
         assert (await run.wait(30)).status == "completed"
 
     assert rules == {"reads": ["in.*"], "writes": ["out"], "capabilities": ["echo"], "publishes": ["ok"]}
@@ -215,9 +215,9 @@ async def test_capability_call_returns_its_result_or_says_what_was_tried(backpla
     """By the executor, over the log."""
     run = await backplane.start_run(own("wf"), complete_when="explicit")
 
-    found = await backplane.execute("echo", {"a": 1}, run=run)
+    found = await run.execute("echo", {"a": 1})
     with pytest.raises(CallFailed) as failed:
-        await backplane.execute("no_such_capability", run=run)
+        await run.execute("no_such_capability")
 
     assert found.result == {"params": {"a": 1}}
     assert (found.provider, found.attempts, found.degraded) == ("echo", 1, False)
@@ -237,7 +237,7 @@ async def test_history_of_a_run_is_gap_free_and_its_commands_are_all_there(setti
 
     async with running(settings, agent), AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run(own("wf"), {"n": 1})
-        await backplane.comms.send(agent.name, "go", run=run)
+        await run.send(agent.name, "go")
         await run.wait(30)
     codec = connect_codec(settings)
 
@@ -287,3 +287,64 @@ def test_refused_registration_is_raised(settings: Settings) -> None:
     with pytest.raises(ValueError, match="two agents"):
         AgentsRunner([agent, agent], settings)
     assert issubclass(ScopeDenied, Refused)
+
+
+async def test_a_client_has_the_verbs_of_an_agent(settings: Settings) -> None:
+    """It decides, keeps files, finds what can be called and carries out a model's call, all in the run's record."""
+    async with AsyncBackplane.connect(settings) as backplane:
+        run = await backplane.start_run(own("wf"), complete_when="explicit")
+        await run.decide("begin", "somebody asked")
+        kept = await run.artifacts.put(b"a page", "text/plain")
+        found = await run.discover("repeat the params that are given")
+        offered = await run.tools("anthropic", names=["echo"])
+        said = await run.call_tool({"type": "tool_use", "id": "t1", "name": "echo", "input": {"a": 1}})
+
+        assert await run.artifacts.get(kept) == b"a page"
+        assert [each["name"] for each in offered] == ["echo"]
+        assert "echo" in {each.name for each in found}
+        assert '"a":1' in str(said).replace(" ", "")
+        with pytest.raises(InvalidCommand):
+            await run.discard("no_such_delivery", "never was")
+        await run.complete()
+    codec = connect_codec(settings)
+    facts = await asyncio.to_thread(read_run, settings, codec, run.id, until_ended_s=10.0)
+    assert {"DecisionRecorded", "StateWritten", "CallCompleted"} <= {fact.kind for fact in facts}
+
+
+def test_the_waiting_face_has_the_verbs_of_an_agent_too(settings: Settings) -> None:
+    """The same from a script, without an event loop; and the form of before goes on, with a warning."""
+    with Backplane.connect(settings) as backplane:
+        run = backplane.start_run(own("wf"), complete_when="explicit")
+        kept = run.artifacts.put(b"a page")
+
+        assert run.artifacts.list() == [kept.uri]
+        assert run.publish("nobody.listens") == 0
+        assert [each["function"]["name"] for each in run.tools(names=["echo"])] == ["echo"]
+        with pytest.warns(DeprecationWarning, match=r"run\.execute"):
+            assert backplane.execute("echo", {"a": 1}, run=run).result == {"params": {"a": 1}}
+        with pytest.warns(DeprecationWarning, match=r"run\.<verb>"):
+            assert backplane.comms.publish("nobody.listens", run=run.id) == 0
+        run.cancel()
+
+
+async def test_an_agent_has_the_verbs_of_a_client(settings: Settings) -> None:
+    """A handler declares a dependency, which triggers it, and cancels its run."""
+    agent, done = Agent(own("waits"), publishes=["all.there"]), []
+
+    @agent.on("go")
+    async def go(ctx: Context, event: Event) -> None:
+        done.append(await ctx.declare_dependency(agent.name, ["state:ready"], name="all.there"))
+
+    @agent.on("all.there")
+    async def there(ctx: Context, event: Event) -> None:
+        await ctx.cancel_run("seen enough")
+
+    async with running(settings, agent), AsyncBackplane.connect(settings) as backplane:
+        run = await backplane.start_run(own("wf"), complete_when="explicit")
+        await run.send(agent.name, "go")
+        while await run.publish("tick") or not done:
+            await asyncio.sleep(0.05)
+        await run.state.set("ready", True)
+        ended = await run.wait(30)
+
+    assert (done, ended.status, ended.reason) == ([False], "cancelled", "seen enough")

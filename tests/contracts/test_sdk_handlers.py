@@ -54,7 +54,7 @@ async def test_deliveries_of_a_run_are_handled_in_order_and_runs_side_by_side(se
     async with running(settings, agent), AsyncBackplane.connect(settings) as backplane:
         runs = [await backplane.start_run(own("wf"), complete_when="explicit") for _ in range(12)]
         for value in range(20):
-            await asyncio.gather(*(backplane.comms.send(agent.name, "number", value, run=run) for run in runs))
+            await asyncio.gather(*(run.send(agent.name, "number", value) for run in runs))
         await _until(lambda: all(len(handled.get(run.id, ())) == 20 for run in runs))
         await asyncio.gather(*(run.complete() for run in runs))
 
@@ -75,7 +75,7 @@ async def test_failing_handler_is_retried_and_then_ends_the_run_with_its_error(s
 
     async with running(settings, agent), AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run(own("wf"))
-        await backplane.comms.send(agent.name, "go", run=run)
+        await run.send(agent.name, "go")
         ended = await run.wait(30)
 
         assert ended.status == "failed"
@@ -97,7 +97,7 @@ async def test_message_that_this_version_does_not_handle_is_reported(settings: S
         async with running(settings, old):
             pass
         run = await backplane.start_run(own("wf"))
-        await backplane.comms.send(name, "old.name", run=run)
+        await run.send(name, "old.name")
         async with running(settings, new):
             ended = await run.wait(30)
 
@@ -118,7 +118,7 @@ async def test_settled_delivery_is_refused_and_stops_the_handler(settings: Setti
 
     async with running(settings, agent) as runner, AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run(own("wf"), complete_when="explicit")
-        await backplane.comms.send(agent.name, "go", run=run)
+        await run.send(agent.name, "go")
         await _until(lambda: bool(contexts))
         await run.state.get("k")
         delivered = await asyncio.to_thread(_delivery, settings, run.id)
@@ -182,7 +182,7 @@ async def test_undecodable_record_in_an_inbox_is_a_dead_letter_and_stops_nobody(
             producer.produce(inbox(agent.name), b"\xffnonsense", b"some-key", partition, headers=[("mine", b"1")])
         producer.flush()
         run = await backplane.start_run(own("wf"))
-        await backplane.comms.send(agent.name, "go", run=run)
+        await run.send(agent.name, "go")
         await asyncio.wait_for(handled.wait(), 20)
         assert (await run.wait(20)).status == "completed"
         letters = await asyncio.to_thread(_letters, settings, inbox(agent.name), settings.topics.partitions)

@@ -90,7 +90,7 @@ async def test_contracts_of_a_module_are_applied_shown_and_held_against(
         await run.state.set(f"{prefix}/findings", {"sources": [1]})
     assert violated.value.fields["path"] == "sources[0]"
     with pytest.raises(ContractViolated):
-        await backplane.comms.publish(f"{prefix}.found", {"count": "many"}, run=run)
+        await run.publish(f"{prefix}.found", {"count": "many"})
     assert await run.state.set(f"{prefix}/log1", "one") == 1
     assert await run.state.get(f"{prefix}/log1") == ["one"]
     await run.complete()

@@ -44,7 +44,7 @@ async def test_each_delivery_has_its_effects_once_and_in_order(platform: LocalPl
         for wave in range(HITS + 1):
             await hit(gunman, wave)
             numbers = range(each * wave // (HITS + 1), each * (wave + 1) // (HITS + 1))
-            sent = (backplane.comms.send(twin.name, "twin.work", n, run=run) for n in numbers for run in runs)
+            sent = (run.send(twin.name, "twin.work", n) for n in numbers for run in runs)
             await asyncio.gather(*sent)
         last = f"done.{each - 1}"
         await asyncio.gather(*(all_handled(platform.settings, codec, run, twin.name, last, each) for run in runs))
@@ -71,7 +71,7 @@ async def test_a_trigger_reads_every_write_it_waited_for(platform: LocalPlatform
 
         async def one() -> list[int]:
             run = await backplane.start_run("faults.causes", KEYS)
-            await backplane.comms.declare_dependency(sink.name, [source.name], run=run)
+            await run.declare_dependency(sink.name, [source.name])
             ended = await run.wait(300)
             assert ended.status == "completed", ended
             found: list[int] = ended.result

@@ -39,7 +39,7 @@ async def test_a_request_is_answered_once_however_often_its_asker_is_killed(plat
         ):
             started = (backplane.start_run("faults.asking", complete_when="explicit") for _ in range(RUNS))
             runs = await asyncio.gather(*started)
-            sent = (backplane.comms.send(asker.name, "asking.go", n, run=run) for n in range(each) for run in runs)
+            sent = (run.send(asker.name, "asking.go", n) for n in range(each) for run in runs)
             await asyncio.gather(*sent)
             last = f"answer.{each - 1}"
             await asyncio.gather(*(all_handled(platform.settings, codec, run, asker.name, last, each) for run in runs))

@@ -83,10 +83,7 @@ async def test_no_call_costs_more_than_its_budget_whoever_makes_its_attempts(
     codec = await asyncio.to_thread(connect_codec, settings)
     async with AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run("budgets", complete_when="explicit")
-        calls = [
-            asyncio.create_task(backplane.execute("oracle", {}, run=run, budget=f"0.00{number} USD"))
-            for number in ENOUGH_FOR
-        ]
+        calls = [asyncio.create_task(run.execute("oracle", {}, budget=f"0.00{number} USD")) for number in ENOUGH_FOR]
 
         async def attempts() -> Counter[str]:
             facts: list[Any] = await asyncio.to_thread(read_run, settings, codec, run.id)

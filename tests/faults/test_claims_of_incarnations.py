@@ -125,7 +125,7 @@ async def test_no_effect_happens_twice_when_partitions_come_back_before_the_outc
     with till:
         async with AsyncBackplane.connect(settings) as backplane:
             runs = [await backplane.start_run("charging", complete_when="explicit") for _ in range(CALLS)]
-            calls = [asyncio.create_task(backplane.execute("charge", {}, run=run)) for run in runs]
+            calls = [asyncio.create_task(run.execute("charge", {})) for run in runs]
             await _until(lambda: len(till.effects) == CALLS)
             other, port = await asyncio.to_thread(second_executor, settings)
             try:

@@ -62,14 +62,12 @@ async def test_a_call_that_kills_its_executor(
     journal = tmp_path / "journal"
     async with AsyncBackplane.connect(platform.settings) as backplane:
         run = await backplane.start_run("deadly-calls", complete_when="explicit")
-        told = asyncio.create_task(
-            backplane.execute(capability, {"how": how, "journal": str(journal)}, run=run, timeout_seconds=60)
-        )
-        beside = [asyncio.create_task(backplane.execute("echo", {"n": n}, run=run)) for n in range(20)]
+        told = asyncio.create_task(run.execute(capability, {"how": how, "journal": str(journal)}, timeout_seconds=60))
+        beside = [asyncio.create_task(run.execute("echo", {"n": n})) for n in range(20)]
         with pytest.raises(CallFailed) as failed:
             await told
         results = await asyncio.gather(*beside)
-        after = await backplane.execute("echo", {"n": "after"}, run=run)
+        after = await run.execute("echo", {"n": "after"})
 
     assert failed.value.fields["error_code"] == code, failed.value.fields
     assert [one.result["params"]["n"] for one in results] == list(range(20))

@@ -62,7 +62,7 @@ async def shoot(till: Till, gunman: Gunman) -> None:
 async def charge(backplane: AsyncBackplane, run: str, room: asyncio.Semaphore) -> CallResult | CallFailed:
     async with room:
         try:
-            return await backplane.execute("charge", {}, run=run)
+            return await backplane.run(run).execute("charge", {})
         except CallFailed as failed:
             return failed
 

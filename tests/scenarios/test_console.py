@@ -305,7 +305,7 @@ def test_a_dead_letter_is_found_tried_and_put_back(
     with Backplane.connect(platform.settings, name="viewer") as backplane:
         with agents(platform, tmp_path / "late.py"):
             started = backplane.start_run("late", complete_when="explicit")
-        backplane.comms.send("late_console_agent", "go", {"n": 1}, run=started.id, deadline_seconds=0.01)
+        started.send("late_console_agent", "go", {"n": 1}, deadline_seconds=0.01)
         window = Window(browser, base)
         page = window.page
 

@@ -64,7 +64,7 @@ async def test_executor_carries_out_no_call_that_the_ledger_did_not_ask_for(
     """Made up, with another's proof, moved to another partition, changed, or copied when it was settled long ago; also
     where the copy is the first that an executor reads after it was killed."""
     run = await backplane.start_run("calls", complete_when="explicit")
-    await backplane.execute("echo", {"n": 1}, run=run)
+    await run.execute("echo", {"n": 1})
     genuine = next(each for each in await asyncio.to_thread(attacker.read, CALLS) if each.key == run.id.encode())
     asked = attacker.codec.decode(genuine.value)
     assert isinstance(asked, CallEvent)
@@ -102,7 +102,7 @@ async def _settled(backplane: AsyncBackplane, run: Any) -> None:
     """Genuine calls behind the forgeries, in every partition: what stands before them was read before."""
     others = [await backplane.start_run("calls", complete_when="explicit") for _ in range(12)]
     for each in (run, *others):
-        await backplane.execute("echo", {"behind": True}, run=each)
+        await each.execute("echo", {"behind": True})
     for each in others:
         await each.complete()
 
@@ -113,7 +113,7 @@ async def test_no_call_is_taken_for_settled_or_cancelled_on_a_strangers_word(
     """Outcomes are forged while the executor is away: it makes the call all the same."""
     run = await backplane.start_run("calls", complete_when="explicit")
     platform.kill("executor")
-    waiting = asyncio.create_task(backplane.execute("echo", {"n": 7}, run=run))
+    waiting = asyncio.create_task(run.execute("echo", {"n": 7}))
 
     async def asked() -> Lying:
         found = [each for each in await asyncio.to_thread(attacker.read, CALLS) if each.key == run.id.encode()]
@@ -308,7 +308,7 @@ async def test_forged_and_copied_facts_are_neither_shown_nor_counted(
 ) -> None:
     """A copied attempt would be paid for twice, a made-up one once: rows, costs and history have only what was."""
     run = await backplane.start_run("billed", complete_when="explicit")
-    await backplane.execute("echo", {"n": 1}, run=run)
+    await run.execute("echo", {"n": 1})
     await run.state.set("k", 1)
     before = await asyncio.to_thread(read_run, settings, attacker.codec, run.id)
     mine = [

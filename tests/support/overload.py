@@ -111,7 +111,7 @@ async def _writer(
 async def _messages(backplane: AsyncBackplane, run: AsyncRun, agent: str, ends: float) -> int:
     count = 0
     while time.monotonic() < ends:
-        await backplane.comms.send(agent, "task", count, run=run)
+        await run.send(agent, "task", count)
         count += 1
         await asyncio.sleep(SLOW_S / 2)
     return count

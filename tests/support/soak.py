@@ -59,14 +59,14 @@ class Load:
             await run.state.set(f"k{number % 3}", "x" * chance.randrange(1_000))
             await run.state.get(f"k{chance.randrange(3)}")
             if number % 5 == 0:
-                await backplane.execute(chance.choice(("journal", "transfer")), {"number": number}, run=run)
+                await run.execute(chance.choice(("journal", "transfer")), {"number": number})
             await asyncio.sleep(PAUSE_S)
         await run.complete()
 
     async def _agents(self, backplane: AsyncBackplane, chance: random.Random) -> None:
         run = await backplane.start_run("faults.relay")
-        await backplane.comms.declare_dependency("fault_digest", [f"fault_{side}" for side in SIDES], run=run)
-        await backplane.comms.publish("relay.go", {"steps": 3, "number": 1, "takes_s": 0.05}, run=run)
+        await run.declare_dependency("fault_digest", [f"fault_{side}" for side in SIDES])
+        await run.publish("relay.go", {"steps": 3, "number": 1, "takes_s": 0.05})
         await run.wait(120)
 
 

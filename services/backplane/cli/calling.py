@@ -163,8 +163,8 @@ async def _call(capability: str, params: Mapping[str, Any], how: How) -> tuple[s
 
     async with AsyncBackplane.connect(how.settings, name=WORKFLOW) as client:
         if how.run is not None:
-            result = await client.execute(
-                capability, params, run=how.run, timeout_seconds=how.timeout, budget=how.budget
+            result = await client.run(how.run).execute(
+                capability, params, timeout_seconds=how.timeout, budget=how.budget
             )
             return how.run, result
         return await _in_own_run(client, capability, params, how)
@@ -175,7 +175,7 @@ async def _in_own_run(
 ) -> tuple[str, CallResult]:
     run = await client.start_run(WORKFLOW, {"capability": capability, "params": params}, complete_when="explicit")
     try:
-        result = await client.execute(capability, params, run=run, timeout_seconds=how.timeout, budget=how.budget)
+        result = await run.execute(capability, params, timeout_seconds=how.timeout, budget=how.budget)
     except BaseException as error:
         # also after Ctrl-C: a run that nobody will end would stay open for ever
         await run.fail(str(error) or type(error).__name__)

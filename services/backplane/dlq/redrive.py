@@ -79,12 +79,10 @@ def discard(backplane: Backplane, settings: Settings, chosen: Iterable[Letter], 
     for letter in chosen:
         try:
             if letter.call_id:
-                backplane.comms.discard_call(letter.call_id, reason, run=letter.run, capability=letter.name)
+                backplane.run(letter.run).discard_call(letter.call_id, reason, capability=letter.name)
             else:
                 about = letter.delivery_id or letter.id
-                backplane.comms.discard(
-                    about, reason, run=letter.run or letter.id, agent=letter.agent, name=letter.name
-                )
+                backplane.run(letter.run or letter.id).discard(about, reason, agent=letter.agent, name=letter.name)
             if not letter.call_id and not letter.delivery_id:
                 mark(settings, letter)
         except Refused as refused:
@@ -95,7 +93,7 @@ def discard(backplane: Backplane, settings: Settings, chosen: Iterable[Letter], 
 
 def _by_the_ledger(backplane: Backplane, letter: Letter) -> Outcome:
     try:
-        backplane.comms.redrive(letter.delivery_id, run=letter.run)
+        backplane.run(letter.run).redrive(letter.delivery_id)
     except Refused as refused:
         return Outcome(letter, "refused", refused.message)
     return Outcome(letter, "redriven")
@@ -104,7 +102,7 @@ def _by_the_ledger(backplane: Backplane, letter: Letter) -> Outcome:
 def _call(backplane: Backplane, settings: Settings, letter: Letter) -> Outcome:
     """The call anew, in its run; in a run of its own where that has ended."""
     try:
-        result = backplane.redrive_call(letter.call_id, run=letter.run)
+        result = backplane.run(letter.run).redrive_call(letter.call_id)
     except (RunFinished, UnknownRun):
         return _call_elsewhere(backplane, settings, letter)
     except CallFailed as failed:
@@ -120,7 +118,7 @@ def _call_elsewhere(backplane: Backplane, settings: Settings, letter: Letter) ->
 
     run = backplane.start_run(WORKFLOW, letter.run, complete_when="explicit")
     try:
-        result = backplane.repeat_call(letter.record, run=run.id)
+        result = run.repeat_call(letter.record)
         run.complete(result.result)
         told = _told(result)
     except CallFailed as failed:

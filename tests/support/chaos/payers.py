@@ -46,7 +46,7 @@ class Payers:
             takes_s = chance.uniform(0, LONG_S if number % 4 == 0 else SHORT_S)
             params = {"number": number, "takes_s": takes_s, "before": chance.random()}
             try:
-                result: CallResult = await backplane.execute("pay", params, run=run_id)
+                result: CallResult = await backplane.run(run_id).execute("pay", params)
                 self.done.add(result.call_id)
             except CallFailed as failed:
                 known = str(failed.fields["call_id"])

@@ -130,7 +130,7 @@ class Workload:
             params = {"number": number + 1, "takes_s": chance.uniform(0, 0.4)}
             capability = chance.choice(("journal", "transfer"))
             try:
-                done = await self._backplane.execute(capability, params, run=run)
+                done = await run.execute(capability, params)
                 assert done.result == {"number": number + 1}, done
             except CallFailed as failed:
                 if (capability, failed.fields["error_code"]) != ("transfer", "outcome_unknown"):
@@ -142,9 +142,9 @@ class Workload:
         steps = 2 + number % 3
         while not self._stop.is_set():
             run = await self._backplane.start_run("faults.relay")
-            await self._backplane.comms.declare_dependency("fault_digest", [f"fault_{side}" for side in SIDES], run=run)
+            await run.declare_dependency("fault_digest", [f"fault_{side}" for side in SIDES])
             go = {"steps": steps, "number": number, "takes_s": 0.1}
-            assert await self._backplane.comms.publish("relay.go", go, run=run) == len(SIDES)
+            assert await run.publish("relay.go", go) == len(SIDES)
             self.result.relays[run.id] = steps
             ended = await run.wait(END_LIMIT_S)
             assert (ended.status, ended.reason) == ("completed", "idle"), ended
