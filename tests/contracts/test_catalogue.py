@@ -102,19 +102,19 @@ def test_files_are_kept_by_key(command: Command, tmp_path: Path) -> None:
     file.write_bytes(bytes(range(256)) * 10)
     key = "tests/catalogue/data.bin"
 
-    assert command("store", "put", key, str(file))[0] == ExitCode.OK
-    assert command("store", "put", key, str(file), "--if-absent")[0] == ExitCode.FAILURE
-    listed = document(command, "store", "list", "tests/catalogue")["result"]["files"]
+    assert command("files", "put", key, str(file))[0] == ExitCode.OK
+    assert command("files", "put", key, str(file), "--if-absent")[0] == ExitCode.FAILURE
+    listed = document(command, "files", "list", "tests/catalogue")["result"]["files"]
     assert [(one["key"], one["size"]) for one in listed] == [(key, 2560)]
-    assert document(command, "store", "head", key)["result"]["size"] == 2560
-    code, out, err = command("store", "get", key)
+    assert document(command, "files", "head", key)["result"]["size"] == 2560
+    code, out, err = command("files", "get", key)
     assert code == ExitCode.OK, err
     assert out.encode("utf-8", errors="surrogateescape") == file.read_bytes()
-    assert command("store", "get", key, "--out", str(tmp_path / "back.bin"))[0] == ExitCode.OK
+    assert command("files", "get", key, "--out", str(tmp_path / "back.bin"))[0] == ExitCode.OK
     assert (tmp_path / "back.bin").read_bytes() == file.read_bytes()
-    assert command("store", "delete", key)[0] == ExitCode.OK
-    assert command("store", "delete", key)[0] == ExitCode.NOT_FOUND
-    code, _, err = command("store", "get", key)
+    assert command("files", "delete", key)[0] == ExitCode.OK
+    assert command("files", "delete", key)[0] == ExitCode.NOT_FOUND
+    code, _, err = command("files", "get", key)
     assert code == ExitCode.NOT_FOUND
     assert key in err
 

@@ -15,69 +15,79 @@ from typing import Any, Final, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from backplane.cli.output import report, silence_stdout
+from backplane.cli.output import message, report, silence_stdout
 from backplane.cli.shown import Zone
 
 
 class Entry(NamedTuple):
-    """Where a command is, and its line in the help."""
+    """A command's line in the help, and its file where that has another name."""
 
-    module: str
-    attribute: str
-    """A function: one command. A ``typer.Typer``: a group of commands."""
     help: str
+    """At most 60 characters, so that it has one line of 80 columns."""
+    module: str = ""
 
 
-COMMANDS: Final[dict[str, Entry]] = {
-    "demo": Entry("backplane.cli.demo.command", "demo", "See it all once: five agents publish an article."),
-    "up": Entry("backplane.cli.platform", "up", "Start the local platform: Kafka, registry, store and our services."),
-    "down": Entry("backplane.cli.platform", "down", "Stop the local platform; its data stays."),
-    "status": Entry("backplane.cli.platform", "status", "Show each part of the platform: state, port, memory, lag."),
-    "logs": Entry("backplane.cli.platform", "logs", "Show the log of a part."),
-    "doctor": Entry("backplane.cli.doctor", "doctor", "Check this machine and the platform, and say what to mend."),
-    "topics": Entry("backplane.cli.topics", "app", "Show topics; create and check them."),
-    "schemas": Entry("backplane.cli.schemas", "app", "Show schemas; register and compare them."),
-    "contracts": Entry("backplane.cli.contracts", "app", "Apply, show and remove contracts of state and messages."),
-    "agents": Entry(
-        "backplane.cli.agents", "app", "Run agents; issue and revoke their keys, approve what they ask for."
-    ),
-    "roles": Entry("backplane.cli.roles", "app", "Say who may do what: apply, show, compare and check roles."),
-    "access": Entry("backplane.cli.access", "app", "Say who may use console, SQL and figures."),
-    "start": Entry("backplane.cli.state", "start", "Start a run."),
-    "cancel": Entry("backplane.cli.ending", "cancel", "End a run: stop its handlers, calls and child runs."),
-    "resume": Entry("backplane.cli.ending", "resume", "Go on from a run that failed or was cancelled."),
-    "state": Entry("backplane.cli.state", "app", "Read and write a run's shared state."),
-    "memory": Entry("backplane.cli.memory", "app", "Read long-term memories."),
-    "runs": Entry("backplane.cli.insight", "runs", "List the runs, the newest first: how they ended, what they cost."),
-    "run": Entry("backplane.cli.insight", "run", "Tell what happened in a run."),
-    "cost": Entry("backplane.cli.insight", "cost", "Tell what a run cost, by agent, capability or provider."),
-    "lineage": Entry("backplane.cli.lineage", "lineage", "Tell what a value or message rests on, or what came of it."),
-    "explain": Entry(
-        "backplane.cli.explain", "explain", "Tell why a run failed: first cause, spread, cost, what to do."
-    ),
-    "events": Entry("backplane.cli.events", "app", "Show the facts as they lie in Kafka, as kcat would."),
-    "reconcile": Entry(
-        "backplane.cli.books", "reconcile", "Hold the store against Kafka: every fact once, none missing."
-    ),
-    "ledger": Entry("backplane.cli.ledger", "app", "Bring a partition back that was put aside."),
-    "dlq": Entry("backplane.cli.dlq", "app", "Show dead letters, put them back, or give them up."),
-    "replay": Entry("backplane.cli.replay", "replay", "Decide a run again from its commands, and compare."),
-    "console": Entry("backplane.cli.console", "console", "Open the console in a browser."),
-    "sql": Entry("backplane.cli.insight", "sql", "Ask the store in SQL; it only reads."),
-    "otel": Entry("backplane.cli.otel", "otel", "Export what happens as OpenTelemetry spans."),
-    "analytics": Entry("backplane.cli.analytics", "app", "The store's schema; filling it anew from Kafka."),
-    "call": Entry("backplane.cli.call", "call", "Call a capability and print its result."),
-    "search": Entry("backplane.cli.search", "search", "Find documents about a question."),
-    "image": Entry("backplane.cli.media", "image", "Make an image."),
-    "video": Entry("backplane.cli.media", "video", "Make a short video, from words or from images."),
-    "store": Entry("backplane.cli.store", "app", "Keep files by key, and get them back."),
-    "publish": Entry("backplane.cli.publish", "publish", "Publish a Markdown file as a web page."),
-    "code": Entry("backplane.cli.code", "code", "Run a Python snippet in a sandbox."),
-    "analyze": Entry("backplane.cli.analyze", "analyze", "Ask files in SQL: CSV, JSON lines, Parquet."),
-    "artifacts": Entry("backplane.cli.artifacts", "app", "Show the files that calls made, and get them."),
-    "capabilities": Entry("backplane.cli.capabilities", "app", "Show, apply, switch and try what can be called."),
-    "config": Entry("backplane.cli.config", "app", "Show the settings, and where each comes from."),
+RUN: Final = "Run it"
+SEE: Final = "See it"
+CHANGE: Final = "Change it"
+OPERATE: Final = "Operate it"
+
+GROUPS: Final[dict[str, dict[str, Entry]]] = {
+    RUN: {
+        "demo": Entry("See it all once: five agents publish an article.", "demo.command"),
+        "up": Entry("Start the local platform."),
+        "down": Entry("Stop the local platform; its data stays."),
+        "agents": Entry("Run agents; manage their keys and what they ask for."),
+        "start": Entry("Start a run."),
+        "call": Entry("Call a capability and print its result."),
+        "search": Entry("Find documents about a question."),
+        "image": Entry("Make an image."),
+        "video": Entry("Make a short video, from words or from images."),
+        "publish": Entry("Publish a Markdown file as a web page."),
+        "code": Entry("Run a Python snippet in a sandbox."),
+        "analyze": Entry("Ask files in SQL: CSV, JSON lines, Parquet."),
+    },
+    SEE: {
+        "status": Entry("Show each part of the platform: state, port, memory, lag."),
+        "runs": Entry("List the runs, the newest first, and what they cost."),
+        "run": Entry("Tell what happened in a run."),
+        "explain": Entry("Tell why a run failed: first cause, cost, what to do."),
+        "cost": Entry("Tell what a run cost, by agent, capability or provider."),
+        "lineage": Entry("Tell what a value rests on, or what came of it."),
+        "events": Entry("Show the facts as they lie in Kafka, as kcat would."),
+        "artifacts": Entry("Show the files that calls made, and get them."),
+        "memory": Entry("Read long-term memories."),
+        "sql": Entry("Ask the store in SQL; it only reads."),
+        "console": Entry("Open the console in a browser."),
+        "logs": Entry("Show the log of a part."),
+    },
+    CHANGE: {
+        "state": Entry("Read and write a run's shared state."),
+        "cancel": Entry("End a run: stop its handlers, calls and child runs."),
+        "resume": Entry("Go on from a run that failed or was cancelled."),
+        "dlq": Entry("Show dead letters, put them back, or give them up."),
+        "capabilities": Entry("Show, apply, switch and try what can be called."),
+        "contracts": Entry("Apply, show and remove contracts of state and messages."),
+        "roles": Entry("Say who may do what: apply, show, compare, check roles."),
+        "access": Entry("Say who may use console, SQL and figures."),
+        "files": Entry("Keep files by key, and get them back."),
+    },
+    OPERATE: {
+        "doctor": Entry("Check this machine and the platform; say what to mend."),
+        "config": Entry("Show the settings, and where each comes from."),
+        "topics": Entry("Show topics; create and check them."),
+        "schemas": Entry("Show schemas; register and compare them."),
+        "analytics": Entry("The store's schema; filling it again from Kafka."),
+        "reconcile": Entry("Compare the store with Kafka: every fact once, none lost."),
+        "ledger": Entry("Bring a partition back that was put aside."),
+        "replay": Entry("Decide a run again from its commands, and compare."),
+        "otel": Entry("Export what happens as OpenTelemetry spans."),
+    },
 }
+"""The commands, as ``backplane --help`` groups them; 12 a group at most."""
+COMMANDS: Final[dict[str, Entry]] = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+RENAMED: Final = {"store": "files"}
+"""Old name → new name. An old name works, with a hint, until 0.2."""
 
 
 class LazyGroup(TyperGroup):
@@ -91,19 +101,24 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
         """What help and completion need of a command, without importing it."""
-        entry = COMMANDS.get(cmd_name)
-        return TyperCommand(cmd_name, help=entry.help) if entry else None
+        name = RENAMED.get(cmd_name, cmd_name)
+        for title, group in GROUPS.items():
+            if name in group:
+                return TyperCommand(name, help=group[name].help, rich_help_panel=title)
+        return None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command itself, imported now."""
         name, stub, rest = super().resolve_command(ctx, args)
+        if args and args[0] in RENAMED:
+            message(f"hint: `backplane {args[0]}` is `backplane {RENAMED[args[0]]}` now; the old name goes with 0.2")
         return name, load(stub.name) if stub and stub.name else None, rest
 
 
 def load(name: str) -> Any:
     """The command of this name in ``COMMANDS``, ready to be invoked."""
-    entry = COMMANDS[name]
-    found: typer.Typer | Callable[..., Any] = getattr(importlib.import_module(entry.module), entry.attribute)
+    module = importlib.import_module(f"backplane.cli.{COMMANDS[name].module or name}")
+    found: typer.Typer | Callable[..., Any] = getattr(module, "app", None) or getattr(module, name)
     if not isinstance(found, typer.Typer):
         single = typer.Typer(add_completion=False)
         single.command(name)(found)

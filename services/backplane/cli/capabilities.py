@@ -26,20 +26,23 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show, apply,
 AllFlag = Annotated[bool, typer.Option("--all", help="Also what is disabled, or has no provider that can be asked.")]
 
 
+SEE, TRY, CHANGE = "See it", "Try it", "Change it"
+
+
 @app.callback()
 def group() -> None:
     """Show, apply, switch and try what can be called."""
 
 
-app.command()(manifests.apply)
-app.command()(manifests.remove)
-app.command()(manifests.disable)
-app.command()(manifests.enable)
-app.command()(manifests.pause)
-app.command()(manifests.resume)
-app.command("test")(manifests.try_out)
-app.command("import-openapi")(import_openapi)
-app.command("health")(health)
+app.command(rich_help_panel=CHANGE)(manifests.apply)
+app.command(rich_help_panel=CHANGE)(manifests.remove)
+app.command(rich_help_panel=CHANGE)(manifests.disable)
+app.command(rich_help_panel=CHANGE)(manifests.enable)
+app.command(rich_help_panel=CHANGE)(manifests.pause)
+app.command(rich_help_panel=CHANGE)(manifests.resume)
+app.command("test", rich_help_panel=TRY)(manifests.try_out)
+app.command("import-openapi", rich_help_panel=CHANGE)(import_openapi)
+app.command("health", rich_help_panel=SEE)(health)
 
 
 class View(NamedTuple):
@@ -67,7 +70,7 @@ class View(NamedTuple):
         return state_of(self.registry.switch(contract.capability.name).state, self.standing(contract))
 
 
-@app.command(name="list")
+@app.command(name="list", rich_help_panel=SEE)
 def list_capabilities(every: AllFlag = False, data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
     """List what can be called: version, state, side effects, providers (in brackets: cannot be asked now)."""
     view = load(data_dir)
@@ -90,7 +93,7 @@ def list_capabilities(every: AllFlag = False, data_dir: DataDir = None, as_json:
         message(f"not shown: {', '.join(hidden)} (nobody can be asked, or disabled); --all shows them")
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def show(name: str, data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
     """Show the manifest of one capability, its state, and why a provider cannot be asked."""
     import yaml
@@ -142,7 +145,7 @@ def _costs_at_most(provider: Provider, capability: Capability) -> dict[str, str]
     return amounts
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def search(
     text: Annotated[str, typer.Argument(help="What is needed, in words.")],
     limit: Annotated[int, typer.Option("--limit", min=1)] = 5,
@@ -155,7 +158,7 @@ def search(
     print_rows(("name", "score", "side_effects", "description"), rows, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def tools(
     names: Annotated[list[str] | None, typer.Argument(help="Capabilities; all that can be called by default.")] = None,
     form: Annotated[str, typer.Option("--format", help="openai, anthropic or mcp.")] = "openai",
@@ -176,7 +179,7 @@ def tools(
         raise CommandError("not_found", str(error), "see `backplane capabilities list --all`") from error
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def tokens(
     against: Annotated[
         Path | None, typer.Option(help="A JSON list of tools (or an answer to tools/list) to count, and compare with.")
@@ -219,7 +222,7 @@ def _sources(row: Row) -> str:
     return "; ".join(f"{each.provider}: {each.tools} tools, {each.tokens}" for each in row.raw)
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def schema() -> None:
     """Print the JSON Schema of manifests, for editors; schemas/manifest.schema.json is the same."""
     from backplane.manifests.schema import manifest_schema

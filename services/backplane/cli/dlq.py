@@ -101,7 +101,7 @@ def redrive(
     """Put dead letters back: a message in its agent's inbox, with attempts anew; a failed call as a call anew, one
     after the other; any other record in its topic. The exit code is 7 where one was refused, because the run of a
     message has ended for instance."""
-    from backplane.cli.state import connected
+    from backplane.cli.client import connected
     from backplane.dlq.letters import grouped
     from backplane.dlq.redrive import paced
     from backplane.dlq.redrive import redrive as put_back
@@ -142,7 +142,7 @@ def discard(
 ) -> None:
     """Give dead letters up: they are listed no more, and the reason is a fact. Nothing is deleted. The exit code is 7
     where one was refused."""
-    from backplane.cli.state import connected
+    from backplane.cli.client import connected
     from backplane.dlq.redrive import Outcome
     from backplane.dlq.redrive import discard as give_up
 

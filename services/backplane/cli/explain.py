@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from backplane.cli.insight import AskedRun, RunArgument, Wait, slim
+from backplane.cli.asked_run import AskedRun, RunArgument, Wait, slim
 from backplane.cli.output import DataDir, JsonFlag, interactive, print_json
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ def follow(settings: Settings, text: str, *, as_json: bool) -> None:
 
 def _named(settings: Settings, client: Client, text: str) -> str:
     """The run's id; the text itself where the store, once it has all that Kafka has, knows no run that begins so."""
-    from backplane.cli.insight import await_store
+    from backplane.cli.asked_run import await_store
     from backplane.insight.answers import LATEST, find_run, runs_like
 
     if text not in LATEST and not runs_like(client, text):
@@ -131,7 +131,7 @@ def _painter() -> Callable[[Event], None]:
 
 
 def _json(event: Event) -> None:
-    from backplane.cli.insight import slim
+    from backplane.cli.asked_run import slim
 
     print(escaped_json(json.dumps({**slim(event), "run_seq": event.run_seq}, ensure_ascii=False)), flush=True)
 

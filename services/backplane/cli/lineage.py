@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agents_sdk.core.artifacts import SCHEME
-from backplane.cli.insight import AskedRun, Wait, slim
+from backplane.cli.asked_run import AskedRun, Wait, slim
 from backplane.cli.output import CommandError, DataDir, ExitCode, JsonFlag, interactive, message, print_json
 
 if TYPE_CHECKING:

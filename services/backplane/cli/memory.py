@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from backplane.cli.client import connected
 from backplane.cli.output import CommandError, DataDir, JsonFlag, print_json, print_rows
-from backplane.cli.state import connected
 
 Namespace = Annotated[str, typer.Argument(metavar="NAMESPACE", help="The memory's namespace.")]
 

@@ -29,7 +29,7 @@ def named_run(text: str, data_dir: Path | None = None, *, wait: bool = True) -> 
         Unreachable: the store has to be asked, and does not answer.
     """
     from agents_sdk.settings import load_settings
-    from backplane.cli.insight import await_store
+    from backplane.cli.asked_run import await_store
     from backplane.insight.answers import LATEST, find_run
     from backplane.store.queries import connect_store
 

@@ -1,21 +1,18 @@
-"""``backplane state``: a run's shared state; ``backplane start``: start a run."""
+"""``backplane state``: a run's shared state."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backplane.cli.output import Budget, CommandError, DataDir, ExitCode, JsonFlag, message, print_json, print_rows
+from backplane.cli.client import connected, parsed
+from backplane.cli.output import CommandError, DataDir, JsonFlag, print_json, print_rows
 from backplane.cli.run_name import RunName, named_run
 from backplane.cli.shown import when
 
 if TYPE_CHECKING:
-    from agents_sdk.blocking import Backplane, Run
+    pass
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The state key.")]
 
@@ -25,27 +22,6 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read and wri
 @app.callback()
 def group() -> None:
     """Read and write a run's shared state."""
-
-
-@contextmanager
-def connected(data_dir: Path | None) -> Iterator[Backplane]:
-    """The platform, as the client ``cli``."""
-    from agents_sdk.blocking import Backplane
-    from agents_sdk.settings import load_settings
-
-    with Backplane.connect(load_settings(**({"data_dir": data_dir} if data_dir else {})), name="cli") as backplane:
-        yield backplane
-
-
-def parsed(text: str, what: str) -> Any:
-    """The JSON in ``text``, or on stdin for ``-``. Raises CommandError."""
-    import json
-
-    try:
-        return json.loads(sys.stdin.read() if text == "-" else text)
-    except ValueError as error:
-        hint = f"strings need quotes: '\"{text}\"'" if text.isalnum() else ""
-        raise CommandError("usage", f"{what} is not JSON: {error}", hint) from error
 
 
 @app.command()
@@ -107,50 +83,3 @@ def history(run: RunName, key: Key, as_json: JsonFlag = False, data_dir: DataDir
         for one in versions
     ]
     print_rows(("version", "agent", "at", "size", "deleted", "event_id"), rows, as_json=as_json)
-
-
-def start(
-    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow; agents choose by its name.")],
-    input_: Annotated[str, typer.Option("--input", help="What the agents are given, JSON; - reads stdin.")] = "null",
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
-    run_id: Annotated[str, typer.Option("--run-id", help="The run's id; made up by default.")] = "",
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find the run by; may be repeated.")] = None,
-    budget: Budget = None,
-    as_json: JsonFlag = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Start a run and print its id; with --wait, how it ended. The exit code is 1 when it did not complete."""
-    content = parsed(input_, "--input")
-    with connected(data_dir) as backplane:
-        run = backplane.start_run(workflow, content, run_id=run_id or None, budget=budget, tags=tag or ())
-        if not run.recipients:
-            _nobody(workflow, run, wait)
-        if not wait:
-            print_json({"run_id": run.id}) if as_json else print(run.id)
-            return
-        if not as_json:
-            message(f"run: {run.id}")
-        ended = run.wait(timeout)
-    if as_json:
-        fields = ("run_id", "status", "result", "reason", "state_hash")
-        print_json({field: getattr(ended, field) for field in fields})
-    else:
-        message(f"{ended.status}{f': {ended.reason}' if ended.reason else ''}")
-        print_json(ended.result)
-        why = "" if ended.status == "completed" else f", why with `backplane explain {run.id}`"
-        message(f"see it with `backplane run {run.id}`{why}")
-    if ended.status != "completed":
-        raise typer.Exit(ExitCode.FAILURE)
-
-
-def _nobody(workflow: str, run: Run, wait: bool) -> None:
-    """Nobody handles the workflow's start: a run that would be waited for without an end is ended."""
-    told = f"nobody handles the workflow {workflow!r}: no registered agent of it handles run.started"
-    hint = "start its agents first (`backplane agents run MODULE`); `backplane agents list` shows who is there"
-    if not wait:
-        message(f"warning: {told}")
-        message(f"hint: {hint}")
-        return
-    run.cancel(told)
-    raise CommandError("not_found", f"{told}; run {run.id} was cancelled", hint)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ from backplane.cli import app as cli
 from backplane.cli.output import CommandError, ExitCode, described, print_rows, report
 from backplane.platform.errors import NotRunning, PlatformError
 
+GROUP_LIMIT = 12
+"""Commands a group."""
+OWN_MODULES = 150
+"""Beyond what typer itself imports."""
 HEAVY = ("confluent_kafka", "faust", "chdb", "fastavro", "clickhouse_connect", "pydantic", "httpx", "psutil", "jgo")
 
 
@@ -36,11 +42,58 @@ def test_help_imports_nothing_heavy() -> None:
 def test_every_command_of_the_table_loads_and_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A line in the table without a module behind it fails here."""
     entry = cli.COMMANDS[name]
-    assert hasattr(importlib.import_module(entry.module), entry.attribute)
+    module = importlib.import_module(f"backplane.cli.{entry.module or name}")
+    assert module.__name__.split(".")[2] == name, "a command is in the file, or in the package, of its name"
 
     assert cli.run([name, "--help"]) == ExitCode.OK
     assert "Usage" in capsys.readouterr().out
     assert entry.help.endswith(".")
+    panels = Counter(each.rich_help_panel for each in getattr(cli.load(name), "commands", {}).values())
+    assert all(count <= GROUP_LIMIT for count in panels.values()), f"a group of `backplane {name}` is too long"
+
+
+def test_help_is_grouped_and_each_command_has_one_line_of_80_columns() -> None:
+    """Four groups by what a person is about to do, each read at one glance."""
+    code = "from backplane.cli.app import run; run(['--help'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80"},
+    )
+    lines = done.stdout.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    for title, group in cli.GROUPS.items():
+        at = next(number for number, line in enumerate(lines) if f"─ {title} ─" in line)
+        shown = [line.strip("│ ").split()[0] for line in lines[at + 1 : at + 1 + len(group)]]
+        assert shown == list(group), "a help of two lines would be here"
+        assert 0 < len(group) <= GROUP_LIMIT
+        assert all(entry.help in done.stdout for entry in group.values())
+
+
+def test_an_old_name_works_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    """Scripts of before go on for one release, and say on stderr what to write instead."""
+    for old, new in cli.RENAMED.items():
+        assert old not in cli.COMMANDS
+        assert cli.run([old, "--help"]) == ExitCode.OK
+        out, err = capsys.readouterr()
+        assert "Usage" in out
+        assert f"`backplane {new}`" in err
+
+
+def test_starting_imports_little() -> None:
+    """Each module that every command imports is paid by every command: their number is held, and measured by the bench
+    of starts."""
+    code = "import sys; from backplane.cli.app import run; run(['--version']); print(len(sys.modules), file=sys.stderr)"
+    bare = "import sys, typer, rich.panel; print(len(sys.modules), file=sys.stderr)"
+    counts = [
+        int(subprocess.run([sys.executable, "-c", each], capture_output=True, text=True, check=True).stderr)
+        for each in (code, bare)
+    ]
+
+    assert counts[0] - counts[1] < OWN_MODULES
 
 
 def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""``backplane store``: files by key."""
+"""``backplane files``: files by key."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _found(called: Called) -> Called:
 
 
 def _missing(key: str) -> CommandError:
-    return CommandError("not_found", f"no file has the key {key!r}", "`backplane store list` shows what there is")
+    return CommandError("not_found", f"no file has the key {key!r}", "`backplane files list` shows what there is")
 
 
 def _tell(called: Called, columns: Sequence[str], rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -1,14 +1,17 @@
-"""``backplane image`` and ``backplane video``: files that a capability makes."""
+"""``backplane image``: an image that a capability makes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from backplane.cli.calling import How, OutOption, RunOption, TimeoutOption, finish, given, perform
-from backplane.cli.output import Budget, DataDir, JsonFlag
+from backplane.cli.output import (
+    Budget,
+    DataDir,
+    JsonFlag,
+)
 
 Prompt = Annotated[str, typer.Argument(help="What it is to show.")]
 Width = Annotated[int | None, typer.Option("--width", help="Pixels.")]
@@ -36,27 +39,3 @@ def image(
     how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     params = given(prompt=prompt, subtitle=subtitle, width=width, height=height, seed=seed)
     finish(perform("image_generation", params, how), how, out, as_json=as_json)
-
-
-def video(
-    prompt: Prompt,
-    out: OutOption = None,
-    frame: Annotated[
-        list[Path] | None, typer.Option("--frame", "-f", help="An image to be shown; as often as wanted, in order.")
-    ] = None,
-    seconds: Annotated[float | None, typer.Option("--seconds", help="How long; 5 unless said.")] = None,
-    width: Width = None,
-    height: Height = None,
-    fps: Annotated[int | None, typer.Option("--fps", help="Pictures a second.")] = None,
-    seed: Seed = None,
-    run: RunOption = None,
-    timeout: TimeoutOption = None,
-    budget: Budget = None,
-    data_dir: DataDir = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Make a short video, and print where it is: the file, or without --out its reference."""
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
-    frames = [{"uri": how.upload(path)["uri"]} for path in frame or ()] or None
-    params = given(prompt=prompt, frames=frames, seconds=seconds, width=width, height=height, fps=fps, seed=seed)
-    finish(perform("video_generation", params, how), how, out, as_json=as_json)

@@ -1,4 +1,4 @@
-"""``backplane cancel`` and ``backplane resume``: how people end a run, and how they go on from one that ended."""
+"""``backplane resume``: go on from a run that ended."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ from typing import Annotated
 
 import typer
 
-from backplane.cli.output import Budget, DataDir, ExitCode, JsonFlag, message, print_json
+from backplane.cli.client import connected
+from backplane.cli.output import (
+    Budget,
+    DataDir,
+    ExitCode,
+    JsonFlag,
+    message,
+    print_json,
+)
 from backplane.cli.run_name import RunName, named_run
-
-
-def cancel(
-    run: RunName,
-    reason: Annotated[str, typer.Option(help="Why, for whoever reads its record.")] = "",
-    as_json: JsonFlag = False,
-    data_dir: DataDir = None,
-) -> None:
-    """End a run as cancelled: its handlers, calls and child runs are stopped. The exit code is 7 where it has ended."""
-    from backplane.cli.state import connected
-
-    run_id = named_run(run, data_dir)
-    with connected(data_dir) as backplane:
-        backplane.run(run_id).cancel(reason)
-    print_json({"run_id": run_id, "status": "cancelled", "reason": reason}) if as_json else print(run_id)
-    message(f"cancelled; `backplane resume {run_id}` goes on from it")
 
 
 def resume(
@@ -38,8 +30,6 @@ def resume(
     message that ended it is handled again, and those that were open then; what was handled is not. A run is resumed
     once: asked again, the same new run is named. --budget in place of what was left of the old one's. With --wait, the
     exit code is 1 when the new run did not complete."""
-    from backplane.cli.state import connected
-
     run_id = named_run(run, data_dir)
     with connected(data_dir) as backplane:
         resumed = backplane.resume_run(run_id, budget=budget)
