@@ -49,3 +49,16 @@ def test_readme_names_only_what_there_is() -> None:
 def test_an_agent_of_ones_own_is_twenty_lines(block: str) -> None:
     """The first thing a newcomer types is short."""
     assert 5 < len([line for line in block.splitlines() if line.strip()]) <= 20
+
+
+def test_the_agent_of_the_readme_is_the_example() -> None:
+    """It is the code of ``examples/hello.py``, which is type-checked and run."""
+    (block,) = re.findall(r"```python\n# hello.py\n(.*?)```", README, re.DOTALL)
+
+    assert (ROOT / "examples" / "hello.py").read_text().endswith(f'"""\n\n{block}')
+
+
+def test_the_first_pages_are_short() -> None:
+    """The README fits on a few screens, and the architecture is read in one sitting."""
+    assert len(README.splitlines()) <= 120
+    assert len((ROOT / "ARCHITECTURE.md").read_bytes()) <= 12 * 1024
