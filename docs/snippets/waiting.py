@@ -28,7 +28,5 @@ async def start() -> str:
     """Starts a run and says what its editor waits for; the id of the run."""
     async with AsyncBackplane.connect(name="newsroom") as backplane:
         run = await backplane.start_run("report")
-        await backplane.comms.declare_dependency(
-            "editor_in_chief", ["north_reporter", "south_reporter"], run=run, deadline_seconds=60
-        )
+        await run.declare_dependency("editor_in_chief", ["north_reporter", "south_reporter"], deadline_seconds=60)
         return run.id
