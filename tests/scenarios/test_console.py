@@ -16,7 +16,7 @@ import pytest
 
 from agents_sdk.blocking import Backplane
 from agents_sdk.wire.registry import connect_codec
-from backplane.console.positions import read
+from backplane.console.positions import read_mark
 from backplane.manifests.switches import read as read_registry
 from backplane.platform.platform import LocalPlatform
 from tests.support.browser import NARROW, Window, chromium
@@ -236,7 +236,7 @@ def test_a_stream_goes_on_at_its_last_event(platform: LocalPlatform, base: str) 
                 for line in answer.iter_lines():
                     if line.startswith("id: "):
                         last_id = line[4:]
-                        read(last_id)
+                        read_mark(last_id)
                     seen += [int(one) for one in re.findall(r'id="e(\d+)"', line)]
                     # an event is whole with the empty line behind it; only then does its id count
                     if not line and len(seen) >= 26 + 25 * round_ - 7:

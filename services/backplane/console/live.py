@@ -9,14 +9,15 @@ closed with it; nothing is read while nobody looks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaException
 
 from backplane.console.positions import written
 from backplane.insight.tail import Tail
 from backplane.sink.rows import Record
+from backplane.sink.writer import Place
 
 LOOK_S: Final = 0.1
 """How often an idle stream looks for facts; librdkafka fetches ahead by itself meanwhile."""
@@ -24,8 +25,28 @@ BEAT_S: Final = 10.0
 """A comment where nothing happens, so that a dead connection is noticed at both ends."""
 STREAMS: Final = 32
 """At a time; each has a consumer with its threads and buffers."""
-Rows = Callable[[list[Record]], str]
-"""Facts to HTML; empty: nothing to show."""
+
+
+class Rows(Protocol):
+    """What a stream shows of the facts that come."""
+
+    def html(self, records: list[Record], now: float) -> str:
+        """To be swapped in; empty: nothing to show. Also called where nothing came."""
+
+    def mark(self, following: Mapping[Place, int]) -> str:
+        """The id of an event: by it the stream goes on where it was cut."""
+
+
+class NoRows:
+    """Of a page whose panels ask the store again."""
+
+    def html(self, records: list[Record], now: float) -> str:
+        """Nothing."""
+        return ""
+
+    def mark(self, following: Mapping[Place, int]) -> str:
+        """Where the reader is."""
+        return written(following)
 
 
 class Pace:
@@ -57,7 +78,7 @@ async def events(tail: Tail, rows: Rows) -> AsyncIterator[bytes]:
     """The stream: facts as HTML to be swapped in, ``changed`` when panels should ask again, beats in between."""
     pace, loop = Pace(), asyncio.get_running_loop()
     said_at = loop.time()
-    yield encoded(id=written(tail.following), event="hello")
+    yield encoded(id=rows.mark(tail.following), event="hello")
     while True:
         try:
             taken = tail.take()
@@ -65,11 +86,11 @@ async def events(tail: Tail, rows: Rows) -> AsyncIterator[bytes]:
             # What the browser asks for is not there any more, or Kafka is away for good: the page begins anew.
             yield encoded(event="reload")
             return
-        if taken and (html := rows(taken)):
-            yield encoded(html, id=written(tail.following))
+        if html := rows.html(taken, loop.time()):
+            yield encoded(html, id=rows.mark(tail.following))
             said_at = loop.time()
         if pace.due(loop.time(), bool(taken)):
-            yield encoded(id=written(tail.following), event="changed")
+            yield encoded(id=rows.mark(tail.following), event="changed")
             said_at = loop.time()
         if loop.time() - said_at > BEAT_S:
             yield b": still here\n\n"

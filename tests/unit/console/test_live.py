@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backplane.console.live import Pace, encoded
-from backplane.console.positions import read, written
-from backplane.console.routes.streams import rows_of
+from backplane.console.positions import mark, read, read_mark, written
+from backplane.console.routes.streams import EventRows
 from backplane.insight.tail import event_of
 from tests.support.stories import article, records
 
@@ -27,6 +27,19 @@ def test_positions_survive_the_way_through_the_browser(places: dict[tuple[str, i
     assert read(written(places)) == places
     assert written(places).isascii()
     assert "\n" not in written(places)
+
+
+@given(st.integers(0, 10**17), PLACES)
+def test_marks_survive_the_way_through_the_browser(shown: int, places: dict[tuple[str, int], int]) -> None:
+    """The number of what was shown goes with them."""
+    assert read_mark(mark(shown, places)) == (shown, places)
+
+
+@pytest.mark.parametrize("text", ["", "7", "!", "x!runs-0-1", "-1!runs-0-1", "7!runs", "7!runs-0-1!", "9" * 40 + "!"])
+def test_what_is_no_mark_is_refused(text: str) -> None:
+    """The same."""
+    with pytest.raises(ValueError, match=r"position|number of a fact"):
+        read_mark(text)
 
 
 @pytest.mark.parametrize("text", ["runs", "runs-0", "runs-0-x", "runs-0-1~", "../-0-1", "runs-0--1", "x" * 200_000])
@@ -67,14 +80,23 @@ def test_an_event_keeps_its_lines_together() -> None:
 
 
 def test_rows_are_those_behind_the_page_in_the_order_of_the_run() -> None:
-    """Whatever order the topics came in."""
+    """Whatever order the topics came in; and of those only the ones that the page asks for."""
     facts = records(article().facts)
-    html = rows_of(list(reversed(facts)), article().run_id, after=30)
-    numbers = [int(part.split('"', 1)[0]) for part in html.split('id="e')[1:]]
-
     last = max(one.row.run_seq for one in facts)
-    assert numbers == list(range(31, last + 1))
-    assert rows_of(facts, article().run_id, after=last) == ""
+    half = last // 2
+    rows = EventRows(article().run_id, half)
+    assert _numbers(rows.html(list(reversed(facts)), 0.0)) == list(range(half + 1, last + 1))
+    assert rows.html(facts, 0.0) == ""
+    assert read_mark(rows.mark({})) == (last, {})
+
+    kind = next(one.row.kind for one in facts if one.row.run_seq == last)
+    wanted = sorted(one.row.run_seq for one in facts if one.row.kind == kind and one.row.run_seq > half)
+    assert 0 < len(wanted) < last - half
+    assert _numbers(EventRows(article().run_id, half, kind=kind).html(facts, 0.0)) == wanted
+
+
+def _numbers(html: str) -> list[int]:
+    return [int(part.split('"', 1)[0]) for part in html.split('id="e')[1:]]
 
 
 def test_long_texts_are_cut_as_the_store_cuts_them() -> None:

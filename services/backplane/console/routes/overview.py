@@ -17,6 +17,7 @@ from backplane.metrics import catalogue
 from backplane.metrics.exposition import CONTENT_TYPE
 from backplane.sink.reconcile import Positions, problems, reconcile
 from backplane.sink.source import positions
+from backplane.sink.writer import Place
 from backplane.store.queries import health as health_of
 from backplane.store.queries import lag_of
 
@@ -45,7 +46,7 @@ def overview(request: Request) -> Response:
     desk = desk_of(request)
     now = time.time()
     today = int(now // DAY_S * DAY_S) * MICROS
-    since = stream_from(desk)
+    since = written(stored_up_to(desk))
     letters = desk.letters()
     said = health_of(desk.settings)
     return desk.page(
@@ -83,6 +84,7 @@ def _kafka(desk: Desk) -> Positions | None:
         return None
 
 
-def stream_from(desk: Desk) -> str:
-    """Where the stream of a page begins that is made from the store now: asked before anything else is."""
-    return written({(p.topic, p.partition): p.last_offset + 1 for p in figures.positions(desk.store)})
+def stored_up_to(desk: Desk) -> dict[Place, int]:
+    """The next offset of each partition in the store, where the stream of a page begins: asked before anything else
+    is."""
+    return {(p.topic, p.partition): p.last_offset + 1 for p in figures.positions(desk.store)}

@@ -15,13 +15,14 @@ from backplane.console.access import own_form
 from backplane.console.chunks import chunks_at
 from backplane.console.desk import Desk, desk_of
 from backplane.console.listing import CANDIDATES, COLUMNS, Asked, amount, listed, moment
-from backplane.console.routes.overview import stream_from
+from backplane.console.order import beginning, matches
+from backplane.console.positions import written
+from backplane.console.routes.overview import stored_up_to
 from backplane.console.timeline import Axis
 from backplane.insight import figures
 from backplane.insight.answers import (
     POLL_S,
     By,
-    Event,
     RunRow,
     budgets,
     by_parent,
@@ -52,7 +53,7 @@ COST_BY: Final[tuple[By, ...]] = ("agent", "capability", "provider", "model", "k
 def list_runs(request: Request, workflow: str = "", status: str = "", tag: str = "", before: int = 0) -> Response:
     """The newest runs first, a page at a time; or those that are asked for, in the order that is asked for."""
     desk = desk_of(request)
-    since = stream_from(desk)
+    since = written(stored_up_to(desk))
     given = {name: request.query_params.get(name, "") for name in ASKED}
     asked = _asked(given)
     if asked.plain:
@@ -161,11 +162,15 @@ def show_tab(request: Request, name: str, tab: str) -> Response:
     live = None
     if run.status == "running":
         # where the stream begins is asked before what is shown, so that nothing is missed in between
-        since = stream_from(desk)
+        stored = stored_up_to(desk)
         run = desk.run(run.run_id)
-        live = {"since": since, "run": run.run_id, "after": run.last_seq, "tab": tab}
+        live = {"since": written(stored), "run": run.run_id, "tab": tab}
     tabs = TABS if run.failures or run.status in ("failed", "cancelled") or tab == "why" else TABS[:-1]
     made = LISTS[tab](desk, request, run.run_id) if tab in LISTS else MAKERS[tab](desk, request, run)
+    if live and tab == "events":
+        begun = beginning(desk.events(run.run_id), stored, int(time.time() * 1e6))
+        live |= {"since": written(begun.following), "after": str(begun.shown), **_asked_events(request)}
+        made = _events(desk, request, run.run_id, begun.shown)
     return desk.page(
         request,
         f"run_{tab}.html.j2",
@@ -221,29 +226,28 @@ def _ticks(scale: Axis) -> list[dict[str, Any]]:
     return [{"x": round(scale.place(gap.start), 2), "end": round(scale.place(gap.end), 2)} for gap in scale.gaps]
 
 
-def _events(desk: Desk, request: Request, run: str) -> dict[str, Any]:
-    asked = {name: request.query_params.get(name, "") for name in ("kind", "agent", "q")}
-    every = desk.events(run)
+def _events(desk: Desk, request: Request, run: str, until: int = 0) -> dict[str, Any]:
+    """``until``: the number of the last fact on a page that a stream goes on from; 0: what the address says, or all."""
+    asked = _asked_events(request)
+    until = until or _number(request.query_params.get("until", ""))
+    every = [event for event in desk.events(run) if not until or event.run_seq <= until]
     found = [event for event in every if matches(event, **asked)] if any(asked.values()) else every
     chunks = chunks_at(request.query_params.get("from", ""), len(found))
     return {
         "events": found[chunks.here],
         "chunks": chunks,
-        "asked": asked,
+        "asked": asked | ({"until": until} if until else {}),
         "kinds": sorted({event.kind for event in every}),
         "agents": sorted({event.agent for event in every if event.agent}),
     }
 
 
-def matches(event: Event, kind: str = "", agent: str = "", q: str = "") -> bool:
-    """Whether an event is of the kind and agent and holds the text."""
-    if (kind and event.kind != kind) or (agent and agent not in (event.agent, event.recipient)):
-        return False
-    texts = (
-        *(event.kind, event.agent, event.key, event.name, event.capability, event.provider, event.model),
-        *(event.body, event.rationale, event.action, event.error_message, event.message, event.event_id),
-    )
-    return not q or any(q.lower() in text.lower() for text in texts)
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
+
+
+def _asked_events(request: Request) -> dict[str, str]:
+    return {name: request.query_params.get(name, "") for name in ("kind", "agent", "q")}
 
 
 def _lineage(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:

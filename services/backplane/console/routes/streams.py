@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,22 +13,33 @@ from fastapi.responses import Response, StreamingResponse
 
 from backplane.console import live
 from backplane.console.desk import Desk, desk_of
-from backplane.console.positions import read
+from backplane.console.order import InOrder, matches
+from backplane.console.positions import mark, read, read_mark
 from backplane.console.render import environment
 from backplane.insight import figures
 from backplane.insight.tail import BODIES, Tail, event_of
 from backplane.sink.rows import Record
+from backplane.sink.writer import Place
 
 router = APIRouter()
 GROUP: Final = "bp.console"
 
 
 @router.get("/live")
-async def stream(request: Request, run: str = "", since: str = "", after: int = 0, tab: str = "") -> Response:
-    """Facts from ``since`` on, or from where the browser was when its stream broke."""
+async def stream(
+    request: Request, run: str = "", since: str = "", after: int = 0, tab: str = "", kind: str = "", agent: str = "",
+    q: str = "",
+) -> Response:  # fmt: skip
+    """Facts from ``since`` on, or from where the browser was when its stream broke. The page shows those up to the one
+    numbered ``after``; ``kind``, ``agent`` and ``q`` choose among the others as they do on the page."""
     desk = desk_of(request)
+    at = request.headers.get("last-event-id", "")
     try:
-        following = read(request.headers.get("last-event-id") or since)
+        if tab == "events" and run:
+            shown, following = read_mark(at) if at else (after, read(since))
+            rows: live.Rows = EventRows(run, shown, kind=kind, agent=agent, q=q)
+        else:
+            following, rows = read(at or since), live.NoRows()
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
     if request.state.principal.restricted:
@@ -40,9 +50,8 @@ async def stream(request: Request, run: str = "", since: str = "", after: int = 
     if len(desk.streams) >= live.STREAMS:
         raise HTTPException(503, f"{live.STREAMS} streams are open already; close a window")
     tail = await asyncio.to_thread(lambda: Tail(desk.settings, desk.codec, following or None, run, group=GROUP))
-    shown = partial(rows_of, run=run, after=after) if tab == "events" else lambda _: ""
     return StreamingResponse(
-        _kept(desk, tail, shown), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _kept(desk, tail, rows), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
@@ -56,12 +65,26 @@ async def _kept(desk: Desk, tail: Tail, rows: live.Rows) -> AsyncIterator[bytes]
         await asyncio.to_thread(tail.close)
 
 
-def rows_of(records: list[Record], run: str, after: int) -> str:
-    """Rows of the list of events for facts behind ``after``, in the order of the run."""
-    events = sorted((event_of(one) for one in records if one.row.run_seq > after), key=lambda event: event.run_seq)
-    if not events:
-        return ""
-    return environment().get_template("live_events.html.j2").render(events=events, run_id=run)
+class EventRows:
+    """Rows of the list of a run's events, in the order of the run."""
+
+    def __init__(self, run: str, shown: int, **asked: str) -> None:
+        """``shown``: the number of the last fact on the page; ``asked``: as ``matches`` takes it."""
+        self._run = run
+        self._order = InOrder(shown)
+        self._asked = asked
+
+    def html(self, records: list[Record], now: float) -> str:
+        """The rows that are next."""
+        events = [event_of(one) for one in self._order.take(records, now)]
+        chosen = [event for event in events if matches(event, **self._asked)]
+        if not chosen:
+            return ""
+        return environment().get_template("live_events.html.j2").render(events=chosen, run_id=self._run)
+
+    def mark(self, following: Mapping[Place, int]) -> str:
+        """What was shown, and where the reader is."""
+        return mark(self._order.shown, self._order.following(following))
 
 
 @router.get("/events/{topic}/{partition}/{offset}")
