@@ -16,8 +16,8 @@ from confluent_kafka import KafkaException
 
 from backplane.console.positions import written
 from backplane.insight.tail import Tail
+from backplane.sink.fence import Place
 from backplane.sink.rows import Record
-from backplane.sink.writer import Place
 
 LOOK_S: Final = 0.1
 """How often an idle stream looks for facts; librdkafka fetches ahead by itself meanwhile."""

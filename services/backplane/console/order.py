@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from backplane.insight.answers import Event
+from backplane.sink.fence import Place
 from backplane.sink.rows import Record
-from backplane.sink.writer import Place
 
 GAP_S: Final = 10.0
 """How long a missing fact is waited for. One that cannot be read, or that Kafka has deleted, never comes."""

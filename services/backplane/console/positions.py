@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from backplane.sink.writer import Place
+from backplane.sink.fence import Place
 
 PREFIX: Final = "bp."
 PART: Final = re.compile(r"([A-Za-z0-9._]+)-([0-9]{1,9})-([0-9]{1,18})")

@@ -20,8 +20,8 @@ from agents_sdk.wire.codec import Codec, Undecodable
 from backplane.insight.answers import Event
 from backplane.runtime.clients import reader
 from backplane.runtime.log import come
+from backplane.sink.fence import Place
 from backplane.sink.rows import RENAMED, Record, record_of
-from backplane.sink.writer import Place
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from backplane.sink.reconcile import Positions
     from backplane.sink.source import FactSource
     from backplane.sink.suspects import Notes
+    from backplane.sink.writer import Writer
     from backplane.store.engine import Engine
     from backplane.store.http import Door
 
@@ -39,6 +40,8 @@ log = logging.getLogger("backplane.sink")
 GC_THRESHOLD: Final = (50_000, 20, 50)
 """A batch is tens of thousands of tuples that die together; Python's default looks through them 50 times a batch."""
 SETTLE_S: Final = 0.2
+TAKEN_S: Final = 1.0
+"""How long a server's store has to stand still before a sink begins to write to it."""
 LOOPBACK: Final = "127.0.0.1"
 HERE: Final = (LOOPBACK, "localhost", "::1")
 
@@ -177,9 +180,21 @@ def _open(settings: Settings, engine: Engine | None, audit: Audit) -> Opened:
     while writer.inserting():  # a dead predecessor's last insert: what it stores must count before we look
         log.info("waiting for an insert under way")
         time.sleep(SETTLE_S)
-    opened = Opened(Writer(client, database, stages), codec.decode)
+    if engine is None:
+        _wait_for_others(writer)
+    opened = Opened(Writer(client, database, stages, shared=engine is None), codec.decode)
     audit.start()
     return opened
+
+
+def _wait_for_others(writer: Writer) -> None:
+    """Raises StoreTaken while another sink writes."""
+    from backplane.sink.ingest import StoreTaken
+
+    before = writer.stored()
+    time.sleep(TAKEN_S)
+    if writer.stored() != before:
+        raise StoreTaken("another sink writes to it; this one waits until that one stands still")
 
 
 async def health(ingest: Ingest, source: FactSource, letters: Any, audit: Audit) -> dict[str, Any]:

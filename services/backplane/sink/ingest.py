@@ -28,10 +28,11 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from agents_sdk.core.facts import Fact
 from agents_sdk.proofs import WHY, Guard
 from agents_sdk.wire.codec import Undecodable
+from backplane.sink.fence import Overtaken, Place
 from backplane.sink.frames import Lying
 from backplane.sink.rows import Record, Unreadable, unmappable, unreadable
 from backplane.sink.suspects import NoNotes, Notes, ranges_of, rows_of_a_part
-from backplane.sink.writer import Batch, Place
+from backplane.sink.writer import Batch
 
 log = logging.getLogger("backplane.sink")
 
@@ -96,6 +97,10 @@ class Opened(NamedTuple):
 
 class StoreRefuses(Exception):
     """The store answers, and does not take a batch."""
+
+
+class StoreTaken(Exception):
+    """Another sink writes to the store. This one waits until that one stands still."""
 
 
 class Handed(NamedTuple):
@@ -301,7 +306,7 @@ class Ingest:
         if self._refused < PATIENCE:
             try:
                 store.write(handed.batch)
-            except _away():
+            except _not_refusals():
                 raise
             except Exception as error:
                 self._refused += 1
@@ -317,7 +322,7 @@ class Ingest:
     def _write_apart(self, store: Store, pairs: list[tuple[Any, Record]]) -> None:
         try:
             store.write(store.prepare([record for _, record in pairs]))
-        except _away():
+        except _not_refusals():
             raise
         except Exception as error:
             if len(pairs) > 1:
@@ -371,6 +376,11 @@ def _away() -> tuple[type[BaseException], ...]:
     return (OperationalError, KafkaException, Unreachable, OSError)
 
 
+def _not_refusals() -> tuple[type[BaseException], ...]:
+    """Errors of a batch that say nothing of the batch."""
+    return (*_away(), Overtaken)
+
+
 def _waited_for() -> tuple[type[BaseException], ...]:
     """Errors that pass: the store's own, Kafka's, and anything unreachable."""
     from clickhouse_connect.driver.exceptions import Error
@@ -381,4 +391,4 @@ def _waited_for() -> tuple[type[BaseException], ...]:
     from agents_sdk.wire.topics_admin import TopicsNotApplied
 
     # topics and schemas are applied by `backplane up`, or by an operator, who is shown what is missing
-    return (Error, KafkaException, Unreachable, OSError, StoreRefuses, TopicsNotApplied, SchemasNotApplied)
+    return (Error, KafkaException, Unreachable, OSError, StoreRefuses, StoreTaken, TopicsNotApplied, SchemasNotApplied)

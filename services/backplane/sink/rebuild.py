@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from agents_sdk.settings import Settings
-    from backplane.sink.writer import Place
+    from backplane.sink.fence import Place
 
 log = logging.getLogger("backplane.sink")
 

@@ -21,7 +21,7 @@ from agents_sdk.wire.topic_ids import topic_ids
 from backplane.runtime.clients import reader
 from backplane.runtime.partitions import EndOffsets
 from backplane.runtime.places import last_place
-from backplane.sink.writer import Place
+from backplane.sink.fence import Place
 
 log = logging.getLogger("backplane.sink")
 

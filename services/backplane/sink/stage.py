@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.codec import HEADER, MAGIC, Codec, Undecodable
-from backplane.sink.edges import NAMES, columns_used, edges_sql
+from backplane.sink.edges import NAMES, columns_used, edges_count_sql, edges_sql
 from backplane.sink.frames import MARK, Lying, avro_file
 from backplane.sink.rows import ABOUT, COLUMNS, COLUMNS_OF, LATEST_AT, POSITION, TOO_LATE, month
 
@@ -35,6 +35,8 @@ SELECT
 FROM (SELECT topic, partition, offset, at, {run_id} AS run_id, event_id, arrayJoin({edges}) AS edge FROM staged)
 """
 ALWAYS: Final = frozenset((*POSITION, "run_id", "run_seq", "event_id", "at", *columns_used()))
+ONE_BLOCK: Final = f"ORDER BY topic, partition, offset SETTINGS max_block_size = {2**32}"
+"""Sorted rows leave the engine in blocks of so many."""
 LATE: Final = (
     f"run_seq = 0 AND topic IN ({', '.join(repr(TOPIC_OF_FACT[record]) for record in sorted(TOO_LATE, key=str))})"
 )
@@ -96,6 +98,8 @@ class Stage:
         self._handle = handle
         self._types = types
         self._writers = writers
+        self.month = 0
+        """YYYYMM of the rows that it was filled with last."""
         for name, value in PLAIN.items():
             handle.query(f"SET {name} = {value}")
 
@@ -142,14 +146,26 @@ class Stage:
     def _usual(self, count: int, mark: int) -> bool:
         """Whether all were read to their ends, at times that can be stored, in one month."""
         whole, first, last = map(int, self._ask(CHECK.format(mark=mark)).split("\t"))
-        return whole == count and first >= 0 and last < LATEST_AT and month(first) == month(last)
+        if whole != count or first < 0 or last >= LATEST_AT:
+            return False
+        self.month = month(first)
+        return self.month == month(last)
+
+    def tops_of_edges(self) -> dict[tuple[str, int], int]:
+        """The highest offset with an edge of each topic-partition."""
+        said = self._ask(
+            f"SELECT topic, partition, max(offset) FROM {TABLE} WHERE {edges_count_sql()} > 0 GROUP BY topic, partition"  # noqa: S608 — names of ours
+        )
+        rows = (line.split("\t") for line in said.splitlines())
+        return {(topic, int(partition)): int(offset) for topic, partition, offset in rows}
 
     def _ask(self, query: str) -> str:
         return bytes(self._handle.query(query, "TSVRaw").bytes()).decode().rstrip("\n")
 
     def native(self, staged: Staged) -> bytes:
-        """The rows in ClickHouse's own format, for a server elsewhere."""
-        return bytes(self._handle.query(staged.select, "Native").bytes())
+        """The rows in ClickHouse's own format, for a server elsewhere. They are one block: a server names an insert by
+        its token and the number of its blocks."""
+        return bytes(self._handle.query(f"{staged.select} {ONE_BLOCK}", "Native").bytes())
 
     def run(self, statement: str) -> None:
         """A statement on the stage's connection, whose table it may name. Raises RuntimeError."""

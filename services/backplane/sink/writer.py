@@ -7,26 +7,30 @@ written in this order, each step for one month (``rows.inserts``):
 1. its edges, but for those already stored (a crash after this step repeats it with other batch limits);
 2. its events.
 
-Every insert carries a token, so that repeating one whose answer was lost adds nothing.
+Every insert carries a token, so that repeating one whose answer was lost adds nothing. On a server, which more than one
+sink may write to, the token also fences: see ``fence``.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backplane.sink.edges import edges
+from backplane.sink.fence import TABLES, Fence, Place, State, state_of
 from backplane.sink.frames import Lying
-from backplane.sink.rows import Block, Record, events, inserts
+from backplane.sink.rows import Block, Record, events, inserts, month
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from backplane.sink.stage import Stage, Staged, Stages
 
-Place = tuple[str, int]
-"""(topic, partition)"""
+SEEN_S: Final = 60.0
+"""How old a look at the tables may be when something is inserted. ClickHouse remembers the names of 10,000 inserts; a
+sink that stood still for longer looks again."""
 COMMENT: Final = "backplane-sink"
 """``log_comment`` of our inserts: how a successor finds one of a dead predecessor still under way on a server."""
 SETTINGS: Final = {
@@ -45,6 +49,10 @@ class Step(NamedTuple):
     table: str
     block: Block | Staged
     token: str
+    month: str
+    """YYYYMM of its rows."""
+    tops: Mapping[Place, int]
+    """The highest offset of its rows in each topic-partition."""
 
 
 class Batch(NamedTuple):
@@ -59,8 +67,9 @@ class Batch(NamedTuple):
 class Writer:
     """One database. Methods raise clickhouse_connect's ``Error``."""
 
-    def __init__(self, client: Client, database: str, stages: Stages | None = None) -> None:
-        """Without ``stages`` all records have to be decoded."""
+    def __init__(self, client: Client, database: str, stages: Stages | None = None, *, shared: bool = False) -> None:
+        """Without ``stages`` all records have to be decoded. ``shared``: other sinks may write to the database, and
+        are fenced; the methods that write raise Overtaken then."""
         self._client = client
         self._database = database
         self._stages = stages
@@ -68,8 +77,13 @@ class Writer:
         self._types = {table: _types_to_send(columns) for table, columns in self._described.items()}
         self._tokens = uuid.uuid4().hex  # never the same over two processes: equal offsets need not be equal rows
         self._batches = 0
-        self._edges_stored = self.stored("edges")
-        events = self.stored()
+        self._seen_at: dict[str, float] = {}
+        states = {table: self._look(table) for table in TABLES} if shared else {}
+        self._fence = Fence(states) if shared else None
+        self._stored_steps: tuple[str, int] = ("", 0)
+        """The batch that is being written, by its token, and how many of its steps are stored."""
+        self._edges_stored = states["edges"].positions if shared else self.stored("edges")
+        events = states["events"].positions if shared else self.stored()
         self._half_done = any(offset > events.get(place, -1) for place, offset in self._edges_stored.items())
 
     def stored(self, table: str = "events") -> dict[Place, int]:
@@ -79,9 +93,28 @@ class Writer:
         rows = self._client.query(query).result_rows
         return {(topic, partition): offset for topic, partition, offset in rows}
 
+    def _look(self, table: str) -> State:
+        columns = "_partition_id AS month, topic, partition, max(offset)"
+        found = self._client.query(
+            f"SELECT {columns} FROM {self._database}.{table} GROUP BY month, topic, partition"  # noqa: S608 — names of ours
+        )
+        self._seen_at[table] = time.monotonic()
+        return state_of(found.result_rows)
+
+    def _last_deletion(self, table: str) -> str:
+        found = self._client.query(
+            "SELECT toString(max((create_time, mutation_id))) FROM system.mutations "
+            "WHERE database = {database:String} AND table = {table:String} HAVING count() > 0",
+            parameters={"database": self._database, "table": table},
+        )
+        return "".join(str(row[0]) for row in found.result_rows)
+
     def resume(self) -> None:
         """Looks which edges are stored, before a batch that is stored in part is written again with other limits."""
         self._edges_stored = self.stored("edges")
+        if self._fence is not None:
+            for table in TABLES:
+                self._fence.look(table, self._look(table))
 
     def inserting(self) -> int:
         """Inserts of a sink under way right now; ours or a dead predecessor's."""
@@ -100,7 +133,14 @@ class Writer:
         if not staged:
             self._stages.give_back(stage)
             return None
-        return self._batch([Step(part.table, part, part.table) for part in staged], stage)
+        of = str(stage.month)
+        steps = [Step(part.table, part, part.table, of, self._tops_of(part, stage, records)) for part in staged]
+        return self._batch([step for step in steps if step.tops or self._fence is None], stage)
+
+    def _tops_of(self, part: Staged, stage: Stage, records: Sequence[Lying]) -> Mapping[Place, int]:
+        if self._fence is None:
+            return {}
+        return _tops(records) if part.table == "events" else stage.tops_of_edges()
 
     def _any_edge_stored(self, records: Sequence[Lying]) -> bool:
         found = any(one.offset <= self._edges_stored.get((one.topic, one.partition), -1) for one in records)
@@ -111,8 +151,12 @@ class Writer:
         """The decoded batch as columns. Costs time but no I/O, and may run while another batch is being written."""
         steps: list[Step] = []
         for number, part in enumerate(inserts(records)):
-            fresh = _after(part, self._edges_stored)
-            steps += [Step("edges", edges(fresh), f"{number}/edges"), Step("events", events(part), f"{number}/events")]
+            of = str(month(part[0].row.at))
+            made = edges(_after(part, self._edges_stored))
+            steps += [
+                Step("edges", made, f"{number}/edges", of, _tops_of_block(made)),
+                Step("events", events(part), f"{number}/events", of, _tops(part)),
+            ]
         return self._batch(steps)
 
     def _batch(self, steps: list[Step], stage: Stage | None = None) -> Batch:
@@ -121,14 +165,38 @@ class Writer:
 
     def write(self, batch: Batch) -> None:
         """Stores the batch, or raises; then part of it may be stored, and repeating the call completes it."""
-        for step in batch.steps:
-            settings = {**SETTINGS, "insert_deduplication_token": f"{batch.token}/{step.token}"}
-            if isinstance(step.block, Block):
-                self._insert(step.table, step.block, settings)
-            elif batch.stage is not None:
-                self._insert_staged(batch.stage, step.block, settings)
+        if self._fence is None:
+            for step in batch.steps:
+                self._store(batch, step, f"{batch.token}/{step.token}")
+        else:
+            self._write_fenced(batch, self._fence)
         if batch.stage is not None and self._stages is not None:
             self._stages.give_back(batch.stage)
+
+    def _write_fenced(self, batch: Batch, fence: Fence) -> None:
+        token, done = self._stored_steps
+        if token != batch.token:
+            done = 0
+        for number, step in enumerate(batch.steps[done:], start=done + 1):
+            fresh = time.monotonic() - self._seen_at[step.table] < SEEN_S
+            if fresh or not fence.look(step.table, self._look(step.table)):
+                self._store_fenced(batch, step, fence)
+            self._stored_steps = batch.token, number
+
+    def _store_fenced(self, batch: Batch, step: Step, fence: Fence) -> None:
+        self._store(batch, step, fence.begin(step.table, step.month, step.tops))
+        now = self._look(step.table)
+        if fence.dropped(step.table, now) and (deletion := self._last_deletion(step.table)):
+            self._store(batch, step, fence.begin(step.table, step.month, step.tops, deletion))
+            now = self._look(step.table)
+        fence.end(step.table, now)
+
+    def _store(self, batch: Batch, step: Step, token: str) -> None:
+        settings = {**SETTINGS, "insert_deduplication_token": token}
+        if isinstance(step.block, Block):
+            self._insert(step.table, step.block, settings)
+        elif batch.stage is not None:
+            self._insert_staged(batch.stage, step.block, settings)
 
     def _insert(self, table: str, block: Block, settings: dict[str, Any]) -> None:
         from clickhouse_connect.driver.insert import InsertContext
@@ -177,3 +245,15 @@ def _types_to_send(described: Mapping[str, str]) -> dict[str, Any]:
 def _after(records: Sequence[Record], stored: Mapping[Place, int]) -> list[Record]:
     """Those beyond what is stored. Only the first batches after a crash have others."""
     return [record for record in records if record.offset > stored.get((record.topic, record.partition), -1)]
+
+
+def _tops(records: Sequence[Record] | Sequence[Lying]) -> dict[Place, int]:
+    """The highest offset of each topic-partition, which come in their order."""
+    return {(one.topic, one.partition): one.offset for one in records}
+
+
+def _tops_of_block(block: Block) -> dict[Place, int]:
+    if not block.rows:
+        return {}
+    topics, partitions, offsets = (block.columns[block.names.index(name)] for name in ("topic", "partition", "offset"))
+    return {(topic, partition): offset for topic, partition, offset in zip(topics, partitions, offsets, strict=True)}

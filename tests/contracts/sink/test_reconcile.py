@@ -9,8 +9,8 @@ import clickhouse_connect
 import msgspec
 import pytest
 
+from backplane.sink.fence import Place
 from backplane.sink.reconcile import Books, Positions, problems, reconcile
-from backplane.sink.writer import Place
 from tests.contracts.sink.conftest import Database
 from tests.support.stories import article, records
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import queue
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,11 @@ import pytest
 from agents_sdk.core.facts import DecisionEvent, Fact, Reply
 from agents_sdk.wire.codec import Undecodable
 from backplane.sink import ingest as module
-from backplane.sink.ingest import Ingest, Opened
+from backplane.sink.fence import Overtaken, Place
+from backplane.sink.ingest import Ingest, Opened, StoreTaken
 from backplane.sink.rows import Record, Unreadable
 from backplane.sink.source import Fetched
-from backplane.sink.writer import Batch, Place, Writer
+from backplane.sink.writer import Batch, Writer
 from tests.support.eventually import assert_eventually
 from tests.support.stories import NOON
 
@@ -252,6 +254,61 @@ def test_an_error_that_does_not_pass_ends_the_loop() -> None:
 
     assert isinstance(running.error, ValueError)
     assert running.stop.is_set()
+
+
+def test_a_sink_that_was_overtaken_ends() -> None:
+    """Another one writes to the store: this one does not know what is stored, and says nothing against the batch."""
+
+    class Shared(MemoryStore):
+        def write(self, batch: Batch) -> None:
+            self.attempts += 1
+            raise Overtaken("another sink writes to table events")
+
+    store = Shared()
+    running = Running(store)
+    running.source.bring(5, fact(1))
+    running._thread.join(5)
+
+    assert isinstance(running.error, Overtaken)
+    assert store.attempts == 1
+    assert not running.letters.put_aside
+
+
+def test_a_sink_waits_while_another_one_writes() -> None:
+    """It says why, and begins when the other one stands still."""
+    stop, taken = threading.Event(), threading.Event()
+
+    def connect() -> Opened:
+        if not taken.is_set():
+            raise StoreTaken("another sink writes to it")
+        return Opened(MemoryStore(), Running.decode)
+
+    ingest = Ingest(MemorySource(), MemoryLetters(), connect, stop)
+    thread = threading.Thread(target=ingest.run)
+    thread.start()
+    assert_eventually(lambda: _equal(ingest.status.state, "paused"))
+    assert "another sink writes" in ingest.status.error
+    taken.set()
+    assert_eventually(lambda: _equal(ingest.status.state, "running"))
+    stop.set()
+    thread.join(5)
+
+
+def test_the_store_has_to_stand_still_before_a_sink_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the positions move, somebody writes."""
+    process = importlib.import_module("backplane.sink.__main__")
+    monkeypatch.setattr(process, "TAKEN_S", 0.0)
+
+    class Looks:
+        def __init__(self, *offsets: int) -> None:
+            self._offsets = iter(offsets)
+
+        def stored(self) -> dict[Place, int]:
+            return {("bp.runs", 0): next(self._offsets)}
+
+    process._wait_for_others(Looks(3, 3))
+    with pytest.raises(StoreTaken):
+        process._wait_for_others(Looks(3, 4))
 
 
 def test_a_stop_during_a_pause_ends_without_the_batch() -> None:

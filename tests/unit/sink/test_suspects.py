@@ -11,10 +11,10 @@ import pytest
 
 from agents_sdk.core.facts import DecisionEvent
 from agents_sdk.deaths import BY_ITSELF, BY_SOMEBODY
+from backplane.sink.fence import Place
 from backplane.sink.ingest import Ingest, Opened
 from backplane.sink.source import Fetched
 from backplane.sink.suspects import NOTHING, Known, Notes, after_death, ranges_of, rows_of_a_part, without_stored
-from backplane.sink.writer import Place
 from tests.unit.sink.test_ingest import MemoryLetters, MemorySource, MemoryStore, Message, fact
 
 TOPIC = "bp.decisions"

@@ -15,9 +15,9 @@ from backplane.insight import figures
 from backplane.insight.answers import by_parent, runs
 from backplane.metrics import catalogue
 from backplane.metrics.exposition import CONTENT_TYPE
+from backplane.sink.fence import Place
 from backplane.sink.reconcile import Positions, problems, reconcile
 from backplane.sink.source import positions
-from backplane.sink.writer import Place
 from backplane.store.queries import health as health_of
 from backplane.store.queries import lag_of
 

@@ -18,8 +18,8 @@ from backplane.console.positions import mark, read, read_mark
 from backplane.console.render import environment
 from backplane.insight import figures
 from backplane.insight.tail import BODIES, Tail, event_of
+from backplane.sink.fence import Place
 from backplane.sink.rows import Record
-from backplane.sink.writer import Place
 
 router = APIRouter()
 GROUP: Final = "bp.console"
