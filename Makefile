@@ -56,6 +56,7 @@ check: $(STAMP) ## What needs no broker: format, lint, types, unit tests, laws, 
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/mypy --strict agents_sdk services/backplane
 	MYPYPATH=services:examples:examples/content $(BIN)/mypy --strict $(TYPED_SCRIPTS)
+	MYPYPATH=.:services $(BIN)/mypy --strict -p docs.tools
 	$(PYTEST) -q -n $(WORKERS) --dist worksteal $(wildcard tests/unit tests/properties tests/architecture)
 
 .PHONY: browser
@@ -72,6 +73,14 @@ test: check ## Everything: check, then every tier that needs the platform
 
 test-%: $(STAMP) ## One tier, e.g. `make test-unit`; SEED=… for faults
 	$(PYTEST) tests/$*
+
+.PHONY: docs
+docs: $(STAMP) ## Build the documentation into var/site; a broken link or snippet fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.PHONY: prose
+prose: $(STAMP) ## List what breaks the prose rules, and write fewer exceptions down; more are refused
+	$(BIN)/python -m tests.support.prose --write
 
 .PHONY: format
 format: $(STAMP) ## Format the code and mend what ruff can

@@ -1,4 +1,4 @@
-"""A tool of an MCP server as a capability. The agent asks for ``weather`` and does not know that MCP is behind it.
+"""A tool of an MCP server as a capability. The agent asks for ``weather`` and knows nothing of MCP.
 
 python weather_server.py 8931 &
 backplane capabilities apply manifests/

@@ -1,4 +1,4 @@
-"""What the agents pass around: the values in the run's shared state, and the messages between them."""
+"""Types that the agents share: values in the state of the run, and messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Brief(BaseModel):
-    """What is wanted."""
+    """The order for an article."""
 
     topic: str
     sources: int = 6
@@ -24,7 +24,7 @@ class Source(BaseModel):
 
 
 class Findings(BaseModel):
-    """What the article may be made of, the best first."""
+    """Sources for the article, the best first."""
 
     topic: str
     sources: list[Source]
@@ -82,7 +82,7 @@ class Approved(BaseModel):
 
 
 class File(BaseModel):
-    """What a capability made, kept outside the log: state has the reference."""
+    """A file that a capability made. It is kept outside the log; state has the reference."""
 
     uri: str
     sha256: str

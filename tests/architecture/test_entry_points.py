@@ -62,3 +62,12 @@ def test_the_first_pages_are_short() -> None:
     """The README fits on a few screens, and the architecture is read in one sitting."""
     assert len(README.splitlines()) <= 120
     assert len((ROOT / "ARCHITECTURE.md").read_bytes()) <= 12 * 1024
+
+
+def test_the_journeys_of_contributing_lead_somewhere() -> None:
+    """Each file and folder that CONTRIBUTING names is in the checkout, below one of the places that it says."""
+    named = re.findall(r"`([a-z_]+(?:/[a-zA-Z_.0-9]+)+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    places = (ROOT, ROOT / "services" / "backplane", ROOT / "agents_sdk")
+
+    assert len(named) > 30
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []

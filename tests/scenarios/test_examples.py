@@ -176,3 +176,13 @@ def test_a_long_run_outlives_the_failure_of_a_step(
 async def test_the_test_of_the_documentation_passes(agents: Child, here: None) -> None:
     """As pytest would run it."""
     await importlib.import_module("test_hello").test_the_summary_names_each_source()
+
+
+def test_the_contracts_of_the_documentation_are_applied(here: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """For the runs of one workflow, so that other runs are free; and removed as the page says."""
+    assert run(["contracts", "apply", str(SNIPPETS / "contracts.py")]) == ExitCode.OK
+    capsys.readouterr()
+    assert run(["contracts", "list", "--json"]) == ExitCode.OK
+    assert "notes/*" in capsys.readouterr().out
+    for pattern in ("notes/*", "search.*"):
+        assert run(["contracts", "remove", pattern, "--workflow", "reports"]) == ExitCode.OK
