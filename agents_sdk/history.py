@@ -100,7 +100,7 @@ def read_commands(
             return False
         if message.key() == key:
             try:
-                command = codec.decode(message.value())
+                command = codec.decode_own(message.value())
             except Undecodable:
                 return True
             if isinstance(command, Command):
@@ -193,7 +193,7 @@ def _beyond(codec: Codec, last: int | None) -> Take | None:
 
 
 def _fact(codec: Codec, message: Any) -> Fact:
-    fact = codec.decode(message.value())
+    fact = codec.decode_own(message.value())
     if not isinstance(fact, Fact):
         raise Undecodable("undecodable", f"a {type(fact).__name__} is no fact")
     return fact

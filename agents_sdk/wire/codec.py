@@ -69,9 +69,11 @@ class Codec:
     """Encodes with the schema ids it is given; decodes those, and any other version the registry knows, resolved to
     today's record (missing fields get their defaults)."""
 
-    def __init__(self, schema_ids: Mapping[str, int], fetch: SchemaSource) -> None:
-        """``schema_ids``: record name → id in the registry of the schema in this checkout."""
+    def __init__(self, schema_ids: Mapping[str, int], fetch: SchemaSource, certain: SchemaSource | None = None) -> None:
+        """``schema_ids``: record name → id in the registry of the schema in this checkout. ``certain`` asks the
+        registry now, and raises Unreachable where it does not answer; without it ``fetch`` is as certain."""
         self._fetch = fetch
+        self._certain = certain or fetch
         self._names = {schema_id: name for name, schema_id in schema_ids.items()}
         self._writers = {
             RECORDS[name]: (HEADER.pack(MAGIC, schema_id), _parse(_schema(name)))
@@ -103,6 +105,14 @@ class Codec:
 
     def decode(self, data: bytes | None) -> Record:
         """The record in these bytes. Raises Undecodable."""
+        return self._decode(data, self._fetch)
+
+    def decode_own(self, data: bytes | None) -> Record:
+        """The same of a record that is known to be the platform's own: to take its version for unknown, because the
+        registry is away or was read before, would lose it. Raises Undecodable, and Unreachable."""
+        return self._decode(data, self._certain)
+
+    def _decode(self, data: bytes | None, fetch: SchemaSource) -> Record:
         if data is None or len(data) < HEADER.size:
             raise Undecodable("undecodable", f"{0 if data is None else len(data)} bytes are too few for a record")
         magic, schema_id = HEADER.unpack_from(data)
@@ -110,7 +120,7 @@ class Codec:
             raise Undecodable("undecodable", f"first byte is {magic}, not 0: not in Confluent's wire format")
         reader = self._readers.get(schema_id)
         if reader is None:
-            reader = self._readers[schema_id] = self._foreign_reader(schema_id)
+            reader = self._readers[schema_id] = self._foreign_reader(schema_id, fetch)
         try:
             return reader(data)
         except Exception as error:  # fastavro raises whatever its C code meets on bad bytes
@@ -119,11 +129,14 @@ class Codec:
 
     def writer(self, schema_id: int) -> tuple[type[Record], dict[str, Any]]:
         """The record that this schema is of, and the schema as registered. Raises Undecodable."""
+        return self._writer(schema_id, self._fetch)
+
+    def _writer(self, schema_id: int, fetch: SchemaSource) -> tuple[type[Record], dict[str, Any]]:
         name = self._names.get(schema_id)
         if name is not None:
             return RECORDS[name], _schema(name)
         try:
-            schema = self._fetch(schema_id)
+            schema = fetch(schema_id)
         except LookupError as error:
             raise Undecodable("unknown_schema", f"the schema is not known: {error}") from error
         record = RECORDS.get(str(schema.get("name")))
@@ -131,8 +144,8 @@ class Codec:
             raise Undecodable("unknown_schema", f"schema {schema_id} is {schema.get('name')!r}: no record of ours")
         return record, schema
 
-    def _foreign_reader(self, schema_id: int) -> Callable[[bytes], Record]:
-        record, schema = self.writer(schema_id)
+    def _foreign_reader(self, schema_id: int, fetch: SchemaSource) -> Callable[[bytes], Record]:
+        record, schema = self._writer(schema_id, fetch)
         try:
             return self._reader(record, _parse(schema), self._writers[record][1])
         except Exception as error:  # fastavro raises whatever it meets in a schema that is none

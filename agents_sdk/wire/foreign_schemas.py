@@ -1,8 +1,9 @@
 """The schemas of other versions of our records, by id: those that the registry has under our own subjects.
 
 Anybody can write a record with any id. So an id is never looked up by itself. What the registry has under our subjects
-is read as a whole, at most once in ``AGAIN_S``, in a thread; every other id is unknown at once. A flood of alien ids
-costs what a single one costs, and only the first record that sets a reading off waits for it, ``WAIT_S`` at most.
+is read as a whole: once when a codec is opened, and then at most once in ``AGAIN_S``, in a thread. A flood of alien ids
+costs what a single one costs: who asks while a reading is under way waits for it, until ``WAIT_S`` after its beginning.
+A record that is known to be the platform's own is another matter: its version is there, and ``certain`` waits for it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agents_sdk.errors import BackplaneError, Unreachable
 from agents_sdk.settings_model import Settings
@@ -47,17 +48,34 @@ class ForeignSchemas:
         self._fruitful = True
         """The last reading found something new."""
         self._failure: BackplaneError | None = None
-        self._reading: threading.Event | None = None
+        self._reading: _Reading | None = None
+
+    def read(self, registry: Registry) -> None:
+        """Reads what is registered now, where this checkout's schemas are: a subject's only version is ours, and is
+        not read. Raises Unreachable."""
+        self._asked = self._clock()
+        self._read_all(registry, alone_is_ours=True)
+
+    def certain(self, schema_id: int, /) -> dict[str, Any]:
+        """The schema with this id, by what the registry has now. Raises LookupError when it is none of ours,
+        Unreachable when the registry does not answer."""
+        found = self._known.get(schema_id)
+        if found is None:
+            with Registry(self._settings) as registry:
+                self._read_all(registry)
+            found = self._known.get(schema_id)
+        if found is None:
+            raise LookupError(f"no schema of ours has the id {schema_id} in the registry")
+        return found
 
     def __call__(self, schema_id: int, /) -> dict[str, Any]:
         """The schema with this id. Raises LookupError when it is none of ours, Unreachable as the constructor says."""
         found = self._known.get(schema_id)
         if found is not None:
             return found
-        started = self._start()
-        if started is not None:
-            done, wait_s = started
-            done.wait(wait_s)
+        reading = self._start()
+        if reading is not None:
+            reading.done.wait(max(0.0, reading.until - self._clock()))
             found = self._known.get(schema_id)
             if found is not None:
                 return found
@@ -67,26 +85,26 @@ class ForeignSchemas:
         why = f"; the registry was not read: {failure.message}" if failure is not None else ""
         raise LookupError(f"no schema of ours had the id {schema_id} when the registry was read last{why}")
 
-    def _start(self) -> tuple[threading.Event, float] | None:
-        """Begins to read what is registered, and says how long to wait for it; None where it was read a moment ago, or
-        is being read."""
+    def _start(self) -> _Reading | None:
+        """The reading of what is registered that is under way, or begins now; None where there was one a moment ago."""
         with self._lock:
             now = self._clock()
             if self._reading is not None or now < self._asked + AGAIN_S:
-                return None
+                return self._reading
             wait_s = WAIT_S if self._fruitful or now >= self._asked + QUIET_S else 0.0
             self._asked = now
-            done = self._reading = threading.Event()
+            begun = self._reading = _Reading(threading.Event(), now + wait_s)
         if self._patient:
-            self._run(done)
+            self._run(begun.done)
         else:
-            threading.Thread(target=self._run, args=(done,), name="bp-schemas", daemon=True).start()
-        return done, wait_s
+            threading.Thread(target=self._run, args=(begun.done,), name="bp-schemas", daemon=True).start()
+        return begun
 
     def _run(self, done: threading.Event) -> None:
         before = len(self._known)
         try:
-            self._read_all()
+            with Registry(self._settings) as registry:
+                self._read_all(registry)
             self._failure = None
         except BackplaneError as error:
             log.warning("schemas of other versions are not read: %s", error.message)
@@ -99,11 +117,22 @@ class ForeignSchemas:
             self._reading = None
             done.set()
 
-    def _read_all(self) -> None:
-        with Registry(self._settings) as registry:
-            for name in sorted({subject(topic_of(record)) for record in RECORDS}):
-                for number in registry.numbers(name):
-                    if (name, number) not in self._read:
-                        registered = registry.version(name, number)
-                        self._known[registered.schema_id] = registered.schema
-                        self._read.add((name, number))
+    def _read_all(self, registry: Registry, *, alone_is_ours: bool = False) -> None:
+        subjects = sorted({subject(topic_of(record)) for record in RECORDS})
+        fresh = [
+            (name, number)
+            for name, numbers in zip(subjects, registry.each(registry.numbers, subjects), strict=True)
+            for number in numbers
+            if (name, number) not in self._read and not (alone_is_ours and len(numbers) == 1)
+        ]
+        for place, one in zip(fresh, registry.each(lambda place: registry.version(*place), fresh), strict=True):
+            self._known[one.schema_id] = one.schema
+            self._read.add(place)
+
+
+class _Reading(NamedTuple):
+    """Of what is registered."""
+
+    done: threading.Event
+    until: float
+    """How long it is waited for."""

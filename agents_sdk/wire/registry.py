@@ -95,9 +95,11 @@ def connect_codec(settings: Settings, *, patient: bool = False) -> Codec:
     """
     from agents_sdk.wire.foreign_schemas import ForeignSchemas
 
+    foreign = ForeignSchemas(settings, patient=patient)
     with Registry(settings) as registry:
         ids = registry.ids(RECORDS)
-    return Codec(ids, ForeignSchemas(settings, patient=patient))
+        foreign.read(registry)
+    return Codec(ids, foreign, foreign.certain)
 
 
 @cache

@@ -301,7 +301,7 @@ class Executor:
     def _attempt(self, message: Message) -> AttemptEvent | None:
         """The attempt that a record of bp.attempts is; None: it is none."""
         try:
-            record = self._codec.decode(message.value())
+            record = self._codec.decode_own(message.value())
         except Undecodable as error:
             log.error("%s[%s] offset %s is skipped: %s", ATTEMPTS, message.partition(), message.offset(), error)
             return None
@@ -309,7 +309,7 @@ class Executor:
 
     def _decode(self, partition: int, offset: int, value: bytes | None) -> CallEvent | None:
         try:
-            record = self._codec.decode(value)
+            record = self._codec.decode_own(value)
         except Undecodable as error:
             # written by no ledger of ours: there is no call to fail, and the record stays where it is
             log.error("%s[%d] offset %d is skipped: %s", CALLS, partition, offset, error)

@@ -57,13 +57,14 @@ def decided_in(fact: object) -> tuple[int, ...]:
 
 def accepted(codec: Codec, message: Any, commands_end: int, guard: Guard | None) -> Fact | None:
     """The fact that a record of a fact topic is; None: one that was met before. Raises Undecodable where it is none:
-    not proven, other bytes, another topic's record, or, where nothing is proven, about a command that is not there."""
+    not proven, other bytes, another topic's record, or, where nothing is proven, about a command that is not there.
+    Raises Unreachable where its version is not known, and the registry is away."""
     verdict = guard.message(message) if guard is not None else ""
     if verdict == FORGED:
         raise Undecodable(verdict, WHY[verdict])
     if verdict:  # what a snapshot has in it already is found as a copy as well, and is none
         return None
-    fact = codec.decode(message.value())
+    fact = codec.decode_own(message.value())
     if not isinstance(fact, Fact) or TOPIC_OF_FACT[type(fact)] != message.topic():
         raise Undecodable("undecodable", f"a {type(fact).__name__} is no fact of {message.topic()}")
     if guard is None and not -1 <= fact.command_offset < commands_end:
@@ -149,7 +150,7 @@ def put_aside_at(
         if guard is not None and guard.message(message) == FORGED:
             continue
         try:
-            fact = codec.decode(message.value())
+            fact = codec.decode_own(message.value())
             if isinstance(fact, RefusalEvent) and fact.code == PUT_ASIDE:
                 detail = msgspec.json.decode(fact.detail)
                 found = int(detail["offset"]), int(detail["deaths"])

@@ -1,4 +1,4 @@
-"""Doing something again while the broker is away: a connection that breaks must not end a process.
+"""Doing something again while the broker or the registry is away: a connection that breaks must not end a process.
 
 What passes by itself is waited for, told once, and done again from its beginning; what does not is raised.
 """
@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from aiokafka.errors import KafkaError as DriverError
 from confluent_kafka import KafkaError, KafkaException
 
+from agents_sdk.errors import BackplaneError
 from agents_sdk.wire.topics_admin import PASSING
 
 T = TypeVar("T")
@@ -23,8 +24,10 @@ PASSES: Final = frozenset(getattr(KafkaError, name) for name in PASSING)
 """Errors of a broker that is away, slow, or just taking over."""
 
 
-def passes(failure: KafkaException | DriverError) -> bool:
-    """Whether the same may succeed later; aiokafka's errors say so themselves."""
+def passes(failure: KafkaException | DriverError | BackplaneError) -> bool:
+    """Whether the same may succeed later; aiokafka's errors and our own say so themselves."""
+    if isinstance(failure, BackplaneError):
+        return failure.passes
     if isinstance(failure, DriverError):
         return bool(failure.retriable)
     error = failure.args[0]
@@ -37,11 +40,11 @@ async def until_done(log: logging.Logger, what: str, do: Callable[[], Awaitable[
     while True:
         try:
             return await do()
-        except (KafkaException, DriverError) as failure:
+        except (KafkaException, DriverError, BackplaneError) as failure:
             if not passes(failure):
                 raise
             if not told:
-                log.warning("%s: done again until the broker is there: %s", what, failure)
+                log.warning("%s: done again until it succeeds: %s", what, failure)
                 told = True
         await asyncio.sleep(wait)
         wait = min(wait * 2, LATEST_S)

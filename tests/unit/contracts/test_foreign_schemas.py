@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -134,13 +135,40 @@ def test_slow_registry_is_waited_for_once(server: Server, monkeypatch: pytest.Mo
     for schema_id in range(2_000):
         with pytest.raises(LookupError):
             fetch(schema_id)
-    assert_eventually(lambda: _one(server.asked))
+    assert_eventually(lambda: _one_reading(server.asked))
     assert time.monotonic() - began < 10
     server.open.set()
 
 
-def _one(asked: list[str]) -> None:
-    assert len(asked) == 1
+def _one_reading(asked: list[str]) -> None:
+    assert len(asked) == registry_module.PARALLEL
+
+
+def test_all_who_ask_while_a_reading_is_under_way_get_its_answer(server: Server) -> None:
+    """Four partitions that are taken over at once: none may take for unknown what the first has asked for."""
+    server.open.clear()
+    fetch = ForeignSchemas(server.settings)
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(fetch, 71) for _ in range(8)]
+        assert_eventually(lambda: _one_reading(server.asked))
+        server.open.set()
+        assert [one.result() for one in found] == [schemas.avro("Reply")] * 8
+
+
+def test_a_record_of_the_platforms_own_is_asked_for_now(server: Server) -> None:
+    """Whatever was unknown a moment ago; and where the registry is away that is said, and the version not unknown."""
+    fetch = ForeignSchemas(server.settings, clock=Clock())
+    codec = Codec(dict.fromkeys(RECORDS, 1), fetch, fetch.certain)
+    value = b"\0" + (72).to_bytes(4, "big") + b"x"
+    with pytest.raises(Undecodable, match="the id 72") as unknown:
+        codec.decode_own(value)
+    assert unknown.value.code == "unknown_schema"
+    server.status = 503
+    with pytest.raises(Unreachable):
+        codec.decode_own(value)
+    server.status, server.versions = 0, 2
+    with pytest.raises(Undecodable, match="do not fit"):
+        codec.decode_own(value)
 
 
 def test_flood_of_alien_ids_waits_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
