@@ -108,6 +108,11 @@ laws: $(STAMP) ## Property tests with other examples than those of `make check`,
 	for round in $$(seq $${ROUNDS:-10}); do \
 	  LAWS=random $(PYTEST) -q -n $(WORKERS) --dist worksteal tests/unit tests/properties || exit 1; done
 
+.PHONY: coverage
+coverage: $(STAMP) ## Branches of the core that no test without a server takes
+	$(PYTEST) -q -n $(WORKERS) tests/unit tests/properties tests/replay tests/security/test_references.py \
+	  tests/security/test_reference_monitor.py --cov agents_sdk/core --cov-branch --cov-report term-missing:skip-covered
+
 .PHONY: chaos
 chaos: $(STAMP) ## Freezes, delays, guests, slow disks, wrong clocks and kills, by seeds: SEEDS=1-100, FAULTS=24
 	SEEDS=$${SEEDS:-1-100} $(PYTEST) -q -s tests/faults/test_weather.py

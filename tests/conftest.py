@@ -89,6 +89,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*(item for item in items if tier(item.path) not in SERVED), *served]
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the tiers took. xdist's controller has the reports of all its processes."""
+    from tests.support.durations import by_tier
+
+    reports = [report for kind in ("passed", "failed", "error") for report in terminalreporter.stats.get(kind, [])]
+    # setup and teardown of passed tests are kept under an empty name
+    reports += terminalreporter.stats.get("", [])
+    if len(reports) > 200:
+        terminalreporter.section("durations")
+        for line in by_tier(reports, tier):
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
     """Kafka, the registry, our topics and schemas, and nobody who decides; one for the session. Change nothing that was
