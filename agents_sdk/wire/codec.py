@@ -1,8 +1,8 @@
 """Records to bytes and back: Avro in Confluent's wire format (0x00, schema id as big-endian int32, body).
 
-Pure but for the one function it is given, which looks a foreign schema id up. Logical types are left out of the schemas
-that fastavro is handed (the registered ones have them): times stay integer microseconds and ids stay strings, which
-saves a datetime and a UUID object a field.
+Pure but for the functions that look a foreign schema id up. The schemas that fastavro gets have no logical types; the
+registered ones have them. So times stay integer microseconds and ids stay strings. That saves a datetime and a UUID
+object a field.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RECORDS: Final[dict[str, type[Record]]] = {record.__name__: record for record in
 _BRANCH: Final = {name: f"backplane.{body.__name__}" for name, body in commands.BODIES.items()}
 MAGIC: Final = 0
 HEADER: Final = struct.Struct(">bI")
-"""What every value begins with: ``MAGIC`` and the schema's id."""
+"""Every value begins with ``MAGIC`` and the schema's id."""
 
 
 class Undecodable(Exception):
@@ -66,8 +66,8 @@ def _schema(name: str) -> dict[str, Any]:
 
 
 class Codec:
-    """Encodes with the schema ids it is given; decodes those, and any other version the registry knows, resolved to
-    today's record (missing fields get their defaults)."""
+    """Encodes with the schema ids it is given. Decodes those, and any other version that the registry knows, as today's
+    record: missing fields get their defaults."""
 
     def __init__(self, schema_ids: Mapping[str, int], fetch: SchemaSource, certain: SchemaSource | None = None) -> None:
         """``schema_ids``: record name → id in the registry of the schema in this checkout. ``certain`` asks the
@@ -86,8 +86,8 @@ class Codec:
 
     def encode(self, record: Record, **stamps: int) -> bytes:
         """The record's bytes, ``stamps`` in place of these fields of it. Raises ValueError or TypeError, naming the
-        field, when it cannot be written; a float where an integer belongs is cut, silently: that much is left to the
-        type checker."""
+        field, when it cannot be written. A float where an integer belongs is cut without an error: the type checker
+        has to find it."""
         prefix, schema = self._writers[type(record)]
         out = io.BytesIO()
         out.write(prefix)
@@ -108,8 +108,8 @@ class Codec:
         return self._decode(data, self._fetch)
 
     def decode_own(self, data: bytes | None) -> Record:
-        """The same of a record that is known to be the platform's own: to take its version for unknown, because the
-        registry is away or was read before, would lose it. Raises Undecodable, and Unreachable."""
+        """The same of a record that is known to be the platform's own. A registry that is away, or was read too early,
+        does not make its version unknown: that would lose it. Raises Undecodable, and Unreachable."""
         return self._decode(data, self._certain)
 
     def _decode(self, data: bytes | None, fetch: SchemaSource) -> Record:

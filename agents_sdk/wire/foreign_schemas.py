@@ -1,9 +1,9 @@
 """The schemas of other versions of our records, by id: those that the registry has under our own subjects.
 
-Anybody can write a record with any id. So an id is never looked up by itself. What the registry has under our subjects
-is read as a whole: once when a codec is opened, and then at most once in ``AGAIN_S``, in a thread. A flood of alien ids
-costs what a single one costs: who asks while a reading is under way waits for it, until ``WAIT_S`` after its beginning.
-A record that is known to be the platform's own is another matter: its version is there, and ``certain`` waits for it.
+Anybody can write a record with any id. So an id is never looked up by itself: all that the registry has under our
+subjects is read at once. It is read when a codec is opened, and then at most once in ``AGAIN_S``, in a thread. A flood
+of alien ids costs what a single one costs. Each question during a reading waits for it, until ``WAIT_S`` after its
+beginning. A record of the platform's own is another matter: its version is there, and ``certain`` waits for it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ AGAIN_S: Final = 5.0
 WAIT_S: Final = 2.0
 """A registry that is well answers within 0.1 s."""
 QUIET_S: Final = 60.0
-"""After a reading that found nothing new, nobody waits for the next one unless it was quiet for so long: under a flood
-of alien ids a record of a new version is refused, and known by the time that its sender asks again."""
+"""After a reading that found nothing new, nobody waits for the next one unless it was quiet for so long. Under a flood
+of alien ids, a record of a new version is refused, and known by the time that its sender asks again."""
 
 
 class ForeignSchemas:

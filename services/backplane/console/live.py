@@ -1,6 +1,6 @@
 """The facts as they come, for a browser: server-sent events whose id is where in the log their reader stands.
 
-A page is made from the store and begins its stream at the offsets that the store had then; a stream that broke goes on
+A page is made from the store and begins its stream at the offsets that the store had then. A stream that broke goes on
 at the offsets of its last event, which the browser sends by itself. Both are read from Kafka, so nothing is missed in
 between, however long that was. Each stream has a consumer of its own, assigned to the partitions it is about and
 closed with it; nothing is read while nobody looks.
@@ -28,7 +28,7 @@ STREAMS: Final = 32
 
 
 class Rows(Protocol):
-    """What a stream shows of the facts that come."""
+    """The part of the facts that a stream shows."""
 
     def html(self, records: list[Record], now: float) -> str:
         """To be swapped in; empty: nothing to show. Also called where nothing came."""
@@ -50,8 +50,8 @@ class NoRows:
 
 
 class Pace:
-    """When panels are told to ask the store again: at most once a ``every_s`` while facts come, and once more
-    ``after_s`` behind the last one, when the store has it too. Values only; the caller has the clock."""
+    """When panels have to ask the store again: at most once in ``every_s`` while facts come, and once more ``after_s``
+    after the last one, when the store has it too. Values only; the caller has the clock."""
 
     def __init__(self, every_s: float = 1.0, after_s: float = 2.5) -> None:
         self._every_s = every_s
@@ -83,7 +83,7 @@ async def events(tail: Tail, rows: Rows) -> AsyncIterator[bytes]:
         try:
             taken = tail.take()
         except KafkaException:
-            # What the browser asks for is not there any more, or Kafka is away for good: the page begins anew.
+            # What the browser asks for is not there any more, or Kafka is away for good: the page begins again.
             yield encoded(event="reload")
             return
         if html := rows.html(taken, loop.time()):

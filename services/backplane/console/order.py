@@ -55,7 +55,7 @@ class InOrder:
         self._since = 0.0
 
     def take(self, records: Iterable[Record], now: float) -> list[Record]:
-        """What can be shown now, since these have come; a fact comes twice without harm."""
+        """The facts that can be shown now, since these have come. A fact comes twice without harm."""
         for one in records:
             if one.row.run_seq > self.shown:
                 self._held.setdefault(one.row.run_seq, one)

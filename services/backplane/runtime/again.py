@@ -1,6 +1,6 @@
 """Doing something again while the broker or the registry is away: a connection that breaks must not end a process.
 
-What passes by itself is waited for, told once, and done again from its beginning; what does not is raised.
+A failure that passes is said once a minute, and the work is done again from its beginning. Any other is raised.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 FIRST_S: Final = 0.1
 LATEST_S: Final = 5.0
+SAY_AGAIN_S: Final = 60.0
+"""An operator who looks why a worker is still starting finds it in the newest lines of its log."""
 PASSES: Final = frozenset(getattr(KafkaError, name) for name in PASSING)
 """Errors of a broker that is away, slow, or just taking over."""
 
@@ -35,16 +37,17 @@ def passes(failure: KafkaException | DriverError | BackplaneError) -> bool:
 
 
 async def until_done(log: logging.Logger, what: str, do: Callable[[], Awaitable[T]], first_s: float = FIRST_S) -> T:
-    """What ``do`` gives, done again for as long as it fails by what passes. Raises whatever else it raises."""
-    wait, told = first_s, False
+    """The value of ``do``, done again for as long as its failures pass. Raises any other failure of it."""
+    wait, said_at, clock = first_s, float("-inf"), asyncio.get_running_loop().time
+    began = clock()
     while True:
         try:
             return await do()
         except (KafkaException, DriverError, BackplaneError) as failure:
             if not passes(failure):
                 raise
-            if not told:
-                log.warning("%s: done again until it succeeds: %s", what, failure)
-                told = True
+            if clock() - said_at >= SAY_AGAIN_S:
+                said_at = clock()
+                log.warning("%s: done again until it succeeds, for %.0f s by now: %s", what, said_at - began, failure)
         await asyncio.sleep(wait)
         wait = min(wait * 2, LATEST_S)

@@ -14,17 +14,17 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 Accept = Callable[[Message], object | None]
-"""What a message is; None: nothing that counts."""
+"""The record in a message; None: nothing that counts."""
 
 PAUSE_ABOVE: Final = 20_000
-"""Records of a topic buffered while another one is behind; about 20 MB of small facts."""
+"""Records of a topic buffered while another one is late; about 20 MB of small facts."""
 RESUME_BELOW: Final = 5_000
 CHUNK: Final = 1_000
 POLL_S: Final = 0.02
 """How long one look may take where nothing comes."""
 LATE_S: Final = 30.0
-"""How long committed records may stay invisible: a broker that was killed in the middle of a commit comes back and
-finishes it partition by partition, and a reader is told of an end that is none."""
+"""How long committed records may stay invisible. A broker that was killed in the middle of a commit comes back and
+finishes it partition by partition. Until then a reader gets an end that is none."""
 SILENT_S: Final = 30.0
 """How long a reader may get neither a record nor an end. librdkafka says nothing of a broker that it cannot read."""
 
@@ -83,7 +83,7 @@ class _Silence:
 
 
 def come(consumer: Consumer, wait_s: float = POLL_S, most: int = CHUNK) -> list[Message]:
-    """What there is, ``most`` messages and one at most, as soon as there is something; nothing after ``wait_s``.
+    """The messages there are, ``most`` and one at most, as soon as there is one; nothing after ``wait_s``.
     ``consume`` alone would wait for a full chunk. Raises KafkaException."""
     first = consumer.poll(wait_s)
     return [first, *consumer.consume(most, timeout=0)] if first is not None else []
@@ -104,7 +104,7 @@ class _Merge:
     def __init__(self, consumer: Consumer, partition: int, starts: Mapping[str, int], ends: Mapping[str, int]) -> None:
         self.ends = ends
         self.late: dict[str, float] = {}
-        """Topics whose reader was told of an end before theirs, and since when."""
+        """Topics whose reader got an end before theirs, and since when."""
         self.consumer = consumer
         self.partition = partition
         self.buffers: dict[str, deque[Located]] = {topic: deque() for topic in starts}
@@ -160,7 +160,7 @@ def read_merged(
     ends: Mapping[str, int] | None = None,
 ) -> Iterator[Located]:
     """The committed records of one partition number of several topics, from ``starts`` to the present end, merged by
-    ``order``; each topic must already be in that order. ``accept`` gives what a message is, or None: it is passed over.
+    ``order``. Each topic must already be in that order. ``accept`` gives what a message is, or None: it is passed over.
     ``ends`` are offsets that are known to be committed or aborted below: what is not visible yet is waited for. Raises
     KafkaException, TimeoutError, and what ``accept`` raises."""
     consumer.assign([TopicPartition(topic, partition, offset) for topic, offset in starts.items()])

@@ -1,4 +1,4 @@
-"""What Kafka says of partitions now: how many a topic has, where they end, where a time begins.
+"""Facts about partitions, asked of Kafka now: how many a topic has, where they end, where a time begins.
 
 An answer that is none is a failure: a topic without partitions, an offset below zero.
 

@@ -7,6 +7,7 @@ import logging
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from backplane.runtime import again
 from backplane.runtime.again import until_done
 
 log = logging.getLogger("backplane.test")
@@ -37,6 +38,14 @@ async def test_what_passes_is_waited_for_and_told_once(caplog: pytest.LogCapture
     assert step.tried == 4
     assert len(caplog.records) == 1
     assert "partition 3" in caplog.text
+
+
+async def test_what_lasts_is_said_again(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not each time, and not only once."""
+    monkeypatch.setattr(again, "SAY_AGAIN_S", 0.0)
+    with caplog.at_level(logging.WARNING):
+        await until_done(log, "partition 3", Step(AWAY, AWAY, SLOW), first_s=0.001)
+    assert len(caplog.records) == 3
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def _resumed(desk: Desk, run: RunRow) -> str:
 
 
 def _outputs(desk: Desk, run: RunRow) -> list[figures.Key]:
-    """What was written last, which is mostly what people ask about."""
+    """The keys that were written last: people ask about these first."""
     return [key for key in figures.keys(desk.store, run.run_id, limit=50) if not key.deleted][:4]
 
 

@@ -83,7 +83,7 @@ class EventRows:
         return environment().get_template("live_events.html.j2").render(events=chosen, run_id=self._run)
 
     def mark(self, following: Mapping[Place, int]) -> str:
-        """What was shown, and where the reader is."""
+        """The last fact that was shown, and where the reader is."""
         return mark(self._order.shown, self._order.following(following))
 
 
@@ -108,7 +108,7 @@ def show_event(request: Request, topic: str, partition: int, offset: int, kafka:
 
 
 BLANK: Final = {"run_id": "", "run_seq": 0, "event_id": "", "kind": "", "key": "", "version": 0}
-"""What the page names, of a fact that has it not: a refusal about no run has no run."""
+"""The fields that the page names, for a fact without them: a refusal about no run has no run."""
 
 
 def _says(value: Any) -> bool:
@@ -120,7 +120,7 @@ def _shown(value: Any) -> str:
 
 
 def _in_kafka(desk: Any, topic: str, partition: int, offset: int, event_id: str) -> dict[str, Any]:
-    """What Kafka has at that place."""
+    """The record that Kafka has at that place."""
     from agents_sdk.errors import BackplaneError
     from backplane.console.log import read_one
 
