@@ -1,7 +1,7 @@
 """``data_analysis``: SQL over files, answered by a ClickHouse engine (chDB) in a process of its own.
 
-One process a question: chDB allows one engine a process, a question that runs away can be killed, and nothing of one
-is left for the next. ``analysis_worker`` has the walls.
+One process a question: chDB allows one engine a process. A question that runs away can be killed, and leaves nothing
+for the next one. ``analysis_worker`` has the walls.
 """
 
 from __future__ import annotations

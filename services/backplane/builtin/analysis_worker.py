@@ -3,10 +3,10 @@
 It reads its job as JSON from stdin and writes its answer as JSON to stdout. Walls around the question, the first that
 stands is enough, and tests try each of them:
 1. the statement is one SELECT whose tables and functions stay within the engine, by the engine's own parser;
-2. the engine reads only (``readonly``), which bars the table functions that read files, URLs and other servers as well,
-   and its default database, in which every file of the machine is a table, is dropped;
+2. the engine reads only (``readonly``), which bars the table functions that read files, URLs and other servers. Its
+   default database is dropped, because every file of the machine is a table in it;
 3. the process can open no file but its inputs and its own code, and no connection (Landlock, where the kernel has it);
-4. time, memory, rows, bytes and the size of files are bounded; whoever started it kills it when it hangs.
+4. time, memory, rows, bytes and the size of files are bounded; the caller kills a process that hangs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SETTINGS: Final = {
 
 
 class Refused(Exception):
-    """The question cannot be answered; ``code`` and text go to whoever asked."""
+    """The question cannot be answered; ``code`` and text go to the caller."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

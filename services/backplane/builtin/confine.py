@@ -1,7 +1,8 @@
 """Takes from this process, for good, every file but those named, and the network: Linux's Landlock.
 
-A second wall, behind what an engine refuses by itself. Must be called before other threads are started, which it would
-not reach. Kernels before 5.13 (network: 6.7) and other systems have none: then it does nothing and says so.
+A second wall, for the case that an engine does not refuse by itself. Must be called before other threads are started,
+which it would not reach. Kernels before 5.13 (network: 6.7) and other systems have none: then it does nothing and says
+so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What is searched: the descriptions of all installed Python distributions, or a folder of the user's own documents."""
+"""The searched documents: the descriptions of all installed Python distributions, or a folder of the user's own
+documents."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ MAX_FILE_BYTES: Final = 5 * 1024 * 1024
 """Larger files are logs or data, not documents; reading them would stall the first search."""
 LINK_LABELS: Final = ("home", "doc", "source", "repo", "github", "code")
 FORMAT: Final = "4"
-"""Part of every fingerprint; raised when documents are cut differently, so that old indexes are built anew."""
+"""Part of every fingerprint; raised when documents are cut differently, so that old indexes are built again."""
 
 
 class CorpusError(Exception):
@@ -106,8 +107,8 @@ def _installed() -> dict[str, importlib.metadata.Distribution]:
 
 
 def _fields(distribution: importlib.metadata.Distribution) -> Message:
-    """The headers of METADATA, asked for by ``get``: once the backport importlib_metadata is imported, which puts its
-    own reader in the standard library's place, ``[]`` raises for one that is not there."""
+    """The headers of METADATA, read with ``get``. The backport importlib_metadata, once imported, replaces the standard
+    library's reader; then ``[]`` raises for a header that is missing."""
     return cast(Message, distribution.metadata)
 
 

@@ -28,7 +28,7 @@ PARAGRAPH_TOKENS: Final = 40
 """Marks and names around the text of a paragraph."""
 ARTICLE_TOKENS: Final = 60
 CPU_SECONDS: Final = 0.25
-"""What is charged at most for the processor's time."""
+"""The highest charge for the processor's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ def text_generation(params: Mapping[str, Any], context: ProviderContext) -> Answ
 
 
 def usage_at_most(params: Mapping[str, Any]) -> Usage:
-    """What a draft may use up: its longest sentences, as many as the plan has room for, under all its headings."""
+    """The most that a draft may use: its longest sentences, as many as the plan has room for, under all its
+    headings."""
     sources = _sources(params)
     plan = plan_of(str(params.get("style") or "standard"), str(params.get("feedback") or ""))
     lengths = sorted(
@@ -121,8 +122,9 @@ def plan_of(style: str, feedback: str) -> Plan:
 def compose(
     sources: Sequence[Mapping[str, str]], weights: Mapping[Sentence, float], plan: Plan, summary: Sentence
 ) -> list[dict[str, Any]]:
-    """The paragraphs: a lead from several sources if planned, then one for each of the best sources, in order of how
-    much their best sentences matter. The summary stands above them and is not repeated, unless it is all there is."""
+    """The paragraphs: a lead from several sources if planned, then one for each of the best sources. Their order is by
+    how much their best sentences matter. The summary stands above them and is not repeated, unless it is all there
+    is."""
     by_source: dict[int, list[Sentence]] = {}
     for sentence in sorted(weights, key=lambda each: (-weights[each], each.source, each.position)):
         by_source.setdefault(sentence.source, []).append(sentence)
@@ -170,7 +172,7 @@ def _choose(candidates: Sequence[Sentence], used: Sequence[Sentence], number: in
     return [
         each
         for place, each in enumerate(chosen)
-        # a leaning sentence stays only right behind the one it leans on
+        # a leaning sentence stays only right after the one it leans on
         if not each.leans or chosen[place - 1].position == each.position - 1
     ]
 

@@ -1,7 +1,7 @@
 """``image_generation`` without a model: a procedural hero image, the same for the same prompt and seed.
 
-Layers, back to front: a diagonal gradient, blurred discs of light, a band of flowing lines with points on them, a veil
-that keeps the type readable, the title in lines that fit, the subtitle, a rule.
+Layers, from the back: a diagonal gradient, blurred discs of light, a band of flowing lines with points on them. Then a
+veil that keeps the type readable, the title in lines that fit, the subtitle, a rule.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def draw(title: str, subtitle: str, size: tuple[int, int], chance: random.Random
 def layers(
     title: str, subtitle: str, size: tuple[int, int], colors: Palette, chance: random.Random
 ) -> tuple[Image.Image, Image.Image]:
-    """What lies behind the flow, opaque, and what lies before it, mostly transparent."""
+    """The opaque layers below the flow, and the mostly transparent ones above it."""
     deep, middle, bright, accent = colors
     ground = _glow(_gradient(size, deep, middle), (bright, middle, bright), chance)
     cover = _veil(size, deep)
@@ -195,8 +195,8 @@ def _fit(pen: ImageDraw.ImageDraw, title: str, room: float, height: int) -> tupl
 
 
 def wrap(text: str, measure: Any, room: float) -> list[str]:
-    """The words in lines no wider than ``room``, none much shorter than the others: the narrowest block that needs no
-    more lines than the widest does. A word wider than the room has its own line."""
+    """The words in lines no wider than ``room``, none much shorter than the others. It is the narrowest block that
+    needs no more lines than the widest does. A word wider than the room has its own line."""
 
     def fill(limit: float) -> list[str]:
         lines: list[str] = []

@@ -1,7 +1,7 @@
 """``content_publish`` to a static site below the data directory: Markdown → sanitised HTML → one page per slug.
 
-Idempotent: the same params give the same bytes at the same place. Nothing of the author's reaches the page unsanitised:
-text is Markdown without raw HTML, cleaned by nh3 again, and everything else is escaped by the template.
+Idempotent: the same params give the same bytes at the same place. Nothing of the author's reaches the page unsanitised.
+Text is Markdown without raw HTML, cleaned by nh3 again; the template escapes everything else.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def render(params: Mapping[str, Any], hero: Mapping[str, Any] | None, run_id: st
 
 
 def slug_for(article: Mapping[str, Any], run_id: str) -> str:
-    """The article's name in its address: its own slug, else its title and the end of the run's id, so that articles of
-    two runs never take each other's place, however long their titles."""
+    """The article's name in its address: its own slug, else its title and the end of the run's id. So articles of two
+    runs never take each other's place, however long their titles."""
     if article.get("slug"):
         return slug_of(str(article["slug"]))
     run = slug_of(run_id[-RUN_CHARS:])
@@ -79,8 +79,8 @@ def slug_for(article: Mapping[str, Any], run_id: str) -> str:
 
 
 def body_of(article: Mapping[str, Any]) -> str:
-    """The article's paragraphs and sources as HTML, for systems that have title and layout of their own. What is the
-    author's is sanitised, everything else is escaped."""
+    """The article's paragraphs and sources as HTML, for systems that have title and layout of their own. The author's
+    words are sanitised, everything else is escaped."""
     sources = [_source(source) for source in article.get("sources") or ()]
     numbers = {source["id"]: number for number, source in enumerate(sources, 1)}
     parts: list[str] = []

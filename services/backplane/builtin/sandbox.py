@@ -1,7 +1,7 @@
 """``code_execution``: a Python snippet in Monty, an interpreter that has no way to files, sockets or processes.
 
-What the snippet does wrong is its result (``error``), not a failure of the call: running it again would do the same.
-Each snippet has a worker process to itself; one that kills it costs that worker.
+A mistake of the snippet is its result (``error``), not a failure of the call: running it again would do the same. Each
+snippet has a worker process to itself; one that kills it costs that worker.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ DAMPING: Final = 0.85
 ROUNDS: Final = 30
 TOPIC_WEIGHT: Final = 2.0
 LEAD_WEIGHT: Final = 1.5
-"""What stands early in a text says what it is about."""
+"""A sentence early in a text says what the text is about."""
 
 _END: Final = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[A-Z\"'(])")
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9+#'-]*")

@@ -1,5 +1,5 @@
 """``video_generation`` without a model: an MP4 (H.264) whose streams of light flow and meet again at its end, with the
-prompt as its title; or a slow pan over given images, one fading into the next.
+prompt as its title. Or a slow pan over given images, one fading into the next.
 
 Deterministic: the same params give the same bytes, on the same version of the encoder. Frames are drawn one at a time
 and handed to the encoder, so a long video takes no more memory than a short one.

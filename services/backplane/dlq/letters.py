@@ -1,9 +1,9 @@
-"""What a record of a dead-letter topic says, and which letters are still open. Pure.
+"""Content of the records of a dead-letter topic, and which letters are still open. Pure.
 
 Lives here: the letters as values, and the fold that leaves out what was redriven or discarded. Not here: Kafka. Two
-kinds of records say that a letter is used up, both in the letter's own topic and partition: a fact that it was redriven
-or discarded, which the ledger writes in the transaction that delivers or calls again; and a mark, an empty record that
-names the offset of a letter whose record was written again.
+kinds of records use a letter up, both in the letter's own topic and partition. One is a fact that it was redriven or
+discarded; the ledger writes it in the transaction that delivers or calls again. The other is a mark, an empty record
+that names the offset of a letter whose record was written again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     run: str = ""
     agent: str = ""
-    """Whose inbox it was in, or who sent the command."""
+    """The owner of the inbox, or the sender of the command."""
     name: str = ""
     """Of the message or the capability, or the kind of the command."""
     delivery_id: str = ""
@@ -76,7 +76,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def message(self) -> str:
-        """What went wrong, for people."""
+        """The failure, for people."""
         return self.about.message
 
     def not_redrivable(self) -> str:

@@ -33,8 +33,8 @@ class Found(NamedTuple):
 
 
 def read_letters(settings: Settings, codec: Codec, newest: int = NEWEST) -> Found:
-    """The open letters among the ``newest`` records of each partition of each dead-letter topic. What says that a
-    letter is used up is newer than the letter, so that none of them is missed. Raises Unreachable."""
+    """The open letters among the ``newest`` records of each partition of each dead-letter topic. The record that uses a
+    letter up is newer than the letter, so that none of them is missed. Raises Unreachable."""
     older = 0
 
     def records(consumer: Consumer) -> Iterator[Raw]:
@@ -120,8 +120,8 @@ def _records(consumer: Consumer, topic: str, partition: int, start: int, stop: i
 
 
 def write_again(settings: Settings, letter: Letter) -> None:
-    """Puts the letter's record back where it came from, as it was, and only then marks the letter as used up: after a
-    crash in between it is listed still, and a command that comes twice is applied once. Raises Unreachable."""
+    """Puts the letter's record back into its topic, as it was, and only then marks the letter as used up. After a crash
+    in between it is listed still, and a command that comes twice is applied once. Raises Unreachable."""
     raw, about = letter.raw, letter.about
     place = {"partition": about.partition} if about.partition >= 0 else {}
     back: list[Any] = list(redrive_headers(raw.headers))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one letter."""
+    """The result for one letter."""
 
     letter: Letter
     done: str
@@ -27,7 +27,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 WORKFLOW: Final = "redrive"
-"""Of the runs in which failed calls of ended runs are made anew."""
+"""Of the runs in which failed calls of ended runs are repeated."""
 
 
 def paced(rate: float) -> Callable[[], None]:
@@ -47,8 +47,8 @@ def paced(rate: float) -> Callable[[], None]:
 def redrive(
     backplane: Backplane, settings: Settings, chosen: Iterable[Letter], *, dry_run: bool, pace: Callable[[], object]
 ) -> Iterator[Outcome]:
-    """What becomes of each letter. A refusal, the end of its run for one, leaves the letter as it is. ``pace`` is
-    called before each one that is put back, and returns when its turn has come.
+    """The result for each letter. A refusal, the end of its run for one, leaves the letter as it is. ``pace`` is called
+    before each one that is put back, and returns when its turn has come.
 
     Raises:
         Unanswered, Unreachable.
@@ -100,7 +100,7 @@ def _by_the_ledger(backplane: Backplane, letter: Letter) -> Outcome:
 
 
 def _call(backplane: Backplane, settings: Settings, letter: Letter) -> Outcome:
-    """The call anew, in its run; in a run of its own where that has ended."""
+    """The repeated call, in its run; in a run of its own where that has ended."""
     try:
         result = backplane.run(letter.run).redrive_call(letter.call_id)
     except (RunFinished, UnknownRun):

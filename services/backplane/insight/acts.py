@@ -1,4 +1,4 @@
-"""Who changed what a name may do: registrations, grants, keys and removals, as the store has them."""
+"""Changes of what a name may do, with their author: registrations, grants, keys and removals, as the store has them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Act(msgspec.Struct, frozen=True):
     """Microseconds UTC."""
     kind: str
     done_by: str
-    """Who did it, as it calls itself; the agent itself where it registered."""
+    """The author, by its own name; the agent itself where it registered."""
     key_generation: int
     roles: list[str]
     rights: list[str]
-    """What was declared or granted, each as right and glob."""
+    """The declared or granted rights, each as right and glob."""
     not_granted: list[str]
 
 
 def acts(client: Client, name: str) -> list[Act]:
-    """What was done about a name, the last act first."""
+    """The acts about a name, the last one first."""
     return ask(client, "audit", Act, agent=name)

@@ -1,4 +1,4 @@
-"""What the store answers, typed: one class and one function a question. Money: nano-USD; times: microseconds UTC."""
+"""The store's answers, typed: one class and one function a question. Money: nano-USD; times: microseconds UTC."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MAX_EVENTS: Final = 100_000
 MAX_RUNS: Final = 100_000
 """Of one tree that are taken into memory."""
 RECENT_RUNS: Final = 500
-"""In which drafts that nobody read are looked for where no run is named: in all of ten million facts it took more than
+"""Where no run is named, unread drafts are looked for in so many runs: in all of ten million facts it took more than
 ten seconds of processor."""
 POLL_S: Final = 0.1
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one agent, capability, model … cost, over its attempts."""
+    """Figures of one agent, capability, model … cost, over its attempts."""
 
     name: str
     calls: int
@@ -61,7 +61,7 @@ class Discarded(msgspec.Struct, frozen=True):
 
 
 class Purse(msgspec.Struct, frozen=True):
-    """What a run, or an agent in it, may spend and did."""
+    """The budget and spending of a run, or of an agent in it."""
 
     agent: str
     """Empty: all of the run."""
@@ -167,7 +167,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     command_id: str = ""
     """Facts of one command have one cause in common."""
     cause: str = ""
-    """What a dead letter or an escalation is grouped by."""
+    """By this a dead letter or an escalation is grouped."""
     artifacts: list[str] = []
     """SHA-256 of each file that a call was given, or its result names."""
     traceback: str = ""
@@ -205,8 +205,8 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def costs(client: Client, by: By, run: str = "", *, tree: bool = False) -> list[Cost]:
-    """Cost of a run, with ``tree`` also of all runs below it, or of all with an empty ``run``; the sum is the same by
-    whatever it is asked."""
+    """Cost of a run, with ``tree`` also of all runs below it, or of all with an empty ``run``. The sum is the same for
+    every grouping."""
     chosen = _chosen(client, run, tree)
     if by == "key":
         return ask(client, "cost_by_key", Cost, runs=chosen)
@@ -242,8 +242,8 @@ def family(client: Client, run: str) -> list[str]:
 
 
 def by_parent(rows: Sequence[RunRow]) -> list[tuple[int, RunRow]]:
-    """The rows with how deep each stands below another of them, children behind their parents and the oldest first;
-    otherwise in the order given."""
+    """The rows with their depth below another one, children after their parents and the oldest first; otherwise in the
+    order given."""
     known = {row.run_id for row in rows}
     below: dict[str, list[RunRow]] = {}
     for row in reversed(rows):
@@ -269,8 +269,8 @@ def runs(
     roots: bool = False,
     tag: str = "",
 ) -> list[RunRow]:
-    """The newest runs first, the one asked for, or those of the tree under ``root``; only those of a workflow, that
-    ended so (or are ``running``), that began before a time in microseconds, with a tag; ``roots``: no child runs."""
+    """The newest runs first, the one asked for, or those of the tree under ``root``. The filters: a workflow, an end
+    (or ``running``), a beginning before a time in microseconds, a tag; ``roots``: no child runs."""
     asked = {
         "run": run,
         "root": root,
@@ -289,7 +289,7 @@ def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) 
 
 
 def reports(client: Client, runs_asked: Sequence[str]) -> dict[str, str]:
-    """What the executor told of calls in these runs that met trouble: fact → JSON."""
+    """The executor's reports on calls in these runs that met trouble: fact → JSON."""
     return {one.event_id: one.report for one in ask(client, "reports", Told, runs=list(runs_asked))}
 
 
@@ -304,7 +304,7 @@ class Archive:
         return timeline(self._client, run_id)
 
     def memory_reads(self, run_id: str) -> list[Event]:
-        """What the handlers of a run read from memories, in the order of time."""
+        """The reads of a run's handlers from memories, in the order of time."""
         return ask(self._client, "memory_reads", Event, run=run_id)
 
     def writer(self, run_id: str, key: str, version: int) -> Event | None:
@@ -345,8 +345,8 @@ def find_run(client: Client, text: str) -> str:
 
 
 def wait_for(client: Client, run: str, behind: Callable[[], int | None], timeout_s: float) -> Progress:
-    """Waits until the store has all facts of a run that ended, or as many as Kafka had when this was called of one that
-    did not; at most ``timeout_s``. ``behind`` says how many facts the store lacks, None where nobody knows."""
+    """Waits until the store has all facts of an ended run. For an open run it waits for those that Kafka had at the
+    call; at most ``timeout_s``. ``behind`` says how many facts the store lacks, None where nobody knows."""
     deadline = time.monotonic() + timeout_s
     while True:
         lacking = behind()

@@ -30,7 +30,7 @@ class Made(msgspec.Struct, frozen=True):
     size: int
     run_id: str
     agent: str
-    """Who had it made."""
+    """The agent that asked for it."""
     capability: str
     provider: str
     degraded: bool
@@ -64,8 +64,8 @@ def uses(client: Client, sha256: str, limit: int = LIMIT) -> list[Use]:
 
 
 def came_from(client: Client, archive: Archive, sha256: str, run: str, depth: int) -> Node | None:
-    """The calls that made a file, or who put it, in one run or in all, each with what that rests on; None: nobody did
-    there, and no call was given it."""
+    """The calls that made a file, or the agent that put it, in one run or in all, each with its grounds. None: there it
+    was not made, put or given to a call."""
     makers = made(client, run=run, sha256=sha256, limit=TOLD)
     found = [
         _in_run(node, one.run_id)
@@ -78,7 +78,8 @@ def came_from(client: Client, archive: Archive, sha256: str, run: str, depth: in
 
 
 def led_to(client: Client, archive: Archive, sha256: str, run: str, depth: int) -> Node | None:
-    """What came of a file: what those did who had it made, and those who gave it to calls. None as ``came_from``."""
+    """The consequences of a file: acts of those that had it made, and of those that gave it to calls. None as
+    ``came_from``."""
     root = Node(relation="artifact", event=None, state=reference(sha256), rests_on=[])
     calls: set[str] = set()
     involved: list[Made | Use] = [*made(client, run=run, sha256=sha256, limit=TOLD), *_given(client, sha256, run)]

@@ -1,4 +1,4 @@
-"""What led to what, as one tree: each fact below the one that caused it, child runs below the fact that started them.
+"""Causes and effects as one tree: each fact below the one that caused it, child runs below the fact that started them.
 
 Pure: facts in, the order of the tree out. A delivery stands below its message, everything else below what its
 causation id names; what nothing here caused begins a tree of its own. Laws: every fact stands there once, below its

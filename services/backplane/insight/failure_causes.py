@@ -1,9 +1,9 @@
-"""What a failing fact rests on: one rule for each kind, read off the facts of a run and of those it is bound up with.
+"""The grounds of a failing fact: one rule for each kind, read off the facts of a run and of those it is bound up with.
 
-Pure: events in, earlier events out. A call rests on its failed attempts, a dead letter on its failed handlers, what a
-handler could not do on what failed it, the end of a run on what ended it, a child's outcome on the child's own end.
-What failed a handler is not recorded; it is taken from what the handler says: what it met before it failed and quotes,
-or else all that failed it or gave it less than it asked for. Refusals count only when quoted: those of versions that
+Pure: events in, earlier events out. A call rests on its failed attempts, a dead letter on its failed handlers, an
+impossible act of a handler on its cause. The end of a run rests on the fact that ended it, a child's outcome on the
+child's own end. No fact records the cause of a failed handler. It is taken from the handler's words: an earlier failure
+that it quotes, or else all failures and shortfalls that it met. Refusals count only when quoted: those of versions that
 were written meanwhile are met, and mended, all the time.
 """
 
@@ -16,7 +16,7 @@ from backplane.insight.answers import Event
 
 ENDS: Final = frozenset({"RunFailed", "RunCancelled"})
 OPEN_AT_END: Final = frozenset({"CallCancelled", "DeliveryCancelled", "ChildOrphaned"})
-"""What the end of a run stops."""
+"""Kinds that the end of a run stops."""
 ALWAYS: Final = ENDS | {
     "AttemptFailed",
     "CallFailed",
@@ -29,7 +29,7 @@ ALWAYS: Final = ENDS | {
 }
 """Kinds that tell of a failure, whatever their fields say."""
 MET: Final = frozenset({"CallCompleted", "CallFailed", "ChildEnded", "RequestExpired", "RequestFailed"})
-"""What a handler is told without having failed itself."""
+"""Kinds of news for a handler that has not failed itself."""
 QUOTED: Final = 80
 """Characters of a failure's message by which it is recognised in another's: messages are cut in the store."""
 RUNS: Final = 100
@@ -45,7 +45,7 @@ def failing(event: Event) -> bool:
 
 def related(run_id: str, events_of: Callable[[str], Sequence[Event]]) -> list[Event]:
     """The run's facts, then those of runs that its end may rest on: child runs that did not complete, and the parent
-    that ended it; at most 100 runs."""
+    that ended it. At most 100 runs."""
     waiting = [run_id]
     found: list[Event] = []
     for one in waiting:
@@ -96,7 +96,7 @@ class Causes:
             self._handlers.setdefault(handler, []).append(event)
 
     def handler_of(self, event: Event) -> str:
-        """The delivery in whose handler the fact happened; empty for one that is told of a handler, or has none."""
+        """The delivery in whose handler the fact happened; empty for a fact about a handler, or without one."""
         cause = self._by_id.get(event.causation_id)
         if cause is None or cause.kind != "MessageDelivered" or cause.recipient != event.agent:
             return ""
@@ -124,7 +124,7 @@ class Causes:
         return waiting
 
     def stopped_by(self, end: Event) -> list[Event]:
-        """What was open when the run ended."""
+        """Work that was open when the run ended."""
         return [event for event in self._commands.get(end.command_id, ()) if event.kind in OPEN_AT_END]
 
     def _of_call(self, event: Event) -> Iterator[Event]:
@@ -151,8 +151,8 @@ class Causes:
             yield told
 
     def _of_end(self, event: Event) -> Iterator[Event]:
-        """What buried the message that could not be handled; the parent that ended first; what the handler that ended
-        the run had met; or, where its time was over, what had failed in all that was still open."""
+        """The cause of the dead letter; the parent that ended first; trouble of the handler that ended the run. After a
+        deadline: the failures in all work that was still open."""
         letters = [other for other in self._commands[event.command_id] if other.kind == "MessageDeadLettered"]
         told = self._by_id.get(event.causation_id)
         if letters:
@@ -168,7 +168,7 @@ class Causes:
                 yield from self._of_call(stopped) if stopped.call_id else self._of_delivery(stopped)
 
     def _met(self, handler: str, event: Event, said: str) -> Iterator[Event]:
-        """What the handler had been told before; and for one that was told of a failure as its supervisor, that."""
+        """The handler's earlier news; for a supervisor, the failure that was reported to it."""
         met = [other for other in self._handlers.get(handler, ()) if other.run_seq < event.run_seq]
         quoted = [other for other in met if (text := _says(other)[:QUOTED]) and text in said]
         yield from quoted or (other for other in met if other.kind != "CommandRefused")

@@ -1,4 +1,4 @@
-"""What the store answers about more than one run, or about a part of one: one class and one function a question, as in
+"""The store's answers about more than one run, or about a part of one: one class and one function a question, as in
 ``backplane.insight.answers``. Money: nano-USD; times: microseconds UTC, ``since`` as well."""
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Reader(msgspec.Struct, frozen=True):
-    """Who read a key; version 0: it had no value."""
+    """A reader of a key; version 0: it had no value."""
 
     version: int
     agent: str
@@ -142,7 +142,7 @@ class AgentRow(msgspec.Struct, frozen=True):
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """What an agent declared last."""
+    """The agent's last declaration."""
 
     name: str
     subscriptions: list[str]
@@ -189,7 +189,7 @@ class Outcomes(msgspec.Struct, frozen=True):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What an agent declared last that it may spend; -1: no limit."""
+    """The limit that an agent declared last; -1: none."""
 
     agent: str
     budget_nano_usd: int
@@ -272,12 +272,12 @@ def live_runs(client: Client) -> int:
 
 
 def spend(client: Client, since: int, step_s: int) -> list[Spend]:
-    """What was spent, step by step; steps without an attempt are left out."""
+    """Spending step by step; steps without an attempt are left out."""
     return ask(client, "spend", Spend, since=since, step=step_s)
 
 
 def failures(client: Client, limit: int = 20) -> list[Failure]:
-    """What went wrong last, the newest first."""
+    """The last failures, the newest first."""
     return ask(client, "failures", Failure, limit=limit)
 
 
@@ -307,7 +307,7 @@ def agents(client: Client) -> list[AgentRow]:
 
 
 def registration(client: Client, agent: str) -> Registration | None:
-    """What the agent declared last; None: it never registered."""
+    """The agent's last declaration; None: it never registered."""
     return next(iter(ask(client, "registration", Registration, agent=agent)), None)
 
 
@@ -322,7 +322,7 @@ def outcomes(client: Client, since: int) -> list[Outcomes]:
 
 
 def allowances(client: Client) -> list[Allowance]:
-    """What each agent may spend."""
+    """The budget of each agent."""
     return ask(client, "allowances", Allowance)
 
 
@@ -337,7 +337,7 @@ def outputs(client: Client, run: str, limit: int = 500) -> list[Output]:
 
 
 class Ends(msgspec.Struct, frozen=True):
-    """What a run was given and what it gave, JSON; empty where it has none, or its bodies are not kept any more."""
+    """Input and result of a run, JSON; empty where it has none, or its bodies are not kept any more."""
 
     input: str = ""
     result: str = ""
@@ -359,7 +359,7 @@ def has_artifact(client: Client, sha256: str) -> bool:
 
 
 def relations(client: Client) -> list[Relation]:
-    """What can be asked in SQL, views first."""
+    """Tables and views for SQL, views first."""
     return ask(client, "relations", Relation)
 
 
@@ -374,7 +374,7 @@ def record(client: Client, topic: str, partition: int, offset: int) -> dict[str,
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What an agent decided, and why."""
+    """A decision of an agent, and its reason."""
 
     at: int
     run_id: str
@@ -385,5 +385,5 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decisions(client: Client, agent: str, limit: int = 30) -> list[Decision]:
-    """What an agent decided last, the newest first."""
+    """The last decisions of an agent, the newest first."""
     return ask(client, "decisions", Decision, agent=agent, limit=limit)

@@ -1,8 +1,8 @@
-"""What a value or a message led to, within its run: the blast radius of a bad input.
+"""The consequences of a value or a message within its run: the blast radius of a bad input.
 
-Pure: a run's events in, a tree out. The walk is that of ``backplane.insight.lineage`` the other way round: whoever read
-a version, all that the same handler did afterwards may rest on it, and so may whoever got a message it sent. Law: one
-version is below another exactly where that one is above it.
+Pure: a run's events in, a tree out. The walk is that of ``backplane.insight.lineage`` the other way round. All that a
+reader's handler did after it read a version may rest on it, and so may the receivers of its messages. Law: one version
+is below another exactly where that one is above it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Blast:
                 self._handlers.setdefault(handler, []).append(event)
 
     def of_state(self, key: str, version: int = 0, depth: int = DEPTH) -> Node | None:
-        """What came of ``key`` at ``version`` (0: the newest); None when it was never written."""
+        """The consequences of ``key`` at ``version`` (0: the newest); None when it was never written."""
         writer = self._writers.get((key, version or self._newest.get(key, 0)))
         return self._written(writer, set(), depth) if writer else None
 
     def of_event(self, event_id: str, depth: int = DEPTH) -> Node | None:
-        """What came of a message, a call, or another fact; None when it is not of this run."""
+        """The consequences of a message, a call, or another fact; None when it is not of this run."""
         event = self._by_id.get(event_id)
         if event is not None and event.kind in OUTCOMES:
             event = self._by_id.get(event.causation_id)
@@ -91,7 +91,7 @@ class Blast:
         return node
 
     def _after(self, event: Event, seen: set[str], depth: int) -> Iterator[Node]:
-        """What the handler of ``event`` did after it."""
+        """Acts of the handler of ``event`` after it."""
         for other in self._handlers.get(self._handler_of(event), []):
             if other.run_seq > event.run_seq:
                 yield from self._led_to(other, seen, depth)
@@ -117,7 +117,7 @@ class Blast:
             yield Node(relation=OUTSIDE[event.kind], event=told, agent=event.agent, rests_on=[])
 
     def _handled(self, delivered: Event, seen: set[str], depth: int) -> Node | None:
-        """What whoever got the message did; a delivery that was repeated is told once."""
+        """Acts of the receivers of the message; a delivery that was repeated appears once."""
         if delivered.delivery_id in seen:
             return None
         seen.add(delivered.delivery_id)

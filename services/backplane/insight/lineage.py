@@ -1,10 +1,10 @@
-"""Where a value came from: up from a version of a state key to writers, decisions, reads, calls and their sources, into
-the child runs that were waited for, the run that started this one, and the runs that wrote what a memory held.
+"""Origin of a value: from a version of a state key up to writers, decisions, reads, calls and their sources. The walk
+goes on into awaited child runs, the parent run, and the runs that wrote the contents of a memory.
 
-Pure: events in, a tree out; those of other runs are asked for as the walk comes to them (``Others``). What a fact names
-itself is an edge in ClickHouse (``backplane.sink.edges``); what follows only from several facts is here: all that a
-handler read, decided and called before it wrote is what the write may rest on. Handlers are told apart by their
-delivery, which stays the same over its attempts.
+Pure: events in, a tree out; those of other runs are asked for as the walk comes to them (``Others``). Relations that a
+fact names itself are edges in ClickHouse (``backplane.sink.edges``). Relations of several facts are here: a write may
+rest on all that its handler read, decided and called before it. Handlers differ by their delivery, which stays the same
+over its attempts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backplane.insight.answers import Event
 from backplane.sink.edges import state_reference
 
 DEPTH = 12
-"""Writers one behind the other that are followed."""
+"""Writers in a row that are followed."""
 OUTCOMES = ("CallCompleted", "CallFailed")
 WRITES = ("StateWritten", "StateDeleted", "StateExpired")
 
@@ -28,12 +28,12 @@ class Node(msgspec.Struct, kw_only=True):
     """One thing that the thing above it rests on."""
 
     relation: str
-    """wrote, decided, read, called, tried, given (a file, by the call that made it), asked, delegated (to a child run),
-    started (by another run) or triggered."""
+    """wrote, decided, read, called, tried, given (a file, by the call that made it) or asked; delegated (to a child
+    run), started (by another run) or triggered."""
     event: Event | None
     """None: a version whose writer is not known, or a file."""
     agent: str = ""
-    """Who wrote, decided, called or sent; for a call the one that asked for it."""
+    """The agent that wrote, decided, called or sent; for a call the one that asked for it."""
     state: str = ""
     """key@version, for wrote and read; of a memory ``memory/<namespace>/<key>@version``; of a file
     artifact:<sha256>."""
@@ -51,7 +51,7 @@ class Others(Protocol):
         """A run's facts in its order."""
 
     def memory_reads(self, run_id: str) -> Sequence[Event]:
-        """What the handlers of a run read from memories, in the order of time."""
+        """The reads of a run's handlers from memories, in the order of time."""
 
     def writer(self, run_id: str, key: str, version: int) -> Event | None:
         """The fact that made a version of a key."""
@@ -102,13 +102,13 @@ class Lineage:
         return sorted(self._newest)
 
     def up(self, key: str, version: int = 0, depth: int = DEPTH) -> Node | None:
-        """What ``key`` at ``version`` (0: the newest) rests on; None when it was never written."""
+        """The grounds of ``key`` at ``version`` (0: the newest); None when it was never written."""
         version = version or self._newest.get(key, 0)
         writer = self._writers.get((key, version))
         return self._written(writer, "wrote", set(), depth) if writer else None
 
     def up_from(self, event_id: str, depth: int = DEPTH) -> Node | None:
-        """What a message, a call's outcome, or another fact, rests on; None when it is not of this run."""
+        """The grounds of a message, a call's outcome, or another fact; None when it is not of this run."""
         event = self._by_id.get(event_id)
         if event is None:
             return None
@@ -137,7 +137,7 @@ class Lineage:
         return node
 
     def _before(self, event: Event, seen: set[str], depth: int) -> Iterator[Node]:
-        """What the handler of ``event`` did before it."""
+        """Acts of the handler of ``event`` before it."""
         handler = self._handler_of(event)
         if handler:
             yield from self._done_in(handler, lambda other: other.run_seq < event.run_seq, event.at, seen, depth)
@@ -147,8 +147,8 @@ class Lineage:
     def _done_in(
         self, handler: str, before: Callable[[Event], bool], at: int, seen: set[str], depth: int
     ) -> Iterator[Node]:
-        """What a handler did ``before`` something that happened at this time; what was told of it already is not told
-        again. What set it off is its own to tell, not that of what it read."""
+        """A handler's acts ``before`` something that happened at this time, without those that appeared already. Its
+        trigger belongs to it, not to the values that it read."""
         source = self._source(handler, seen, depth)
         earlier = [other for other in self._handlers.get(handler, ()) if before(other)]
         fresh = [other for other in earlier if other.event_id not in seen]
@@ -198,7 +198,7 @@ class Lineage:
         return node
 
     def _remembered(self, handler: str, at: int, seen: set[str], depth: int) -> Iterator[Node]:
-        """What the handler had read from memories by then."""
+        """The values that the handler had read from memories by then."""
         if self._others is None or not depth:
             return
         told: set[tuple[str, str, int]] = set()
@@ -235,8 +235,8 @@ class Lineage:
         return node
 
     def _done_elsewhere(self, written: Event, seen: set[str], depth: int) -> Iterator[Node]:
-        """What the handler that wrote to a memory had done before in its own run. The facts of a memory have an order
-        of their own: time tells what came before."""
+        """Earlier acts, in its own run, of the handler that wrote to a memory. The facts of a memory have an order of
+        their own: time tells what came before."""
         if self._others is None or not written.causation_id or not depth:
             return
         where = self._others.run_of(written.causation_id)
@@ -288,7 +288,7 @@ class Lineage:
         return node
 
     def _source(self, handler: str, seen: set[str], depth: int) -> Event | None:
-        """The message that set the handler off, unless it was told before; it is from now on."""
+        """The message that set the handler off, unless it appeared before; from now on it has."""
         delivered = self._delivered.get(handler)
         source = self._by_id.get(delivered.message_id) if delivered else None
         if source is None or source.event_id in seen or not depth:
@@ -305,7 +305,7 @@ class Lineage:
         return node
 
     def _started_for(self, source: Event, seen: set[str], depth: int) -> Node | None:
-        """What this run was started for by another one, and what that one's handler had done before."""
+        """The purpose for which another run started this one, and the earlier acts of that run's handler."""
         parent = self._other(source.parent_run_id) if depth else None
         start = parent._by_id.get(source.causation_id) if parent is not None else None
         if parent is None or start is None or start.event_id in seen:

@@ -1,8 +1,8 @@
 """The post-mortem of a run: what failed first, what it spread to, what was tried, what it cost, what to do next.
 
 Pure: the facts of the run and of those it is bound up with (``backplane.insight.failure_causes.related``), and the
-reports of its calls, in; one document out. Law: the first cause is the earliest of all that the end rests on, and each
-step of the way from it to the end rests on the step before.
+reports of its calls, in; one document out. Law: the first cause is the earliest of all that the end rests on. Each step
+of the way from it to the end rests on the step before.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Verdict = Literal["failed", "cancelled", "degraded", "troubled", "recovered", "w
 """failed, cancelled: how the run ended. degraded: a substitute stands in for a result. troubled: something was given up
 and the run went on. recovered: what failed was tried again, or elsewhere, with success. well: nothing failed."""
 Outcome = Literal["failed", "degraded", "recovered", "given up", "cancelled", "redriven", "discarded"]
-"""What became of a call or a message in the end. given up: it is a dead letter. cancelled: its run ended first. Other
-words as in the views ``v_calls`` and ``v_messages``."""
+"""The later fate of a call or a message. given up: it is a dead letter. cancelled: its run ended first. Other words as
+in the views ``v_calls`` and ``v_messages``."""
 GIVEN_UP: Final = frozenset(
     {"CallFailed", "ChildEnded", "DependencyExpired", "MessageDeadLettered", "RequestExpired", "RequestFailed"}
 )
@@ -28,12 +28,12 @@ TRIED: Final = frozenset({"AttemptSucceeded", "AttemptFailed"})
 
 
 class Tried(msgspec.Struct, kw_only=True):
-    """What was done about one call, or one message, that failed."""
+    """The treatment of one call, or one message, that failed."""
 
     what: str
     """The capability, or the message's name."""
     agent: str
-    """Who asked for it, or was to handle it."""
+    """The agent that asked for it, or was to handle it."""
     run_id: str
     event_id: str
     """Of the fact that tells how it ended."""
@@ -57,9 +57,9 @@ class PostMortem(msgspec.Struct, kw_only=True):
     chain: list[Event]
     """From the first cause to what came of it in the end, each resting on the one before."""
     other_causes: list[Event]
-    """What else failed by itself, and the end rests on too."""
+    """Other failures with a cause of their own, on which the end rests too."""
     spread: list[Event]
-    """What else rests on the first cause, or was open and stopped when the run ended."""
+    """Other things that rest on the first cause, or were open and stopped when the run ended."""
     tried: list[Tried]
     cost_nano_usd: int
     """Of the run's own attempts."""
@@ -155,7 +155,7 @@ def _chain(causes: Causes, ends: Sequence[Event], first: Event) -> list[Event]:
 
 
 def _spread(causes: Causes, events: Sequence[Event], own: Sequence[Event], chain: Sequence[Event]) -> list[Event]:
-    """What else rests on the first cause, then what the end of the run stopped."""
+    """Other things that rest on the first cause, then those that the end of the run stopped."""
     if not chain:
         return []
     led_to: dict[str, list[Event]] = {}
@@ -275,7 +275,7 @@ def report_of(reports: Mapping[str, str], event: Event) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any]) if text else {}
     except msgspec.DecodeError:
-        return {}  # not of an executor of ours: what the facts say is told all the same
+        return {}  # not of an executor of ours: the contents of the facts are shown all the same
 
 
 def _next_steps(
@@ -285,7 +285,7 @@ def _next_steps(
     concerned: Sequence[Event],
     reports: Mapping[str, str],
 ) -> list[str]:
-    """What the reports recommend, then what follows from the other facts; along the chain first."""
+    """Advice of the reports, then advice that follows from the other facts; along the chain first."""
     bad_end = any(event.kind in ENDS for event in own)
     over = bad_end or any(event.kind == "RunCompleted" for event in own)
     ordered = [*chain, *(event for event in concerned if event not in chain)]

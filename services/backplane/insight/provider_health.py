@@ -1,4 +1,4 @@
-"""How the providers do: attempts of late, and the circuit breakers that are not closed."""
+"""State of the providers: latest attempts, and the circuit breakers that are not closed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The facts as they come: read from Kafka, from where the store is or a reader was, decoded as the store has them.
 
-Whoever shows a run takes what the store has and goes on here at the offsets that it had then: nothing is missed in
-between, however far behind the store is.
+A view of a run takes the rows of the store and continues here at the offsets that the store had then. Nothing is missed
+in between, however far the store lags.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Tail:
         return found
 
     def take(self, wait_s: float = 0.0) -> list[Record]:
-        """What has come, at most CHUNK facts; where nothing has, as soon as something does, or nothing after
-        ``wait_s``. Raises KafkaException."""
+        """New facts, at most CHUNK. Without any it waits for the first one, and gives none after ``wait_s``. Raises
+        KafkaException."""
         taken: list[Record] = []
         for message in come(self._consumer, wait_s, CHUNK - 1):
             if (error := message.error()) is not None:

@@ -1,5 +1,5 @@
-"""What the store answers, in people's words, as values: a run's timeline, a fact, how a run ended. No colour, no
-terminal, no page, no store: the command line and the console say the same."""
+"""The store's answers in people's words, as values: a run's timeline, a fact, how a run ended. No colour, no terminal,
+no page, no store: the command line and the console say the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ENDED: Final = {
     "recovered": "and what failed was made good: tried again, or elsewhere",
     "well": "and nothing failed",
 }
-"""What is told besides the run's status."""
+"""Words besides the run's status."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Context:
-    """What a line may need of other events."""
+    """The part of other events that a line may need."""
 
     calls: dict[str, list[Event]]
     handled: dict[tuple[str, int], Event]
@@ -310,7 +310,7 @@ def ending(status: str, found: PostMortem) -> str:
 
 
 def in_words(event: Event) -> str:
-    """Who failed at what, and how, in one line."""
+    """The failed agent and work, in one line."""
     error = ": ".join(text for text in (event.error_code or event.error_class, event.error_message) if text)
     match event.kind:
         case "AttemptFailed":

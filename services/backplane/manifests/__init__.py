@@ -1,1 +1,1 @@
-"""What can be called: manifests read, checked, compared and put into the registry."""
+"""The manifests of capabilities: read, checked, compared and put into the registry."""

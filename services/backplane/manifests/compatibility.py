@@ -1,9 +1,9 @@
 """Whether a new manifest may take the place of one that callers know: params may widen, results keep their promises.
 
-Pure. All params that were right are right still, and every result is one that the schema before describes, further
-fields of objects apart: whoever reads a result by the old schema finds all that it promised. Both are one question, "is
-every value of A a value of B", answered keyword by keyword; where that cannot be told the answer is no. So a yes is
-sure, a no may be too careful. Law (tests/properties/test_manifest_compatibility.py): no value shows a yes to be wrong.
+Pure. All params that were right are right still. Every result is one that the schema before describes, further fields
+of objects apart: a reader by the old schema finds all that it promised. Both are one question, "is every value of A a
+value of B", answered keyword by keyword. Where that cannot be decided the answer is no. So a yes is sure, a no may be
+too careful. Law (tests/properties/test_manifest_compatibility.py): no value shows a yes to be wrong.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TYPES_OF: Final = {
     "minProperties": {"object"},
     "maxProperties": {"object"},
 }
-"""What a keyword is about; it says nothing about values of another type."""
+"""The types that a keyword is about; it says nothing about values of another type."""
 DEPTH: Final = 50
 """Schemas nested deeper, or in themselves, are not compared."""
 
@@ -48,7 +48,7 @@ Schema = Any
 
 
 class Broken(NamedTuple):
-    """What callers of the old manifest would stumble over."""
+    """Changes that break callers of the old manifest."""
 
     path: str
     """``params.…`` or ``result.…``; ``[]`` stands for the items of an array."""
@@ -74,8 +74,8 @@ def broken(old: Capability, new: Capability) -> list[Broken]:
 
 
 def _closed(schema: Schema) -> Schema:
-    """Params with each object that names its properties taking no others, where it does not say so itself: what may
-    have stood under the name of a field that is added later was never looked at."""
+    """Params with each object that names its properties taking no others, where it does not say so itself. Values under
+    the name of a field that is added later were never looked at."""
     if isinstance(schema, list):
         return [_closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -172,7 +172,7 @@ class _Comparison:
 
 
 def _alternatives(schema: Mapping[str, Any]) -> list[Schema]:
-    """The schema once for each branch of its anyOf; without them where a branch says more about what it says itself:
+    """The schema once for each branch of its anyOf. It leaves out branches that say more about what it says itself:
     that is wider, so a yes stays sure."""
     rest = {key: part for key, part in schema.items() if key != "anyOf"}
     branches = [{} if part is True else part for part in schema.get("anyOf", [{}]) if part is not False]
@@ -182,7 +182,7 @@ def _alternatives(schema: Mapping[str, Any]) -> list[Schema]:
 
 
 def _resolved(schema: Schema, root: Schema) -> dict[str, Any] | None:
-    """What a local ``$ref`` is about; None where it leads nowhere, or has other keywords beside it."""
+    """The target of a local ``$ref``; None where it leads nowhere, or has other keywords beside it."""
     for _ in range(DEPTH):
         if not isinstance(schema, Mapping):
             return {} if schema is True else {"not": {}} if schema is False else None

@@ -1,8 +1,8 @@
 """Where requests of providers may go: nowhere private, unless a manifest says so and the operator allows it. Pure.
 
-Private is whatever the public internet does not route: loopback, link-local (where clouds keep credentials), private
-networks, and addresses that stand for one of them in another form. What counts is the address that is connected to:
-names are looked at once they are resolved.
+Private is everything that the public internet does not route: loopback, link-local (where clouds keep credentials),
+private networks. So are addresses that stand for one of them in another form. The check is of the address that is
+connected to: names are looked at once they are resolved.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _EMBEDDING: Final[tuple[tuple[ipaddress.IPv6Network, int], ...]] = (
     (ipaddress.IPv6Network("::/96"), 0),
     (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
 )
-"""Networks of IPv6 whose addresses stand for one of IPv4 (NAT64, 6to4, compatible, translated), and how many bits are
-behind it."""
+"""Networks of IPv6 whose addresses stand for one of IPv4 (NAT64, 6to4, compatible, translated), and how many bits
+follow it."""
 
 
 _PROTOCOLS: Final = ipaddress.IPv4Network("192.0.0.0/24")
@@ -62,7 +62,7 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator allows."""
+    """The addresses that the operator allows."""
 
     loopback: bool = True
     """This machine itself, as on a platform of its own."""
@@ -70,7 +70,7 @@ class Policy:
 
 
 class Said(NamedTuple):
-    """What a manifest says: the places it names, and whether they may be private though their names do not show it."""
+    """The places that a manifest names, and whether they may be private though their names do not show it."""
 
     places: frozenset[tuple[str, int]]
     private: bool
@@ -81,7 +81,7 @@ class Said(NamedTuple):
 
 
 def policy_of(settings: Settings) -> Policy:
-    """What the settings allow. Raises NotConfigured for an entry that is none."""
+    """The addresses that the settings allow. Raises NotConfigured for an entry that is none."""
     loopback = settings.egress.loopback
     if loopback is None:
         servers = settings.kafka.get("bootstrap.servers", "").split(",")
@@ -94,7 +94,7 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def said(urls: Iterable[str], *, private: bool) -> Said:
-    """What the addresses of a manifest say."""
+    """The addresses that a manifest means."""
     return Said(frozenset(place for url in urls if (place := place_of(url)) is not None), private)
 
 

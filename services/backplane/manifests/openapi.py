@@ -1,8 +1,8 @@
 """An OpenAPI 3 document → drafts of manifests, one capability an operation. Pure.
 
-What a draft cannot say it leaves out and names: an operation without JSON has no capability, and is told with its
-reason. Schemas stay references: what an operation uses of the document's own becomes its ``$defs``, so that what refers
-to itself may go on doing so.
+It leaves out the parts that a draft cannot express and names them: an operation without JSON has no capability, and is
+listed with its reason. Schemas stay references: what an operation uses of the document's own becomes its ``$defs``, so
+that what refers to itself may go on doing so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DESCRIPTION_LENGTH: Final = 200
 
 
 class NoDocument(ValueError):
-    """What was given is no OpenAPI document of version 3."""
+    """The input is no OpenAPI document of version 3."""
 
 
 @dataclass(frozen=True, slots=True)

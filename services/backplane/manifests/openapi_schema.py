@@ -116,7 +116,7 @@ def _not_requiring(schema: Any, names: frozenset[str]) -> Any:
 
 
 def _at(document: Mapping[str, Any], reference: str) -> Any:
-    """What a local reference leads to; {}, which any value fits, for one that leads nowhere or into another file."""
+    """The target of a local reference; {}, which any value fits, for one that leads nowhere or into another file."""
     if not reference.startswith(LOCAL):
         return {}
     place: Any = document

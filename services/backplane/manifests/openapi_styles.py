@@ -1,6 +1,7 @@
 """How OpenAPI says that a parameter is written (``style``, ``explode``, ``content``) → templates of a request. Pure.
 
-What a template cannot write as it is declared is not written otherwise: the operation is left out, with the reason.
+A parameter that a template cannot write as declared is not written otherwise: the operation is left out, with the
+reason.
 """
 
 from __future__ import annotations

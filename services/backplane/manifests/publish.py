@@ -41,7 +41,7 @@ CREDENTIALS_IN_URL: Final = re.compile(r"://[^/@\s]+@")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes, or would become, of one manifest."""
+    """The change of one manifest, made or planned."""
 
     contract: Contract
     status: Status
@@ -55,7 +55,7 @@ class Change:
 
 def bring_up_to_date(settings: Settings, codec: Codec, release: str) -> list[str]:
     """Makes the registry have the manifests of this release and of ``capabilities.paths``, but for those that an
-    operator has applied; what was done, a line each. Raises ManifestError, Unreachable, TopicsNotApplied."""
+    operator has applied. Gives its changes, a line each. Raises ManifestError, Unreachable, TopicsNotApplied."""
     from agents_sdk.follower import read_catalogue
     from agents_sdk.registrar import Registrar
 
@@ -77,9 +77,9 @@ def bring_up_to_date(settings: Settings, codec: Codec, release: str) -> list[str
 def plan(
     catalogue: Catalogue, contracts: Iterable[Contract], source: Source, *, absent_only: bool = False
 ) -> list[Change]:
-    """What applying these manifests would do, in order of their names. One that an operator applied is ``kept`` where
-    ``source`` is another; with ``absent_only`` every one that is there. What is built in is never refused for what it
-    breaks: it comes with the release that its callers run."""
+    """The changes that applying these manifests would make, in order of their names. One that an operator applied is
+    ``kept`` where ``source`` is another; with ``absent_only`` every one that is there. A built-in manifest is never
+    refused for what it breaks: it comes with the release that its callers run."""
     changes = []
     for contract in sorted(contracts, key=lambda each: each.capability.name):
         name = contract.capability.name
@@ -111,7 +111,7 @@ def _change(contract: Contract, held: Held | None, source: Source, absent_only: 
 
 
 def records(changes: Iterable[Change], source: Source, by: str) -> list[CapabilityManifest]:
-    """What is to be written for the changes that are any."""
+    """The records to write for the changes that are any."""
     return [record_of(each.contract, source, by, each.after) for each in changes if each.status in ("new", "changed")]
 
 

@@ -1,4 +1,4 @@
-"""The registry as it is now, and its switches, for whoever operates the platform: the command line and the console."""
+"""The registry as it is now, and its switches, for operators: the command line and the console."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NotBelieved(BackplaneError):
 
 
 class Registered(NamedTuple):
-    """What the registry's topics say."""
+    """The contents of the registry's topics."""
 
     catalogue: Catalogue
     registry: Registry
@@ -130,7 +130,7 @@ def switch(
 
 
 def registrar_of(settings: Settings, codec: Codec, catalogue: Catalogue) -> Registrar:
-    """Who writes to the registry. Raises NotBelieved where executors would not believe it, KeyUnusable."""
+    """The writers of the registry. Raises NotBelieved where executors would not believe it, KeyUnusable."""
     from agents_sdk.keys import Keys
 
     signed = any(held.record.signature for held in catalogue.manifests.values())

@@ -21,7 +21,7 @@ Scope: TypeAlias = Mapping[str, Any]
 Rendered: TypeAlias = Callable[[Scope], Any]
 
 ABSENT: Final = object()
-"""What an expression that gives null renders to; containers leave it out."""
+"""An expression that gives null renders to this; containers leave it out."""
 
 
 class TemplateError(ValueError):

@@ -1,4 +1,4 @@
-"""What expressions of manifests can do beyond JMESPath's own functions. Pure."""
+"""Functions for expressions of manifests, beyond JMESPath's own. Pure."""
 
 from __future__ import annotations
 

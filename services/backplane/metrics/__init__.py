@@ -1,1 +1,1 @@
-"""What each process tells Prometheus: one typed catalogue, and how its numbers come about."""
+"""Metrics of each process for Prometheus: one typed catalogue, and how its numbers come about."""

@@ -1,7 +1,7 @@
-"""The metrics of one process: made from the catalogue, told in Prometheus's text format.
+"""The metrics of one process: made from the catalogue, written in Prometheus's text format.
 
-Nothing is registered globally, so tests may have as many as they like; only metrics of the catalogue exist, and only
-those of this process's kind.
+Nothing is registered globally, so tests may have as many as they like. There are only metrics of the catalogue, and
+only those of this process's kind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, 
 
 
 class Metrics:
-    """What one process counts. Thread-safe, as prometheus_client is."""
+    """The counts of one process. Thread-safe, as prometheus_client is."""
 
     def __init__(self, process: Process) -> None:
         self.registry = CollectorRegistry()
@@ -67,8 +67,8 @@ class Metrics:
         self._known.pop(row, None)
 
     def told(self, health: Mapping[str, Any], group: str = "") -> bytes:
-        """The exposition, after taking what the process says of its own health: ready or not, and each lag of its
-        consumer group, if it is one."""
+        """The exposition, after taking the process's own health: ready or not, and each lag of its consumer group, if
+        it is one."""
         self.set(catalogue.UP, health.get("status") == "ok")
         if group:
             self.forget(catalogue.LAG)

@@ -60,8 +60,8 @@ class Exporter:
         once: bool = False,
         guard: Guard | None = None,
     ) -> None:
-        """``content``: params and results too. ``once``: end where the log ends. What ``guard`` does not believe gives
-        no span."""
+        """``content``: params and results too. ``once``: end where the log ends. A fact that ``guard`` does not believe
+        gives no span."""
         self._consumer = consumer
         self._decode = decode
         self._openings = openings
@@ -160,7 +160,7 @@ class Exporter:
         return bool(assigned) and assigned <= self._ended
 
     def _sent(self, spans: Sequence[Span]) -> bool:
-        """Sends until the collector has taken them; False: told to stop first."""
+        """Sends until the collector has taken them; False: it was stopped first."""
         for pause in chain(PAUSES_S, repeat(PAUSES_S[-1])):
             if self._taken(spans):
                 self.exported += len(spans)

@@ -2,8 +2,8 @@
 older set, so the ones we use are written down here, once.
 
 Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/ (agent spans, memory spans of genai#140) and
-https://opentelemetry.io/docs/specs/semconv/messaging/kafka/. What has no convention yet is ``backplane.*``, and cost,
-which is still proposed (genai#443), goes by the name that Logfire, OpenRouter and Bifrost read.
+https://opentelemetry.io/docs/specs/semconv/messaging/kafka/. A name without a convention yet is ``backplane.*``. Cost
+is still proposed (genai#443); it has the name that Logfire, OpenRouter and Bifrost read.
 """
 
 from __future__ import annotations

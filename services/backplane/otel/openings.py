@@ -1,4 +1,4 @@
-"""What is open, in bounded memory: a run may stay open for weeks, and this process may be started in the middle of it.
+"""Open things, in bounded memory: a run may stay open for weeks, and this process may be started in the middle of it.
 So memory is only a cache; what it does not have, the store has.
 """
 

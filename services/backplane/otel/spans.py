@@ -1,4 +1,4 @@
-"""A fact as a span. Pure: ``opening`` and ``span`` are functions of values; ids derive from the facts' own, so a fact
+"""A fact as a span. Pure: ``opening`` and ``span`` are functions of values. Ids derive from the facts' own, so a fact
 that is projected again gives the same span again.
 
 Laws (tests/unit/otel and tests/properties/test_spans.py hold them):
@@ -75,7 +75,7 @@ MEMORY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is kept of a fact that opens something, until it is closed."""
+    """The kept part of a fact that opens something, until it is closed."""
 
     event_id: str
     causation_id: str
@@ -119,7 +119,7 @@ def opened_by(fact: Fact) -> tuple[str, str] | None:
 
 
 def opening(fact: Fact, content: bool = False) -> Opening:
-    """What to keep of a fact of ``OPENS``."""
+    """The part of a fact of ``OPENS`` to keep."""
     name = fact.workflow if isinstance(fact, RunEvent) else ""
     body = fact.params if content and isinstance(fact, CallEvent) else ""
     return Opening(fact.event_id, fact.causation_id, fact.at, name, body)
@@ -131,8 +131,8 @@ def is_span(fact: Fact) -> bool:
 
 
 def span(fact: Fact, begun: Opening | None, content: bool = False) -> Span:
-    """The span of a fact that ``is_span``. ``begun``: the opening of what it closes, None where it closes nothing, or
-    where the opening is nowhere to be found, which the span then says."""
+    """The span of a fact that ``is_span``. ``begun`` is the opening of the thing that it closes. It is None where it
+    closes nothing, or where the opening is nowhere to be found, which the span then says."""
     closes = fact.kind in CLOSES
     identity, cause = (begun.event_id, begun.causation_id) if begun else (fact.event_id, fact.causation_id)
     if isinstance(fact, RunEvent) and closes:
@@ -155,8 +155,8 @@ def span(fact: Fact, begun: Opening | None, content: bool = False) -> Span:
 
 
 def trace_id(fact: Fact) -> int:
-    """128 bits: the root run's UUID itself, so that a run is found in any tracing tool by its id without the dashes;
-    for facts about no run, what the fact came of."""
+    """128 bits: the root run's UUID itself, so that any tracing tool finds a run by its id without the dashes. For
+    facts about no run it is the fact's cause."""
     name = fact.root_run_id or fact.correlation_id or fact.event_id
     try:
         return uuid.UUID(name).int or 1
@@ -170,7 +170,7 @@ def span_id(name: str) -> int:
 
 
 def _parent(fact: Fact, identity: str, cause: str) -> int:
-    """What caused the fact, else its run, else nothing."""
+    """The fact's cause, else its run, else nothing."""
     if cause and cause != identity:
         return span_id(cause)
     if identity != fact.run_id and fact.root_run_id:

@@ -1,7 +1,8 @@
 """Bodies of responses: read within bounds, decompressed within bounds, decoded by their charset, parsed.
 
-A provider may be broken or hostile, so no dimension of what it says is trusted: bytes on the wire, bytes after
-decompression, the ratio of the two, the number of compressions, the depth of the JSON. Time is bounded by the attempt.
+A provider may be broken or hostile, so no dimension of its response is trusted. These are bytes on the wire, bytes
+after decompression, the ratio of the two, the number of compressions, the depth of the JSON. Time is bounded by the
+attempt.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import msgspec
 from backplane.manifests.template import ABSENT
 
 ENCODINGS: Final = "gzip, deflate"
-"""What we accept: both can be decompressed piece by piece."""
+"""The encodings that we accept: both can be decompressed piece by piece."""
 MAX_ENCODINGS: Final = 2
-"""Of one body: servers behind compressing proxies compress twice; more is an attack."""
+"""Of one body: a server and a compressing proxy before it compress twice; more is an attack."""
 PIECE: Final = 64 * 1024
 """Bytes that one step of decompression gives at most."""
 MAX_RATIO: Final = 200
@@ -55,7 +56,7 @@ class TooDeep(Unreadable):
 
 
 class Response(Protocol):
-    """What is read of a response; httpx's and httpx2's have it."""
+    """The part of a response that is read; httpx's and httpx2's have it."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -118,7 +119,7 @@ class _Inflater:
         return self._object.eof
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What comes of these bytes. Raises Unreadable."""
+        """The value of these bytes. Raises Unreadable."""
         if self._head is not None:
             self._head, data = self._head + data, b""
             if len(self._head) < 2:

@@ -51,8 +51,8 @@ _UNCERTAIN_4XX: Final = frozenset({408, 409})
 """Refusals that may come after the effect: a timeout of the server's, a conflict with what the request itself did."""
 _STANDARD_4XX: Final = frozenset(each.value for each in http.HTTPStatus if each // 100 == 4)
 REFUSALS: Final = (_STANDARD_4XX | {307, 308}) - _UNCERTAIN_4XX
-"""Statuses that say for certain that nothing was done: those of a standard, not a server's or proxy's own (nginx's 499
-may come after the effect), and redirects that want the same request elsewhere. A 303 may follow an effect."""
+"""Statuses that say for certain that nothing was done: those of a standard, and redirects that want the same request
+elsewhere. Not a server's or proxy's own: nginx's 499 may come after the effect. A 303 may follow an effect."""
 
 _BY_ERROR: Final[tuple[tuple[type[Exception], ErrorClass, str], ...]] = (
     (httpx.ConnectTimeout, "outage", "connect_timeout"),
@@ -68,8 +68,8 @@ _BY_ERROR: Final[tuple[tuple[type[Exception], ErrorClass, str], ...]] = (
     (httpx.DecodingError, "transient", "undecodable_response"),
     (httpx.TooManyRedirects, "unknown", "too_many_redirects"),
 )
-"""The first line whose class fits counts. Whether the effect may have happened is not told by an error, but by how far
-the attempt came."""
+"""The first line whose class fits counts. Whether the effect may have happened depends on how far the attempt came, not
+on the error."""
 
 
 def of_exception(error: Exception, *, answered: bool) -> Failure:
@@ -201,7 +201,7 @@ def parse_retry_after(value: str | None, now: dt.datetime) -> float | None:
 
 
 def own_words(body: Any) -> str:
-    """What the provider says about its failure, where the usual APIs put it."""
+    """The provider's words about its failure, where the usual APIs put them."""
     for place in ("error.message", "error.detail", "detail.error", "message", "detail", "error"):
         found = expression(place)(body) if isinstance(body, dict) else None
         if isinstance(found, str) and found:

@@ -131,12 +131,12 @@ class Fleet:
         return Ranking(self._ordered(contract.capability, ready, rank), tuple(skipped))
 
     def lack(self, provider: Provider) -> str:
-        """What the provider lacks to be asked; "" when it is ready."""
+        """Things that the provider lacks to be asked; "" when it is ready."""
         program = missing_program(provider, self.environment, self.data_dir)
         return ", ".join(filter(None, [provider.missing(self.environment, self.data_dir), program]))
 
     def observe(self, contract: Contract, provider: Provider, outcome: AttemptOutcome, seconds: float) -> None:
-        """Remembers how an attempt ended. What the caller did wrong says nothing about the provider."""
+        """Remembers how an attempt ended. A mistake of the caller says nothing about the provider."""
         ok = isinstance(outcome, Answer)
         if isinstance(outcome, Failure) and outcome.error_class in CALLERS:
             return
@@ -144,7 +144,7 @@ class Fleet:
         self._windows[contract.capability.name, provider.name].add(ended)
 
     def standing(self, capability: str, provider: str) -> Standing:
-        """How a provider has done of late."""
+        """The latest results of a provider."""
         window = self._windows.get((capability, provider))
         return window.standing(time.monotonic()) if window else Standing()
 
@@ -171,7 +171,7 @@ class Fleet:
                 await member.attempts.close()
 
     async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
-        """What the provider says about an attempt made before, without waiting for a slot: it is rare, and settles."""
+        """The provider's answer about an attempt made before, without waiting for a slot: it is rare, and settles."""
         attempts = self._member(contract, provider).attempts
         if isinstance(attempts, HttpAttempts | PythonAttempts):
             found = await attempts.reconcile(request)
@@ -205,7 +205,7 @@ class Fleet:
 
     def _member(self, contract: Contract, provider: Provider) -> _Member:
         """The provider as this version of the manifest has it. One that an older version had as well goes on with its
-        connections; one that it had otherwise is closed when its last attempt has ended."""
+        connections. One that it had otherwise is closed when its last attempt has ended."""
         capability = contract.capability.name
         key = (capability, provider.name, contract.version)
         member = self._members.get(key)

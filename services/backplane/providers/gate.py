@@ -1,7 +1,7 @@
 """The way out of providers that are reached over HTTP: directly to addresses that are allowed, or through a proxy.
 
-Whatever is connected to was checked as the address that it is: names are resolved here, once, and not again. It holds
-for every connection: the first, one made anew, a redirect, another host that a response named.
+The address of each connection was checked as it is: names are resolved here, once, and not again. It holds for every
+connection: the first, a repeated one, a redirect, another host that a response named.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NEXT_S: Final = 3.0
 
 
 class Way:
-    """What is allowed to one provider."""
+    """The addresses that one provider may reach."""
 
     def __init__(
         self, policy: egress.Policy, meant: egress.Said | Callable[[], egress.Said], environment: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What a program says in one line of JSON → an outcome. Pure."""
+"""A program's line of JSON → an outcome. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MESSAGE_LIMIT: Final = 500
 MALFORMED: Final = "malformed_answer"
 """Code of an answer after which it is not known where the next one begins."""
 EXPECTED: Final = ("input_tokens", "output_tokens", "cpu_seconds", "images", "seconds", "bytes")
-"""What an answer should tell of its use; what it does not is unknown, and unpriced where it has a price."""
+"""The counts that an answer should have of its use. A missing one is unknown, and unpriced where it has a price."""
 DOUBTFUL: Final = frozenset({"transient", "unknown"})
 """Failures after which the effect may have happened: all others are refusals."""
 
@@ -49,7 +49,7 @@ def read_line(line: bytes, request_id: str, result: Callable[[Any], Any]) -> Att
 
 
 def _failure(error: Any, usage: Usage) -> Failure:
-    """What it says of its failure; a class that there is not counts as unknown."""
+    """Its words about its failure; an unlisted class counts as unknown."""
     told = error if isinstance(error, dict) else {"message": str(error)}
     error_class: ErrorClass = next((known for known in CLASSES if known == told.get("class")), "unknown")
     retry_after = told.get("retry_after")

@@ -31,7 +31,7 @@ __all__ = ["McpAttempts", "Servers"]
 MESSAGE_LIMIT: Final = 500
 """Characters of a tool's own words in a message."""
 UNTOLD: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes", "cpu_seconds")
-"""What a result of MCP does not tell."""
+"""Facts that a result of MCP does not have."""
 
 _BY_CODE: Final[dict[int, tuple[ErrorClass, str, bool]]] = {
     -32700: ("transient", "parse_error", True),
@@ -132,7 +132,7 @@ class McpAttempts:
             return Failure(error_class="unknown", code="broken_response", message=message, uncertain=True)
 
     def _arguments_of(self, request: AttemptRequest) -> dict[str, Any] | Failure:
-        """What the tool is given, or why there is none."""
+        """The arguments of the tool, or why there are none."""
         call = {"id": request.call_id, "run_id": request.run_id, "agent": request.agent, "attempt": request.attempt}
         scope = {"params": request.params, "call": call, "config": self._spec.config}
         try:
@@ -191,8 +191,8 @@ def _cancelled() -> bool:
 
 
 def _refused(error: Any, status: int) -> Failure:
-    """What the protocol calls an error: the tool did not run, or it is not known whether. A server that was restarted
-    does not know the session, and says so in one of many ways: by a status that refuses, nothing was done."""
+    """Errors of the protocol: the tool did not run, or it is not known whether. A server that was restarted does not
+    know the session, and says so in one of many ways. A status that refuses means that nothing was done."""
     if status >= classify.FIRST_FAILURE and error.code not in REFUSED:
         uncertain = status not in classify.REFUSALS
         told = classify.default_class(status) or "unknown"

@@ -26,7 +26,7 @@ class Running:
         self.program: Program | None = None
 
     async def last_line(self, patience_s: float) -> str:
-        """What it wrote to stderr last; "" for nothing."""
+        """Its last words on stderr; "" for nothing."""
         return await self.program.stderr.last_line(patience_s) if self.program else ""
 
     async def kill(self) -> None:
@@ -98,4 +98,4 @@ async def _say(process: asyncio.subprocess.Process, asked: Any, told: Any) -> No
                 process.stdin.write(text.encode() + b"\n")
                 await process.stdin.drain()
     except OSError:
-        await told.aclose()  # what waits for an answer is told that there will be none
+        await told.aclose()  # a waiting request gets the end of the session as its answer

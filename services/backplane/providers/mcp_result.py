@@ -1,9 +1,9 @@
-"""What a tool of an MCP server gave → values that keep their shape, files as files. Pure.
+"""The result of an MCP server's tool → values that keep their shape, files as files. Pure.
 
-The rule, whatever a text says: the ``value`` of a result is its structured content where it has any; else what its text
-is as JSON, where all of it is JSON; else ``{"text": …}``. So ``[]``, ``42``, ``false``, ``{}`` and ``""`` are what they
-are, and no content at all is an empty text. Files stand beside it, as ``files`` of the mapping that it is, or of
-``{"value": …}``.
+The rule, for any text: the ``value`` of a result is its structured content where it has any. Else it is its text as
+JSON, where all of it is JSON; else ``{"text": …}``. So ``[]``, ``42``, ``false``, ``{}`` and ``""`` are what they are,
+and no content at all is an empty text. Files stand beside it, as ``files`` of the mapping that it is, or of ``{"value":
+…}``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class BrokenFile(ValueError):
 def scope(
     structured: Any, blocks: Sequence[Mapping[str, Any]], clean: Callable[[bytes], bytes] = bytes
 ) -> dict[str, Any]:
-    """What expressions of a manifest see: ``value``, ``structured`` (the structured content, else the text as JSON,
-    else null), ``text``, ``content`` (the blocks, their files as artifacts) and ``files``. ``clean`` takes secrets
-    out of a file. Raises BrokenFile and TooDeep."""
+    """The names that expressions of a manifest see: ``value``, ``structured`` (the structured content, else the text as
+    JSON, else null), ``text``, ``content`` (the blocks, their files as artifacts) and ``files``. ``clean`` takes
+    secrets out of a file. Raises BrokenFile and TooDeep."""
     content = [_with_file(block, clean) for block in blocks]
     files = [block["artifact"] for block in content if "artifact" in block]
     text = "\n".join(str(block.get("text", "")) for block in content if block.get("type") == "text")

@@ -1,6 +1,6 @@
 """Sessions with MCP servers: opened when they are needed, shared by all tools of a server, given up when they fail.
 
-A session lives in a task of its own, since what opens one must also close it. What proves to be of no use costs the
+A session lives in a task of its own, since what opens one must also close it. A useless session or process costs the
 attempts that are under way in it, and no others: the next one finds a new session, or a new process. A server that does
 not answer how one protocol begins is asked in the older or newer way next.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mcp import Client
 
 CLOSING_S: Final = 4.0
-"""For a session to end: a program is given two seconds to, and a server elsewhere is told."""
+"""For a session to end: a program has two seconds for it, and a server elsewhere gets a request."""
 WORDS_S: Final = 0.2
 """For the last of what a program says to arrive once it has ended."""
 MODES: Final = ("auto", "legacy")
@@ -36,7 +36,7 @@ those days may end at the question, or not answer it."""
 
 
 class Seen:
-    """What HTTP said to the requests of one attempt."""
+    """The HTTP responses to the requests of one attempt."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -48,8 +48,8 @@ SEEN: ContextVar[Seen | None] = ContextVar("seen", default=None)
 
 
 async def _unchecked(name: str, result: Any) -> None:
-    """In place of the library's check of a result against the schema that the server lists for its tool: a schema of a
-    server is run on the event loop, and its patterns may take for ever. Results are held against the capability's own
+    """In place of the library's check of a result against the schema that the server lists for its tool. A schema of a
+    server runs on the event loop, and its patterns may take for ever. Results are held against the capability's own
     schema, as those of all providers. So nothing that a server lists is read."""
 
 

@@ -30,15 +30,15 @@ from backplane.recovery.outcome import (
 
 T = TypeVar("T")
 LOADING: Final = (ImportError, AttributeError, TypeError)
-"""What may be wrong with a function's path."""
+"""Faults of a function's path."""
 UNTOLD: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes")
-"""What a function that gives its bare result does not tell."""
+"""Facts that a bare result of a function does not have."""
 MESSAGE_LIMIT: Final = 500
 """Characters of an exception's text in a message."""
 
 
 class Resources:
-    """What providers of one process build once and share, such as an opened index. Safe to use from threads."""
+    """Things that providers of one process build once and share, such as an opened index. Safe to use from threads."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
@@ -46,7 +46,7 @@ class Resources:
         self._lock = threading.Lock()
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """What ``make`` gave for this key, made at most once at a time; not kept when it raises."""
+        """The product of ``make`` for this key, made at most once at a time; not kept when it raises."""
         with self._lock:
             if key in self._made:
                 return self._made[key]  # type: ignore[no-any-return]  # what was made for a key has that key's type
@@ -59,12 +59,12 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderContext:
-    """What a Python provider knows besides the params."""
+    """The context of a Python provider, besides the params."""
 
     data_dir: Path
     """The platform's data directory; caches live below it."""
     artifacts: ArtifactStore
-    """Files that params refer to. What the provider makes it returns as a Blob within its result."""
+    """Files that params refer to. A file that the provider makes is a Blob within its result."""
     config: Mapping[str, Any]
     """The manifest's ``config``."""
     resources: Resources
@@ -130,7 +130,7 @@ class PythonAttempts:
             return _failure(error, request.timeout_seconds, uncertain=started)
 
     async def reconcile(self, request: AttemptRequest) -> Reconciled:
-        """What the provider's own function says about an attempt made before; raises only CancelledError."""
+        """The answer of the provider's own function about an attempt made before; raises only CancelledError."""
         if not self._spec.reconcile:
             return Reconciled("unknown", message="its manifest has no reconcile")
         if self._asking is None:
@@ -181,7 +181,7 @@ def _timed(function: Callable[..., Any], params: Mapping[str, Any], context: Pro
 
 
 def _answer(value: Any) -> Answer:
-    """What the function gave; its counts are those of an untyped program."""
+    """The function's result; its counts are those of an untyped program."""
     if not isinstance(value, Answer):
         return Answer(result=value, usage=counted({}, UNTOLD))
     usage: object = value.usage

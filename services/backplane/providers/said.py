@@ -1,4 +1,4 @@
-"""What a body with a status of success says all the same: that it is an error, or that it was cut off. Pure.
+"""The truth in a body with a status of success: that it is an error, or that it was cut off. Pure.
 
 APIs, gateways and proxies answer 200 and put the error into the body. The forms are those that vendors document; a
 manifest's own rules come first, and it may switch this off (``response.error_bodies``, ``response.cut_off``).
@@ -67,7 +67,7 @@ _WORDS: Final[tuple[tuple[str, ErrorClass], ...]] = (
     ("internal", "transient"),
     ("aborted", "transient"),
 )
-"""What is in a vendor's code or type → class; the first that is in it counts."""
+"""A part of a vendor's code or type → class; the first that is in it counts."""
 CUT_OFF: Final = frozenset(
     {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "max_length"}
 )
@@ -120,7 +120,7 @@ def cut_off(body: Any) -> str:
 
 
 def _errors(body: Mapping[str, Any]) -> Iterator[Any]:
-    """What may be the error in it, the surest first; None for what is none."""
+    """Candidates for the error in it, the surest first; None for what is none."""
     error, alone = body.get("error"), _alone(body)
     yield error if isinstance(error, dict) and _means_something(error) else None
     yield body if body.get("type") == "error" and alone else None

@@ -1,6 +1,6 @@
 """Asks a provider that is a program: JSON lines over stdin and stdout, in a process group of its own.
 
-A program whose time is over, or that said too much, is killed with all that it started; a worker is started anew for
+A program whose time is over, or that wrote too much, is killed with all that it started. A worker is started again for
 the next attempt. Its stderr is read all the time, so that it never blocks on it; its end is quoted when it fails.
 """
 
@@ -78,8 +78,8 @@ class SubprocessAttempts:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def attempt(self, request: AttemptRequest) -> AttemptOutcome:
-        """One call, one outcome; raises only CancelledError. Whatever it is broken off by, no process is left that
-        still works on it."""
+        """One call, one outcome; raises only CancelledError. After any interruption no process is left that still works
+        on it."""
         try:
             program = await self._start_or_take()
         except Exception as error:  # noqa: BLE001  # whatever it is, it was not asked
@@ -132,8 +132,8 @@ class SubprocessAttempts:
         return Program(process)
 
     async def _ask(self, program: Program, request: AttemptRequest) -> tuple[AttemptOutcome, bool]:
-        """The outcome, and whether the program gave it as it should: else it is of no more use. What breaks it off
-        after the first byte was written is uncertain, whatever it is."""
+        """The outcome, and whether the program gave it as it should: else it is of no more use. An interruption after
+        the first byte is uncertain, for any error."""
         request_id = f"{request.call_id}/{request.attempt}"
         try:
             asked = self._line(request, request_id)

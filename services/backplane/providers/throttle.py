@@ -30,7 +30,7 @@ class Throttle:
         self._tokens = Window(rate.tokens_per_minute) if rate.tokens_per_minute else None
 
     async def admit(self, params: Mapping[str, Any], until: float) -> Entry | Failure | None:
-        """Returns when an attempt may begin, with what ``settle`` is to be given; at once with a failure when that is
+        """Returns when an attempt may begin, with the value for ``settle``. It returns a failure at once when that is
         not before ``until``, a time of the running loop."""
         tokens = self._tokens and max(1, len(ids.canonical(params)) // CHARACTERS_PER_TOKEN)
         return await _wait([(self._tokens, tokens or 0, "tokens"), (self._requests, 1, "requests")], until)

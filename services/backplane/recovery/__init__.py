@@ -1,1 +1,1 @@
-"""What comes next for a call: retry, fallback, degrade, escalate. Pure: functions of values."""
+"""The next step for a call: retry, fallback, degrade, escalate. Pure: functions of values."""

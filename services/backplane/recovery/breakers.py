@@ -29,7 +29,7 @@ class Gate(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What the ledger is to be asked for."""
+    """The request for the ledger."""
 
     kind: str
     """OpenBreaker or CloseBreaker."""
@@ -101,7 +101,7 @@ class Breakers:
         holder: str = "",
     ) -> Change | None:
         """An attempt has ended; ``error_class`` None: well. ``attempt`` names it, ``probe`` the breaker that it probed
-        as ``holder``. What follows from it."""
+        as ``holder``. The next step after it."""
         healthy = error_class is None or error_class not in TRIPPING
         if healthy:
             for each in TRIPPING:

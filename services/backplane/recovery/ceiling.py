@@ -1,6 +1,6 @@
-"""What an attempt may cost at most, by its price and what it is asked, and whether a call can still pay for it.
+"""The highest cost of an attempt, by its price and its request, and whether a call can still pay for it.
 
-Law: an attempt that is begun never costs more than is left of its call's reservation, so a call never costs more than
+Law: an attempt that is begun never costs more than is left of its call's reservation. So a call never costs more than
 was reserved for it. A price without an upper bound can be paid only by a call without a limit.
 """
 
@@ -31,9 +31,9 @@ _BOUNDED: Final = frozenset({"per_call_nano_usd", "per_cpu_second_nano_usd", *_R
 
 
 def ceiling_nano_usd(price: Price | None, timeout_seconds: float, usage: Usage = UNTOLD, model: str = "") -> int:
-    """What one attempt that takes no longer than this may cost; ``UNBOUNDED`` where nothing says. ``usage``: what it
-    may use up, told by its params; fields below 0 say nothing. ``model``: the one that is asked. A provider without a
-    price costs nothing in the books."""
+    """The highest cost of one attempt that takes no longer than this; ``UNBOUNDED`` where nothing says. ``usage`` is
+    the most that it may use, by its params; fields below 0 say nothing. ``model``: the one that is asked. A provider
+    without a price costs nothing in the books."""
     if price is None:
         return 0
     declared = UNBOUNDED if price.at_most_nano_usd is None else price.at_most_nano_usd
@@ -65,7 +65,7 @@ def _least(told: int, declared: int | None) -> int | None:
 
 
 def of_provider(provider: Provider, timeout_seconds: float, params: Mapping[str, Any]) -> int:
-    """What one attempt with these params may cost."""
+    """The highest cost of one attempt with these params."""
     model = str(provider.config.get("model", ""))
     return ceiling_nano_usd(provider.price, timeout_seconds, usage_at_most(provider, params), model)
 
@@ -73,8 +73,8 @@ def of_provider(provider: Provider, timeout_seconds: float, params: Mapping[str,
 def refusal(
     provider: Provider, timeout_seconds: float, budget: int, spent: int, params: Mapping[str, Any]
 ) -> tuple[str, int] | None:
-    """Why the provider is not asked by a call of this budget that has spent so much, and what it might have cost; None:
-    it can be asked."""
+    """Why a call of this budget, with so much spent, does not ask the provider, and what it might have cost. None: it
+    can be asked."""
     if budget == NO_LIMIT:
         return None
     most, left = of_provider(provider, timeout_seconds, params), budget - spent

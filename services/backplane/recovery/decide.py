@@ -1,15 +1,13 @@
-"""What to do next for a call, given what was tried: the recovery core.
+"""The next step for a call, given the earlier attempts: the recovery core.
 
 Here: values in, the next step out. Not here: clocks, sleeping, chance (jitter comes in as a number), providers, Kafka.
 
 A call has routes: its own providers by rank, then those of the fallback capabilities. Laws (held against a naive oracle
-by tests/properties/test_capability_recovery.py):
-  a route is tried at most ``max_attempts`` times, and again only after a failure that can pass;
-  routes are asked in their order, each in one unbroken row; one is left only when its attempts are used up, its failure
-  cannot pass, it is closed, or it asks for more patience than there is;
-  a closed route is never asked, and nothing begins at or after the deadline;
-  an unsafe attempt whose effect may have happened is settled before anything else, and what cannot be settled ends the
-  call: it is never tried again, anywhere, and no substitute covers it up.
+by tests/properties/test_capability_recovery.py). A route is tried at most ``max_attempts`` times, and again only after
+a failure that can pass. Routes are asked in their order, each in one unbroken row. One is left only when its attempts
+are used up, its failure cannot pass, it is closed, or it needs too much patience. A closed route is never asked, and
+nothing begins at or after the deadline. An unsafe attempt whose effect may have happened is settled before anything
+else. If it cannot be settled, the call ends: it is never tried again, anywhere, and no substitute covers it up.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ MESSAGE_LIMIT: Final = 2_000
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 
 Verdict: TypeAlias = Literal["", "happened", "not_happened", "unknown"]
-"""What a provider says about an attempt of which we do not know; empty: it was not asked."""
+"""A provider's answer about an attempt of unknown outcome; empty: it was not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +196,7 @@ def _wait_for_same(route: Route, tried: Sequence[Tried], jitter: float, another:
 
 
 def told_of(routes: Sequence[Route], tried: Sequence[Tried]) -> str:
-    """What was tried, in order, the same failure of the same provider in a row once."""
+    """The attempts in order, the same failure of the same provider in a row once."""
     lines: list[tuple[str, int]] = []
     for attempt in tried:
         line = f"{routes[attempt.route].provider} {attempt.error_class}: {attempt.message}"

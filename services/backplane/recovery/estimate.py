@@ -1,9 +1,10 @@
-"""What one attempt may use up at most, told by what it is asked: the actual prompt, not the longest there could be.
+"""The most that one attempt may use, by its request: the actual prompt, not the longest there could be.
 
-Two sources: a function that the price names, for providers whose author can tell; and the request of an HTTP provider,
-as it will be sent. What any other provider makes of its params, such as a prompt of its own, nobody can tell. Tokens
-are counted with tiktoken, piece by piece, so that the time it takes grows with the text and nothing else. Other vendors
-count otherwise: a bound is twice the count, and never more than the bytes, since a token is a byte at least.
+Two sources. One is a function that the price names, for providers whose author can tell. The other is the request of an
+HTTP provider, as it will be sent. Any other provider may add to its params, such as a prompt of its own; nobody can
+tell. Tokens are counted with tiktoken, piece by piece, so that the time it takes grows with the text and nothing else.
+Other vendors count otherwise: a bound is twice the count, and never more than the bytes, since a token is a byte at
+least.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ log = logging.getLogger("backplane.executor")
 OTHERS_COUNT: Final = 2
 """How many times more tokens another vendor may make of a text."""
 FRAME_TOKENS: Final = 600
-"""What a vendor adds around messages and tools: Anthropic says up to 530 for a tool that must be used."""
+"""Tokens that a vendor adds around messages and tools: Anthropic says up to 530 for a tool that must be used."""
 PIECE: Final = 1_000
 """Characters that are counted at a time: a tokenizer's time grows with the square of a word without end."""
 UNTOLD: Final = Usage(input_tokens=-1, output_tokens=-1, cpu_seconds=-1.0)
@@ -34,8 +35,8 @@ UNTOLD: Final = Usage(input_tokens=-1, output_tokens=-1, cpu_seconds=-1.0)
 
 
 def usage_at_most(provider: Provider, params: Mapping[str, Any]) -> Usage:
-    """What an attempt with these params may use up; fields below 0 where that is not known. Never raises: an estimate
-    that fails says nothing."""
+    """The most that an attempt with these params may use; fields below 0 where that is not known. Never raises: an
+    estimate that fails says nothing."""
     price = provider.price
     if price is None:
         return UNTOLD
@@ -50,7 +51,7 @@ def usage_at_most(provider: Provider, params: Mapping[str, Any]) -> Usage:
 
 
 def capped(outcome: AttemptOutcome, most: Usage) -> AttemptOutcome:
-    """The outcome, with no more processor time charged than was told before. Tokens are as they were counted."""
+    """The outcome, with no more processor time charged than the estimate before. Tokens are as they were counted."""
     if most.cpu_seconds < 0 or outcome.usage.cpu_seconds <= most.cpu_seconds:
         return outcome
     return replace(outcome, usage=replace(outcome.usage, cpu_seconds=most.cpu_seconds))

@@ -1,4 +1,4 @@
-"""What one attempt is given and what it gives back. Values only."""
+"""Input and output of one attempt. Values only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Verdict: TypeAlias = Literal["happened", "not_happened", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What an attempt used up."""
+    """The use of an attempt."""
 
     input_tokens: int = 0
     """All that the model read, those of the cache and of sound among them."""
@@ -39,14 +39,14 @@ class Usage:
     bytes: int = 0
     """Stored or sent."""
     uncounted: frozenset[str] = frozenset()
-    """Names of the fields above that the provider should have told and did not, or not as a number that can be. A price
+    """Names of the fields above that the provider should have given and did not, or not as a possible number. A price
     that needs one of them is not known."""
 
 
 MEASURES: Final = frozenset({"cpu_seconds", "seconds"})
 COUNTS: Final = frozenset(each.name for each in fields(Usage)) - MEASURES - {"tier", "uncounted"}
 MOST: Final = {"bytes": 1 << 50, "images": 1_000_000, "cpu_seconds": 1e7, "seconds": 1e7}
-"""What is above is no measure of one attempt."""
+"""A figure above this is no measure of one attempt."""
 MOST_TOKENS: Final = 100_000_000
 """Ten times the longest context there is."""
 USUAL: Final = frozenset({"standard", "default", "auto", "on_demand", "none"})
@@ -63,8 +63,9 @@ _WITHIN: Final = (
 
 
 def counted(told: Mapping[str, Any], expected: Iterable[str] = ()) -> Usage:
-    """What a provider says it used, by field. What is no count at all (a text, a fraction, a number below nothing or
-    beyond what can be), what is ``expected`` and missing, and parts that are more than their whole, are uncounted."""
+    """The use that a provider reports, by field. A count that is none (a text, a fraction, a number below nothing or
+    beyond what can be) is uncounted. So are ``expected`` ones that are missing, and parts that are more than their
+    whole."""
     uncounted = {name for name in expected if told.get(name) is None}
     found: dict[str, Any] = {}
     for name, value in told.items():
@@ -100,7 +101,7 @@ class AttemptRequest:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file within a result. The log has no room for it: it is stored as an artifact, and the result that agents see
+    """A file within a result. The log has no room for it. It is stored as an artifact, and the result that agents see
     has the artifact's descriptor in its place: ``{"mime": …, "sha256": …, "size": …, "uri": "artifact:<sha256>"}``."""
 
     content: bytes
@@ -136,11 +137,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a provider says about an attempt whose outcome we do not know."""
+    """A provider's answer about an attempt whose outcome we do not know."""
 
     verdict: Verdict
     answer: Answer = field(default_factory=lambda: Answer(result=None))
-    """What the attempt gave, where it happened."""
+    """The result of the attempt, where it happened."""
     message: str = ""
 
 

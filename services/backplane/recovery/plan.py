@@ -1,4 +1,4 @@
-"""What is to be done for one call: what it asks for, over what its capability declares. Pure."""
+"""The plan for one call: its own wishes, over the declarations of its capability. Pure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def params_of(fact: CallEvent, contract: Contract) -> dict[str, Any]:
 
 
 def config_of(fact: CallEvent, contract: Contract) -> RecoveryConfig:
-    """What the call asks of recovery. Raises Unservable."""
+    """The call's wishes for recovery. Raises Unservable."""
     try:
         config = read_config(fact.config)
     except InvalidCommand as error:
@@ -88,8 +88,8 @@ def policy_of(contract: Contract, config: RecoveryConfig, timeout_ms: int) -> Po
 def targets_of(
     contract: Contract, params: Mapping[str, Any], config: RecoveryConfig, ranked: Ranked, registry: Registry
 ) -> list[Target]:
-    """All routes of the call in the order in which they are asked: its providers by rank, or as the call names them
-    behind the first, then those of the fallback capabilities."""
+    """All routes of the call in the order in which they are asked. First come its providers by rank, or as the call
+    names them after the first, then those of the fallback capabilities."""
     fallback = contract.capability.fallback if config.fallback is None else config.fallback
     targets = _providers(contract, params, config, ranked(contract), named=[f.provider for f in fallback if f.provider])
     for each in fallback:

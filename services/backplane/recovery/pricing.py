@@ -1,4 +1,4 @@
-"""What an attempt costs by its provider's price. Pure, but for the price list that genai-prices carries."""
+"""The cost of an attempt by its provider's price. Pure, but for the price list that genai-prices carries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NANO: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one attempt cost, and by which list; ``price_id`` "" for unpriced, which is not free."""
+    """The cost of one attempt, and its list; ``price_id`` "" for unpriced, which is not free."""
 
     nano_usd: int = 0
     price_id: str = ""
 
 
 def charge(price: Price | None, outcome: AttemptOutcome) -> Charge:
-    """What the attempt costs by this price. Unpriced, at what is known of it, where what it used is not known."""
+    """The cost of the attempt by this price. Unpriced, at what is known of it, where what it used is not known."""
     if price is None:
         return Charge()
     usage = outcome.usage
@@ -84,7 +84,7 @@ _RATES: Final[dict[str, tuple[str, ...]]] = {
     "bytes": ("per_gigabyte_nano_usd",),
     "cpu_seconds": ("per_cpu_second_nano_usd",),
 }
-"""What is measured → the prices that need it."""
+"""A measure → the prices that need it."""
 
 
 def _of_model(provider: str, model: str, usage: Usage) -> Charge:
@@ -116,7 +116,7 @@ def _of_model(provider: str, model: str, usage: Usage) -> Charge:
 
 
 def most_by_model(provider: str, model: str, read: int, written: int) -> int | None:
-    """What so many tokens cost at most by the package's list, however they are cached; None for a model it does not
+    """The highest price of so many tokens by the package's list, however they are cached; None for a model it does not
     have."""
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price

@@ -1,7 +1,7 @@
-"""How providers have done of late, and the order in which that puts them. Pure; ``now`` comes in.
+"""The latest results of providers, and the order in which they put them. Pure; ``now`` comes in.
 
-Laws (tests/properties/test_standing.py, against an oracle that keeps everything): a window holds the last attempts and
-none that is older than its span; an order is a permutation; equals keep their declared order, and so does everything
+Laws (tests/properties/test_standing.py, against an oracle that keeps everything). A window holds the last attempts and
+none that is older than its span. An order is a permutation. Equals keep their declared order, and so does everything
 for ``declared``.
 """
 
@@ -31,7 +31,7 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a window says about a provider; None: nothing is known."""
+    """A window's view of a provider; None: nothing is known."""
 
     attempts: int = 0
     healthy: float | None = None
@@ -70,10 +70,9 @@ class Window:
 def ordered(
     rank: Rank, providers: Sequence[str], standings: Mapping[str, Standing], declared_cost: Mapping[str, int]
 ) -> tuple[str, ...]:
-    """The providers in the order in which they are asked. ``declared_cost``: what a call costs by the manifest, for
-    those that have a price; one without a price comes last where the cheapest is asked for, since unpriced is not free.
-    By ``fastest`` one that is not known yet comes first, or it would never be; by ``healthiest`` it counts as
-    healthy."""
+    """The providers in the order in which they are asked. ``declared_cost`` is the price of a call by the manifest, for
+    those that have one. One without a price comes last where the cheapest is asked for, since unpriced is not free. By
+    ``fastest`` one that is not known yet comes first, or it would never be; by ``healthiest`` it counts as healthy."""
 
     def place(name: str) -> float:
         standing = standings.get(name, Standing())
@@ -82,7 +81,7 @@ def ordered(
             observed = standing.cost_nano_usd
             return (observed if observed is not None else declared_cost[name]) if priced else float("inf")
         if rank == "fastest":
-            # failures only: behind those that have answered
+            # failures only: after those that have answered
             unknown = 0.0 if not standing.attempts else float("inf")
             return standing.latency_s if standing.latency_s is not None else unknown
         if rank == "healthiest":

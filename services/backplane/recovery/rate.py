@@ -3,8 +3,8 @@
 Here: values in, the moment to begin out. Not here: clocks, waiting.
 
 Law (tests/properties/test_rate.py holds it against a naive oracle): in no window of ``seconds`` begins more than
-``limit``; nobody waits longer than that needs; who came first begins first. A token bucket keeps no such law: after a
-pause it lets twice the limit through within a minute, and a provider that counts answers 429.
+``limit``. Nobody waits longer than that needs; the first to come begins first. A token bucket keeps no such law. After
+a pause it lets twice the limit through within a minute, and a provider that counts answers 429.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Entry:
 
 
 class Window:
-    """What began, or will, in the last ``seconds``."""
+    """Attempts that began, or will, in the last ``seconds``."""
 
     def __init__(self, limit: int, seconds: float = 60.0) -> None:
         self._limit = limit

@@ -1,7 +1,7 @@
 """The report of a call that did not go well: every attempt, every alternative, and what to do next. Pure.
 
-It goes along in the call's outcome, so that whoever is told of a failure (the caller, its supervisor, an operator with
-SQL) has all of it: nothing fails without a story.
+It goes along in the call's outcome. So every reader of a failure (the caller, its supervisor, an operator with SQL) has
+all of it: nothing fails without a story.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from backplane.recovery.ceiling import OVER_BUDGET
 from backplane.recovery.decide import OUTCOME_UNKNOWN, Fail, Route, Tried
 
 ATTEMPTS_LIMIT: Final = 50
-"""Attempts told one by one, the last ones: a report must fit into the reply that carries it."""
+"""Attempts listed one by one, the last ones: a report must fit into the reply that carries it."""
 TEXT_LIMIT: Final = 300
 """Characters of one attempt's message."""
 
@@ -43,15 +43,15 @@ ACTION_OF_CLASS: Final = {
 
 
 def cause_of(failure: Fail) -> str:
-    """What a dead letter of the call is grouped by."""
+    """By this a dead letter of the call is grouped."""
     return OUTCOME_UNKNOWN if failure.code == OUTCOME_UNKNOWN else failure.error_class
 
 
 def report(
     call_id: str, capability: str, routes: Sequence[Route], tried: Sequence[Tried], failure: Fail | None
 ) -> dict[str, Any]:
-    """The story as JSON: ``attempts`` (the last 50), ``alternatives`` (every route: how often it was asked, and why not
-    where it was not), and for a failure its ``cause`` and the recommended ``action``."""
+    """The story as JSON: ``attempts`` (the last 50) and ``alternatives`` (every route: how often it was asked, and why
+    not where it was not). For a failure it has its ``cause`` and the recommended ``action``."""
     first = max(len(tried) - ATTEMPTS_LIMIT, 0)
     told: dict[str, Any] = {
         "attempts": [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agents_sdk.wire.codec import Codec
 
 BEHIND_S: Final = 10.0
-"""How long facts may stay behind their commands: a transaction, or a ledger's takeover after a crash."""
+"""How long facts may lag their commands: a transaction, or a ledger's takeover after a crash."""
 LOOK_AGAIN_S: Final = 0.2
 
 

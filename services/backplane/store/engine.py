@@ -1,6 +1,6 @@
 """The embedded ClickHouse engine of this process: one writer's client, and queries that can only read.
 
-chDB allows one process a path and one path a process, but any number of handles; a handle takes 1.3 ms to open, so each
+chDB allows one process a path and one path a process, but any number of handles. A handle takes 1.3 ms to open, so each
 query gets its own, with nothing left over from the one before.
 """
 

@@ -102,7 +102,7 @@ def _bytes(text: str) -> bytes:
 
 
 class Door:
-    """Who is let in at the store's port: whoever has its login, else whoever the platform's principals name."""
+    """Users of the store's port: holders of its login, else the platform's principals."""
 
     def __init__(self, gate: Gate | None = None, login: Login | None = None, host: str = "127.0.0.1") -> None:
         self._gate = gate
@@ -110,7 +110,7 @@ class Door:
         self.host = host
 
     def principal(self, request: web.Request) -> Principal | None:
-        """Who sent the request; None: nobody who may ask anything."""
+        """The sender of the request; None: nobody who may ask anything."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         if self._login is not None and self._login.lets_in(headers, request.query):
             found: Principal | None = Principal(self._login.username, "admin")

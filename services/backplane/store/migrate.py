@@ -1,8 +1,8 @@
 """Brings the ClickHouse schema up to date: the numbered files of ``schemas/clickhouse``, each applied once, in order.
 
-Files are data: ``{database}``, ``{cluster}`` (an ``ON CLUSTER`` clause or nothing) and ``{replicated}`` (the prefix of
-an engine's name or nothing) are filled in, so that one dialect serves the embedded engine, a server and a cluster.
-A file that was applied is never edited, only followed by the next number.
+Files are data. ``{database}``, ``{cluster}`` (an ``ON CLUSTER`` clause or nothing) and ``{replicated}`` (the prefix of
+an engine's name or nothing) are filled in. So one dialect serves the embedded engine, a server and a cluster. A file
+that was applied is never edited, only followed by the next number.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ def question(name: str) -> str:
 
 
 def ask(client: Client, name: str, answer: type[A], **parameters: Any) -> list[A]:
-    """The rows of one question, each as an ``answer``, whose fields are named as the columns; those that the question
-    does not tell are left at their defaults.
+    """The rows of one question, each as an ``answer``, whose fields are named as the columns. Fields that the question
+    does not have keep their defaults.
 
     Raises:
         QueryRefused: ClickHouse's own error.
@@ -121,13 +121,13 @@ def ask(client: Client, name: str, answer: type[A], **parameters: Any) -> list[A
 
 
 def query(client: Client, sql: str, parameters: dict[str, Any] | None = None) -> Any:
-    """What the store answers. Raises as ``ask``."""
+    """Answers of the store. Raises as ``ask``."""
     with errors_told():
         return client.query(sql, parameters=parameters)
 
 
 def raw(client: Client, sql: str, fmt: str | None) -> bytes:
-    """What the store answers, as ClickHouse writes it in this format, or in the one that the statement names. Raises as
+    """The store's answer, as ClickHouse writes it in this format, or in the one that the statement names. Raises as
     ``ask``."""
     with errors_told():
         return client.raw_query(sql, fmt=fmt)
@@ -150,7 +150,7 @@ def errors_told() -> Iterator[None]:
 
 
 def health(settings: Settings) -> dict[str, Any]:
-    """What the sink says of itself; empty where it cannot be asked, as with an external server."""
+    """The sink's report about itself; empty where it cannot be asked, as with an external server."""
     import httpx
 
     token = service_token(Path(settings.data_dir))

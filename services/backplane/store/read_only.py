@@ -1,8 +1,8 @@
 """Which SQL may be asked of the store by anyone: one statement, that reads, within the store.
 
-ClickHouse's own ``readonly = 1`` refuses writes, settings and sources outside, but lets ``SYSTEM …``, ``KILL QUERY``,
-a second statement after a semicolon, ``file('/etc/passwd')`` and calls to language models pass (measured). So the
-statement is also looked at, with ClickHouse's parser rather than one of ours.
+ClickHouse's own ``readonly = 1`` refuses writes, settings and sources outside. But it lets ``SYSTEM …``, ``KILL
+QUERY``, a second statement after a semicolon, ``file('/etc/passwd')`` and calls to language models pass (measured). So
+the statement is also looked at, with ClickHouse's parser rather than one of ours.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ HARMLESS: Final = frozenset(
         *("format", "loop", "merge", "null", "values", "view", "viewExplain", "viewIfPermitted"),
     )
 )
-"""Table functions that read nothing but the store or make numbers; all others are refused by name, new ones too, and
-with them the one scalar function that reads files, which is called ``file`` as well."""
+"""Table functions that read nothing but the store or make numbers. All others are refused by name, new ones too. So is
+the one scalar function that reads files, which is called ``file`` as well."""
 FUNCTION: Final = re.compile(r"^ *Function (\S+)", re.MULTILINE)
 LITERAL: Final = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"")
 APPLY: Final = re.compile(r"\bAPPLY\b\s*\(?\s*(\w+)(\s*->)?")
@@ -68,7 +68,7 @@ class Statement:
 
 
 class Statements:
-    """Checks statements with the parser of the engine behind ``handle``, which nothing else may use."""
+    """Checks statements with the parser of the engine of ``handle``, which nothing else may use."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
@@ -82,7 +82,7 @@ class Statements:
         self._around = frozenset(name.lower() for name in names if name) - MAKES_ROWS
 
     def check(self, sql: str, parameters: Mapping[str, str], only: str = "") -> Statement:
-        """What a statement is, if it may be run.
+        """The kind of a statement, if it may be run.
 
         Args:
             sql: one statement.

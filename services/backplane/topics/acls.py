@@ -1,4 +1,4 @@
-"""What each user of Kafka may do: the second wall, beside the proofs that records carry. ``acls`` is pure.
+"""The rights of each user of Kafka: the second wall, beside the proofs that records carry. ``acls`` is pure.
 
 The topic files say who writes and reads each topic; what is here follows from them. A user whose records nobody would
 believe cannot write them either, and an agent reads its own inbox and its own answers alone.
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
 
 USER_OF: Final = {"backplane.ledger": LEDGER, "backplane.executor": EXECUTOR, "backplane.sink": SINK}
-"""Party of a topic file → its user. Operators are super users, and so is whoever creates topics."""
+"""Party of a topic file → its user. Operators are super users, and so is the creator of topics."""
 READERS: Final = ("bp.reader", "bp.replies", "bp.registry", "bp.history")
 """Groups that librdkafka wants named, where nothing is committed and nobody joins."""
 GROUPS: Final = {LEDGER: ("bp.ledger",), EXECUTOR: ("bp.executor",), SINK: ("bp.sink",)}
 PREFIX: Final = "bp."
 CHANGELOG: Final = "bp.ledger-"
-"""What the ledger's own topics, those of its snapshots, and its transactions begin with."""
+"""The prefixes of the ledger's own topics, those of its snapshots, and its transactions."""
 
 
 class Acl(NamedTuple):

@@ -1,6 +1,6 @@
 """Agents and clients as users of Kafka: let in by their key, with the topics that are their own. Blocking.
 
-Only where the platform's Kafka is ours, as on a local platform. Elsewhere whoever runs Kafka makes its users, and
+Only where the platform's Kafka is ours, as on a local platform. Elsewhere the operator of Kafka makes its users, and
 ``backplane topics acls --agent NAME`` says what they need.
 """
 

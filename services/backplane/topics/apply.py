@@ -122,7 +122,7 @@ def _subjects(registry: Registry) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What one subject needs."""
+    """The needs of one subject."""
 
     subject: str
     record: str
@@ -152,8 +152,8 @@ def _plan(registry: Registry, name: str, record: str) -> _Plan:
 
 
 def refusals(record: str, version: int, local: Mapping[int, Schema], registered: Sequence[Registered]) -> list[str]:
-    """Why this version of a record must not be registered: what it breaks of the registered ones and of the local
-    ones before it, with all differences; empty: it may.
+    """Why this version of a record must not be registered: all its breaks with the registered versions and the local
+    ones before it. Empty: it may.
     """
     older: list[tuple[str, Schema]] = [
         (f"registered version {known.version} (id {known.schema_id})", known.schema) for known in registered

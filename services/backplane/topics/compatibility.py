@@ -1,8 +1,8 @@
-"""What changes between two versions of a record, field by field, and which changes break a reader.
+"""Changes between two versions of a record, field by field, and which changes break a reader.
 
-Pure. The rule is FULL_TRANSITIVE and a little more: every version of us reads what every other version wrote, and
-ClickHouse, which fills a missing field with its column's zero and not with the Avro default, reads the same as we do.
-So an added field needs a default, and that default is null, zero or empty.
+Pure. The rule is FULL_TRANSITIVE and a little more: every version of us reads the records of every other version. So
+does ClickHouse, which fills a missing field with its column's zero and not with the Avro default. So an added field
+needs a default, and that default is null, zero or empty.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Applies contracts: each one's schema to the registry first, which says whether the change is compatible, then to the
-ledger, in every partition. What the registry refuses never reaches the ledger."""
+ledger, in every partition. A schema that the registry refuses never reaches the ledger."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from agents_sdk.transport import Transport
 
 LEVEL: Final = "BACKWARD_TRANSITIVE"
-"""Whoever reads by the new schema can read what was written by any older one: state and history outlive a deploy."""
+"""A reader by the new schema can read the values of any older one: state and history outlive a deploy."""
 
 DIALECT: Final = "http://json-schema.org/draft-07/schema#"
-"""Said to the registry only: Apicurio takes a schema without a dialect for none at all (422), and fails to compare
-those of 2020-12 (500), which pydantic writes. What both dialects have is what is compared; the ledger checks all."""
+"""For the registry only. Apicurio takes a schema without a dialect for none at all (422), and fails to compare those of
+2020-12 (500), which pydantic writes. The common part of both dialects is compared; the ledger checks all."""
 
 
 class Applied(NamedTuple):
-    """What became, or would become, of one contract."""
+    """The change of one contract, made or planned."""
 
     contract: Contract
     status: str
@@ -47,7 +47,8 @@ def declared(module: ModuleType) -> list[Contract]:
 
 
 def compared(registry: Registry, contracts: Sequence[Contract]) -> list[Applied]:
-    """What applying them would do. Raises SchemaRejected for the first that is not compatible, Unreachable."""
+    """The changes that applying them would make. Raises SchemaRejected for the first that is not compatible,
+    Unreachable."""
     return [_compared(registry, contract) for contract in contracts]
 
 
@@ -101,15 +102,15 @@ def newest(events: Sequence[ContractEvent]) -> list[ContractEvent]:
 
 
 async def remove(transport: Transport, sender: str, held: ContractEvent) -> None:
-    """Tells every partition of the ledger that a contract holds no longer; its schemas stay in the registry, since what
-    was written by them is still there. Raises ScopeDenied, Unanswered, Unreachable."""
+    """Announces to every partition of the ledger that a contract holds no longer. Its schemas stay in the registry,
+    since values that were written by them are still there. Raises ScopeDenied, Unanswered, Unreachable."""
     body = ContractBody(target=held.target, pattern=held.pattern, workflow=held.workflow)
     await broadcast(transport, sender, "RemoveContract", body)
 
 
 def _schema(contract: Contract) -> dict[str, Any]:
-    """As the registry has it. Objects are closed there: by the rules of JSON Schema a field added to an open one breaks
-    what may have stood under its name before, and a type writes no fields but its own."""
+    """As the registry has it. Objects are closed there. By the rules of JSON Schema a field added to an open one breaks
+    values under its name from before, and a type writes no fields but its own."""
     return {"$schema": DIALECT, **closed(json.loads(contract.schema))}
 
 

@@ -1,8 +1,8 @@
 """Checks a JSON datum against a record's contract, more strictly than Avro does.
 
 Pure. Avro's writers coerce and ignore: a bool passes for an int, a float is cut, an unknown field is left out. Here the
-types are what the schema says, nothing is unknown, the kind is one the record has, a payload is canonical JSON, and a
-command has the one body that belongs to its kind.
+types are those of the schema, nothing is unknown, and the kind is one of the record's. A payload is canonical JSON, and
+a command has the one body that belongs to its kind.
 """
 
 from __future__ import annotations

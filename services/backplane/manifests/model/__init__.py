@@ -1,4 +1,5 @@
-"""What a capability manifest says: the pydantic models of ``manifests/*.yaml``. Data only; nothing here calls anything.
+"""The language of capability manifests: the pydantic models of ``manifests/*.yaml``. Data only; nothing here calls
+anything.
 
 Money is integer nano-USD (1 USD = 1,000,000,000), durations are seconds. Unknown keys are refused: a misspelt limit
 must not pass for no limit.

@@ -30,13 +30,13 @@ class SecretAuth(Part):
         return self
 
     def references(self) -> list[Reference | SecretReference]:
-        """What must be found before a request can be made."""
+        """The secrets that a request needs."""
         return [self.secret]
 
 
 class ClientCredentials(Part):
-    """OAuth 2.0's client credentials (RFC 6749 §4.4): a token is fetched with the client's secret, used until it
-    expires or is refused, and fetched once however many attempts need it at that moment."""
+    """OAuth 2.0's client credentials (RFC 6749 §4.4). A token is fetched with the client's secret and used until it
+    expires or is refused. It is fetched once, however many attempts need it at that moment."""
 
     kind: Literal["oauth2_client_credentials"]
     token_url: Reference

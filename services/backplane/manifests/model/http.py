@@ -1,8 +1,9 @@
 """The provider that is an HTTP endpoint: requests and responses as templates, errors as rules.
 
-An attempt is, in this order and only as far as it is declared: a ``lookup`` of what the request needs to know, the
-``upload`` of a file that it refers to, the ``request``, further ``pages`` of a list, the ``poll`` of work that takes
-time, the ``artifact`` that came of it, and the mapping of all that to the result. One deadline is over all of it.
+An attempt has these steps, in this order and only as far as they are declared. A ``lookup`` of what the request needs
+to know, the ``upload`` of a file that it refers to, the ``request``, further ``pages`` of a list. Then the ``poll`` of
+work that takes time, the ``artifact`` that came of it, and the mapping of all that to the result. One deadline is over
+all of it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ MAX_ARTIFACT_BYTES: Final = 64 * 1024 * 1024
 
 
 class Ask(Part):
-    """One request, as templates over ``params``, ``call`` (id, run_id, agent, attempt), ``config``, and what earlier
-    steps of the attempt brought: ``lookup``, ``uploaded`` and ``created`` (the response to the main request)."""
+    """One request, as templates over ``params``, ``call`` (id, run_id, agent, attempt), ``config`` and earlier steps of
+    the attempt. These are ``lookup``, ``uploaded`` and ``created`` (the response to the main request)."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
     path: str = ""
@@ -90,8 +91,8 @@ class Poll(Part):
 
     request: Ask
     done: str
-    """JMESPath over the response; it is done when this gives something other than null, false or empty. What has
-    failed is told by the rules for errors."""
+    """JMESPath over the response; it is done when this gives something other than null, false or empty. The rules for
+    errors say what has failed."""
     interval_seconds: float = Field(default=2.0, gt=0)
     """Between two looks; a Retry-After goes before it."""
 
@@ -111,7 +112,7 @@ class ArtifactRule(Part):
     base64: str = ""
     """JMESPath of the file itself, as base64."""
     mime: str = ""
-    """What it is; "": as the download's content type says."""
+    """Its media type; "": as the download's content type says."""
     max_bytes: int = Field(default=MAX_ARTIFACT_BYTES, ge=1)
 
     @model_validator(mode="after")
@@ -125,8 +126,8 @@ class ArtifactRule(Part):
 
 
 class UsageRule(Part):
-    """What an attempt used, where it is no tokens: templates over ``params``, ``config``, ``response`` and ``result``,
-    each giving a number."""
+    """Use of an attempt that is not tokens: templates over ``params``, ``config``, ``response`` and ``result``, each
+    giving a number."""
 
     images: Any = None
     seconds: Any = None
@@ -155,9 +156,9 @@ TOKENS: Final = (
 class Response(Part):
     """How the JSON of a successful response becomes the result: JMESPath expressions over it.
 
-    ``result`` is over what the steps before it made of the response: of ``json_text`` the JSON in it; of ``pages``
-    ``{items, first, last, more}``; and with an ``artifact`` it is over ``{artifact, width, height, response, params}``,
-    sizes only of an image."""
+    ``result`` is over the product of the steps before it: of ``json_text`` the JSON in it; of ``pages`` ``{items,
+    first, last, more}``. With an ``artifact`` it is over ``{artifact, width, height, response, params}``, sizes only of
+    an image."""
 
     json_text: str = ""
     """Where the response holds, as text, the JSON that ``result`` is then taken from: structured outputs of models."""
@@ -187,8 +188,8 @@ class Response(Part):
     """Whether a body that says that it is an error is one, though its status is a success; the forms are those that
     vendors document. Rules for errors come first."""
     cut_off: Literal["fail", "keep"] = "fail"
-    """What becomes of an answer that the provider says it cut off at its limit of length: it fails, and is not asked
-    for again unchanged; or it is kept as it is."""
+    """Treatment of an answer that the provider says it cut off at its limit of length. It fails, and is not asked for
+    again unchanged; or it is kept as it is."""
     max_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
     """Of all responses of an attempt together, artifacts aside; on the wire and after decompression."""
 
@@ -232,7 +233,7 @@ class Reconcile(Part):
     happened: str
     """true: it did; false: it did not; anything else: nobody knows."""
     result: str = ""
-    """What it gave, over the same; without it a call that happened fails as ``result_lost``."""
+    """The result, over the same; without it a call that happened fails as ``result_lost``."""
 
     @field_validator("happened", "result")
     @classmethod
@@ -247,8 +248,8 @@ class HttpProvider(AnyProvider):
 
     kind: Literal["http"]
     accepts: str = ""
-    """JMESPath over the params: where it gives null, false or empty, the provider cannot do what is asked, and the next
-    one is asked without a request to this one."""
+    """JMESPath over the params. Where it gives null, false or empty, the provider cannot do the work. Then the next one
+    is asked, without a request to this one."""
     lookup: Lookup | None = None
     upload: Upload | None = None
     request: Request

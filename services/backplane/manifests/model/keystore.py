@@ -1,7 +1,7 @@
 """Secrets of the system's keyring, remembered for a minute: providers ask for theirs at every attempt.
 
-The keyring's service may be slow, or wait for a person to unlock it. So it is asked in threads of its own: the first
-look-up of a name waits two seconds at most, a later one answers with what is known while a thread looks again.
+The keyring's service may be slow, or wait for a person to unlock it. So it is asked in threads of its own. The first
+look-up of a name waits two seconds at most; a later one answers with the known value while a thread looks again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 SERVICE: Final = "backplane"
-"""What our secrets are filed under."""
+"""The service under which our secrets are filed."""
 FRESH_S: Final = 60.0
 """How long a secret that was changed may still be used."""
 PATIENCE_S: Final = 2.0
@@ -30,7 +30,7 @@ class _Entry:
 
 
 class Keystore:
-    """What the keyring says, by name. Safe to use from threads; its repr shows no secret."""
+    """Answers of the keyring, by name. Safe to use from threads; its repr shows no secret."""
 
     def __init__(self, look: Callable[[str], str], now: Callable[[], float] = time.monotonic) -> None:
         self._look = look

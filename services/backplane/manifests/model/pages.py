@@ -11,7 +11,7 @@ from backplane.manifests.template import expression, template
 
 
 class Pages(Part):
-    """Pages are read until there are no more, ``limit`` items are there, or ``max_pages`` were read; the response's
+    """Pages are read until there are no more, ``limit`` items are there, or ``max_pages`` were read. The response's
     ``max_bytes`` and the attempt's time bound them as well."""
 
     kind: Literal["cursor", "number", "link"]

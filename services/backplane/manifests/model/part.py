@@ -1,4 +1,4 @@
-"""What all parts of a manifest have in common."""
+"""The base of all parts of a manifest."""
 
 from __future__ import annotations
 

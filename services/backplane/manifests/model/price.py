@@ -1,4 +1,4 @@
-"""What an attempt costs."""
+"""The price of an attempt."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Price(Part):
     id: str = ""
     """Names the price list; frozen into every attempt's fact."""
     genai_prices: str = ""
-    """A provider of the package genai-prices ("openai", "anthropic", "google"): tokens are priced by its list for the
-    model that answered, and the fact names that list's version and model. A model it does not know is unpriced."""
+    """A provider of the package genai-prices ("openai", "anthropic", "google"). Tokens are priced by its list for the
+    model that answered; the fact names that list's version and model. A model it does not know is unpriced."""
     per_call_nano_usd: int = Field(default=0, ge=0)
     per_input_token_nano_usd: int = Field(default=0, ge=0)
     per_output_token_nano_usd: int = Field(default=0, ge=0)
@@ -42,7 +42,7 @@ class Price(Part):
     model: str = ""
     """Of genai_prices: the model that is asked, where the provider's config does not name it as ``model``."""
     at_most_nano_usd: int | None = Field(default=None, ge=0)
-    """What one attempt costs at most, where the bounds above do not say or say too much."""
+    """The highest cost of one attempt, where the bounds above do not say or say too much."""
     charge_failures: bool = False
     """Whether an attempt that failed costs its per-call price; measured usage is always charged."""
 

@@ -1,4 +1,4 @@
-"""What providers of every kind say, and the kinds that are a Python function, a program and an MCP server's tool."""
+"""Fields that providers of every kind have, and three kinds: a Python function, a program and an MCP server's tool."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BreakerRule(Part):
 
 
 class AnyProvider(Part):
-    """What providers of every kind say."""
+    """Fields that providers of every kind have."""
 
     name: str = Field(pattern=NAME)
     timeout_seconds: float = Field(default=30.0, gt=0)
@@ -44,7 +44,7 @@ class AnyProvider(Part):
     rate: Rate = Rate()
     breaker: BreakerRule = BreakerRule()
     settle_seconds: float = Field(default=10.0, ge=0)
-    """How long it may go on working on a request that nobody waits for any more: only then it is asked whether an
+    """How long it may go on working on a request that nobody waits for any more. Only then it is asked whether an
     attempt of unknown outcome had its effect. Too short, and what it denies happens afterwards."""
     retry: Retry | None = None
     """Where it wants to be retried otherwise than its capability says."""
@@ -53,7 +53,7 @@ class AnyProvider(Part):
     """Handed to the provider as it is: a Python function finds it in its context, a template as ``config``."""
 
     def references(self) -> Sequence[Reference | SecretReference]:
-        """What must be found before the provider can be asked."""
+        """References that must be found before the provider can be asked."""
         return []
 
     def reconcilable(self) -> bool:
@@ -61,7 +61,7 @@ class AnyProvider(Part):
         return False
 
     def missing(self, environment: Mapping[str, str], data_dir: Path) -> str:
-        """What it lacks to be asked, in words; "" when it is ready."""
+        """Things that it lacks to be asked, in words; "" when it is ready."""
         return ", ".join(lack for each in self.references() if (lack := each.lack(environment, data_dir)))
 
 
@@ -72,8 +72,8 @@ class PythonProvider(AnyProvider):
     function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """``package.module:function``; imported at the first attempt."""
     reconcile: str = Field(default="", pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")
-    """A function ``(params, context)`` that says whether an attempt of the call ``context.call_id`` had its effect:
-    True or an ``Answer`` with what it gave, False, or None where it cannot tell."""
+    """A function ``(params, context)`` that says whether an attempt of the call ``context.call_id`` had its effect. It
+    gives True or an ``Answer`` with the result, False, or None where it cannot tell."""
 
     def reconcilable(self) -> bool:
         """By its function."""
@@ -84,21 +84,21 @@ Variables: TypeAlias = dict[str, SecretReference | Reference]
 """Environment variables of a program that a provider starts; it is given no others but those of ``SAFE_VARIABLES``."""
 
 SAFE_VARIABLES: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
-"""What a program may see of the executor's environment: the keys of other providers are in the rest of it."""
+"""The part of the executor's environment that a program may see: the keys of other providers are in the rest of it."""
 
 
 class SubprocessProvider(AnyProvider):
-    """A program that speaks JSON lines: it reads ``{"id", "call_id", "run_id", "agent", "attempt", "timeout_seconds",
-    "params", "config"}`` from stdin and writes ``{"id", "result"}``, with ``usage`` and ``model`` where it has them,
-    or ``{"id", "error": {"class", "code", "message", "retry_after"}}`` to stdout. What it writes to stderr is quoted
-    when it fails."""
+    """A program that speaks JSON lines. It reads ``{"id", "call_id", "run_id", "agent", "attempt", "timeout_seconds",
+    "params", "config"}`` from stdin and writes ``{"id", "result"}``, with ``usage`` and ``model`` where it has them. Or
+    it writes ``{"id", "error": {"class", "code", "message", "retry_after"}}`` to stdout. Its stderr is quoted when it
+    fails."""
 
     kind: Literal["subprocess"]
     command: list[str] = Field(min_length=1)
     """Program and arguments; no shell reads them."""
     mode: Literal["worker", "call"] = "worker"
-    """``worker``: it is started once and asked again and again, one call at a time; ``concurrency`` are started at
-    most, and one that ended is started anew. ``call``: it is started for each call, with the input's end after it."""
+    """``worker``: it is started once and asked again and again, one call at a time. ``concurrency`` are started at
+    most, and one that ended is started again. ``call``: it is started for each call, with the input's end after it."""
     folder: str = ""
     """Where it runs, relative to the data directory."""
     env: Variables = Field(default_factory=dict)
@@ -143,9 +143,10 @@ class McpProvider(AnyProvider):
     arguments: Any = "${params}"
     """A template, as in HTTP requests."""
     result: str = "value"
-    """JMESPath over ``value`` (the structured content where there is any; else the text as JSON, where it is JSON; else
-    ``{text: …}``; whatever it is, with its ``files`` beside it), ``structured`` (the same without ``{text: …}``, else
-    null), ``text`` (all texts, joined), ``content`` (the blocks as MCP has them, bytes as artifacts) and ``files``."""
+    """JMESPath over ``value``, ``structured``, ``text`` (all texts, joined), ``content`` (the blocks as MCP has them,
+    bytes as artifacts) and ``files``. ``value`` is the structured content where there is any; else the text as JSON,
+    where it is JSON; else ``{text: …}``. It has its ``files`` beside it. ``structured`` is the same without ``{text:
+    …}``, else null."""
     max_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     errors: list[ToolErrorRule] = Field(default_factory=list)
 

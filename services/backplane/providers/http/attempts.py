@@ -1,7 +1,7 @@
 """Asks an HTTP provider once: the declared steps one after the other, under one deadline and one limit of bytes.
 
-Whether the effect may have happened is told by how far the attempt came, never by what broke it off: not before the
-first byte of the main request was written, nor after a clear refusal of it; else it may have, whatever was raised.
+How far the attempt came says whether the effect may have happened, never the error that broke it off. It did not before
+the first byte of the main request was written, nor after a clear refusal of it. Else it may have, for any error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UNASKED: Final = frozenset({401, 402, 403, 407, 408, 425, 429, 451})
 """Refusals to say whether an effect happened: they are no answer to that."""
 NO_CONTENT: Final = frozenset({204, 205})
 EXPECTED: Final = ("input_tokens", "output_tokens")
-"""What every model tells; the other counts are told where there are some."""
+"""Counts that every model gives; the other counts come where there are some."""
 PASSING: Final = frozenset({"transient", "rate_limited", "outage"})
 
 
@@ -80,9 +80,9 @@ class HttpAttempts:
         artifacts: ArtifactStore | None = None,
         policy: Policy = Policy(),  # noqa: B008  # frozen
     ) -> None:
-        """``throttle``: has let the first request of an attempt pass, and is asked for each further one;
-        ``transport``: what the requests go through instead of the network, for tests; ``artifacts``: where files are
-        kept, without one below ``data_dir``; ``policy``: where requests may go."""
+        """``throttle`` has let the first request of an attempt pass, and is asked for each further one. ``transport``
+        takes the requests instead of the network, for tests. ``artifacts`` keeps files, without one below ``data_dir``;
+        ``policy`` says where requests may go."""
         self._spec = spec
         self._environment = environment
         self._data_dir = data_dir
@@ -110,7 +110,7 @@ class HttpAttempts:
         return replace(outcome, message=self._wire.redaction.text(outcome.message), uncertain=under.uncertain)
 
     async def reconcile(self, request: AttemptRequest) -> Reconciled:
-        """What the provider says about an attempt made before; raises only CancelledError."""
+        """The provider's answer about an attempt made before; raises only CancelledError."""
         if self._reconcile is None:
             return Reconciled("unknown", message="its manifest has no reconcile")
         under = self._begun(request)
@@ -301,11 +301,11 @@ class HttpAttempts:
         return counted(told, EXPECTED), str(model) if model else ""
 
     def _made(self, scope: dict[str, Any]) -> Usage:
-        """What else was used, as the manifest measures it."""
+        """Further use, as the manifest measures it."""
         return counted(_found(self._used, scope) or {}, ("images", "seconds", "bytes"))
 
     async def _answered(self, under: _Under, body: Any) -> Any:
-        """What ``response.result`` is taken from. Raises Failed."""
+        """The value from which ``response.result`` is taken. Raises Failed."""
         response = self._spec.response
         inner = body
         if self._json_text is not None:
@@ -358,7 +358,8 @@ def _nothing(sent: bool) -> None:
 
 
 def _found(find: Callable[[Any], Any], value: Any) -> Any:
-    """What an expression finds; null where it cannot work with the value: an answer is not lost for want of a count."""
+    """The result of an expression; null where it cannot work with the value: an answer is not lost for want of a
+    count."""
     try:
         return find(value)
     except JMESPathError:

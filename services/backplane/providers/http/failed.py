@@ -1,4 +1,4 @@
-"""What breaks an attempt off, from however deep in it."""
+"""Errors that break an attempt off, from however deep in it."""
 
 from __future__ import annotations
 

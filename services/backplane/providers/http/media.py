@@ -22,8 +22,8 @@ from backplane.recovery.outcome import Failure
 
 
 async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, store: ArtifactStore) -> dict[str, Any]:
-    """What the response names or holds, as results of capabilities have it: ``artifact`` (uri, sha256, mime, size), and
-    of an image ``width`` and ``height``. Raises Failed, and httpx's errors."""
+    """The file that the response names or holds, as results of capabilities have it: ``artifact`` (uri, sha256, mime,
+    size), and of an image ``width`` and ``height``. Raises Failed, and httpx's errors."""
     given = expression(rule.url or rule.base64)(body)
     if not isinstance(given, str) or not given:
         raise Failed(_broken(f"no file at {rule.url or rule.base64!r} of the response"))
@@ -35,7 +35,7 @@ async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, store: 
 
 
 async def _fetch(rule: ArtifactRule, url: str, wire: Wire, base_url: str) -> tuple[bytes, str]:
-    """What is at the address. Others than https and the provider's own are refused: a response must not make the
+    """The file at the address. Others than https and the provider's own are refused: a response must not make the
     executor read from hosts that only it can reach."""
     if not url.startswith("https://") and not same_origin(url, base_url):
         raise Failed(_broken("its file is neither at an https address nor at the provider's own origin"))

@@ -3,8 +3,8 @@
 Here: a page in, the next request's difference out. Not here: requests, time, bytes.
 
 Laws (tests/properties/test_pages.py): the items are those of the pages, in order, none twice and none left out, up to
-the limit; at most ``max_pages`` are asked for; a cursor or link that came before ends the reading with a failure, for
-following it would go round for ever; no link leaves the origin.
+the limit. At most ``max_pages`` are asked for. A cursor or link that came before ends the reading with a failure, for
+following it would go round for ever. No link leaves the origin.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Reading:
         return following if self._pages < self._spec.max_pages else None
 
     def gathered(self) -> dict[str, Any]:
-        """What ``response.result`` is taken from."""
+        """The value from which ``response.result`` is taken."""
         return {"items": self.items, "first": self._first, "last": self._last, "more": self.more}
 
     def _following(self, body: Any, found: bool, link: str, url: str) -> Turn | None:

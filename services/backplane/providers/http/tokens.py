@@ -1,7 +1,7 @@
 """OAuth 2.0 client credentials (RFC 6749 §4.4): one token for all attempts of a provider, fetched when it is needed.
 
-Of attempts that need one at the same moment the first fetches it and the others wait for that; if its time runs out
-while it does, the next one fetches. A token that the API refuses is fetched anew once.
+Of attempts that need one at the same moment the first fetches it and the others wait. If the time of the first runs out
+meanwhile, the next one fetches. A token that the API refuses is fetched again, once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backplane.providers.redaction import Redaction
 from backplane.recovery.outcome import Failure
 
 EARLY_S: Final = 30.0
-"""Before it expires, a token is fetched anew: one that expires on its way is refused. At most a tenth of its life."""
+"""A token is fetched again before it expires: one that expires on its way is refused. At most a tenth of its life."""
 MAX_BYTES: Final = 64 * 1024
 """Of the token endpoint's response."""
 SHOWN: Final = 200

@@ -113,9 +113,9 @@ class Wire:
     async def send(
         self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, going_out: Callable[[bool], None]
     ) -> Received:
-        """The response; ``going_out`` is told True right before the request's first byte is written, and False once
-        that request was refused for certain. A token that is refused is fetched anew, once. Raises Failed, Unreadable
-        and httpx's errors."""
+        """The response. ``going_out`` gets True right before the request's first byte is written, and False once that
+        request was refused for certain. A token that is refused is fetched again, once. Raises Failed, Unreadable and
+        httpx's errors."""
         token = await self._tokens.get(self._http()) if self._tokens else ""
         received = await self._once(step, scope, turn, allowance, token, going_out)
         if received.status == UNAUTHORIZED and self._tokens is not None:
@@ -217,7 +217,7 @@ class Wire:
                 logging.getLogger(name).setLevel(logging.WARNING)
             limits = httpx.Limits(max_connections=self._spec.concurrency, keepalive_expiry=30.0)
             way = Way(self._policy, self._said, self._environment)
-            # one deadline over the whole attempt is set by HttpAttempts; httpx's own would start anew for every chunk
+            # one deadline over the whole attempt is set by HttpAttempts; httpx's own would start again for every chunk
             self._client = httpx.AsyncClient(
                 transport=self._transport or gate.transport(httpx, way, limits=limits, verify=_trusted()),
                 headers={"accept-encoding": ENCODINGS},
@@ -226,7 +226,7 @@ class Wire:
         return self._client
 
     def _said(self) -> Said:
-        """What the manifest says of addresses now: one that it takes from a file may have changed."""
+        """The manifest's addresses now: one that it takes from a file may have changed."""
         return said(self._addresses(), private=self._spec.private)
 
     def _addresses(self) -> list[str]:
