@@ -124,7 +124,8 @@ def test_folding_gives_the_same_book_when_old_answers_and_versions_are_forgotten
         patch(f"{module}.RECENT_LIMIT", 5),
         patch(f"{module}.LARGE_RECENT_LIMIT", 3),
         patch(f"{module}.LARGE_ANSWER", 20),
-        patch(f"{module}.HISTORY_LIMIT", 2),
+        patch(f"{module}.HISTORY_LIMIT", 3),
+        patch(f"{module}.HISTORY_CHARS", 6),
         patch(f"{module}.FINISHED_LIMIT", 2),
         patch("agents_sdk.core.ledger.memory.RECENT_LIMIT", 5),
     ):

@@ -47,10 +47,12 @@ from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child,
 from agents_sdk.core.ledger.calls import attempt_key
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.deliveries import ENDED_RUN
+from agents_sdk.core.ledger.rules import BOUNDED_HISTORY
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
     FINISHED_LIMIT,
     FORGOTTEN_TOGETHER,
+    HISTORY_CHARS,
     HISTORY_LIMIT,
     LARGE_ANSWER,
     LARGE_RECENT_LIMIT,
@@ -289,7 +291,20 @@ def _state_changed(run: Run, fact: StateEvent, changes: Changes) -> None:
     )
     changes.append_to(run.state, fact.key, version)
     if len(run.state[fact.key]) > HISTORY_LIMIT:
-        changes.cut(run.state[fact.key], 0)
+        cut = changes.cut(run.state[fact.key], 0)
+        if run.rules >= BOUNDED_HISTORY:
+            changes.put(run.history_chars, fact.key, run.history_chars.get(fact.key, 0) - len(cut.value))
+    if run.rules >= BOUNDED_HISTORY:
+        _bound_history(run, fact, changes)
+
+
+def _bound_history(run: Run, fact: StateEvent, changes: Changes) -> None:
+    """Forgets the oldest versions of the key where they are large."""
+    kept = run.state[fact.key]
+    chars = run.history_chars.get(fact.key, 0) + len(fact.value)
+    while len(kept) > 1 and chars - len(fact.value) > HISTORY_CHARS:
+        chars -= len(changes.cut(kept, 0).value)
+    changes.put(run.history_chars, fact.key, chars)
 
 
 def _delivered(run: Run, fact: MessageEvent, changes: Changes) -> None:

@@ -24,9 +24,12 @@ RIGHTS: Final = (
     *("starts", "controls", "supervisors"),
 )
 """What a declaration asks for, and a grant allows: lists of globs."""
-RULES = 1
+RULES = 2
 """Which version of the ledger's rules new runs are decided by. A run keeps the one that it was started under, so that
-its record replays as it was. 1: an end of a run is told of all that it leaves open, the handler that ended it too."""
+its record replays as it was. 1: an end of a run is told of all that it leaves open, the handler that ended it too.
+2: the kept versions of a key are bounded in size as well."""
+BOUNDED_HISTORY = 2
+"""From these rules on."""
 
 
 @lru_cache(maxsize=65_536)

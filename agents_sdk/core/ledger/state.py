@@ -17,6 +17,9 @@ from agents_sdk.core.identity import reserved
 
 HISTORY_LIMIT = 1000
 """Versions of a key kept for reads as of a version while the run lives; older ones are in bp.state and ClickHouse."""
+HISTORY_CHARS = 8_388_608
+"""Characters of a key's kept versions together but for the newest, in runs by rules 2 and later. A thousand versions of
+a megabyte each are more than a ledger has."""
 RECENT_LIMIT = 16_384
 """Answers kept per run for commands outside a handler: a client that repeats a command later than that many others
 is answered as if it were new. The SDK lets a process have 256 under way, so that 64 may be busy in a run. Answers to a
@@ -211,6 +214,8 @@ class Run(msgspec.Struct):
     """What it takes over of the run before is not all there yet."""
     seq: int = 0
     state: dict[str, list[Version]] = {}
+    history_chars: dict[str, int] = {}
+    """Key → characters of its kept versions."""
     deliveries: dict[str, Delivery] = {}
     attempts: dict[str, str] = {}
     """Event id of each MessageDelivered of a pending delivery → that delivery."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -44,6 +45,31 @@ def test_answers_and_versions_are_kept_up_to_their_limits() -> None:
     assert (len(run.answers), len(run.recent)) == (RECENT_LIMIT + 1, RECENT_LIMIT)
     assert len(run.state["k"]) == HISTORY_LIMIT
     assert answer(desk.send("GetState", key="k", version=1)).code == "invalid_command"
+
+
+def test_large_versions_are_kept_up_to_their_size() -> None:
+    """The newest one always; a run by earlier rules keeps as many as it did."""
+    large = json.dumps("x" * 1_000_000)
+    for rules, kept in ((1, 12), (2, 9)):
+        desk = Desk()
+        desk.start(rules=rules)
+        for _ in range(12):
+            desk.send("SetState", key="k", value=large, reply_to="")
+        run = desk.book.runs["r"]
+        assert [version.version for version in run.state["k"]] == list(range(13 - kept, 13))
+        assert answer(desk.send("GetState", key="k", version=1)).status == ("ok" if rules == 1 else "refused")
+    assert run.history_chars["k"] == kept * len(large)
+
+
+def test_small_versions_after_large_ones_are_all_kept() -> None:
+    """What is counted is what is there, also where versions leave by their number."""
+    desk = Desk()
+    desk.start()
+    for number in range(HISTORY_LIMIT + 20):
+        desk.send("SetState", key="k", value=str(number), reply_to="")
+    run = desk.book.runs["r"]
+    assert len(run.state["k"]) == HISTORY_LIMIT
+    assert run.history_chars["k"] == sum(len(version.value) for version in run.state["k"])
 
 
 def test_what_a_handler_sent_is_forgotten_with_its_delivery() -> None:
