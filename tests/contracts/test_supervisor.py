@@ -130,6 +130,15 @@ def test_part_that_does_not_start_ends_the_platform_with_its_last_words(tmp_path
     assert not platform.layout.running()
 
 
+def test_part_that_dies_at_its_work_before_it_is_ready_is_started_again(tmp_path: Path) -> None:
+    """It knows at the next start what it died at. One that notes nothing would die of the same for ever."""
+    with LocalPlatform(tmp_path / "noting", table=TABLES + "DEADLY") as platform:
+        assert platform.part("first")["restarts"] == 3
+
+    with pytest.raises(PlatformError, match="first did not start"):
+        LocalPlatform(tmp_path / "other", table=TABLES + "DEADLY_WITHOUT_NOTES").start()
+
+
 def test_failure_of_an_earlier_run_is_not_told_again(tmp_path: Path) -> None:
     """A record is of one run: neither the next failure nor the next success repeats it."""
     with pytest.raises(PlatformError):

@@ -7,7 +7,20 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.platform.policy import FIRM, Backoff, Node, Phase, State, became_ready, due, exited, started, stop_waves
+from backplane.platform.policy import (
+    FIRM,
+    FIRST_DEATHS,
+    Backoff,
+    Node,
+    Phase,
+    State,
+    became_ready,
+    due,
+    exited,
+    listens,
+    started,
+    stop_waves,
+)
 
 HAPPENINGS = st.lists(st.tuples(st.sampled_from(("tick", "ready", "die")), st.floats(0, 60), st.floats(0, 0.999)))
 
@@ -45,6 +58,19 @@ def test_no_part_starts_before_its_bases_and_none_that_was_ready_is_given_up(
             assert not (state.was_ready and state.phase is Phase.FAILED)
             if state.phase is Phase.BACKOFF:
                 assert 0 < state.retry_at - state.since <= backoff.cap_s
+
+
+@given(st.integers(0, 40), st.booleans(), st.booleans())
+def test_a_part_that_dies_at_its_work_is_given_up_in_the_end(deaths: int, notes: bool, answers: bool) -> None:
+    """It is started again while its notes may tell what it dies at; one that ends before it listens is not."""
+    state, node = started(State(), 0.0), Node(notes=notes)
+    for number in range(deaths):
+        state = exited(listens(state) if answers else state, node, "signal 11", float(number), 0.0)
+        if state.phase is Phase.FAILED:
+            break
+        state = started(state, float(number))
+    given_up = 0 if not deaths else (FIRST_DEATHS if notes and answers else 1)
+    assert (state.phase is Phase.FAILED) == bool(given_up and deaths >= given_up)
 
 
 @given(graphs())

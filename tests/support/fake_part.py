@@ -1,6 +1,7 @@
 """A part that behaves as told: ``python -m tests.support.fake_part --data-dir D --http-port N [--mode M]``.
 
-Modes: ``well`` serves /health; ``refuse`` ends with a reason at once; ``deaf`` ignores SIGTERM; ``parent`` has a child.
+Modes: ``well`` serves /health; ``deadly`` dies three times at its work before it does; ``refuse`` ends with a reason at
+once; ``deaf`` ignores SIGTERM; ``parent`` has a child.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -47,7 +50,20 @@ WELL: Final = (part("first"), part("second", node=Node(after=("first",))))
 REFUSING: Final = (part("first"), part("second", "refuse", Node(after=("first",))))
 DEAF: Final = (part("first", "deaf"),)
 SPARED: Final = (replace(part("first"), spare=True),)
+DEADLY: Final = (part("first", "deadly", Node(notes=True)),)
+DEADLY_WITHOUT_NOTES: Final = (part("first", "deadly"),)
 PARENT: Final = (part("first", "parent"),)
+
+
+def die_at_work(deaths: Path, port: int) -> None:
+    """Listens, is not ready, and is killed; three times."""
+    count = len(deaths.read_bytes()) if deaths.exists() else 0
+    if count < 3:
+        deaths.write_bytes(b"x" * (count + 1))
+        server = socket.create_server(("127.0.0.1", port))
+        server.accept()
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def main() -> None:
@@ -61,6 +77,8 @@ def main() -> None:
     if given.mode == "refuse":
         print("the reason is this")
         sys.exit(3)
+    if given.mode == "deadly":
+        die_at_work(given.data_dir / "deaths", given.http_port)
     if given.mode == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if given.mode == "parent":

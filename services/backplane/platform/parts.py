@@ -151,7 +151,7 @@ def python_part(
         where = ["--data-dir", str(site.layout.data_dir), "--http-port", str(site.ports[name])]
         return Launch([sys.executable, "-P", "-m", module, *where], _address(site, user))
 
-    return Part(name, launch, Node(after=after), (name,), ready=_healthy, worker=worker, spare=spare)
+    return Part(name, launch, Node(after=after, notes=True), (name,), ready=_healthy, worker=worker, spare=spare)
 
 
 def _in_the_background(part: Part) -> Part:
@@ -234,7 +234,7 @@ def select(
     for part in table:
         if part.name in wanted:
             after = tuple(base for base in part.node.after if base in wanted)
-            node = Node(after, part.node.task, part.node.optional)
+            node = replace(part.node, after=after)
             rows.extend(_multiplied(_with(part, node), (workers or {}).get(part.name, 1)))
     return tuple(rows)
 

@@ -1,8 +1,9 @@
 """When a part is started, restarted or given up, and what that makes of the platform.
 
 Here live decisions over values: the states of the parts, the time, a random number. Not here: processes, files, clocks.
-Laws: a part never starts before all it stands on are ready; a part that was ready once is always restarted; the delay
-never exceeds the cap; parts stop before what they stand on.
+Laws: a part never starts before all it stands on are ready; a part that was ready once is always restarted, and one
+that listens and dies is restarted some times before it is ready; the delay never exceeds the cap; parts stop before
+what they stand on.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Node:
     """It runs once, to its end."""
     optional: bool = False
     """The platform is ready without it, and does not fail with it."""
+    notes: bool = False
+    """It notes at which work it dies, and fails that work in the end."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class State:
     retry_at: float = 0.0
     last_exit: str = ""
     was_ready: bool = False
+    answered: bool = False
+    """Its process listens: it has what it needs, and may be at work."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,9 @@ class Backoff:
         return full * (1.0 - self.spread * chance)
 
 
+FIRST_DEATHS: Final = 12
+"""How often a part that notes what it dies at may die before it is ready for the first time. A few deaths tell which
+work it is; some more, where much work is under way."""
 DEFAULT_BACKOFF: Final = Backoff()
 SPARE_AFTER_S: Final = 2.0
 """How long a part works until its spare process is made."""
@@ -96,7 +104,12 @@ FIRM: Final = (Phase.READY, Phase.DONE)
 def started(state: State, now: float) -> State:
     """Its process was started."""
     restarts = state.restarts + (1 if state.phase is Phase.BACKOFF else 0)
-    return replace(state, phase=Phase.STARTING, since=now, restarts=restarts)
+    return replace(state, phase=Phase.STARTING, since=now, restarts=restarts, answered=False)
+
+
+def listens(state: State) -> State:
+    """Its process listens, whatever it answers."""
+    return replace(state, answered=True) if state.phase is Phase.STARTING else state
 
 
 def became_ready(state: State, now: float) -> State:
@@ -113,7 +126,8 @@ def exited(
     if node.task and (not reason or node.optional):
         return replace(state, phase=Phase.DONE, since=now, last_exit=reason)
     reason = reason or "exit code 0"
-    if not state.was_ready:
+    at_work = node.notes and state.answered and state.streak + 1 < FIRST_DEATHS
+    if not state.was_ready and not at_work:
         return replace(state, phase=Phase.FAILED, since=now, last_exit=reason)
     steady = state.phase is Phase.READY and now - state.since >= backoff.steady_s
     streak = 1 if steady else state.streak + 1

@@ -66,6 +66,17 @@ async def _answered(
     return (await reader.readexactly(size))[4:]
 
 
+async def listens(port: int, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
 async def http_ok(port: int, path: str, timeout_s: float = TIMEOUT_S) -> bool:
     """Whether GET ``path`` answers 200."""
     request = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}:{port}\r\nConnection: close\r\n\r\n"

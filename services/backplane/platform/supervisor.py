@@ -26,7 +26,7 @@ from agents_sdk.deaths import ENDED
 from agents_sdk.errors import BackplaneError
 from agents_sdk.keys import KeyUnusable, make_master
 from agents_sdk.settings import cache_dir, running_file
-from backplane.platform import artifacts, java, policy, ports
+from backplane.platform import artifacts, java, policy, ports, probes
 from backplane.platform.child import Child
 from backplane.platform.errors import PartFailed, PlatformError
 from backplane.platform.layout import Layout
@@ -281,6 +281,8 @@ class Supervisor:
         assert ready is not None
         port = self._site.ports[each.part.ports[0]]
         while not await ready(port):
+            if each.part.node.notes and not each.state.answered and await probes.listens(port):
+                each.state = policy.listens(each.state)
             await asyncio.sleep(PROBE_EVERY_S)
         each.state = policy.became_ready(each.state, time.monotonic())
         assert each.child is not None
