@@ -1,1 +1,1 @@
-"""Who may see what, and do what, on the ports that people use: console, SQL, figures."""
+"""Rights of people and programs on the ports that they use: console, SQL, figures."""

@@ -1,4 +1,4 @@
-"""Who sent a request: asked of the file of principals, which is read again when it has changed."""
+"""The sender of a request, looked up in the file of principals, which is read again when it has changed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Gate:
             return self._directory
 
     def principal(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Principal | None:
-        """Who sent a request with these headers (by lower-case name) and parameters; None: nobody we know."""
+        """The sender of a request with these headers (by lower-case name) and parameters; None: nobody we know."""
         if not self.asks:
             return ANYBODY
         token = token_of(headers, query)

@@ -75,7 +75,7 @@ def authorization_url(endpoint: str, oidc: Oidc, login: Login, redirect: str) ->
 
 
 def principal_of(claims: Mapping[str, Any], oidc: Oidc) -> Principal:
-    """Who the claims name: the highest role that one of their values has, and the workflows of a viewer.
+    """The principal that the claims name: the highest role that one of their values has, and the workflows of a viewer.
 
     Raises:
         LoginFailed: no value has a role here; a viewer that must be restricted names no workflows.
@@ -119,7 +119,7 @@ class Provider:
         return authorization_url(self._endpoint("authorization_endpoint"), self._oidc, login, redirect)
 
     def finish(self, login: Login, code: str, redirect: str) -> Principal:
-        """Who logged in. Raises LoginFailed."""
+        """The person that logged in. Raises LoginFailed."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -136,7 +136,7 @@ class Provider:
         return principal_of(claims, self._oidc)
 
     def bearer(self, token: str) -> Principal:
-        """Who a program's token names. Raises LoginFailed."""
+        """The principal of a program's token. Raises LoginFailed."""
         return principal_of(self._claims(token, self._oidc.audience or self._oidc.client_id), self._oidc)
 
     def _claims(self, token: str, audience: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class AccessFileUnusable(BackplaneError):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who sent a request."""
+    """The sender of a request."""
 
     name: str
     role: str
@@ -61,7 +61,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 ANYBODY: Final = Principal("", "admin")
-"""Who reaches a port on loopback of a platform that asks for nothing."""
+"""The principal of everybody who reaches a port on loopback of a platform that asks for nothing."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +81,7 @@ class Directory(msgspec.Struct, frozen=True):
     """Of the token that the platform's own parts show."""
 
     def of_token(self, token: str) -> Principal | None:
-        """Who has this token; None: nobody. Takes as long whether the token is nearly right or not."""
+        """The owner of this token; None: nobody. Takes as long whether the token is nearly right or not."""
         given = digest(token)
         found = None
         if self.service_sha256 and hmac.compare_digest(given, self.service_sha256):
@@ -93,7 +93,7 @@ class Directory(msgspec.Struct, frozen=True):
 
 
 def digest(token: str) -> str:
-    """What the file holds of a token. Tokens are 24 random bytes: a fast hash is enough."""
+    """The form in which the file holds a token. Tokens are 24 random bytes: a fast hash is enough."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -203,7 +203,8 @@ def load(data_dir: Path) -> Directory | None:
 
 
 def service_token(data_dir: Path) -> str:
-    """What the platform's own parts show to each other; empty where there is none or it is not ours to read."""
+    """The token that the platform's own parts show to each other; empty where there is none or it is not ours to
+    read."""
     try:
         return service_path_of(data_dir).read_text().strip()
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """Which rows of the store a restricted principal sees: ClickHouse's own ``additional_table_filters``, set by us.
 
-Every read of a filtered table, through whatever view or join, gets the filter as well; a statement cannot change the
-setting, since it runs in readonly mode. What would read around it (functions over parts, tables of the system) is
+Every read of a filtered table, through any view or join, gets the filter as well. A statement cannot change the
+setting, since it runs in readonly mode. Everything that reads around it (functions over parts, tables of the system) is
 refused by name: see ``services/backplane/store/read_only.py``.
 """
 
@@ -14,7 +14,7 @@ OF_RUNS: Final = ("events", "edges")
 """Tables whose rows belong to runs, by ``run_id``."""
 OF_WORKFLOWS: Final = "run_workflows"
 FILLED: Final = "run_workflows_filled"
-"""The view that fills it, which shows its rows to whoever names it."""
+"""The view that fills it, which shows its rows to any statement that names it."""
 OTHERS: Final = ("migrations",)
 """Tables that are about nobody's run."""
 SETTING: Final = "additional_table_filters"

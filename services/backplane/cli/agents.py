@@ -96,8 +96,8 @@ def _ready(names: list[str], overrides: dict[str, Any]) -> None:
 
 
 def _users(names: list[str], overrides: dict[str, Any]) -> None:
-    """Where this process may make users of Kafka, as on a local platform, each agent becomes one: its key opens Kafka
-    from then on, wherever it is used."""
+    """Where this process may make users of Kafka, as on a local platform, each agent becomes one. From then on its key
+    opens Kafka, wherever it is used."""
     from agents_sdk.errors import BackplaneError
     from agents_sdk.settings import load_settings
     from backplane.topics import admission

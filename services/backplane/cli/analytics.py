@@ -1,4 +1,4 @@
-"""``backplane analytics``: the schema of the store, and filling it anew from Kafka."""
+"""``backplane analytics``: the schema of the store, and filling it again from Kafka."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class LazyGroup(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
-        """What help and completion need of a command, without importing it."""
+        """The part of a command that help and completion need, without importing it."""
         name = RENAMED.get(cmd_name, cmd_name)
         for title, group in GROUPS.items():
             if name in group:
@@ -155,7 +155,7 @@ def root(
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command line and return its exit code; errors are told, never raised (but for ``--debug``)."""
+    """Run one command line and return its exit code; errors are shown, never raised (but for ``--debug``)."""
     arguments = list(argv)
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug, Zone.utc = "--debug" in own, "--utc" in own
@@ -172,7 +172,7 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         silence_stdout()
         return 141  # 128 + SIGPIPE, as every program that writes into `head`
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- the edge: whatever it is, it is told
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- the edge: any error is shown
         return report(error, as_json="--json" in own, debug=debug)
 
 

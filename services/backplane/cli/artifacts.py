@@ -1,4 +1,4 @@
-"""``backplane artifacts``: the files that calls made, told by the store and got from where they are kept."""
+"""``backplane artifacts``: the files that calls made, listed by the store and read from where they are kept."""
 
 from __future__ import annotations
 

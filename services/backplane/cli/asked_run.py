@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 WAIT_S: Final = 10.0
-"""The store is two seconds behind at most; a busy machine gets five times that."""
+"""The store lags by two seconds at most; a busy machine gets five times that."""
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its first characters, or `last`.")]
 Wait = Annotated[

@@ -39,7 +39,7 @@ def call(
     """Call a capability and print its result.
 
     Exit codes: 0 it gave a result; 1 every provider failed; 2 the params are wrong; 3 there is no such capability or
-    run; 4 a provider refused our credentials; 5 the platform, or every provider, is out of reach.
+    run. 4 a provider refused our credentials; 5 the platform, or every provider, is out of reach.
     """
     how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     called = perform(capability, gather(param or [], params_json, text_params(capability, how.settings)), how)

@@ -1,4 +1,4 @@
-"""What all commands have in common that call a capability: their options, the call itself, how it is told."""
+"""The common part of all commands that call a capability: their options, the call itself, how it is shown."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class Called:
         return f"{told}: {tried}, {result.latency_ms:.1f} ms, {cost}; run {self.run_id}"
 
     def save(self, how: How, out: Path | None) -> str:
-        """Writes the artifact of the result to ``out``; what stdout is told: the file, or without one the reference.
-        Raises CommandError."""
+        """Writes the artifact of the result to ``out``. Gives the text for stdout: the file, or without one the
+        reference. Raises CommandError."""
         artifact = self.result.result.get("artifact")
         if artifact is None:
             raise CommandError("no_artifact", "the result has no file", "it is a declared substitute; see --json")

@@ -46,7 +46,7 @@ app.command("health", rich_help_panel=SEE)(health)
 
 
 class View(NamedTuple):
-    """What there is: by the registry, or by this machine's files where no platform is configured."""
+    """The capabilities of the registry, or of this machine's files where no platform is configured."""
 
     registry: Registry
     catalogue: Catalogue | None
@@ -118,7 +118,7 @@ def show(name: str, data_dir: DataDir = None, as_json: JsonFlag = False) -> None
 
 
 def _about(data: dict[str, Any]) -> list[str]:
-    """What is no part of the manifest, taken out of it: what is left can be applied again."""
+    """Removes what is no part of the manifest: the rest can be applied again."""
     lines = [f"version {data.pop('version') or 'not registered'}, {data.pop('state')}, from {data.pop('source')}"]
     if reason := data.pop("reason", ""):
         lines.append(f"reason: {reason}")
@@ -130,7 +130,7 @@ def _about(data: dict[str, Any]) -> list[str]:
 
 
 def _costs_at_most(provider: Provider, capability: Capability) -> dict[str, str]:
-    """What one attempt may cost: for the capability's example, and whatever it is asked. A call with a budget below the
+    """The highest cost of one attempt: for the capability's example, and for any params. A call with a budget below the
     first is refused; other params have a ceiling of their own."""
     from agents_sdk.core.money import usd
     from backplane.recovery.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider
@@ -244,7 +244,7 @@ def load(data_dir: Path | None) -> View:
 
 
 def _discovery(view: View) -> Discovery:
-    """What an agent would search; without a platform, what this machine could ask."""
+    """The capabilities that an agent would search; without a platform, those that this machine could ask."""
     from agents_sdk.core.catalogue import Catalogue
     from agents_sdk.core.registry import ExecutorBeat
     from agents_sdk.discovery import Discovery

@@ -60,7 +60,7 @@ def _running(layout: Layout) -> int:
 
 
 def _token(file: Path) -> str:
-    """What the file holds; made for its owner alone where it is not there yet."""
+    """The file's content; it is made for its owner alone where it is not there yet."""
     if not file.exists():
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as opened:

@@ -99,7 +99,7 @@ def remove(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Remove a contract: from now on nobody is held to it. What was written stays as it is."""
+    """Remove a contract: from now on nobody is held to it. Earlier values stay as they are."""
     event = _one(pattern, target, workflow, data_dir)
     asyncio.run(_untell(_settings(data_dir), event))
     rows = [(event.target, event.pattern, event.workflow or ALL, "removed")]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class By(StrEnum):
-    """What cost is asked by."""
+    """Groupings of cost."""
 
     agent = "agent"
     capability = "capability"
@@ -46,8 +46,8 @@ def cost(
     data_dir: DataDir = None,
 ) -> None:
     """Tell what a run cost, or all did. Counted on attempts at providers only; the total is the same by whatever it is
-    asked. By key: a call counts for the state key that its caller wrote next. What of it was of no use is told apart:
-    failed attempts, and calls whose result went into nothing but state that was replaced before anything read it."""
+    asked. By key: a call counts for the state key that its caller wrote next. Useless cost stands apart: failed
+    attempts, and calls whose result went into nothing but state that was replaced before anything read it."""
     from backplane.insight.answers import RECENT_RUNS, budgets, costs, discarded, usd
     from backplane.insight.wording import counted
 

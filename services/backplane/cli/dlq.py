@@ -98,9 +98,9 @@ def redrive(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Put dead letters back: a message in its agent's inbox, with attempts anew; a failed call as a call anew, one
-    after the other; any other record in its topic. The exit code is 7 where one was refused, because the run of a
-    message has ended for instance."""
+    """Put dead letters back: a message in its agent's inbox, with attempts again; a failed call as a new call. Calls
+    come one after the other; any other record returns to its topic. The exit code is 7 where one was refused, because
+    the run of a message has ended for instance."""
     from backplane.cli.client import connected
     from backplane.dlq.letters import grouped
     from backplane.dlq.redrive import paced

@@ -20,8 +20,8 @@ SPREAD_SHOWN: Final = 20
 
 
 def explain(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
-    """Tell why a run failed or had to do with less: what failed first, what it spread to, also from and to its child
-    runs, what was tried, what it cost, and what to do next."""
+    """Tell why a run failed or had to do with less: the first failure, its spread, also from and to its child runs. It
+    shows attempts, cost and the next step."""
     from backplane.insight.answers import reports, timeline
     from backplane.insight.answers import runs as ask_runs
     from backplane.insight.failure_causes import related

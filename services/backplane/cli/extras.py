@@ -1,4 +1,4 @@
-"""What a command needs that is not installed: which extra of the distribution brings it."""
+"""Missing packages of a command: which extra of the distribution brings them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ENDS: Final = {
     "RunCancelled": ExitCode.FAILURE,
 }
 WAIT_S: Final = 0.5
-"""How long Ctrl-C may take; a fact is told at once."""
+"""How long Ctrl-C may take; a fact is shown at once."""
 PAGE: Final = 10_000
 """Facts asked of the store at once; 5 MB."""
 BEGINS: Final = ("CallRequested", "MessageDelivered")
@@ -35,9 +35,9 @@ DONE: Final = "└"
 
 
 def follow(settings: Settings, text: str, *, as_json: bool) -> None:
-    """Prints the facts of the run that ``text`` names, from its first to the one that ends it, each once, as a line for
-    people or as JSON; those that are still to come when they do. A whole id may be of a run that begins later. Ends the
-    command with 0 if the run completed, else with 1; interrupted, it says nothing."""
+    """Prints the facts of the run that ``text`` names, from its first to the one that ends it, each once. They are
+    lines for people or JSON; future facts come when they are there. A whole id may be of a run that begins later. Ends
+    the command with 0 if the run completed, else with 1; interrupted, it says nothing."""
     from backplane.store.queries import connect_store
 
     client = connect_store(settings)
@@ -69,9 +69,9 @@ def _named(settings: Settings, client: Client, text: str) -> str:
 
 
 def facts(settings: Settings, client: Client, run: str) -> Iterator[Event]:
-    """All facts of a run in its order, each once, without an end: what the store has, and from its offsets on what
-    Kafka has and is given. The offsets are asked for first: what the store took meanwhile comes twice, and is told
-    once.
+    """All facts of a run in its order, each once, without an end: those of the store, and from its offsets on those of
+    Kafka, present and future. The offsets are asked for first: facts that the store took meanwhile come twice, and
+    appear once.
 
     Raises:
         CommandError: Kafka has lost some of them.
@@ -137,15 +137,15 @@ def _json(event: Event) -> None:
 
 
 class Teller:
-    """Facts as lines, one fact at a time: what a timeline folds into the line of a call or delivery stands by itself,
-    when it comes."""
+    """Facts as lines, one fact at a time. A fact that a timeline folds into the line of a call or delivery stands by
+    itself, when it comes."""
 
     def __init__(self) -> None:
         self._open: dict[str, list[Event]] = {}
         """Call or delivery → what is known of it."""
 
     def lines(self, event: Event) -> Iterator[Line]:
-        """What is to be said of the run's next fact."""
+        """The words about the run's next fact."""
         about = event.call_id or event.delivery_id
         if event.kind in BEGINS:
             self._open[about] = [event]

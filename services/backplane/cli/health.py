@@ -19,8 +19,8 @@ def health(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show how each provider did of late, and the circuit breakers that are not closed. The exit code is 7 where one
-    is open: calls go round its provider."""
+    """Show the latest results of each provider, and the circuit breakers that are not closed. The exit code is 7 where
+    one is open: calls go round its provider."""
     from agents_sdk.settings import load_settings
     from backplane.insight.provider_health import attempts, breakers
     from backplane.store.queries import connect_store

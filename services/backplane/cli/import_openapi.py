@@ -32,8 +32,8 @@ def import_openapi(
 ) -> None:
     """Draft a manifest for each operation of an API from its OpenAPI document.
 
-    A draft is valid as it is, and yours to finish: descriptions for agents, a price, rules for errors. What no draft
-    can be made of is told with its reason.
+    A draft is valid as it is, and yours to finish: descriptions for agents, a price, rules for errors. An operation
+    that gives no draft is listed with its reason.
     """
     from backplane.manifests.openapi import Draft, NoDocument, drafts
 
@@ -87,7 +87,7 @@ def _read(file: str) -> Any:
 
 
 def _checked(draft: Draft) -> str | None:
-    """The draft as YAML that loads as a manifest; None, told, when it does not."""
+    """The draft as YAML that loads as a manifest; None, with a message, when it does not."""
     from backplane.manifests import manifest
 
     text = _yaml(draft.manifest)

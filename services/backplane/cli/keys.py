@@ -114,8 +114,8 @@ def approve(name: Name, data_dir: DataDir = None) -> None:
 
 
 def list_agents(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
-    """List who speaks here: registered or not, the key's generation and state, what it was granted and what it asks for
-    besides, and what was refused of it."""
+    """List the senders: registered or not, the key's generation and state, granted rights and wishes beyond. It also
+    shows their refused commands."""
     now = int(time.time() * 1_000_000)
     rows = [
         (
@@ -135,7 +135,7 @@ def list_agents(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
 
 
 def granted(each: Standing) -> str:
-    """What a name was granted, in a word: its roles, or by whom."""
+    """The grants of a name, in a word: its roles, or their author."""
     if each.grant is None:
         return "nothing"
     return ", ".join(each.grant.roles) or each.grant.operator or "granted"

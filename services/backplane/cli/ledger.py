@@ -30,7 +30,7 @@ def skip(
     reason: Annotated[str, typer.Option(help="Why; it is kept with the refusal.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Refuse the record that a partition was put aside for; the partition goes on behind it.
+    """Refuse the record that a partition was put aside for; the partition goes on after it.
 
     The record becomes a refusal and a dead letter in dlq.bp.commands, so it can be looked at and put back.
     """

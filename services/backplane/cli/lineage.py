@@ -29,8 +29,8 @@ def lineage(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Tell what a value, message or file rests on: who wrote it, what they had decided, read and called before, and so
-    on up, through child runs and long-term memories; or, with --down, what in its run came of it.
+    """Tell what a value, message or file rests on: its writer, and the decisions, reads and calls before it. It goes up
+    through child runs and long-term memories; with --down it shows the consequences in its run.
 
     With --verify the exit code is 1 when a fact in Kafka differs or is gone.
     """

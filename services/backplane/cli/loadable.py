@@ -69,7 +69,7 @@ def functions(contracts: Iterable[Contract]) -> dict[str, str]:
 
 
 def problems(named: Mapping[str, str], place: Place) -> tuple[list[str], list[str]]:
-    """What cannot be loaded there, a line each; and the folders in which Python looks."""
+    """Modules that cannot be loaded there, a line each; and the folders in which Python looks."""
     if not named:
         return [], []
     try:

@@ -50,7 +50,7 @@ def _size(layout: Layout, name: str) -> int:
 
 def _print_new(layout: Layout, name: str, start: int, prefix: str) -> int:
     """Print the whole lines after byte ``start``; returns where the next ones begin."""
-    if _size(layout, name) < start:  # cut short by the supervisor: begin anew
+    if _size(layout, name) < start:  # cut short by the supervisor: begin again
         start = 0
     with layout.log(name).open("rb") as file:
         file.seek(start)

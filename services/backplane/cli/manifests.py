@@ -23,7 +23,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would cha
 
 
 class Policy(StrEnum):
-    """What becomes of calls to a paused capability."""
+    """Treatment of calls to a paused capability."""
 
     wait = "wait"
     fail = "fail"
@@ -102,7 +102,8 @@ def _version(catalogue: Catalogue, change: Change) -> int | str:
 
 
 def remove(name: str, dry_run: DryRun = False, data_dir: DataDir = None) -> None:
-    """Take a capability out of the registry; calls to it fail from then on. What is built in can only be disabled."""
+    """Take a capability out of the registry; calls to it fail from then on. A built-in capability can only be
+    disabled."""
     from agents_sdk.core.registry import CapabilityManifest
     from backplane.manifests.publish import OWN
 

@@ -44,7 +44,7 @@ Budget = Annotated[
 
 
 class ExitCode(IntEnum):
-    """What a script learns from a command."""
+    """The exit code for a script."""
 
     OK = 0
     FAILURE = 1
@@ -155,8 +155,8 @@ def described(error: BaseException) -> dict[str, Any]:
 
 
 def _wrong_setting(error: BaseException) -> str:
-    """What pydantic or librdkafka says of a setting they refuse; empty: it is another error. Told by name, since help
-    must import neither.
+    """The words of pydantic or librdkafka about a setting that they refuse; empty: it is another error. Found by name,
+    since help must import neither.
     """
     if type(error).__name__ == "ValidationError" and type(error).__module__.startswith("pydantic"):
         return str(error)

@@ -31,7 +31,8 @@ COLUMNS: Final = (
 def reconcile(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     """Hold the store against Kafka: rows, offsets, edges and roll-ups of each topic-partition, and runs without gaps.
 
-    The exit code is 0 when all balances, 1 when not, and 6 when it does but the store is behind or Kafka was not asked.
+    The exit code is 0 when all balances, 1 when not. It is 6 when it balances but the store lags or Kafka was not
+    asked.
     """
     from backplane.sink.reconcile import problems
     from backplane.sink.reconcile import reconcile as ask_store

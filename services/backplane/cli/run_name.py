@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its first characters, or `last`.")]
 """``run: RunName`` in every command that takes a run; see ``named_run``."""
 BEGINNING: Final = re.compile(r"[0-9a-fA-F-]{4,35}")
-"""What may be the first characters of an id that was made up for a run; other names are ids of the caller's own."""
+"""Possible first characters of an id that was made up for a run; other names are ids of the caller's own."""
 
 
 def named_run(text: str, data_dir: Path | None = None, *, wait: bool = True) -> str:

@@ -1,8 +1,8 @@
 """How data looks on a terminal: text as it is, with nothing in it that a terminal obeys; and times in one zone.
 
 A value may hold anything: escape sequences that move the cursor or set the window's title, codes that turn the
-direction of writing, rich's own ``[markup]``. Each character that a terminal obeys is shown as its escape, as Python
-writes it.
+direction of writing. It may hold rich's own ``[markup]``. Each character that a terminal obeys is shown as its escape,
+as Python writes it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def status(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
 
 
 def _listed(missing: list[str]) -> str:
-    """What was not granted, as far as a line has room."""
+    """Rights that were not granted, as far as a line has room."""
     more = len(missing) - SHOWN_RIGHTS
     return ", ".join(missing[:SHOWN_RIGHTS]) + (f" and {more} more" if more > 0 else "")
 
@@ -68,7 +68,7 @@ def _alarms(found: dict[str, Any]) -> list[str]:
 
 
 def _books(books: dict[str, Any] | None) -> list[str]:
-    """What the store found when it last held its rows against Kafka's offsets."""
+    """The store's last comparison of its rows with Kafka's offsets."""
     if not books or "balanced" not in books:
         return []
     ago = max(0, round(time.time() - books["checked_at_ms"] / 1000))

@@ -1,6 +1,6 @@
 r"""Tables on a terminal: columns that fit, and ids whole.
 
-Where the columns have no room side by side, the least needed are left out; where even those do not fit, each row is
+Where the columns have no room side by side, the least needed are left out. Where even those do not fit, each row is
 written as a block of lines, as psql does with ``\x auto``.
 """
 
@@ -17,7 +17,7 @@ from backplane.cli.data_text import Text
 from backplane.cli.shown import escaped
 
 ID: Final = re.compile(r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32,64}|\S+/\d+/\d+|artifact:\S+")
-"""What is copied from a table into the next command: ids of ours, hashes, places in a topic."""
+"""Values that people copy from a table into the next command: ids of ours, hashes, places in a topic."""
 GAP: Final = 2
 """Blanks between two columns."""
 LEAST: Final = 8

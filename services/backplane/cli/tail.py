@@ -1,4 +1,4 @@
-"""What ``backplane events tail`` understands, as values: kcat's offsets, times, format strings. No Kafka."""
+"""The words of ``backplane events tail``, as values: kcat's offsets, times, format strings. No Kafka."""
 
 from __future__ import annotations
 

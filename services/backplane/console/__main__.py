@@ -36,7 +36,7 @@ def main() -> None:
 
 
 async def serve(settings: Settings, port: int, host: str = "127.0.0.1", token: str = "") -> int:
-    """Serves until told to end; one process, one worker, its Python on this loop."""
+    """Serves until it is stopped; one process, one worker, its Python on this loop."""
     from granian.constants import Interfaces
     from granian.server.embed import Server
 

@@ -1,7 +1,7 @@
-"""Who may see the console, and what a page may do in a browser.
+"""Visitors of the console, and the rights of a page in a browser.
 
 Lives here: decisions over values, and the ASGI shell that asks them. On loopback everybody who can reach the port is
-let in, unless the platform has principals or the console a token; elsewhere one of both is asked for. Each change also
+let in, unless the platform has principals or the console a token. Elsewhere one of both is asked for. Each change also
 needs a token that only our own pages hold (double submit: a cookie and a field that must agree). Names that are not
 ours are refused, so that no site of another name can be pointed at this port (DNS rebinding).
 """
@@ -23,7 +23,7 @@ from backplane.console.sessions import SESSION, Sessions
 from backplane.runtime.origin import Refusal, loopback, refusal
 
 STRANGER: Final = Principal("", "viewer", ())
-"""Who has not logged in: it may use what is open to all, and would see no run."""
+"""A visitor without a login: it may use what is open to all, and would see no run."""
 CSRF: Final = "backplane_csrf"
 CSRF_FIELD: Final = "csrf"
 OPEN_PATHS: Final = ("/static/", "/login", "/health")

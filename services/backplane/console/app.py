@@ -1,4 +1,4 @@
-"""The application: pages, live streams, files of ours, all behind the guard; and how errors look."""
+"""The application: pages, live streams, files of ours, all within the guard; and how errors look."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ STATUS_OF: Final = {
 
 
 def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") -> Any:
-    """The ASGI application. ``token``: whoever shows it may do all; empty: the platform's principals alone count, and
-    on loopback everybody, where it has none."""
+    """The ASGI application. ``token``: its holder may do all. Empty: the platform's principals alone count, and on
+    loopback everybody, where it has none."""
     app = FastAPI(title="Backplane console", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.desks = desks = Desks(settings)
     app.state.sessions = sessions = Sessions(settings, token)

@@ -1,4 +1,4 @@
-"""What agents ask for beyond what they were granted, for an operator to look at and approve.
+"""Wishes of agents beyond their grants, for an operator to look at and approve.
 
 Read from Kafka, in a thread: a page that shows it besides other things waits a moment and comes without it.
 """
@@ -23,13 +23,13 @@ PATIENCE_S: Final = 1.0
 
 
 class Asking(NamedTuple):
-    """Agents that wait for an approval, or why that cannot be told."""
+    """Agents that wait for an approval, or why they cannot be listed."""
 
     found: list[Standing]
     problem: str = ""
 
     def of(self, name: str) -> tuple[str, ...]:
-        """What one agent waits for."""
+        """The wishes of one agent."""
         return next((each.missing for each in self.found if each.name == name), ())
 
 
@@ -45,7 +45,7 @@ class Approvals:
         self._kept: tuple[float, Asking] = (float("-inf"), Asking([]))
 
     def now(self) -> Asking:
-        """Who waits, some seconds old at most; with a problem where Kafka does not say in time."""
+        """The waiting agents, some seconds old at most; with a problem where Kafka does not say in time."""
         with self._lock:
             read_at, kept = self._kept
             if time.monotonic() - read_at < KEPT_S:

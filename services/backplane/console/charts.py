@@ -1,4 +1,4 @@
-"""Series as a browser's chart takes them, and as a table for whoever has no scripts. Pure."""
+"""Series as a browser's chart takes them, and as a table for a reader without scripts. Pure."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 CHUNK: Final = 100
 """Lines of one: four times what a window shows; twice as many take a browser twice as long to lay out."""
 ROW_PX: Final = 30
-"""What a line takes; a placeholder for lines that are not fetched yet is as tall as they will be."""
+"""The height of a line; a placeholder for lines that are not fetched yet is as tall as they will be."""
 
 
 class Chunk(NamedTuple):
@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
 
     @property
     def height(self) -> int:
-        """What they will take, in pixels."""
+        """Their future height, in pixels."""
         return self.length * ROW_PX
 
     @property
@@ -43,7 +43,7 @@ class Chunks(NamedTuple):
 
     @property
     def later(self) -> list[Chunk]:
-        """Those behind it, each fetched when it is scrolled to."""
+        """Later chunks, each fetched when it is scrolled to."""
         begins = range(self.start + CHUNK, self.total, CHUNK)
         return [Chunk(at, min(CHUNK, self.total - at)) for at in begins]
 

@@ -1,4 +1,4 @@
-"""What every page is made at: the store, the log, the registry and the templates, each reached when first asked for."""
+"""The sources of every page: the store, the log, the registry and the templates, each reached when first asked for."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SECTIONS: Final = (
 
 @dataclass(frozen=True)
 class Story:
-    """The facts of a run in their order, and what is told of them once that is asked for."""
+    """The facts of a run in their order, and their wording once that is asked for."""
 
     events: list[Event]
 
@@ -85,7 +85,7 @@ class Story:
 
 
 class Letters(NamedTuple):
-    """The dead letters, or why they cannot be told."""
+    """The dead letters, or why they cannot be listed."""
 
     found: list[Letter]
     problem: str = ""
@@ -117,7 +117,7 @@ class Desk:
 
     @property
     def store(self) -> Client:
-        """The store's client; asked anew for as long as there was none. Raises Unreachable."""
+        """The store's client; asked for again for as long as there was none. Raises Unreachable."""
         with self._lock:
             if self._client is None:
                 self._client = connect_store(self.settings, workflows=self.workflows)
@@ -135,7 +135,7 @@ class Desk:
 
     @cached_property
     def files(self) -> Files:
-        """What agents made."""
+        """Files of agents."""
         return Files(self.settings.data_dir, ArtifactStore(self.settings.data_dir, self.settings.artifacts.url))
 
     @cached_property
@@ -173,7 +173,7 @@ class Desk:
         return found
 
     def kept(self, name: str, seconds: float, make: Callable[[], T]) -> T:
-        """What ``make`` gave at most so many seconds ago."""
+        """The product of ``make``, at most so many seconds old."""
         made_at, value = self._kept.get(name, (float("-inf"), None))
         if time.monotonic() - made_at >= seconds:
             value = make()
@@ -190,7 +190,7 @@ class Desk:
         return time.strftime("%H:%M:%S UTC", time.gmtime(since))
 
     def forget(self, name: str) -> None:
-        """What is kept under this name is made anew when it is asked for next."""
+        """The value under this name is made again at the next request."""
         self._kept.pop(name, None)
 
     def letters(self, *, fresh: bool = False) -> Letters:
@@ -278,6 +278,6 @@ class Desks:
 
 
 def desk_of(request: Request) -> Desk:
-    """What the sender of the request may see."""
+    """The runs that the sender of the request may see."""
     desks: Desks = request.app.state.desks
     return desks.of(request.state.principal)

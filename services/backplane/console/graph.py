@@ -1,10 +1,10 @@
-"""What a value rests on, as boxes and lines: gathered from the tree of ``backplane.insight.lineage``, folded, laid out.
+"""The grounds of a value, as boxes and lines: gathered from the tree of ``backplane.insight.lineage``, folded, laid
+out.
 
-Boxes stand in columns, the value in question on the left, what it rests on to its right; the order within a column is
-the mean of the neighbours' places (Sugiyama's barycentre heuristic), the columns are rustworkx's topological
-generations. Boxes of one kind and agent in one column that are more than a few are folded to one, which names how many
-it holds and opens when asked. Pure. Laws: every box but the first has a line to it from a column before; folding loses
-no box.
+Boxes stand in columns, the value in question on the left, its grounds to its right. The order within a column is the
+mean of the neighbours' places (Sugiyama's barycentre heuristic). The columns are rustworkx's topological generations.
+More than a few boxes of one kind and agent in one column are folded to one. It names how many it holds and opens when
+asked. Pure. Laws: every box but the first has a line to it from a column before; folding loses no box.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ COLUMN_GAP: Final = 56
 ROW_GAP: Final = 14
 MARGIN: Final = 12
 VIEW_HEIGHT: Final = 680
-"""What is seen of a drawing at first; short columns stand in the middle of that, so that the value is in sight."""
+"""The visible part of a drawing at first; short columns stand in the middle of that, so that the value is in sight."""
 FOLD_ABOVE: Final = 4
 """Boxes of one kind and agent in one column, above which they are folded."""
 COLUMN_LIMIT: Final = 40
-"""Boxes that are drawn in one column, opened or not; the rest are one more box. What is left can be read."""
+"""Boxes that are drawn in one column, opened or not; the rest are one more box. The rest can be read."""
 SWEEPS: Final = 6
 
 
@@ -161,7 +161,7 @@ def _folds(things: Gathered, column_of: Mapping[str, int], opened: Collection[st
 
 
 def stem(title: str) -> str:
-    """What titles of one kind have in common: ``note/17@3`` and ``note/4@1`` are both ``note``."""
+    """The common part of titles of one kind: ``note/17@3`` and ``note/4@1`` are both ``note``."""
     return title.split("@", 1)[0].split("/", 1)[0].split(" ", 1)[0].rstrip("0123456789-_.") or title
 
 

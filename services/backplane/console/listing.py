@@ -28,7 +28,7 @@ COLUMNS: Final[dict[str, Callable[[RunRow], Any]]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asks of a list of runs."""
+    """A person's wishes for a list of runs."""
 
     text: str = ""
     """In the run's id, workflow, reason or tags."""

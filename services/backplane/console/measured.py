@@ -1,4 +1,4 @@
-"""What is counted of requests: the ASGI shell around the application that tells the metrics of each."""
+"""Counts of requests: the ASGI shell around the application that feeds the metrics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from backplane.metrics.exposition import Metrics
 
 
 class Measured:
-    """Counts each answer by the pattern of its page, which FastAPI leaves in the scope, and times its beginning: the
-    end of a live stream says nothing."""
+    """Counts each answer by the pattern of its page, which FastAPI leaves in the scope. It times the beginning: the end
+    of a live stream says nothing."""
 
     def __init__(self, app: Any, metrics: Metrics) -> None:
         self._app = app

@@ -51,7 +51,7 @@ class Preview(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a browser is given of a file."""
+    """The part of a file that a browser gets."""
 
     content: bytes
     media_type: str

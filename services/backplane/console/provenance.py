@@ -1,4 +1,5 @@
-"""What a value rests on, told: in one paragraph, and hop by hop. Pure: a tree of ``backplane.insight.lineage`` in."""
+"""The grounds of a value in words: in one paragraph, and hop by hop. Pure: a tree of ``backplane.insight.lineage``
+in."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from backplane.insight.lineage import Node
 from backplane.insight.wording import duration
 
 ALIKE: Final = 8
-"""Hops of one relation, agent and kind of key that are told one by one."""
+"""Hops of one relation, agent and kind of key that are shown one by one."""
 IN_FOLD: Final = 40
 
 
@@ -29,7 +30,7 @@ class Hop(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """Many hops of one kind, of which some are told."""
+    """Many hops of one kind, of which some are shown."""
 
     title: str
     """``2000 × note``."""
@@ -48,16 +49,16 @@ class Told(NamedTuple):
     decision: Event | None
     """The one that its writer took before."""
     data: list[tuple[str, str]]
-    """What its writer read: key@version, and the page of that."""
+    """A read of its writer: key@version, and the page of that."""
     calls: list[tuple[Event, list[Event]]]
-    """What its writer called, with the attempts made for each."""
+    """Calls of its writer, with the attempts made for each."""
     models: list[Event]
     """Attempts that a model answered, of its writer's calls."""
     trigger: Event | None
 
 
 def told(root: Node, run_id: str) -> Told:
-    """Who wrote it, on which decision, from what, with which model; the nearest of each."""
+    """Its writer, decision, sources and model; the nearest of each."""
     assert root.event is not None
     decisions = [node for node in root.rests_on if node.relation == "decided"]
     reads = [node for node in root.rests_on if node.relation == "read"]
@@ -79,7 +80,7 @@ def told(root: Node, run_id: str) -> Told:
 
 
 def hops(root: Node, run_id: str) -> list[Hop]:
-    """What the root rests on, directly; the attempts of a call behind it."""
+    """The direct grounds of the root, with the attempts of a call."""
     return list(_hops(root, run_id))
 
 

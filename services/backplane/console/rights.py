@@ -10,7 +10,7 @@ from backplane.access.principals import Principal
 
 
 class Right(NamedTuple):
-    """What a route asks of the principal."""
+    """The needs of a route: a role of the principal."""
 
     role: str
     """At least this one; empty: anybody, logged in or not."""

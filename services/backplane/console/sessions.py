@@ -1,7 +1,7 @@
 """How a browser that has logged in is known again: a cookie that we signed, never the token itself.
 
-A session names its principal and is signed with a key that depends on the principal's token: a token that is taken back
-ends its sessions. Sessions of people from an OpenID Connect provider hold their role and end after some hours.
+A session names its principal and is signed with a key that depends on the principal's token. So a token that is taken
+back ends its sessions. Sessions of people from an OpenID Connect provider hold their role and end after some hours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OIDC_S: Final = 8 * 3_600
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What the cookie says, before its signature."""
+    """The cookie's content, before its signature."""
 
     name: str
     """Of the principal."""
@@ -42,7 +42,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Sessions:
-    """Who is let in at the console. May be asked from any thread, but not from an event loop."""
+    """Visitors that the console lets in. May be asked from any thread, but not from an event loop."""
 
     def __init__(self, settings: Settings, token: str = "") -> None:
         """``token``: the console's own, whose owner may do all; empty: it has none."""
@@ -56,7 +56,7 @@ class Sessions:
         return bool(self._token) or self.gate.asks
 
     def principal(self, headers: Mapping[str, str], cookie: str = "") -> Principal | None:
-        """Who sent a request with these headers (by lower-case name) and this session; None: nobody we know."""
+        """The sender of a request with these headers (by lower-case name) and this session; None: nobody we know."""
         if not self.asks:
             return self.gate.principal(headers, {})
         if token := token_of(headers, {}):
@@ -64,7 +64,7 @@ class Sessions:
         return self._of_session(cookie) if cookie else None
 
     def of_token(self, token: str) -> Principal | None:
-        """Who has this token; None: nobody."""
+        """The owner of this token; None: nobody."""
         if self._token and hmac.compare_digest(digest(token), digest(self._token)):
             return Principal("console", "admin")
         directory = self.gate.directory()
@@ -82,7 +82,7 @@ class Sessions:
         return f"{body}.{self._mac(body, key)}"
 
     def opened(self, text: str, kind: type[S], key: str = "") -> S | None:
-        """What ``sealed`` made; None where it did not."""
+        """The value given to ``sealed``; None where it did not make the cookie."""
         body, _, mac = text.partition(".")
         if not hmac.compare_digest(mac.encode(), self._mac(body, key).encode()):
             return None

@@ -1,8 +1,8 @@
 """A run's lines on an axis of time on which idle stretches are cut short. Pure.
 
 Lives here: where each line begins and ends on the axis. Not here: what a line says (``backplane.insight.wording``) or
-how it is drawn. Laws: the axis never runs backwards; equal times have one place; a stretch in which something was under
-way is as long as it was, on one scale for all.
+how it is drawn. Laws: the axis never runs backwards, and equal times have one place. A stretch in which something was
+under way is as long as it was, on one scale for all.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from backplane.platform.supervisor import Supervisor
 
 
 def main() -> int:
-    """Supervise until told to stop; what went wrong is in the platform's record and on stderr."""
+    """Supervise until the signal to stop; the failure is in the platform's record and on stderr."""
     core_dumps.forbid()
     parser = argparse.ArgumentParser(prog="python -m backplane.platform")
     parser.add_argument("--data-dir", type=Path, required=True)

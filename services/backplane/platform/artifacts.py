@@ -1,10 +1,10 @@
 """The jars of Kafka and of the registry: fetched once, checked against ``jars.lock.json``, shared by all platforms.
 
-A start with a filled cache touches no network and resolves nothing: it compares names and sizes with the lock, and a
+A start with a filled cache touches no network and resolves nothing. It compares names and sizes with the lock, and a
 stamp says that the hashes were right when the files came in. The repository the files come from is jgo's default, or
 ``BACKPLANE_MAVEN_URL``; whatever it sends must have the locked hash.
 
-``python -m backplane.platform.artifacts`` fills the cache; with ``--write-lock`` it resolves anew and writes the lock.
+``python -m backplane.platform.artifacts`` fills the cache; with ``--write-lock`` it resolves again and writes the lock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROOTS: Final = {
     "kafka": ("org.apache.kafka:kafka_2.13:4.4.0", "org.slf4j:slf4j-simple:1.7.36"),
     "registry": ("io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all",),
 }
-"""What the lock is made from. Without an slf4j binding Kafka's errors go nowhere; slf4j-simple is the one that starts
+"""The roots of the lock. Without an slf4j binding Kafka's errors go nowhere; slf4j-simple is the one that starts
 fastest."""
 
 PARALLEL_DOWNLOADS: Final = 6
@@ -53,7 +53,7 @@ class Artifact:
     """One locked file."""
 
     part: str
-    """Whose it is: ``kafka`` or ``registry``."""
+    """Its owner: ``kafka`` or ``registry``."""
     coordinate: str
     """``group:artifact:version:packaging:classifier``, the last two only where they are not ``jar`` and empty."""
     file: str
@@ -63,7 +63,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Jars:
-    """What the parts are started with."""
+    """The programs of the parts."""
 
     kafka: tuple[Path, ...]
     """Kafka's class path."""
@@ -232,7 +232,7 @@ def sha256(path: Path) -> str:
 
 
 def write_lock(path: Path = LOCK_FILE) -> int:
-    """Resolve the roots anew and write the lock; returns how many files it has."""
+    """Resolve the roots again and write the lock; returns how many files it has."""
     entries: dict[str, Artifact] = {}
     with tempfile.TemporaryDirectory() as scratch:
         context = _maven(Path(scratch))

@@ -1,4 +1,4 @@
-"""One child process: dies with its supervisor, writes to a bounded log, and its end can be told in words."""
+"""One child process: dies with its supervisor, writes to a bounded log, and its end can be said in words."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 class Child:
     """A running process with a log.
 
-    It leads a session of its own, so that Ctrl-C in a terminal reaches only the supervisor, and on Linux the kernel
-    kills it when the supervisor ends, however that ends. The kernel watches the *thread* that forked: make children
-    in the main thread only.
+    It leads a session of its own, so that Ctrl-C in a terminal reaches only the supervisor. On Linux the kernel kills
+    it when the supervisor ends, however that ends. The kernel watches the *thread* that forked: make children in the
+    main thread only.
 
     Raises:
         JavaMissing: the program cannot be executed.
@@ -71,8 +71,7 @@ class Child:
                 raise JavaMissing(f"cannot execute {argv[0]!r}: {error.strerror}", program=argv[0]) from error
 
     def begin(self, ended: str) -> bool:
-        """Let a process that waits begin, which is told how the one before it ended; False where it has died
-        meanwhile."""
+        """Let a waiting process begin, with the news how the one before it ended; False where it has died meanwhile."""
         self.started_at = time.time()
         assert self._process.stdin is not None
         try:

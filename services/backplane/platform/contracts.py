@@ -20,8 +20,8 @@ TIMEOUT_S: Final = 10.0
 
 
 def main() -> None:
-    """Bring topics, schemas and the manifests of this release and of ``capabilities.paths`` to what the files say; an
-    incompatible schema or a manifest that cannot be used ends it with an error."""
+    """Bring topics, schemas and the manifests of this release and of ``capabilities.paths`` to what the files say. An
+    incompatible schema or an unusable manifest ends it with an error."""
     from backplane.manifests.publish import bring_up_to_date
     from backplane.topics import acls, admission
     from backplane.topics.apply import apply_schemas, apply_topics
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def note_unproven(settings: Settings) -> None:
-    """Notes once what lies in the topics before anything of this platform carries a proof: with a new data directory
+    """Notes once what lies in the topics before anything of this platform carries a proof. With a new data directory
     that is nothing, with one of an earlier release it is all there is."""
     path = settings.identity.unproven_file
     if path is None or path.exists():

@@ -1,4 +1,4 @@
-"""What can be wrong with this machine or the platform, each with what to do about it."""
+"""Faults of this machine or the platform, each with its remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OLDEST_PYTHON: Final = (3, 11)
 FREE_MB: Final = {"warn": 2048, "fail": 256}
 """Below the first, a few hours of events fill it; below the second, the supervisor refuses to start."""
 MEMORY_MB: Final = {"warn": 1536, "fail": 768}
-"""What Kafka, the registry and four Python processes take: 1.2 GB; the first two alone: 0.5 GB (measured)."""
+"""Memory of Kafka, the registry and four Python processes: 1.2 GB; the first two alone: 0.5 GB (measured)."""
 
 
 class Check(NamedTuple):
@@ -34,7 +34,7 @@ class Check(NamedTuple):
     verdict: Verdict
     found: str
     next_step: str = ""
-    """What to do, when the verdict is not ok."""
+    """The remedy, when the verdict is not ok."""
 
 
 def examine(layout: Layout) -> list[Check]:

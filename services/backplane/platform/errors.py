@@ -1,4 +1,4 @@
-"""What can go wrong with the local platform, by what the person at the keyboard does next.
+"""Failures of the local platform, by the next act of the person at the keyboard.
 
 BackplaneError
 └── PlatformError

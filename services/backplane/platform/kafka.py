@@ -145,12 +145,12 @@ def _door(port: int, controller_port: int, users: Mapping[str, str]) -> str:
 
 
 def program(class_path: Sequence[Path], config: Path) -> list[str]:
-    """What the JVM is to run as the broker."""
+    """The JVM's command line for the broker."""
     return [*LOGGING, "-cp", os.pathsep.join(map(str, class_path)), "kafka.Kafka", str(config)]
 
 
 def format_program(class_path: Sequence[Path], config: Path) -> list[str]:
-    """What the JVM is to run once, before the first start."""
+    """The JVM's command line for the time before the first start."""
     tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={_cluster_id()}", "--config", str(config)]
     return [*LOGGING, "-cp", os.pathsep.join(map(str, class_path)), *tool]
 

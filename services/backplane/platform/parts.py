@@ -1,7 +1,7 @@
-"""What the platform consists of: a table of parts, each with what it stands on and how it is started.
+"""The parts of the platform: a table, with what each stands on and how it is started.
 
 ``format`` and ``kafka`` ∥ ``registry``, then ``topics`` (creates topics, registers schemas), then ``store``, ``ledger``
-and ``executor``; ``console`` behind the store; ``training`` makes the start-up archives of the next start, at the
+and ``executor``. ``console`` comes after the store; ``training`` makes the start-up archives of the next start, at the
 lowest priority.
 """
 
@@ -34,7 +34,7 @@ Probe = Callable[[int], Awaitable[bool]]
 
 @dataclass(frozen=True)
 class Site:
-    """What a part may ask when it is started."""
+    """Facts that a part may ask for at its start."""
 
     layout: Layout
     ports: Mapping[str, int]
@@ -180,7 +180,7 @@ def _address(site: Site, user: str = OPERATOR) -> dict[str, str]:
 
 
 def base_environment() -> dict[str, str]:
-    """What every part inherits: this process's environment without addresses and credentials of other platforms."""
+    """The environment of every part: this process's, without addresses and credentials of other platforms."""
     foreign = ("BACKPLANE_KAFKA__", "BACKPLANE_REGISTRY__", "BACKPLANE_CLICKHOUSE__", "BACKPLANE_IDENTITY__")
     kept = {key: value for key, value in os.environ.items() if not key.upper().startswith(foreign)}
     # Bytecode is kept, whatever the caller's own processes do: a third of a part's start is compiling it otherwise.

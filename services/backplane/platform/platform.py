@@ -112,7 +112,7 @@ class LocalPlatform:
         return self._supervisor.pid
 
     def record(self) -> dict[str, Any]:
-        """What the supervisor published last: state, ports, parts."""
+        """The supervisor's last record: state, ports, parts."""
         return self.layout.read_record()
 
     def part(self, name: str) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def wait_until_ready(layout: Layout, supervisor: subprocess.Popen[bytes], limit_
 
 
 def stop(layout: Layout, limit_s: float = STOP_LIMIT_S) -> bool:
-    """Stop the platform that owns the directory, whoever started it; False when none does.
+    """Stop the platform that owns the directory, whichever process started it; False when none does.
 
     Raises:
         PlatformError: it belongs to somebody else.

@@ -1,9 +1,9 @@
 """When a part is started, restarted or given up, and what that makes of the platform.
 
 Here live decisions over values: the states of the parts, the time, a random number. Not here: processes, files, clocks.
-Laws: a part never starts before all it stands on are ready; a part that was ready once is always restarted, and one
-that listens and dies is restarted some times before it is ready; the delay never exceeds the cap; parts stop before
-what they stand on.
+Laws: a part never starts before all it stands on are ready. A part that was ready once is always restarted. One that
+listens and dies is restarted some times before it is ready. The delay never exceeds the cap; parts stop before what
+they stand on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Phase(StrEnum):
 
 
 class Overall(StrEnum):
-    """What the parts make of the platform."""
+    """The state of the platform that follows from its parts."""
 
     STARTING = "starting"
     READY = "ready"
@@ -45,7 +45,7 @@ class Overall(StrEnum):
 
 @dataclass(frozen=True)
 class Node:
-    """What the decisions need to know of a part."""
+    """Facts about a part for the decisions."""
 
     after: tuple[str, ...] = ()
     """The parts it stands on."""
@@ -136,8 +136,8 @@ def exited(
 
 
 def spare_due(state: State, now: float, *, was_spare: bool) -> bool:
-    """Whether a part should have a spare process now: it has worked for a while, so that its start and a platform that
-    ends at once pay nothing; or it has just used one (``was_spare``), and may die again in the middle of its start."""
+    """Whether a part should have a spare process now. It has worked for a while, so that its start and a platform that
+    ends at once pay nothing. Or it has just used one (``was_spare``), and may die again in the middle of its start."""
     if state.phase is Phase.READY:
         return now - state.since >= SPARE_AFTER_S
     return was_spare and state.phase is Phase.STARTING and state.streak == 1
@@ -156,7 +156,7 @@ def due(nodes: Mapping[str, Node], states: Mapping[str, State], now: float) -> l
 
 
 def fold(nodes: Mapping[str, Node], states: Mapping[str, State], was_ready: bool) -> Overall:
-    """What the parts make of the platform, which ``was_ready`` before or not."""
+    """The state of the platform that follows from its parts, for one that ``was_ready`` before or not."""
     phases = [states[name].phase for name, node in nodes.items() if not node.optional]
     if Phase.FAILED in phases:
         return Overall.FAILED

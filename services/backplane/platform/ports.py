@@ -1,7 +1,7 @@
 """Free ports on loopback, the same ones again at the next start where possible.
 
-All lie below 32768: above it the kernel takes ports for outgoing connections, and a client that probes a server which
-is not up yet can be given that very port, connect to itself, and keep the server out. ``BACKPLANE_PORTS=20000-22999``
+All lie below 32768: above it the kernel takes ports for outgoing connections. A client that probes a server which is
+not up yet can be given that very port, connect to itself, and keep the server out. ``BACKPLANE_PORTS=20000-22999``
 narrows them.
 
 A port that was chosen is free until its server, which is on its way, has it. So who chooses one also reserves it: by a

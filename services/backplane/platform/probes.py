@@ -24,8 +24,8 @@ async def kafka_answers(port: int, login: Login | None = None, timeout_s: float 
     """Whether a broker on ``port`` lets this user in, or everybody for None, takes requests and has itself in the
     cluster's metadata.
 
-    Asked in a dozen bytes of the protocol rather than with librdkafka: the supervisor asks, which must stay small,
-    and forks, which it must not do beside librdkafka's threads.
+    Asked in a dozen bytes of the protocol rather than with librdkafka. The supervisor asks, which must stay small, and
+    forks, which it must not do beside librdkafka's threads.
     """
     requests = [*_login(login), (METADATA, METADATA_VERSION, struct.pack(">i?", 0, False))]
     try:
@@ -58,7 +58,7 @@ def _login(login: Login | None) -> list[tuple[int, int, bytes]]:
 async def _answered(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: int, version: int, body: bytes
 ) -> bytes:
-    """What the broker answers to a request, behind the correlation id."""
+    """The broker's answer to a request, after the correlation id."""
     client = b"backplane"
     request = struct.pack(">hhih", key, version, 1, len(client)) + client + body
     writer.write(struct.pack(">i", len(request)) + request)
@@ -85,7 +85,7 @@ async def http_ok(port: int, path: str, timeout_s: float = TIMEOUT_S) -> bool:
 
 
 async def health(port: int, timeout_s: float = TIMEOUT_S, path: str = "/health", token: str = "") -> dict[str, Any]:
-    """What a Python part says of itself at ``/health``, or elsewhere; empty when it says nothing. ``token``: shown to
+    """A Python part's report about itself at ``/health``, or elsewhere; empty when it says nothing. ``token``: shown to
     parts that ask who wants to know."""
     # HTTP/1.0: the answer ends with the connection and is never chunked.
     shown = f"Authorization: Bearer {token}\r\n" if token else ""

@@ -13,7 +13,7 @@ RUNNER: Final = "apicurio-registry-app-3.0.9-runner.jar"
 
 
 def program(home: Path) -> list[str]:
-    """What the JVM is to run as the registry."""
+    """The JVM's command line for the registry."""
     return ["-jar", str(home / RUNNER)]
 
 

@@ -1,4 +1,4 @@
-"""What runs, now: the supervisor's record, with what only the kernel and the parts themselves can tell."""
+"""The running parts, now: the supervisor's record, with facts that only the kernel and the parts themselves know."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ GONE: Final = "gone"
 
 
 def read(layout: Layout) -> dict[str, Any]:
-    """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit; how many
-    deliveries each agent has not handled yet; how many commands were refused for want of identity, by code; what
-    agents declare that an operator has not granted; whether the store's books balanced when it last looked; which
-    partitions are put aside, and what else is to be mended."""
+    """State of the platform and of each part: pid, port, rss_mb, restarts, uptime_s, lag by topic, last_exit. How many
+    deliveries each agent has not handled yet, and how many commands were refused for want of identity, by code.
+    Declared rights that an operator has not granted. Whether the store's books balanced when it last looked. Partitions
+    that are put aside, and other things to mend."""
     if not layout.running():
         return {
             "state": "stopped",
@@ -89,7 +89,7 @@ def _rss_mb(pid: int | None) -> int | None:
 
 
 class _Said(NamedTuple):
-    """What the parts say of their work."""
+    """Reports of the parts about their work."""
 
     lags: dict[str, dict[str, int]]
     """Kafka and the registry have none."""
@@ -101,7 +101,7 @@ class _Said(NamedTuple):
     aside: dict[str, Any]
     """Partition of bp.commands → where it stands still and why."""
     notices: list[dict[str, Any]]
-    """What is not as it should be, and what mends it."""
+    """Irregularities, and their remedies."""
 
 
 async def _work(parts: dict[str, Any], token: str) -> _Said:

@@ -1,4 +1,4 @@
-"""Keeps the parts of one platform running until it is told to stop; owns the data directory meanwhile.
+"""Keeps the parts of one platform running until the signal to stop; owns the data directory meanwhile.
 
 The shell around ``policy``: it starts processes, sees them die, asks whether they answer, and carries out what policy
 decides. All of it in one thread: the kernel kills a part when the thread that forked it ends (see ``child``).
@@ -51,7 +51,7 @@ SPARES: Final = "BACKPLANE_SPARES"
 TAIL_LINES: Final = 15
 
 Say = Callable[[str, str], None]
-"""Told (part, what happened); parts of the platform as a whole are called ``platform``."""
+"""Called with (part, event); parts of the platform as a whole are called ``platform``."""
 
 
 @dataclass
@@ -126,9 +126,9 @@ class Supervisor:
         return self._interrupted
 
     def _settle(self, recorded: dict[str, int]) -> None:
-        """All that is needed before the first process: room, jars, ports. What goes wrong is in the record too."""
+        """All that is needed before the first process: room, jars, ports. Failures are in the record too."""
         wanted = [port for each in self._running.values() for port in each.part.ports]
-        # A record of this run from the first moment: whoever waits must not read the end of the one before.
+        # A record of this run from the first moment: a waiting process must not read the end of the one before.
         early = {
             "last_pid": os.getpid(),
             "supervisor": {"pid": os.getpid(), "started_at": self._began},
@@ -150,10 +150,10 @@ class Supervisor:
             raise
 
     def _announce(self) -> None:
-        """Says under Kafka's address which data directory it is of, for processes that are told the address alone."""
+        """Notes under Kafka's address its data directory, for processes that have the address alone."""
         server = self._site.settings().get("kafka", {}).get("bootstrap.servers", "")
         if server:
-            with contextlib.suppress(OSError):  # they are told the directory, then, or a login
+            with contextlib.suppress(OSError):  # they have the directory, then, or a login
                 file = running_file(server)
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 file.write_text(str(self._layout.data_dir))
@@ -196,7 +196,8 @@ class Supervisor:
         self._wake.set()
 
     def _leash_moved(self) -> None:
-        """Whoever started this process holds the other end of a pipe and never writes: it moves when they are gone."""
+        """The starter of this process holds the other end of a pipe and never writes: the pipe moves when the starter
+        is gone."""
         assert self._leash is not None
         asyncio.get_running_loop().remove_reader(self._leash)
         self._ask_to_stop()
@@ -337,7 +338,7 @@ class Supervisor:
         if each.probe is not None:
             each.probe.cancel()
         if each.child is not None:
-            each.child.send_rest()  # what it had started and left behind
+            each.child.send_rest()  # processes that it had started and left running
         each.child = each.probe = None
 
     def _publish(self, overall: Overall, failure: PlatformError | None = None) -> None:
@@ -348,7 +349,7 @@ class Supervisor:
             "profile": self._profile,
             "supervisor": {} if over else {"pid": os.getpid(), "started_at": self._began},
             "settings": {} if over else self._site.settings(),
-            # What they are when it runs: for processes that wait for it, and were told its address.
+            # Their state when it runs: for processes that wait for it and have its address.
             "offers": self._site.settings(),
             # With those of parts that do not run this time: they shall have them again the next.
             "ports": {**self._layout.read_record().get("ports", {}), **self._site.ports},
@@ -361,7 +362,7 @@ class Supervisor:
                 self._layout.write_record(record)
                 self._published, self._unpublished = record, ""
             except PlatformError as error:
-                if error.message != self._unpublished:  # tried every second; told once
+                if error.message != self._unpublished:  # tried every second; logged once
                     self._unpublished = error.message
                     self._say("platform", f"cannot publish its state: {error.message}")
 

@@ -159,7 +159,7 @@ def _exercise_registry(port: int) -> None:
 
 
 if __name__ == "__main__":
-    # The platform may stop before this is done: leave no broker, no draft and no temporary folder behind.
+    # The platform may stop before this is done: remove the broker, the draft and the temporary folder.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt):
         train(sys.argv[1] if sys.argv[1:] else "dev")

@@ -43,7 +43,7 @@ class Runs(_Section):
 
 
 class Role(_Section):
-    """What a role allows; what it does not name it does not allow."""
+    """Rights of a role; it allows nothing else."""
 
     hears: Globs = Field(default_factory=list)
     reads: Globs = Field(default_factory=list)
@@ -106,7 +106,7 @@ class RolesFile(_Section):
     """Client → its roles; it declares nothing."""
 
     def granted(self, name: str, roles: Iterable[str], *, client: bool) -> GrantBody:
-        """What the roles together grant to a name. Raises RolesUnusable for a role that is not there."""
+        """The rights that the roles together grant to a name. Raises RolesUnusable for a role that is not there."""
         chosen = []
         for role in roles:
             found = self.roles.get(role) or BUILT_IN.get(role)
@@ -181,7 +181,7 @@ def _unusable(flaws: list[Flaw], where: str) -> RolesUnusable:
 
 
 def _contradictions(file: RolesFile) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """What is wrong between the parts of a file: where, and what."""
+    """A conflict between the parts of a file: its place and its kind."""
     known = sorted({*file.roles, *BUILT_IN})
     for name, role in file.roles.items():
         if name in BUILT_IN:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NoOperator(BackplaneError):
-    """The platform's master key cannot be read here: only whoever holds it grants, issues, revokes and removes."""
+    """The platform's master key cannot be read here: only its holder grants, issues, revokes and removes."""
 
     code = "auth"
     hint = "run this where the ledger runs, or set identity.master_file"
@@ -52,7 +52,7 @@ class Office:
         return roster(agents, (fact for facts in refusals.values() for fact in facts), count)
 
     def standing(self, name: str) -> Standing | None:
-        """What the log knows of one name."""
+        """The log's knowledge of one name."""
         return next((each for each in self.standings() if each.name == name), None)
 
     def master(self) -> bytes:

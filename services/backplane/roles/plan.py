@@ -1,4 +1,4 @@
-"""What changes when a file of roles is applied, and whether a name may do something. Pure."""
+"""Changes by a file of roles, and whether a name may do something. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "control": "controls",
     "apply": "contracts",
 }
-"""What one may ask about → the right that it needs."""
+"""A subject of questions → the right that it needs."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -37,8 +37,8 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def changes(file: RolesFile, grants: Mapping[str, Grant]) -> list[Change]:
-    """What makes the grants those of the file, by name. Who had roles and has none in the file loses its rights; who
-    was granted rights one by one keeps them."""
+    """Commands that make the grants those of the file, by name. A name that had roles and has none in the file loses
+    its rights. A name with single grants keeps them."""
     wanted = file.grants()
     wanted |= {name: GrantBody(name=name) for name, grant in grants.items() if grant.roles and name not in wanted}
     found = []
@@ -51,7 +51,7 @@ def changes(file: RolesFile, grants: Mapping[str, Grant]) -> list[Change]:
 
 
 def difference(before: GrantBody, after: GrantBody) -> list[str]:
-    """What ``after`` adds and takes away, a line each."""
+    """The rights that ``after`` adds and takes away, a line each."""
     lines = []
     for field in GRANTED:
         was, now = getattr(before, field), getattr(after, field)

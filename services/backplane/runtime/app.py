@@ -31,14 +31,14 @@ log = logging.getLogger("backplane.worker")
 
 SESSION_TIMEOUT_S: Final = 6.0
 """How long a killed worker's partitions wait for a successor, unless it comes back under its own name before.
-Faust's default is 60 s. Not shorter: a worker that stands still for some seconds (a full disk, a machine that swaps)
+Faust's default is 60 s. Not shorter: a worker may stand still for some seconds (a full disk, a machine that swaps). It
 keeps its partitions, or each such moment would be two takeovers."""
 HEARTBEAT_S: Final = 0.3
 """Also how late a worker hears that the group is rebalanced, and the others wait for it."""
 MAX_BATCH_RECORDS: Final = 500
-"""Records of one fetch over all partitions: bounds a transaction, and so the latency of the commands behind it."""
+"""Records of one fetch over all partitions: bounds a transaction, and so the latency of later commands."""
 GC_THRESHOLD: Final = (50_000, 20, 50)
-"""A batch makes thousands of objects that die together, and a book holds millions that live: by Python's default the
+"""A batch makes thousands of objects that die together, and a book holds millions that live. By Python's default the
 collector goes through the young ones every few commands and through the whole book within minutes, for milliseconds."""
 
 
@@ -51,8 +51,8 @@ MAX_RECORD_BYTES: Final = 4_000_000
 
 
 def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
-    """A faust app for the consumer group ``name``. ``http_port`` also names the group member: a worker that comes back
-    on its port is known to the broker as the same one and gets its partitions back at once (static membership)."""
+    """A faust app for the consumer group ``name``. ``http_port`` also names the group member. So the broker knows a
+    worker that comes back on its port as the same one and gives it its partitions at once (static membership)."""
     datadir = Path(settings.data_dir) / "faust" / f"{name}-{http_port}"
     datadir.mkdir(parents=True, exist_ok=True)
     app = _App(
@@ -149,8 +149,8 @@ def serve(app: faust.App, path: str, answer: Callable[[], dict[str, Any]]) -> No
 HANG_S: Final = 90.0
 """How long the event loop of a worker may stand still. A stopped process that goes on is older than that at once."""
 CRASH_LIMIT_S: Final = 10.0
-"""What a worker that crashes is given to end: its consumer's thread may hang where the broker is away, and a process
-that neither works nor ends is one that nobody starts again."""
+"""The time that a crashed worker has to end. Its consumer's thread may hang where the broker is away, and a process
+that neither works nor ends is never restarted."""
 
 
 class _Tables(TableManager):

@@ -1,7 +1,7 @@
 """Faust with batch delivery: a stream's message is all that was fetched of one partition, not one record.
 
-Faust spends about 90 µs on an event; handing it one message a fetch moves that cost to the batch (measured: 10,000
-events/s per event, 274,000 per batch) and leaves assignment, rebalancing, tables, timers and the web server faust's.
+Faust spends about 90 µs on an event; one message a fetch moves that cost to the batch (measured: 10,000 events/s per
+event, 274,000 per batch). Assignment, rebalancing, tables, timers and the web server stay faust's.
 
 Offsets: faust commits what its streams acknowledge, and that bookkeeping counts offsets one by one, which is not safe
 across the gaps that transactions leave. So acknowledgements are ignored here; the processor says with ``done`` up to
@@ -27,7 +27,7 @@ fetcher.MemoryRecords = Records  # raises nothing whatever a batch holds; see ``
 
 FETCH_WAIT_MS: Final = 250
 """How long the broker holds an empty fetch. aiokafka leaves out a partition whose records were not taken for 0.1 s (a
-stall, a snapshot), and asks for it again only when that fetch is over; faust's own 1500 would be such a pause."""
+stall, a snapshot). It asks for it again only when that fetch is over; faust's own 1500 would be such a pause."""
 
 
 class Record(NamedTuple):
@@ -78,13 +78,13 @@ class Reading:
         self.position = -1
 
     def fetching(self, position: int) -> None:
-        """A fetch begins at this position: where the last one ended, unless it was set anew."""
+        """A fetch begins at this position: where the last one ended, unless it was set meanwhile."""
         if position != self.position:
             self.stop = position
 
     def fetched(self, position: int, records: int, moved: bool = False) -> None:
         """It ended at this position with so many records; with none, it passed over markers only. ``moved``: the
-        position was set anew meanwhile."""
+        position was set meanwhile."""
         self.position = position
         if moved:
             self.stop = -1
@@ -98,9 +98,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.readings: dict[TP, Reading] = {}
-        """What was fetched; changed only while a fetch is under way, read only between two."""
+        """The fetched records; changed only while a fetch is under way, read only between two."""
         self._moves = 0
-        """How often positions were set anew; odd while that is under way."""
+        """How often positions were set; odd while that is under way."""
 
     async def _fetch_records(self, consumer: Any, *args: Any, **kwargs: Any) -> Any:
         assigned, moves = _assignment(consumer), self._moves
@@ -116,8 +116,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _watch_moves(self, consumer: Any, batched: set[str]) -> None:
         """Counts what faust does to the position besides fetching. aiokafka leaves a partition of which nothing is
-        committed where it is: what was fetched and thrown away while the group was rebalanced would never come again.
-        One of a batched topic begins anew then."""
+        committed where it is. Then records that were fetched and thrown away during a rebalance would never come again.
+        One of a batched topic begins again then."""
         seek, to_committed = consumer.seek, consumer.seek_to_committed
 
         def noted(*args: Any) -> None:
@@ -203,7 +203,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: to faust a batch is a gap in the offsets. It would keep an interval for each, in a tree that only
-        its own acknowledgements shrink: measured at 42 % of a busy ledger's time, rising with its age."""
+        its own acknowledgements shrink. Measured at 42 % of a busy ledger's time, rising with its age."""
 
     async def sleep(self, n: Any) -> None:
         """As mode's, which makes a task and a timer even for the 0 with which faust yields before each fetch."""

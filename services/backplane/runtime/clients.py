@@ -11,13 +11,13 @@ from agents_sdk.wire.consuming import PassedOver, consumer
 from agents_sdk.wire.quiet import RECONNECT_MS
 
 MESSAGE_MAX_BYTES: Final = 4_000_000
-"""What our producers send at most as one record."""
+"""The largest record that our producers send."""
 SAME_PARTITIONER = {"partitioner": "murmur2_random"}
 """Java's default: a record has the same partition whichever client wrote it."""
 
 CONNECTED = {"enable.sparse.connections": False}
 """Connect to all brokers at once. A client that looks for the one it needs waits for half of ``reconnect.backoff.ms``
-first, and may find it too late for its own timers of 500 ms: 5 ms instead of 250 to 500 to fence a predecessor."""
+first. It may find it too late for its own timers of 500 ms: 5 ms instead of 250 to 500 to fence a predecessor."""
 QUICK_MS = 10
 """``fetch.wait.max.ms`` of who reads to an end and goes on then: topics without news hold it up for so long each."""
 
@@ -40,8 +40,8 @@ def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
 
 
 def reader(kafka: Mapping[str, str], passed: Callable[[PassedOver], None] | None = None, **properties: Any) -> Consumer:
-    """A consumer for ``assign``: committed records only, no group, no commits; asks for what it is told to read.
-    ``passed`` is told of each batch that cannot be read, see ``agents_sdk.wire.consuming``."""
+    """A consumer for ``assign``: committed records only, no group, no commits; it reads only its assignment. ``passed``
+    is called with each batch that cannot be read, see ``agents_sdk.wire.consuming``."""
     return consumer(
         {
             "group.id": "bp.reader",

@@ -48,7 +48,7 @@ def guarded(listening: str, paths: Collection[str] = (), gate: Gate | None = Non
     Args:
         listening: the address; see ``origin.refusal``.
         paths: the only ones that are answered; empty: all that have a handler.
-        gate: who is told more than the health; left out: the handlers see to it.
+        gate: visitors that see more than the health; left out: the handlers see to it.
     """
     logging.getLogger("aiohttp.server").addFilter(_own_fault)
 

@@ -2,8 +2,8 @@
 
 A port on loopback is reached by this machine only, but also by each page that a browser on this machine shows. Such a
 page can give its own name our address (DNS rebinding), or send a request whose answer it cannot read. So a request is
-answered only if its ``Host`` is a name of the address we listen at, and if the page that sent it is one of ours.
-See https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site.
+answered only if its ``Host`` is a name of the address we listen at. The page that sent it must be one of ours. See
+https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def refusal(hosts: Iterable[str], origins: Iterable[str], site: str, listening: 
         origins: all its ``Origin`` headers.
         site: its ``Sec-Fetch-Site`` header; empty where it has none, as requests of programs have not.
         listening: the address that the server listens at. Elsewhere than on loopback it may have any name, which its
-            operator knows and we do not: there a token is asked for, which a page of another name does not have.
+        operator knows and we do not. There a token is asked for, which a page of another name does not have.
     """
     given = list(hosts)
     host = name_of(given[0]) if len(given) == 1 else ""

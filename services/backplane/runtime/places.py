@@ -1,4 +1,4 @@
-"""How far a partition was read before: the place of its last proven record, by which a copy that comes next is told."""
+"""How far a partition was read before: the place of its last proven record, by which the next copy is recognized."""
 
 from __future__ import annotations
 

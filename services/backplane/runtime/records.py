@@ -1,10 +1,10 @@
 """Record batches as any client may have written them, read without an exception and within bounded memory.
 
 Lives here: bytes of a fetch → batches → records. Not here: Kafka, faust. aiokafka's reader raises in the middle of a
-fetch where a header's name is not UTF-8, and inflates a batch to whatever size it says; either ends the process, and
-the next one meets the same record. Laws: reading a batch raises nothing; a batch takes at most ``MAX_INFLATED_BYTES``;
-whole records before and behind a bad one are read as ever; what cannot be read is one record without key and value
-whose ``headers`` say why (``problem_of``), at the batch's last offset, so that nobody waits for it.
+fetch where a header's name is not UTF-8, and inflates a batch to any size. Either ends the process, and the next one
+meets the same record. Laws: reading a batch raises nothing; a batch takes at most ``MAX_INFLATED_BYTES``. Whole records
+before and after a bad one are read as ever. An unreadable part is one record without key and value whose ``headers``
+say why (``problem_of``). It has the batch's last offset, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aiokafka.record.util import calc_crc32c
 MAX_INFLATED_BYTES: Final = 64 * 2**20
 """Of one batch. Our own clients send at most 4 MB; a reader of a few kilobytes must not need gigabytes."""
 MAX_HEADERS: Final = 1_000
-"""Of one record; those behind are not read. Ours have a dozen."""
+"""Of one record; later ones are not read. Ours have a dozen."""
 PROBLEM: Final = "\0problem"
 """The name of a header that only this module makes: a NUL cannot be part of one of ours."""
 
@@ -43,7 +43,7 @@ class Unreadable(Exception):
 
 
 class RawRecord(NamedTuple):
-    """What aiokafka's reader gives, read here."""
+    """The records of aiokafka's reader, read here."""
 
     offset: int
     timestamp: int
@@ -73,7 +73,7 @@ class Batch:
 
     @property
     def next_offset(self) -> int:
-        """The offset behind the batch."""
+        """The offset after the batch."""
         return int(self.base_offset + self._last_delta + 1)
 
     @property
@@ -157,7 +157,7 @@ class Records(_MemoryRecordsPy):  # type: ignore[misc]  # final to aiokafka; its
     """The batches of one fetch, in the place of aiokafka's class of that name."""
 
     def next_batch(self, *_: Any) -> Any:
-        """The next one; None behind the last."""
+        """The next one; None after the last."""
         part = self._next_slice
         if part is None:
             return None
@@ -166,7 +166,7 @@ class Records(_MemoryRecordsPy):  # type: ignore[misc]  # final to aiokafka; its
 
 
 def inflated(codec: int, data: bytes, limit: int) -> bytes:
-    """The bytes behind these. Raises Unreadable above ``limit`` bytes, and where they cannot be decompressed."""
+    """The bytes after these. Raises Unreadable above ``limit`` bytes, and where they cannot be decompressed."""
     try:
         if codec == _GZIP:
             return _gunzip(data, limit)

@@ -1,9 +1,9 @@
 """A spare process: it has imported all that it needs, knows its platform, and waits until the one whose place it takes
 has died.
 
-That is most of what a worker's start takes. The local platform starts such a process beside a worker that works, and
-lets it begin by a line on its stdin, which says how the one before it ended. Where stdin ends, the platform is gone,
-and the spare process ends as well.
+That is most of what a worker's start takes. The local platform starts such a process beside a working one, and lets it
+begin by a line on its stdin. The line says how the one before it ended. Where stdin ends, the platform is gone, and the
+spare process ends as well.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""``backplane demo``: a whole run on this machine, from a question to a published page, and what it left behind."""
+"""``backplane demo``: a whole run on this machine, from a question to a published page, and the record of it."""

@@ -1,5 +1,6 @@
-"""What is shown while the demo runs: on a terminal one line an agent, drawn again as facts come and gone at the end,
-for the timeline follows; in a pipe a plain line for what matters; with ``--json`` nothing. All of it on stderr."""
+"""The display while the demo runs. On a terminal it is one line an agent, drawn again as facts come and gone at the
+end, for the timeline follows. In a pipe it is a plain line for important facts; with ``--json`` nothing. All of it on
+stderr."""
 
 from __future__ import annotations
 
@@ -38,11 +39,11 @@ class Board(Protocol):
         """A step of the demo itself."""
 
     def fact(self, fact: Fact) -> None:
-        """What happened in the run."""
+        """The events of the run."""
 
 
 class Doing:
-    """What each agent does, folded from the facts."""
+    """Work of each agent, folded from the facts."""
 
     def __init__(self) -> None:
         self.now = dict.fromkeys(AGENTS, ("waiting", ""))
@@ -182,7 +183,7 @@ class Live(Silent):
 
 
 def board(as_json: bool) -> Board:
-    """The one that fits whoever reads stderr."""
+    """The one that fits the reader of stderr."""
     if as_json:
         return Silent()
     import os

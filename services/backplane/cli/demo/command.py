@@ -67,7 +67,7 @@ def demo(
     with _terminated_is_interrupted(), Stage(Layout(settle_data_dir(data_dir)), folder) as stage:
         with board(as_json) as shown:
             ending, first_event_s = _performed(stage, shown, topic, began)
-        # Told before the platform is stopped: that takes seconds in which nobody has to wait.
+        # Shown before the platform is stopped: that takes seconds in which nobody has to wait.
         seconds = time.time() - began
         if as_json:
             print_json(document(ending, seconds=round(seconds, 3), first_event_seconds=round(first_event_s, 3)))
@@ -157,7 +157,7 @@ def _standing(stage: Stage) -> str:
 
 
 def _part(ending: Ending, seconds: float, first_event_s: float, own: bool, where: str) -> None:
-    """What does not fit, if anything; how long it took; what to look at next."""
+    """Contradictions, if any; how long it took; what to look at next."""
     for doubt in ending.doubts:
         message(f"warning: {doubt}")
     message(

@@ -1,4 +1,4 @@
-"""What a finished run left: asked of Kafka and of the store, and compared. Nothing is printed here."""
+"""The remains of a finished run: read from Kafka and from the store, and compared. Nothing is printed here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOOK_S: Final = 0.05
 
 
 class Bill(msgspec.Struct, frozen=True):
-    """What one agent paid one provider."""
+    """The payments of one agent to one provider."""
 
     agent: str
     capability: str
@@ -45,7 +45,7 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """All that is told at the end of the demo."""
+    """All that the demo shows at its end."""
 
     run: RunRow
     page: dict[str, Any]
@@ -74,7 +74,7 @@ class Ending(msgspec.Struct, frozen=True):
 
     @property
     def doubts(self) -> list[str]:
-        """What does not fit together; nothing, if all is well."""
+        """Contradictions; nothing, if all is well."""
         found = []
         if self.rows != self.facts:
             found.append(f"the store has {self.rows} rows for {self.facts} facts")
@@ -88,7 +88,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 def read_ending(settings: Settings, codec: Codec, run_id: str, wait: Callable[[], None]) -> Ending:
-    """Reads it all. ``wait`` is called while the store is behind, and may raise.
+    """Reads it all. ``wait`` is called while the store lags, and may raise.
 
     Raises:
         Unreachable: Kafka or the store does not answer.

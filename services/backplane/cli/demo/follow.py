@@ -1,4 +1,4 @@
-"""A run's facts as they are committed, in the order of the run: they come to whoever waits."""
+"""A run's facts as they are committed, in the order of the run: they come to the waiting caller."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Follower:
                     wanted += 1
 
     def _fact(self, message: Message) -> Fact | None:
-        """The fact, if it is one of the run; the end of a partition is told as an error and is none."""
+        """The fact, if it is one of the run. librdkafka reports the end of a partition as an error, which it is not."""
         if message.error() is not None or message.key() != self._key:
             return None
         fact = self._codec.decode(message.value())

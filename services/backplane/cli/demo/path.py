@@ -39,7 +39,7 @@ class Path(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What the run wrote and what its searches found, whole."""
+    """The state that the run wrote and the results of its searches, whole."""
 
     values: Mapping[tuple[str, int], Any]
     """(key, version) → value."""
@@ -91,7 +91,7 @@ def _search(findings: Node, record: Record, source: str) -> Node:
 
 
 def _providers(call: Node) -> str:
-    """Who answered, and who was asked before."""
+    """The provider that answered, and the ones that were asked before."""
     answered = _event(call).provider
     before = dict.fromkeys(
         f"{each.event.provider} ({each.event.error_class})"

@@ -1,4 +1,4 @@
-"""What the demo needs to run: a platform, a search service with a quota, two processes of agents; and their end.
+"""The needs of the demo: a platform, a search service with a quota, two processes of agents; and their end.
 
 Order of work, so that everything starts as early as it can:
 1. the search service, which builds the index meanwhile, and the platform unless one runs in the data directory;
@@ -43,7 +43,7 @@ NEEDED: Final = ("kafka", "registry", "ledger", "executor")
 START_S: Final = 600.0
 """With a first download over a slow line."""
 END_S: Final = 3.0
-"""For agents to end when told to; nothing of theirs is open then."""
+"""For agents to end after the signal; nothing of theirs is open then."""
 STOP_S: Final = 12.0
 LOOK_S: Final = 0.02
 LOG_LINES: Final = 15
@@ -87,7 +87,7 @@ class Stage:
         self._stack.close()
 
     def wait(self, starting: Callable[[dict[str, str]], None]) -> None:
-        """Waits until a run can begin; ``starting`` is told the states of the parts meanwhile.
+        """Waits until a run can begin; ``starting`` gets the states of the parts meanwhile.
 
         Raises:
             PlatformError: the platform did not come up; the message is the supervisor's.
@@ -129,7 +129,7 @@ class Stage:
                 raise CommandError("failure", f"{name} ended: {reason or 'exit code 0'}{_quoted(child.log)}")
 
     def logs(self) -> str:
-        """What the agents said last."""
+        """The last words of the agents."""
         return "".join(_quoted(child.log, f"{name} said:") for name, child in self.agents.items())
 
     def _start_platform(self) -> None:
@@ -212,7 +212,7 @@ class Stage:
 
 @contextmanager
 def _kept(file: Path) -> Iterator[None]:
-    """What the file holds now, it holds again afterwards."""
+    """Afterwards the file holds its present content again."""
     before = file.read_bytes() if file.exists() else None
     try:
         yield

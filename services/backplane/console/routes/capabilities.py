@@ -51,7 +51,7 @@ class Known(NamedTuple):
 
 
 class Executor(NamedTuple):
-    """Who asks providers, by its last heartbeat."""
+    """The executors that ask providers, by their last heartbeat."""
 
     beat: ExecutorBeat
     alive: bool
@@ -59,7 +59,7 @@ class Executor(NamedTuple):
 
 
 class Live(NamedTuple):
-    """The registry, or why it cannot be told."""
+    """The registry, or why it cannot be shown."""
 
     known: dict[str, Known]
     executors: list[Executor]

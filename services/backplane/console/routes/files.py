@@ -47,7 +47,7 @@ def file(request: Request, name: str) -> Response:
 
 
 def _locked(shown: Shown) -> Response:
-    """What others made: it may run nothing and ask for nothing."""
+    """Content of others: it may run nothing and ask for nothing."""
     locked = {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "private, max-age=3600"}
     return Response(shown.content, media_type=shown.media_type, headers=locked)
 

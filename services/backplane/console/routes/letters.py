@@ -64,7 +64,7 @@ def show_letter(request: Request, topic: str, partition: int, offset: int) -> Re
 
 @router.post("/dead-letters/redrive")
 async def put_back(request: Request) -> Response:
-    """What would become of the chosen letters; with ``really``, puts them back."""
+    """The results for the chosen letters; with ``really``, puts them back."""
     form = await own_form(request)
     names = await many_of(request, "letter")
     really = form.get("really") == "1"

@@ -32,7 +32,7 @@ AFTER: Final = 50
 
 @router.get("/lineage")
 def start(request: Request, q: str = "") -> Response:
-    """Where to begin: the values that were written last, or those whose key holds the text; an artifact or the id of a
+    """Places to begin: the values that were written last, or those whose key holds the text. An artifact or the id of a
     fact leads to its own walk."""
     desk = desk_of(request)
     if where := _of_id(desk, q.strip()):
@@ -53,7 +53,7 @@ def _of_id(desk: Desk, text: str) -> str:
 def walk(
     request: Request, name: str, key: str = "", version: int = 0, fact: str = "", find: str = "", verify: int = 0
 ) -> Response:
-    """What one version of a key rests on, or a message or another ``fact``, and what rests on it."""
+    """The grounds and consequences of one version of a key, or of a message or another ``fact``."""
     desk = desk_of(request)
     run = desk.run(name)
     events = desk.events(run.run_id)
@@ -96,7 +96,7 @@ def _says(desk: Desk, run_id: str, root: Node) -> str:
 
 
 def _checked(desk: Desk, root: Event, found: list[Hop]) -> tuple[dict[str, str] | None, str]:
-    """Fact → what is different in Kafka, empty where nothing is; or why that cannot be told."""
+    """Fact → its differences in Kafka, empty where there is none; or why they cannot be found."""
     from confluent_kafka import KafkaException
 
     from agents_sdk.errors import BackplaneError
@@ -110,7 +110,7 @@ def _checked(desk: Desk, root: Event, found: list[Hop]) -> tuple[dict[str, str] 
 
 
 def _after(below: Node | None, run_id: str) -> list[tuple[Hop, list[Hop]]]:
-    """Who read or received it, and what each did afterwards."""
+    """Its readers and receivers, and the later acts of each."""
     readers = below.rests_on[:AFTER] if below else []
     return [(hop, hops(node, run_id)) for node, hop in zip(readers, hops(_only(readers), run_id), strict=True)]
 

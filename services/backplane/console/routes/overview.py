@@ -34,7 +34,7 @@ def health() -> Response:
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    """What this process counts, for Prometheus."""
+    """Counts of this process, for Prometheus."""
     desk = desk_of(request)
     desk.metrics.set(catalogue.STREAMS, len(desk.streams))
     return Response(desk.metrics.told({"status": "ok"}), headers={"Content-Type": CONTENT_TYPE})

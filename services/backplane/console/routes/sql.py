@@ -64,6 +64,6 @@ def _cell(value: Any) -> Any:
 
 
 def _described(comment: str) -> tuple[str, str, str]:
-    """What a table is for, the question of its example, and that in SQL."""
+    """The purpose of a table, the question of its example, and that in SQL."""
     found = EXAMPLE.search(comment)
     return (comment[: found.start()].strip(), found[1], found[2].strip()) if found else (comment, "", "")
