@@ -283,7 +283,7 @@ def test_every_fact_has_its_rows() -> None:
         fields = tuple(field["name"] for field in latest(record.__name__)["fields"])
         columns = rows.COLUMNS_OF[record]
         assert [f for f, c in zip(fields, columns, strict=True) if c != rows.RENAMED.get((record, f), f)] == []
-        made = [example.build() for example in examples(record.__name__)]
+        made: list[Any] = [example.build() for example in examples(record.__name__)]
         block = rows.events([rows.Record(topic, 0, n, 0, fact) for n, fact in enumerate(made)])
         assert (block.rows, block.names[0]) == (len(made), "topic")
         assert set(columns) <= set(block.names)

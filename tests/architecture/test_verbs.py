@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -126,7 +127,7 @@ def test_the_form_of_before_warns_at_the_line_of_the_caller() -> None:
     client = AsyncBackplane.connect()
     client.run = lambda run_id: _Run()  # type: ignore[method-assign,assignment,return-value]
     blocking = Backplane(client, _Loop())  # type: ignore[arg-type]
-    calls = [
+    calls: list[Callable[[], Any]] = [
         lambda: client.comms.publish("a.b", run="r").close(),
         lambda: client.execute("echo", run="r").close(),
         lambda: blocking.comms.publish("a.b", run="r"),

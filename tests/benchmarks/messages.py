@@ -61,7 +61,7 @@ def measure(stage: Stage) -> Figures:
     figures: Figures = {}
     # one after the other: a hundred waiting consumers cost a broker on two cores more than the messages do
     for module, measure_it in ((agents, measured), (crowd, fanned)):
-        with running(stage, Path(module.__file__)):
+        with running(stage, Path(str(module.__file__))):
             figures |= asyncio.run(connected(stage, measure_it))
     return figures
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from av.container import InputContainer
 from PIL import Image
 
 from agents_sdk.artifacts import ArtifactStore
@@ -93,6 +94,7 @@ def test_a_video_is_made_of_words_and_of_images(command: Command, tmp_path: Path
     assert code == ExitCode.OK, err
     for content in (film.read_bytes(), out.encode("utf-8", errors="surrogateescape")):
         with av.open(io.BytesIO(content)) as container:
+            assert isinstance(container, InputContainer)
             assert len(list(container.decode(video=0))) == 5
 
 

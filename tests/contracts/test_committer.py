@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from agents_sdk.topics import RUNS
-from backplane.ledger.committer import Committer, Fenced, Group, Outgoing
+from backplane.ledger.committer import Committer, Fenced, Group
+from backplane.ledger.outgoing import Outgoing
 from backplane.platform.platform import LocalPlatform
 
 pytestmark = pytest.mark.slow

@@ -25,9 +25,11 @@ from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
 from agents_sdk.errors import BackplaneError, Unreachable
 from backplane.manifests.model import PythonProvider, SubprocessProvider
 from backplane.providers import classify, lines
+from backplane.providers.body import Unreadable
 from backplane.providers.http import HttpAttempts, attempts, media, wire
 from backplane.providers.http.failed import Failed
 from backplane.providers.python import PythonAttempts, Resources
+from backplane.providers.redaction import Redaction
 from backplane.providers.subprocess import SubprocessAttempts
 from backplane.recovery.outcome import Answer, AttemptOutcome, Failure
 from tests.support.http_attempts import attempt, provider, request
@@ -75,7 +77,7 @@ RAISED: list[BaseException] = [
     BackplaneError("no"),
     ExceptionGroup("no", [ValueError("no")]),
     Failed(Failure(error_class="invalid_request", code="x", message="certain")),
-    classify.Unreadable("no"),
+    Unreadable("no"),
 ]
 BYTES = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+M8AAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
 EVERY_STAGE: dict[str, Any] = {
@@ -100,7 +102,7 @@ AFTER: dict[str, tuple[Any, str]] = {
     "reading": (wire, "read"),
     "decoding": (wire, "text_of"),
     "parsing": (wire, "parse"),
-    "taking secrets out": (wire.Redaction, "tree"),
+    "taking secrets out": (Redaction, "tree"),
     "classifying": (classify, "of_response"),
     "polling": (attempts.HttpAttempts, "_poll_until_done"),
     "measuring": (attempts, "counted"),

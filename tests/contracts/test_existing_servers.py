@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,13 +67,13 @@ def services(ports: dict[str, int], tmp_path: Path) -> Iterator[None]:
             where = ["--data-dir", str(tmp_path), "--http-port", str(ports[name])]
             children.append(Child([sys.executable, "-m", module, *where], os.environ, tmp_path / f"{name}.log"))
         for child, port in zip(children, ports.values(), strict=True):
-            assert_eventually(lambda child=child, port=port: healthy(child, port), 90)
+            assert_eventually(partial(healthy, child, port), 90)
         yield
     finally:
         for child in children:
             child.send(signal.SIGTERM)
         for child in children:
-            assert_eventually(lambda child=child: ended(child), 30)
+            assert_eventually(partial(ended, child), 30)
 
 
 def healthy(child: Child, port: int) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,7 +66,9 @@ def ended(agents: Child) -> None:
 
 def described(one: Lying, record: Any) -> None:
     """The record has the headers of ``agents_sdk.wire.headers``, each once."""
-    made = {Command: headers.command_headers, Reply: headers.reply_headers}.get(type(record), headers.fact_headers)
+    kinds: dict[type, Callable[[Any], list[tuple[str, bytes]]]]
+    kinds = {Command: headers.command_headers, Reply: headers.reply_headers}
+    made = kinds.get(type(record), headers.fact_headers)
     assert headers.text(made(record)).items() <= headers.text(one.headers).items()
     assert len(headers.text(one.headers)) == len(one.headers), "no header twice"
 

@@ -288,6 +288,7 @@ async def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> No
             impostor.url, auth={"kind": "bearer", "secret": {"env": "KEY"}}, environment={"KEY": "s3cret-key"}
         )
 
+        assert isinstance(failure, Failure)
         assert (failure.error_class, failure.code, failure.uncertain) == ("outage", "tls_failed", False)
         assert impostor.asked == []
 

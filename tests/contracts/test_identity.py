@@ -51,7 +51,7 @@ async def backplane(settings: Settings) -> AsyncIterator[AsyncBackplane]:
         yield connected
 
 
-def with_identity(settings: Settings, **identity: Path) -> Settings:
+def with_identity(settings: Settings, **identity: Any) -> Settings:
     """The same platform, as somebody with these files sees it."""
     return settings.model_copy(update={"identity": Identity(**identity)})
 
@@ -80,7 +80,7 @@ async def test_a_new_client_is_introduced_before_its_first_command(settings: Set
         lying = await asyncio.to_thread(read, settings, [REFUSALS, COMMANDS])
         # others write what is no record to the same topics
         ours = [one for one in lying if name.encode() in (one.value or b"")]
-        said = [codec.decode(one.value) for one in ours]
+        said: list[Any] = [codec.decode(one.value) for one in ours]
         assert [one for one in said if isinstance(one, RefusalEvent)] == [], number
         assert sum(one.kind == "GrantRights" for one in said) == settings.topics.partitions
         assert sum(one.kind == "StartRun" for one in said) == 20 * (number + 1)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def own(breakable: LocalPlatform) -> LocalPlatform:
 
 def make_topic(platform: LocalPlatform) -> str:
     name = f"t-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient(platform.settings.kafka)
+    admin = AdminClient({**platform.settings.kafka})
     admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
     return name
 
@@ -118,7 +119,7 @@ def test_misspelt_topic_is_an_error_and_not_a_new_topic(broker: LocalPlatform) -
     """Topics are made from schemas/topics, by nobody else."""
     with pytest.raises(KafkaException, match="UNKNOWN_TOPIC"):
         produce(broker, "bp.comands", b"x")
-    assert "bp.comands" not in AdminClient(broker.settings.kafka).list_topics(timeout=20).topics
+    assert "bp.comands" not in AdminClient({**broker.settings.kafka}).list_topics(timeout=20).topics
 
 
 def test_servers_listen_on_loopback_only(broker: LocalPlatform) -> None:
@@ -157,8 +158,8 @@ def test_two_platforms_run_side_by_side(broker: LocalPlatform, own: LocalPlatfor
     """Each with ports, topics and schemas of its own."""
     topic = make_topic(own)
 
-    assert topic in AdminClient(own.settings.kafka).list_topics(timeout=20).topics
-    assert topic not in AdminClient(broker.settings.kafka).list_topics(timeout=20).topics
+    assert topic in AdminClient({**own.settings.kafka}).list_topics(timeout=20).topics
+    assert topic not in AdminClient({**broker.settings.kafka}).list_topics(timeout=20).topics
     assert not set(broker.record()["ports"].values()) & set(own.record()["ports"].values())
 
 
@@ -179,7 +180,7 @@ def test_schema_id_survives_a_kill_right_after_it_was_given_out(own: LocalPlatfo
     for attempt in range(2):
         number = register(own, f"subject-{attempt}")
         before = own.kill("registry")
-        assert_eventually(lambda before=before: restarted(own, "registry", before), 30)
+        assert_eventually(partial(restarted, own, "registry", before), 30)
         assert "record" in schema_of(own, number)
 
 
@@ -190,7 +191,7 @@ def test_restart_keeps_ports_topics_and_schemas(own: LocalPlatform) -> None:
     own.start()
 
     assert own.record()["ports"] == ports
-    assert topic in AdminClient(own.settings.kafka).list_topics(timeout=20).topics
+    assert topic in AdminClient({**own.settings.kafka}).list_topics(timeout=20).topics
     assert register(own, "lasting") == number
 
 
@@ -206,7 +207,7 @@ def test_port_taken_meanwhile_is_replaced(own: LocalPlatform) -> None:
         own.start()
 
         assert own.port("kafka") != taken
-        assert topic in AdminClient(own.settings.kafka).list_topics(timeout=20).topics
+        assert topic in AdminClient({**own.settings.kafka}).list_topics(timeout=20).topics
 
 
 def test_killed_supervisor_leaves_no_java_behind(own: LocalPlatform) -> None:

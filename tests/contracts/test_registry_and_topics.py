@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +126,9 @@ def test_many_at_once_do_no_harm(applied: Settings) -> None:
     """Processes that start together all succeed, and one version is registered for each inbox."""
     before = registered(applied)
     with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(topics_admin.ensure_inbox, applied, f"crowded-{n // 3}") for n in range(12)]
+        jobs: list[Future[Any]] = [
+            pool.submit(topics_admin.ensure_inbox, applied, f"crowded-{n // 3}") for n in range(12)
+        ]
         jobs += [pool.submit(apply_schemas, applied) for _ in range(2)]
         jobs += [pool.submit(apply_topics, applied) for _ in range(2)]
         for job in jobs:

@@ -96,15 +96,17 @@ async def test_a_file_of_roles_is_compared_applied_shown_and_withdrawn(
         )
     row = await asyncio.to_thread(granted, command, agent)
     assert (row["reads"], row["granted"], "@" in row["by"]) == ("brief", "reader", True)
-    for words, code in (
+    checks: tuple[tuple[tuple[str, ...], ExitCode], ...] = (
         ((client, "read", "anything"), ExitCode.OK),
         ((client, "write", "anything"), ExitCode.REFUSED),
         ((agent, "read", "brief"), ExitCode.REFUSED),  # it has not declared itself yet
-    ):
-        assert (await asyncio.to_thread(command, "roles", "check", *words)).code == code, words
+    )
+    for asked, code in checks:
+        assert (await asyncio.to_thread(command, "roles", "check", *asked)).code == code, asked
     async with running(settings, declaring(agent, own("read"), "*")):
-        for words, code in (((agent, "read", "brief"), ExitCode.OK), ((agent, "read", "secret"), ExitCode.REFUSED)):
-            assert (await asyncio.to_thread(command, "roles", "check", *words)).code == code, words
+        checks = (((agent, "read", "brief"), ExitCode.OK), ((agent, "read", "secret"), ExitCode.REFUSED))
+        for asked, code in checks:
+            assert (await asyncio.to_thread(command, "roles", "check", *asked)).code == code, asked
     file.write_text("roles: {}\n")
     assert (await asyncio.to_thread(command, "roles", "apply", str(file))).code == ExitCode.OK
     assert (await asyncio.to_thread(granted, command, agent))["reads"] == ""

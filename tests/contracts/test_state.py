@@ -28,6 +28,7 @@ from agents_sdk import (
     StateContract,
     VersionConflict,
 )
+from agents_sdk.contracts import Contract
 from agents_sdk.core import ids
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import RefusalEvent, StateEvent
@@ -61,7 +62,7 @@ def state_facts(settings: Settings, codec: Codec, run_id: str, kind: str, count:
     return found
 
 
-async def applied(backplane: AsyncBackplane, settings: Settings, *declared: contracts.Contract) -> None:
+async def applied(backplane: AsyncBackplane, settings: Settings, *declared: Contract) -> None:
     """Applies contracts as the command line does."""
     with Registry(settings) as registry:
         found = await asyncio.to_thread(contracts.registered, registry, declared)

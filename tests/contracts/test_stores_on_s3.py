@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -98,7 +99,7 @@ def test_files_are_kept_in_a_bucket(s3: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("BACKPLANE_FILES_URL", s3 + "/files")
     bench = Bench(tmp_path)
 
-    def do(operation: str, **params: object) -> dict[str, object]:
+    def do(operation: str, **params: object) -> dict[str, Any]:
         done = bench.call("file_storage", file_storage, {"operation": operation, **params})
         assert isinstance(done, dict)
         return done
@@ -109,7 +110,7 @@ def test_files_are_kept_in_a_bucket(s3: str, tmp_path: Path, monkeypatch: pytest
     got = do("get", key="b/1")
 
     assert (got["found"], got["mime"], got["artifact"]) == (True, "image/png", made)
-    assert [file["key"] for file in do("list", prefix="b")["files"]] == ["b/1", "b/2"]  # type: ignore[attr-defined,index]
+    assert [file["key"] for file in do("list", prefix="b")["files"]] == ["b/1", "b/2"]
     assert do("list", limit=1)["truncated"] is True
     assert do("head", key="b/1")["size"] == 256
     with pytest.raises(ProviderError, match="taken"):

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from backplane.executor.settle import Clock, Settler
+from backplane.executor.ports import Clock
+from backplane.executor.settle import Settler
 from backplane.manifests.model import HttpProvider, environment
 from backplane.manifests.registry import load_registry
 from backplane.providers.fleet import Fleet

@@ -192,7 +192,7 @@ def _dead(settings: Settings) -> set[tuple[str, int, int]]:
             if message.error():
                 ended += 1
                 continue
-            letter = read_dead_letter(message.headers())  # type: ignore[arg-type]  # a list at run time
+            letter = read_dead_letter(message.headers())
             assert letter is not None
             assert message.value() == POISON
             found.add((letter.topic, letter.partition, letter.offset))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +79,7 @@ async def test_resident_memory_does_not_grow(tmp_path: Path) -> None:
         agents = {name: AgentsProcess(settings.data_dir, name, env=platform._env) for name in AGENTS}
         gunman = Gunman(platform, agents)
         parts = ("kafka", "registry", "store", "console", "ledger", "executor")
-        pids = {name: (lambda name=name: platform.pid(name)) for name in parts}
+        pids: dict[str, Callable[[], int]] = {name: partial(platform.pid, name) for name in parts}
         try:
             for process in agents.values():
                 process.start()

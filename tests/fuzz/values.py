@@ -120,7 +120,8 @@ class Values:
 
     def _integer(self, width: int) -> int:
         number = self.random.choice(INTEGERS) if self.random.random() < 0.8 else self.random.getrandbits(width - 1)
-        return max(-(2 ** (width - 1)), min(number, 2 ** (width - 1) - 1))
+        limit: int = 2 ** (width - 1)
+        return max(-limit, min(number, limit - 1))
 
     def _value(self, schema: Any, name: str) -> Any:
         if isinstance(schema, list):

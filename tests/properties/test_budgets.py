@@ -79,6 +79,7 @@ class Spending(Forest):
     def ask(self, kind: str, run_id: str, agent: str, amount: int, **body: Any) -> None:
         """A call or a child; what is reserved for it is what the oracle says."""
         expected = reservation(self, run_id, agent, amount, body.get("capability", ""))
+        fact: Any
         (fact,) = self.say(kind, run_id, agent=agent, budget_nano_usd=amount, **body)
         if expected is None:
             assert (fact.kind, fact.code) == ("CommandRefused", "budget_exceeded")

@@ -91,12 +91,13 @@ class Histories:
                 world.process(name)
             case _:
                 assert process is not None
-                {
+                deeds: dict[str, Callable[[], object]] = {
                     "answer": process.answer,
                     "again": process.ask_again,
                     "freeze": partial(self._freeze, process),
                     "thaw": partial(setattr, process, "frozen", False),
-                }[kind]()
+                }
+                deeds[kind]()
         for each in world.processes.values():
             each.run()
 
@@ -149,7 +150,7 @@ def look(limit: int = LIMIT, **given: Any) -> Found:
     return found
 
 
-FAULTS: Final = {
+FAULTS: Final[dict[str, dict[str, Any]]] = {
     "partitions move, claims are sent again": {"moves": 4, "again": 1},
     "frozen beyond its lease": {"moves": 2, "freezes": 1, "leaps": 2},
     "frozen, clocks apart": {"moves": 2, "freezes": 1, "skew_s": 3_600.0},
@@ -186,7 +187,6 @@ def _forgets(engine: CallEngine, call_id: str) -> None:
     return None
 
 
-@staticmethod
 def _only_looks(owned: Any, job: Any) -> None:
     """Who takes a call over begins it when no outcome is in bp.calls."""
 
@@ -206,7 +206,7 @@ def test_the_search_finds_what_claims_without_incarnations_did(monkeypatch: pyte
 def test_the_search_finds_what_a_takeover_that_only_looks_did(monkeypatch: pytest.MonkeyPatch) -> None:
     """The outcome of the predecessor was in the log and not decided: who took the call over found none, and asked the
     provider once more."""
-    monkeypatch.setattr(CallEngine, "_inherit", _only_looks)
+    monkeypatch.setattr(CallEngine, "_inherit", staticmethod(_only_looks))
 
     found = look(moves=2, side_effects="read")
 
@@ -231,6 +231,6 @@ def test_the_search_finds_what_outcomes_without_tokens_did(monkeypatch: pytest.M
 def test_the_search_finds_that_a_forgotten_outcome_is_paid_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that may be made twice was, by the process whose outcome was in the log already."""
     monkeypatch.setattr(CallEngine, "_remember", _forgets)
-    monkeypatch.setattr(CallEngine, "_inherit", _only_looks)
+    monkeypatch.setattr(CallEngine, "_inherit", staticmethod(_only_looks))
 
     assert "asked again" in look(**FAULTS["a call that may be made twice"]).wrong

@@ -98,6 +98,7 @@ def stories(draw: st.DrawFn) -> Story:
     closable = st.integers(0, max(len(routes) - 1, 0))
     now = draw(st.sampled_from([0.0, 0.0, 0.0, 20.0]))
     story = Story(policy, routes, [], [], [], [], [])
+    answer: Answer | None = None
     while True:
         if routes and draw(st.integers(0, 3)) == 0:  # a breaker opens or closes meanwhile
             index = draw(closable)
@@ -107,7 +108,8 @@ def stories(draw: st.DrawFn) -> Story:
         step = next_step(policy, routes, story.tried, now, jitter)
         story.steps.append(step)
         if isinstance(step, Reconcile):
-            story.tried[-1] = replace(story.tried[-1], verdict=answer.verdict)  # type: ignore[arg-type]  # noqa: F821
+            assert answer is not None
+            story.tried[-1] = replace(story.tried[-1], verdict=answer.verdict)  # type: ignore[arg-type]  # a literal
             continue
         if not isinstance(step, Call):
             return story

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +52,7 @@ def test_an_attempt_costs_no_more_than_its_ceiling(price: Price, seconds: float,
 
 
 @pytest.mark.parametrize("more", [{"per_image_nano_usd": 1}, {"per_second_nano_usd": 1}, {"per_gigabyte_nano_usd": 1}])
-def test_what_nobody_can_count_before_has_no_ceiling_but_a_declared_one(more: dict[str, int]) -> None:
+def test_what_nobody_can_count_before_has_no_ceiling_but_a_declared_one(more: dict[str, Any]) -> None:
     """A price list of models neither: which of them answers is known afterwards."""
     assert ceiling_nano_usd(Price(id="list", **more), 1) == UNBOUNDED
     assert ceiling_nano_usd(Price(id="list", at_most_nano_usd=70, **more), 1) == 70

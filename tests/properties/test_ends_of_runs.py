@@ -17,7 +17,8 @@ from tests.support.ledger_strategies import HISTORIES, History
 def test_whatever_began_in_a_run_of_today_has_its_end_when_the_run_has(history: History) -> None:
     """Deliveries, requests, calls, children, dependencies; the handler's own delivery that ended the run too."""
     of_today: dict[str, list[Any]] = {}
-    for fact in history.facts:
+    facts: list[Any] = history.facts
+    for fact in facts:
         if fact.kind == "RunStarted" and fact.rules:
             of_today[fact.run_id] = []
         elif fact.run_id in of_today and fact.run_seq:

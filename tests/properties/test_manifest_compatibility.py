@@ -16,7 +16,7 @@ from backplane.manifests.model import Capability
 NAMES = st.sampled_from(["a", "b", "c"])
 NUMBERS = st.integers(-3, 3)
 SIZES = st.integers(0, 3)
-LEAVES = st.one_of(
+LEAVES: st.SearchStrategy[Any] = st.one_of(
     st.just({}),
     st.fixed_dictionaries(
         {"type": st.sampled_from(["integer", "number"])}, optional={"minimum": NUMBERS, "maximum": NUMBERS}
@@ -116,7 +116,10 @@ def capability(params: dict[str, Any], result: dict[str, Any], side_effects: str
 
 TEXT, INT = {"type": "string"}, {"type": "integer"}
 FIFTY = {**INT, "maximum": 50}
-HITS = {"required": ["hits"], "properties": {"hits": {"type": "array", "items": {"properties": {"url": TEXT}}}}}
+HITS: dict[str, Any] = {
+    "required": ["hits"],
+    "properties": {"hits": {"type": "array", "items": {"properties": {"url": TEXT}}}},
+}
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def test_a_delivery_is_handled_by_its_recipient_within_its_attempts(history: His
                     assert not late or known.cause in ("expired", "handler_timeout")
         dead: list[Any] = [fact for fact in entry.facts if fact.kind == "MessageDeadLettered"]
         for fact in dead:
-            told: list[Any] = [f for f in entry.facts if f.kind == "EscalationRaised" and f.message_id == fact.event_id]
+            raised: list[Any] = [each for each in entry.facts if each.kind == "EscalationRaised"]
+            told = [each for each in raised if each.message_id == fact.event_id]
             assert len(told) == (not fact.request_id)
             unhandled = any(f.recipient == "operator" for f in told) and fact.cause != "expired"
             assert ("RunFailed" in kinds) == unhandled

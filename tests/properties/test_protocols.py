@@ -199,7 +199,7 @@ class Probes(Late):
             self.heard[name] = lambda command, reply, name=name: self._answered(name, command, reply)  # type: ignore[misc]
             self._put("ProbeBreaker", name, "probe", probe_ms=10_000)
 
-    def _put(self, kind: str, name: str, what: str, **limits: int) -> None:
+    def _put(self, kind: str, name: str, what: str, **limits: Any) -> None:
         body = BreakerBody(capability="search", provider="one", error_class="outage", executor=name, **limits)
         self.lines.setdefault(name, []).append(
             Command(

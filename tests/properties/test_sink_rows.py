@@ -16,7 +16,7 @@ from backplane.sink.rows import Record
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "string": TEXT,
     "long": INT64,

@@ -44,7 +44,7 @@ def test_each_key_has_its_old_value_or_its_new_one(snapshots: list[tuple[dict[st
                 kept = Pieces(1)
             found = kept.join(dict(table))
             for key in KEYS:
-                if kept is not None and (dies_after is None or dies_after >= len(changes)):
+                if dies_after is None or dies_after >= len(changes):
                     assert found.get(key) == oracle.get(key)
                 assert found.get(key) in (before.get(key), oracle.get(key))
             oracle = found

@@ -169,7 +169,15 @@ class World:
 
     def _fits(self, kind: str, field: str) -> bool:
         """Most commands leave the platform's own fields alone, or nearly all would be refused for them."""
-        rare = ("parent_run_id", "root_run_id", "started_by", "status", "state_hash", "resumed_from", "deadline_at")
+        rare: tuple[str, ...] = (
+            "parent_run_id",
+            "root_run_id",
+            "started_by",
+            "status",
+            "state_hash",
+            "resumed_from",
+            "deadline_at",
+        )
         rare += ("spent_nano_usd", "dead_call_id", "redrives") if kind not in ("RedriveCall", "DiscardCall") else ()
         return field not in rare or not self.next() % 9
 

@@ -149,7 +149,7 @@ def test_what_a_run_is_started_and_ended_with() -> None:
     """Input and result are held as any other payload; a handler's result fails its attempt, and tells its asker."""
     desk = prepared(publishes=["*"])
     assert rule(desk.send("StartRun", agent="narrow", run_id="n", workflow="x", complete_when="idle")) == "starts"
-    start = {"run_id": "n", "workflow": "free", "complete_when": "idle"}
+    start: dict[str, Any] = {"run_id": "n", "workflow": "free", "complete_when": "idle"}
     assert rule(desk.send("StartRun", agent="narrow", input=DESCRIPTOR, **start)) == "reads"
     desk.send("Ask", agent="other", name="go", recipient="narrow", reply_to="asker")
     assert code(desk.send("Ask", agent="client", name="go", recipient="narrow", reply_to="asker")) == ""
@@ -161,12 +161,12 @@ def test_what_a_run_is_started_and_ended_with() -> None:
 
 def test_going_on_from_an_ended_run_is_to_control_it() -> None:
     """To resume is to write its state anew, and to speak for its agents."""
-    start = {"run_id": "n", "workflow": "w", "complete_when": "explicit"}
+    start: dict[str, Any] = {"run_id": "n", "workflow": "w", "complete_when": "explicit"}
     desk = prepared()
     desk.grant("narrow", client=True, workflows=["*"], starts=["w"], **{r: ALWAYS[r] for r in ("writes", "publishes")})
     desk.send("RemoveAgent", agent="bp.operator", run_id="", name="narrow")
     for field, value in (("resumed_from", "r"), ("completed", ["other"]), ("published", ["tip.given"])):
-        assert rule(desk.send("StartRun", agent="narrow", **start, **{field: value})) == "controls"
+        assert rule(desk.send("StartRun", agent="narrow", **{**start, field: value})) == "controls"
     assert code(desk.send("StartRun", agent="client", resumed_from="r", **start)) == ""
     tried: tuple[tuple[str, dict[str, Any]], ...] = (
         ("RestoreState", {"key": "free", "value": "1", "version": 1}),
@@ -263,7 +263,7 @@ def test_an_agent_that_takes_no_part_can_do_nothing_in_a_run() -> None:
     desk = prepared()
     lists = {right: ["*"] for right in ("reads", "writes", "publishes", "capabilities", "starts", "subscriptions")}
     desk.agent("outside", workflows=["elsewhere"], controls=["elsewhere"], **lists)
-    tried = {
+    tried: dict[str, dict[str, Any]] = {
         "CompleteRun": {},
         "FailRun": {"reason": "no"},
         "CancelRun": {"reason": "no"},
@@ -299,7 +299,7 @@ def test_runs_of_others_are_not_awaited_or_cancelled_by_their_parents_agents() -
 def test_who_handles_nothing_speaks_for_no_delivery() -> None:
     """Neither by the delivery's id nor by naming it as the cause: answers kept for a handler are that handler's."""
     desk = prepared()
-    delivery = desk.send("SendMessage", name="go", recipient="other").facts[-1]
+    delivery: Any = desk.send("SendMessage", name="go", recipient="other").facts[-1]
     for envelope in ({"delivery_id": delivery.delivery_id}, {"causation_id": delivery.event_id}):
         assert rule(desk.send("SetState", agent="narrow", key="free", value="1", **envelope)) == "recipient"
 

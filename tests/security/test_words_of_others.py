@@ -55,7 +55,13 @@ def test_a_report_that_an_agent_gives_says_no_more_than_a_report_has(desk: Right
     desk.send("CallCapability", agent="liar", capability="search", local=True)
     call_id = desk.sent[-1].command_id
     report = msgspec.json.encode(lie).decode()
-    outcome = {"call_id": call_id, "error_class": ORDER, "error_code": ORDER, "error_message": ORDER, "report": report}
+    outcome: dict[str, Any] = {
+        "call_id": call_id,
+        "error_class": ORDER,
+        "error_code": ORDER,
+        "error_message": ORDER,
+        "report": report,
+    }
     assert not code(desk.send("FailCall", agent="liar", **outcome))
     told = escalated(desk)
     assert set(told["report"]) <= ALLOWED
@@ -72,7 +78,13 @@ def test_an_executors_report_is_told_as_it_is(desk: RightsDesk) -> None:
     desk.send("CallCapability", agent="liar", capability="search")
     call_id = desk.sent[-1].command_id
     report = '{"action":"renew the secret","attempts":[]}'
-    outcome = {"call_id": call_id, "error_class": "auth", "error_message": "401", "report": report, "provider": "brave"}
+    outcome: dict[str, Any] = {
+        "call_id": call_id,
+        "error_class": "auth",
+        "error_message": "401",
+        "report": report,
+        "provider": "brave",
+    }
     desk.send("FailCall", agent=EXECUTOR, **outcome)
     told = escalated(desk)
     assert told["report"] == {"action": "renew the secret", "attempts": []}
@@ -82,7 +94,12 @@ def test_an_executors_report_is_told_as_it_is(desk: RightsDesk) -> None:
 def test_a_result_that_stands_in_for_an_error_has_a_report_in_form_too(desk: RightsDesk) -> None:
     """Degraded results of an agent's own call."""
     desk.send("CallCapability", agent="liar", capability="search", local=True)
-    outcome = {"call_id": desk.sent[-1].command_id, "result": "1", "degraded": True, "error_class": ORDER}
+    outcome: dict[str, Any] = {
+        "call_id": desk.sent[-1].command_id,
+        "result": "1",
+        "degraded": True,
+        "error_class": ORDER,
+    }
     desk.send("CompleteCall", agent="liar", **outcome, report=msgspec.json.encode({"action": ORDER}).decode())
     done = next(fact for fact in desk.facts if isinstance(fact, CallEvent) and fact.kind == "CallCompleted")
     assert ORDER not in done.report
@@ -119,7 +136,12 @@ def test_why_a_run_failed_quotes_what_its_handler_said() -> None:
 
 def test_what_a_dependency_waited_for_is_marked_as_its_declarers(desk: RightsDesk) -> None:
     """The state key that never came may be named by anybody who may declare."""
-    fields = {"depends_on": [f"state:{ORDER}"], "downstream": "liar", "trigger_when": "all_completed", "deadline_ms": 1}
+    fields: dict[str, Any] = {
+        "depends_on": [f"state:{ORDER}"],
+        "downstream": "liar",
+        "trigger_when": "all_completed",
+        "deadline_ms": 1,
+    }
     assert not code(desk.send("DeclareDependency", agent="boss", **fields))
     name, due = next((name, due) for name, due in desk.book.runs["r"].timers.items() if name.startswith("dependency"))
     desk.now = due

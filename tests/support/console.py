@@ -55,9 +55,10 @@ def console(environment: Mapping[str, str], log: Path, *options: str, host: str 
         process.wait(15)
 
 
-def _answers(base: str) -> None:
+def _answers(base: str) -> bool:
     try:
         assert httpx.get(f"{base}/health").status_code == 200
+        return True
     except httpx.TransportError as error:
         raise AssertionError(str(error)) from error
 

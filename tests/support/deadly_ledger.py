@@ -7,13 +7,13 @@ import signal
 
 from agents_sdk.core.commands import Command
 from agents_sdk.wire.codec import Codec
-from backplane.ledger import partition
+from backplane.ledger import accept, partition
 from backplane.ledger.__main__ import main
 from backplane.runtime.batch import Record
 
 DEADLY = b"this record kills"
 BROKEN = b"this record raises"
-_accepted = partition.accepted
+_accepted = accept.accepted
 
 
 def accepted(codec: Codec, record: Record) -> Command:

@@ -141,7 +141,7 @@ class Process:
         """All that this process has met, in order: its state is a function of it."""
         settler = Settler(
             world.registry,
-            self,  # type: ignore[arg-type]  # it is all three: asking, outbox and clock
+            self,  # it is all three: asking, outbox and clock
             self,
             executor=identity,
             max_result_bytes=1_000,

@@ -38,7 +38,7 @@ class OidcProvider:
 
     def public(self) -> dict[str, Any]:
         """Its keys, as it publishes them."""
-        return KeySet([self.key]).as_dict(private=False)
+        return {**KeySet([self.key]).as_dict(private=False)}
 
     def answer(self, path: str, form: dict[str, str]) -> tuple[int, dict[str, Any], str]:
         """Status, document and where to go instead."""

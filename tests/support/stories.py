@@ -35,6 +35,7 @@ class Story:
         self._number += 1
         self.at += STEP_US
         name = c.BODY_OF_KIND[kind]
+        made_of: dict[str, Any] = {name: c.BODIES[name](**body)}
         command = c.Command(
             command_id=ids.derive(self.run_id, f"command/{self._number}"),
             kind=kind,
@@ -43,7 +44,7 @@ class Story:
             correlation_id=self.run_id,
             causation_id=handling.event_id if handling else cause,
             delivery_id=handling.delivery_id if handling else "",
-            **{name: c.BODIES[name](**body)},
+            **made_of,
         )
         made = apply(self.book, command, self.offset, self.at).facts
         self.offset += 1

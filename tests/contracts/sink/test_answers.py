@@ -40,7 +40,7 @@ def test_cost_is_the_same_by_whatever_it_is_asked(client: Any, run: str) -> None
     leaves = [fact for fact in FACTS if isinstance(fact, facts.AttemptEvent) and run in ("", fact.run_id)]
 
     for by in ("agent", "capability", "provider", "model", "run", "day", "key"):
-        found = answers.costs(client, by, run)  # type: ignore[arg-type]  # each is a By
+        found = answers.costs(client, by, run)
         assert sum(row.cost_nano_usd for row in found) == sum(leaf.cost_nano_usd for leaf in leaves) > 0
         assert sum(row.attempts for row in found) == len(leaves)
         assert sum(row.unpriced for row in found) == sum(not leaf.price_id for leaf in leaves) > 0

@@ -134,7 +134,7 @@ def test_every_way_to_add_up_gives_the_leaves(database: Database, client: Any, s
             for leaf in tree.leaves:
                 if leaf.run in family:
                     wanted[getattr(leaf, by)] += leaf.cost
-            found = answers.costs(client, by, run, tree=bool(run))  # type: ignore[arg-type]  # each is a By
+            found = answers.costs(client, by, run, tree=bool(run))
             assert {row.name: row.cost_nano_usd for row in found} == dict(wanted)
             assert sum(row.attempts for row in found) == sum(leaf.run in family for leaf in tree.leaves)
             assert sum(row.unpriced for row in found) == sum(

@@ -173,7 +173,7 @@ def test_the_bill_tells_what_was_discarded(database: Database, commands: Callabl
     story = Family("01930000-0000-7000-9000-00000000ffff")
     story.register("writer", ["run.started", "write.again"])
     story.send("StartRun", "client", workflow="drafting", complete_when="explicit")
-    calls = []
+    calls: list[Any] = []
     for name, drafts in (("run.started", 1), ("write.again", 2)):
         job = story.delivered("writer", name)
         for _ in range(drafts):

@@ -37,7 +37,7 @@ def with_all_open() -> Story:
     story.send("Ask", "one", handling=job, name="go", recipient="two")
     story.send("CallCapability", "one", handling=job, capability="search")
     story.send("StartChild", "one", handling=job, workflow="part", complete_when="idle")
-    waits = {"downstream": "two", "depends_on": ["one"], "trigger_when": "all_completed"}
+    waits: dict[str, Any] = {"downstream": "two", "depends_on": ["one"], "trigger_when": "all_completed"}
     story.send("DeclareDependency", "client", **waits)
     return story
 
@@ -144,9 +144,8 @@ def test_a_dead_letter_is_told_by_what_became_of_it(database: Database, client: 
     job = story.delivered("one", "run.started")
     story.send("FailHandler", "one", handling=job, attempt=1, error_type="E", error_message="no", traceback="line 1")
     if kind:
-        story.send(
-            kind, "client", name="", dead_delivery_id=job.delivery_id, **({"reason": "r"} if kind == "Discard" else {})
-        )
+        reason: dict[str, Any] = {"reason": "r"} if kind == "Discard" else {}
+        story.send(kind, "client", name="", dead_delivery_id=job.delivery_id, **reason)
     database.writer.write(database.writer.prepare(records(story.facts)))
     sql = "SELECT status, traceback FROM v_messages WHERE run_id = {run:String} AND delivery_id = {delivery:String}"
     found = query(client, sql, {"run": RUN, "delivery": job.delivery_id}).result_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from clickhouse_connect.driver.exceptions import OperationalError
@@ -49,7 +49,7 @@ class Sink:
 
     def __init__(self, database: Database, log: list[Record]) -> None:
         self.client = Client(database.client)
-        self._writer = Writer(self.client, database.name, shared=True)
+        self._writer = Writer(cast("Any", self.client), database.name, shared=True)
         stored = self._writer.stored()
         self._left = [one for one in log if one.offset > stored.get((one.topic, one.partition), -1)]
         self.busy = False
@@ -158,8 +158,8 @@ def test_parsed_batches_are_fenced(database: Database, engine: Engine, runs: int
     late_at, at = len(log) // 3, len(log) // 2
     stages = Stages(engine.connection, CODEC, in_store=False)
     frozen, other = (Client(database.client) for _ in range(2))
-    first = Writer(frozen, database.name, stages, shared=True)
-    second = Writer(other, database.name, stages, shared=True)
+    first = Writer(cast("Any", frozen), database.name, stages, shared=True)
+    second = Writer(cast("Any", other), database.name, stages, shared=True)
     late, batch = first.stage(lying(log[:late_at])), second.stage(lying(log[:at]))
     assert late is not None
     assert batch is not None

@@ -170,7 +170,7 @@ class TestLogin:
     def test_headers_and_parameters_log_in_too(self, guarded: int) -> None:
         """The two other ways that curl and Grafana use; a header that is none is no way in."""
         url = f"http://127.0.0.1:{guarded}/?query=SELECT%201"
-        headers = {"X-ClickHouse-User": "reader", "X-ClickHouse-Key": "secret ü".encode()}
+        headers = {b"X-ClickHouse-User": b"reader", b"X-ClickHouse-Key": "secret ü".encode()}
         assert httpx.get(url, headers=headers).text == "1\n"
         assert httpx.get(url + "&user=reader&password=secret%20%C3%BC").text == "1\n"
         assert httpx.get(url, headers={"Authorization": "Basic !"}).status_code == 403

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.exceptions import Error
@@ -140,7 +141,7 @@ def test_an_insert_is_one_part(database: Database) -> None:
     assert parts == [(len(lying),)]
 
 
-def _fields(record: Record) -> dict[str, object]:
+def _fields(record: Record) -> dict[str, Any]:
     import msgspec
 
     return msgspec.structs.asdict(record.row)
@@ -151,7 +152,7 @@ def _fields(record: Record) -> dict[str, object]:
 def test_the_oddest_fact_comes_back_as_it_was(database: Database, record: type[Fact], extreme: int) -> None:
     """The ends of every number's range, and text that is special to SQL, to tabs, to C and to UTF-8."""
     text = "\0\\N\t\n'\"`{x}ü🙂\u2028"
-    fields: dict[str, object] = {}
+    fields: dict[str, Any] = {}
     for field in schemas.avro(record.__name__)["fields"]:
         kind = field["type"]["type"] if isinstance(field["type"], dict) else field["type"]
         words = kind == "map" and field["type"]["values"] == "string"

@@ -11,5 +11,6 @@ from backplane.ledger.__main__ import main
 FACTS_BETWEEN: Final = int(os.environ.get("TEST_FACTS_BETWEEN", "400"))
 
 if __name__ == "__main__":
-    partition.FACTS_BETWEEN = FACTS_BETWEEN
+    assert "FACTS_BETWEEN" in vars(partition)
+    vars(partition)["FACTS_BETWEEN"] = FACTS_BETWEEN
     main()

@@ -86,13 +86,15 @@ async def trial(
         async with AsyncBackplane.connect(settings, name="witness") as backplane:
             await _agents_known(backplane)
             work = Workload(backplane, seed)
-            working = asyncio.ensure_future(asyncio.gather(work.run(), *(one.run(backplane) for one in beside)))
-            doing = asyncio.ensure_future(deeds(gunman))
+            others = (one.run(backplane) for one in beside)
+            working: asyncio.Future[Any] = asyncio.ensure_future(asyncio.gather(work.run(), *others))
+            doing: asyncio.Future[Any] = asyncio.ensure_future(deeds(gunman))
             watching = asyncio.create_task(_watch(agents))
             await asyncio.wait([working, doing], return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 await doing
-            for one in (work, *beside):
+            work.stop()
+            for one in beside:
                 one.stop()
             await working
             watching.cancel()

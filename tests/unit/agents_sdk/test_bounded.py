@@ -151,13 +151,13 @@ def test_a_timeout_that_is_none_is_refused(seconds: float) -> None:
 def test_the_transport_refuses_what_no_broker_takes() -> None:
     """Commands that are built by hand, too: by their size, and by the ids in their envelope."""
     transport = Transport.__new__(Transport)
-    transport.signer = type("Signer", (), {"said": lambda _, command: (command.message.data.encode(), 0, None)})()  # type: ignore[assignment]
+    transport.signer = type("Signer", (), {"said": lambda _, command: (command.message.data.encode(), 0, None)})()
     body = MessageBody(name="n", data="x" * (COMMAND_BYTES + 1))
     command = Command(command_id="1", kind="Publish", run_id="r", agent="a", correlation_id="", message=body)
     with pytest.raises(Oversize, match="artifact"):
         transport._encoded(command, -1)
     huge = Command(command_id="x" * 2_000, kind="Publish", run_id="r", agent="a", correlation_id="")
-    transport.signer = type("Signer", (), {"said": lambda _, command: (b"", 0, None)})()  # type: ignore[assignment]
+    transport.signer = type("Signer", (), {"said": lambda _, command: (b"", 0, None)})()
     with pytest.raises(InvalidCommand, match="command_id") as raised:
         transport._encoded(huge, -1)
     assert raised.value.fields["limit"] == bounds.ID_LIMIT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import pytest
 
@@ -51,7 +53,7 @@ class Stand:
         assert_eventually(lambda: self.is_watched(name))
 
     def is_watched(self, name: str) -> None:
-        assert peers.quote(name, safe="") in self.watching._watched
+        assert quote(name, safe="") in self.watching._watched
 
     def send(self, name: str, number: signal.Signals) -> None:
         os.kill(self.others[name].pid, number)
@@ -108,7 +110,7 @@ def test_a_process_comes_back_only_when_it_is_evicted(tmp_path: Path) -> None:
     def evict(name: str) -> None:
         second = Peers(tmp_path, GROUP, name, order.append)
         back.append(second)
-        assert not second._own_lock(peers.fcntl.LOCK_NB)
+        assert not second._own_lock(fcntl.LOCK_NB)
         order.append(name)
 
     watching = Peers(tmp_path, GROUP, "m", evict)
@@ -128,7 +130,7 @@ def _contains(names: object, name: str) -> None:
 
 
 def _locks(one: Peers) -> None:
-    assert one._own_lock(peers.fcntl.LOCK_NB)
+    assert one._own_lock(fcntl.LOCK_NB)
 
 
 def test_a_second_process_of_one_name_goes_on_and_has_the_lock_when_the_first_ends(

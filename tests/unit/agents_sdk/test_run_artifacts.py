@@ -24,8 +24,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.desk = Desk()
-        self.requests: Any = CoreRequests(self.desk)
-        self.requests.artifacts = ArtifactStore(folder)
+        self.requests: Any = CoreRequests(self.desk, artifacts=ArtifactStore(folder))
         self.desk.register("writer")
         self.desk.register("narrow", reads=["plan"], writes=["plan"])
         self.desk.start()
@@ -90,5 +89,5 @@ async def test_a_file_that_is_not_there_or_no_reference_is_told_so(place: Place)
     sent = len(place.requests.sent)
     for nothing in ("report.pdf", {"sha256": SHA256}, ""):
         with pytest.raises(UnknownArtifact, match="no reference"):
-            ctx.artifacts.get(nothing)
+            _ = ctx.artifacts.get(nothing)
     assert len(place.requests.sent) == sent

@@ -50,7 +50,7 @@ async def test_several_keys_come_as_a_dictionary_without_those_that_have_no_valu
         await known.get_many(["a", "b"], Findings)
     assert "'a'" in broken.value.message
     with pytest.raises(TypeError, match="use a list"):
-        known.get_many("ab")
+        _ = known.get_many("ab")
 
 
 async def test_a_value_that_does_not_fit_its_type_names_the_field(desk: Desk) -> None:
@@ -73,7 +73,7 @@ async def test_a_key_is_read_as_of_a_time(desk: Desk) -> None:
     assert await known.get("k", at=1_999) == 1
     assert await known.entry("k", at=2_000) == Entry("k", 2, 2)
     with pytest.raises(ValueError, match="without a zone"):
-        known.get("k", at=datetime(2026, 1, 1))  # noqa: DTZ001 - it is what is refused
+        _ = known.get("k", at=datetime(2026, 1, 1))  # noqa: DTZ001 - it is what is refused
     assert microseconds("at", datetime(2026, 1, 1, tzinfo=UTC)) == 1_767_225_600_000_000
 
 

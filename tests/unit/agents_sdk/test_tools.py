@@ -8,7 +8,8 @@ from typing import Any, get_args
 import jsonschema_rs
 import pytest
 
-from agents_sdk.core.tools import Format, compact, definition, read_call, result_message
+from agents_sdk.core.shortened import compact
+from agents_sdk.core.tools import Format, definition, read_call, result_message
 from agents_sdk.errors import CallFailed
 from agents_sdk.operations import CallResult
 from agents_sdk.toolbox import called

@@ -42,7 +42,7 @@ class Broker:
 class Connected:
     """A transport with that broker in place of Kafka."""
 
-    def __init__(self, max_in_flight: int = 3, **bounds: int) -> None:
+    def __init__(self, max_in_flight: int = 3, **bounds: Any) -> None:
         identity = SimpleNamespace(key_file=None, keys_dir=None, master_file=None)
         settings = SimpleNamespace(limits=SimpleNamespace(max_value_bytes=1000), kafka={}, identity=identity)
         self.transport = Transport(cast("Any", settings), CODEC, "test", max_in_flight=max_in_flight, **bounds)

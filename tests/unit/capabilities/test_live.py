@@ -42,7 +42,8 @@ def test_what_counts_is_said_again_where_something_older_lies_behind_it() -> Non
     live = LiveRegistry(Settings(), CODEC)
     first = msgspec.structs.replace(publish.record_of(Contract(capability(), ""), "applied", ""), applied_at=10)
     off = Switch(target="probe", state="disabled", set_at=20, signature=b"signed")
-    for offset, record in enumerate((first, off)):
+    said: list[CapabilityManifest | Switch] = [first, off]
+    for offset, record in enumerate(said):
         live._follower.catalogue.take(record, offset, 0.0)
     assert live.outlived() == ([], [])
     live._follower.catalogue.take(msgspec.structs.replace(off, state="enabled", set_at=15), 2, 0.0)

@@ -124,7 +124,7 @@ async def test_an_outcome_that_is_there_already_counts(number: int) -> None:
 
     def taken_over() -> None:
         call_id = rig.desk.facts[2].command_id
-        attempt = {"call_id": call_id, "attempt": number, "cost_nano_usd": 1}
+        attempt: dict[str, Any] = {"call_id": call_id, "attempt": number, "cost_nano_usd": 1}
         rig.desk.send("RecordAttempt", agent=EXECUTOR, reply_to="", **attempt)
         rig.desk.send("CompleteCall", agent=EXECUTOR, reply_to="", call_id=call_id, result='"theirs"')
 

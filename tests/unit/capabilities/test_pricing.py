@@ -123,7 +123,7 @@ def test_a_list_of_ones_own_may_price_caches_and_sound() -> None:
         per_cache_write_token_nano_usd=12,
         per_output_audio_token_nano_usd=100,
     )
-    used = {"input_tokens": 100, "cached_tokens": 40, "cache_write_tokens": 10, "input_audio_tokens": 5}
+    used: dict[str, Any] = {"input_tokens": 100, "cached_tokens": 40, "cache_write_tokens": 10, "input_audio_tokens": 5}
 
     cost = charge(price, answer(**used, output_tokens=10, output_audio_tokens=2))
 

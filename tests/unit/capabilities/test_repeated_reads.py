@@ -12,7 +12,7 @@ from backplane.executor.ports import Clock
 from backplane.executor.settle import Settler
 from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
 
-CACHED = {"cache": {"ttl_seconds": 60}}
+CACHED: dict[str, Any] = {"cache": {"ttl_seconds": 60}}
 
 
 class Hand(Clock):

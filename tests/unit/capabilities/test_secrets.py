@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -26,10 +26,10 @@ from backplane.providers.redaction import MARK, Redaction
 class Rings(keyring.backend.KeyringBackend):
     """A keyring in memory."""
 
-    priority = 1.0  # type: ignore[assignment]  # a property of the class in keyring
+    priority = 1.0  # a property of the class in keyring
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # keyring's
         self.kept: dict[tuple[str, str], str] = {}
 
     def get_password(self, service: str, username: str) -> str | None:
@@ -172,7 +172,7 @@ def test_short_texts_are_left_alone() -> None:
     assert redaction.text("a banana") == "a banana"
 
 
-SPELLED = {
+SPELLED: dict[str, Callable[[str], str]] = {
     "as it is": lambda secret: secret,
     "JSON": lambda secret: json.dumps(secret)[1:-1],
     "JSON with escaped slashes": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),

@@ -92,7 +92,7 @@ async def test_a_reconcile_that_raises_leaves_the_outcome_unknown() -> None:
     async def broken(*_: object) -> Reconciled:
         raise RuntimeError("a bug")
 
-    asking.reconcile = broken  # type: ignore[method-assign]
+    asking.reconcile = broken  # type: ignore[method-assign,assignment]
 
     await settler(_reconcilable(), asking, outbox).settle(requested("c"))
 

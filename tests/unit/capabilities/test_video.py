@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import pytest
+from av.container import InputContainer
 from PIL import Image
 
 from backplane.builtin.video import video_generation
@@ -25,9 +26,10 @@ def bench(tmp_path: Path) -> Bench:
 def decoded(bench: Bench, result: dict[str, Any]) -> list[Image.Image]:
     """All pictures of the video, read back by a decoder."""
     with av.open(io.BytesIO(bench.artifacts.get(result["artifact"]["uri"]))) as container:
+        assert isinstance(container, InputContainer)
         stream = container.streams.video[0]
         assert (container.format.name.split(",")[0], stream.codec_context.name) == ("mov", "h264")
-        return [frame.to_image() for frame in container.decode(stream)]
+        return [frame.to_image() for frame in container.decode(stream)]  # type: ignore[no-untyped-call]  # av's
 
 
 def dominant(picture: Image.Image) -> tuple[int, int, int]:

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -182,9 +184,9 @@ def test_unforeseen_error_shows_its_traceback_only_with_debug(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def single(function: object) -> typer.Typer:
+def single(function: Callable[..., Any]) -> typer.Typer:
     made = typer.Typer(add_completion=False)
-    made.command()(function)  # type: ignore[arg-type]
+    made.command()(function)
     return made
 
 

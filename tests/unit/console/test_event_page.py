@@ -10,6 +10,7 @@ from starlette.requests import Request
 from backplane.access.principals import Principal
 from backplane.console.desk import Desk
 from backplane.console.routes import streams
+from backplane.insight import figures
 
 PLACE: dict[str, Any] = {"topic": "bp.refusals", "partition": 2, "offset": 0}
 
@@ -29,7 +30,7 @@ def test_a_fact_without_a_run_has_a_page(monkeypatch: pytest.MonkeyPatch, found:
     desk = Desk.__new__(Desk)
     monkeypatch.setattr(streams, "desk_of", lambda _: desk)
     monkeypatch.setattr(Desk, "store", property(lambda _: None))
-    monkeypatch.setattr(streams.figures, "record", lambda *_: dict(found))
+    monkeypatch.setattr(figures, "record", lambda *_: dict(found))
     request = Request(
         {
             "type": "http",

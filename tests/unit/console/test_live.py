@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents_sdk.core.facts import CallEvent
 from backplane.console.live import Pace, encoded
 from backplane.console.positions import mark, read, read_mark, written
 from backplane.console.routes.streams import EventRows
@@ -102,4 +103,5 @@ def _numbers(html: str) -> list[int]:
 def test_long_texts_are_cut_as_the_store_cuts_them() -> None:
     """So that a row that came live and one that was loaded are alike."""
     (one, *_) = [record for record in records(article().facts) if record.row.kind == "CallCompleted"]
+    assert isinstance(one.row, CallEvent)
     assert event_of(one).body == one.row.result[:300]

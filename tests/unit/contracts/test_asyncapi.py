@@ -16,7 +16,7 @@ from backplane.topics.asyncapi import document
 from backplane.topics.examples import examples
 
 DOCUMENT = document()
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "kafka": {"bootstrap.servers": "broker:9093,other:9093", "security.protocol": "SASL_SSL"},
     "registry": {"url": "http://registry/apis/ccompat/v7"},
     "topics": {"partitions": 8, "replication": 3},

@@ -116,5 +116,6 @@ def test_refusal_names_file_version_and_id() -> None:
 
 def test_zero_is_null_zero_or_empty() -> None:
     """What ClickHouse reads for a missing field, and nothing else."""
-    assert all(is_zero(default) for default in (None, 0, 0.0, False, "", [], {}))
+    zeros: tuple[Any, ...] = (None, 0, 0.0, False, "", [], {})
+    assert all(is_zero(default) for default in zeros)
     assert not any(is_zero(default) for default in (1, -1, True, "0", [0], {"a": 0}, 0.1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agents_sdk.core import money
@@ -20,7 +22,12 @@ def call(desk: Desk, budget: int, agent: str = "client") -> CallEvent:
 
 def attempt(desk: Desk, fact: CallEvent, cost: int) -> None:
     """Somebody was paid for it."""
-    body = {"call_id": fact.call_id, "capability": "search", "cost_nano_usd": cost, "attempt": len(desk.sent)}
+    body: dict[str, Any] = {
+        "call_id": fact.call_id,
+        "capability": "search",
+        "cost_nano_usd": cost,
+        "attempt": len(desk.sent),
+    }
     desk.send("RecordAttempt", agent=EXECUTOR, **body)
 
 
@@ -78,7 +85,7 @@ def test_a_run_that_ends_idle_tells_its_parent_what_it_spent_and_keeps_nothing_r
     desk.complete(delivery)
     attempt(desk, fact, 25)
     desk.send("CompleteCall", agent=EXECUTOR, call_id=fact.call_id, result="1")
-    report = {"child_run_id": child.child_run_id, "status": "completed", "spent_nano_usd": 8}  # type: ignore[attr-defined]
+    report: dict[str, Any] = {"child_run_id": child.child_run_id, "status": "completed", "spent_nano_usd": 8}  # type: ignore[attr-defined]
     step = desk.send("ReportChild", agent="bp.ledger", **report)
     assert kinds(step) == ["ChildEnded", "RunCompleted"]
     (told,) = issued(step.facts[-1])
@@ -112,11 +119,12 @@ def test_an_amount_that_is_none_is_refused_wherever_it_stands(amount: int) -> No
     desk = Desk()
     assert answer(desk.start(budget_nano_usd=amount)).code == "invalid_command"
     desk.start()
-    for kind, fields in {
+    commands: dict[str, dict[str, Any]] = {
         "CallCapability": {"capability": "c", "budget_nano_usd": amount},
         "StartChild": {"workflow": "w", "complete_when": "idle", "budget_nano_usd": amount},
         "RegisterAgent": {"agent": "a", "run_id": "", "name": "a", "budget_nano_usd": amount},
-    }.items():
+    }
+    for kind, fields in commands.items():
         assert answer(desk.send(kind, **fields)).code == "invalid_command"
     step = desk.send("RegisterAgent", agent="a", run_id="", name="a", call_budgets={"x": amount})
     assert "call_budgets['x']" in answer(step).message
@@ -127,7 +135,12 @@ def test_the_outcome_of_a_call_that_its_budget_ended_says_what_was_left() -> Non
     desk = Desk()
     desk.start()
     fact = call(desk, 50)
-    report = {"error_class": "quota", "error_code": "budget_exceeded", "asked_nano_usd": 60, "cost_nano_usd": 10}
+    report: dict[str, Any] = {
+        "error_class": "quota",
+        "error_code": "budget_exceeded",
+        "asked_nano_usd": 60,
+        "cost_nano_usd": 10,
+    }
     told = desk.send("FailCall", agent=EXECUTOR, call_id=fact.call_id, **report).replies[-1].reply
     assert '"left_nano_usd":40,"limit_nano_usd":50' in told.detail
 

@@ -134,7 +134,12 @@ def settle(desk: Desk, call_id: str, kind: str, number: int) -> list[str]:
         call_id=call_id, attempt=number, capability="search", error_class="outage" if kind == "FailCall" else ""
     )
     outcome = OutcomeBody(call_id=call_id, result="1")
-    common = {"command_id": f"{call_id} {kind} {number}", "kind": kind, "run_id": "r", "correlation_id": ""}
+    common: dict[str, Any] = {
+        "command_id": f"{call_id} {kind} {number}",
+        "kind": kind,
+        "run_id": "r",
+        "correlation_id": "",
+    }
     return kinds(desk.put(Command(agent=EXECUTOR, outcome=outcome, attempt=made, **common)))
 
 

@@ -20,7 +20,13 @@ def desk() -> Desk:
 
 
 def _claim(desk: Desk, call_id: str, executor: str, assignment: int, number: int = 1, **more: Any) -> Step:
-    body = {"call_id": call_id, "attempt": number, "executor": executor, "assignment": assignment, "lease_ms": 50}
+    body: dict[str, Any] = {
+        "call_id": call_id,
+        "attempt": number,
+        "executor": executor,
+        "assignment": assignment,
+        "lease_ms": 50,
+    }
     name = f"claim {number} by {executor} in {assignment}"
     return desk.send("StartAttempt", agent=EXECUTOR, command_id=name, **body, **more)
 

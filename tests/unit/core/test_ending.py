@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agents_sdk.core.ledger.timers import fired
@@ -62,7 +64,7 @@ def test_by_the_rules_of_before_the_handler_that_ends_its_run_has_no_fact_of_its
 def test_no_dependency_is_met_by_the_end_itself() -> None:
     """The handler that ends the run completes, and nobody is triggered in a run that has ended."""
     desk = desk_with_work()
-    waits = {"downstream": "two", "depends_on": ["one"], "trigger_when": "all_completed"}
+    waits: dict[str, Any] = {"downstream": "two", "depends_on": ["one"], "trigger_when": "all_completed"}
     desk.send("DeclareDependency", **waits)
     step = desk.within(desk.deliver("one"), "CompleteRun", result="1")
     assert kinds(step) == ["HandlerCompleted", "DependencyCancelled", "RunCompleted"]
@@ -76,12 +78,13 @@ def test_whatever_is_open_has_its_end_in_the_record(how: str) -> None:
     desk.register("two")
     desk.start(deadline_ms=60_000)
     delivery = desk.deliver("one")
-    for kind, fields in {
+    begins: dict[str, dict[str, Any]] = {
         "Ask": {"name": "go", "recipient": "two"},
         "CallCapability": {"capability": "search"},
         "StartChild": {"workflow": "w", "complete_when": "idle"},
         "DeclareDependency": {"downstream": "two", "depends_on": ["one"], "trigger_when": "all_completed"},
-    }.items():
+    }
+    for kind, fields in begins.items():
         desk.within(delivery, kind, kind, **fields)
     if how == "deadline":
         step = desk.put(fired("r", "", "run", 60_000_000 + desk.facts[2].at), at=60_000_000 + desk.facts[2].at)

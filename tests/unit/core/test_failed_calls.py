@@ -80,7 +80,7 @@ def test_a_redrive_makes_the_call_anew_and_links_both(desk: Desk) -> None:
 
     step = desk.send("RedriveCall", capability="", dead_call_id=dead)
     asked, redriven = step.facts
-    assert (asked.kind, redriven.kind, step.replies) == ("CallRequested", "CallRedriven", [])  # type: ignore[attr-defined]
+    assert (asked.kind, redriven.kind, step.replies) == ("CallRequested", "CallRedriven", [])
     assert (asked.redrive_of, asked.redrives, redriven.call_id) == (dead, 1, dead)  # type: ignore[attr-defined]
     assert redriven.redriven_as == asked.call_id == asked.command_id  # type: ignore[attr-defined]
     assert (asked.capability, asked.params, asked.config, asked.timeout_ms) == ("search", '{"q":1}', CONFIG, 5)  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ def test_failed_calls_survive_a_snapshot(desk: Desk) -> None:
 def test_a_taken_claim_says_since_when(desk: Desk) -> None:
     """Whoever settles it waits until nobody can be in the middle of it."""
     call_id = desk.call()
-    claim = {"agent": EXECUTOR, "call_id": call_id, "attempt": 1, "provider": "p"}
+    claim: dict[str, Any] = {"agent": EXECUTOR, "call_id": call_id, "attempt": 1, "provider": "p"}
     desk.send("StartAttempt", **claim, executor="a", started_at=17)
 
     taken = desk.send("StartAttempt", **claim, executor="b", started_at=18)

@@ -45,7 +45,12 @@ def test_the_caller_is_told_to_begin_when_the_intent_is_recorded(desk: Desk) -> 
 def test_whoever_begins_again_is_told_what_was_spent(desk: Desk) -> None:
     """A process that died has cost what it cost."""
     asked = desk.send("CallCapability", agent="one", capability="search", local=True, budget_nano_usd=9)
-    failed = {"call_id": asked.facts[0].command_id, "attempt": 1, "cost_nano_usd": 4, "error_class": "outage"}
+    failed: dict[str, Any] = {
+        "call_id": asked.facts[0].command_id,
+        "attempt": 1,
+        "cost_nano_usd": 4,
+        "error_class": "outage",
+    }
     desk.send("RecordAttempt", agent="one", **failed)
 
     told = detail(desk.put(desk.sent[-2]))

@@ -112,7 +112,7 @@ def test_an_asker_that_has_gone_on_does_not_wait(desk: Desk) -> None:
     side is waited for, and so is an answer without a deadline, for which nothing else would end a cycle."""
     first = desk.deliver("one")
     second = ask(desk, first, "two", 1, deadline_ms=1_000).facts[-1]
-    third = ask(desk, first, "three", 2, deadline_ms=1_000).facts[-1]
+    third: Any = ask(desk, first, "three", 2, deadline_ms=1_000).facts[-1]
     assert detail(ask(desk, second, "one", 1))["cycle"] == ["two", "one", "two"]
     desk.within(first, "SetState", 3, key="k", value="1")
     assert kinds(ask(desk, second, "one", 2)) == ["RequestSent", "MessageDelivered"]
@@ -132,7 +132,7 @@ def test_an_asker_that_withdrew_does_not_wait_though_it_says_nothing_more(desk: 
     """Whatever the deadline; for what it asked besides it does. Said once; what is answered cannot be withdrawn."""
     first = desk.deliver("one")
     second = ask(desk, first, "two", 1).facts[-1]
-    third = ask(desk, first, "three", 2, deadline_ms=1_000).facts[-1]
+    third: Any = ask(desk, first, "three", 2, deadline_ms=1_000).facts[-1]
     assert detail(ask(desk, second, "one", 1))["cycle"] == ["two", "one", "two"]
     assert kinds(withdraw(desk, first, 3, 1)) == ["RequestWithdrawn"]
     assert kinds(desk.again()) == []

@@ -53,7 +53,11 @@ def test_the_run_is_not_complete_before_all_is_there() -> None:
 def test_what_was_completed_before_counts_for_dependencies() -> None:
     """Agents and messages alike."""
     desk = resumed(completed=["one"], published=["found.it"])
-    waits = {"downstream": "two", "depends_on": ["one", "event:found.it"], "trigger_when": "all_completed"}
+    waits: dict[str, Any] = {
+        "downstream": "two",
+        "depends_on": ["one", "event:found.it"],
+        "trigger_when": "all_completed",
+    }
     assert "DependencySatisfied" in kinds(desk.send("DeclareDependency", **waits))
 
 

@@ -57,7 +57,7 @@ def test_a_failed_run_goes_on_from_the_message_that_ended_it() -> None:
     second = desk.within(first, "SendMessage", "c", name="go", recipient="two").facts[-1]
     third = desk.within(first, "SendMessage", "d", name="go", recipient="three").facts[-1]
     desk.complete(first)
-    again = desk.within(second, "SendMessage", "e", name="more", recipient="three").facts[-1]
+    again: Any = desk.within(second, "SendMessage", "e", name="more", recipient="three").facts[-1]
     desk.complete(third)
     assert kinds(desk.fail(second))[-1] == "RunFailed"
 
@@ -90,7 +90,7 @@ def test_who_still_waited_waits_again_for_what_was_not_there() -> None:
     desk = working()
     first = desk.start().facts[1]
     desk.complete(desk.deliver("three"))
-    waits = {"downstream": "two", "depends_on": ["one", "three"], "trigger_when": "all_completed"}
+    waits: dict[str, Any] = {"downstream": "two", "depends_on": ["one", "three"], "trigger_when": "all_completed"}
     desk.send("DeclareDependency", **waits)
     desk.fail(first)
     facts = resume(desk)

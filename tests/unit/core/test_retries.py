@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def desk_with(retries: dict[str, str], **spec: object) -> Desk:
 def test_the_next_attempt_is_for_later_and_each_wait_is_longer() -> None:
     """The record says when; whoever handles the message is told how long that is from now."""
     desk = desk_with({"": SECOND})
-    delivered = desk.deliver("one")
+    delivered: Any = desk.deliver("one")
     waits = []
     for _ in range(2):
         step = desk.fail(delivered)
@@ -87,7 +89,7 @@ def test_a_policy_that_is_none_is_refused(text: str) -> None:
 def test_a_traceback_is_on_the_record_within_bounds() -> None:
     """However much is sent."""
     desk = desk_with({})
-    delivered = desk.deliver("one")
+    delivered: Any = desk.deliver("one")
     error = {"error_type": "ValueError", "error_message": "no", "traceback": "x" * 20_000}
     failed = desk.within(delivered, "FailHandler", attempt=1, **error).facts[0]
     assert len(failed.traceback) == 8_000  # type: ignore[attr-defined]

@@ -105,8 +105,8 @@ def test_agent_that_may_do_nothing_is_refused_and_told_the_rule(desk: Desk, kind
         desk.send("Ask", agent="other", name="draft.ready", recipient="other", command_id=fields["request_id"])
     if kind in identity.ALWAYS_SIGNED:
         desk.proof = Proof.GOOD
-    about = {"run_id": ""} if kind in ABOUT_NO_RUN else {}
-    step = desk.send(kind, agent="narrow", **about, **({"key_generation": 1} if about else {}), **fields)
+    about: dict[str, Any] = {"run_id": "", "key_generation": 1} if kind in ABOUT_NO_RUN else {}
+    step = desk.send(kind, agent="narrow", **about, **fields)
     assert (answer(step).code, detail(step)["rule"]) == ("scope", rule)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent
 from agents_sdk.core.roster import roster
 
@@ -18,7 +20,7 @@ def refusal(agent: str, code: str, offset: int) -> RefusalEvent:
     return RefusalEvent(**envelope("CommandRefused", agent, offset), command_kind="SetState", code=code)
 
 
-def envelope(kind: str, agent: str, offset: int) -> dict[str, object]:
+def envelope(kind: str, agent: str, offset: int) -> dict[str, Any]:
     ids = {"event_id": f"e{offset}", "run_id": "", "correlation_id": "", "causation_id": "", "command_id": "c"}
     return {**ids, "kind": kind, "agent": agent, "run_seq": 0, "at": NOW, "command_offset": offset}
 

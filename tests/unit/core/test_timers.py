@@ -118,7 +118,7 @@ def test_a_contract_gives_the_time_to_live_of_writes_that_say_none(desk: Desk) -
 def test_a_time_to_live_out_of_range_is_refused(desk: Desk, ttl_ms: int) -> None:
     """By its field; of a write and of a contract; messages have none at all."""
     desk.start()
-    sound = {"target": "state", "pattern": "k", "schema": "{}", "run_id": "", "ttl_ms": ttl_ms}
+    sound: dict[str, Any] = {"target": "state", "pattern": "k", "schema": "{}", "run_id": "", "ttl_ms": ttl_ms}
     for step in (
         desk.send("SetState", key="k", value="1", ttl_ms=ttl_ms),
         desk.send("ApplyContract", **sound),
@@ -226,7 +226,7 @@ def test_a_dependency_that_is_late_fails_the_run_and_says_what_was_missing(desk:
     for name in ("one", "two"):
         desk.register(name)
     desk.start()
-    depends = {"downstream": "two", "trigger_when": "all_completed", "deadline_ms": 5}
+    depends: dict[str, Any] = {"downstream": "two", "trigger_when": "all_completed", "deadline_ms": 5}
     desk.send("DeclareDependency", command_id="met", depends_on=["state:k"], **depends)
     desk.send("SetState", key="k", value="1")
     assert desk.book.runs["r"].timers == {}

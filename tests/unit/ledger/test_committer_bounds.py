@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from backplane.ledger import committer
 from backplane.ledger.committer import MAX_WAITING, MAX_WAITING_BYTES, REFUSALS, Committer, Fenced, Group
 from backplane.ledger.inboxes import GRACE_S
 from backplane.ledger.outgoing import Outgoing
+from backplane.runtime import clients
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from backplane.ledger.outgoing import Outgoing
 async def test_what_waits_to_be_written_is_bounded(
     monkeypatch: pytest.MonkeyPatch, size: int, taken: int, fits: int
 ) -> None:
-    monkeypatch.setattr(committer.clients, "producer", lambda *_, **__: None)
+    monkeypatch.setattr(clients, "producer", lambda *_, **__: None)
     made: Any = Committer({}, 0, lambda offset: None)
 
     async def put_all() -> None:
@@ -77,7 +77,7 @@ def test_whoever_is_fenced_learns_it_from_any_step(
     monkeypatch: pytest.MonkeyPatch, commit: KafkaError | None, abort: KafkaError | None, ends: type[Exception] | None
 ) -> None:
     """It loses one partition then; an error that is none of that ends the worker."""
-    monkeypatch.setattr(committer.clients, "producer", lambda *_, **__: Standing(commit, abort))
+    monkeypatch.setattr(clients, "producer", lambda *_, **__: Standing(commit, abort))
     made = Committer({}, 0, lambda offset: None)
     if ends is None:
         made._write_once([])
@@ -117,7 +117,7 @@ def test_what_passes_makes_no_dead_letter(monkeypatch: pytest.MonkeyPatch, code:
     """A broker that was away for a moment has not judged the delivery: it is written again, in its place. What the
     broker has judged, or the topic is not there for, is written instead."""
     producer = Once(code)
-    monkeypatch.setattr(committer.clients, "producer", lambda *_, **__: producer)
+    monkeypatch.setattr(clients, "producer", lambda *_, **__: producer)
     made = Committer({}, 0, lambda offset: None)
     made._write_once(
         [
@@ -140,7 +140,7 @@ class Lacking(Standing):
 
 async def test_an_inbox_that_is_looked_for_holds_up_no_other_partition(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few threads there are: nothing sleeps in one of them."""
-    monkeypatch.setattr(committer.clients, "producer", lambda *_, **__: Lacking(None, None))
+    monkeypatch.setattr(clients, "producer", lambda *_, **__: Lacking(None, None))
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     seeking, other = (Committer({}, number, lambda offset: None) for number in (0, 1))
     missing = Outgoing("bp.inbox.a", b"k", b"v", (), instead=lambda why: None)

@@ -17,6 +17,7 @@ from agents_sdk.topics import COMMANDS, REFUSALS, STATE, dead_letter
 from agents_sdk.wire.codec import RECORDS, Codec
 from agents_sdk.wire.dead_letters import read_dead_letter
 from backplane.ledger import partition as module
+from backplane.ledger.accept import accepted
 from backplane.ledger.committer import Group
 from backplane.ledger.marks import Marks
 from backplane.ledger.notices import Notices
@@ -143,7 +144,7 @@ def fails_at(offsets: set[int], then: Any) -> Any:
 
 async def test_what_reading_a_record_raises_costs_that_record(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that no reader should raise is a refusal and a letter with its type and stage."""
-    monkeypatch.setattr(module, "accepted", fails_at({1}, module.accepted))
+    monkeypatch.setattr(module, "accepted", fails_at({1}, accepted))
     await bench.send(START, command(1), command(2))
     assert bench.letters() == [(1, "decode", "Odd")]
     assert bench.refusals() == [(1, "internal_error")]
@@ -237,10 +238,11 @@ async def test_batch_that_could_not_be_read_is_told_as_such(bench: Bench) -> Non
 
 async def test_deadly_record_stops_its_partition_until_somebody_skips_it(bench: Bench) -> None:
     """What is behind it waits, is applied in order afterwards, and nothing is applied twice."""
+    ledger: Any = bench.ledger
     bench.marks.died[0] = (2, 2)
     await bench.send(START, command(1), command(2), command(3))
-    assert bench.ledger.aside is not None
-    assert bench.ledger.aside.record.offset == 2
+    assert ledger.aside is not None
+    assert ledger.aside.record.offset == 2
     assert bench.states() == 1
     assert bench.refusals() == [(1, "put_aside")]
     await bench.send(command(4))
@@ -248,9 +250,9 @@ async def test_deadly_record_stops_its_partition_until_somebody_skips_it(bench: 
     assert bench.ledger.next == 2
     skip = SkipBody(partition=0, offset=2, reason="it kills")
     await bench.send(command(5, "SkipRecord", skip=skip, run_id="", agent="a"))
-    assert bench.ledger.aside is not None, "only the operator says so"
+    assert ledger.aside is not None, "only the operator says so"
     await bench.send(command(6, "SkipRecord", skip=skip, run_id="", agent="bp.operator"))
-    assert bench.ledger.aside is None
+    assert ledger.aside is None
     assert (2, "skipped") in bench.refusals()
     assert bench.letters()[0] == (2, "skip", "skipped")
     assert bench.states() == 3

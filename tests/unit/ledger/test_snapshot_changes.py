@@ -8,8 +8,9 @@ from unittest.mock import MagicMock
 import msgspec
 
 from agents_sdk.core.ledger.state import Run
+from backplane.ledger.pieces import Changes
 from backplane.ledger.snapshot_keys import Owned
-from backplane.ledger.snapshots import Changes, Snapshots
+from backplane.ledger.snapshots import Snapshots
 from tests.support.ledger_desk import Desk
 
 SECRET = "only-in-this-run"

@@ -14,7 +14,8 @@ from agents_sdk.core.ledger import changes as folding
 from agents_sdk.core.ledger.spent import KEPT, WINDOW_US, note
 from agents_sdk.core.ledger.state import KeyState
 from backplane.ledger import snapshots
-from backplane.ledger.snapshots import Changes, Snapshots
+from backplane.ledger.pieces import Changes
+from backplane.ledger.snapshots import Snapshots
 from tests.support.ledger_desk import Desk
 
 NOW = 1_767_261_600_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,9 @@ def test_roles_add_up_and_the_larger_budget_counts(tmp_path: Path) -> None:
 
 def _grant(body: GrantBody) -> Grant:
     fields = {field: getattr(body, field) for field in Grant.__struct_fields__ if hasattr(body, field)}
-    frozen = {field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()}
+    frozen: dict[str, Any] = {
+        field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()
+    }
     return Grant(**{**frozen, "operator": "ada", "command_offset": 1})
 
 

@@ -42,9 +42,9 @@ class Slices:
     _others: list[FakeMessage]
 
     def poll(self, timeout: float) -> FakeMessage | None:
-        first, *self._others = [*self.come(log.CHUNK), None]
-        self._others = [each for each in self._others if each is not None]
-        return first
+        come = self.come(log.CHUNK)
+        self._others = come[1:]
+        return come[0] if come else None
 
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
         assert timeout == 0, "what has come is handed on at once"

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from backplane.runtime import spare
 from backplane.runtime.spare import VARIABLE, when_its_turn_comes
 
 
@@ -33,7 +32,7 @@ class Start:
 def stdin(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What comes on stdin; reading more would block."""
     coming: list[bytes] = []
-    monkeypatch.setattr(spare.os, "read", lambda file, count: coming.pop(0))
+    monkeypatch.setattr(os, "read", lambda file, count: coming.pop(0))
     return coming
 
 

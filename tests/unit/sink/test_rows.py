@@ -151,8 +151,12 @@ def test_an_unreadable_record_has_a_row() -> None:
 @pytest.mark.parametrize("at_", [-1, rows.LATEST_AT, 2**63 - 1])
 def test_a_fact_out_of_time_is_unmappable(at_: int) -> None:
     """A time that ClickHouse cannot hold is told, not bent."""
-    fact = facts.DecisionEvent(
-        **{**dict.fromkeys(Fact.__struct_fields__, ""), "run_seq": 0, "command_offset": 0, "at": at_}, action="a"
-    )
+    envelope: dict[str, Any] = {
+        **dict.fromkeys(Fact.__struct_fields__, ""),
+        "run_seq": 0,
+        "command_offset": 0,
+        "at": at_,
+    }
+    fact = facts.DecisionEvent(**envelope, action="a")
 
     assert str(at_) in rows.unmappable(fact)

@@ -28,7 +28,8 @@ def test_the_record_that_kills_is_told_apart(seed: int, points: int) -> None:
     count = chance.choice((1, 2, 33, 1_000, 20_000))
     log = [(TOPIC, chance.randrange(3), offset) for offset in range(count)]
     bad = chance.choice(log)
-    known, stored, letters, deaths = NOTHING, 0, set(), 0
+    known, stored, deaths = NOTHING, 0, 0
+    letters: set[tuple[str, int, int]] = set()
     following: dict[Place, int] = {}
     while stored < len(log):
         size = rows_of_a_part(known) or chance.randrange(1, 50_000)
