@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.prose import ROOT, Fault, allowed, counted, faults_of, of_markdown, of_python
 
-FREE: tuple[str, ...] = ("docs/", "examples/", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+FREE: tuple[str, ...] = ("docs/", "examples/", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
 """No exception is allowed here."""
 
 

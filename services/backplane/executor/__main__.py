@@ -30,7 +30,7 @@ LATER: Final[tuple[str, ...]] = ()
 
 
 def main() -> None:
-    """Parses the command line and runs until told to stop. Exits with 2 when a manifest cannot be used."""
+    """Parses the command line and runs until it is stopped. Exits with 2 when a manifest cannot be used."""
     core_dumps.forbid(wholly=True)
     admit(Path.cwd())  # functions that manifests name
     parser = argparse.ArgumentParser(prog="backplane.executor", description=__doc__)

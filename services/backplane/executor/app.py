@@ -1,8 +1,8 @@
 """The executor's faust app: partitions and batches of bp.calls to the engine, the engine's progress to the group.
 
-What a new owner of a partition does, in this order, so that no call runs again whose outcome is recorded:
+The work of a new owner of a partition, in this order, so that no call runs again whose outcome is recorded:
 1. hold the calls that the first batch brings;
-2. read the outcomes behind that batch to the end of the partition, and to its new end where it grew meanwhile: the
+2. read the outcomes after that batch to the end of the partition, and to its new end where it grew meanwhile. The
    predecessor's last ones are committed while we take over;
 3. start those held calls that have none, and from then on every call as it comes.
 """
@@ -66,13 +66,13 @@ WATERMARK_TIMEOUT_S: Final = 10.0
 LOOKS: Final = 4
 """How often the end of a partition is looked up when it is taken over: others may write faster than this reads."""
 CLOCKS_APART_MS: Final = 60_000
-"""How far the clock of the ledger that wrote an attempt may be behind the broker's, which stamped the request."""
+"""How far the clock of the ledger that wrote an attempt may lag the broker's, which stamped the request."""
 LOOK_S: Final = 1.0
 """Between two looks whether bp.calls is still the same topic."""
 HANDOVER_GRACE_S: Final = 4.0
 """For unsafe calls under way when partitions are taken from us; below the session timeout of 6 s."""
 STOP_GRACE_S: Final = 5.0
-"""For running calls when the process is told to stop; the supervisor kills after 10 s."""
+"""For running calls when the process is stopped; the supervisor kills after 10 s."""
 
 
 class Executor:
@@ -199,13 +199,13 @@ class Executor:
                 self.engine.ready(batch.partition, settled, past, until)
 
     async def _read(self, read: Callable[..., T], partition: int, *about: Any) -> T:
-        """What ``read`` gives, in a thread; as often as the broker is away meanwhile."""
+        """The result of ``read``, in a thread; as often as the broker is away meanwhile."""
         reading = partial(asyncio.to_thread, read, partition, *about)
         return await until_done(log, f"reading what is known of partition {partition}", reading)
 
     async def _watch(self, batch: Batch) -> None:
-        """Makes known up to which place the partition was read before this batch, where that is not the batch before:
-        a copy of an older request is told by it."""
+        """Makes known up to which place the partition was read before this batch, where that is not the batch before.
+        By it a copy of an older request is recognized."""
         if self._guard is not None and self._following.get(batch.partition) != batch.start:
             first = batch.records[0].offset
             last = await self._read(self._place_before, batch.partition, first)
@@ -231,7 +231,7 @@ class Executor:
         return self._decode(partition, record.offset, record.value)
 
     def health(self, metrics: Metrics) -> dict[str, Any]:
-        """What ``/health`` says."""
+        """The answer of ``/health``."""
         ready = self.joined and not self._app.rebalancing
         waiting = {number: self.engine.backlog(number) + _unread(self._app, number) for number in self.owned}
         metrics.set(catalogue.IN_FLIGHT, self.engine.in_flight)
@@ -279,7 +279,7 @@ class Executor:
 
     def _past(self, partition: int, since_ms: int) -> dict[str, Past]:
         """Call → its attempts on record; of calls that were asked for from that time on. Each was asked for before it
-        was tried, so its attempts lie behind."""
+        was tried, so its attempts lie after it."""
         past: dict[str, Past] = {}
         guard = dispatch_guard(self._settings)
         began_ms = max(since_ms - CLOCKS_APART_MS, 0)
@@ -372,7 +372,7 @@ def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int)
 
 
 def _unread(app: faust.App, partition: int) -> int:
-    """Records that were not fetched yet; behind the last record stands the marker of its transaction, which is none."""
+    """Records that were not fetched yet; after the last record stands the marker of its transaction, which is none."""
     place = TP(CALLS, partition)
     read = cast(BatchConsumer, app.consumer)._read_offset.get(place)
     return max((app.consumer.highwater(place) or 0) - (read or 0) - 2, 0)

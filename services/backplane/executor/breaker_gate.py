@@ -1,4 +1,5 @@
-"""Circuit breakers around the attempts of calls: which routes are closed, who probes, what the fleet is told. Shell."""
+"""Circuit breakers around the attempts of calls: which routes are closed, who probes, and the news for the fleet.
+Shell."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ class Guard:
         return None
 
     def note(self, call: OpenCall, step: Call, outcome: AttemptOutcome, probe: Probe) -> None:
-        """What the attempt says about its provider, to the breakers and to the fleet."""
+        """News from the attempt about its provider, for the breakers and the fleet."""
         target = call.targets[step.route]
         assert target.provider is not None
         rule = target.provider.breaker
@@ -101,6 +102,6 @@ class Guard:
             command = reports.breaker(
                 call.fact, change.kind, change.key, caused_by=change.caused_by, executor=executor, **limits
             )
-            # behind the attempts that it names
+            # after the attempts that it names
             call.durable.append(self._outbox.send([*call.reports, command]))
             call.reports = []

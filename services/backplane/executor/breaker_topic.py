@@ -36,7 +36,7 @@ class BreakerTopic:
         take: Callable[[BreakerEvent], None],
         guard: Guard | None = None,
     ) -> None:
-        """What ``guard`` does not believe is passed over."""
+        """A record that ``guard`` does not believe is passed over."""
         self._guard = guard
         self._topic = topic_ids(kafka).watch(BREAKERS)
         self._kafka = kafka
@@ -45,7 +45,7 @@ class BreakerTopic:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.known = asyncio.Event()
-        """What was there at the beginning is taken."""
+        """Records that were there at the beginning are taken."""
 
     def follow(self) -> None:
         """Begins to read; twice does no harm."""

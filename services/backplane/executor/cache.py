@@ -1,8 +1,8 @@
 """Results of reads that may be given again for a while: as many as fit into so many bytes. Pure; ``now`` comes in.
 
 Each executor has its own: a run lies in one partition, so equal calls of a run meet the same cache. Laws
-(tests/properties/test_result_cache.py): what is given is what was put last under the key, and not older than its time
-to live; the bytes kept never exceed the limit; what was used longest ago goes first.
+(tests/properties/test_result_cache.py): a hit is the last value under the key, and not older than its time to live. The
+bytes kept never exceed the limit; the value that was used longest ago goes first.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class ResultCache:
         """Kept at present."""
 
     def key(self, call: OpenCall) -> str | None:
-        """What equal calls have in common: capability, manifest, providers that can be asked, params. None: a call
-        whose result must not be given again."""
+        """The common part of equal calls: capability, manifest, providers that can be asked, params. None: a call whose
+        result must not be given again."""
         if call.contract.capability.cache is None:
             return None
         own = [target for target in call.targets if target.contract is call.contract and target.provider is not None]

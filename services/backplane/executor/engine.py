@@ -1,8 +1,8 @@
 """Runs the calls of the partitions this process owns: at most ``max_in_flight`` at a time, each settled once.
 
-It knows neither Kafka nor faust. The shell says which partitions are ours (``own``), hands over their records in order
-(``deliver``), and says for each partition when it is known which calls of the past are settled (``ready``); until then
-calls are held, because a re-read request may have its outcome further on. ``done`` is told how far a partition is
+It knows neither Kafka nor faust. The shell says which partitions are ours (``own``) and hands over their records in
+order (``deliver``). It says for each partition when it is known which calls of the past are settled (``ready``). Until
+then calls are held, because a re-read request may have its outcome further on. ``done`` gets how far a partition is
 finished; a successor begins there.
 """
 
@@ -29,8 +29,8 @@ OUTCOMES: Final = frozenset({"CallCompleted", "CallFailed", "CallCancelled"})
 TOLD_LIMIT: Final = 20_000
 """Calls remembered whose outcome was sent: more than a partition that comes back may bring again, 100 bytes each."""
 CALLS_OF_A_KIND: Final = 3
-"""Calls of one manifest that were put aside one after the other, from which on its calls are made no more: each would
-cost two deaths. A manifest that was changed begins again."""
+"""Calls of one manifest that were put aside one after the other, from which on its calls stop: each would cost two
+deaths. A manifest that was changed begins again."""
 KIND_S: Final = 600.0
 """How long its calls are made no more; then one shows whether it still kills."""
 BACKLOG_FACTOR: Final = 2
@@ -61,7 +61,7 @@ class _Partition:
     held: list[_Job] | None = field(default_factory=list)
     """Calls that wait for ``ready``; None afterwards."""
     settled: set[str] = field(default_factory=set)
-    """Calls whose outcome is known and whose request may still come: of those held, and behind them up to ``until``."""
+    """Calls whose outcome is known and whose request may still come: of those held, and after them up to ``until``."""
     past: dict[str, Past] = field(default_factory=dict)
     """Call → its attempts of before; of requests below ``until`` that are still to come."""
     until: int = 0
@@ -82,8 +82,8 @@ class CallEngine:
         put_aside: Callable[[CallEvent, str], None] = lambda *_: None,
     ) -> None:
         """``done(partition, offset)``: everything below the offset is finished. ``crash(error)``: the way to the ledger
-        is broken and this process is of no use. ``deaths`` knows at which calls executors died; ``put_aside`` is told
-        of each that is not begun again for that, and why."""
+        is broken and this process is of no use. ``deaths`` knows at which calls executors died. ``put_aside`` gets each
+        call that does not begin again for that, and why."""
         self._deaths = deaths
         self._put_aside = put_aside
         self._settler = settler
@@ -107,7 +107,7 @@ class CallEngine:
 
     def own(self, partitions: Collection[int]) -> None:
         """These are ours now, and no others. Calls of a lost partition are cancelled, but for unsafe ones, which may be
-        in the middle of their effect; a partition we had before keeps its calls and its place."""
+        in the middle of their effect. A partition we had before keeps its calls and its place."""
         for number in [number for number in self._partitions if number not in partitions]:
             lost = self._partitions.pop(number)
             for job in list(lost.jobs.values()):
@@ -162,8 +162,8 @@ class CallEngine:
         past: Mapping[str, Past] = MappingProxyType({}),
         until: int = 0,
     ) -> None:
-        """The past of the partition is known up to the offset ``until``: ``settled`` are the calls with an outcome that
-        was not delivered yet, ``past`` is that of the others, where they have one. Calls that a predecessor may have
+        """The past of the partition is known up to the offset ``until``. ``settled`` are the calls with an outcome that
+        was not delivered yet; ``past`` is that of the others, where they have one. Calls that a predecessor may have
         made are begun when the ledger has decided what it said of them."""
         owned = self._partitions.get(partition)
         if owned is None or owned.held is None:
@@ -198,8 +198,8 @@ class CallEngine:
         return len(self._running)
 
     async def drain_unsafe(self, grace_seconds: float) -> None:
-        """Gives running unsafe calls this long to settle, before partitions are handed over: the next owner would find
-        their attempts claimed and have to call their outcome unknown."""
+        """Gives running unsafe calls this long to settle, before partitions are handed over. Otherwise the next owner
+        would find their attempts claimed and have to call their outcome unknown."""
         tasks = [job.task for job in self._running if job.task and not self._settler.may_cancel(job.fact)]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
@@ -241,7 +241,7 @@ class CallEngine:
 
     @staticmethod
     def _inherit(owned: _Partition, job: _Job) -> None:
-        """What predecessors have done about a call that they may have made."""
+        """The acts of predecessors about a call that they may have made."""
         job.told = job.told or job.offset < owned.until
         job.past = owned.past.pop(job.fact.call_id, job.past)
 
@@ -371,7 +371,7 @@ class CallEngine:
         self._put_aside(fact, why)
 
     def kind_of(self, fact: CallEvent) -> str:
-        """What calls have in common that end executors: the capability, as its manifest is now."""
+        """The common part of calls that end executors: the capability, as its manifest is now."""
         try:
             return f"capability {fact.capability}@{self._settler.registry.get(fact.capability).version}"
         except UnknownCapability:

@@ -39,7 +39,7 @@ class Heartbeat:
         self._soon.set()
 
     async def run(self) -> None:
-        """Beats every period, and when told to."""
+        """Beats every period, and on request."""
         while True:
             self._soon.clear()
             await self._look()
@@ -48,7 +48,7 @@ class Heartbeat:
                 await asyncio.to_thread(self._say, *again)
                 self._live.said(*again)
             except BackplaneError as error:
-                # calls go on as long as they can; whoever looks sees an executor that is silent
+                # calls go on as long as they can; observers see an executor that is silent
                 log.warning("no heartbeat: %s", error)
             try:
                 async with asyncio.timeout(PERIOD_S):

@@ -70,8 +70,8 @@ class LiveRegistry:
         self._follower.close()
 
     def outlived(self) -> tuple[list[Record], list[tuple[type[Record], str, int]]]:
-        """What has to be said again, since something older lies behind it in the log, where compaction would keep that
-        alone: records, and removals with their time."""
+        """Records to repeat, since something older lies after them in the log, where compaction would keep that alone:
+        records, and removals with their time."""
         catalogue = self._follower.catalogue
         standing = {place: catalogue.standing(*place) for place in sorted(catalogue.outlived, key=str)}
         records = [msgspec.structs.replace(one, signature=b"") for one in standing.values() if one is not None]

@@ -1,7 +1,7 @@
 """Calls made in the agent's own process: the executor's recovery, with the agent's connection as its way to the ledger.
 
-What is made here is what may be begun a second time without harm, and needs no other process: a capability without
-unsafe effects, all of whose providers are Python functions.
+Local calls are those that may begin a second time without harm, and need no other process: a capability without unsafe
+effects, all of whose providers are Python functions.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ class LocalCaller:
 
 
 class _Outbox:
-    """One call's way to the ledger: what is told of it, is told by the agent."""
+    """One call's way to the ledger: the agent itself reports about it."""
 
     def __init__(self, requests: Requests, agent: str) -> None:
         self.told: Reply | None = None
-        """What the ledger said to the outcome."""
+        """The ledger's answer to the outcome."""
         self._requests = requests
         self._agent = agent
 

@@ -55,7 +55,7 @@ class OpenCall:
         self.earlier = 0
         """Number of the last attempt that predecessors recorded: an attempt is known, and paid for, by its number."""
         self.asked = 0
-        """What the cheapest attempt might have cost that the call could not pay for."""
+        """The possible cost of the cheapest attempt that the call could not pay for."""
         self.result = ""
         self.lost = ""
         """Why a result of an effect that happened is not known."""
@@ -64,8 +64,8 @@ class OpenCall:
         self.stood = self.routes
         """The routes as they stood at the last decision, closed ones with their reason."""
         self.claims = 0
-        """Claims made. They are numbered apart from attempts, so that whoever takes the call over meets every claim of
-        its predecessor, whatever else was tried before them."""
+        """Claims made. They have numbers apart from attempts. So a successor meets every claim of its predecessor,
+        whatever else was tried before them."""
         self.assignment = 0
         """Of partitions to this executor: with its name, the incarnation that settles the call."""
         self.token = 0
@@ -82,7 +82,7 @@ class OpenCall:
 
 
 def request_for(call: OpenCall, target: Target, number: int, timeout: float) -> AttemptRequest:
-    """What the target's provider is asked."""
+    """The request for the target's provider."""
     return AttemptRequest(
         call_id=call.fact.call_id,
         run_id=call.fact.run_id,
@@ -128,7 +128,7 @@ def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
 
 
 def unmade(fact: CallEvent, failure: Fail) -> Command:
-    """The command that ends a call of which no attempt can be told, with its story."""
+    """The command that ends a call without a reportable attempt, with its story."""
     told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
     return reports.failed(
         fact, error_class=failure.error_class, code=failure.code, message=failure.message, report=told

@@ -1,4 +1,4 @@
-"""What settling a call needs of the world: the way to the ledger, the providers, time and chance."""
+"""The outside of settling a call: the way to the ledger, the providers, time and chance."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outbox(Protocol):
 
 
 class Asking(Protocol):
-    """Whoever asks providers; the Fleet, or a test's stand-in."""
+    """Something that asks providers; the Fleet, or a test's stand-in."""
 
     def ranking(self, contract: Contract, rank: Rank) -> Ranking:
         """Which providers can be asked now, in which order."""
@@ -46,7 +46,7 @@ class Asking(Protocol):
         """One attempt, claimed right before the provider is asked."""
 
     async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
-        """What the provider says about an attempt that was made before."""
+        """The provider's answer about an attempt that was made before."""
 
 
 class Clock:

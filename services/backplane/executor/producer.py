@@ -64,8 +64,8 @@ class Batch:
 
 
 class KafkaOutbox:
-    """Sends commands in the order in which they are handed over; the producer retries for as long as it takes, so that
-    an unreachable broker delays outcomes and loses none. Belongs to the event loop that opened it."""
+    """Sends commands in the order in which they are handed over. The producer retries for as long as it takes, so an
+    unreachable broker delays outcomes and loses none. Belongs to the event loop that opened it."""
 
     def __init__(self, settings: Settings, codec: Codec, executor: str) -> None:
         self._settings = settings
@@ -177,7 +177,7 @@ class KafkaOutbox:
                 try:
                     self._loop.call_soon_threadsafe(self._settle)
                 except RuntimeError:
-                    return  # the loop is gone, and with it whoever waits
+                    return  # the loop is gone, and with it all waiters
 
     def _settle(self) -> None:
         self._waking = False

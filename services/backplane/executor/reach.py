@@ -31,8 +31,8 @@ class Endpoint(NamedTuple):
 
 
 def endpoint_of(provider: Provider, environment: Mapping[str, str], data_dir: Path) -> Endpoint | None:
-    """Where the provider listens; None: nowhere that a connection of ours would tell anything about, as in a process,
-    or behind a proxy."""
+    """The provider's address; None: nowhere that a connection of ours would show anything about, as in a process, or
+    through a proxy."""
     where = provider.request.base_url if isinstance(provider, HttpProvider) else getattr(provider, "url", None)
     if where is None:
         return None
@@ -63,7 +63,7 @@ def _proxied(scheme: str, host: str) -> bool:
 
 
 class Reach:
-    """What was found out about endpoints."""
+    """Findings about endpoints."""
 
     def __init__(self) -> None:
         self.down: dict[Endpoint, str] = {}

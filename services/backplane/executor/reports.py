@@ -29,13 +29,13 @@ RECORDED: Final = (
     "output_audio_tokens",
     "tier",
 )
-"""What of an attempt's usage its fact has."""
+"""The part of an attempt's usage that its fact has."""
 MESSAGE_LIMIT: Final = 2_000
 """Characters; the facts' limit."""
 
 
 class ClaimOf(NamedTuple):
-    """What an incarnation of an executor says of the attempt that it claims."""
+    """The claim of an attempt by an incarnation of an executor."""
 
     number: int
     """Of the claim on its call; claims are numbered apart from attempts."""
@@ -51,7 +51,7 @@ def started(
     fact: CallEvent, claim: ClaimOf, route: Route, *, executor: str, reply_to: str, reply_partition: int
 ) -> Command:
     """StartAttempt: the claim before an unsafe effect, numbered by itself. Its id names the incarnation (executor and
-    assignment): said again by the same one it has the same answer; by any other it is another command, and refused."""
+    assignment). Repeated by the same one it has the same answer; by any other it is another command, and refused."""
     return Command(
         command_id=ids.derive(fact.call_id, f"start/{claim.number}/{executor}/{claim.assignment}"),
         kind="StartAttempt",
@@ -192,7 +192,7 @@ def failed(
     token: int = 0,
 ) -> Command:
     """FailCall; ``asked`` is what it could not pay for. Without a ``report`` it is the caller's own mistake, and nobody
-    else is told."""
+    else hears of it."""
     body = OutcomeBody(
         call_id=fact.call_id,
         provider=provider,
@@ -211,7 +211,7 @@ def failed(
 
 
 def together(reports: Sequence[Command], outcome: Command) -> list[Command]:
-    """What is still to be told of a call, its last attempt in one command with its outcome."""
+    """The remaining report about a call, its last attempt in one command with its outcome."""
     if not reports:
         return [outcome]
     return [*reports[:-1], msgspec.structs.replace(outcome, attempt=reports[-1].attempt)]
@@ -222,7 +222,7 @@ def _outcome(fact: CallEvent, kind: str, body: OutcomeBody) -> Command:
 
 
 def _told(fact: CallEvent, kind: str, name: str, **body: AttemptBody | OutcomeBody) -> Command:
-    """What is said of a call, under an id that derives from the call's."""
+    """A report about a call, under an id that derives from the call's."""
     return Command(
         command_id=ids.derive(fact.call_id, name),
         kind=kind,

@@ -1,7 +1,7 @@
 """One call from request to outcome: asks the core what to do next, does it, reports it.
 
-Order of work, which is guarantee G8: an unsafe attempt is claimed in the log before its provider is asked; every
-attempt is reported as it ends; the call is finished here only when its outcome is durable in the log.
+Order of work, which is guarantee G8. An unsafe attempt is claimed in the log before its provider is asked. Every
+attempt is reported as it ends. The call is finished here only when its outcome is durable in the log.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Settler:
         return True
 
     def _keep(self, call: OpenCall, step: Succeed, key: str) -> None:
-        """What a provider of the capability itself gave may be given again."""
+        """A result of a provider of the capability itself may be given again."""
         target = call.targets[step.route]
         rule = call.contract.capability.cache
         if self._cache is None or rule is None or target.contract is not call.contract or call.lost:
@@ -166,8 +166,8 @@ class Settler:
         return switch.state == "paused" and switch.policy != "fail"
 
     def patience(self, fact: CallEvent) -> float:
-        """Seconds that the call may wait: as long as it may take, and where its caller makes it itself a while longer:
-        what is not settled then was left."""
+        """Seconds that the call may wait: as long as it may take. Where its caller makes it itself it is a while
+        longer: a call that is not settled then was left."""
         more = LOCAL_SLACK_S if fact.local else 0.0
         try:
             own = self.registry.get(fact.capability).capability.timeout_seconds
@@ -222,7 +222,7 @@ class Settler:
         return replace(step, attempt=step.attempt + call.earlier) if isinstance(step, Call) else step
 
     async def _wait(self, call: OpenCall, step: Call) -> None:
-        """What failed is worth seeing while the next attempt is still under way; then the core's time passes."""
+        """A failure is worth seeing while the next attempt is still under way; then the core's time passes."""
         if call.reports:
             call.durable.append(self._outbox.send(call.reports))
             call.reports = []
@@ -280,7 +280,7 @@ class Settler:
             call.settled_at = self._clock.monotonic() + left
 
     def _record(self, call: OpenCall, route: int, attempt: int, outcome: AttemptOutcome, started_at: int) -> None:
-        """The attempt is to be told, and paid."""
+        """The attempt is to be reported, and paid."""
         target = call.targets[route]
         assert target.provider is not None
         call.reports.append(
@@ -322,9 +322,9 @@ class Settler:
         call.asked_at = self._clock.monotonic()
 
     async def _still_open(self, call: OpenCall) -> bool:
-        """Whether the call has no outcome, though an executor of before may have sent one. The claim lies
-        behind that command in the log, so the answer to it is the decision about both. Claims of unsafe attempts are
-        made anyhow, and answer this as well."""
+        """Whether the call has no outcome, though an executor of before may have sent one. The claim lies after that
+        command in the log, so the answer to it is the decision about both. Claims of unsafe attempts are made anyhow,
+        and answer this as well."""
         target = next((each for each in call.targets if each.provider is not None), None)
         if target is None or target.route.unsafe:
             return True

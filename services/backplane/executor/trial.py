@@ -1,4 +1,4 @@
-"""One attempt at each provider of a capability, outside any run, told step by step: what ``capabilities test`` does."""
+"""One attempt at each provider of a capability, outside any run, shown step by step: for ``capabilities test``."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ LATER: Final[tuple[str, ...]] = ()
 
 
 def main() -> None:
-    """Parses the command line and runs until told to stop."""
+    """Parses the command line and runs until it is stopped."""
     core_dumps.forbid(wholly=True)
     parser = argparse.ArgumentParser(prog="backplane.ledger", description=__doc__)
     parser.add_argument("--data-dir")

@@ -1,8 +1,8 @@
-"""Sends ``TimerFired`` when a timer of a partition is due. What is due is the book's to say; this only keeps watch.
+"""Sends ``TimerFired`` when a timer of a partition is due. The book decides which alarm is due; this only keeps watch.
 
-An alarm rings until the book has no such timer any more: the command may be lost, or come before its time by the
-broker's clock, which alone decides. What that one shows is known from the records (``BrokerClock``), so that this
-machine's clock may be wrong, or be set. Waiting is by one sleep until the next alarm.
+An alarm rings until the book has no such timer any more. The command may be lost, or come before its time by the
+broker's clock, which alone decides. The broker's time is known from the records (``BrokerClock``), so this machine's
+clock may be wrong, or be set. Waiting is by one sleep until the next alarm.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SLICE_S: Final = 30.0
 SIFT_AT: Final = 1_000
 """Alarms among which those that nobody needs are looked for; later whenever they have doubled."""
 AWAKE_S: Final = 0.05
-"""A step of the clock above which whoever sleeps until an alarm looks at it again."""
+"""A step of the clock above which a sleeper for an alarm looks at it again."""
 
 
 class BrokerClock:
-    """What the broker's clock shows at least: the newest time it gave a record, and what has passed since by a clock
-    that nobody sets; or what this machine's clock shows, where that is more."""
+    """A lower bound of the broker's clock: the newest time it gave a record, plus the time since then by a clock that
+    nobody sets. If this machine's clock shows more, that counts."""
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall = wall
@@ -111,7 +111,7 @@ class Alarms:
 
     def early(self, run_id: str, name: str, due: int, at: int) -> None:
         """An alarm rang at this time by the broker's clock, before its own, as it does where this machine's clock is
-        ahead: it rings again when what was missing has passed. Both in microseconds since 1970."""
+        ahead. It rings again when the missing time has passed. Both in microseconds since 1970."""
         self._push(_Alarm(self._clock() + (due - at) / 1_000_000, run_id, name, due, number=at))
 
     def set_all(self, timers_of: Iterable[tuple[str, dict[str, int]]]) -> None:

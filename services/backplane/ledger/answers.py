@@ -20,7 +20,7 @@ log = logging.getLogger("backplane.ledger")
 
 
 class Answers:
-    """Collects what the senders of a batch are told, by partition of bp.replies, and sends it at once."""
+    """Collects the answers to the senders of a batch, by partition of bp.replies, and sends them at once."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Answers:
         proofs: Proofs | None,
         book: Callable[[], Book],
     ) -> None:
-        """``limit``: bytes of a record that bp.replies takes; ``proofs`` proves what is told; ``book`` says which keys
+        """``limit``: bytes of a record that bp.replies takes; ``proofs`` proves the answers; ``book`` says which keys
         count."""
         self._proofs = proofs
         self._book = book
@@ -62,16 +62,16 @@ class Answers:
         return self._codec.encode(short)
 
     def send(self) -> None:
-        """Sends what was added, in one call a partition: one by one costs a wake-up of librdkafka's thread each, a
-        third of the worker's time when measured. They carry no headers, which that call does not take. Raises
-        nothing: a client whose answer is lost asks again, and is answered from the book."""
+        """Sends what was added, in one call a partition. Single calls cost a wake-up of librdkafka's thread each, a
+        third of the worker's time when measured. They carry no headers, which that call does not take. Raises nothing:
+        a client whose answer is lost asks again, and is answered from the book."""
         answers, self._waiting = self._waiting, {}
         for (topic, partition), messages in answers.items():
             try:
                 self._producer.produce_batch(topic, messages, partition)
             except BufferError:
                 log.warning("partition %d: %d answers dropped, reply queue full", self._partition, len(messages))
-            except Exception as error:  # noqa: BLE001 — a partition that no client can have: whoever asked made it up
+            except Exception as error:  # noqa: BLE001 — a partition that no client can have: the sender made it up
                 log.warning(
                     "partition %d: %d answers to partition %d of %s are not sent: %s",
                     self._partition, len(messages), partition, topic, error,

@@ -65,7 +65,7 @@ class Ledger:
         """Known by the time at which the first partition is opened: nobody waits for the broker twice."""
         self._snapshots.connect()
         self.joined = False
-        """The group has told this worker its partitions, which may be none."""
+        """The group has assigned this worker its partitions, which may be none."""
         self.open: dict[int, asyncio.Task[PartitionLedger]] = {}
         self._committing: dict[int, asyncio.Task[None]] = {}
         self._ringing: dict[int, asyncio.Task[None]] = {}
@@ -153,7 +153,7 @@ class Ledger:
         return self.joined and len(opened) == len(self.open) and all(part.safe for part in opened)
 
     def inboxes(self) -> dict[str, int]:
-        """Agent → its deliveries that are not handled yet; counted anew each time, over all runs."""
+        """Agent → its deliveries that are not handled yet; counted each time, over all runs."""
         waiting: Counter[str] = Counter()
         for part in self.opened():
             for run in part.book.runs.values():

@@ -1,7 +1,7 @@
 """A partition that is put aside: at which record, since when, and what brings it back. Pure.
 
-A record at which workers died again and again is not tried once more: the partition stands still before it, others go
-on, and an operator says what becomes of it (``SkipRecord``). The record is then refused like one that is no command.
+A record at which workers died again and again is not tried once more. The partition stands still before it, others go
+on, and an operator decides about it (``SkipRecord``). The record is then refused like one that is no command.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def told(partition: int, aside: Aside, applied: int, at: int) -> RefusalEvent:
 
 
 def skips(partition: int, aside: Aside, book: Book, command: Command, at: int, proof: Proof) -> bool:
-    """Whether the command, which lies behind the record, brings the partition back."""
+    """Whether the command, which lies after the record, brings the partition back."""
     if command.kind != "SkipRecord" or command.skip is None or not command.skip.reason:
         return False
     if (command.skip.partition, command.skip.offset) != (partition, aside.record.offset):

@@ -1,7 +1,7 @@
 """Writes what a partition's commands caused: one Kafka transaction for all that waits, while the next is decided.
 
-The transactional id belongs to the partition, so opening it fences whoever held the partition before. The offsets of
-bp.commands are not part of the transaction: each fact carries its command's offset, and recovery reads that.
+The transactional id belongs to the partition, so opening it fences the earlier owner. The offsets of bp.commands are
+not part of the transaction: each fact carries its command's offset, and recovery reads that.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ log = logging.getLogger("backplane.ledger")
 MAX_WAITING: Final = 4_000
 """Records decided but not written, above which deciding waits: bounds memory and the age of an early answer's facts."""
 MAX_WAITING_BYTES: Final = 32 * 2**20
-"""The same in bytes of the commands that were decided: 4,000 values of a megabyte each are more than a worker has, and
+"""The same in bytes of the commands that were decided. 4,000 values of a megabyte each are more than a worker has, and
 than librdkafka takes."""
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 """A transaction left open by a killed worker holds readers back this long, unless a successor ends it by fencing."""
 COMMIT_TIMEOUT_S: Final = 10.0
 LINGER_S: Final = 0.02
 """How long facts that set nothing off wait for others to share their transaction. A transaction costs the broker about
-2 ms of processor time, which the next command would wait behind: 3.3 → 2.2 ms p50 for single writes, measured."""
+2 ms of processor time, for which the next command would wait: 3.3 → 2.2 ms p50 for single writes, measured."""
 
 
 class Fenced(Exception):
@@ -52,7 +52,7 @@ REFUSALS: Final = frozenset(
     }
 )
 """The broker has judged the record, and will judge it so again. Any other error may pass (a broker that was away, a
-time limit), or is about a topic that is not there, which ``Topics`` is asked about."""
+time limit), or is about a missing topic. ``Topics`` is asked about that."""
 BY_KEY: Final = -1
 """librdkafka's number for the partition that the key has."""
 
@@ -81,7 +81,7 @@ class Committer:
         notices: Notices | None = None,
     ) -> None:
         """``committed(next_offset)`` is called on the event loop after each transaction, ``timed(seconds)`` in the
-        writer's thread. ``notices`` is told of topics that do not take what they should."""
+        writer's thread. ``notices`` gets topics that do not take what they should."""
         self._timed = timed
         self._notices = notices or Notices()
         self.partition = partition
@@ -105,7 +105,7 @@ class Committer:
                 "delivery.report.only.error": True,
                 # the commit flushes at once whatever this says; 0 would wake librdkafka for every record
                 "linger.ms": 20,
-                # a topic that is gone is told at once: what it should have taken has another place to go
+                # a missing topic is reported at once: its records have another place to go
                 "topic.metadata.propagation.max.ms": 1_000,
             },
         )
@@ -142,8 +142,8 @@ class Committer:
             raise Fenced(f"partition {self.partition} is not written here any more") from self._ended
 
     async def run(self) -> None:
-        """Commits groups until cancelled. Raises Fenced when another worker took the partition, KafkaException when
-        the broker cannot take the facts: both mean that this partition's state here is worth nothing any more."""
+        """Commits groups until cancelled. Raises Fenced when another worker took the partition, KafkaException when the
+        broker cannot take the facts. Both mean that this partition's state here is worth nothing any more."""
         try:
             await self._run()
         except BaseException as error:
@@ -151,8 +151,8 @@ class Committer:
             raise
 
     def end(self, why: BaseException) -> None:
-        """Nothing is written any more: whoever waits for a commit would wait for ever, and the worker's other
-        partitions behind it."""
+        """Nothing is written any more: a waiter for a commit would wait for ever, and with it the worker's other
+        partitions."""
         self._ended = why
         self._room.set()
         self._idle.set()
@@ -197,8 +197,8 @@ class Committer:
             raise
 
     def _write_possible(self, records: list[Outgoing]) -> None:
-        """Writes all records in one transaction. What a topic does not take goes where its ``instead`` says, and the
-        transaction is written again; a record that has no ``instead`` is needed. Raises KafkaException."""
+        """Writes all records in one transaction. A record that a topic does not take goes where its ``instead`` says,
+        and the transaction is written again. A record without ``instead`` is needed. Raises KafkaException."""
         for last in (False, False, True):
             try:
                 self._write(records)

@@ -1,12 +1,12 @@
 """When a partition's next snapshot is due. Pure: the time is an argument.
 
-A partition's debt is what a successor would have to fold: the facts since the last snapshot, those included that this
-worker folded itself when it took the partition over. A worker that dies more often than it takes snapshots would
+A partition's debt is what a successor would have to fold: the facts since the last snapshot. It includes those that
+this worker folded itself when it took the partition over. A worker that dies more often than it takes snapshots would
 otherwise leave more to fold each time.
 
-Laws: without a debt nothing is due; more facts or more time never make a due snapshot wait; whatever lives a worker
-has, if each but takes the snapshot that is due at its beginning, no fold is longer than ``between`` and what came while
-one snapshot was written.
+Laws: without a debt nothing is due; more facts or more time never make a due snapshot wait. Suppose each worker only
+takes the snapshot that is due at its beginning, however long it lives. Then no fold is longer than ``between`` and the
+facts that came while one snapshot was written.
 """
 
 from __future__ import annotations

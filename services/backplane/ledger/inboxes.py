@@ -17,13 +17,13 @@ FRESH_S: Final = 2.0
 NEW_S: Final = 0.1
 """How old it may be where it says no."""
 GRACE_S: Final = 3.0
-"""How long a topic that is missed for the first time is looked for: an agent makes its inbox a moment before its first
-delivery, and the broker that is asked may hear of it later than the one that made it."""
+"""How long a topic that is missed for the first time is looked for. An agent makes its inbox a moment before its first
+delivery. The broker that is asked may hear of it later than the one that made it."""
 TIMEOUT_S: Final = 5.0
 
 
 class LookAgain(Exception):
-    """A topic is missed for the first time: it may be new. Whoever asked asks again after ``NEW_S``; who waits must not
+    """A topic is missed for the first time: it may be new. The caller asks again after ``NEW_S``; a waiter must not
     hold a thread that others need."""
 
 
@@ -41,7 +41,7 @@ class Topics:
         self._asked = -FRESH_S
 
     def problem(self, topic: str, partition: int) -> str:
-        """Why the partition cannot be written to; empty where it can, or where the broker does not say so now: one that
+        """Why the partition cannot be written to. Empty where it can, or where the broker does not say so now: one that
         is away or busy says nothing about a topic. Raises LookAgain while a topic that may be new is looked for."""
         answered = self._clock() - self._asked < FRESH_S or self._ask()
         if self._lacks(topic, partition) and self._clock() - self._asked >= NEW_S:

@@ -22,7 +22,7 @@ PUT_OFF_S: Final = 5.0
 
 
 class Keeping:
-    """What the next snapshot has to have, and whether it is due."""
+    """Contents of the next snapshot, and whether it is due."""
 
     def __init__(self, partition: int, snapshots: Snapshots, drained: Callable[[], Awaitable[None]]) -> None:
         """``drained`` returns when all that was decided is committed."""

@@ -1,9 +1,9 @@
 """Which record each partition is being decided at, kept where the end of the process does not reach.
 
-A record that kills its worker leaves no exception behind: a crash in C, the kernel's out-of-memory killer. So the
-offset is noted before a record is taken and wiped out behind it, in a file that is mapped into memory. A note costs no
-system call, and the kernel keeps it when the process dies, not when the machine does, which no record causes.
-The worker that starts next reads at which records its predecessors died, and how often.
+A record that kills its worker raises no exception: a crash in C, the kernel's out-of-memory killer. So the offset is
+noted before a record is taken and wiped out after it, in a file that is mapped into memory. A note costs no system
+call, and the kernel keeps it when the process dies, not when the machine does, which no record causes. The worker that
+starts next reads at which records its predecessors died, and how often.
 
 The file belongs to one worker, as its table does. Another worker that takes the partition over counts for itself.
 """

@@ -1,4 +1,5 @@
-"""What an operator has to mend, told by this worker: in the log once, in its health and in a metric all the time."""
+"""Things that an operator has to mend, reported by this worker: in the log once, in its health and in a metric all the
+time."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ class Notices:
         self._kept.pop(about, None)
 
     def shown(self) -> list[dict[str, Any]]:
-        """What was true in the last minutes, the newest last."""
+        """Notices of the last minutes, the newest last."""
         since = self._clock() - SHOWN_S
         return [
             {"what": one.what, "mend": one.mend, "since": round(one.since), "times": one.times}

@@ -1,6 +1,6 @@
-"""What a command caused as records to be written: facts, deliveries, commands for other runs, dead letters.
+"""Records that a command causes: facts, deliveries, commands for other runs, dead letters.
 
-Pure but for the codec's own schemas. Laws: no record is larger than ``limit``, or TooLarge is raised; a dead letter can
+Pure but for the codec's own schemas. Laws: no record is larger than ``limit``, or TooLarge is raised. A dead letter can
 always be written: one that cannot take the record with it names the place where the record lies.
 """
 
@@ -30,16 +30,16 @@ log = logging.getLogger("backplane.ledger")
 GROUP: Final = "bp.ledger"
 """The consumer group of the ledger's workers."""
 BEHIND_ALL: Final = 2**31
-"""Number of a fact behind all facts of a command: one that says what happened afterwards."""
+"""Number of a fact after all facts of a command: one that says what happened afterwards."""
 OVERHEAD: Final = 200
 """Bytes of a record batch around its one record, and some to spare."""
 KEPT_HEADERS: Final = 100
 KEPT_HEADER_BYTES: Final = 65_536
-"""Of the headers that a dead record came with; those behind are left out of its letter."""
+"""Of the headers that a dead record came with; later ones are left out of its letter."""
 
 
 class TooLarge(Exception):
-    """What the command causes is larger than a record may be."""
+    """The consequences of the command are larger than a record may be."""
 
 
 class Outgoing(NamedTuple):
@@ -52,7 +52,8 @@ class Outgoing(NamedTuple):
     by_key: bool = False
     """It lies where its key belongs, as a client's record would; else in the committer's own partition."""
     instead: Callable[[str], Outgoing | None] | None = None
-    """What is written where this record cannot be, told why; None of it: nothing. Without one the record is needed."""
+    """The record that is written in place of this one, given the reason; None of it: nothing. Without one the record is
+    needed."""
 
 
 class Outbox:
@@ -217,9 +218,9 @@ def _kept(record: Record) -> list[tuple[str, bytes]]:
 
 
 def unheard(command: Command, step: Step) -> RefusalEvent | None:
-    """The refusal that nobody is told: the command has no address to answer to. The platform's own processes want no
-    answers: an executor's report may come after its call was settled, a timer after its run has ended. Whoever only
-    says that it is one of them is another matter."""
+    """The refusal without a reader: the command has no address to answer to. The platform's own processes want no
+    answers: an executor's report may come after its call was settled, a timer after its run has ended. A sender that
+    only claims to be one of them is another matter."""
     first = step.facts[0] if step.facts else None
     if command.reply_to or not isinstance(first, RefusalEvent):
         return None

@@ -133,7 +133,7 @@ class PartitionLedger:
         self._partitions = settings.topics.partitions
         self._keeping = Keeping(number, snapshots, self._drained)
         self._turn = asyncio.Lock()
-        """Held by whoever changes the book, or needs it unchanged."""
+        """Held by code that changes the book, or needs it unchanged."""
         self._answers = Answers(number, codec, replies, limit, proofs, lambda: self.book)
 
     async def open(self) -> None:
@@ -340,8 +340,8 @@ class PartitionLedger:
                 await self._keeping.take_if_due(self.book, FACTS_BETWEEN)
 
     def _take(self, record: Record, out: list[Outgoing]) -> list[Fact]:
-        """One record of bp.commands: what it causes is in the book, in ``out`` and among the answers. Whatever is wrong
-        with it is a refusal and a dead letter, and no more. Raises nothing."""
+        """One record of bp.commands: what it causes is in the book, in ``out`` and among the answers. Any fault of it
+        is a refusal and a dead letter, and no more. Raises nothing."""
         try:
             command = accepted(self._codec, record)
             proof = self._proof(record, command)
@@ -378,8 +378,8 @@ class PartitionLedger:
         return [fact]
 
     def _follow_up(self, record: Record, command: Command, step: Step, out: list[Outgoing]) -> None:
-        """What follows from the facts besides the book: letters, timers, runs that the next snapshot has to have, and
-        the answers."""
+        """Consequences of the facts besides the book: letters, timers, runs that the next snapshot has to have, and the
+        answers."""
         if step.failure is not None:
             failure = step.failure
             log.error("partition %d offset %d: %s\n%s", self.number, record.offset, failure.message, failure.trace)
@@ -401,7 +401,8 @@ class PartitionLedger:
             self._answers.add(addressed, appended_at(record))
 
     def _proof(self, record: Record, command: Command) -> Proof:
-        """What signature and place prove. A run that the book has was begun in its place: only others are hashed."""
+        """The facts that signature and place prove. A run that the book has was begun in its place: only others are
+        hashed."""
         run_id = command.run_id
         if run_id and run_id not in self.book.runs and partition_of(run_id, self._partitions) != self.number:
             return Proof.MISPLACED

@@ -1,7 +1,7 @@
 """Snapshot values that are larger than a record may be, as several of them. No I/O: changes come in, changes go out.
 
-A value is cut into pieces, and what stands under its own key names them. Pieces are named by what they hold, and
-written before the name that points to them; those that it no longer points to are removed after it. So at any moment
+A value is cut into pieces, and what stands under its own key names them. Pieces are named by their contents, and
+written before the name that points to them. Those that it no longer points to are removed after it. So at any moment
 each key has its old value or its new one, whole. Laws: joining what was cut gives what was stored, wherever the writing
 stopped; and nothing is left over once it was not stopped.
 """
@@ -30,7 +30,7 @@ class Pieces:
         self._of: dict[str, list[str]] = {}
         """Key → its pieces' keys."""
         self._left_over: list[str] = []
-        """Pieces that a stopped writing has left behind."""
+        """Pieces that remain from a stopped writing."""
 
     def cut(self, changes: Changes) -> Changes:
         """The changes with large values cut."""
@@ -51,7 +51,7 @@ class Pieces:
         return out + [(name, None) for name in gone if name not in kept]
 
     def join(self, stored: dict[str, bytes]) -> dict[str, bytes]:
-        """What was stored, whole, and without the pieces. Raises KeyError where one is missing."""
+        """The stored value, whole, and without the pieces. Raises KeyError where one is missing."""
         joined: dict[str, bytes] = {}
         self._of.clear()
         for key, value in stored.items():

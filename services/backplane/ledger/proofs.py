@@ -83,8 +83,8 @@ class Proofs:
         ]
 
     def answers(self, book: Book, addressed: Addressed, encoded: bytes, at: int) -> list[bytes]:
-        """The records that tell an answer, each proven to whoever asked by one of the keys that it may have. Unproven
-        where nobody proved to have asked."""
+        """The records of an answer, each proven to the asker by one of the keys that it may have. Unproven where nobody
+        proved to have asked."""
         agent = addressed.agent
         if not agent:
             return [encoded]
@@ -102,8 +102,8 @@ def place_of(addressed: Addressed) -> tuple[str, int]:
 
 
 def valid(book: Book, name: str, at: int) -> tuple[int, ...]:
-    """The generations of a name's key that may be in use at this time; the newest one always, whether or not it is
-    revoked: what is proven by it is for its holder alone."""
+    """The generations of a name's key that may be in use at this time. The newest one is always among them, revoked or
+    not: a proof by it is for its holder alone."""
     if reserved(name):
         return (first_generation(name),)
     known = book.keys.get(name, KeyState())

@@ -1,7 +1,7 @@
-"""A partition's book from its facts: the output is the truth, so whoever reads it knows what was applied.
+"""A partition's book from its facts: the output is the truth, so its reader knows what was applied.
 
-What is no fact is passed over, loudly: a record that somebody else has written into a fact topic must not keep the
-partition from being taken over, now or at any later start.
+A record that is no fact is passed over, loudly. A foreign record in a fact topic must not keep the partition from being
+taken over, now or at any later start.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ LAST_REFUSALS: Final = 50
 NUMBERS: Final = 2**63
 """Above the number of any fact of a command."""
 Passed = Callable[[str, int, str], None]
-"""Told topic, offset and why of a record that is passed over."""
+"""Called with topic, offset and reason of a record that is passed over."""
 
 
 class FactsUnproven(BackplaneError):
-    """All facts of a partition are from before this platform proved any, and nothing says so: to pass over them would
+    """All facts of a partition are from before this platform proved any, and nothing says so. To pass over them would
     be to decide all commands again."""
 
     code: ClassVar[str] = "auth"
@@ -86,8 +86,8 @@ def recover(
     guard: Guard | None = None,
 ) -> tuple[int, Fact | None]:
     """Folds the partition's facts from ``starts`` (where a topic is missing: from its beginning) to ``ends`` into
-    ``book``, and notes in ``dirty`` which runs they touched. ``commands_end``: where the partition of bp.commands ends.
-    What ``guard`` does not believe is passed over. Call it only after fencing: then no fact can come behind its back.
+    ``book``. It notes in ``dirty`` which runs they touched. ``commands_end``: where the partition of bp.commands ends.
+    A fact that ``guard`` does not believe is passed over. Call it only after fencing: then no later fact can come.
     Raises Gap where a snapshot is not of one piece; without one a fact that does not fit is passed over. How many were
     folded, and the last of them."""
     began = time.monotonic()
@@ -121,7 +121,7 @@ def recover(
 
 
 def _begin(guard: Guard, partition: int, book: Book) -> None:
-    """What the snapshot has in it comes again as a copy, or because it ran ahead of its offsets."""
+    """A fact that is in the snapshot comes again as a copy, or because the snapshot ran ahead of its offsets."""
     for topic in FACT_TOPICS:
         guard.sequence.begin(topic, partition, Place(book.applied, NUMBERS))
 
@@ -143,7 +143,7 @@ def put_aside_at(
     consumer: Consumer, codec: Codec, partition: int, applied: int, guard: Guard | None = None
 ) -> tuple[int, int] | None:
     """Before which record the partition stands aside, and how many workers died there; None: before none. A worker says
-    so in the log, so that it holds for whoever takes the partition over. Behind it nothing was refused."""
+    so in the log, so that it holds for every later owner of the partition. After it nothing was refused."""
     _, end = consumer.get_watermark_offsets(TopicPartition(REFUSALS, partition), timeout=10)
     found = None
     for message in read_range(consumer, REFUSALS, partition, max(end - LAST_REFUSALS, 0), end):

@@ -1,11 +1,11 @@
 """Whether a partition's snapshot is the one that its ledger wrote, whole. No I/O: entries come in, changes go out.
 
 The sum (modulo 2²⁵⁶) of a keyed hash of each entry is written last, under a key of its own. So one entry that was
-added, changed, removed, or copied from an older snapshot is found, and a change costs the hash of what changed. What is
-about to be written is noted before it: a snapshot whose writing was stopped has each entry as it was or as it was to
-be, in that order, and is as good as a whole one. A snapshot that is not proven is no loss but of time: the facts have
-it all. Laws (tests/properties/test_snapshot_seals.py): what was written is believed wherever the writing stopped, and
-nothing else is.
+added, changed, removed, or copied from an older snapshot is found, and a change costs the hash of what changed. A
+planned write is noted before it. A snapshot whose writing was stopped has each entry as it was or as it was to be, in
+that order, and is as good as a whole one. A snapshot that is not proven is no loss but of time: the facts have it all.
+Laws (tests/properties/test_snapshot_seals.py): what was written is believed wherever the writing stopped, and nothing
+else is.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Seal:
         before = dict(self._digests)
         stopped = False
         for key, old, new in noted:
-            # in the order in which they were to be written: behind the first that was not, none was
+            # in the order in which they were to be written: after the first that was not, none was
             there = before.pop(key, b"")
             if there not in (old, new) or (stopped and there != old):
                 return False
@@ -67,7 +67,7 @@ class Seal:
         return told == self._told(_total(before.values())) or not (told or before)
 
     def seal(self, changes: Changes) -> Changes:
-        """The changes, with what proves them before and behind."""
+        """The changes, with their proofs before and after."""
         written = {key for key, _ in changes}
         gone: Changes = [(key, None) for key in sorted(self._foreign - written)]
         self._foreign = set()

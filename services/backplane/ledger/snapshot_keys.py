@@ -1,13 +1,13 @@
 """Which keys of the snapshot table hold a partition's book. No I/O: keys and values come in, keys go out.
 
-The table cannot fence anybody: a worker that stood still in the middle of its snapshot, and lost the partition
-meanwhile, writes the rest when it wakes. So each owner writes under keys of its own, named by its token, and removes
-the keys that its own have replaced only after its meta record. Nobody overwrites what another one wrote; what is chosen
-is the newest of each run (of equal ones that of the later owner, since the earlier one's may be about to go), and the
-meta record of the owner that had applied most.
+The table cannot fence anybody. A worker that stood still in the middle of its snapshot, and lost the partition
+meanwhile, writes the rest when it wakes. So each owner writes under keys of its own, named by its token. It removes the
+keys that its own have replaced only after its meta record. Nobody overwrites the entries of another owner. The newest
+record of each run is chosen, of equal ones that of the later owner, since the earlier one's may be about to go. The
+meta record is that of the owner that had applied most.
 
-Laws (``tests/properties/test_snapshot_owners.py``): whatever owners write late, in part, or never, the chosen records
-and the facts behind the chosen meta record give the book; and once nobody writes late, nothing superfluous is left.
+Laws (``tests/properties/test_snapshot_owners.py``): owners may write late, in part, or never. The chosen records and
+the facts after the chosen meta record give the book. Once nobody writes late, nothing superfluous is left.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Owned:
         self._others: dict[str, str] = {}
         """Run → ``kind.token`` of its record, where another owner wrote it."""
         self._ended: dict[str, None] = {}
-        """Ended runs with a record, whoever wrote it."""
+        """Ended runs with a record, by any writer."""
         self._spent: set[str] = set()
         """Keys of spent commands that this owner wrote."""
         self._left: list[str] = []
@@ -66,7 +66,7 @@ class Owned:
         return f"{who}/{name}" if name else who
 
     def chosen(self, best: Mapping[str, str], stored: Iterable[str]) -> None:
-        """What was found: run → the key of its record, and all keys there are."""
+        """The findings: run → the key of its record, and all keys there are."""
         kept = set(best.values())
         for run_id, key in best.items():
             kind, token, _ = Key.of(key)

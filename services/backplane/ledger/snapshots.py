@@ -1,12 +1,12 @@
 """Snapshots of the books in a faust Table, so that a restart folds the tail of the facts and not all of them.
 
-A partition's keys: ``<p>/run.<t>/<run id>`` a live run, ``<p>/end.<t>/<run id>`` an ended one,
-``<p>/spent.<t>/<window>/<n>`` commands not to be applied again, ``<p>/meta.<t>`` the rest with the fact offsets to fold
-on from; ``<t>`` is its owner's token (``snapshot_keys``); what is too large for a record is in ``pieces``. The snapshot
-is fuzzy and safe: each run carries its own run_seq, so facts that it has in it already are skipped, and the offsets are
-read before the runs are encoded, so none is missed. The meta record comes last: a crash on the way leaves the old one,
-which is still true. Only committed state is written (the committer is drained first): an uncommitted run would take its
-commands for done when they are decided again.
+A partition's keys: ``<p>/run.<t>/<run id>`` a live run, ``<p>/end.<t>/<run id>`` an ended one.
+``<p>/spent.<t>/<window>/<n>`` has commands not to be applied again, ``<p>/meta.<t>`` the rest with the fact offsets to
+fold on from. ``<t>`` is its owner's token (``snapshot_keys``); a value too large for a record is in ``pieces``. The
+snapshot is fuzzy and safe. Each run carries its own run_seq, so facts that it has in it already are skipped. The
+offsets are read before the runs are encoded, so none is missed. The meta record comes last: a crash on the way leaves
+the old one, which is still true. Only committed state is written (the committer is drained first): an uncommitted run
+would take its commands for done when they are decided again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ RIGHTS: Final = ("grants", "rights_required", "policy", "policy_at")
 
 
 class Meta(msgspec.Struct):
-    """What a snapshot knows besides the runs."""
+    """The snapshot's knowledge besides the runs."""
 
     applied: int
     offsets: dict[str, int]
@@ -269,7 +269,7 @@ def _spent(owned: Owned, book: Book) -> dict[int, Changes]:
 
 
 def _spent_of(meta: Meta, owner: Owned, stored: Mapping[str, bytes]) -> dict[int, dict[int, None]]:
-    """What ``_spent`` has written. Raises KeyError where a part is missing."""
+    """The records of ``_spent``. Raises KeyError where a part is missing."""
     found: dict[int, dict[int, None]] = {}
     for window, count in meta.spent.items():
         parts = (stored[owner.key(SPENT, f"{window}/{number}")] for number in range(count))

@@ -1,7 +1,7 @@
 """``python -m backplane.sink --data-dir D --http-port N``: the process that takes the facts into ClickHouse.
 
 Without an address of a ClickHouse server in the settings (or with its own), it owns the embedded engine in the data
-directory and answers ClickHouse's HTTP interface on the port. With one, it writes there, and the port tells its health.
+directory. It answers ClickHouse's HTTP interface on the port. With one, it writes there, and the port tells its health.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _notes(settings: Settings) -> Notes:
 
 
 def door_of(settings: Settings, host: str) -> Door | None:
-    """Who is let in at the port; None, which is logged: everybody would be, on a port that other machines reach."""
+    """Users of the port; None, which is logged: everybody is let in, on a port that other machines reach."""
     from backplane.access.gate import Gate
     from backplane.store.http import Door, Login
 
@@ -198,8 +198,8 @@ def _wait_for_others(writer: Writer) -> None:
 
 
 async def health(ingest: Ingest, source: FactSource, letters: Any, audit: Audit) -> dict[str, Any]:
-    """What ``/health`` says: status ``ok`` while facts flow, how far behind each topic is, asked of Kafka now, and
-    whether the books balanced when they were checked last."""
+    """The answer of ``/health``: status ``ok`` while facts flow, the lag of each topic, asked of Kafka now, and whether
+    the books balanced at the last check."""
     from confluent_kafka import KafkaException
 
     status = ingest.status

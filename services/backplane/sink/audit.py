@@ -18,11 +18,11 @@ log = logging.getLogger("backplane.sink")
 PAUSE_S: Final = 15.0
 """Between two checks at least."""
 SHARE: Final = 50
-"""A check is followed by a pause of this many times its own duration: at most a fiftieth of one core, however large
-the store becomes. It reads all that is there, 0.4 µs of processor a fact: of ten million some four seconds, and then
-nothing for three minutes."""
+"""A check is followed by a pause of this many times its own duration. So it takes at most a fiftieth of one core,
+however large the store becomes. It reads all that is there, 0.4 µs of processor a fact: of ten million some four
+seconds, and then nothing for three minutes."""
 ONE_CORE: Final = {"max_threads": 1}
-"""Whoever asks something meanwhile, and ingestion, have the others."""
+"""Questions meanwhile, and ingestion, have the others."""
 
 
 class Audit:

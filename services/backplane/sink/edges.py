@@ -1,11 +1,11 @@
-"""What a fact rests on, read off the fact alone.
+"""The grounds of a fact, read off the fact alone.
 
-Lives here: the relations, one rule each, in a table by kind; a rule is read by Python for a fact and by ClickHouse
-for a row, and a test holds the two to the same edges. Not here: anything that looks at a second fact; what
-follows from several is ``backplane.insight.lineage``. Law: the same fact always has the same edges.
+Lives here: the relations, one rule each, in a table by kind. Python reads a rule for a fact and ClickHouse for a row,
+and a test holds the two to the same edges. Not here: anything that looks at a second fact; what follows from several is
+``backplane.insight.lineage``. Law: the same fact always has the same edges.
 
-The facts make this possible: a delivery's id is that of its first MessageDelivered, a message's that of the fact which
-made it, and what the executor sends names the CallRequested as its cause.
+The facts make this possible. A delivery's id is that of its first MessageDelivered, a message's that of the fact which
+made it. An executor's command names the CallRequested as its cause.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def state_reference(text: str) -> tuple[str, int]:
 
 
 class Rule(NamedTuple):
-    """What facts of some kinds rest on; the names are those of a fact's fields, which are columns of ``events`` too."""
+    """The grounds of facts of some kinds; the names are those of a fact's fields, which are columns of ``events``
+    too."""
 
     relation: str
     event: str = ""

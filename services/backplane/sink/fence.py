@@ -6,7 +6,7 @@ another sink has gone on from that state. After each insert a sink looks at the 
 another sink has written. Then this one knows too little to go on, and ends.
 
 ClickHouse keeps the names of each month's inserts apart, so a state is that of one month. An insert into a month starts
-from that month's state, and moves it. What the sink knows of other months may be old: the next record of a
+from that month's state, and moves it. The sink's knowledge of other months may be old. The next record of a
 topic-partition belongs to one month, so nobody can have gone past it without moving that month.
 
 Pure: the writer asks the store and inserts.
@@ -26,14 +26,14 @@ TABLES: Final = ("events", "edges")
 
 
 class Overtaken(BackplaneError):
-    """Another sink has written to the store since this one has looked. What this one inserted last may be dropped."""
+    """Another sink has written to the store since this one has looked. The last insert of this one may be dropped."""
 
     code: ClassVar[str] = "overtaken"
     hint = "one sink a store is enough: the others wait, and go on when it ends"
 
 
 class State(NamedTuple):
-    """What one look at a table has shown."""
+    """The result of one look at a table."""
 
     months: dict[str, dict[Place, int]]
     """Month → topic-partition → the highest offset stored."""
@@ -61,7 +61,7 @@ def state_of(rows: Iterable[Sequence[Any]]) -> State:
 
 
 class Fence:
-    """What one sink knows of the tables' states. One insert a table at a time."""
+    """One sink's knowledge of the tables' states. One insert a table at a time."""
 
     def __init__(self, states: Mapping[str, State]) -> None:
         """``states``: table → what a look at it has shown."""

@@ -1,11 +1,11 @@
-"""Kafka records as one Avro file that ClickHouse parses itself, each with its position before it and a mark behind it.
+"""Kafka records as one Avro file that ClickHouse parses itself, each with its position before it and a mark after it.
 
 Lives here: bytes put around bytes. Not here: Kafka, ClickHouse, decoding. Law: the file's rows are the records, in
 their order, whatever reads it. It works because Avro writes a record as its fields one after the other with nothing in
-between: position + body + mark is a record of one more schema, made without looking into the body.
+between. Position + body + mark is a record of one more schema, made without looking into the body.
 
-The mark is one number for the whole file. A body that is longer or shorter than its schema says shifts what follows,
-and the mark behind it is read as another number, or not at all: that is how a reader of the file tells a whole batch
+The mark is one number for the whole file. A body that is longer or shorter than its schema says shifts all that
+follows. Then the mark after it is read as another number, or not at all. So a reader of the file knows a whole batch
 from one that needs a closer look.
 """
 
@@ -42,7 +42,7 @@ class Lying(NamedTuple):
 def avro_file(
     schema: dict[str, Any], columns: Sequence[str], records: Iterable[Lying], header: int, mark: int
 ) -> bytes:
-    """Records written with ``schema``, each behind ``header`` bytes, as an Avro file whose fields are the position,
+    """Records written with ``schema``, each after ``header`` bytes, as an Avro file. Its fields are the position,
     ``columns`` in place of the schema's own names, and the mark."""
     parts: list[bytes] = []
     add = parts.extend

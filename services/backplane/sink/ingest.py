@@ -1,16 +1,16 @@
 """The sink's loop: from Kafka to the store, two threads so that decoding goes on while the store works.
 
 The reader, for each batch:
-1. commits how far the store is, as a hint, and fetches records (one thread for both: confluent-kafka lets only one into
-   a consumer at a time, and a commit from another waits for ever),
-2. has ClickHouse parse them (``backplane.sink.stage``); where it refuses the batch, decodes them one by one and makes
-   columns of them, and what cannot be decoded goes to its dead-letter topic, which is flushed,
+1. commits how far the store is, as a hint, and fetches records. It is one thread for both: confluent-kafka lets only
+   one into a consumer at a time, and a commit from another waits for ever,
+2. has ClickHouse parse them (``backplane.sink.stage``). Where it refuses the batch, decodes them one by one and makes
+   columns of them. An undecodable record goes to its dead-letter topic, which is flushed,
 3. hands them over; at most one batch waits, so memory is bounded.
 The writer, for each batch:
 4. writes it, again and again with growing pauses until the store has taken it,
 5. notes how far the store is.
 
-A store that is down stops step 4, so the reader stops at step 3 and librdkafka at its queue's limit; nothing else in
+A store that is down stops step 4, so the reader stops at step 3 and librdkafka at its queue's limit. Nothing else in
 the platform waits for this process. A crash anywhere is repaired by starting: the store says where to go on.
 """
 
@@ -37,8 +37,8 @@ from backplane.sink.writer import Batch
 log = logging.getLogger("backplane.sink")
 
 MAX_ROWS: Final = 50_000
-"""Rows of a batch. An insert waits for 14 fsyncs (50 ms and more on a busy disk) and its part is merged again: with
-20,000 rows that was a quarter of the wall clock and 16 µs of processor a fact, with 50,000 it is 10 µs. ``MAX_BYTES``
+"""Rows of a batch. An insert waits for 14 fsyncs (50 ms and more on a busy disk) and its part is merged again. With
+20,000 rows that was a quarter of the wall clock and 16 µs of processor a fact; with 50,000 it is 10 µs. ``MAX_BYTES``
 bounds the memory."""
 MAX_BYTES: Final = 32 * 2**20
 """Encoded bytes of a batch."""
@@ -60,7 +60,7 @@ Judged = tuple[Any, str]
 
 
 class Source(Protocol):
-    """What ``backplane.sink.source.FactSource`` does."""
+    """The operations of ``backplane.sink.source.FactSource``."""
 
     lost: int
 
@@ -70,7 +70,7 @@ class Source(Protocol):
 
 
 class Store(Protocol):
-    """What ``backplane.sink.writer.Writer`` does."""
+    """The operations of ``backplane.sink.writer.Writer``."""
 
     def stored(self) -> dict[Place, int]: ...
     def stage(self, records: list[Lying]) -> Batch | None: ...
@@ -80,7 +80,7 @@ class Store(Protocol):
 
 
 class Letters(Protocol):
-    """What ``backplane.sink.dead.DeadLetters`` does."""
+    """The operations of ``backplane.sink.dead.DeadLetters``."""
 
     written: int
 
@@ -89,7 +89,7 @@ class Letters(Protocol):
 
 
 class Opened(NamedTuple):
-    """What the loop needs of the outside, besides the source."""
+    """The outside of the loop, besides the source."""
 
     store: Store
     decode: Callable[[bytes | None], object]
@@ -108,13 +108,13 @@ class Handed(NamedTuple):
 
     batch: Batch
     judged: list[Judged]
-    """What it was made of, for the store that refuses it."""
+    """Its records, for the store that refuses it."""
     following: dict[Place, int]
 
 
 @dataclass
 class Status:
-    """What the process says about itself; written by the two threads, read by any."""
+    """The process's report about itself; written by the two threads, read by any."""
 
     state: str = "starting"
     """starting, running, or paused: the store does not take the batch."""
@@ -138,7 +138,8 @@ class Ingest:
         guard: Guard | None = None,
         notes: Notes | None = None,
     ) -> None:
-        """What ``guard`` does not believe becomes a dead letter. ``notes``: at which records sinks died before."""
+        """A record that ``guard`` does not believe becomes a dead letter. ``notes``: at which records sinks died
+        before."""
         self._notes = notes or NoNotes()
         self._guard = guard
         self._source = source
@@ -187,7 +188,7 @@ class Ingest:
                         break
                     except queue.Full:
                         continue
-        except Exception as error:  # noqa: BLE001 — told by run(), which ends the process
+        except Exception as error:  # noqa: BLE001 — reported by run(), which ends the process
             self._failure = error
         finally:
             self._stop.set()
@@ -257,7 +258,7 @@ class Ingest:
     def _preparable(self, store: Store, message: Any, record: Record) -> Record:
         try:
             store.prepare([record])
-        except Exception as error:  # noqa: BLE001 — it is told in the letter
+        except Exception as error:  # noqa: BLE001 — the letter says it
             return self._buried(message, record, f"it has no row: {type(error).__name__}: {error}")
         return record
 

@@ -1,7 +1,7 @@
-"""Emptying the store so that it is filled anew: asked for by a file in the data directory, done by the sink at start.
+"""Emptying the store so that it is filled again: asked for by a file in the data directory, done by the sink at start.
 
-Only the sink may write to the store, and only before it reads does it know that nothing is under way. So whoever wants
-a rebuild leaves a file and has the sink started again; a crash before the file is gone does the same once more.
+Only the sink may write to the store, and only before it reads does it know that nothing is under way. So a rebuild
+begins with a file and a restart of the sink. A crash before the file is gone does the same once more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether the books balance: what Kafka has, what the store has, and what is derived from it, per topic-partition.
 
-``reconcile`` asks; ``problems`` judges, as a function of values. What is checked, and what a difference would mean:
+``reconcile`` asks; ``problems`` judges, as a function of values. The checks, and what a difference would mean:
 
 - rows = different offsets: a fact is there once;
 - facts of a run count on without a gap: none is missing;
@@ -8,7 +8,8 @@
 - edges = those that the facts call for; the roll-up kept with the parts, from which the sink goes on, = the rows.
 
 It may be asked while facts flow. Rows are counted up to where each topic-partition was when the checking began, since
-all up to there is stored; gaps are looked for in runs whose last fact is older than what every topic is complete to.
+all up to there is stored. Gaps are looked for in runs whose last fact is older than the time to which every topic is
+complete.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Positions(msgspec.Struct, frozen=True):
 
     ends: dict[Place, int]
     following: dict[Place, int]
-    """Markers of transactions included, behind which no record follows."""
+    """Markers of transactions included, after which no record follows."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -89,7 +90,7 @@ class Books(msgspec.Struct, frozen=True):
     took_ms: int
 
     def told(self) -> dict[str, Any]:
-        """What a health page says of them."""
+        """A health page's report about them."""
         found = list(problems(self))
         return {
             "balanced": not found,
@@ -103,7 +104,7 @@ class Books(msgspec.Struct, frozen=True):
 
 
 def problems(books: Books) -> Iterator[str]:
-    """What does not balance, one sentence each; none: all does."""
+    """Imbalances, one sentence each; none: all balances."""
     for one in books.accounts:
         where = f"{one.topic}[{one.partition}]"
         if one.rows != one.offsets:

@@ -1,9 +1,9 @@
 """Records to rows, as functions of values.
 
 Lives here: which column a field goes to, how a batch becomes columns, where a batch is cut so that each insert is
-atomic. Not here: Kafka, ClickHouse, clocks. Laws: every record gives exactly one event row, whatever it is; the same
-record at the same position always gives the same row; every field of every record has a column, and every column of the
-table is filled from a field or from the position (a test holds this against ``schemas/clickhouse``).
+atomic. Not here: Kafka, ClickHouse, clocks. Laws: every record gives exactly one event row, whatever it is. The same
+record at the same position always gives the same row. Every field of every record has a column, and every column of the
+table is filled from a field or from the position (a test compares this with ``schemas/clickhouse``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LATEST_AT: Final = 4_102_444_800_000_000
 
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record of a fact topic that is no fact of ours. It has a row like any other, so that rows and offsets stay
-    equal and the sink never meets it twice; its bytes are in the dead-letter topic."""
+    equal and the sink never meets it twice. Its bytes are in the dead-letter topic."""
 
     event_id: str
     kind: str = "Unreadable"

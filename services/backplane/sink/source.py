@@ -1,6 +1,6 @@
 """The fact topics as one stream that starts where the store says.
 
-SHELL around confluent-kafka. Partitions are assigned, never subscribed to: the store decides where to go on, and the
+SHELL around confluent-kafka. Partitions are assigned, never subscribed to. The store decides where to go on, and the
 group's committed offsets are only a hint for tools that show lag. Reads committed records, so offsets have gaps where
 transactions ended; the end of a partition is learned from its EOF event, which counts those too.
 """
@@ -34,15 +34,15 @@ DISCOVERY_S: Final = 3.0
 
 
 class Fetched(NamedTuple):
-    """What one fetch brought."""
+    """The records of one fetch."""
 
     messages: list[Message]
     ends: dict[Place, int]
-    """Partitions that were read to their end → the offset after it, behind any transaction marker."""
+    """Partitions that were read to their end → the offset after it, past any transaction marker."""
 
 
 class FactSource:
-    """The records of the fact topics, each partition in its order. One thread for all but ``lag``: confluent-kafka lets
+    """The records of the fact topics, each partition in its order. One thread for all but ``lag``. confluent-kafka lets
     one into a consumer at a time, and another waits for as long as the first keeps coming back."""
 
     def __init__(
@@ -52,7 +52,7 @@ class FactSource:
         guard: Guard | None = None,
         passed: Callable[[PassedOver], None] | None = None,
     ) -> None:
-        """``guard`` is told how far each partition was read before, ``passed`` of each batch that cannot be read."""
+        """``guard`` gets how far each partition was read before, ``passed`` each batch that cannot be read."""
         self._kafka = kafka
         self._guard = guard
         self._topics = tuple(topics)
@@ -60,7 +60,7 @@ class FactSource:
             kafka,
             passed,
             group_id=GROUP,
-            auto_offset_reset="error",  # what is gone must be told, not skipped
+            auto_offset_reset="error",  # missing records must be reported, not skipped
             queued_max_messages_kbytes=32_768,
             fetch_message_max_bytes=4_194_304,
             # not for each fact: a fetch asks for all partitions, and one a transaction cost the broker and us 2 ms
@@ -76,7 +76,7 @@ class FactSource:
         self.lost = 0
         """Facts that were deleted from Kafka before they were read; more than 0 is worth waking somebody."""
         self.ahead: dict[Place, str] = {}
-        """Partitions of which the store has more than Kafka: they were made anew, or belong to another cluster. They
+        """Partitions of which the store has more than Kafka: they were made again, or belong to another cluster. They
         are not read; others are."""
         self._stored: dict[Place, int] = {}
 
@@ -88,7 +88,7 @@ class FactSource:
         self._discover()
 
     def _remember(self, guard: Guard) -> None:
-        """Copies of what is stored are told by the last of it."""
+        """Copies of stored facts are recognized by the last of it."""
         consumer = reader(self._kafka)
         try:
             for (topic, partition), offset in self._stored.items():
@@ -195,7 +195,7 @@ class FactSource:
         return self._ends.of(sorted(self._assigned))
 
     def lag(self, following: Mapping[Place, int]) -> dict[str, int]:
-        """Records of each topic that are committed in Kafka and not in the store; the marker of a transaction counts as
+        """Records of each topic that are committed in Kafka and not in the store. The marker of a transaction counts as
         one until the partition was read to its end. Raises KafkaException."""
         lags = dict.fromkeys(self._topics, 0)
         for place, end in self.ends().items():
@@ -208,7 +208,7 @@ class FactSource:
 
 
 def positions(kafka: Mapping[str, str]) -> tuple[dict[Place, int], dict[Place, int]]:
-    """The ends of all fact topics, and how far the sink told its group that it is. Raises KafkaException."""
+    """The ends of all fact topics, and the sink's position in its group. Raises KafkaException."""
     consumer = reader(kafka, group_id=GROUP)
     try:
         known = consumer.list_topics(timeout=TIMEOUT_S).topics

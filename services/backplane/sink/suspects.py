@@ -2,8 +2,8 @@
 
 A record may kill the process that stores it: a crash of the engine's parser, the out-of-memory killer. The batch it is
 in is noted before it is touched. After some deaths at the same records they are taken apart: batches of a part of them,
-one at a time, so that each further death leaves a smaller part. A record at which the process died alone is not touched
-again: it becomes a dead letter, as one that cannot be read, and the others are stored.
+one at a time. So each further death leaves a smaller part. A record at which the process died alone is not touched
+again. It becomes a dead letter, as one that cannot be read, and the others are stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agents_sdk.deaths import ENDED, LIMIT, killed_for_memory, points_of, proces
 log = logging.getLogger("backplane.sink")
 
 PARTS: Final = 32
-"""Into so many batches suspected records are cut: 50,000 of them are told apart by four deaths."""
+"""Into so many batches suspected records are cut: four deaths find one of 50,000."""
 Place = tuple[str, int]
 Ranges = Mapping[Place, tuple[int, int]]
 """Topic and partition → the first and the last offset of a batch there."""
@@ -37,7 +37,7 @@ class Suspected(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known after the deaths so far."""
+    """Knowledge after the deaths so far."""
 
     suspected: dict[Place, Suspected]
     deadly: frozenset[tuple[str, int, int]]
@@ -48,7 +48,8 @@ NOTHING: Final = Known({}, frozenset())
 
 
 def after_death(known: Known, under_way: Iterable[Ranges], points: int) -> Known:
-    """What is known when the process has died at these batches; what was not in them is suspected no more. Pure."""
+    """Knowledge after the process has died at these batches; records that were not in them are suspected no more.
+    Pure."""
     suspected: dict[Place, Suspected] = {}
     at: dict[Place, tuple[int, int]] = {}
     for ranges in under_way:
@@ -79,7 +80,7 @@ def rows_of_a_part(known: Known) -> int:
 
 
 def without_stored(known: Known, following: Mapping[Place, int]) -> Known:
-    """What is left when all below these offsets is stored. Pure."""
+    """Suspects that remain when all below these offsets is stored. Pure."""
     left = {place: one for place, one in known.suspected.items() if one.last >= following.get(place, 0)}
     deadly = frozenset(one for one in known.deadly if one[2] >= following.get(one[:2], 0))
     return Known(left, deadly)

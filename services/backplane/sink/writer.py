@@ -1,6 +1,6 @@
 """Writes batches of records to ClickHouse exactly once, through clickhouse-connect: embedded engine and server alike.
 
-The rows are the offsets: where to go on is the highest offset stored of each topic-partition, which one insert moves
+The rows are the offsets: the next record follows the highest offset stored of each topic-partition. One insert moves it
 together with the rows, because an insert of one block into one partition is one part, there or not there. A batch is
 written in this order, each step for one month (``rows.inserts``):
 
