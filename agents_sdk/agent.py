@@ -60,13 +60,13 @@ class Agent:
         call_budgets: Mapping[str, str] | None = None,
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
-        names, ``workflows`` of the workflows it takes part in, ``starts`` of those it starts runs of, ``controls`` of
-        those it ends runs of. None leaves it unrestricted (``controls``: those it takes part in), an empty list allows
-        nothing. It may do what of all this was granted. A message whose handler fails is delivered ``max_deliveries``
-        times at most, after waits that ``retry`` says; None: 1 s, 2 s, 4 s, up to a minute; what was sent later waits.
-        A handler that takes longer than ``handler_timeout_seconds`` is cancelled and has failed; where its process
-        hangs, the ledger says so a second later. What it could not handle is told to the agent ``supervisor``, as a
-        message ``escalation.raised`` with the whole story; without one it is the operator's, and a failure the run's.
+        names. ``workflows`` are globs of the workflows it takes part in, ``starts`` of those it starts runs of,
+        ``controls`` of those it ends runs of. None leaves it unrestricted (``controls``: those it takes part in), an
+        empty list allows nothing. It may do what of all this was granted. A message whose handler fails is delivered
+        ``max_deliveries`` times at most, after the waits of ``retry``. None: 1 s, 2 s, 4 s, up to a minute; later
+        messages wait. A handler that takes longer than ``handler_timeout_seconds`` is cancelled and has failed; where
+        its process hangs, the ledger says so a second later. A failure goes to the agent ``supervisor``, as a message
+        ``escalation.raised`` with the whole story. Without one it is the operator's, and a failure the run's.
         ``budget``, such as ``"1.00 USD"``, is what it may spend in one run, with the runs that it starts there.
         ``call_budgets`` are globs of capabilities with what one call of them may cost where it says nothing itself.
         """
@@ -95,7 +95,7 @@ class Agent:
     def on(self, name: str, *more: str, retry: Retry | None = None) -> Callable[[H], H]:
         """Decorates the coroutine function that handles messages of this name (or of several names). It is called as
         ``handler(ctx, event)``; when it returns the message is handled, when it raises the message is delivered again.
-        What it returns, JSON or a pydantic model, is the answer where the sender asked.
+        Its return value, JSON or a pydantic model, is the answer to a request.
 
         In a name ``*`` stands for any characters, dots included: ``search.*`` hears ``search.completed`` and
         ``search.web.failed``, ``*`` hears everything, what the agent itself publishes as well. A message has one
@@ -132,7 +132,7 @@ class Agent:
         return self._handlers[pattern] if pattern is not None else None
 
     def registration(self) -> RegistrationBody:
-        """The declaration as the ledger is told it."""
+        """The declaration as the ledger gets it."""
         return RegistrationBody(
             name=self.name,
             subscriptions=list(self.subscriptions),

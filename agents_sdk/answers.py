@@ -37,7 +37,7 @@ class RunResult:
     status: str
     """completed, failed or cancelled."""
     result: Any
-    """What it was completed with; None for nothing."""
+    """The result of a completed run; None for nothing."""
     reason: str
     """Why it failed or was cancelled; ``idle`` where it completed because nothing was left to do."""
     state_hash: str
@@ -70,7 +70,7 @@ def call_failed(reply: Reply, capability: str) -> CallFailed:
 
 
 def run_result(run_id: str, reply: Reply) -> RunResult:
-    """How a run ended, of the answer to whoever waited for it."""
+    """How a run ended, from the answer to a waiting client."""
     return RunResult(
         run_id=run_id,
         status=reply.status,
@@ -102,7 +102,7 @@ def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
 
 
 def unanswered(command: Command) -> Unanswered:
-    """The error of a command whose answer did not come in the time allowed. What was waited for goes on."""
+    """The error of a command whose answer did not come in the time allowed. The run goes on."""
     run_id = command.run_id
     if command.run is not None and command.kind == "AwaitChild":
         run_id = command.run.child_run_id

@@ -1,8 +1,8 @@
 """Files by their content, outside the log (claim check): events carry a reference, the bytes are here.
 
-A file is written once, whole or not at all, under the SHA-256 of its content, and is checked against it when it is
-read: a reference means the same bytes for ever. Without a URL the files are in ``artifacts`` below the data directory;
-with one they are wherever obstore reaches: ``s3://bucket/prefix`` with the usual ``AWS_…`` variables, ``gs://``, ``az://``.
+A file is written once, whole or not at all, under the SHA-256 of its content. A reader checks it against that hash: a
+reference means the same bytes for ever. Without a URL the files are in ``artifacts`` below the data directory. With one
+they are wherever obstore reaches: ``s3://bucket/prefix`` with the usual ``AWS_…`` variables, ``gs://``, ``az://``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UnknownArtifact(BackplaneError):
 
 
 class ArtifactBroken(BackplaneError):
-    """What is stored under ``fields["sha256"]`` has another content: the store was damaged or tampered with."""
+    """The content under ``fields["sha256"]`` is another one: the store was damaged or tampered with."""
 
     code: ClassVar[str] = "artifact_broken"
 
@@ -169,7 +169,7 @@ def open_store(url: str) -> ObjectStore:
 
 
 def told(error: Exception) -> str:
-    """What obstore says, without the dump of its own structures."""
+    """The words of obstore, without the dump of its own structures."""
     return str(error).partition("\n\nDebug source")[0].strip()
 
 

@@ -1,8 +1,9 @@
 """Which answers a client believes. Pure; the keys come in with each command that was sent.
 
-A client with a key believes what the ledger has proven to it, and one thing that cannot be proven: that its key is not
-the right one. That is believed only as long as nothing was ever proven by this key, and only when nothing better comes.
-Law: whoever has none of the client's keys cannot make it believe an answer once it has heard a proven one.
+A client with a key believes the answers that the ledger has proven to it. It believes one thing without proof: that its
+key is not the right one. That is believed only as long as nothing was ever proven by this key, and only when nothing
+better comes. Law: a sender without the client's keys cannot make it believe an answer once it has received a proven
+one.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from agents_sdk.keys import Key
 from agents_sdk.wire.proof import sealer
 
 UNPROVABLE: Final = frozenset({"unauthenticated", "forged", "misplaced"})
-"""Codes of refusals that are told to whoever proved nothing."""
+"""Codes of refusals for a sender without a proof."""
 
 
 class Verdict(Enum):
-    """What becomes of an answer."""
+    """The treatment of an answer."""
 
     BELIEVED = "believed"
     DOUBTFUL = "doubtful"
@@ -55,7 +56,7 @@ class Answers:
         """Name and generation of the keys by which the ledger has proven an answer."""
 
     def judge(self, data: bytes, reply: Reply, asked: Sequence[Asked]) -> Verdict:
-        """What to do with an answer. ``data`` are its bytes, ``asked`` the sendings of the command, the newest last."""
+        """The step for an answer. ``data`` are its bytes, ``asked`` the sendings of the command, the newest last."""
         signed = [each for each in asked if each.answers]
         if not signed:
             return Verdict.BELIEVED

@@ -1,5 +1,5 @@
-"""Records of an agent's inbox that cannot be handled, on their way to the dead letters: one after the other, by one
-producer, however many there are."""
+"""Records of an agent's inbox that cannot be handled, on their way to the dead letters. They go one after the other, by
+one producer, however many there are."""
 
 from __future__ import annotations
 

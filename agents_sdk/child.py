@@ -1,7 +1,7 @@
 """A child run as the handler or client sees it that started it.
 
-All that is said goes to the parent's run, which has the child's outcome among its own facts: so a handler that is
-delivered again finds the same child and is told the same of it, however long ago it ended.
+All commands go to the parent's run, which has the child's outcome among its own facts. So a handler that is delivered
+again finds the same child and the same outcome, however long ago it ended.
 """
 
 from __future__ import annotations

@@ -93,9 +93,9 @@ class AsyncBackplane(VerbsOfRuns):
         """Starts a run: every agent that takes part in ``workflow`` and handles ``run.started`` gets ``input`` (JSON,
         a pydantic model or a dataclass). ``complete_when="idle"`` ends it when nothing is left to do,
         ``"explicit"`` only by ``complete``. A run that has not ended after ``deadline_seconds`` fails. ``budget``, such
-        as ``"0.40 USD"``, is what it may spend on calls with all its children; None: no limit. ``state`` is
-        written right behind the start, in the same breath: before any agent can have received its message. ``tags`` are
-        words by which people find the run again, 20 at most.
+        as ``"0.40 USD"``, is what it may spend on calls with all its children; None: no limit. ``state`` is written
+        right after the start, in the same breath: before any agent can have received its message. ``tags`` are words by
+        which people find the run again, 20 at most.
 
         Raises:
             RunExists: a run with this ``run_id`` was started by somebody else.
@@ -113,10 +113,10 @@ class AsyncBackplane(VerbsOfRuns):
         return self._start(scope, [scope.sent(command) for command in (start, *writes)])
 
     def resume_run(self, run_id: str, *, budget: str | None = None) -> Coroutine[Any, Any, AsyncRun]:
-        """Goes on from a run that failed or was cancelled, in a run of its own that names it: with its state and
-        versions, from the message that ended it and those that were open then. Their handlers run again, and make their
-        calls again. A run is resumed once: asked again, the same new run is given. ``budget`` in place of what was
-        left.
+        """Goes on from a run that failed or was cancelled, in a run of its own that names it. It has the state and
+        versions, and goes on from the message that ended it and those that were open then. Their handlers run again,
+        and make their calls again. A run is resumed once: asked again, the same new run is given. ``budget`` in place
+        of what was left.
 
         Raises:
             InvalidCommand: the run goes on still, or has completed.

@@ -29,7 +29,7 @@ class RunLike(Protocol):
 
 
 class Runs(Protocol):
-    """What gives the handle of a run."""
+    """An object that gives the handle of a run."""
 
     def run(self, run_id: str) -> AsyncRun:
         """The handle of this run."""

@@ -1,9 +1,9 @@
 """``ctx``: what a handler does things with.
 
 Handlers are durable. Every command of a handler has an id that derives from its delivery and from the command's place
-in the order of the handler's calls; when a delivery is handled again, after a crash, the ledger gives the answers it
-gave the first time, and nothing happens twice. So a handler must make its calls in the same order each time: plain
-``await`` and ``ctx.gather`` do, tasks of one's own do not and are refused.
+in the order of the handler's calls. When a delivery is handled again, after a crash, the ledger gives the answers of
+the first time. Nothing happens twice. So a handler must make its calls in the same order each time. Plain ``await`` and
+``ctx.gather`` do; tasks of one's own do not and are refused.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _HandlerScope(Scope):
             raise
 
     def _withdraw(self, asked: Command) -> None:
-        """Says that the answer is waited for no longer, by ``asyncio.wait_for`` say: else whoever asks back would be
+        """Says that the answer is waited for no longer, by ``asyncio.wait_for`` say: else a question in return would be
         refused. The id is none of the handler's own, whose order must not depend on how long an answer takes."""
         assert asked.message is not None
         name = f"withdrawn/{self.requests.client_id}/{self.causation_id}"
@@ -115,8 +115,8 @@ class Context(RunVerbs):
         ids_key: bytes = b"",
         got: Callable[[int], None] | None = None,
     ) -> None:
-        """``waiting`` is entered while the handler waits for others; ``local`` makes calls in this process; from the
-        secret ``ids_key`` derive the ids of its commands; ``got`` is told the number of each before it is sent."""
+        """``waiting`` is entered while the handler waits for others; ``local`` makes calls in this process. The ids of
+        its commands derive from the secret ``ids_key``; ``got`` gets the number of each before it is sent."""
         self._got, self._commands = got, 0
         self._delivery_id = delivery.delivery_id
         self._began = delivery.run_seq
@@ -192,10 +192,10 @@ class Context(RunVerbs):
         return operations.execute_with_recovery(self._scope, capability, params, config, budget, again_before)
 
     async def discover(self, need: str, *, limit: int = LIMIT) -> list[Found]:
-        """The capabilities that fit a need in words best, best first, of those that the agent's ``capabilities`` allow
-        and that can be called now; each with its description and the schema of its params. As the registry is at this
-        moment: when the handler runs again it may have changed, while the results of calls are those of the first
-        time."""
+        """The capabilities that fit a need in words, best first, each with its description and the schema of its
+        params. They are those that the agent's ``capabilities`` allow and that can be called now. The registry is that
+        of this moment. When the handler runs again it may have changed, while the results of calls are those of the
+        first time."""
         return self._tools().discover(need, limit)
 
     def tools(self, format: Format = "openai", *, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
@@ -208,10 +208,10 @@ class Context(RunVerbs):
         self, call: Any, format: Format | None = None, *, timeout_seconds: float | None = None
     ) -> dict[str, Any]:
         """Carries out a model's tool call and returns the message that tells the model its result. ``call`` is an entry
-        of OpenAI's ``tool_calls``, a block ``tool_use`` of Anthropic's or the params of MCP's ``tools/call``; whose
-        form it is, is told by its shape where ``format`` does not say. A call that fails, is not allowed or cannot be
-        read is told to the model as well, which may do better. Several at once: ``await ctx.gather(*map(ctx.call_tool,
-        calls))``. Raises TypeError for what is no tool call, RunFinished, Unanswered, Unreachable."""
+        of OpenAI's ``tool_calls``, a block ``tool_use`` of Anthropic's or the params of MCP's ``tools/call``. Its shape
+        shows its form where ``format`` does not say. A call that fails, is not allowed or cannot be read is an answer
+        for the model as well, which may do better. Several at once: ``await ctx.gather(*map(ctx.call_tool, calls))``.
+        Raises TypeError for what is no tool call, RunFinished, Unanswered, Unreachable."""
         return await called(self, call, format, timeout_seconds)
 
     def _tools(self) -> Toolbox:
@@ -242,7 +242,7 @@ class Context(RunVerbs):
     def gather(self, *awaitables: Awaitable[T]) -> Coroutine[Any, Any, tuple[T, ...]]: ...
     def gather(self, *awaitables: Awaitable[Any]) -> Coroutine[Any, Any, tuple[Any, ...]]:
         """Awaits all at once and returns their results in order. Each may be an operation of ``ctx`` or a coroutine
-        that uses ``ctx`` itself: each has an order of calls of its own, so the ids do not depend on who is faster.
+        that uses ``ctx`` itself. Each has an order of calls of its own, so the ids do not depend on who is faster.
         Waits for all to end; if some raised, the error of the first of them in order is raised."""
         return self._gathered(f"{self._current().next()}.", awaitables)
 

@@ -20,7 +20,7 @@ _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 
 
 class Contract:
-    """What values of a kind must be, in runs of one workflow or in all. Two contracts of one target, pattern and
+    """The rule for values of a kind, in runs of one workflow or in all. Two contracts of one target, pattern and
     workflow: the one applied last holds. A workflow's own goes over one for all."""
 
     target: str
@@ -54,7 +54,7 @@ class Contract:
         return subject(self.target, self.pattern, self.workflow)
 
     def body(self, schema_id: int = 0) -> ContractBody:
-        """What the ledger is told."""
+        """The form for the ledger."""
         return ContractBody(
             target=self.target,
             pattern=self.pattern,
@@ -78,13 +78,13 @@ def subject(target: str, pattern: str, workflow: str = "") -> str:
 
 
 class StateContract(Contract):
-    """What the values of the state keys that ``pattern`` matches must be, and how concurrent writes are joined.
+    """The rule for values of the state keys that ``pattern`` matches, and how concurrent writes are joined.
 
     ``type_`` is a pydantic model, a dataclass, or any type pydantic knows. ``reducer`` says what a write without
-    ``expected_version`` does: ``replace`` the value, ``append`` an element to a list, ``merge`` an object into it
-    (RFC 7396), add a number to a ``counter``, or add elements that are not there yet (``set-union``). The type is the
-    one of the whole value. A write with ``expected_version``, and ``update``, always replace. A value that has not been
-    written anew for ``ttl_seconds`` expires.
+    ``expected_version`` does. It may ``replace`` the value, ``append`` an element to a list or ``merge`` an object into
+    it (RFC 7396). It may add a number to a ``counter``, or add elements that are not there yet (``set-union``). The
+    type is the one of the whole value. A write with ``expected_version``, and ``update``, always replace. A value
+    expires ``ttl_seconds`` after its last write.
     """
 
     target = STATE
@@ -106,6 +106,6 @@ class StateContract(Contract):
 
 
 class MessageContract(Contract):
-    """What the data of messages must be whose name ``pattern`` matches; what runs are started with is not checked."""
+    """The rule for data of messages whose name ``pattern`` matches; the input of runs is not checked."""
 
     target = MESSAGE

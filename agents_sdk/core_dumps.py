@@ -7,14 +7,14 @@ import sys
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4
-"""Of Linux's prctl(2): without it neither is a core written, to a file or to a collector's pipe, nor can other
-processes of the same user read its memory and environment."""
+"""Of Linux's prctl(2): without it no core is written, to a file or to a collector's pipe. Nor can other processes of
+the same user read its memory and environment."""
 
 
 def forbid(*, wholly: bool = False) -> None:
     """No core dump is written of this process, nor of those that it starts. ``wholly``: its memory and environment are
-    closed to other processes of the same user as well; those that it starts decide for themselves. What the system does
-    not have is left out."""
+    closed to other processes of the same user as well; those that it starts decide for themselves. A setting that the
+    system does not have is left out."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

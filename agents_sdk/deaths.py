@@ -1,15 +1,15 @@
-"""What a process was at when it died, kept where its end does not reach, and read by the process that starts next.
+"""The work of a process at its death, kept where its end does not reach, and read by the process that starts next.
 
 Work may kill the process that does it without an exception: a crash in C, ``os._exit``, the kernel's out-of-memory
-killer. Who tries such work again dies again, for ever. So each piece of work is noted before it begins and wiped out
-behind it, in a file that is mapped into memory. A note costs no system call, and the kernel keeps it when the process
-dies.
+killer. A process that tries such work again dies again, for ever. So each piece of work is noted before it begins and
+wiped out after it, in a file that is mapped into memory. A note costs no system call, and the kernel keeps it when the
+process dies.
 
 Many pieces of work are under way at a time, and one of them is to blame. Each death gives points to all of them: many
-where the process ended itself or memory was short, fewer where somebody else may have killed it. Work with enough
-points is *deadly* where it is alone in that, or where this has gone on for long; else it is *suspected*, and is done
-apart from other work that was there at a death. Deadly work is not begun again. Work that had got further than at any
-death before does not always die at the same place: its points begin again.
+where the process ended itself or memory was short. It gives fewer where somebody else may have killed it. Work with
+enough points is *deadly* where it is alone in that, or where this has gone on for long. Else it is *suspected*, and is
+done apart from other work that was there at a death. Deadly work is not begun again. Work that had got further than at
+any death before does not always die at the same place: its points begin again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENDED: Final = "BACKPLANE_ENDED"
 BY_ITSELF: Final = 5
 """Points of a death that nobody outside has caused: an exit code, a crash, the out-of-memory killer."""
 BY_SOMEBODY: Final = 1
-"""Points of any other death: an operator's kill, or a cluster's, looks the same as one that the work has sent, and long
+"""Points of any other death. An operator's kill, or a cluster's, looks the same as one that the work has sent, and long
 work may meet many of them."""
 LIMIT: Final = 10
 """Points for which work is suspected: two deaths by itself, ten others."""
@@ -43,8 +43,8 @@ KEPT_S: Final = 86_400.0
 ALONE_S: Final = 10.0
 """How long suspected work waits for other suspected work to end; that may wait for this one."""
 _SLOT: Final = struct.Struct("<16sBBBBIIxxxxq")
-"""Digest of the name, whether it is under way, points, deaths, whether it is deadly, how far it is, how far it was at
-most at a death, time of the last death."""
+"""Digest of the name, whether it is under way, points, deaths, whether it is deadly. Then how far it is, how far it was
+at most at a death, time of the last death."""
 _FAR: Final = struct.Struct("<I")
 _FAR_AT: Final = 20
 _HEADER: Final = struct.Struct("<qqqq")
@@ -53,7 +53,7 @@ _VERSION: Final = 1
 
 
 class Noted(NamedTuple):
-    """What is known of a piece of work."""
+    """Knowledge of a piece of work."""
 
     points: int = 0
     deaths: int = 0
@@ -73,7 +73,7 @@ NOTHING: Final = Noted()
 
 
 def after_death(under_way: dict[bytes, tuple[Noted, int]], points: int, at: int) -> dict[bytes, Noted]:
-    """What is known of the work that was under way at a death; given what was known and how far each was. Pure."""
+    """Knowledge of the work that was under way at a death; given the earlier knowledge and how far each was. Pure."""
     risen = {}
     for name, (one, far) in under_way.items():
         before = one.points if far <= one.furthest else 0
@@ -215,7 +215,7 @@ class Deaths:
                 self._alone.release()
 
     def close(self) -> None:
-        """Nothing is under way any more: lets go of the file. What is noted later is not."""
+        """Nothing is under way any more: lets go of the file. Later work is not noted."""
         self.ending()
         self._place.clear()
         self._free.clear()

@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 class Discovery:
-    """What the registry has, to be searched. The index is made at the first search after a change."""
+    """The contents of the registry, to be searched. The index is made at the first search after a change."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue

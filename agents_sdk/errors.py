@@ -1,4 +1,4 @@
-"""What can go wrong, by what the caller does next.
+"""Errors, by the next act of the caller.
 
     BackplaneError
     ├── Refused               the ledger said no; nothing changed: fix the call
@@ -171,7 +171,7 @@ class BudgetExceeded(Refused):
 
     @property
     def left_nano_usd(self) -> int:
-        """What was left, in 10⁻⁹ USD."""
+        """The amount that was left, in 10⁻⁹ USD."""
         return int(self.fields["left_nano_usd"])
 
 
@@ -223,7 +223,7 @@ class Overloaded(Refused):
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which sending it again has a chance; whoever waits for less only adds to the load."""
+        """Seconds after which sending it again has a chance; a shorter wait only adds to the load."""
         return float(self.fields.get("retry_after", 1.0))
 
 
@@ -243,8 +243,9 @@ class InvalidCommand(Refused):
 
 class CallFailed(BackplaneError):
     """A capability call ended without a result. ``fields``: capability, call_id, error_class, error_code, provider,
-    attempts, cost_nano_usd, and ``report`` where anything was tried: ``attempts`` (each with its error and latency),
-    ``alternatives`` (with ``why_not`` where one was not asked), ``cause`` and ``action``, what to do next."""
+    attempts, cost_nano_usd, and ``report`` where anything was tried. The report has ``attempts`` (each with its error
+    and latency), ``alternatives`` (with ``why_not`` where one was not asked), ``cause`` and ``action``, the next
+    step."""
 
     code = "call_failed"
 

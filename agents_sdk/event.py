@@ -18,7 +18,7 @@ class Event:
     name: str
     """The message's name, e.g. ``search.completed``."""
     data: Any
-    """What was sent, from JSON."""
+    """The data of the message, from JSON."""
     sender: str
     """The agent or client that sent it; ``bp.ledger`` for a dependency that was met."""
     run_id: str

@@ -34,12 +34,12 @@ POLL_S: Final = 0.2
 """How long closing may take; a record wakes the thread at once."""
 BATCH: Final = 500
 OPEN_WAIT_MS: Final = 10
-"""Whoever opens waits for the first fetch of each topic; held back for 500 ms each they were half of a start."""
+"""The opener waits for the first fetch of each topic; held back for 500 ms each they were half of a start."""
 FOLLOW_WAIT_MS: Final = 500
 KIND_OF: Final = {topic: kind for kind, topic in TOPIC_OF_REGISTRY.items()}
 
 Changed = Callable[[Iterable[tuple[type[Record], str]]], None]
-"""Told the kind and key of each record that came."""
+"""Called with the kind and key of each record that came."""
 
 
 ANYBODY: Final = Trust()
@@ -50,7 +50,7 @@ class Follower:
     other thread; before that, by ``open``."""
 
     def __init__(self, settings: Settings, codec: Codec, trust: Trust = ANYBODY) -> None:
-        """What ``trust`` does not like is passed over, with a warning."""
+        """A record that ``trust`` does not like is passed over, with a warning."""
         self.catalogue = Catalogue()
         self.next = dict.fromkeys(KIND_OF, 0)
         """Topic → the offset it reads next."""
@@ -70,7 +70,7 @@ class Follower:
         """
         from confluent_kafka import KafkaException
 
-        self._let_go()  # where it was opened before, and what came behind that has failed
+        self._let_go()  # where it was opened before, and later records have failed
         consumer = self._consumer = self._reader(OPEN_WAIT_MS)
         try:
             known = consumer.list_topics(timeout=TIMEOUT_S).topics
@@ -95,7 +95,7 @@ class Follower:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",  # of a topic that was made anew
+                "auto.offset.reset": "earliest",  # of a topic that was made again
                 "fetch.wait.max.ms": wait_ms,
                 "fetch.queue.backoff.ms": 5,
                 "topic.metadata.refresh.interval.ms": 60_000,
@@ -177,13 +177,13 @@ class Follower:
                 if batch:
                     loop.call_soon_threadsafe(self._hand_over, batch, changed)
         except RuntimeError as error:
-            # the loop was closed under us: nobody is left to be told
+            # the loop was closed under us: nobody is left to hear it
             log.debug("follower of the registry stopped: %s", error)
         finally:
             consumer.close()
 
     def _look_for_new_topics(self) -> None:
-        """A topic that was deleted and made again is read from its beginning. What is known goes on to count, for as
+        """A topic that was deleted and made again is read from its beginning. The known state goes on to count, for as
         long as nothing newer is in it."""
         anew = [each.topic for each in self._topics if each.made_again()]
         if anew:

@@ -24,7 +24,7 @@ NAMES: Final = "introduced"
 
 
 def whoami() -> str:
-    """Who runs this process, as ``user@host``: what facts name as the operator."""
+    """The user of this process, as ``user@host``: facts name it as the operator."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):

@@ -1,7 +1,7 @@
-"""What Kafka has about one run: its facts in order, its commands, and the agents as they were registered.
+"""Kafka's records of one run: its facts in order, its commands, and the agents as they were registered.
 
-Reads from about the time at which the run was started (its id tells, if it is a UUIDv7), in the one partition number
-where all that is about the run lies. Blocking; call it from a thread where there is an event loop.
+Reads from about the time at which the run was started (its id shows it, if it is a UUIDv7). It reads the one partition
+number where all records of the run lie. Blocking; call it from a thread where there is an event loop.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def read_run(
 ) -> list[Fact]:
     """The committed facts of a run, in the order of their ``run_seq``; empty for a run that is not there.
 
-    ``topics`` narrows it to some fact topics. An answer can be ahead of the facts it is about by a moment: who has been
-    told that the run ended waits up to ``until_ended_s`` seconds for the fact that says so. ``whole`` reads on to the
-    present for the attempts that were recorded after the end.
+    ``topics`` narrows it to some fact topics. An answer can be ahead of its facts by a moment. A client that knows the
+    run's end waits up to ``until_ended_s`` seconds for the fact that says so. ``whole`` reads on to the present for the
+    attempts that were recorded after the end.
 
     Raises:
         Unreachable, TopicsNotApplied: no broker, or not ours.
@@ -87,9 +87,9 @@ def read_run(
 def read_commands(
     settings: Settings, codec: Codec, run_id: str, *, last_offset: int | None = None
 ) -> list[tuple[int, int, Command, Proof | None]]:
-    """The commands about a run as (offset in bp.commands, append time in microseconds UTC, command, what its signature
-    proves), in order, up to ``last_offset`` if given, else to the present. The proof is None for whoever has not the
-    master key. What cannot be decoded was no command to the ledger either and is left out. Raises Unreachable,
+    """The commands about a run as (offset in bp.commands, append time in microseconds UTC, command, proof of its
+    signature). They are in order, up to ``last_offset`` if given, else to the present. The proof is None without the
+    master key. An undecodable record was no command to the ledger either and is left out. Raises Unreachable,
     TopicsNotApplied, KeyUnusable."""
     found: list[tuple[int, int, Command, Proof | None]] = []
     checks = verifier(settings)
@@ -114,7 +114,7 @@ def read_commands(
 
 
 def read_agents(settings: Settings, codec: Codec, run_id: str) -> list[AgentEvent]:
-    """The registrations of agents in the run's partition, in order; each has the offset of its command, so that those
+    """The registrations of agents in the run's partition, in order. Each has the offset of its command, so that those
     before the run's first command are the ones it met. Raises Unreachable, TopicsNotApplied."""
     return _read_declared(settings, codec, run_id, AGENTS, AgentEvent)
 
@@ -181,7 +181,7 @@ def _read_own(
 
 
 def _beyond(codec: Codec, last: int | None) -> Take | None:
-    """Whether a fact was caused by a command after ``last``; facts of a partition are in the order of their commands,
+    """Whether a fact was caused by a command after ``last``. Facts of a partition are in the order of their commands,
     so that the rest of its topic need not be read."""
     if last is None:
         return None

@@ -1,7 +1,7 @@
 """One agent's inbox, read in a thread of its own as a member of the agent's consumer group.
 
-The thread owns the consumer: it polls, pauses, commits and hears of rebalances. The event loop owns the work. What both
-touch, how far each partition is finished, is behind a lock.
+The thread owns the consumer: it polls, pauses, commits and hears of rebalances. The event loop owns the work. A lock
+guards the part that both touch: how far each partition is finished.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PAUSE_ABOVE: Final = 1_000
 
 JOIN_AGAIN_S: Final = 1.0
 FENCED: Final = "group.instance.id"
-"""What Kafka's text names where another member has the name of this one."""
+"""The words in Kafka's text where another member has the name of this one."""
 
 
 class InstanceTaken(BackplaneError):
@@ -92,8 +92,8 @@ class Inbox:
         *,
         instance: str = "",
     ) -> None:
-        """``instance`` makes the member a static one: a process that comes back under the same name gets its
-        partitions back at once, instead of when the dead one's session times out."""
+        """``instance`` makes the member a static one. A process that comes back under the same name gets its partitions
+        back at once, instead of when the dead one's session times out."""
         self.agent = agent
         self.group = f"bp.agent.{agent}"
         self._settings = settings
@@ -113,10 +113,10 @@ class Inbox:
         self.idle = 0
         """Of the records that are not finished, those whose handlers wait for other agents or runs."""
         self.error: BaseException | None = None
-        """What ended the thread, if it was not ``close``."""
+        """The end of the thread, if it was not ``close``."""
 
     def open(self) -> None:
-        """Begins to join the group; ``joined`` is set when the group has told what is ours."""
+        """Begins to join the group; ``joined`` is set when the group has assigned our partitions."""
         self._thread.start()
 
     def drain(self) -> None:
@@ -149,7 +149,7 @@ class Inbox:
             return sum(held.tracker.unfinished for held in self._partitions.values())
 
     def _run(self) -> None:
-        """Is a member of the group until told to stop; one that Kafka does not let go on joins again."""
+        """Is a member of the group until it is stopped; one that Kafka does not let go on joins again."""
         from confluent_kafka import KafkaException
 
         try:
@@ -225,8 +225,8 @@ class Inbox:
             consumer.seek(TopicPartition(place.topic, place.partition, 0))
 
     def _begin_again(self, number: int, offset: int) -> _Partition:
-        """The partition's offsets go back: its place was gone (a topic that was made anew, or cut), and it is read from
-        where it begins now. What was begun before is of another time."""
+        """The partition's offsets go back. Its place was gone (a topic that was made again, or cut), and it is read
+        from where it begins now. Earlier work is of another time."""
         log.error("inbox of %s: partition %d begins again at offset %d", self.agent, number, offset)
         self._epochs += 1
         held = self._partitions[number] = _Partition(self._epochs, self._partitions[number].end)

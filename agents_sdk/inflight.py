@@ -2,9 +2,9 @@
 
 An answer can be lost, since answers are sent outside the ledger's transactions; the command itself is not. Asking again
 with the same id gives the first answer again, so a command is sent again after a while. That holds only as long as the
-ledger remembers the answer: for a command outside a handler, until so many later ones of its run (``FORGOTTEN_AFTER``);
-past that it is left unanswered rather than risked twice. ``Turns`` keeps commands that are answered at once within it.
-One that is answered when something else ends is asked for again by count as well (``ASK_AGAIN_AFTER``): while it is
+ledger remembers the answer: for a command outside a handler, until so many later ones of its run (``FORGOTTEN_AFTER``).
+Past that it is left unanswered rather than risked twice. ``Turns`` keeps commands that are answered at once within it.
+One that is answered when something else ends is asked for again by count as well (``ASK_AGAIN_AFTER``). While it is
 open the ledger knows it, and its answer is remembered from its end on.
 """
 
@@ -23,8 +23,8 @@ ASK_AGAIN_S: Final = 3.0
 ASK_AGAIN_MAX_S: Final = 20.0
 REGISTERED_AGAIN_S: Final = 15.0
 REGISTERED_AGAIN_MAX_S: Final = 300.0
-"""For a registration, which goes to every partition of every agent that starts: one that is in the log is decided when
-there is a ledger again, so that only an answer which was lost with its ledger needs another."""
+"""For a registration, which goes to every partition of every agent that starts. One that is in the log is decided when
+there is a ledger again. So only an answer which was lost with its ledger needs another."""
 FORGOTTEN_AFTER: Final = 900
 """Later commands of this process about a run after which the ledger may have forgotten an answer. Its own limit is
 16,384, for all processes together."""
@@ -51,14 +51,14 @@ class Waiting:
         self.command = command
         self.slot = slot
         self.wire = wire
-        """What the shell needs to send it again."""
+        """The shell's data for sending it again."""
         self.deadline = deadline
         self.again_at = again_at
         self.wait = _first_wait(command)
         self.number = number
         self.done = False
         self.asked: list[Any] = []
-        """What the shell needs to tell a true answer, of each sending."""
+        """The shell's data for recognizing a true answer, of each sending."""
 
 
 class InFlight:

@@ -1,8 +1,8 @@
 """A name for this process that its successor gets, so that a consumer group knows the two as one member.
 
-A process that was killed and is started again gets its work back at once under the name it had (static membership);
-under another one it waits until the broker gives the dead one up. Names lie in files, one that is locked for each
-process that lives; the kernel unlocks it however the process ends. What is in the file is the name: no two data
+A process that was killed and is started again gets its work back at once under the name it had (static membership).
+Under another one it waits until the broker gives the dead one up. Names lie in files, one that is locked for each
+process that lives; the kernel unlocks it however the process ends. The content of the file is the name: no two data
 directories, on whatever machines, ever give the same.
 """
 
@@ -25,7 +25,7 @@ _held: list[int] = []
 
 
 def kept_instance(data_dir: Path, agents: Iterable[str]) -> str:
-    """The first name that no living process of these agents has; empty where none can be kept, which costs time at a
+    """The first name that no living process of these agents has. Empty where none can be kept, which costs time at a
     takeover and nothing else."""
     group = hashlib.sha256("\0".join(sorted(agents)).encode()).hexdigest()[:16]
     folder = Path(data_dir) / "instances"
@@ -39,7 +39,7 @@ def kept_instance(data_dir: Path, agents: Iterable[str]) -> str:
 
 
 def _locked(path: Path) -> str:
-    """What the file says, locked from now on; empty where another process has it. Raises OSError."""
+    """The file's content, locked from now on; empty where another process has it. Raises OSError."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

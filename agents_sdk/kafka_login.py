@@ -1,8 +1,8 @@
-"""Who this process is to Kafka, where the platform's own Kafka asks: a user, and a password that derives from a key.
+"""The Kafka user of this process, where the platform's own Kafka asks: a user, and a password that derives from a key.
 
 The local platform's Kafka lets nobody in without a login. Each part of the platform is a user, and so is each agent or
-client that was issued a key; what a user may do is in ``backplane.topics.acls``. No password is stored in settings: it
-derives from the key of the user's name, and who can read the master key can derive all.
+client that was issued a key. The rights of a user are in ``backplane.topics.acls``. No password is stored in settings:
+it derives from the key of the user's name, and who can read the master key can derive all.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def key_login(key: Key) -> dict[str, str]:
 
 
 def completed(kafka: Mapping[str, str], identity: Mapping[str, Any]) -> dict[str, str]:
-    """The properties with the login that these settings mean and do not spell out: that of ``key_file``, or that of a
-    user of the platform whose password derives from the master key. Where neither can be read, without a login: Kafka
-    then says that it asks for one. Raises KeyUnusable."""
+    """The properties with the login that these settings mean and do not spell out. It is that of ``key_file``, or that
+    of a user of the platform whose password derives from the master key. Where neither can be read, without a login:
+    Kafka then says that it asks for one. Raises KeyUnusable."""
     asked = str(kafka.get("security.protocol", "")).lower().startswith("sasl")
     user = kafka.get("sasl.username", "")
     unsaid = not any(name.startswith("sasl.") for name in kafka) or user == OPERATOR

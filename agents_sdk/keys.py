@@ -1,8 +1,8 @@
 """Where this process finds the keys it signs with.
 
-``identity.key_file`` or ``identity.keys_dir`` hold what ``backplane agents issue`` wrote. Where the master key can be
-read, as by its owner on a local platform, a key that is not there is issued on the spot. No key is ever printed, logged
-or put in a settings value: settings name files, and only files hold keys, mode 0600.
+``identity.key_file`` or ``identity.keys_dir`` hold what ``backplane agents issue`` wrote. The master key can be read by
+its owner on a local platform. There a missing key is issued on the spot. No key is ever printed, logged or put in a
+settings value: settings name files, and only files hold keys, mode 0600.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Key(msgspec.Struct, frozen=True):
     generation: int
     secret: bytes
     ids: bytes = b""
-    """What the ids of this name's handlers derive from, so that nobody else knows them before: the same for all its
-    generations, since a handler that is made again under a new key says the same. Empty in a file written before."""
+    """The root of the ids of this name's handlers, so that nobody else knows them before. It is the same for all its
+    generations, since a handler that runs again under a new key says the same. Empty in a file written before."""
     earlier: dict[int, bytes] = {}
     """Generation before → the key that proves deliveries made while it counted; see ``deliveries``."""
 
@@ -90,7 +90,7 @@ FILE_NAME_LIMIT: Final = 255
 
 class Keys:
     """The keys of this process, by the name they speak for. A file that changes is read again: a key that is rotated,
-    or issued anew, is in use within ``LOOK_AGAIN_S``."""
+    or issued again, is in use within ``LOOK_AGAIN_S``."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class _Found(NamedTuple):
 
 
 def _stamp(path: Path) -> object:
-    """What changes when a file is written anew."""
+    """The part that changes when a file is written again."""
     try:
         found = path.stat()
     except OSError:
@@ -178,7 +178,7 @@ def issued(master: bytes, name: str, generation: int) -> Key:
 
 
 def verifier(settings: Settings) -> Verifier | None:
-    """What checks signatures; None where the master key is not this process's to read. Raises KeyUnusable."""
+    """The checker of signatures; None where the master key is not this process's to read. Raises KeyUnusable."""
     path = settings.identity.master_file
     master = read_master(path) if path is not None else None
     return Verifier(master) if master is not None else None

@@ -1,8 +1,8 @@
-"""What an agent's process works on next, and how far its inbox is finished. Pure.
+"""The next work of an agent's process, and how far its inbox is finished. Pure.
 
-Laws: deliveries of one run are started one after the other, in the order they came; at most ``width`` runs are worked
-on at a time, those that wait for other agents or runs not counted; the offset committed is the lowest unfinished one,
-so that whatever is lost with a process comes again.
+Laws: deliveries of one run are started one after the other, in the order they came. At most ``width`` runs are worked
+on at a time, those that wait for other agents or runs not counted. The offset committed is the lowest unfinished one,
+so that everything lost with a process comes again.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Lanes(Generic[T]):
         return dropped
 
     def wait(self, run_id: str) -> None:
-        """What is done for this run waits for what others do: it takes no room meanwhile, or those whom all wait for
-        might never have any."""
+        """The work of this run waits for others: it takes no room meanwhile, or those that all wait for might never
+        have any."""
         self._waits[run_id] = self._waits.get(run_id, 0) + 1
 
     def resume(self, run_id: str) -> None:
@@ -83,7 +83,7 @@ class Lanes(Generic[T]):
         return len(self._waits)
 
     def finish(self, run_id: str) -> None:
-        """The item started for this run is done. Runs take turns: its next one waits behind those of other runs."""
+        """The item started for this run is done. Runs take turns: its next one waits after those of other runs."""
         self._busy.remove(run_id)
         if self._queues[run_id]:
             self._ready.append(run_id)
@@ -93,8 +93,8 @@ class Lanes(Generic[T]):
 
 class Made:
     """Attempts at deliveries that were made in the place of the first one. Each has a record of its own as well, which
-    comes behind what was sent meanwhile and is to be passed over. An epoch is one time for which a partition is ours:
-    what was made in another one says nothing."""
+    comes after later messages and is to be passed over. An epoch is one time for which a partition is ours: what was
+    made in another one says nothing."""
 
     LIMIT = 10_000
     """Deliveries remembered: the records of what was made come within moments, or, the partition lost, never."""

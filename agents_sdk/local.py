@@ -1,8 +1,8 @@
-"""Calls whose attempts are made in the agent's own process: what the SDK asks of whoever makes them.
+"""Calls whose attempts are made in the agent's own process: the SDK's demands on the maker.
 
-The ledger decides such a call as any other and records the intent first; only then is its caller told to begin. The
-outcome is recorded before the caller has it. What a process leaves open that dies in between is begun again by the
-handler's next attempt, or taken over by an executor when the time of the call is over.
+The ledger decides such a call as any other and records the intent first; only then its caller begins. The outcome is
+recorded before the caller has it. A process may die in between. Then the handler's next attempt begins the open work
+again, or an executor takes it over when the time of the call is over.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class LocalCalls(Protocol):
-    """Whoever makes the attempts."""
+    """The maker of the attempts."""
 
     def takes(self, capability: str, config: str) -> bool:
         """Whether a call of this capability with this config is made here, as things stand now."""
 
     async def settle(self, fact: CallEvent, spent: int, attempts: int) -> Reply | None:
-        """Makes the attempts at a call whose intent is recorded, and returns what the ledger says to the outcome; None
+        """Makes the attempts at a call whose intent is recorded, and returns the ledger's answer to the outcome. None
         where it is left to an executor. ``spent`` is what earlier attempts cost, nano-USD, and ``attempts`` the number
         of the last of them. Raises Unanswered, Unreachable."""
 

@@ -1,4 +1,4 @@
-"""What an agent or a client can say about a run, besides its state: one function each, on any scope."""
+"""The commands of an agent or a client about a run, besides its state: one function each, on any scope."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What a capability call gave."""
+    """The result of a capability call."""
 
     result: Any
     """As the capability's schema describes it."""
     provider: str
-    """Who gave it."""
+    """The provider that gave it."""
     attempts: int
     """Over all providers, the successful one counted."""
     cost_nano_usd: int
@@ -162,7 +162,7 @@ def execute(
     again_before: int = 0,
 ) -> Coroutine[Any, Any, CallResult]:
     """Calls a capability and returns its result. ``config`` is canonical JSON of a RecoveryConfig, or empty. A failure
-    that is older than the fact ``again_before`` of the run is that of an earlier attempt at the same message: then the
+    that is older than the fact ``again_before`` of the run is that of an earlier attempt at the same message. Then the
     call is asked for again.
 
     Raises:
@@ -221,13 +221,13 @@ def start_body(
 
 
 def redrive_call(scope: Scope, call_id: str) -> Coroutine[Any, Any, CallResult]:
-    """Makes a failed call of the run anew, as a call of its own. Raises InvalidCommand (no such failed call, its
+    """Makes a failed call of the run again, as a call of its own. Raises InvalidCommand (no such failed call, its
     outcome is unknown, or redriven too often), ScopeDenied, and what ``execute`` raises."""
     return _settled(scope, scope.command("RedriveCall", CallBody(capability="", dead_call_id=call_id)), CALL_TIMEOUT_S)
 
 
 def repeat_call(scope: Scope, failed: CallEvent) -> Coroutine[Any, Any, CallResult]:
-    """Makes a failed call of a run that has ended anew, in this scope's run. Raises as ``redrive_call``."""
+    """Makes a failed call of a run that has ended again, in this scope's run. Raises as ``redrive_call``."""
     body = CallBody(
         capability=failed.capability,
         params=failed.params,
@@ -286,7 +286,7 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
     while _may_be_asked_again(reply, again_before) and asked < REDRIVE_LIMIT:
         asked += 1
         again = msgspec.structs.replace(call, dead_call_id=command.command_id, redrives=asked)
-        # of the first one's id, not the next of the handler's: the calls behind it keep theirs
+        # of the first one's id, not the next of the handler's: the later calls keep theirs
         command = msgspec.structs.replace(first, command_id=scope.id_of(first.command_id, f"again/{asked}"), call=again)
         reply = await _told(scope, command, wait)
     if reply.status != "ok":
@@ -307,7 +307,7 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
 
 
 async def _told(scope: Scope, command: Command, wait: float) -> Reply:
-    """The outcome of a call, whoever makes its attempts."""
+    """The outcome of a call, by any maker of its attempts."""
     reply = await scope.sent(command, wait)
     if reply.code != YOURS:
         return reply
@@ -321,9 +321,9 @@ def _may_be_asked_again(reply: Reply, before: int) -> bool:
 
 
 async def _made_here(scope: Scope, command: Command, call: CallBody, yours: Reply, wait: float) -> Reply:
-    """The outcome of a call whose attempts the ledger says are ours to make. Where it has another one meanwhile (then
-    ours is refused, or its attempt recorded and nothing said of the call), or we cannot go on, it is asked for again,
-    as a call that others make."""
+    """The outcome of a call whose attempts the ledger says are ours to make. It may have another one meanwhile (then
+    ours is refused, or its attempt recorded and nothing said of the call), or we cannot go on. Then it is asked for
+    again, as a call that others make."""
     assert scope.local is not None
     limits = detail(yours)
     fact = CallEvent(

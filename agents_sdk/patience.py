@@ -52,7 +52,7 @@ class Patience:
             self._over(reached=reached)
 
     async def until(self, step: Callable[[], Awaitable[T]]) -> T:
-        """What the step returns, when it does. Raises what it raises, but for what passes."""
+        """The result of the step, when it returns. Raises what it raises, but for what passes."""
         with _Step(self) as waits:
             while True:
                 try:

@@ -1,10 +1,10 @@
 """The other processes of a consumer group on this machine, and which of them have died.
 
 A static member that was killed keeps its partitions until its session is over, since the broker cannot tell death from
-slowness. The kernel can: each process holds a lock on a file of its own name, and whoever waits for that lock gets it
-when the process has ended, however it ended. A frozen process holds its lock. So the dead member is taken out of its
-group at once, unless it is back under its name within ``GRACE_S``; the lock on its file is held meanwhile, so that it
-cannot come back in the middle. Processes on other machines, which see no file, wait for the session to end.
+slowness. The kernel can. Each process holds a lock on a file of its own name, and a waiter for that lock gets it when
+the process has ended, however it ended. A frozen process holds its lock. So the dead member is taken out of its group
+at once, unless it is back under its name within ``GRACE_S``. The lock on its file is held meanwhile, so that it cannot
+come back in the middle. Processes on other machines, which see no file, wait for the session to end.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Peers:
                         threading.Thread(target=self._watch, args=(name,), name="bp-peer", daemon=True).start()
 
     def _next(self) -> list[str]:
-        """The names behind this process's, around the circle. Raises OSError."""
+        """The names after this process's, around the circle. Raises OSError."""
         names = sorted(name for name in os.listdir(self._folder) if name != self._name)
         later = [name for name in names if name > self._name]
         return [*later, *names[: len(names) - len(later)]][:MOST]

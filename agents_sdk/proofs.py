@@ -1,7 +1,7 @@
 """Whether a record of Kafka is believed. A shell: it finds the keys; what a proof covers is in ``wire.proof``.
 
-A process that has the key of a topic's readers acts only on what is proven. Without that key nothing can be checked: so
-a platform without identity works as before, and a client without a key learns only what it is told.
+A process that has the key of a topic's readers acts only on what is proven. Without that key nothing can be checked. So
+a platform without identity works as before, and a client without a key knows only its answers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("backplane.proofs")
 
 FACTS: Final = "bp.facts"
-"""Whose key proves facts: the ledger has it, and all who read facts and act on them."""
+"""The owner of the key that proves facts: the ledger has it, and so have all who read facts and act on them."""
 EXECUTORS: Final = "bp.executor"
 
 FORGED: Final = "forged"
@@ -123,7 +123,7 @@ def _one(secret: bytes, purpose: str) -> Callable[[int], Prover | None]:
 
 
 def fact_guard(settings: Settings) -> Guard | None:
-    """What judges facts; None where there is no key to judge them with. Raises KeyUnusable."""
+    """The judge of facts; None where there is no key to judge them with. Raises KeyUnusable."""
     key = Keys.of(settings).get(FACTS)
     if key is None:
         return None
@@ -131,8 +131,7 @@ def fact_guard(settings: Settings) -> Guard | None:
 
 
 def dispatch_guard(settings: Settings) -> Guard | None:
-    """What judges the facts that executors act on; None where there is no key to judge them with. Raises
-    KeyUnusable."""
+    """The judge of facts that executors act on; None where there is no key to judge them with. Raises KeyUnusable."""
     key = Keys.of(settings).get(EXECUTORS)
     if key is None:
         return None
@@ -157,8 +156,8 @@ class InboxGuard(Guard):
         return self._keys.get(self._agent) is not None
 
     def judge_arrived(self, record: Arrived) -> tuple[str, Arrived]:
-        """``judge`` for a record of the inbox. One that may be a copy for all that is known here (it is the first since
-        its partition became ours, or was proven by a key that was replaced since) is marked as ``earlier``, so that the
+        """``judge`` for a record of the inbox. One may be a copy for all that is known here: it is the first since its
+        partition became ours, or was proven by a key that was replaced since. It is marked as ``earlier``, so that the
         ledger is asked about it before anything is done."""
         topic, partition = inbox(self._agent), record.partition
         if self._epochs.get(partition) != record.epoch:

@@ -1,6 +1,6 @@
 """Which proxy the environment names for an address; loopback never goes through one. Pure but for ``unread``.
 
-Desktops and companies set ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` in many spellings, and the libraries that read
+Desktops and companies set ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` in many spellings. The libraries that read
 them raise at some of them, whatever they are asked for. So they are read here, and errors name the variable.
 """
 

@@ -1,7 +1,7 @@
 """How far a call is helped when an attempt at it fails: recovery as data, the same words in a call and in a manifest.
 
-Data only: what is tried next is decided by ``backplane.recovery.decide``. What a call says goes over what the
-provider's manifest says, and that over what the capability says, field by field.
+Data only: what is tried next is decided by ``backplane.recovery.decide``. A call's words go over those of the
+provider's manifest, and these over those of the capability, field by field.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 
 class Retry(_Part):
-    """When and how often one provider is tried again, if its failure can pass. With full jitter: the wait after the
+    """When and how often one provider is tried again, if its failure can pass. With full jitter. The wait after the
     n-th failure is a random part of ``min(wait_max, wait_initial * f)``, f being ``2 ** (n - 1)``, n or 1 by
     ``backoff`` (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)."""
 
@@ -49,18 +49,18 @@ class Retry(_Part):
 
 
 class Fallback(_Part):
-    """Who is asked when those before did not help: ``"NAME"`` for a capability that takes the same params and gives the
-    same result, or a mapping where it does not."""
+    """The next capability when those before did not help. It is ``"NAME"`` for one that takes the same params and gives
+    the same result, or a mapping where it does not."""
 
     capability: str = ""
-    """Asked behind all providers; its own fallbacks are not followed. The agent must be allowed to call it where the
+    """Asked after all providers; its own fallbacks are not followed. The agent must be allowed to call it where the
     call names it."""
     provider: str = ""
     """A provider of the capability itself. Where some are named, these and no others follow the first by rank."""
     params: dict[str, Any] | None = None
-    """What the capability is asked: a template over ``params``, such as ``{"q": "${params.query}"}``."""
+    """The params for the capability: a template over ``params``, such as ``{"q": "${params.query}"}``."""
     result: Any = None
-    """What its result is turned into: a template over ``result``, such as ``{"hits": "${result.documents}"}``."""
+    """Its result for the caller: a template over ``result``, such as ``{"hits": "${result.documents}"}``."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Fallback:
@@ -79,7 +79,7 @@ FallbackEntry: TypeAlias = Annotated[Fallback, BeforeValidator(_spelled_out)]
 
 
 class RecoveryConfig(_Part):
-    """What one call asks for; a field that is not given is the capability's own."""
+    """Wishes of one call; a field that is not given is the capability's own."""
 
     retry: Retry | None = None
     fallback: list[FallbackEntry] | None = Field(default=None, max_length=MAX_FALLBACKS)
@@ -93,7 +93,7 @@ class RecoveryConfig(_Part):
 
 
 NOTHING = RecoveryConfig()
-"""What a call without a config asks for."""
+"""Wishes of a call without a config."""
 
 
 def checked_config(config: RecoveryConfig | dict[str, Any] | None) -> RecoveryConfig:

@@ -1,9 +1,9 @@
 """Writes the registry's records, signed where there is a key, and says whose records count.
 
-An executor runs what a manifest names, with the secrets it names: whoever may write one may have both. So manifests,
-switches and heartbeats are signed by the key of ``bp.executor``, which the operator has through the master key and
-executors have anyhow; an executor with that key takes no other records. A tombstone has no record that could be signed:
-its proof is a header. SHELL around a confluent_kafka producer.
+An executor runs the code that a manifest names, with the secrets it names: a writer of one may have both. So manifests,
+switches and heartbeats are signed by the key of ``bp.executor``. The operator has it through the master key and
+executors have it anyhow; an executor with that key takes no other records. A tombstone has no record that could be
+signed: its proof is a header. SHELL around a confluent_kafka producer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WINDOW_US: Final = 120_000_000
 
 
 class Trust:
-    """Whose records count: with the key of ``bp.executor`` those of whoever has it, without it everybody's."""
+    """The writers that count: with the key of ``bp.executor`` those that have it, without it everybody."""
 
     def __init__(self, key: Key | None = None, before: Unproven | None = None) -> None:
         self._key = key
@@ -66,7 +66,7 @@ class Trust:
 
 
 def trust(settings: Settings) -> Trust:
-    """Who is believed, as the settings say. Raises KeyUnusable."""
+    """The believed writers, as the settings say. Raises KeyUnusable."""
     return Trust(Keys.of(settings).get(SIGNER), unproven(settings.identity.unproven_file))
 
 

@@ -1,4 +1,5 @@
-"""What a client can call: the registry, read when it is first asked for, and followed until the client closes."""
+"""The capabilities that a client can call: the registry, read when it is first asked for, and followed until the client
+closes."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ POLL_S: Final = 0.2
 
 
 class ReplyReader:
-    """Assigned to one partition of bp.replies, at its end: nobody but this client needs what stands there, so there is
-    no group and nothing to commit. Clients share partitions; what is not ours is dropped by its key, undecoded."""
+    """Assigned to one partition of bp.replies, at its end. Nobody but this client needs its records, so there is no
+    group and nothing to commit. Clients share partitions; what is not ours is dropped by its key, undecoded."""
 
     def __init__(
         self,
@@ -83,8 +83,8 @@ class ReplyReader:
         self._thread.start()
 
     def _place(self, known: Mapping[str, Any]) -> tuple[str, int, int]:
-        """Topic and partition to read, and what the ledger is told of it. Who has a topic of its own, by the name of
-        its user, may read no other."""
+        """Topic and partition to read, and their form for the ledger. A user with a topic of its own name may read no
+        other."""
         own = replies_of(self._settings.kafka.get("sasl.username", ""))
         if own in known:
             return own, 0, OWN_REPLIES
@@ -114,7 +114,7 @@ class ReplyReader:
                 if values:
                     self._loop.call_soon_threadsafe(self._arrived, values)
         except RuntimeError as error:
-            # the loop was closed under us: nobody is left to be told
+            # the loop was closed under us: nobody is left to hear it
             log.debug("reply reader stopped: %s", error)
         finally:
             consumer.close()

@@ -1,7 +1,7 @@
 """Goes on from a run that has ended, in a run of its own that names it.
 
-The id of the new run, and of every command that makes it, derive from the ended run's: whoever resumes a run that was
-resumed gets the same new run, and a client that died on the way is finished by the next one.
+The id of the new run, and of every command that makes it, derive from the ended run's. So a second resumption gets the
+same new run, and a client that died on the way is finished by the next one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agents_sdk.transport import Transport
 
 FACTS_BEHIND_S: Final = 3.0
-"""How long is waited for the end of a run that seems to go on: its facts may be behind what its starter was told."""
+"""The longest wait for the end of a run that seems to go on: its facts may lag its starter's knowledge."""
 IDS_TRIED: Final = 16
 AT_ONCE: Final = 200
 """Commands on their way at a time."""
@@ -69,7 +69,7 @@ async def resume(
 
 async def _started(transport: Transport, scope_of: Callable[[str], Scope], plan: Resumption) -> tuple[Scope, bool]:
     """The scope of the new run, and whether this client started it. Anybody who may start runs may give one of them the
-    id that follows from the ended run's: one that does not go on from it is passed over. Raises RunExists."""
+    id that follows from the ended run's. One that does not go on from it is passed over. Raises RunExists."""
     for taken in range(IDS_TRIED):
         scope = scope_of(resumed_as(plan.run_id, taken))
         key = transport.signer.keys.get(scope.agent)
@@ -121,13 +121,13 @@ def _start(scope: Scope, plan: Resumption) -> Command:
         completed=plan.completed,
         published=plan.published,
     )
-    # of the run's id alone: whoever resumes it second is told that it was, by whoever did
+    # of the run's id alone: a second resumption learns of the first one, by its own command
     start = scope.command("StartRun", body, ids.derive(scope.run_id, "start"))
     return msgspec.structs.replace(start, causation_id=plan.ended)
 
 
 def commands(scope: Scope, plan: Resumption) -> Iterator[Command]:
-    """What makes the new run go on, in order: state, messages, who waits, and that this is all."""
+    """The commands that make the new run go on, in order: state, messages, waiters, and that this is all."""
     for number, kept in enumerate(plan.state):
         state = StateBody(key=kept.key, value=kept.value, version=kept.version, ttl_ms=kept.ttl_ms)
         yield _command(scope, "RestoreState", state, f"state/{number}", plan.ended)

@@ -13,7 +13,7 @@ LIMIT_S: Final = WAIT_LIMIT_MS / 1_000
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a message is tried, and how long is waited in between: ``initial_seconds`` after the first failure,
+    """How often a message is tried, and the waits in between. They are ``initial_seconds`` after the first failure,
     ``factor`` times as long after each further one, never longer than ``max_seconds``. Up to the part ``jitter`` of
     each wait is taken off by chance, so that what failed together is not tried again together. The waits survive
     whatever process ends: they are on the record.
@@ -46,7 +46,7 @@ class Retry:
                 raise ValueError(f"retry {name} is {value!r}; use a number from {least:g} to {most:g}")
 
     def policy(self) -> str:
-        """As the ledger is told it: JSON."""
+        """As the ledger gets it: JSON."""
         return ids.canonical(
             {
                 "attempts": self.attempts or 0,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Kept: TypeAlias = dict[str, list[StateEvent]]
 """Key → its versions, the oldest first."""
 FACTS_BEHIND_S: Final = 10.0
-"""How long the facts of a run may stay behind the answer that it has ended: a transaction, or a takeover."""
+"""How long the facts of a run may lag the answer that it has ended: a transaction, or a takeover."""
 STATUS: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
 
@@ -77,7 +77,7 @@ class AsyncRun(RunVerbs):
         return operations.cancel_run(self._scope, reason)
 
     async def discover(self, need: str, *, limit: int = LIMIT) -> list[Found]:
-        """The capabilities that fit a need in words best and can be called now, best first; each with its description
+        """The capabilities that fit a need in words best and can be called now, best first. Each has its description
         and the schema of its params. The registry is as it is at this moment. Raises NotInstalled, Unreachable."""
         return (await self._tools()).discover(need, limit)
 
@@ -111,7 +111,7 @@ class AsyncRun(RunVerbs):
 
 
 class Past:
-    """What the facts say of a run that has ended; read once, since it changes no more."""
+    """The facts about a run that has ended; read once, since it changes no more."""
 
     def __init__(self, transport: Transport, run_id: str) -> None:
         self._transport = transport

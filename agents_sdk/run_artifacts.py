@@ -1,8 +1,8 @@
 """``ctx.artifacts``: the files of a run, by their content.
 
-A file lies in the artifact store; the run has its descriptor under the state key ``artifacts/<sha256>``. So who wrote
-it and who read it are facts as those of any value, an agent's ``writes`` and ``reads`` say what it may, and lineage
-passes through.
+A file lies in the artifact store; the run has its descriptor under the state key ``artifacts/<sha256>``. So its writer
+and readers are facts as those of any value. An agent's ``writes`` and ``reads`` say what it may, and lineage passes
+through.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class RunArtifacts:
         self._scope = scope
 
     def put(self, content: bytes | Path, mime: str = "") -> Coroutine[Any, Any, Artifact]:
-        """Keeps bytes, or a copy of a file, and returns what calls and messages refer to it by: hash, size in bytes,
-        kind and the event that says so. ``mime``: the kind; by default what a file's name says, else
+        """Keeps bytes, or a copy of a file, and returns its reference for calls and messages: hash, size in bytes, kind
+        and the event that says so. ``mime``: the kind; by default what a file's name says, else
         ``application/octet-stream``. Equal content is kept once. The agent's ``writes`` need ``artifacts/*``.
 
         Raises OSError for a file that cannot be read.

@@ -42,9 +42,9 @@ class AgentsRunner:
         local: OpenLocalCalls | None = None,
         trust: bool = False,
     ) -> None:
-        """``settings``: None: where ``load_settings`` finds them; a function is asked again while the platform is away,
+        """``settings`` None: where ``load_settings`` finds them. A function is asked again while the platform is away,
         since a local one says where it is only when it runs. ``concurrency``: runs each agent works on at a time.
-        ``instance``: a name that this process keeps over restarts; it then gets its work back at once when it was
+        ``instance`` is a name that this process keeps over restarts. It then gets its work back at once when it was
         killed, instead of after 6 s. ``local``: makes some calls in this process; None: executors make all. ``trust``:
         grants the agents what they declare, which takes the platform's master key.
 
@@ -103,7 +103,7 @@ class AgentsRunner:
             self._stopping.set()
 
     async def _started(self, stopping: asyncio.Event) -> bool:
-        """Whether ``start`` has done its work; not where it is told to stop before."""
+        """Whether ``start`` has done its work; not where it was stopped before."""
         starting = asyncio.create_task(self.start())
         stopped = asyncio.create_task(stopping.wait())
         try:
@@ -203,8 +203,8 @@ class AgentsRunner:
 
 
 async def register(transport: Transport, agent: Agent, patience: Patience | None = None) -> list[str]:
-    """Registers an agent's declaration in every partition; the same one again changes nothing. What of it was not
-    granted, each as right and glob. With ``patience`` it waits for the platform. Raises Refused; Unanswered,
+    """Registers an agent's declaration in every partition; the same one again changes nothing. The part of it that was
+    not granted, each as right and glob. With ``patience`` it waits for the platform. Raises Refused; Unanswered,
     Unreachable without patience."""
     replies = await broadcast(transport, agent.name, "RegisterAgent", agent.registration(), patience=patience)
     missing = sorted({each for reply in replies for each in detail(reply).get("not_granted", ())})

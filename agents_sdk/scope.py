@@ -1,4 +1,4 @@
-"""Who speaks, and about which run: fills the envelope of commands, and sends them.
+"""The sender and the run: fills the envelope of commands, and sends them.
 
 A command is built, its id included, when the operation is called; only the waiting is done by ``await``. So the ids of
 a handler's commands depend on the order of its calls and on nothing else.
@@ -27,7 +27,7 @@ REQUEST_TIMEOUT_S: Final = 30.0
 
 
 class Requests(Protocol):
-    """What a scope needs of the transport."""
+    """The part of the transport that a scope needs."""
 
     client_id: str
     reply_partition: int
@@ -93,7 +93,7 @@ class Scope:
         self.delivery_id = delivery_id
         self.next_id = next_id
         self.ids_key = ids_key
-        """What ids that follow from others derive from; see ``id_of``."""
+        """The roots of ids that follow from others; see ``id_of``."""
         self.local: LocalCalls | None = None
         """Makes calls in this process; None: executors make all."""
 

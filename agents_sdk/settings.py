@@ -1,9 +1,9 @@
 """Where this process finds Kafka, the registry and the store, and the knobs that go with them.
 
-Explicit arguments come first, then ``BACKPLANE_*`` in the environment, ``backplane.toml`` in the working directory, the
-running local platform of the data directory, the user's own ``config.toml``, and last the defaults. An address ends the
-search for its section: what a lower source says about ``kafka``, ``registry`` or ``clickhouse`` is ignored once a
-higher one gave the address, so credentials for one server never reach another; ``identity`` is closed with ``kafka``.
+Explicit arguments come first, then ``BACKPLANE_*`` in the environment, and ``backplane.toml`` in the working directory.
+Then come the running local platform of the data directory, the user's own ``config.toml``, and last the defaults. An
+address ends the search for its section. A lower source about ``kafka``, ``registry`` or ``clickhouse`` is ignored once
+a higher one gave the address, so credentials for one server never reach another. ``identity`` is closed with ``kafka``.
 
 pydantic-settings takes 0.2 s to import; this module does not import it until settings are asked for.
 """

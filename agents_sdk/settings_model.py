@@ -36,7 +36,7 @@ UNDERSCORED: Final = frozenset({"log_level"})
 """librdkafka's properties with an underscore in their name; all others have dots, which the environment cannot have."""
 
 ADDRESS: Final = {"kafka": "bootstrap.servers", "registry": "url", "clickhouse": "url"}
-"""Section → the key that names its server; whoever gives it closes the section to lower sources."""
+"""Section → the key that names its server; a source that gives it closes the section to lower sources."""
 BELONGS: Final = {"identity": "kafka"}
 """Section → the one it is closed with: keys for one platform are never used with another."""
 
@@ -89,7 +89,7 @@ class Executor(_Section):
     """Calls one executor process has open at a time: enough that some which wait for a slow provider hold up no others.
     How many are asked of one provider at once is its manifest's ``concurrency``."""
     cache_bytes: int = Field(default=33_554_432, ge=0)
-    """What one executor process keeps of results that may be given again; 0: nothing."""
+    """The bytes of results that one executor process keeps to give again; 0: nothing."""
 
 
 class Capabilities(_Section):
@@ -118,7 +118,7 @@ class Egress(_Section):
     loopback: bool | None = None
     """This machine itself. None: where Kafka is on it too, as on a local platform."""
     allow: tuple[str, ...] = ()
-    """Private networks and names, each with a port behind a colon where only that is meant: ``10.0.0.0/8``,
+    """Private networks and names, each followed by a colon and a port where only that is meant: ``10.0.0.0/8``,
     ``intranet.example:443``, ``[fd00::1]:8080``. A provider's manifest has to mean them as well. In the environment:
     joined by commas, or a JSON list."""
 
@@ -155,7 +155,7 @@ class Oidc(_Section):
     client_secret_file: Path | None = None
     """For a confidential client; a public one needs none, since PKCE is always used."""
     audience: str = ""
-    """What bearer tokens of programs are issued for; empty: ``client_id``."""
+    """The audience of programs' bearer tokens; empty: ``client_id``."""
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     role_claim: str = "groups"
     """The claim whose values give a role."""
@@ -166,13 +166,13 @@ class Oidc(_Section):
 
 
 class Access(_Section):
-    """Who may use the ports that people use: console, SQL, figures."""
+    """Users of the ports that people use: console, SQL, figures."""
 
     oidc: Oidc = Oidc()
 
 
 class Settings(BaseSettings):
-    """Everything a process must be told. Frozen; made by ``load_settings``."""
+    """All settings of a process. Frozen; made by ``load_settings``."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="BACKPLANE_", env_nested_delimiter="__")
 
@@ -276,9 +276,9 @@ def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def log_in(merged: dict[str, Any], sources: dict[str, str]) -> None:
-    """Adds the login of Kafka that ``merged`` means and does not say. Who gives the address of a local platform, and no
-    login, means that platform, whose record says what it asks for and where its master key is, also while it does not
-    run. Raises KeyUnusable."""
+    """Adds the login of Kafka that ``merged`` means and does not say. An address of a local platform without a login
+    means that platform. Its record says what it asks for and where its master key is, also while it does not run.
+    Raises KeyUnusable."""
     kafka, identity = merged.get("kafka", {}), merged.get("identity", {})
     address = kafka.get(ADDRESS["kafka"])
     if not address:
@@ -342,7 +342,7 @@ def _toml_layer(path: Path) -> Layer:
 
 
 def _platform_layer(directory: Path) -> Layer:
-    """What a running local platform offers; nothing when none runs there."""
+    """The addresses of a running local platform; nothing when none runs there."""
     path = directory / PLATFORM_FILE
     try:
         record = json.loads(path.read_text())
@@ -355,7 +355,7 @@ def _platform_layer(directory: Path) -> Layer:
 
 
 def _offered(directory: Path) -> Layer:
-    """What a local platform offers when it runs, whether or not it does now."""
+    """The addresses of a local platform when it runs, whether or not it does now."""
     path = directory / PLATFORM_FILE
     try:
         record = json.loads(path.read_text())

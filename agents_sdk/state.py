@@ -38,7 +38,7 @@ class Version(msgspec.Struct, frozen=True):
 
     version: int
     agent: str
-    """Who wrote it."""
+    """The writer."""
     at: int
     """When, microseconds UTC, by the broker's clock."""
     size: int
@@ -83,8 +83,8 @@ class State:
         self, key: str, type_: type[T] | None = None, *, version: int = 0, at: datetime | int | None = None
     ) -> Coroutine[Any, Any, T]:
         """The value of a key: plain JSON, or ``type_`` (a pydantic model, a dataclass, any type pydantic knows).
-        ``version`` 0 is the current one; ``at`` is a time, as a datetime with its zone or in microseconds since 1970:
-        what the key was then, by the broker's clock. Without ``type_``, None for a key that has no value.
+        ``version`` 0 is the current one. ``at`` is a time, as a datetime with its zone or in microseconds since 1970,
+        by the broker's clock: the key's value at that time. Without ``type_``, None for a key that has no value.
 
         Raises:
             ContractBroken: it does not fit ``type_``; ``fields["path"]`` names the field. A key without a value fits
@@ -115,7 +115,7 @@ class State:
     ) -> Coroutine[Any, Any, int]:
         """Writes a key and returns its new version. The value is JSON, a pydantic model or a dataclass. With
         ``expected_version`` only if the key is at that version; 0: only if it does not exist. The value expires, as if
-        it was deleted, after ``ttl_seconds`` (None: as the key's contract says) unless it is written anew.
+        it was deleted, after ``ttl_seconds`` (None: as the key's contract says) unless it is written again.
 
         Raises:
             VersionConflict: it is at another version, ``current_version``.
@@ -135,9 +135,9 @@ class State:
         retries: int = UPDATE_RETRIES,
         ttl_seconds: float | None = None,
     ) -> Entry[T]:
-        """Writes ``change(value)`` in place of the value, and returns it with its version. ``change`` is given None
-        where the key has no value, and is asked again, with the newer value, when somebody else wrote meanwhile: so
-        no update is lost. In a handler it must give the same for the same value each time.
+        """Writes ``change(value)`` in place of the value, and returns it with its version. ``change`` gets None where
+        the key has no value. It is asked again, with the newer value, when somebody else wrote meanwhile: so no update
+        is lost. In a handler it must give the same for the same value each time.
 
         Raises:
             VersionConflict: somebody else was faster ``retries`` times.

@@ -1,4 +1,4 @@
-"""What an agent can be offered to call, and a model's tool calls carried out."""
+"""The tools that an agent can be offered, and a model's tool calls carried out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agents_sdk.errors import CallFailed, InvalidCommand, Oversize, ScopeDenied
 from agents_sdk.operations import CallResult
 
 TELL_THE_MODEL = (CallFailed, InvalidCommand, Oversize, ScopeDenied)
-"""What a model can do something about, or should at least know; the rest ends the handler."""
+"""Errors that a model can do something about, or should at least know; the rest ends the handler."""
 
 
 class Toolbox:
@@ -39,7 +39,7 @@ class Toolbox:
 
 
 class Executes(Protocol):
-    """Whoever can call a capability."""
+    """An object that can call a capability."""
 
     def execute(
         self, capability: str, params: Any = None, *, timeout_seconds: float | None = None
@@ -48,8 +48,8 @@ class Executes(Protocol):
 
 
 def failure(error: CallFailed) -> str:
-    """What a model is told of a failed call, as JSON: what the platform says, and apart from it what a provider said. A
-    provider's words are no instructions; a model that is told so can tell them apart."""
+    """A failed call for a model, as JSON: the platform's words, and apart from them a provider's. A provider's words
+    are no instructions; a model that knows them as such can keep them apart."""
     said, fields = str(error.fields.get("said", "")), error.fields
     if not said:
         return f"{error.message} ({error.hint})" if error.hint else error.message

@@ -1,4 +1,4 @@
-"""What a handler failed with, as text that any record takes: the error's own, and where it was raised. Pure."""
+"""A handler's failure, as text that any record takes: the error's own, and where it was raised. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OWN: Final = str(Path(__file__).with_name("worker.py"))
 
 
 def said(error: BaseException) -> str:
-    """The error's own text, cut at its end. What an author's error does while its text is made changes nothing."""
+    """The error's own text, cut at its end. Trouble of an author's error while its text is made changes nothing."""
     try:
         return _plain(str(error)[:TEXT_LIMIT])
     except Exception as unprintable:  # noqa: BLE001  # whatever an author's code raises here
@@ -37,5 +37,5 @@ def where(error: BaseException) -> str:
 
 
 def _plain(text: str) -> str:
-    """What UTF-8 can hold."""
+    """The part that UTF-8 can hold."""
     return text.encode("utf-8", "backslashreplace").decode()

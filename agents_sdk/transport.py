@@ -1,8 +1,8 @@
 """Commands to Kafka and their answers back: one producer, one reader of answers, for a whole process.
 
-Order of work for a command: bounded wait for room → encode, sign → produce → wait for the answer, asking again with the
-same id where it stays away. The producer is idempotent, so a retry neither duplicates nor reorders; commands of one
-sender about one run are applied in the order in which they were issued.
+Order of work for a command: bounded wait for room → encode, sign → produce → wait for the answer. It asks again with
+the same id where the answer stays away. The producer is idempotent, so a retry neither duplicates nor reorders.
+Commands of one sender about one run are applied in the order in which they were issued.
 """
 
 # long because: the way of a command out and of its answer back, in one place
@@ -72,7 +72,7 @@ _PRODUCER: Final = {
     **SILENT,
     "enable.idempotence": True,
     "acks": "all",
-    "partitioner": "murmur2_random",  # Java's: a run has one partition number whoever writes
+    "partitioner": "murmur2_random",  # Java's: a run has one partition number for every writer
     "linger.ms": 0,
     "compression.type": "lz4",
     "message.max.bytes": 4_000_000,
@@ -170,7 +170,7 @@ class Transport:
 
     async def request(self, command: Command, timeout: float | None, *, partition: int = -1) -> Reply:
         """Sends a command and returns its answer, whatever it says. ``timeout`` in seconds, None for ever;
-        ``partition`` overrides the one of its run. Whoever holds the master key is introduced first, where that is
+        ``partition`` overrides the one of its run. The holder of the master key is introduced first, where that is
         needed.
 
         Raises:
@@ -337,8 +337,8 @@ class Transport:
         return count
 
     def _produce(self, wire: _Wire) -> None:
-        """Puts a command in the outbox, which goes out when the event loop has run what is ready now: what is issued
-        together travels together, and a lone command waits for nothing."""
+        """Puts a command in the outbox, which goes out when the event loop has run what is ready now. Commands that are
+        issued together travel together, and a lone command waits for nothing."""
         if not self._outbox:
             self._loop.call_soon(self._send_outbox)
         self._outbox.append(wire)
@@ -348,7 +348,7 @@ class Transport:
 
         outbox, self._outbox = self._outbox, []
         producer = self._producer
-        if producer is None:  # closed meanwhile: who waits has been told
+        if producer is None:  # closed meanwhile: the waiters know it
             return
         for key, value, partition, headers, _ in outbox:
             try:

@@ -1,8 +1,8 @@
 """How many commands one process has under way about one run: as many as the ledger surely remembers the answers to.
 
-The ledger remembers the answers to the last commands of a run (``RECENT_LIMIT``), whoever sent them. A command whose
-answer is lost is sent again, and has to be found there. So a process lets at most ``WINDOW`` commands begin about a run
-after the oldest one that is not answered; the others wait for their turn, in the order in which they were issued.
+The ledger remembers the answers to the last commands of a run (``RECENT_LIMIT``), by any sender. A command whose answer
+is lost is sent again, and has to be found there. So a process lets at most ``WINDOW`` commands begin about a run after
+the oldest one that is not answered. The others wait for their turn, in the order in which they were issued.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Run:
 
 
 class Turns:
-    """Whose turn it is, for all runs of a process. Belongs to one event loop."""
+    """The order of turns, for all runs of a process. Belongs to one event loop."""
 
     def __init__(self, window: int = WINDOW) -> None:
         self._window = window
@@ -57,8 +57,8 @@ class Turns:
         """Commands that wait for their turn, of all runs."""
 
     async def take(self, run_id: str, *, counts: bool) -> int:
-        """Returns when a command about the run may be sent; the number to give back with ``done``. Who does not count
-        (it is answered when something else ends) waits for those before it, and for no room."""
+        """Returns when a command about the run may be sent; the number to give back with ``done``. A command that does
+        not count (it is answered when something else ends) waits for those before it, and for no room."""
         run = self._runs.get(run_id)
         if run is None:
             run = self._runs[run_id] = _Run()

@@ -19,12 +19,12 @@ from agents_sdk.plain import NoText, first_not_finite, with_text_keys
 
 T = TypeVar("T")
 ELSEWHERE: Final = "put it in an artifact (artifacts.put) and pass its reference"
-"""What to do with a value that is too large."""
+"""The remedy for a value that is too large."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _plain(value: Any) -> Any:
-    """What msgspec does not know itself: pydantic models, at any depth."""
+    """Types that msgspec does not know itself: pydantic models, at any depth."""
     dump = getattr(value, "model_dump", None)
     if dump is None or isinstance(value, type):
         raise TypeError(f"{type(value).__name__} is not JSON")

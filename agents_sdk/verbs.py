@@ -1,4 +1,4 @@
-"""What can be said about a run, by an agent that handles a message of it and by a client: the same verbs for both.
+"""The verbs about a run, the same for an agent that handles a message of it and for a client.
 
 ``Context`` and ``AsyncRun`` inherit them, so neither has a verb, a parameter or a default that the other lacks.
 tests/architecture/test_verbs.py lists both side by side.
@@ -103,10 +103,11 @@ class RunVerbs:
         depends on is there. Returns whether that is so already. The agent that is triggered finds all that it waited
         for.
 
-        ``depends_on`` has agents by name (all of an agent's work in the run is completed), ``event:search.completed``
-        (a message of that name was published) and ``state:findings`` (the key has a value). ``trigger_when`` is
-        ``all_completed``, ``any_completed``, or ``n_completed`` with ``count``. If it is not met within
-        ``deadline_seconds``, the supervisor of ``downstream`` is told; without one the run fails.
+        ``depends_on`` has agents by name (all of an agent's work in the run is completed) and
+        ``event:search.completed`` (a message of that name was published). It may have ``state:findings`` (the key has a
+        value). ``trigger_when`` is ``all_completed``, ``any_completed``, or ``n_completed`` with ``count``. If it is
+        not met within ``deadline_seconds``, it is escalated to the supervisor of ``downstream``; without one the run
+        fails.
 
         Raises:
             UnknownAgent: ``downstream``, or an agent it depends on.
@@ -121,8 +122,8 @@ class RunVerbs:
         self, name: str, data: Any = None, *, deadline_seconds: float | None = None
     ) -> Coroutine[Any, Any, int]:
         """Sends a message to every agent that subscribed to its name; returns how many they are. ``data`` is JSON, a
-        pydantic model or a dataclass. What is not handled within ``deadline_seconds`` expires and becomes a dead
-        letter. Raises ScopeDenied (``publishes``), InvalidCommand, Oversize."""
+        pydantic model or a dataclass. A message that is not handled within ``deadline_seconds`` expires and becomes a
+        dead letter. Raises ScopeDenied (``publishes``), InvalidCommand, Oversize."""
         return operations.publish(self._scope, name, data, deadline_seconds)
 
     def send(
@@ -215,8 +216,8 @@ class RunVerbs:
         and its deadline is no later. This run, if it completes when idle, waits for the child. A child that fails fails
         nothing else: ``await child`` raises, and the caller decides.
 
-        ``budget``, such as ``"0.30 USD"``, is set aside of what this run and its agent may spend. What the child did
-        not spend comes back when it ends. None: half of what is left, where there is a budget.
+        ``budget``, such as ``"0.30 USD"``, is set aside of what this run and its agent may spend. The unspent rest
+        comes back when the child ends. None: half of what is left, where there is a budget.
 
         Raises:
             BudgetExceeded: there is not that much left.

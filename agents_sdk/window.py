@@ -1,13 +1,13 @@
 """How many commands a client may have under way, and when it says no more. Pure: times are arguments.
 
-Commands of all clients wait in one line for each partition, so what one has under way is what the others wait behind.
-Each client therefore watches how long its answers take and how many come: while they take longer than the target, it
-has only as many under way as are answered within the target; while they do not, it has more each time. What comes
-beyond waits in the client, in order, up to a bound; beyond that the caller is told to come again, and when.
+Commands of all clients wait in one line for each partition, so one client's commands under way delay the others. Each
+client therefore watches how long its answers take and how many come. While they take longer than the target, it has
+only as many under way as are answered within the target. While they do not, it has more each time. Further commands
+wait in the client, in order, up to a bound. Beyond that the caller gets an error with the time to come again.
 
-Laws (``tests/properties/test_window.py``): the size stays between a least and a most; any number of clients that ask
-without end settle at answers that take a few targets, none with much more than its share; and the size comes back
-within seconds when the others are gone.
+Laws (``tests/properties/test_window.py``): the size stays between a least and a most. Any number of clients that ask
+without end settle at answers that take a few targets, none with much more than its share. The size comes back within
+seconds when the others are gone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MOST: Final = 2_000
 START: Final = 256
 """Of a client that knows nothing yet; it has ``MOST`` within a second where answers are quick."""
 LEAST: Final = 32
-"""Also where every answer takes longer than the target, whoever else asks: a slow way to the broker."""
+"""Also where every answer takes longer than the target, for any load: a slow way to the broker."""
 TARGET_S: Final = 1.0
-"""What an answer may take before a client holds back: about what others then wait behind this one."""
+"""The longest time of an answer before a client holds back: about the time that others then wait for this one."""
 SPAN_S: Final = 0.5
 """Answers are counted for so long before the size is cut."""
 INCREASE: Final = 64.0
@@ -45,7 +45,7 @@ class Window:
         self._count = 0
         """Answers since then."""
         self._took_s = 0.0
-        """What answers took lately."""
+        """The latest times of answers."""
 
     @property
     def size(self) -> int:

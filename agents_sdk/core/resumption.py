@@ -1,4 +1,4 @@
-"""What a run takes over that goes on from one which ended. Pure: the facts of the ended run in, values out.
+"""The things that a run takes over which goes on from one that ended. Pure: the facts of the ended run in, values out.
 
 Taken over are its state with the versions, and the messages that were not handled to their end: the one that ended the
 run, and those that were open then. A message is left out where a handler that is to run again had sent it, since that

@@ -1,4 +1,4 @@
-"""Who may speak, as the facts of all partitions say it: for operators. Pure.
+"""Senders and their rights, as the facts of all partitions say it: for operators. Pure.
 
 Each partition hears of a key by a command of its own, so that for a moment, or after an operator was cut off, they may
 say different things; then the older one is shown, and the name counts as ``differs``.

@@ -2,7 +2,7 @@
 
 Kafka keeps records that its C client cannot read. A batch that inflates to more than 100 MB is asked for again and
 again, for ever: the partition stands still. A header whose name is not UTF-8 raises SystemError when it is looked at.
-Here a batch that cannot be read is passed over and told of, and headers are read as far as they can be.
+Here a batch that cannot be read is passed over and reported, and headers are read as far as they can be.
 
 confluent_kafka takes 0.1 s to import, and is imported when the first consumer is made.
 """
@@ -27,7 +27,7 @@ PROBE_S: Final = 10.0
 
 
 class PassedOver(NamedTuple):
-    """A batch that cannot be read: its first offset, the offset behind it, and what librdkafka says of it."""
+    """A batch that cannot be read: its first offset, the offset after it, and librdkafka's words about it."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class PassedOver(NamedTuple):
 
 
 def consumer(config: Mapping[str, Any], passed: Callable[[PassedOver], None] | None = None) -> Consumer:
-    """A confluent_kafka consumer that goes on behind a batch it cannot read. ``passed`` is called with each such batch,
+    """A confluent_kafka consumer that goes on after a batch it cannot read. ``passed`` is called with each such batch,
     in the thread that polls; it is logged in any case."""
     made: Consumer = _class()(dict(config))
     made._passed = passed  # type: ignore[attr-defined]  # of the class below

@@ -67,7 +67,7 @@ def _hash(command_id: str) -> int:
 
 @lru_cache(maxsize=10_000)
 def _mark(sender: str) -> int:
-    """What a hash is marked with as the sender's: who wants another's has to find a given hash of 64 bits."""
+    """The mark of a hash as the sender's: a thief of another's has to find a given hash of 64 bits."""
     return int.from_bytes(
         blake2b(sender.encode("utf-8", "surrogatepass"), digest_size=8, person=b"sender").digest(), "big"
     )
