@@ -108,7 +108,7 @@ laws: $(STAMP) ## Property tests with other examples than those of `make check`,
 .PHONY: coverage
 coverage: $(STAMP) ## Branches of the core that no test without a server takes
 	$(PYTEST) -q -n $(WORKERS) tests/unit tests/properties tests/replay tests/security/test_references.py \
-	  tests/security/test_reference_monitor.py --cov agents_sdk/core --cov-branch --cov-report term-missing:skip-covered
+	  tests/security/test_reference_monitor.py tests/security/test_words_of_others.py --cov agents_sdk/core --cov-branch --cov-report term-missing:skip-covered
 
 .PHONY: chaos
 chaos: $(STAMP) ## Freezes, delays, guests, slow disks, wrong clocks and kills, by seeds: SEEDS=1-100, FAULTS=24

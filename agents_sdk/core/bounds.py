@@ -370,24 +370,23 @@ def _broken(bounds: dict[str, Bound], record: Any) -> Iterator[Excess]:
         elif isinstance(bound, Text) and len(value) > bound.limit:
             message = f"{field} has at most {bound.limit} characters, not {len(value)}: {shown(value)!r}"
             yield Excess(field, message, shown(value), bound.limit, len(value), bound.prose)
-        elif isinstance(bound, Texts | Amounts):
-            yield from _long_list(field, list(value), bound)
+        elif isinstance(bound, Texts | Amounts) and (found := _long_list(field, list(value), bound)) is not None:
+            yield found
 
 
-def _long_list(field: str, items: list[str], bound: Texts | Amounts) -> Iterator[Excess]:
+def _long_list(field: str, items: list[str], bound: Texts | Amounts) -> Excess | None:
     if len(items) > bound.entries:
         message = f"{field} has at most {bound.entries} entries, not {len(items)}"
-        yield Excess(field, message, "", bound.entries, len(items), prose=False)
-        return
+        return Excess(field, message, "", bound.entries, len(items), prose=False)
     for index, item in enumerate(items):
         if len(item) > bound.each:
             message = f"{field}[{index}] has at most {bound.each} characters, not {len(item)}: {shown(item)!r}"
-            yield Excess(field, message, shown(item), bound.each, len(item), prose=False)
-            return
+            return Excess(field, message, shown(item), bound.each, len(item), prose=False)
     total = sum(map(len, items))
     if isinstance(bound, Texts) and total > bound.total:
         message = f"the entries of {field} have at most {bound.total} characters together, not {total}"
-        yield Excess(field, message, "", bound.total, total, prose=False)
+        return Excess(field, message, "", bound.total, total, prose=False)
+    return None
 
 
 def shown(value: Any) -> str:

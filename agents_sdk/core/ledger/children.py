@@ -17,8 +17,6 @@ from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Child, Run
 
 COMPLETE_WHEN: Final = ("idle", "explicit")
-NAME_LIMIT: Final = 500
-"""Characters."""
 
 
 def check_start(body: RunBody) -> None:
@@ -29,9 +27,6 @@ def check_start(body: RunBody) -> None:
             f"complete_when is {body.complete_when!r}; use one of {', '.join(COMPLETE_WHEN)}",
             field="complete_when",
         )
-    if len(body.workflow) > NAME_LIMIT:
-        message = f"a workflow's name has at most {NAME_LIMIT} characters, not {len(body.workflow)}"
-        raise Refusal("invalid_command", message, field="workflow")
     budgets.check(body.budget_nano_usd)
 
 

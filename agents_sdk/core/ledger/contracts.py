@@ -145,7 +145,7 @@ def _validator(schema: str) -> tuple[Validator, Cost]:
             decoded, offline=True, mask="it", pattern_options=options, validate_formats=False
         )
         return validator, cost
-    except jsonschema_rs.ReferencingError as error:
+    except jsonschema_rs.ReferencingError as error:  # pragma: no cover — newer versions raise a ValueError instead
         raise ValueError(str(error)) from error
 
 
@@ -193,9 +193,6 @@ def _checked(book: Book, body: ContractBody) -> str:
     if not 0 < len(body.pattern) <= PATTERN_LIMIT:
         message = f"a pattern has 1 to {PATTERN_LIMIT} characters, not {len(body.pattern)}"
         raise Refusal("invalid_command", message, field="pattern")
-    if len(body.workflow) > PATTERN_LIMIT:
-        message = f"a workflow's name has at most {PATTERN_LIMIT} characters, not {len(body.workflow)}"
-        raise Refusal("invalid_command", message, field="workflow")
     reducers = list(REDUCERS) if body.target == STATE else [""]
     reducer = body.reducer or (REPLACE if body.target == STATE else "")
     if reducer not in reducers:

@@ -402,7 +402,7 @@ def _request_withdrawn(run: Run, fact: MessageEvent, changes: Changes) -> None:
         changes.append(run.recent, fact.command_id)
     elif request.asked_in in run.issued:  # first, not last: to say so is not to go on with something else
         changes.insert(run.issued[request.asked_in], 0, fact.command_id)
-    else:
+    else:  # pragma: no cover — an open request is among what its delivery has issued
         changes.put(run.issued, request.asked_in, [fact.command_id])
 
 

@@ -117,7 +117,7 @@ class _Weighing:
     def _ways(self, node: dict[str, Any]) -> int:
         counts: Counter[str] = Counter()
         for place, inner in self._inside(node, frozenset(), 0):
-            if self._recurs(inner, 0):
+            if self._recurs(inner):
                 counts[place] += 1
         anywhere = counts.pop("*", 0)
         return max(1, anywhere, *(count + (anywhere if place != "[]" else 0) for place, count in counts.items()))
@@ -139,15 +139,14 @@ class _Weighing:
                 place = "[]" if key in _ITEMS else "*"
                 yield from ((place, each) for each in _schemas(inner))
 
-    def _recurs(self, node: Any, depth: int) -> bool:
-        if depth > DEPTH_LIMIT:
-            return True
+    def _recurs(self, node: Any) -> bool:
+        """Whether it refers to a recursive schema. It is no deeper than ``weigh`` allows."""
         if isinstance(node, list):
-            return any(self._recurs(inner, depth + 1) for inner in node)
+            return any(map(self._recurs, node))
         if not isinstance(node, dict):
             return False
         return any(
-            inner in self._recursive or inner == "#" if key in _REFERENCES else self._recurs(inner, depth + 1)
+            inner in self._recursive or inner == "#" if key in _REFERENCES else self._recurs(inner)
             for key, inner in node.items()
             if not (key in _REFERENCES and not isinstance(inner, str))
         )

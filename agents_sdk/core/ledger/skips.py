@@ -26,9 +26,6 @@ def decide(book: Book, command: Command, scribe: Scribe) -> None:
         raise Refusal("invalid_command", f"{KIND} is about no run; its run_id is empty", field="run_id")
     if command.agent != OPERATOR:
         raise Refusal("scope", f"only {OPERATOR} may send {KIND}, not {command.agent!r}", rule="operator")
-    if body.offset < 0 or body.partition < 0:
-        message = f"partition {body.partition} and offset {body.offset} are no place in bp.commands"
-        raise Refusal("invalid_command", message, field="offset")
     if not 0 < len(body.reason) <= TEXT_LIMIT:
         message = f"a reason has 1 to {TEXT_LIMIT} characters, not {len(body.reason)}"
         raise Refusal("invalid_command", message, field="reason")

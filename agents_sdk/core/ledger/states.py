@@ -168,9 +168,6 @@ def list_keys(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     read it."""
     body = command.state
     assert body is not None
-    if len(body.key) > KEY_LIMIT:
-        message = f"a prefix has at most {KEY_LIMIT} characters, not {len(body.key)}"
-        raise Refusal("invalid_command", message, field="key")
     scribe.write(StateEvent, "StateListed", key=body.key)
 
 
