@@ -8,7 +8,7 @@ from typing import Any
 from tests.benchmarks.stage import Figures, Stage, quantiles
 from tests.support.overload import flood
 
-PARTS = ("kafka", "store", "ledger", "executor")
+PARTS = ("kafka", "sink", "ledger", "executor")
 
 
 def measure(stage: Stage) -> Figures:

@@ -65,7 +65,7 @@ def measure(stage: Stage) -> Figures:
 
 @contextlib.contextmanager
 def _held(stage: Stage) -> Iterator[None]:
-    sink = stage.processes()["store"]
+    sink = stage.processes()["sink"]
     sink.suspend()
     try:
         yield

@@ -22,7 +22,7 @@ PAYLOAD_BYTES: Final = 300
 SAMPLE_S: Final = 0.5
 SLOW_S: Final = 1.0
 """What a slow call takes."""
-MEASURED: Final = ("kafka", "registry", "store", "ledger", "executor")
+MEASURED: Final = ("kafka", "registry", "sink", "ledger", "executor")
 
 Figures = dict[str, Any]
 

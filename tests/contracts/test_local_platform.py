@@ -146,12 +146,12 @@ def test_status_has_memory_of_every_part_and_lag_of_every_worker(platform: Local
     parts = {part["part"]: part for part in read(platform.layout)["parts"] if part["shown"] and not part["task"]}
 
     assert parts.pop("console")["port"]  # which nobody waits for: it may be on its way yet
-    assert set(parts) == {"kafka", "registry", "store", "ledger", "executor"}
+    assert set(parts) == {"kafka", "registry", "sink", "ledger", "executor"}
     assert all(part["state"] == "ready" and part["rss_mb"] > 20 and part["port"] for part in parts.values()), parts
     topics = {name: {topic.partition("[")[0] for topic in parts[name]["lag"] or ()} for name in parts}
     assert topics["ledger"] == {COMMANDS}
     assert topics["executor"] == {CALLS}
-    assert topics["store"] == set(FACT_TOPICS)
+    assert topics["sink"] == set(FACT_TOPICS)
 
 
 def test_two_platforms_run_side_by_side(broker: LocalPlatform, own: LocalPlatform) -> None:

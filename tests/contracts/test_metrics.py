@@ -16,7 +16,7 @@ from tests.support.eventually import assert_eventually
 if TYPE_CHECKING:
     from backplane.platform.platform import LocalPlatform
 
-PARTS: Final[dict[Process, str]] = {"ledger": "ledger", "executor": "executor", "sink": "store", "console": "console"}
+PARTS: Final[dict[Process, str]] = {"ledger": "ledger", "executor": "executor", "sink": "sink", "console": "console"}
 
 
 def scraped(platform: LocalPlatform, process: Process) -> dict[str, tuple[str, dict[tuple[str, ...], float]]]:

@@ -320,7 +320,7 @@ def test_part_that_is_gone_without_a_record_of_it_is_not_called_ready(tmp_path: 
         "log": "",
         "task": False,
     }
-    parts = {"kafka": {**about, "pid": ended.pid}, "store": {**about, "pid": os.getpid()}}
+    parts = {"kafka": {**about, "pid": ended.pid}, "sink": {**about, "pid": os.getpid()}}
     layout.write_record({"state": "ready", "supervisor": {"pid": os.getpid()}, "parts": parts})
 
     found = read(layout)

@@ -142,7 +142,7 @@ def test_every_process_waits_for_its_platform_says_so_once_and_registers_once(aw
     away.stop()
     workers = [
         Worker(settings, "executor", "backplane.executor"),
-        Worker(settings, "store", "backplane.sink"),
+        Worker(settings, "sink", "backplane.sink"),
         Worker(settings, "console", "backplane.console"),
     ]
     first = agents(settings, "first")

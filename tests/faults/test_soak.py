@@ -74,11 +74,11 @@ async def _nothing_left(backplane: AsyncBackplane, runner: AgentsRunner) -> None
 @pytest.mark.skipif(not MINUTES, reason="the long form: MINUTES=60")
 async def test_resident_memory_does_not_grow(tmp_path: Path) -> None:
     """Slopes are printed; none of a part is more than a few MB an hour, once it has run for an hour."""
-    with laned(tmp_path / "soak", SEED, parts=(*PARTS, "store", "console")) as (platform, lanes):
+    with laned(tmp_path / "soak", SEED, parts=(*PARTS, "sink", "console")) as (platform, lanes):
         settings = platform.settings
         agents = {name: AgentsProcess(settings.data_dir, name, env=platform._env) for name in AGENTS}
         gunman = Gunman(platform, agents)
-        parts = ("kafka", "registry", "store", "console", "ledger", "executor")
+        parts = ("kafka", "registry", "sink", "console", "ledger", "executor")
         pids: dict[str, Callable[[], int]] = {name: partial(platform.pid, name) for name in parts}
         try:
             for process in agents.values():

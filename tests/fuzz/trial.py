@@ -30,8 +30,8 @@ from tests.support.raw_records import RawProducer, Refused
 CLIENT: Final = "fuzzer"
 CANARY_S: Final = 60.0
 """For the runs after a batch, on a machine that others use too."""
-PORTS: Final = ("ledger", "executor", "store", "console")
-MEMORY_MB: Final = {"store": 2_000}
+PORTS: Final = ("ledger", "executor", "sink", "console")
+MEMORY_MB: Final = {"sink": 2_000}
 """The most that a part may hold, 800 where it is not named: the store's engine caches. What grows with the inputs meets
 it, as the console did that kept all dead letters."""
 OWN_MB: Final = 800

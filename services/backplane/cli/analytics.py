@@ -146,7 +146,7 @@ def _store_pid(settings: Settings) -> int | None:
     from backplane.platform.layout import Layout
 
     layout = Layout(Path(settings.data_dir))
-    part: dict[str, Any] = layout.read_record().get("parts", {}).get("store", {}) if layout.running() else {}
+    part: dict[str, Any] = layout.read_record().get("parts", {}).get("sink", {}) if layout.running() else {}
     return part.get("pid")
 
 

@@ -8,9 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from agents_sdk.settings import data_dir as settle_data_dir
-from backplane.cli.output import (
-    DataDir,
-)
+from backplane.cli.output import DataDir, message
 from backplane.cli.shown import write_line
 from backplane.platform.errors import PlatformError, UnknownPart
 from backplane.platform.layout import Layout
@@ -26,8 +24,12 @@ def logs(
 ) -> None:
     """Show what the parts have logged, also after they have stopped."""
     from backplane.platform.child import tail
+    from backplane.platform.parts import RENAMED
 
     layout = Layout(settle_data_dir(data_dir))
+    if part in RENAMED:
+        message(f"hint: the part {part!r} is called {RENAMED[part]!r} now; the old name goes with 0.2")
+        part = RENAMED[part]
     known = sorted(path.stem for path in layout.logs.glob("*.log"))
     if part and part not in known:
         raise UnknownPart(f"no log of {part!r} in {str(layout.logs)!r}", hint=f"there are {', '.join(known) or 'none'}")

@@ -42,7 +42,10 @@ def up(
     names = [name for name in parts.split(",") if name]
     extras.require(names or ("executor", "console"))
     from backplane.platform.java import PROFILES
-    from backplane.platform.parts import load_table, select
+    from backplane.platform.parts import RENAMED, load_table, select
+
+    for old in set(names) & RENAMED.keys():
+        message(f"hint: the part {old!r} is called {RENAMED[old]!r} now; the old name goes with 0.2")
 
     if profile not in PROFILES:
         raise typer.BadParameter(f"no profile {profile!r}; there are {', '.join(PROFILES)}")

@@ -1,7 +1,7 @@
 """The parts of the platform: a table, with what each stands on and how it is started.
 
-``format`` and ``kafka`` ∥ ``registry``, then ``topics`` (creates topics, registers schemas), then ``store``, ``ledger``
-and ``executor``. ``console`` comes after the store; ``training`` makes the start-up archives of the next start, at the
+``format`` and ``kafka`` ∥ ``registry``, then ``topics`` (creates topics, registers schemas), then ``sink``, ``ledger``
+and ``executor``. ``console`` comes after the sink; ``training`` makes the start-up archives of the next start, at the
 lowest priority.
 """
 
@@ -54,8 +54,8 @@ class Site:
             found["kafka"] = {"bootstrap.servers": f"{LOOPBACK}:{self.ports['kafka']}", **login}
         if "registry" in self.ports:
             found["registry"] = {"url": registry.url(self.ports["registry"])}
-        if "store" in self.ports:
-            found["clickhouse"] = {"url": f"http://{LOOPBACK}:{self.ports['store']}"}
+        if "sink" in self.ports:
+            found["clickhouse"] = {"url": f"http://{LOOPBACK}:{self.ports['sink']}"}
         if "kafka" in self.ports:
             keys = self.layout.keys
             declarations = "all" if self.trust else "first"
@@ -193,14 +193,16 @@ TABLE: Final = (
     Part("kafka", _kafka, Node(after=("format",)), ("kafka", "kafka-controller"), probe=_kafka_answers),
     Part("registry", _registry, Node(), ("registry",), registry.answers),
     Part("topics", _topics, Node(after=("kafka", "registry"), task=True)),
-    python_part("store", "backplane.sink", user=SINK),
+    python_part("sink", "backplane.sink", user=SINK),
     python_part("ledger", "backplane.ledger", worker=True, spare=True, user=LEDGER),
     python_part("executor", "backplane.executor", worker=True, spare=True, user=EXECUTOR),
-    _in_the_background(python_part("console", "backplane.console", after=("store",))),
+    _in_the_background(python_part("console", "backplane.console", after=("sink",))),
     Part("training", _training, Node(after=("kafka", "registry"), task=True, optional=True), nice=19),
 )
 """The platform as `backplane up` starts it."""
 
+RENAMED: Final = {"store": "sink"}
+"""Old name of a part → its name. An old name works until 0.2."""
 NEEDS: Final = {"kafka": ("format", "training"), "registry": ("training",)}
 """Rows that come along when a part is asked for by name."""
 
@@ -224,6 +226,7 @@ def select(
         PlatformError: a part that may not run more than once is asked for several times.
     """
     known = [part.name for part in table]
+    names = [RENAMED.get(name, name) for name in names]
     for name in (*names, *(workers or {})):
         if name not in known:
             raise UnknownPart(f"no part {name!r}", hint=f"the parts are {', '.join(known)}", part=name, parts=known)

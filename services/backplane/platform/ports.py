@@ -94,13 +94,18 @@ def _taken_now(port: int) -> bool:
     return False
 
 
+MOST_LOOKS: Final = 1_000
+LOOKS_EACH: Final = 20
+"""A port at random is looked at so often for each of the range: the chance to miss a free one is below 10⁻⁸."""
+
+
 def choose(names: Iterable[str], recorded: Mapping[str, int], rng: random.Random | None = None) -> dict[str, int]:
     """A free port for each name, no two alike: the recorded one where it is still free, else one at random.
 
     At random, because two platforms that start at the same moment would walk the same sequence and collide.
 
     Raises:
-        PlatformError: ``BACKPLANE_PORTS`` is no range within ours.
+        PlatformError: ``BACKPLANE_PORTS`` is no range within ours, or no port of it is free.
     """
     rng = rng or random.Random()  # noqa: S311 -- spreads load, guards nothing
     low, high = bounds()
@@ -113,6 +118,11 @@ def choose(names: Iterable[str], recorded: Mapping[str, int], rng: random.Random
             port, looks = rng.randint(low, high), looks + 1
             if port in _reserved and looks < high - low:  # chosen before, for a server that may be on its way
                 port = 0
+            if looks > MOST_LOOKS + LOOKS_EACH * (high - low):
+                raise PlatformError(
+                    f"no port from {low} to {high} is free",
+                    hint=f"end what listens there, or set {VARIABLE} to a wider range",
+                )
         taken.add(port)
         chosen[name] = port
     return chosen

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
     """One whose store is all that this module's facts are in: what others left would be compared as well."""
-    with LocalPlatform(tmp_path_factory.mktemp("platform"), parts=("kafka", "registry", "topics", "store")) as running:
+    with LocalPlatform(tmp_path_factory.mktemp("platform"), parts=("kafka", "registry", "topics", "sink")) as running:
         yield running
 
 
@@ -35,12 +35,12 @@ def test_a_rebuild_under_the_supervisor_gives_the_same_rows_and_the_sink_goes_on
     settings = platform.settings
     told = [_tell(settings) for _ in range(3)]
     _wait_for(settings, told)
-    before, tables, pid = _rows(settings), _tables(settings), platform.pid("store")
+    before, tables, pid = _rows(settings), _tables(settings), platform.pid("sink")
     told.append(_tell(settings))
 
     assert _backplane(platform, "analytics", "rebuild", "--yes") == 0
 
-    assert platform.pid("store") != pid
+    assert platform.pid("sink") != pid
     assert not _tables(settings) & tables, "the tables are those of before: nothing was rebuilt"
     _wait_for(settings, told)
     after = _rows(settings)

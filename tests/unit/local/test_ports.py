@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from backplane.platform import ports
 from backplane.platform.errors import PlatformError
 from backplane.platform.ports import HIGHEST, LOOPBACK, LOWEST, VARIABLE, choose, free
 
@@ -67,10 +68,22 @@ def test_a_port_that_another_process_has_chosen_is_reserved_until_that_ends() ->
 
 def test_a_port_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by one process, whose servers may be on their way; again only when there is no other."""
+    monkeypatch.setattr(ports, "free", lambda port: True)  # of others on this machine there may be none
+    monkeypatch.setattr(ports, "_reserve", lambda port: True)
+    monkeypatch.setattr(ports, "_reserved", set())
     monkeypatch.setenv(VARIABLE, f"{LOWEST + 7_000}-{LOWEST + 7_009}")
     first = {choose(["a"], {})["a"] for _ in range(5)}
     assert len(first) == 5
     assert choose([f"p{number}" for number in range(9)], {})
+
+
+def test_a_range_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not looked through for ever."""
+    monkeypatch.setattr(ports, "free", lambda port: False)
+    monkeypatch.setenv(VARIABLE, f"{LOWEST}-{LOWEST + 2}")
+
+    with pytest.raises(PlatformError, match=f"no port from {LOWEST} to {LOWEST + 2} is free"):
+        choose(["b"], {})
 
 
 def test_recorded_port_out_of_range_is_replaced() -> None:

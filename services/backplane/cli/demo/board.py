@@ -19,7 +19,7 @@ from agents_sdk.core.facts import (
 from backplane.cli.output import message
 
 AGENTS: Final = ("research_agent", "content_agent", "review_agent", "media_agent", "publish_agent")
-PARTS: Final = ("kafka", "registry", "store", "ledger", "executor", "search", "newsroom", "press")
+PARTS: Final = ("kafka", "registry", "sink", "ledger", "executor", "search", "newsroom", "press")
 """Shown while they come up."""
 
 

@@ -102,9 +102,9 @@ class Stage:
     def wait_for_store(self) -> None:
         """Waits until the run can be looked at. Raises as ``wait``."""
         deadline = time.monotonic() + START_S
-        while self._state("store") != "ready":
+        while self._state("sink") != "ready":
             self.check()
-            if self._state("store") in ("", "failed", "stopped") or time.monotonic() > deadline:
+            if self._state("sink") in ("", "failed", "stopped") or time.monotonic() > deadline:
                 raise CommandError(
                     "unreachable", f"the store is {self._state('store') or 'not there'}", "see `backplane status`"
                 )
