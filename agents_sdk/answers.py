@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agents_sdk import values
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.core.words import quoted
@@ -25,7 +26,7 @@ from agents_sdk.errors import (
     Unanswered,
 )
 
-CALLS: Final = ("CallCapability", "RedriveCall")
+CALLS: Final = (kinds.CALL_CAPABILITY, kinds.REDRIVE_CALL)
 E = TypeVar("E", bound=BackplaneError)
 
 
@@ -104,14 +105,14 @@ def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
 def unanswered(command: Command) -> Unanswered:
     """The error of a command whose answer did not come in the time allowed. The run goes on."""
     run_id = command.run_id
-    if command.run is not None and command.kind == "AwaitChild":
+    if command.run is not None and command.kind == kinds.AWAIT_CHILD:
         run_id = command.run.child_run_id
     waited_for = {
-        "AwaitRun": f"run {run_id} has not ended in the time allowed",
-        "AwaitChild": f"child run {run_id} has not ended in the time allowed",
+        kinds.AWAIT_RUN: f"run {run_id} has not ended in the time allowed",
+        kinds.AWAIT_CHILD: f"child run {run_id} has not ended in the time allowed",
     }
-    if command.kind == "Ask" and command.message is not None:
-        waited_for["Ask"] = f"{command.message.recipient!r} has not answered {command.message.name!r} in time"
+    if command.kind == kinds.ASK and command.message is not None:
+        waited_for[kinds.ASK] = f"{command.message.recipient!r} has not answered {command.message.name!r} in time"
     elif command.call is not None and command.kind in CALLS:
         what = f"the call of {command.call.capability!r}" if command.call.capability else "the call"
         waited_for[command.kind] = f"{what} has no outcome in the time allowed"

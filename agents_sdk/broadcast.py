@@ -10,6 +10,7 @@ from agents_sdk.answers import checked
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Body, Command
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.scope import Scope, new_id
 from agents_sdk.topics import COMMANDS
 
@@ -28,7 +29,7 @@ def sent_to(command: Command, partitions: int) -> int | None:
 
 
 async def broadcast(
-    transport: Transport, sender: str, kind: str, body: Body, *, patience: Patience | None = None
+    transport: Transport, sender: str, kind: CommandKind, body: Body, *, patience: Patience | None = None
 ) -> list[Reply]:
     """Sends the same command to every partition and returns what each said; sent again, it changes nothing. With
     ``patience`` it waits for as long as it takes, each partition's command being the same one all the time. Raises

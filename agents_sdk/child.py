@@ -11,6 +11,7 @@ from typing import Any
 
 from agents_sdk import operations
 from agents_sdk.answers import RunResult, child_error, detail, run_result
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.scope import Scope
 from agents_sdk.values import time_limit
@@ -38,12 +39,12 @@ class Child:
             Unanswered: it goes on still.
         """
         return self._ended(
-            self._parent.command("AwaitChild", RunBody(child_run_id=self.id)), time_limit("timeout", timeout)
+            self._parent.command(kinds.AWAIT_CHILD, RunBody(child_run_id=self.id)), time_limit("timeout", timeout)
         )
 
     def cancel(self, reason: str = "") -> Coroutine[Any, Any, None]:
         """Tells the child to end as cancelled; it goes on until it has heard. Raises RunFinished where it has ended."""
-        return self._told(self._parent.command("CancelChild", RunBody(child_run_id=self.id, reason=reason)))
+        return self._told(self._parent.command(kinds.CANCEL_CHILD, RunBody(child_run_id=self.id, reason=reason)))
 
     async def _ended(self, command: Command, timeout: float | None) -> RunResult:
         reply = await self._parent.sent(command, timeout)
@@ -72,7 +73,7 @@ def start_child(
     body = operations.start_body(
         parent, workflow, input, complete_when, deadline_seconds, budget, child_run_id=run_id or ""
     )
-    return _started(parent, parent.command("StartChild", body))
+    return _started(parent, parent.command(kinds.START_CHILD, body))
 
 
 async def _started(parent: Scope, command: Command) -> Child:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from agents_sdk import operations
 from agents_sdk.answers import detail
 from agents_sdk.comms import VerbsOfRuns
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import Reply
 from agents_sdk.registry_reader import RegistryReader
@@ -104,10 +105,11 @@ class AsyncBackplane(VerbsOfRuns):
         """
         scope = self.scope(run_id or new_id())
         start = scope.command(
-            "StartRun", operations.start_body(scope, workflow, input, complete_when, deadline_seconds, budget, tags)
+            kinds.START_RUN,
+            operations.start_body(scope, workflow, input, complete_when, deadline_seconds, budget, tags),
         )
         writes = [
-            scope.command("SetState", StateBody(key=key, value=to_json(value, scope.limit, f"state {key!r}")))
+            scope.command(kinds.SET_STATE, StateBody(key=key, value=to_json(value, scope.limit, f"state {key!r}")))
             for key, value in (state or {}).items()
         ]
         return self._start(scope, [scope.sent(command) for command in (start, *writes)])

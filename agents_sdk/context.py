@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 import msgspec
 
 from agents_sdk import operations
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.core.tools import Format
@@ -67,7 +68,7 @@ class _Branch:
 _branch: ContextVar[_Branch | None] = ContextVar("backplane_branch", default=None)
 
 
-WAITS: Final = frozenset({"Ask", "AwaitChild"})
+WAITS: Final = frozenset({kinds.ASK, kinds.AWAIT_CHILD})
 """Kinds that are answered when other handlers are done, perhaps of the same agent."""
 
 
@@ -87,7 +88,7 @@ class _HandlerScope(Scope):
         except DeliverySettled as settled:
             raise HandlerStopped(str(settled)) from settled
         except asyncio.CancelledError:
-            if command.kind == "Ask":
+            if command.kind == kinds.ASK:
                 self._withdraw(command)
             raise
 
@@ -97,7 +98,7 @@ class _HandlerScope(Scope):
         assert asked.message is not None
         name = f"withdrawn/{self.requests.client_id}/{self.causation_id}"
         body = MessageBody(name=asked.message.name, request_id=asked.command_id)
-        said = self.command("WithdrawRequest", body, self.id_of(asked.command_id, name))
+        said = self.command(kinds.WITHDRAW_REQUEST, body, self.id_of(asked.command_id, name))
         self.requests.send(msgspec.structs.replace(said, reply_to="", reply_partition=0))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agents_sdk.broadcast import broadcast
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import GrantBody, RegistrationBody
 from agents_sdk.core.identity import OPERATOR
 from agents_sdk.core.ledger import rights
@@ -40,7 +41,7 @@ def everything(name: str, **fields: object) -> GrantBody:
 
 async def grant(transport: Transport, body: GrantBody) -> None:
     """Grants rights in every partition, as the operator. Raises Refused, Unanswered, Unreachable."""
-    await broadcast(transport, OPERATOR, "GrantRights", body)
+    await broadcast(transport, OPERATOR, kinds.GRANT_RIGHTS, body)
 
 
 async def grant_declared(transport: Transport, spec: RegistrationBody) -> None:

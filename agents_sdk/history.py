@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import uuid_utils
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.identity import Proof
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 SLACK_MS: Final = 60_000
 """How far the clock of the process that made the run id may be ahead of the broker's."""
-END_KINDS: Final = frozenset({"RunCompleted", "RunFailed", "RunCancelled"})
 BATCH: Final = 2_000
 
 F = TypeVar("F", bound=Fact)
@@ -171,7 +171,7 @@ def _read_own(
             return True
         fact = _fact(codec, message)
         facts.append(fact)
-        if fact.kind in END_KINDS:
+        if fact.kind in kinds.RUN_ENDS:
             end.append(fact)
             return False
         return True

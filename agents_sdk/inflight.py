@@ -14,6 +14,7 @@ from collections import Counter, deque
 from math import inf
 from typing import Any, Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 
 TICK_S: Final = 0.1
@@ -30,11 +31,15 @@ FORGOTTEN_AFTER: Final = 900
 16,384, for all processes together."""
 ASK_AGAIN_AFTER: Final = 512
 """Later commands of this process about a run after which a slow command is asked for again."""
-SLOW_KINDS: Final = frozenset({"CallCapability", "RedriveCall", "AwaitRun", "AwaitChild", "Ask"})
+SLOW_KINDS: Final = frozenset(
+    {kinds.CALL_CAPABILITY, kinds.REDRIVE_CALL, kinds.AWAIT_RUN, kinds.AWAIT_CHILD, kinds.ASK}
+)
 """Answered when something else ends."""
-READS: Final = frozenset({"GetState", "GetStates", "ListState", "GetHistory", "AwaitRun", "RegisterAgent"})
+READS: Final = frozenset(
+    {kinds.GET_STATE, kinds.GET_STATES, kinds.LIST_STATE, kinds.GET_HISTORY, kinds.AWAIT_RUN, kinds.REGISTER_AGENT}
+)
 """Kinds that may be applied twice: they change nothing, or the same."""
-REGISTERS: Final = "RegisterAgent"
+REGISTERS: Final = kinds.REGISTER_AGENT
 COUNTED_RUNS: Final = 10_000
 
 

@@ -11,15 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from agents_sdk.core.identity import OPERATOR, first_generation, reserved
+from agents_sdk.core.identity import BROKER, EXECUTOR, LEDGER, OPERATOR, SINK, first_generation, reserved
 
 if TYPE_CHECKING:
     from agents_sdk.keys import Key
 
-BROKER: Final = "bp.broker"
-LEDGER: Final = "bp.ledger"
-EXECUTOR: Final = "bp.executor"
-SINK: Final = "bp.sink"
 USERS: Final = (BROKER, OPERATOR, LEDGER, EXECUTOR, SINK)
 """The users of the platform's own parts."""
 SUPER_USERS: Final = (BROKER, OPERATOR)

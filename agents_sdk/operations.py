@@ -10,7 +10,7 @@ import msgspec
 
 from agents_sdk import values
 from agents_sdk.answers import call_failed, detail, request_failed
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
 from agents_sdk.core.facts import YOURS, CallEvent, Reply
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
@@ -67,7 +67,7 @@ def publish(
     ScopeDenied (``publishes``), UnknownRun, RunFinished, Unanswered, Unreachable."""
     deadline_ms = values.milliseconds("deadline_seconds", deadline_seconds)
     body = MessageBody(name=name, data=values.to_json(data, scope.limit, "data"), deadline_ms=deadline_ms)
-    return _recipients(scope.ask("Publish", body))
+    return _recipients(scope.ask(kinds.PUBLISH, body))
 
 
 def send(
@@ -77,13 +77,13 @@ def send(
     deadline_ms = values.milliseconds("deadline_seconds", deadline_seconds)
     text = values.to_json(data, scope.limit, "data")
     body = MessageBody(name=name, recipient=agent, data=text, deadline_ms=deadline_ms)
-    return _event_id(scope.ask("SendMessage", body))
+    return _event_id(scope.ask(kinds.SEND_MESSAGE, body))
 
 
 def redrive(scope: Scope, delivery_id: str) -> Coroutine[Any, Any, str]:
     """Puts a dead letter of the run in its agent's inbox again; the id of the fact. Raises InvalidCommand (no such dead
     letter, or redriven too often), ScopeDenied, RunFinished, UnknownRun, Unanswered, Unreachable."""
-    return _event_id(scope.ask("Redrive", MessageBody(name="", dead_delivery_id=delivery_id)))
+    return _event_id(scope.ask(kinds.REDRIVE, MessageBody(name="", dead_delivery_id=delivery_id)))
 
 
 def discard(scope: Scope, delivery_id: str, reason: str, agent: str = "", name: str = "") -> Coroutine[Any, Any, str]:
@@ -91,12 +91,14 @@ def discard(scope: Scope, delivery_id: str, reason: str, agent: str = "", name: 
     of a letter whose run has ended. Raises InvalidCommand (no reason, no such letter), ScopeDenied, Unanswered,
     Unreachable."""
     body = MessageBody(name=name, recipient=agent, dead_delivery_id=delivery_id, reason=reason)
-    return _event_id(scope.ask("Discard", body))
+    return _event_id(scope.ask(kinds.DISCARD, body))
 
 
 def discard_call(scope: Scope, call_id: str, reason: str, capability: str = "") -> Coroutine[Any, Any, str]:
     """Gives a failed call up, as ``discard``."""
-    return _event_id(scope.ask("DiscardCall", CallBody(capability=capability, dead_call_id=call_id, reason=reason)))
+    return _event_id(
+        scope.ask(kinds.DISCARD_CALL, CallBody(capability=capability, dead_call_id=call_id, reason=reason))
+    )
 
 
 @overload
@@ -120,14 +122,14 @@ def ask(
     body = MessageBody(name=name, recipient=agent, data=text, deadline_ms=values.milliseconds("timeout", timeout))
     limit = values.time_limit("timeout", timeout)
     wait = None if limit is None else limit + ANSWER_SLACK_S
-    return _answered(scope, scope.command("Ask", body), wait, type_)
+    return _answered(scope, scope.command(kinds.ASK, body), wait, type_)
 
 
 def decide(scope: Scope, action: str, rationale: str, context_used: Iterable[str]) -> Coroutine[Any, Any, str]:
     """Records a decision; the id of its fact. ``context_used`` are the state keys it rests on, as ``key`` (the version
     current now) or ``key@version``. Raises RunFinished, UnknownRun, InvalidCommand, Unanswered, Unreachable."""
     body = DecisionBody(action=action, rationale=rationale, context_used=_names("context_used", context_used))
-    return _event_id(scope.ask("RecordDecision", body))
+    return _event_id(scope.ask(kinds.RECORD_DECISION, body))
 
 
 def declare_dependency(
@@ -149,7 +151,7 @@ def declare_dependency(
         count=count,
         deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
     )
-    return _satisfied(scope.ask("DeclareDependency", body))
+    return _satisfied(scope.ask(kinds.DECLARE_DEPENDENCY, body))
 
 
 def execute(
@@ -181,7 +183,7 @@ def execute(
         config=config,
         local=scope.local is not None and scope.local.takes(capability, config),
     )
-    command = scope.command("CallCapability", body)
+    command = scope.command(kinds.CALL_CAPABILITY, body)
     limit = values.time_limit("timeout_seconds", timeout_seconds)
     wait = CALL_TIMEOUT_S if limit is None else limit + CALL_SLACK_S
     return _settled(scope, command, wait, again_before)
@@ -223,7 +225,9 @@ def start_body(
 def redrive_call(scope: Scope, call_id: str) -> Coroutine[Any, Any, CallResult]:
     """Makes a failed call of the run again, as a call of its own. Raises InvalidCommand (no such failed call, its
     outcome is unknown, or redriven too often), ScopeDenied, and what ``execute`` raises."""
-    return _settled(scope, scope.command("RedriveCall", CallBody(capability="", dead_call_id=call_id)), CALL_TIMEOUT_S)
+    return _settled(
+        scope, scope.command(kinds.REDRIVE_CALL, CallBody(capability="", dead_call_id=call_id)), CALL_TIMEOUT_S
+    )
 
 
 def repeat_call(scope: Scope, failed: CallEvent) -> Coroutine[Any, Any, CallResult]:
@@ -236,7 +240,7 @@ def repeat_call(scope: Scope, failed: CallEvent) -> Coroutine[Any, Any, CallResu
         dead_call_id=failed.call_id,
         redrives=failed.redrives + 1,
     )
-    return _settled(scope, scope.command("CallCapability", body), CALL_TIMEOUT_S)
+    return _settled(scope, scope.command(kinds.CALL_CAPABILITY, body), CALL_TIMEOUT_S)
 
 
 def execute_with_recovery(
@@ -259,17 +263,17 @@ def execute_with_recovery(
 
 def complete_run(scope: Scope, result: Any = None) -> Coroutine[Any, Any, None]:
     """Ends the run as completed. Raises InvalidCommand, Oversize, RunFinished, UnknownRun, Unanswered, Unreachable."""
-    return _done(scope.ask("CompleteRun", RunBody(result=values.to_json(result, scope.limit, "result"))))
+    return _done(scope.ask(kinds.COMPLETE_RUN, RunBody(result=values.to_json(result, scope.limit, "result"))))
 
 
 def fail_run(scope: Scope, reason: str) -> Coroutine[Any, Any, None]:
     """Ends the run as failed. Raises as ``complete_run``."""
-    return _done(scope.ask("FailRun", RunBody(reason=reason)))
+    return _done(scope.ask(kinds.FAIL_RUN, RunBody(reason=reason)))
 
 
 def cancel_run(scope: Scope, reason: str) -> Coroutine[Any, Any, None]:
     """Ends the run as cancelled. Raises as ``complete_run``."""
-    return _done(scope.ask("CancelRun", RunBody(reason=reason)))
+    return _done(scope.ask(kinds.CANCEL_RUN, RunBody(reason=reason)))
 
 
 def _names(what: str, given: Iterable[str]) -> list[str]:
@@ -328,7 +332,7 @@ async def _made_here(scope: Scope, command: Command, call: CallBody, yours: Repl
     limits = detail(yours)
     fact = CallEvent(
         event_id=yours.event_id,
-        kind="CallRequested",
+        kind=kinds.CALL_REQUESTED,
         run_id=command.run_id,
         run_seq=yours.run_seq,
         correlation_id=command.correlation_id,

@@ -13,6 +13,7 @@ from collections.abc import Sequence as Ends
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.keys import Keys, KeyUnusable
 from agents_sdk.topics import inbox
 from agents_sdk.wire.consuming import headers_of
@@ -38,7 +39,6 @@ log = logging.getLogger("backplane.proofs")
 
 FACTS: Final = "bp.facts"
 """The owner of the key that proves facts: the ledger has it, and so have all who read facts and act on them."""
-EXECUTORS: Final = "bp.executor"
 
 FORGED: Final = "forged"
 COPIED: Final = "copied"
@@ -132,7 +132,7 @@ def fact_guard(settings: Settings) -> Guard | None:
 
 def dispatch_guard(settings: Settings) -> Guard | None:
     """The judge of facts that executors act on; None where there is no key to judge them with. Raises KeyUnusable."""
-    key = Keys.of(settings).get(EXECUTORS)
+    key = Keys.of(settings).get(EXECUTOR)
     if key is None:
         return None
     return Guard(_one(key.secret, DISPATCH), FOR_EXECUTORS, unproven(settings.identity.unproven_file))

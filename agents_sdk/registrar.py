@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from agents_sdk.core.catalogue import key_of
+from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.registry import ExecutorBeat, Record
 from agents_sdk.keys import Key, Keys
 from agents_sdk.proofs import Unproven, unproven
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
 
-SIGNER: Final = "bp.executor"
 WINDOW_US: Final = 120_000_000
 """How far the time of a heartbeat may be from the broker's, as with commands: an older one is a copy."""
 
@@ -67,7 +67,7 @@ class Trust:
 
 def trust(settings: Settings) -> Trust:
     """The believed writers, as the settings say. Raises KeyUnusable."""
-    return Trust(Keys.of(settings).get(SIGNER), unproven(settings.identity.unproven_file))
+    return Trust(Keys.of(settings).get(EXECUTOR), unproven(settings.identity.unproven_file))
 
 
 class Registrar:
@@ -78,7 +78,7 @@ class Registrar:
 
         self._settings = settings
         self._codec = codec
-        self._key = Keys.of(settings).get(SIGNER)
+        self._key = Keys.of(settings).get(EXECUTOR)
         config: dict[str, Any] = {
             "enable.idempotence": True,
             "partitioner": "murmur2_random",

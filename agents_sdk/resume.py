@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agents_sdk import values
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, DependencyBody, MessageBody, RunBody, StateBody
 from agents_sdk.core.facts import RunEvent
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.core.ledger.rules import RULES
 from agents_sdk.core.resumption import NotResumable, Resumption, resumption
 from agents_sdk.errors import IdTaken, InvalidCommand, RunExists, RunFinished, UnknownRun
@@ -91,7 +92,9 @@ def _resumes(transport: Transport, run_id: str) -> str:
     facts = read_run(transport.settings, transport.codec, run_id, (RUNS,), until_ended_s=0.0)
     if not facts:
         facts = read_run(transport.settings, transport.codec, run_id, (RUNS,), until_ended_s=FACTS_BEHIND_S)
-    return next((fact.resumed_from for fact in facts if isinstance(fact, RunEvent) and fact.kind == "RunStarted"), "")
+    return next(
+        (fact.resumed_from for fact in facts if isinstance(fact, RunEvent) and fact.kind == kinds.RUN_STARTED), ""
+    )
 
 
 def _read(transport: Transport, run_id: str) -> Resumption:
@@ -99,7 +102,7 @@ def _read(transport: Transport, run_id: str) -> Resumption:
 
     topics = (RUNS, STATE, MESSAGES, DEPENDENCIES)
     facts = read_run(transport.settings, transport.codec, run_id, topics, until_ended_s=0.0)
-    if facts and not any(fact.kind.startswith("Run") and fact.kind != "RunStarted" for fact in facts):
+    if facts and not any(fact.kind.startswith("Run") and fact.kind != kinds.RUN_STARTED for fact in facts):
         facts = read_run(transport.settings, transport.codec, run_id, topics, until_ended_s=FACTS_BEHIND_S)
     if not facts:
         raise UnknownRun(f"no run {run_id!r} is on record", run_id=run_id)
@@ -122,7 +125,7 @@ def _start(scope: Scope, plan: Resumption) -> Command:
         published=plan.published,
     )
     # of the run's id alone: a second resumption learns of the first one, by its own command
-    start = scope.command("StartRun", body, ids.derive(scope.run_id, "start"))
+    start = scope.command(kinds.START_RUN, body, ids.derive(scope.run_id, "start"))
     return msgspec.structs.replace(start, causation_id=plan.ended)
 
 
@@ -130,7 +133,7 @@ def commands(scope: Scope, plan: Resumption) -> Iterator[Command]:
     """The commands that make the new run go on, in order: state, messages, waiters, and that this is all."""
     for number, kept in enumerate(plan.state):
         state = StateBody(key=kept.key, value=kept.value, version=kept.version, ttl_ms=kept.ttl_ms)
-        yield _command(scope, "RestoreState", state, f"state/{number}", plan.ended)
+        yield _command(scope, kinds.RESTORE_STATE, state, f"state/{number}", plan.ended)
     for message in plan.messages:
         sent = MessageBody(
             name=message.name,
@@ -139,17 +142,17 @@ def commands(scope: Scope, plan: Resumption) -> Iterator[Command]:
             sender=message.sender,
             dead_delivery_id=message.delivery_id,
         )
-        yield _command(scope, "Resend", sent, f"message/{message.delivery_id}", message.event_id)
+        yield _command(scope, kinds.RESEND, sent, f"message/{message.delivery_id}", message.event_id)
     for one in plan.dependencies:
         fields = {name: getattr(one, name) for name in DependencyBody.__struct_fields__}
         yield _command(
-            scope, "DeclareDependency", DependencyBody(**fields), f"dependency/{one.dependency_id}", plan.ended
+            scope, kinds.DECLARE_DEPENDENCY, DependencyBody(**fields), f"dependency/{one.dependency_id}", plan.ended
         )
-    yield _command(scope, "ResumeRun", RunBody(resumed_from=plan.run_id), "resume", plan.ended)
+    yield _command(scope, kinds.RESUME_RUN, RunBody(resumed_from=plan.run_id), "resume", plan.ended)
 
 
 def _command(
-    scope: Scope, kind: str, body: RunBody | StateBody | DependencyBody | MessageBody, name: str, cause: str
+    scope: Scope, kind: CommandKind, body: RunBody | StateBody | DependencyBody | MessageBody, name: str, cause: str
 ) -> Command:
     made = scope.command(kind, body, scope.id_of(scope.run_id, name))
     return msgspec.structs.replace(made, causation_id=cause)

@@ -14,6 +14,7 @@ import msgspec
 
 from agents_sdk import operations, values
 from agents_sdk.answers import RunResult, run_result
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.core.facts import Fact, Reply, RunEvent, StateEvent
 from agents_sdk.core.tools import Format
@@ -34,7 +35,6 @@ Kept: TypeAlias = dict[str, list[StateEvent]]
 """Key → its versions, the oldest first."""
 FACTS_BEHIND_S: Final = 10.0
 """How long the facts of a run may lag the answer that it has ended: a transaction, or a takeover."""
-STATUS: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
 
 class AsyncRun(RunVerbs):
@@ -101,7 +101,7 @@ class AsyncRun(RunVerbs):
 
     async def _wait(self, timeout: float | None) -> RunResult:
         try:
-            reply = await self._scope.sent(self._scope.command("AwaitRun", RunBody()), timeout)
+            reply = await self._scope.sent(self._scope.command(kinds.AWAIT_RUN, RunBody()), timeout)
         except UnknownRun as unknown:
             return await self._past.end(unknown)
         return run_result(self.id, reply)
@@ -121,9 +121,9 @@ class Past:
     async def end(self, unknown: UnknownRun) -> RunResult:
         """How the run ended. Raises ``unknown`` where the facts do not know it either."""
         for fact in reversed(await self._facts(0.0)):
-            if isinstance(fact, RunEvent) and fact.kind in STATUS:
+            if isinstance(fact, RunEvent) and fact.kind in kinds.RUN_ENDS:
                 result = values.from_json(fact.result) if fact.result else None
-                return RunResult(self._run_id, STATUS[fact.kind], result, fact.reason, fact.state_hash)
+                return RunResult(self._run_id, kinds.RUN_ENDS[fact.kind], result, fact.reason, fact.state_hash)
         raise unknown
 
     async def versions(self, unknown: UnknownRun | None) -> Kept:
@@ -133,7 +133,7 @@ class Past:
             raise unknown
         found: Kept = {}
         for fact in facts:
-            if isinstance(fact, StateEvent) and fact.kind in ("StateWritten", "StateDeleted", "StateExpired"):
+            if isinstance(fact, StateEvent) and fact.kind in kinds.STATE_WRITES:
                 found.setdefault(fact.key, []).append(fact)
         return found
 
@@ -182,7 +182,7 @@ class RunState(State):
             live = [listed for listed in found if kept[listed.key][-1].value]
             return _reply(value=msgspec.json.encode(live).decode())
 
-        asked = self._scope.ask("ListState", StateBody(key=prefix))
+        asked = self._scope.ask(kinds.LIST_STATE, StateBody(key=prefix))
         return self._decoded(self._or_past(asked, keys), Listing)
 
     def history(self, key: str) -> Coroutine[Any, Any, History]:
@@ -192,7 +192,7 @@ class RunState(State):
             found = [_version(fact) for fact in kept.get(key, ())]
             return _reply(value=msgspec.json.encode(found).decode())
 
-        asked = self._scope.ask("GetHistory", StateBody(key=key))
+        asked = self._scope.ask(kinds.GET_HISTORY, StateBody(key=key))
         return self._decoded(self._or_past(asked, versions), History)
 
     async def _or_past(self, asked: Coroutine[Any, Any, Reply], answer: Callable[[Kept], Reply]) -> Reply:

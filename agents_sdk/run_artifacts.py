@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agents_sdk.artifacts import Artifact, ArtifactStore, UnknownArtifact
-from agents_sdk.core import artifacts, ids
+from agents_sdk.core import artifacts, ids, kinds
 from agents_sdk.core.commands import StateBody
 from agents_sdk.scope import Scope
 from agents_sdk.state import State
@@ -52,7 +52,7 @@ class RunArtifacts:
             ArtifactBroken: the store has something else in its place.
         """
         sha256 = _digest(artifact)
-        return self._get(sha256, self._scope.ask("GetState", StateBody(key=artifacts.key_of(sha256))))
+        return self._get(sha256, self._scope.ask(kinds.GET_STATE, StateBody(key=artifacts.key_of(sha256))))
 
     def list(self) -> Coroutine[Any, Any, list[str]]:
         """The references of the files that were put in this run, sorted; what calls made is in their results."""
@@ -61,7 +61,7 @@ class RunArtifacts:
     async def _put(self, content: bytes | Path, mime: str, command_id: str) -> Artifact:
         kept = await asyncio.to_thread(_kept, self._scope.requests.artifacts, content, mime)
         body = StateBody(key=artifacts.key_of(kept.sha256), value=ids.canonical(kept.descriptor()))
-        reply = await self._scope.sent(self._scope.command("SetState", body, command_id))
+        reply = await self._scope.sent(self._scope.command(kinds.SET_STATE, body, command_id))
         return replace(kept, event_id=reply.event_id)
 
     async def _get(self, sha256: str, noted: Coroutine[Any, Any, Any]) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from agents_sdk.agent import Agent
 from agents_sdk.answers import detail
 from agents_sdk.broadcast import broadcast
+from agents_sdk.core import kinds
 from agents_sdk.grants import grant_declared
 from agents_sdk.patience import Patience
 from agents_sdk.worker import CONCURRENCY, Worker
@@ -206,7 +207,7 @@ async def register(transport: Transport, agent: Agent, patience: Patience | None
     """Registers an agent's declaration in every partition; the same one again changes nothing. The part of it that was
     not granted, each as right and glob. With ``patience`` it waits for the platform. Raises Refused; Unanswered,
     Unreachable without patience."""
-    replies = await broadcast(transport, agent.name, "RegisterAgent", agent.registration(), patience=patience)
+    replies = await broadcast(transport, agent.name, kinds.REGISTER_AGENT, agent.registration(), patience=patience)
     missing = sorted({each for reply in replies for each in detail(reply).get("not_granted", ())})
     if missing:
         told = f"{', '.join(missing)}; `backplane agents approve {agent.name}` grants it"

@@ -15,6 +15,7 @@ from agents_sdk.answers import checked
 from agents_sdk.core import bounds, ids
 from agents_sdk.core.commands import BODY_OF_KIND, Body, Command
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.errors import InvalidCommand, Oversize
 from agents_sdk.local import LocalCalls
 from agents_sdk.values import ELSEWHERE
@@ -49,7 +50,7 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def check_bounds(kind: str, body: Body) -> None:
+def check_bounds(kind: CommandKind, body: Body) -> None:
     """Returns where each field of the body is within its bound. Raises InvalidCommand, or Oversize for a long text;
     ``fields`` has ``field``, ``limit`` and ``value`` (shortened) or ``size``."""
     try:
@@ -119,7 +120,7 @@ class Scope:
         """Bytes a value may have."""
         return self.requests.max_value_bytes
 
-    def command(self, kind: str, body: Body, command_id: str = "") -> Command:
+    def command(self, kind: CommandKind, body: Body, command_id: str = "") -> Command:
         """A command of this sender, with the next id unless one is given. Raises InvalidCommand, Oversize for a field
         that the ledger would refuse."""
         check_bounds(kind, body)
@@ -136,7 +137,7 @@ class Scope:
             **{BODY_OF_KIND[kind]: body},  # type: ignore[arg-type]  # BODY_OF_KIND names the field of this body
         )
 
-    def ask(self, kind: str, body: Body) -> Coroutine[Any, Any, Reply]:
+    def ask(self, kind: CommandKind, body: Body) -> Coroutine[Any, Any, Reply]:
         """Builds a command now; awaited, sends it and returns the answer. Raises Refused (a subclass by its code),
         Unanswered, Unreachable."""
         return self.sent(self.command(kind, body))

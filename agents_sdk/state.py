@@ -12,8 +12,10 @@ import msgspec
 from typing_extensions import TypeVar
 
 from agents_sdk import values
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.core.ledger.memory import NAMESPACE, PREFIX
 from agents_sdk.errors import ContractBroken, VersionConflict
 from agents_sdk.scope import Scope
@@ -124,7 +126,7 @@ class State:
         """
         text = values.to_json(value, self._scope.limit)
         ttl_ms = values.milliseconds("ttl_seconds", ttl_seconds)
-        return self._version(self._write("SetState", key, text, expected_version, ttl_ms))
+        return self._version(self._write(kinds.SET_STATE, key, text, expected_version, ttl_ms))
 
     async def update(
         self,
@@ -157,24 +159,24 @@ class State:
 
     def delete(self, key: str, *, expected_version: int | None = None) -> Coroutine[Any, Any, int]:
         """Deletes a key and returns the version of the deletion. Raises VersionConflict as ``set``."""
-        return self._version(self._write("DeleteState", key, "", expected_version))
+        return self._version(self._write(kinds.DELETE_STATE, key, "", expected_version))
 
     def list(self, prefix: str = "") -> Coroutine[Any, Any, Listing]:
         """The keys that begin with ``prefix`` and have a value, sorted, with their versions."""
-        return self._decoded(self._scope.ask("ListState", StateBody(key=prefix)), Listing)
+        return self._decoded(self._scope.ask(kinds.LIST_STATE, StateBody(key=prefix)), Listing)
 
     def history(self, key: str) -> Coroutine[Any, Any, History]:
         """The versions of a key that the ledger keeps, the oldest first."""
-        return self._decoded(self._scope.ask("GetHistory", StateBody(key=key)), History)
+        return self._decoded(self._scope.ask(kinds.GET_HISTORY, StateBody(key=key)), History)
 
     def _read(self, key: str, version: int = 0, at: int = 0) -> Coroutine[Any, Any, Reply]:
-        return self._scope.ask("GetState", StateBody(key=key, version=version, at=at))
+        return self._scope.ask(kinds.GET_STATE, StateBody(key=key, version=version, at=at))
 
     def _read_many(self, keys: builtins.list[str]) -> Coroutine[Any, Any, Reply]:
-        return self._scope.ask("GetStates", StateBody(key="", keys=keys))
+        return self._scope.ask(kinds.GET_STATES, StateBody(key="", keys=keys))
 
     def _write(
-        self, kind: str, key: str, text: str, expected: int | None, ttl_ms: int = 0
+        self, kind: CommandKind, key: str, text: str, expected: int | None, ttl_ms: int = 0
     ) -> Coroutine[Any, Any, Reply]:
         guarded, version = expected is not None, expected or 0
         body = StateBody(key=key, value=text, guarded=guarded, expected_version=version, ttl_ms=ttl_ms)

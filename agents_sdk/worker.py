@@ -24,9 +24,10 @@ from agents_sdk.agent import Agent, Handler
 from agents_sdk.answers import checked, open_attempt, wait_seconds
 from agents_sdk.burial import Burial
 from agents_sdk.context import Context, HandlerStopped
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent, Reply
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.deaths import Deaths, noted
 from agents_sdk.errors import (
     BackplaneError,
@@ -59,7 +60,6 @@ CONCURRENCY: Final = 64
 DRAIN_S: Final = 8.0
 """What running handlers are given to end when the process is told to; the local platform kills after 10 s."""
 JOIN_S: Final = 15.0
-INBOX_KINDS: Final = frozenset({"MessageDelivered", "DeliveryCancelled"})
 TELL_AGAIN_S: Final = 1.0
 TELL_AGAIN_LIMIT_S: Final = 30.0
 CLOCKS_APART_US: Final = 5_000_000
@@ -163,12 +163,12 @@ class Worker:
             if verdict:
                 raise Undecodable(verdict, WHY[verdict])
         delivery = self._transport.codec.decode(record.value)
-        if not isinstance(delivery, MessageEvent) or delivery.kind not in INBOX_KINDS:
+        if not isinstance(delivery, MessageEvent) or delivery.kind not in kinds.INBOX:
             raise Undecodable("undecodable", f"a {type(delivery).__name__} is no delivery")
         return record, delivery
 
     def _take(self, record: Arrived, delivery: MessageEvent) -> None:
-        if delivery.kind == "DeliveryCancelled":
+        if delivery.kind == kinds.DELIVERY_CANCELLED:
             self._cancel(record, delivery)
         else:
             self._lanes.add(delivery.run_id, (record, delivery))
@@ -272,7 +272,7 @@ class Worker:
         """Says that an attempt begins here: its time runs from now, also where another process had begun it."""
         here = f"start/{delivery.attempt}/{self._transport.client_id}/{record.epoch}"
         body = HandlerBody(attempt=delivery.attempt)
-        return self._scope(delivery).command("StartHandler", body, self._id_of(delivery, here))
+        return self._scope(delivery).command(kinds.START_HANDLER, body, self._id_of(delivery, here))
 
     async def _handle(self, record: Arrived, delivery: MessageEvent) -> MessageEvent | None:
         """Makes one attempt and tells how it ended; the attempt that follows, if one does."""
@@ -297,7 +297,7 @@ class Worker:
             log.log(level, "agent %s: handler of %s failed", self.agent.name, delivery.name, exc_info=error)
             return await self._failed(delivery, error)
         try:
-            return await self._tell("CompleteHandler", f"complete/{delivery.attempt}", delivery, result=answer)
+            return await self._tell(kinds.COMPLETE_HANDLER, f"complete/{delivery.attempt}", delivery, result=answer)
         except UNTOLD as error:
             return await self._failed(delivery, error)
 
@@ -346,14 +346,14 @@ class Worker:
         name, kind = f"fail/{delivery.attempt}", type(error).__qualname__[:200]
         try:
             return await self._tell(
-                "FailHandler", name, delivery, error_type=kind, error_message=said(error), traceback=where(error)
+                kinds.FAIL_HANDLER, name, delivery, error_type=kind, error_message=said(error), traceback=where(error)
             )
         except UNTOLD as refused:
             log.error("agent %s: FailHandler of %s: %s", self.agent.name, delivery.delivery_id, refused)
             again = f"{name}/untellable"
-            return await self._tell("FailHandler", again, delivery, error_type="Error", error_message=UNTELLABLE)
+            return await self._tell(kinds.FAIL_HANDLER, again, delivery, error_type="Error", error_message=UNTELLABLE)
 
-    async def _tell(self, kind: str, name: str, delivery: MessageEvent, **fields: str) -> MessageEvent | None:
+    async def _tell(self, kind: CommandKind, name: str, delivery: MessageEvent, **fields: str) -> MessageEvent | None:
         """Tells the ledger how an attempt ended: its word is what ends a delivery. The attempt that follows."""
         body = HandlerBody(attempt=delivery.attempt, **fields)
         reply = await self._heard(self._scope(delivery).command(kind, body, self._id_of(delivery, name)))

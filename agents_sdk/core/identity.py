@@ -9,6 +9,14 @@ from typing import Final
 RESERVED: Final = "bp."
 OPERATOR: Final = "bp.operator"
 """Whoever holds the platform's master key: issues and revokes keys."""
+LEDGER: Final = "bp.ledger"
+"""The only sender of timers; it speaks for itself when a deadline has come. Its Kafka user and consumer group too."""
+EXECUTOR: Final = "bp.executor"
+"""The only sender of attempts and outcomes; its key signs the registry. Its Kafka user and consumer group too."""
+SINK: Final = "bp.sink"
+"""The Kafka user and the consumer group of what fills the store."""
+BROKER: Final = "bp.broker"
+"""The Kafka user of Kafka itself."""
 
 CODES: Final = frozenset(
     {"unauthenticated", "forged", "revoked", "stale", "replayed", "misplaced", "not_granted", "id_taken"}

@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact, RefusalEvent
 from agents_sdk.core.identity import Proof
 from agents_sdk.core.ledger import INTERNAL_ERROR, Book, Limits, apply, evolve, state_hash
-from agents_sdk.core.ledger.evolve import ENDED, Gap
+from agents_sdk.core.ledger.evolve import Gap
 
 Declared: TypeAlias = AgentEvent | ContractEvent
 """A fact about no run that decides about runs."""
@@ -130,7 +131,7 @@ def _decide_again(
         facts = apply(book, logged.command, logged.offset, logged.at, proof, failed=failed).facts
         decided += facts
         count += 1
-        if run is not None and any(fact.kind in ENDED for fact in facts):
+        if run is not None and any(fact.kind in kinds.RUN_ENDS for fact in facts):
             final = state_hash(run)  # the run has left the book; no fact that ends a run changes its state
     run = book.runs.get(run_id)
     return decided, state_hash(run) if run is not None else final, count
@@ -139,7 +140,7 @@ def _decide_again(
 def _folded_hash(run_id: str, facts: Iterable[Fact], limits: Limits) -> str:
     book = Book(limits=limits)
     for fact in facts:
-        if fact.kind in ENDED:
+        if fact.kind in kinds.RUN_ENDS:
             break
         try:
             evolve(book, fact)

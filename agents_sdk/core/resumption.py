@@ -13,14 +13,16 @@ from typing import Final
 
 import msgspec
 
+from agents_sdk.core import kinds
 from agents_sdk.core.bounds import LIST_LIMIT
 from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, RunEvent, StateEvent
 from agents_sdk.core.ledger.deliveries import ENDED_RUN
-from agents_sdk.core.ledger.evolve import ENDED
 from agents_sdk.core.money import NO_LIMIT
 
 MICROS_A_MS: Final = 1_000
-SENT: Final = frozenset({"RunStarted", "MessagePublished", "MessageSent", "RequestSent", "EscalationRaised"})
+SENT: Final = frozenset(
+    {kinds.RUN_STARTED, kinds.MESSAGE_PUBLISHED, kinds.MESSAGE_SENT, kinds.REQUEST_SENT, kinds.ESCALATION_RAISED}
+)
 
 
 class NotResumable(Exception):
@@ -86,13 +88,13 @@ class Resumption(msgspec.Struct, frozen=True):
 def resumption(facts: Sequence[Fact]) -> Resumption:
     """``facts`` of the run's start and end, its state, messages and dependencies, in their order. Raises
     NotResumable."""
-    started = next((fact for fact in facts if isinstance(fact, RunEvent) and fact.kind == "RunStarted"), None)
-    end = next((fact for fact in facts if isinstance(fact, RunEvent) and fact.kind in ENDED), None)
+    started = next((fact for fact in facts if isinstance(fact, RunEvent) and fact.kind == kinds.RUN_STARTED), None)
+    end = next((fact for fact in facts if isinstance(fact, RunEvent) and fact.kind in kinds.RUN_ENDS), None)
     if started is None:
         raise NotResumable("no such run is on record")
     if end is None:
         raise NotResumable(f"run {started.run_id} has not ended; what failed in it is redriven")
-    if end.kind == "RunCompleted":
+    if end.kind == kinds.RUN_COMPLETED:
         raise NotResumable(f"run {started.run_id} has completed; there is nothing to go on with")
     messages = [fact for fact in facts if isinstance(fact, MessageEvent)]
     left = end.spent_nano_usd + end.reserved_nano_usd
@@ -108,8 +110,8 @@ def resumption(facts: Sequence[Fact]) -> Resumption:
         state=_state(facts, end.at),
         messages=again,
         dependencies=list(_open_dependencies(facts, end, {one.delivery_id for one in again})),
-        completed=_names(started.completed, (f.recipient for f in messages if f.kind == "HandlerCompleted")),
-        published=_names(started.published, (f.name for f in messages if f.kind == "MessagePublished")),
+        completed=_names(started.completed, (f.recipient for f in messages if f.kind == kinds.HANDLER_COMPLETED)),
+        published=_names(started.published, (f.name for f in messages if f.kind == kinds.MESSAGE_PUBLISHED)),
     )
 
 
@@ -125,11 +127,7 @@ def _names(before: Sequence[str], since: Iterator[str]) -> list[str]:
 
 
 def _state(facts: Sequence[Fact], at: int) -> list[KeptValue]:
-    newest = {
-        fact.key: fact
-        for fact in facts
-        if isinstance(fact, StateEvent) and fact.kind in ("StateWritten", "StateDeleted", "StateExpired")
-    }
+    newest = {fact.key: fact for fact in facts if isinstance(fact, StateEvent) and fact.kind in kinds.STATE_WRITES}
     return [
         KeptValue(
             key=key,
@@ -138,7 +136,7 @@ def _state(facts: Sequence[Fact], at: int) -> list[KeptValue]:
             ttl_ms=max((fact.expires_at - at) // MICROS_A_MS, 1) if fact.expires_at else 0,
         )
         for key, fact in sorted(newest.items())
-        if fact.kind == "StateWritten"
+        if fact.kind == kinds.STATE_WRITTEN
     ]
 
 
@@ -149,10 +147,10 @@ def _open_messages(messages: Sequence[MessageEvent], end: RunEvent) -> Iterator[
     ends: dict[str, MessageEvent] = {}
     sent: dict[str, str] = {}
     for fact in messages:
-        if fact.kind == "MessageDelivered":
+        if fact.kind == kinds.MESSAGE_DELIVERED:
             first.setdefault(fact.delivery_id, fact)
             handler_of[fact.event_id] = fact.delivery_id
-        elif fact.kind in ("HandlerCompleted", "MessageDeadLettered", "DeliveryCancelled"):
+        elif fact.kind in (kinds.HANDLER_COMPLETED, kinds.MESSAGE_DEAD_LETTERED, kinds.DELIVERY_CANCELLED):
             ends[fact.delivery_id] = fact
         if fact.kind in SENT:
             sent[fact.event_id] = handler_of.get(fact.causation_id, "")
@@ -180,7 +178,7 @@ def _is_open(last: MessageEvent | None, end: RunEvent, *, by_itself: bool) -> bo
     the run, or its handler did so itself. What had become a dead letter before was for others to see to."""
     if last is None:
         return by_itself
-    if last.kind == "HandlerCompleted":
+    if last.kind == kinds.HANDLER_COMPLETED:
         return last.cause == ENDED_RUN
     return last.command_id == end.command_id
 
@@ -192,10 +190,10 @@ def _open_dependencies(facts: Sequence[Fact], end: RunEvent, again: set[str]) ->
     for fact in facts:
         if not isinstance(fact, DependencyEvent):
             continue
-        if fact.kind == "DependencyDeclared":
+        if fact.kind == kinds.DEPENDENCY_DECLARED:
             if handler_of.get(fact.causation_id, "") not in again:
                 declared[fact.dependency_id] = fact
-        elif fact.kind == "DependencySatisfied" or fact.command_id != end.command_id:
+        elif fact.kind == kinds.DEPENDENCY_SATISFIED or fact.command_id != end.command_id:
             declared.pop(fact.dependency_id, None)
     for dependency_id, fact in declared.items():
         yield OpenDependency(

@@ -203,11 +203,12 @@ def test_kinds_of_facts_are_those_the_ledger_writes() -> None:
     core = Path(facts.__file__).parent / "ledger"
     text = "\n".join(path.read_text() for path in core.glob("*.py"))
     kinds = {kind for record in FACTS for kind in latest(record)["kinds"]}
-    assert [kind for kind in sorted(kinds) if f'"{kind}"' not in text] == []
+    constants = {re.sub(r"(?<!^)(?=[A-Z])", "_", kind).upper(): kind for kind in kinds}
+    assert [kind for name, kind in sorted(constants.items()) if not re.search(rf"\bkinds\.{name}\b", text)] == []
     names = "|".join(FACTS)
-    written = set(re.findall(rf'(?:{names}),\s*"([A-Za-z]+)"', text))
+    written = set(re.findall(rf"(?:{names}),\s*kinds\.([A-Z_]+)", text))
     assert written
-    assert written <= kinds
+    assert written <= set(constants)
 
 
 @pytest.mark.parametrize("schema", EVERY_RECORD, ids=lambda schema: schema["name"])

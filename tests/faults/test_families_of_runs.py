@@ -13,7 +13,7 @@ import pytest
 from agents_sdk import AsyncBackplane, ChildCancelled, UnknownRun
 from agents_sdk.child import Child
 from agents_sdk.core.facts import RunEvent
-from agents_sdk.core.ledger.evolve import ENDED
+from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.partition import partition_of
 from agents_sdk.run import AsyncRun
 from agents_sdk.topics import RUNS
@@ -111,7 +111,7 @@ def judge(platform: LocalPlatform) -> None:
     runs = [fact for fact in facts if isinstance(fact, RunEvent) and fact.run_id in of_families]
     wanted = {fact.child_run_id: fact.run_id for fact in runs if fact.kind == "ChildStarted"}
     starts = Counter(fact.run_id for fact in runs if fact.kind == "RunStarted")
-    ends = {fact.run_id: fact.kind for fact in runs if fact.kind in ENDED}
+    ends = {fact.run_id: fact.kind for fact in runs if fact.kind in RUN_ENDS}
     reports = Counter(fact.child_run_id for fact in runs if fact.kind == "ChildEnded")
 
     assert len(wanted) >= FAMILIES * CHILDREN

@@ -11,8 +11,7 @@ import msgspec
 
 from agents_sdk import schemas
 from agents_sdk.core import commands
-from agents_sdk.core.identity import OPERATOR
-from agents_sdk.core.ledger.rules import EXECUTOR
+from agents_sdk.core.identity import EXECUTOR, OPERATOR
 from agents_sdk.wire.codec import RECORDS, Codec
 from backplane.topics.examples import examples
 

@@ -15,9 +15,10 @@ from typing import Any, Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents_sdk.core.identity import EXECUTOR
+from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.ledger import budgets, evolve
-from agents_sdk.core.ledger.evolve import ENDED, copy
-from agents_sdk.core.ledger.rules import EXECUTOR
+from agents_sdk.core.ledger.evolve import copy
 from agents_sdk.core.ledger.state import Book
 from agents_sdk.core.money import NO_LIMIT
 from tests.support.forest import PARTITIONS, Forest
@@ -131,7 +132,7 @@ def cost_of_child(forest: Spending, run_id: str) -> int:
     facts = forest.facts[run_id]
     if facts[0].kind == "RunStarted" and facts[0].budget_nano_usd == NO_LIMIT:
         return 0
-    end = next(index for index, fact in enumerate(facts) if fact.kind in ENDED)
+    end = next(index for index, fact in enumerate(facts) if fact.kind in RUN_ENDS)
     return sum(totals(facts[:end], forest))
 
 
@@ -182,7 +183,7 @@ def test_parallel_calls_and_children_cannot_overspend(moves: list[tuple[int, int
         tree = [f for facts in forest.facts.values() for f in facts if start.run_id in (f.run_id, f.root_run_id)]
         paid = sum(fact.cost_nano_usd for fact in tree if fact.kind == "AttemptSucceeded")
         assert start.budget_nano_usd == NO_LIMIT or start.parent_run_id or paid <= start.budget_nano_usd
-    for end in (fact for kind in ENDED for fact in forest.of_kind(kind)):
+    for end in (fact for kind in RUN_ENDS for fact in forest.of_kind(kind)):
         facts = forest.facts[end.run_id]
         counted = totals(facts[: facts.index(end)], forest) if facts[0].budget_nano_usd != NO_LIMIT else (0, 0)
         assert (end.spent_nano_usd, end.reserved_nano_usd) == counted

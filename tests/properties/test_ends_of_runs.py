@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import event, given
 
-from agents_sdk.core.ledger.evolve import ENDED
+from agents_sdk.core.kinds import RUN_ENDS
 from tests.properties.test_ledger_laws import LAW
 from tests.support.endings import unended
 from tests.support.ledger_strategies import HISTORIES, History
@@ -24,6 +24,6 @@ def test_whatever_began_in_a_run_of_today_has_its_end_when_the_run_has(history: 
         elif fact.run_id in of_today and fact.run_seq:
             of_today[fact.run_id].append(fact)
     for facts in of_today.values():
-        if any(fact.kind in ENDED for fact in facts):
+        if any(fact.kind in RUN_ENDS for fact in facts):
             event("a run that ended")
             assert unended(facts) == []

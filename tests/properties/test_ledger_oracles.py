@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import given
 
 from agents_sdk.core.facts import ContractEvent
-from agents_sdk.core.ledger.evolve import ENDED
+from agents_sdk.core.kinds import RUN_ENDS
 from tests.properties.test_ledger_laws import LAW
 from tests.support.joining import joined
 from tests.support.ledger_strategies import HISTORIES, Entry, History
@@ -256,7 +256,7 @@ def test_a_run_starts_once_and_ends_once_and_only_costs_come_later(history: Hist
         if fact.kind == "RunStarted":
             assert fact.run_seq == 1
             started.add(fact.run_id)
-        elif fact.kind in ENDED:
+        elif fact.kind in RUN_ENDS:
             ended.add(fact.run_id)
     assert started - ended == set(history.book.runs) - memories
     assert ended == set(history.book.finished)
@@ -272,7 +272,7 @@ def test_what_a_run_leaves_open_when_it_ends_is_told_so_once(history: History) -
         known = work[entry.command.run_id]
         known.facts += [fact for fact in entry.facts if fact.kind not in told]
         left: list[Any] = [fact for fact in entry.facts if fact.kind in told]
-        if not any(fact.kind in ENDED for fact in entry.facts):
+        if not any(fact.kind in RUN_ENDS for fact in entry.facts):
             assert left == []
             continue
         assert sorted(fact.delivery_id for fact in left if fact.kind == told[0]) == sorted(

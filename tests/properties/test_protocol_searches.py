@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from agents_sdk.core.catalogue import Catalogue
-from agents_sdk.core.ledger.evolve import ENDED
+from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.registry import Switch
 from backplane.sink.edges import edges_of
 from backplane.sink.fence import TABLES, Fence, Overtaken, Place, State, state_of
@@ -82,7 +82,7 @@ class Family:
             if settled:
                 forest.settle()
             begun = Counter(fact.run_id for fact in forest.of_kind("RunStarted"))
-            ends = Counter(fact.run_id for facts in forest.facts.values() for fact in facts if fact.kind in ENDED)
+            ends = Counter(fact.run_id for facts in forest.facts.values() for fact in facts if fact.kind in RUN_ENDS)
             told = Counter(fact.child_run_id for fact in forest.of_kind("ChildEnded"))
             for what, counted in (("begun", begun), ("ended", ends), ("told", told)):
                 if any(count > 1 for count in counted.values()):

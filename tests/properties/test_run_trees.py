@@ -11,8 +11,8 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.ledger import timers
-from agents_sdk.core.ledger.evolve import ENDED
 from tests.support.forest import Forest
 
 ENDS: Final = ("CompleteRun", "FailRun", "CancelRun")
@@ -40,7 +40,7 @@ class Ending(Forest):
         elif kind == 4:
             run_id = live[choice % len(live)]
             how = ENDS[choice % 3]
-            if self.say(how, run_id)[-1].kind in ENDED:
+            if self.say(how, run_id)[-1].kind in RUN_ENDS:
                 self.said[run_id] = {"CompleteRun": "completed", "FailRun": "failed", "CancelRun": "cancelled"}[how]
         elif kind == 5:
             self._late(live[choice % len(live)])

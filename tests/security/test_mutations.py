@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from agents_sdk.believed import Answers, Asked, Verdict
 from agents_sdk.core.facts import Fact, MessageEvent, Reply
+from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.ledger.state import Book
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, Switch
 from agents_sdk.keys import Key, issued
-from agents_sdk.proofs import EXECUTORS, FACTS, FORGED, Guard
+from agents_sdk.proofs import FACTS, FORGED, Guard
 from agents_sdk.registrar import Trust
 from agents_sdk.topics import TOPIC_OF_FACT, TOPIC_OF_REGISTRY, inbox
 from agents_sdk.wire.codec import RECORDS, Codec
@@ -69,7 +70,7 @@ def guard(name: str, purpose: str, header: str) -> Guard:
 def guards(fact: Fact) -> list[Guard]:
     """Everybody who acts on a fact in its topic."""
     found = [guard(FACTS, FACT, "bp_proof")]
-    return [*found, guard(EXECUTORS, DISPATCH, FOR_EXECUTORS)] if isinstance(fact, FOR_EXECUTORS_TOO) else found
+    return [*found, guard(EXECUTOR, DISPATCH, FOR_EXECUTORS)] if isinstance(fact, FOR_EXECUTORS_TOO) else found
 
 
 @pytest.mark.parametrize("kind", BY_KIND, ids="/".join)
@@ -179,7 +180,7 @@ class Message:
 @pytest.mark.parametrize("record", REGISTRY, ids=lambda record: type(record).__name__)
 def test_no_field_of_a_record_of_the_registry_can_be_changed(record: Record) -> None:
     """Nor its key; a heartbeat is one of its time only; another agent's key proves nothing."""
-    key, name = issued(MASTER, EXECUTORS, 0), str(getattr(record, record.__struct_fields__[0]))
+    key, name = issued(MASTER, EXECUTOR, 0), str(getattr(record, record.__struct_fields__[0]))
     topic, trust = TOPIC_OF_REGISTRY[type(record)], Trust(key)
     encoded = sign(CODEC.encode(record), key.secret)
     assert trust.record(Message(topic, name, encoded), record)
@@ -197,6 +198,6 @@ def test_no_field_of_a_record_of_the_registry_can_be_changed(record: Record) -> 
 @given(st.binary(max_size=80), st.sampled_from(["bp_proof", "other"]))
 def test_noise_proves_no_removal(noise: bytes, header: str) -> None:
     """A tombstone with anything in its headers."""
-    trust = Trust(issued(MASTER, EXECUTORS, 0))
+    trust = Trust(issued(MASTER, EXECUTOR, 0))
     message = Message("bp.capabilities", "n", None, [(header, noise)])
     assert trust.removal(message) == (False, None)

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Reply
+from agents_sdk.core.kinds import CALL_ENDS
 from backplane.executor import reports
-from backplane.executor.engine import OUTCOMES, CallEngine
+from backplane.executor.engine import CallEngine
 from backplane.executor.open_call import Past
 from backplane.executor.ports import Clock
 from backplane.executor.reports import ClaimOf
@@ -218,7 +219,7 @@ class Process:
         begin, self.read = self.read, len(self.world.calls)
         await self.engine.deliver(0, list(enumerate(self.world.calls))[begin:])
         if not self.engine.is_ready(0):
-            settled = {fact.call_id for fact in self.world.calls if fact.kind in OUTCOMES}
+            settled = {fact.call_id for fact in self.world.calls if fact.kind in CALL_ENDS}
             past: dict[str, Past] = {}
             for fact in self.world.attempts:
                 if fact.kind != "AttemptStarted":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, Fact
 from agents_sdk.core.identity import OPERATOR
@@ -33,7 +34,7 @@ def remove(book: Book, command: Command, scribe: Scribe) -> None:
         raise Refusal("scope", message, rule="name", name=spec.name)
     known = book.agents.get(spec.name)
     if known is not None and not (book.identity_required and command.issued_at <= known.at):  # else it is a copy
-        scribe.write(AgentEvent, "AgentRemoved", name=spec.name, operator=spec.operator[:200])
+        scribe.write(AgentEvent, kinds.AGENT_REMOVED, name=spec.name, operator=spec.operator[:200])
 
 
 def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
@@ -68,7 +69,7 @@ def absent(book: Book, term: str) -> bool:
 
 def touched(book: Book, fact: Fact) -> dict[str, dict[str, int]]:
     """Run → the timers that the removal has set there, where it set some."""
-    if fact.kind != "AgentRemoved":
+    if fact.kind != kinds.AGENT_REMOVED:
         return {}
     due = {run_id: {name: at for name, at in run.timers.items() if at == fact.at} for run_id, run in book.runs.items()}
     return {run_id: names for run_id, names in due.items() if names}

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.facts import (
     YOURS,
     AttemptEvent,
@@ -33,11 +33,11 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
         _state(book, run, fact, answer)
     elif type(fact) is RefusalEvent:
         return refused(fact)
-    elif type(fact) is RunEvent and fact.kind == "ChildStarted":
+    elif type(fact) is RunEvent and fact.kind == kinds.CHILD_STARTED:
         answer.detail = ids.canonical({"child_run_id": fact.child_run_id})
-    elif (type(fact) is MessageEvent and fact.kind == "MessagePublished") or type(fact) is RunEvent:
+    elif (type(fact) is MessageEvent and fact.kind == kinds.MESSAGE_PUBLISHED) or type(fact) is RunEvent:
         answer.detail = ids.canonical({"recipients": fact.recipients})
-    elif type(fact) is MessageEvent and fact.kind in ("HandlerStarted", "HandlerFailed"):
+    elif type(fact) is MessageEvent and fact.kind in (kinds.HANDLER_STARTED, kinds.HANDLER_FAILED):
         delivery = run.deliveries[fact.delivery_id]
         if delivery.attempt > fact.attempt:
             answer.detail = attempt_to_make(delivery, fact.at)
@@ -79,13 +79,13 @@ def refused(fact: RefusalEvent) -> Answer:
 def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
     answer.version = fact.version
     match fact.kind:
-        case "StateRead":
+        case kinds.STATE_READ:
             found = at_version(run, fact.key, fact.version) if fact.version else None
             if fact.batch:
                 answer.version, answer.value = 0, f"[{entry(fact.key, found)}]"
             else:
                 answer.value = found.value if found else ""
-        case "StateListed":
+        case kinds.STATE_LISTED:
             listed = [
                 {"key": key, "version": kept[-1].version}
                 for key, kept in sorted(run.state.items())
@@ -94,7 +94,7 @@ def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
                 and holds(book, fact.agent, "reads", scoped(run.run_id, key))
             ]
             _within(book, answer, listed)
-        case "HistoryRead":
+        case kinds.HISTORY_READ:
             _within(book, answer, [_version(kept) for kept in run.state.get(fact.key, ())])
 
 
@@ -140,7 +140,7 @@ def outcome(fact: CallEvent) -> Answer:
     }
     if fact.report:
         detail["report"] = msgspec.Raw(fact.report.encode())
-    if fact.kind == "CallCompleted":
+    if fact.kind == kinds.CALL_COMPLETED:
         answer.value = fact.result
         detail["degraded"] = fact.degraded
         if fact.degraded and fact.report:
@@ -173,11 +173,11 @@ def request_outcome(fact: MessageEvent, request: Request) -> Answer:
         "name": fact.name,
         "waited_ms": (fact.at - request.asked_at) // 1_000,
     }
-    if fact.kind == "RequestAnswered":
+    if fact.kind == kinds.REQUEST_ANSWERED:
         answer.value = fact.result
     else:
         answer.status = "failed"
-        answer.code = "request_expired" if fact.kind == "RequestExpired" else "request_failed"
+        answer.code = "request_expired" if fact.kind == kinds.REQUEST_EXPIRED else "request_failed"
         answer.message = fact.error_message
         detail |= {"cause": fact.cause, "error_type": fact.error_type}
     answer.detail = ids.canonical(detail)

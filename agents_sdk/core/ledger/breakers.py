@@ -12,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import BreakerBody, Command
 from agents_sdk.core.facts import BreakerEvent
+from agents_sdk.core.identity import EXECUTOR
+from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger.changes import Changes
-from agents_sdk.core.ledger.rules import EXECUTOR
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Breaker
 
 PREFIX: Final = "breaker/"
-KINDS: Final = frozenset({"OpenBreaker", "ProbeBreaker", "CloseBreaker"})
+KINDS: Final = frozenset(kinds.OF_BREAKERS)
 MICROS_A_MS: Final = 1_000
 OPEN_MAX_MS: Final = 600_000
 """A provider that is gone for long is asked every ten minutes whether it is back."""
@@ -29,7 +31,7 @@ DOUBLED_LIMIT: Final = 30
 CAUSES_LIMIT: Final = 50
 """Attempts named by one transition."""
 CLOSED: Final = Breaker()
-STATE_OF: Final = {"BreakerOpened": "open", "BreakerProbed": "half_open", "BreakerClosed": "closed"}
+STATE_OF: Final = {kinds.BREAKER_OPENED: "open", kinds.BREAKER_PROBED: "half_open", kinds.BREAKER_CLOSED: "closed"}
 """Kind of a fact → the state after it."""
 
 
@@ -50,14 +52,14 @@ def decide(book: Book, command: Command, scribe: Scribe) -> None:
         message = f"the key of this breaker is not {command.run_id!r}"
         raise Refusal("invalid_command", message, field="run_id")
     known = book.breakers.get(command.run_id, CLOSED)
-    if book.identity_required and command.kind != "ProbeBreaker" and command.issued_at <= known.at:
+    if book.identity_required and command.kind != kinds.PROBE_BREAKER and command.issued_at <= known.at:
         return  # it was said before the state that counts now: it came late, or it is a copy
     move = TABLE.get((known.state, command.kind))
     if move is not None:
         move(known, body, scribe)
 
 
-def _fact(kind: str, body: BreakerBody, scribe: Scribe, *, until: int = 0, opened: int = 0) -> None:
+def _fact(kind: FactKind, body: BreakerBody, scribe: Scribe, *, until: int = 0, opened: int = 0) -> None:
     scribe.write(
         BreakerEvent,
         kind,
@@ -74,7 +76,7 @@ def _fact(kind: str, body: BreakerBody, scribe: Scribe, *, until: int = 0, opene
 def _open(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
     """Each time in a row it stays open twice as long."""
     wait_ms = min(max(body.open_ms, 1) * 2 ** min(known.opened, DOUBLED_LIMIT), OPEN_MAX_MS)
-    _fact("BreakerOpened", body, scribe, until=scribe.at + wait_ms * MICROS_A_MS, opened=known.opened + 1)
+    _fact(kinds.BREAKER_OPENED, body, scribe, until=scribe.at + wait_ms * MICROS_A_MS, opened=known.opened + 1)
 
 
 def _open_again(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
@@ -86,7 +88,7 @@ def _probe(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
     if scribe.at < known.until:
         raise _refused(known, "is open")
     until = scribe.at + max(body.probe_ms, 1) * MICROS_A_MS
-    _fact("BreakerProbed", body, scribe, until=until, opened=known.opened)
+    _fact(kinds.BREAKER_PROBED, body, scribe, until=until, opened=known.opened)
 
 
 def _probe_again(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
@@ -100,7 +102,7 @@ def _probe_again(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
 
 def _close(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
     if body.executor == known.holder:
-        _fact("BreakerClosed", body, scribe)
+        _fact(kinds.BREAKER_CLOSED, body, scribe)
 
 
 def _refused(known: Breaker, why: str) -> Refusal:
@@ -108,11 +110,11 @@ def _refused(known: Breaker, why: str) -> Refusal:
 
 
 TABLE: Final[dict[tuple[str, str], Callable[[Breaker, BreakerBody, Scribe], None]]] = {
-    ("closed", "OpenBreaker"): _open,
-    ("half_open", "OpenBreaker"): _open_again,
-    ("open", "ProbeBreaker"): _probe,
-    ("half_open", "ProbeBreaker"): _probe_again,
-    ("half_open", "CloseBreaker"): _close,
+    ("closed", kinds.OPEN_BREAKER): _open,
+    ("half_open", kinds.OPEN_BREAKER): _open_again,
+    ("open", kinds.PROBE_BREAKER): _probe,
+    ("half_open", kinds.PROBE_BREAKER): _probe_again,
+    ("half_open", kinds.CLOSE_BREAKER): _close,
 }
 """(State, kind of command) → what decides; what is not here changes nothing, and is no mistake: it came late."""
 
@@ -126,6 +128,6 @@ def fold(book: Book, fact: BreakerEvent, changes: Changes) -> None:
 
 def state_after(fact: BreakerEvent) -> Breaker:
     """What the fact alone says of its breaker."""
-    holder = fact.executor if fact.kind == "BreakerProbed" else ""
+    holder = fact.executor if fact.kind == kinds.BREAKER_PROBED else ""
     fields: dict[str, Any] = {"until": fact.open_until, "opened": fact.opened, "holder": holder}
     return Breaker(state=STATE_OF[fact.kind], command_offset=fact.command_offset, at=fact.at, **fields)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from agents_sdk.core import kinds
 from agents_sdk.core.bounds import SUM_LIMIT
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent
 from agents_sdk.core.ledger.changes import Changes
@@ -116,9 +117,9 @@ def at_end(run: Run, before: Sequence[Fact]) -> tuple[int, int]:
     for fact in before:
         if type(fact) is AttemptEvent:
             spent += fact.cost_nano_usd
-        elif type(fact) is CallEvent and fact.kind in ("CallCompleted", "CallFailed"):
+        elif type(fact) is CallEvent and fact.kind in kinds.CALL_OUTCOMES:
             reserved -= open_part(run.calls[fact.call_id])
-        elif type(fact) is RunEvent and fact.kind == "ChildEnded":
+        elif type(fact) is RunEvent and fact.kind == kinds.CHILD_ENDED:
             spent += fact.spent_nano_usd
             reserved -= max(run.children[fact.child_run_id].budget, 0)
     return min(spent, SUM_LIMIT), min(reserved, SUM_LIMIT)

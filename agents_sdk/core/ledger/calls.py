@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
-from agents_sdk.core import artifacts
+from agents_sdk.core import artifacts, kinds
 from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.ledger import budgets, failed_calls, payloads, reports, room
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.references import check_artifacts, check_supervisor
-from agents_sdk.core.ledger.rules import EXECUTOR, check, supervisor_of
+from agents_sdk.core.ledger.rules import check, supervisor_of
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Finished, Run
 
@@ -52,7 +53,7 @@ def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, 
     room.check_open(run, 1)
     scribe.write(
         CallEvent,
-        "CallRequested",
+        kinds.CALL_REQUESTED,
         call_id=command.command_id,
         capability=body.capability,
         params=body.params or "{}",
@@ -106,14 +107,14 @@ def _check_known(dead: Call) -> None:
 
 def _write_redriven(command: Command, call_id: str, dead: Call, redrives: int, scribe: Scribe) -> None:
     fields = {"call_id": call_id, "capability": dead.capability, "redriven_as": command.command_id}
-    scribe.write(CallEvent, "CallRedriven", **fields, redrives=redrives)
+    scribe.write(CallEvent, kinds.CALL_REDRIVEN, **fields, redrives=redrives)
 
 
 def await_again(command: Command, call: Call, scribe: Scribe) -> None:
     """The caller came back from another address: note where the outcome has to go now."""
     scribe.write(
         CallEvent,
-        "CallAwaited",
+        kinds.CALL_AWAITED,
         call_id=command.command_id,
         capability=call.capability,
         reply_to=command.reply_to,
@@ -139,7 +140,7 @@ def own_report(run: Run, command: Command) -> bool:
     """Whether the command tells of a call by whoever asked for it and makes its attempts itself. Claims are not among
     them: nothing unsafe is done in an agent's process."""
     about = [body.call_id for body in (command.attempt, command.outcome) if body is not None]
-    call = run.calls.get(about[0]) if about and command.kind != "StartAttempt" else None
+    call = run.calls.get(about[0]) if about and command.kind != kinds.START_ATTEMPT else None
     return call is not None and bool(call.local) and call.agent == command.agent and len(set(about)) == 1
 
 
@@ -161,7 +162,7 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
         )
     scribe.write(
         AttemptEvent,
-        "AttemptStarted",
+        kinds.ATTEMPT_STARTED,
         call_id=body.call_id,
         attempt=body.attempt,
         capability=body.capability or call.capability,
@@ -255,7 +256,7 @@ def _write_attempt(body: AttemptBody, capability: str, scribe: Scribe) -> None:
     fields = msgspec.structs.asdict(body)
     fields["capability"] = capability
     fields["error_message"] = body.error_message[:TEXT_LIMIT]
-    scribe.write(AttemptEvent, "AttemptFailed" if body.error_class else "AttemptSucceeded", **fields)
+    scribe.write(AttemptEvent, kinds.ATTEMPT_FAILED if body.error_class else kinds.ATTEMPT_SUCCEEDED, **fields)
 
 
 def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -273,7 +274,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         return
     scribe.write(
         CallEvent,
-        "CallCompleted",
+        kinds.CALL_COMPLETED,
         call_id=body.call_id,
         capability=call.capability,
         result=body.result,
@@ -345,7 +346,7 @@ def _write_failed(
         report = reports.of_agent(report, command.agent, cause) if report else ""
     failed = scribe.write(
         CallEvent,
-        "CallFailed",
+        kinds.CALL_FAILED,
         call_id=body.call_id,
         capability=call.capability,
         provider=body.provider,

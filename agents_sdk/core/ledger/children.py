@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import RunEvent
 from agents_sdk.core.ledger import budgets, room, timers
@@ -41,7 +41,7 @@ def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         raise Refusal("run_exists", f"run {child_run_id} was started before", run_id=child_run_id)
     scribe.write(
         RunEvent,
-        "ChildStarted",
+        kinds.CHILD_STARTED,
         workflow=body.workflow,
         input=body.input,
         complete_when=body.complete_when,
@@ -79,7 +79,7 @@ def await_again(run: Run, command: Command, child_run_id: str, scribe: Scribe) -
         room.check_waits(run)
     scribe.write(
         RunEvent,
-        "ChildAwaited",
+        kinds.CHILD_AWAITED,
         workflow=run.children[child_run_id].workflow,
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
@@ -95,7 +95,7 @@ def cancel(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         raise Refusal("run_finished", f"run {child_run_id} has ended: {status}", run_id=child_run_id, status=status)
     assert command.run is not None
     reason = command.run.reason
-    scribe.write(RunEvent, "ChildCancelled", workflow=child.workflow, reason=reason, child_run_id=child_run_id)
+    scribe.write(RunEvent, kinds.CHILD_CANCELLED, workflow=child.workflow, reason=reason, child_run_id=child_run_id)
 
 
 def report(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -106,7 +106,7 @@ def report(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     if child.outcome is None:
         scribe.write(
             RunEvent,
-            "ChildEnded",
+            kinds.CHILD_ENDED,
             workflow=child.workflow,
             result=body.result,
             reason=body.reason,

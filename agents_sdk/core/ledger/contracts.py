@@ -13,7 +13,7 @@ import jsonschema_rs
 import msgspec
 from jsonschema_rs import ValidationErrorKind
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, ContractBody
 from agents_sdk.core.facts import ContractEvent
 from agents_sdk.core.ledger import payloads, room, rules
@@ -160,7 +160,7 @@ def apply(book: Book, command: Command, scribe: Scribe) -> None:
         room.check_count("contracts", sum(map(len, book.contracts.values())), room.CONTRACTS_LIMIT)
     fields = msgspec.structs.asdict(body) | {"reducer": reducer}
     version = known.version + 1 if known else 1
-    scribe.write(ContractEvent, "ContractApplied", **fields, contract_version=version)
+    scribe.write(ContractEvent, kinds.CONTRACT_APPLIED, **fields, contract_version=version)
 
 
 def remove(book: Book, command: Command, scribe: Scribe) -> None:
@@ -169,7 +169,7 @@ def remove(book: Book, command: Command, scribe: Scribe) -> None:
     known = book.contracts.get(_place(body.target, body.workflow), {}).get(body.pattern)
     if known is not None:
         fields = {"target": body.target, "pattern": body.pattern, "workflow": body.workflow}
-        scribe.write(ContractEvent, "ContractRemoved", **fields, contract_version=known.version)
+        scribe.write(ContractEvent, kinds.CONTRACT_REMOVED, **fields, contract_version=known.version)
 
 
 def _body(book: Book, command: Command) -> ContractBody:
@@ -218,7 +218,7 @@ def fold(book: Book, fact: ContractEvent, changes: Changes) -> None:
         changes.put(book.contracts, place, {})
     contracts = book.contracts[place]
     known = contracts.get(fact.pattern)
-    if fact.kind == "ContractRemoved":
+    if fact.kind == kinds.CONTRACT_REMOVED:
         if known is not None and fact.command_offset > known.command_offset:
             changes.take(contracts, fact.pattern)
         if fact.command_offset > book.contract_removed_at:

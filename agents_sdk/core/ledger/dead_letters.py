@@ -13,16 +13,17 @@ from typing import Any, Final
 
 import msgspec
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.identity import LEDGER
 from agents_sdk.core.ledger import requests
 from agents_sdk.core.ledger.agents import REMOVED
 from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_agent
 from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.references import check_supervisor
 from agents_sdk.core.ledger.reports import WORDS_OF
-from agents_sdk.core.ledger.rules import LEDGER, supervisor_of
+from agents_sdk.core.ledger.rules import supervisor_of
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
 from agents_sdk.core.words import quoted
@@ -41,7 +42,7 @@ def bury(
     fields = about(run, delivery_id, delivery)
     letter = scribe.write(
         MessageEvent,
-        "MessageDeadLettered",
+        kinds.MESSAGE_DEAD_LETTERED,
         **fields,
         data=delivery.data,
         attempt=delivery.attempt,
@@ -82,7 +83,7 @@ def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe:
     data = ids.canonical(story)
     raised = scribe.write(
         MessageEvent,
-        "EscalationRaised",
+        kinds.ESCALATION_RAISED,
         name=story["name"],
         message_id=event_id,
         delivery_id=story.get("delivery_id", ""),
@@ -99,7 +100,7 @@ def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe:
 
 def fail_run(run: Run, reason: str, scribe: Scribe) -> None:
     """What could not be handled ends the run."""
-    end(run, scribe, "RunFailed", reason=reason)
+    end(run, scribe, kinds.RUN_FAILED, reason=reason)
 
 
 def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -123,6 +124,6 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         )
         raise Refusal("invalid_command", message, field="dead_delivery_id", redrives=redrives)
     fields = {**about(run, body.dead_delivery_id, delivery), "request_id": ""}
-    scribe.write(MessageEvent, "MessageRedriven", **fields)
+    scribe.write(MessageEvent, kinds.MESSAGE_REDRIVEN, **fields)
     name, sender, recipient = delivery.name, delivery.sender, delivery.recipient
     deliver(scribe, run.workflow, delivery.message_id, name, sender, recipient, delivery.data, origin=command.agent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import StateEvent
 from agents_sdk.core.ledger import dead_letters, dependencies, handlers
@@ -31,13 +32,13 @@ def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
-    end(run, scribe, "RunFailed", reason="the deadline of the run has passed")
+    end(run, scribe, kinds.RUN_FAILED, reason="the deadline of the run has passed")
 
 
 def _value_expires(_: Book, run: Run, key: str, scribe: Scribe) -> None:
     newest = current(run, key)
     assert newest is not None
-    scribe.write(StateEvent, "StateExpired", key=key, version=newest.version + 1)
+    scribe.write(StateEvent, kinds.STATE_EXPIRED, key=key, version=newest.version + 1)
 
 
 def _message_is_late(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> None:

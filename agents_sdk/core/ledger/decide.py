@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 from agents_sdk.core.facts import DecisionEvent, Fact, RefusalEvent, RunEvent
-from agents_sdk.core.identity import CODES, Proof
+from agents_sdk.core.identity import CODES, EXECUTOR, LEDGER, Proof
+from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import (
     agents,
     breakers,
@@ -43,35 +44,35 @@ from agents_sdk.core.ledger import (
 )
 from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.ending import ENDS_WORK, complete_when_idle, end
-from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER, RULES, check, subscribers
+from agents_sdk.core.ledger.rules import RULES, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, ChildWait, Request, Run, current
 
 Decider = Callable[[Book, Run, Command, Scribe], None]
 ONLY_FROM: Final = {
-    **dict.fromkeys(("StartAttempt", "RecordAttempt", "CompleteCall", "FailCall"), EXECUTOR),
-    **dict.fromkeys(("TimerFired", "ReportChild"), LEDGER),
+    **dict.fromkeys(kinds.BY_EXECUTOR, EXECUTOR),
+    **dict.fromkeys((kinds.TIMER_FIRED, kinds.REPORT_CHILD), LEDGER),
 }
 """Kinds that only one of the platform's own parts may send."""
-RECORDS_ATTEMPT: Final = frozenset({"RecordAttempt", "CompleteCall", "FailCall"})
+RECORDS_ATTEMPT: Final = frozenset({kinds.RECORD_ATTEMPT, kinds.COMPLETE_CALL, kinds.FAIL_CALL})
 """Kinds that may tell of an attempt which was made, to be paid for whatever became of its run."""
-SAID_BY_LEDGER: Final = frozenset({"CancelRun", "ReportChild"})
+SAID_BY_LEDGER: Final = frozenset({kinds.CANCEL_RUN, kinds.REPORT_CHILD})
 """Kinds that the ledger sends on account of another run, which may come after the end of this one."""
-DISCARDS: Final = frozenset({"Discard", "DiscardCall"})
+DISCARDS: Final = frozenset({kinds.DISCARD, kinds.DISCARD_CALL})
 """Kinds that may be about a run which has ended: they change nothing of it."""
 NAME_LIMIT: Final = 500
 """Characters."""
 PAYLOADS_OF_KIND: Final = {
-    "StartRun": ("input",),
-    "StartChild": ("input",),
-    **dict.fromkeys(("CompleteRun", "FailRun", "CancelRun", "ReportChild"), ("result",)),
-    "SetState": ("value",),
-    "RestoreState": ("value",),
-    "Resend": ("data",),
-    "Publish": ("data",),
-    "SendMessage": ("data",),
-    "Ask": ("data",),
-    "CallCapability": ("params", "config"),
+    kinds.START_RUN: ("input",),
+    kinds.START_CHILD: ("input",),
+    **dict.fromkeys((kinds.COMPLETE_RUN, kinds.FAIL_RUN, kinds.CANCEL_RUN, kinds.REPORT_CHILD), ("result",)),
+    kinds.SET_STATE: ("value",),
+    kinds.RESTORE_STATE: ("value",),
+    kinds.RESEND: ("data",),
+    kinds.PUBLISH: ("data",),
+    kinds.SEND_MESSAGE: ("data",),
+    kinds.ASK: ("data",),
+    kinds.CALL_CAPABILITY: ("params", "config"),
 }
 """Fields of the body that hold JSON. Not here: CompleteCall and CompleteHandler, which settle all the same."""
 
@@ -115,9 +116,9 @@ def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> No
     if getattr(command, body) is None:
         raise Refusal("invalid_command", f"{kind} needs the body {body!r}", field=body)
     memory.check(command)
-    if run is not None or kind == "StartRun":
+    if run is not None or kind == kinds.START_RUN:
         references.check_all(book, run, command)
-    if kind == "StartRun":
+    if kind == kinds.START_RUN:
         _start_run(book, run, command, scribe)
     elif run is None:
         _without_run(book, command, scribe)
@@ -179,18 +180,18 @@ def _check_first_time(book: Book, command: Command) -> None:
     it is sent again where its answer was lost, and the same declaration changes nothing."""
     if (
         book.identity_required
-        and command.kind != "RegisterAgent"
+        and command.kind != kinds.REGISTER_AGENT
         and spent.noted(book.spent, command.command_id, command.agent)
     ):
         raise spent.replayed(command)
 
 
 def _refuse(scribe: Scribe, command: Command, refusal: Refusal) -> None:
-    if command.kind == "StartRun" and command.agent == LEDGER and command.run is not None:
+    if command.kind == kinds.START_RUN and command.agent == LEDGER and command.run is not None:
         refusal.detail["parent_run_id"] = command.run.parent_run_id  # who has to be told: see ``issued``
     scribe.write(
         RefusalEvent,
-        "CommandRefused",
+        kinds.COMMAND_REFUSED,
         command_kind=_short(command.kind),
         code=refusal.code,
         message=refusal.message[:TEXT_LIMIT],
@@ -214,9 +215,9 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
         return
     if finished is None:
         raise Refusal("unknown_run", f"no run has the id {command.run_id!r}", run_id=command.run_id)
-    if command.kind != "CompleteHandler":
+    if command.kind != kinds.COMPLETE_HANDLER:
         references.check_finished(book, finished, command)
-    if command.kind in ("AwaitRun", "CompleteHandler", "WithdrawRequest"):
+    if command.kind in (kinds.AWAIT_RUN, kinds.COMPLETE_HANDLER, kinds.WITHDRAW_REQUEST):
         return  # answered from what is remembered of the run; a handler that ended its run has nothing to add
     if command.attempt is not None and command.kind in RECORDS_ATTEMPT and command.agent == EXECUTOR:
         scribe.seq = finished.seq
@@ -262,7 +263,7 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
     recipients = [] if body.resumed_from else list(subscribers(book, "run.started", body.workflow))
     started = scribe.write(
         RunEvent,
-        "RunStarted",
+        kinds.RUN_STARTED,
         workflow=body.workflow,
         input=body.input,
         complete_when=body.complete_when,
@@ -281,13 +282,19 @@ def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) ->
         deliver(scribe, body.workflow, *told, recipient, body.input, origin=body.started_by)
 
 
+ENDING: Final[dict[str, FactKind]] = {
+    kinds.COMPLETE_RUN: kinds.RUN_COMPLETED,
+    kinds.FAIL_RUN: kinds.RUN_FAILED,
+    kinds.CANCEL_RUN: kinds.RUN_CANCELLED,
+}
+
+
 def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    kind = {"CompleteRun": "RunCompleted", "FailRun": "RunFailed", "CancelRun": "RunCancelled"}[command.kind]
     body = command.run
     assert body is not None
     if body.parent_run_id and body.parent_run_id != run.parent_run_id:
         raise Refusal("scope", f"run {run.run_id} is no child of {body.parent_run_id!r}", rule="parent")
-    end(run, scribe, kind, result=body.result, reason=body.reason)
+    end(run, scribe, ENDING[command.kind], result=body.result, reason=body.reason)
 
 
 def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -295,7 +302,7 @@ def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         room.check_waits(run)
     scribe.write(
         RunEvent,
-        "RunAwaited",
+        kinds.RUN_AWAITED,
         workflow=run.workflow,
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
@@ -312,14 +319,16 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
         check(book, command.agent, "reads", "rest on state", key=key if key and pin.isdecimal() else used)
         version = current(run, used)
         pinned.append(used if key and pin.isdecimal() else f"{used}@{version.version if version else 0}")
-    scribe.write(DecisionEvent, "DecisionRecorded", action=body.action, rationale=body.rationale, context_used=pinned)
+    scribe.write(
+        DecisionEvent, kinds.DECISION_RECORDED, action=body.action, rationale=body.rationale, context_used=pinned
+    )
 
 
 WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
-    "RegisterAgent": registration.register,
-    "RemoveAgent": agents.remove,
-    "ApplyContract": contracts.apply,
-    "RemoveContract": contracts.remove,
+    kinds.REGISTER_AGENT: registration.register,
+    kinds.REMOVE_AGENT: agents.remove,
+    kinds.APPLY_CONTRACT: contracts.apply,
+    kinds.REMOVE_CONTRACT: contracts.remove,
     **dict.fromkeys(identity.SENDERS, identity.manage),
     **dict.fromkeys(rights.SENDERS, rights.manage),
     **dict.fromkeys(breakers.KINDS, breakers.decide) | {skips.KIND: skips.decide},
@@ -327,39 +336,39 @@ WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
 """Deciders of what is about no run."""
 
 DECIDERS: Final[dict[str, Decider]] = {
-    "CompleteRun": _end_run,
-    "FailRun": _end_run,
-    "CancelRun": _end_run,
-    "AwaitRun": _await_run,
-    "StartChild": children.start,
-    "AwaitChild": children.await_end,
-    "CancelChild": children.cancel,
-    "ReportChild": children.report,
-    "ResumeRun": resuming.resume,
-    "SetState": states.write,
-    "DeleteState": states.delete,
-    "GetState": states.read,
-    "GetStates": states.read_many,
-    "ListState": states.list_keys,
-    "GetHistory": states.read_history,
-    "RestoreState": resuming.restore_state,
-    "Publish": messages.publish,
-    "SendMessage": messages.send,
-    "Ask": requests.ask,
-    "WithdrawRequest": requests.withdraw,
-    "Redrive": dead_letters.redrive,
-    "Resend": resuming.resend,
+    kinds.COMPLETE_RUN: _end_run,
+    kinds.FAIL_RUN: _end_run,
+    kinds.CANCEL_RUN: _end_run,
+    kinds.AWAIT_RUN: _await_run,
+    kinds.START_CHILD: children.start,
+    kinds.AWAIT_CHILD: children.await_end,
+    kinds.CANCEL_CHILD: children.cancel,
+    kinds.REPORT_CHILD: children.report,
+    kinds.RESUME_RUN: resuming.resume,
+    kinds.SET_STATE: states.write,
+    kinds.DELETE_STATE: states.delete,
+    kinds.GET_STATE: states.read,
+    kinds.GET_STATES: states.read_many,
+    kinds.LIST_STATE: states.list_keys,
+    kinds.GET_HISTORY: states.read_history,
+    kinds.RESTORE_STATE: resuming.restore_state,
+    kinds.PUBLISH: messages.publish,
+    kinds.SEND_MESSAGE: messages.send,
+    kinds.ASK: requests.ask,
+    kinds.WITHDRAW_REQUEST: requests.withdraw,
+    kinds.REDRIVE: dead_letters.redrive,
+    kinds.RESEND: resuming.resend,
     **dict.fromkeys(DISCARDS, discards.discard),
-    "StartHandler": handlers.start,
-    "CompleteHandler": handlers.complete,
-    "FailHandler": handlers.fail,
-    "DeclareDependency": dependencies.declare,
-    "RecordDecision": _record_decision,
-    "CallCapability": calls.request,
-    "RedriveCall": calls.redrive,
-    "StartAttempt": calls.start_attempt,
-    "RecordAttempt": calls.record_attempt,
-    "CompleteCall": calls.with_attempt(calls.complete),
-    "FailCall": calls.with_attempt(calls.fail),
-    "TimerFired": deadlines.fire,
+    kinds.START_HANDLER: handlers.start,
+    kinds.COMPLETE_HANDLER: handlers.complete,
+    kinds.FAIL_HANDLER: handlers.fail,
+    kinds.DECLARE_DEPENDENCY: dependencies.declare,
+    kinds.RECORD_DECISION: _record_decision,
+    kinds.CALL_CAPABILITY: calls.request,
+    kinds.REDRIVE_CALL: calls.redrive,
+    kinds.START_ATTEMPT: calls.start_attempt,
+    kinds.RECORD_ATTEMPT: calls.record_attempt,
+    kinds.COMPLETE_CALL: calls.with_attempt(calls.complete),
+    kinds.FAIL_CALL: calls.with_attempt(calls.fail),
+    kinds.TIMER_FIRED: deadlines.fire,
 }

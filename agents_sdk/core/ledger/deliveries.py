@@ -6,6 +6,7 @@ import re
 from difflib import get_close_matches
 from typing import Any
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run
@@ -41,7 +42,7 @@ def deliver(
     doing it is, where the sender is not; ``more`` are further fields of the fact."""
     return scribe.write(
         MessageEvent,
-        "MessageDelivered",
+        kinds.MESSAGE_DELIVERED,
         name=name,
         message_id=message_id,
         delivery_id=scribe.next_event_id(),

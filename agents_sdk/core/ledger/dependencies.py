@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, DependencyBody
 from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, StateEvent
+from agents_sdk.core.identity import LEDGER
 from agents_sdk.core.ledger import dead_letters, room, timers
 from agents_sdk.core.ledger.agents import absent
 from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, known_agent
 from agents_sdk.core.ledger.reports import WORDS_OF
-from agents_sdk.core.ledger.rules import LEDGER, check
+from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
 from agents_sdk.core.words import quoted
@@ -25,7 +26,6 @@ from agents_sdk.core.words import quoted
 MET: Final = "dependency.satisfied"
 EVENT: Final = "event:"
 STATE: Final = "state:"
-ENDS: Final = ("RunCompleted", "RunFailed", "RunCancelled")
 TRIGGER_WHEN: Final = ("all_completed", "any_completed", "n_completed")
 
 
@@ -51,7 +51,7 @@ def declare(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     )
     scribe.write(
         DependencyEvent,
-        "DependencyDeclared",
+        kinds.DEPENDENCY_DECLARED,
         dependency_id=command.command_id,
         downstream=body.downstream,
         depends_on=body.depends_on,
@@ -83,7 +83,7 @@ def _check(book: Book, body: DependencyBody) -> None:
 
 def trigger(run: Run, scribe: Scribe) -> None:
     """Writes the triggers of the dependencies that the command's facts meet."""
-    if not run.awaited or any(fact.kind in ENDS for fact in scribe.facts):
+    if not run.awaited or any(fact.kind in kinds.RUN_ENDS for fact in scribe.facts):
         return
     met: set[str] = set()
     for fact in tuple(scribe.facts):
@@ -97,11 +97,11 @@ def trigger(run: Run, scribe: Scribe) -> None:
 def _term_of(fact: Fact) -> str:
     """What the fact may meet; empty for nothing."""
     match fact:
-        case MessageEvent(kind="HandlerCompleted" | "MessageDeadLettered"):
+        case MessageEvent(kind=kinds.HANDLER_COMPLETED | kinds.MESSAGE_DEAD_LETTERED):
             return fact.recipient  # done with a dead letter as well, if it completed something and nothing is left
-        case MessageEvent(kind="MessagePublished"):
+        case MessageEvent(kind=kinds.MESSAGE_PUBLISHED):
             return EVENT + fact.name
-        case StateEvent(kind="StateWritten"):
+        case StateEvent(kind=kinds.STATE_WRITTEN):
             return STATE + fact.key
     return ""
 
@@ -118,7 +118,7 @@ def _met_by(run: Run, term: str, fact: Fact | None) -> str:
         return run.completed[term] if work_done(run, term) else ""
     if run.pending[term] > 1:
         return ""
-    return happened if fact is not None and fact.kind == "HandlerCompleted" else run.completed.get(term, "")
+    return happened if fact is not None and fact.kind == kinds.HANDLER_COMPLETED else run.completed.get(term, "")
 
 
 def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: Fact | None, scribe: Scribe) -> bool:
@@ -127,7 +127,7 @@ def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: 
         return False
     satisfied = scribe.write(
         DependencyEvent,
-        "DependencySatisfied",
+        kinds.DEPENDENCY_SATISFIED,
         dependency_id=dependency_id,
         downstream=dependency.downstream,
         depends_on=dependency.depends_on,
@@ -152,7 +152,7 @@ def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
     met = {term: event_id for term in dependency.depends_on if (event_id := _met_by(run, term, None))}
     expired = scribe.write(
         DependencyEvent,
-        "DependencyExpired",
+        kinds.DEPENDENCY_EXPIRED,
         dependency_id=dependency_id,
         downstream=dependency.downstream,
         depends_on=dependency.depends_on,

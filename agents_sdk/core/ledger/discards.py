@@ -5,6 +5,7 @@ A discard of a letter of a run that has ended is a fact in no record: the record
 
 from __future__ import annotations
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, MessageEvent
 from agents_sdk.core.ledger.references import check_discard
@@ -62,14 +63,14 @@ def _check(book: Book, run: Run | None, command: Command, agent: str) -> None:
 def _write_call(command: Command, capability: str, scribe: Scribe) -> None:
     assert command.call is not None
     fields = {"call_id": command.call.dead_call_id, "capability": capability}
-    scribe.write(CallEvent, "CallDiscarded", **fields, reason=command.call.reason[:TEXT_LIMIT])
+    scribe.write(CallEvent, kinds.CALL_DISCARDED, **fields, reason=command.call.reason[:TEXT_LIMIT])
 
 
 def _write_message(command: Command, name: str, recipient: str, sender: str, message_id: str, scribe: Scribe) -> None:
     assert command.message is not None
     scribe.write(
         MessageEvent,
-        "MessageDiscarded",
+        kinds.MESSAGE_DISCARDED,
         name=name,
         message_id=message_id,
         delivery_id=command.message.dead_delivery_id,

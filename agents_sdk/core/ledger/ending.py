@@ -9,21 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import CallEvent, DependencyEvent, Fact, MessageEvent, RunEvent
+from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import budgets
 from agents_sdk.core.ledger.deliveries import ENDED_RUN, RUN_ENDED
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Scribe
 from agents_sdk.core.ledger.state import Delivery, Run, state_hash
 
-REQUEST_ENDS: Final = ("RequestAnswered", "RequestFailed", "RequestExpired")
-
 ENDS_WORK: Final = (
-    *("CompleteHandler", "FailHandler", "CompleteCall", "FailCall", "ReportChild", "TimerFired", "ResumeRun"),
+    *(
+        kinds.COMPLETE_HANDLER,
+        kinds.FAIL_HANDLER,
+        kinds.COMPLETE_CALL,
+        kinds.FAIL_CALL,
+        kinds.REPORT_CHILD,
+        kinds.TIMER_FIRED,
+        kinds.RESUME_RUN,
+    ),
 )
 """Kinds after which a run may have nothing left to do."""
 
 
-def end(run: Run, scribe: Scribe, kind: str, *, result: str = "", reason: str = "") -> None:
+def end(run: Run, scribe: Scribe, kind: FactKind, *, result: str = "", reason: str = "") -> None:
     """Writes the end of the run, and before it a fact for each thing that it leaves open: DeliveryCancelled for each
     delivery but the one whose handler ends the run, CallCancelled for each call, ChildOrphaned for each child. Since
     the first version of the rules: HandlerCompleted for the one whose handler ends the run, RequestCancelled and
@@ -32,7 +40,7 @@ def end(run: Run, scribe: Scribe, kind: str, *, result: str = "", reason: str = 
     for delivery_id, delivery in _open_deliveries(run, before):
         own = delivery_id == scribe.delivery_id
         if own and run.rules and delivery.recipient == scribe.agent:
-            _write_about(run, "HandlerCompleted", delivery_id, delivery, scribe, cause=ENDED_RUN)
+            _write_about(run, kinds.HANDLER_COMPLETED, delivery_id, delivery, scribe, cause=ENDED_RUN)
         elif not own or run.rules:
             _cancel_delivery(run, delivery_id, delivery, scribe, reason)
     if run.rules:
@@ -41,12 +49,12 @@ def end(run: Run, scribe: Scribe, kind: str, *, result: str = "", reason: str = 
     settled = {fact.call_id for fact in before if isinstance(fact, CallEvent)}
     for call_id, call in run.calls.items():
         if not call.settled and call_id not in settled:
-            scribe.write(CallEvent, "CallCancelled", call_id=call_id, capability=call.capability)
+            scribe.write(CallEvent, kinds.CALL_CANCELLED, call_id=call_id, capability=call.capability)
     reported = {fact.child_run_id for fact in before if isinstance(fact, RunEvent)}
     for child_run_id, child in run.children.items():
         if child.outcome is None and child_run_id not in reported:
             why = f"its parent ended first: {kind}"
-            scribe.write(RunEvent, "ChildOrphaned", workflow=child.workflow, reason=why, child_run_id=child_run_id)
+            scribe.write(RunEvent, kinds.CHILD_ORPHANED, workflow=child.workflow, reason=why, child_run_id=child_run_id)
     spent, reserved = budgets.at_end(run, before)
     scribe.write(
         RunEvent,
@@ -64,20 +72,20 @@ def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[str, Delive
     """The deliveries that are open after the facts that the command caused so far."""
     deliveries: dict[str, Any] = dict(run.deliveries)
     for fact in before:
-        if fact.kind == "MessageDelivered":  # pragma: no cover — no command of today delivers and ends the run as well
+        if fact.kind == kinds.MESSAGE_DELIVERED:  # pragma: no cover — no command of today delivers and ends the run as well
             deliveries[fact.delivery_id] = fact  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
-        elif fact.kind in ("HandlerCompleted", "MessageDeadLettered"):
+        elif fact.kind in (kinds.HANDLER_COMPLETED, kinds.MESSAGE_DEAD_LETTERED):
             deliveries.pop(fact.delivery_id, None)  # type: ignore[attr-defined]  # here too
     yield from deliveries.items()
 
 
 def _cancel_requests(run: Run, before: list[Fact], scribe: Scribe) -> None:
-    told = {fact.request_id for fact in before if fact.kind in REQUEST_ENDS}  # type: ignore[attr-defined]  # MessageEvents
+    told = {fact.request_id for fact in before if fact.kind in kinds.REQUEST_ENDS}  # type: ignore[attr-defined]  # MessageEvents
     for request_id, request in run.requests.items():
         if request_id not in told:
             scribe.write(
                 MessageEvent,
-                "RequestCancelled",
+                kinds.REQUEST_CANCELLED,
                 name=request.name,
                 workflow=run.workflow,
                 sender=request.asker,
@@ -93,7 +101,7 @@ def _cancel_dependencies(run: Run, before: list[Fact], scribe: Scribe) -> None:
         if not dependency.closed and dependency_id not in closed:
             scribe.write(
                 DependencyEvent,
-                "DependencyCancelled",
+                kinds.DEPENDENCY_CANCELLED,
                 dependency_id=dependency_id,
                 downstream=dependency.downstream,
                 depends_on=dependency.depends_on,
@@ -108,11 +116,11 @@ def _cancel_delivery(
 ) -> None:
     why = {"cause": RUN_ENDED, "reason": reason[:TEXT_LIMIT]}
     asked = {"request_id": delivery.request_id, **why} if run.rules else {}
-    _write_about(run, "DeliveryCancelled", delivery_id, delivery, scribe, **asked)
+    _write_about(run, kinds.DELIVERY_CANCELLED, delivery_id, delivery, scribe, **asked)
 
 
 def _write_about(
-    run: Run, kind: str, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, **more: str
+    run: Run, kind: FactKind, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, **more: str
 ) -> None:
     scribe.write(
         MessageEvent,
@@ -131,7 +139,7 @@ def _write_about(
 def complete_when_idle(run: Run, scribe: Scribe) -> None:
     """Ends the run if the facts just written leave nothing to do: no delivery, call, child or dependency open. At least
     one delivery must have been settled, so that a run without agents waits for some instead of ending at once."""
-    resuming_still = run.resuming and all(fact.kind != "RunResumed" for fact in scribe.facts)
+    resuming_still = run.resuming and all(fact.kind != kinds.RUN_RESUMED for fact in scribe.facts)
     if run.complete_when != "idle" or resuming_still:
         return
     deliveries, open_calls, open_children = len(run.deliveries), run.open_calls, run.open_children
@@ -139,18 +147,18 @@ def complete_when_idle(run: Run, scribe: Scribe) -> None:
     worked = bool(run.settled)
     for fact in scribe.facts:
         match fact.kind:
-            case "MessageDelivered":
+            case kinds.MESSAGE_DELIVERED:
                 deliveries += fact.attempt == 1  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
-            case "HandlerCompleted" | "MessageDeadLettered":
+            case kinds.HANDLER_COMPLETED | kinds.MESSAGE_DEAD_LETTERED:
                 deliveries -= 1
                 worked = True
-            case "CallCompleted" | "CallFailed":
+            case kinds.CALL_COMPLETED | kinds.CALL_FAILED:
                 open_calls -= 1
-            case "ChildEnded":
+            case kinds.CHILD_ENDED:
                 open_children -= 1
-            case "DependencySatisfied" | "DependencyExpired":
+            case kinds.DEPENDENCY_SATISFIED | kinds.DEPENDENCY_EXPIRED:
                 waiting -= 1
-            case "RunFailed":
+            case kinds.RUN_FAILED:
                 return
     if worked and not deliveries and not open_calls and not open_children and not waiting:
-        end(run, scribe, "RunCompleted", reason="idle")
+        end(run, scribe, kinds.RUN_COMPLETED, reason="idle")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.facts import (
     AgentEvent,
     AttemptEvent,
@@ -75,12 +75,11 @@ from agents_sdk.core.ledger.state import (
 
 UNANSWERED: Final = frozenset(
     {
-        *("RunAwaited", "ChildAwaited", "DeliveryCancelled", "CallCancelled", "ChildOrphaned"),
-        *("RequestCancelled", "DependencyCancelled"),
+        *(kinds.RUN_AWAITED, kinds.CHILD_AWAITED, kinds.DELIVERY_CANCELLED, kinds.CALL_CANCELLED, kinds.CHILD_ORPHANED),
+        *(kinds.REQUEST_CANCELLED, kinds.DEPENDENCY_CANCELLED),
     }
 )
 """Kinds that are no answer to the command that caused them: that comes later, or is another of its facts."""
-ENDED: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
 
 
 class Gap(Exception):
@@ -107,7 +106,7 @@ def evolve(book: Book, fact: Fact, changes: Changes | None = None) -> None:
 def _fold(book: Book, fact: Fact, changes: Changes) -> None:
     if fact.run_seq == 0:
         _about_no_run(book, fact, changes)
-    elif fact.kind == "RunStarted":
+    elif fact.kind == kinds.RUN_STARTED:
         _start(book, fact, changes)
     else:
         run = book.runs.get(fact.run_id)
@@ -128,11 +127,11 @@ def _fold(book: Book, fact: Fact, changes: Changes) -> None:
 
 def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
     if type(fact) is AgentEvent:
-        if fact.kind == "AgentRegistered":
+        if fact.kind == kinds.AGENT_REGISTERED:
             _registered(book, fact, changes)
-        elif fact.kind == "AgentRemoved":
+        elif fact.kind == kinds.AGENT_REMOVED:
             agents.fold(book, fact, changes)
-        elif fact.kind in ("RightsGranted", "GrantsRequired"):
+        elif fact.kind in (kinds.RIGHTS_GRANTED, kinds.GRANTS_REQUIRED):
             rights.fold(book, fact, changes)
         else:
             identity.fold(book, fact, changes)
@@ -198,7 +197,7 @@ def _advance(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
     if fold is not None:
         fold(run, fact, changes)
     timers.fold(run, fact, changes)
-    if fact.kind in ENDED and isinstance(fact, RunEvent):
+    if fact.kind in kinds.RUN_ENDS and isinstance(fact, RunEvent):
         _finish(book, run, fact, changes)
     else:
         own = run.answered_as(fact.command_id, fact.agent)
@@ -261,7 +260,7 @@ def _finish(book: Book, run: Run, fact: RunEvent, changes: Changes) -> None:
     ending = run.answers.get(fact.command_id)
     ending = ending or Answer(event_id=fact.event_id, run_seq=fact.run_seq, agent=fact.agent)
     ended = Finished(
-        status=ENDED[fact.kind],
+        status=kinds.RUN_ENDS[fact.kind],
         result=fact.result,
         reason=fact.reason,
         state_hash=fact.state_hash,
@@ -339,7 +338,7 @@ def _settled(run: Run, fact: MessageEvent, changes: Changes) -> None:
     changes.drop(run.timers, timers.handler(fact.delivery_id, delivery.attempt))
     changes.add(run.settled, fact.delivery_id)
     changes.put(run.pending, fact.recipient, run.pending[fact.recipient] - 1)
-    if fact.kind == "HandlerCompleted":
+    if fact.kind == kinds.HANDLER_COMPLETED:
         changes.put(run.completed, fact.recipient, fact.event_id)
     else:
         changes.put(run.dead, fact.delivery_id, delivery)
@@ -488,7 +487,7 @@ def _call_awaited(run: Run, fact: CallEvent, changes: Changes) -> None:
 def _call_settled(run: Run, fact: CallEvent, changes: Changes) -> None:
     call = run.calls[fact.call_id]
     budgets.settled(run, call, changes)
-    if fact.kind == "CallFailed" and fact.report:
+    if fact.kind == kinds.CALL_FAILED and fact.report:
         failed_calls.keep(run, fact, call, DEAD_LIMIT, changes)
     changes.assign(call, "settled", True)
     changes.assign(call, "params", "")
@@ -569,39 +568,39 @@ def _told_of_child(run: Run, command_id: str, wait: ChildWait, known: Answer, ch
 
 
 FOLDS: Final[dict[str, Callable[[Run, Any, Changes], None]]] = {
-    "StateWritten": _state_changed,
-    "StateDeleted": _state_changed,
-    "StateExpired": _state_changed,
-    "StateRead": read_along,
-    "MessagePublished": _published,
-    "MessageDelivered": _delivered,
-    "HandlerCompleted": _settled,
-    "MessageDeadLettered": _settled,
-    "MessageRedriven": _redriven,
-    "MessageDiscarded": _discarded,
-    "CallDiscarded": _discarded,
-    "RequestSent": _asked,
-    "RequestAwaited": _asked_again,
-    "RequestWithdrawn": _request_withdrawn,
-    "RequestAnswered": _request_settled,
-    "RequestFailed": _request_settled,
-    "RequestExpired": _request_settled,
-    "DependencyDeclared": _declared,
-    "DependencySatisfied": _met,
-    "DependencyExpired": _expired,
-    "CallRequested": _call_requested,
-    "CallAwaited": _call_awaited,
-    "CallCompleted": _call_settled,
-    "CallFailed": _call_settled,
-    "CallRedriven": _call_redriven,
-    "AttemptStarted": _attempt_started,
-    "AttemptSucceeded": _attempt_recorded,
-    "AttemptFailed": _attempt_recorded,
-    "RunAwaited": _awaited,
-    "RunResumed": _resumed,
-    "ChildStarted": _child_started,
-    "ChildAwaited": _child_awaited,
-    "ChildEnded": _child_ended,
+    kinds.STATE_WRITTEN: _state_changed,
+    kinds.STATE_DELETED: _state_changed,
+    kinds.STATE_EXPIRED: _state_changed,
+    kinds.STATE_READ: read_along,
+    kinds.MESSAGE_PUBLISHED: _published,
+    kinds.MESSAGE_DELIVERED: _delivered,
+    kinds.HANDLER_COMPLETED: _settled,
+    kinds.MESSAGE_DEAD_LETTERED: _settled,
+    kinds.MESSAGE_REDRIVEN: _redriven,
+    kinds.MESSAGE_DISCARDED: _discarded,
+    kinds.CALL_DISCARDED: _discarded,
+    kinds.REQUEST_SENT: _asked,
+    kinds.REQUEST_AWAITED: _asked_again,
+    kinds.REQUEST_WITHDRAWN: _request_withdrawn,
+    kinds.REQUEST_ANSWERED: _request_settled,
+    kinds.REQUEST_FAILED: _request_settled,
+    kinds.REQUEST_EXPIRED: _request_settled,
+    kinds.DEPENDENCY_DECLARED: _declared,
+    kinds.DEPENDENCY_SATISFIED: _met,
+    kinds.DEPENDENCY_EXPIRED: _expired,
+    kinds.CALL_REQUESTED: _call_requested,
+    kinds.CALL_AWAITED: _call_awaited,
+    kinds.CALL_COMPLETED: _call_settled,
+    kinds.CALL_FAILED: _call_settled,
+    kinds.CALL_REDRIVEN: _call_redriven,
+    kinds.ATTEMPT_STARTED: _attempt_started,
+    kinds.ATTEMPT_SUCCEEDED: _attempt_recorded,
+    kinds.ATTEMPT_FAILED: _attempt_recorded,
+    kinds.RUN_AWAITED: _awaited,
+    kinds.RUN_RESUMED: _resumed,
+    kinds.CHILD_STARTED: _child_started,
+    kinds.CHILD_AWAITED: _child_awaited,
+    kinds.CHILD_ENDED: _child_ended,
 }
 """What each kind changes; kinds that are not here only advance the run's sequence."""
 

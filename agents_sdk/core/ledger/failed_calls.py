@@ -15,10 +15,11 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import CallBody, Command
 from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.ledger import payloads, reports
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.dead_letters import escalate
-from agents_sdk.core.ledger.rules import EXECUTOR, check
+from agents_sdk.core.ledger.rules import check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Limits, Run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.bounds import YEAR_MS
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
@@ -44,7 +45,7 @@ def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     timeout_ms = min(timeout_ms, YEAR_MS)  # of an agent registered before there was a bound
     scribe.write(
         MessageEvent,
-        "HandlerStarted",
+        kinds.HANDLER_STARTED,
         **about(run, command.delivery_id, delivery),
         attempt=body.attempt,
         deadline_at=scribe.at + (timeout_ms + GRACE_MS) * timers.MICROS_A_MS if timeout_ms else 0,
@@ -64,7 +65,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
             fail_attempt(book, run, command.delivery_id, body.attempt, broken.code, broken.message, scribe=scribe)
             return
     fields = about(run, command.delivery_id, delivery)
-    scribe.write(MessageEvent, "HandlerCompleted", **fields, attempt=body.attempt, result=body.result)
+    scribe.write(MessageEvent, kinds.HANDLER_COMPLETED, **fields, attempt=body.attempt, result=body.result)
     if delivery.request_id:
         requests.answer(run, command.delivery_id, delivery, body.result, scribe)
 
@@ -93,7 +94,7 @@ def fail_attempt(
     fields = about(run, delivery_id, delivery)
     cause = HANDLER_TIMEOUT if error_type == TIMED_OUT else HANDLER_FAILED
     where = {"traceback": traceback[:TRACEBACK_LIMIT]} if traceback else {}
-    scribe.write(MessageEvent, "HandlerFailed", **fields, attempt=attempt, cause=cause, **error, **where)
+    scribe.write(MessageEvent, kinds.HANDLER_FAILED, **fields, attempt=attempt, cause=cause, **error, **where)
     if attempt < delivery.attempt:
         return  # an earlier attempt, reported late by a worker that lost the inbox: a newer one is under way
     spec = book.agents.get(delivery.recipient)
@@ -104,7 +105,7 @@ def fail_attempt(
     wait = retry.wait_ms(policy, attempt, delivery_id)
     scribe.write(
         MessageEvent,
-        "MessageDelivered",
+        kinds.MESSAGE_DELIVERED,
         **fields,
         data=delivery.data,
         attempt=attempt + 1,

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import ABOUT_NO_RUN, Command, KeyBody
 from agents_sdk.core.facts import AgentEvent, RefusalEvent
-from agents_sdk.core.identity import CODES, OPERATOR, Proof, reserved
+from agents_sdk.core.identity import CODES, LEDGER, OPERATOR, Proof, reserved
 from agents_sdk.core.ledger.changes import Changes
-from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.spent import WINDOW_US, noted
 from agents_sdk.core.ledger.state import Book, KeyState
@@ -25,9 +24,9 @@ NAME_SHOWN: Final = 200
 """Characters of a name that a fact keeps."""
 GRACE_LIMIT_MS: Final = 30 * 86_400_000
 """A month: a longer grace period is a mistake in the unit."""
-SENDERS: Final = {"IssueKey": OPERATOR, "RevokeKey": OPERATOR, "RequireIdentity": LEDGER}
+SENDERS: Final = {kinds.ISSUE_KEY: OPERATOR, kinds.REVOKE_KEY: OPERATOR, kinds.REQUIRE_IDENTITY: LEDGER}
 """Kinds about identity itself, each with its only sender."""
-ALWAYS_SIGNED: Final = frozenset({*SENDERS, "GrantRights", "RequireGrants"})
+ALWAYS_SIGNED: Final = frozenset({*SENDERS, kinds.GRANT_RIGHTS, kinds.REQUIRE_GRANTS})
 """Kinds that need a good signature whether or not others do."""
 
 
@@ -68,7 +67,7 @@ def repeated(book: Book, command: Command) -> bool:
     """Whether a command about no run was applied before: it is a copy from the log, or came again because its answer
     was lost. Not of a registration, which changes nothing where it says the same, and is refused where it does not."""
     about_none = command.kind in ABOUT_NO_RUN or command.breaker is not None
-    if not book.identity_required or not about_none or command.kind == "RegisterAgent":
+    if not book.identity_required or not about_none or command.kind == kinds.REGISTER_AGENT:
         return False
     return noted(book.spent, command.command_id, command.agent)
 
@@ -76,7 +75,7 @@ def repeated(book: Book, command: Command) -> bool:
 def _of_now(command: Command) -> bool:
     """Whether a copy of the command from the log could take effect again, though its sender is one of the platform's
     own: it says how things are from now on (who is registered, which breaker is open), and so it must be of now."""
-    return command.kind != "RequireIdentity" and (command.kind in ABOUT_NO_RUN or command.breaker is not None)
+    return command.kind != kinds.REQUIRE_IDENTITY and (command.kind in ABOUT_NO_RUN or command.breaker is not None)
 
 
 def _valid(known: KeyState, generation: int, at: int) -> bool:
@@ -88,8 +87,8 @@ def _valid(known: KeyState, generation: int, at: int) -> bool:
 def required(partition: int) -> Command:
     """What a ledger that can check signatures says first of all in a partition: from there on they are required."""
     return Command(
-        command_id=ids.derive("RequireIdentity", str(partition)),
-        kind="RequireIdentity",
+        command_id=ids.derive(kinds.REQUIRE_IDENTITY, str(partition)),
+        kind=kinds.REQUIRE_IDENTITY,
         run_id="",
         agent=LEDGER,
         correlation_id="",
@@ -108,15 +107,15 @@ def manage(book: Book, command: Command, scribe: Scribe) -> None:
     only = SENDERS[command.kind]
     if command.agent != only:
         raise Refusal("scope", f"only {only} may send {command.kind}, not {command.agent!r}", rule="keys")
-    if command.kind == "RequireIdentity":
+    if command.kind == kinds.REQUIRE_IDENTITY:
         if not book.identity_required:
-            scribe.write(AgentEvent, "IdentityRequired", name="")
+            scribe.write(AgentEvent, kinds.IDENTITY_REQUIRED, name="")
         return
     if not body.name or len(body.name) > 200 or reserved(body.name):
         message = f"a key is issued to a name of 1 to 200 characters that does not start with bp., not {body.name!r}"
         raise Refusal("invalid_command", message, field="name")
     known = book.keys.get(body.name)
-    if command.kind == "IssueKey":
+    if command.kind == kinds.ISSUE_KEY:
         _issue(known, body, scribe)
     else:
         _revoke(known or FIRST, body, scribe)
@@ -131,7 +130,7 @@ def _issue(known: KeyState | None, body: KeyBody, scribe: Scribe) -> None:
         if known is None:
             scribe.write(
                 AgentEvent,
-                "AgentKeyIssued",
+                kinds.AGENT_KEY_ISSUED,
                 name=body.name,
                 key_generation=body.generation,
                 operator=body.operator[:NAME_SHOWN],
@@ -143,7 +142,7 @@ def _issue(known: KeyState | None, body: KeyBody, scribe: Scribe) -> None:
     ends_at = scribe.at + body.grace_ms * 1_000 if body.grace_ms and not present.revoked else 0
     scribe.write(
         AgentEvent,
-        "AgentKeyIssued",
+        kinds.AGENT_KEY_ISSUED,
         name=body.name,
         key_generation=body.generation,
         previous_ends_at=ends_at,
@@ -160,7 +159,7 @@ def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
     if _valid(present, body.generation, scribe.at):
         scribe.write(
             AgentEvent,
-            "AgentKeyRevoked",
+            kinds.AGENT_KEY_REVOKED,
             name=body.name,
             key_generation=body.generation,
             operator=body.operator[:NAME_SHOWN],
@@ -176,13 +175,13 @@ def count(book: Book, fact: RefusalEvent, changes: Changes) -> None:
 
 def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
     """Folds a fact about keys."""
-    if fact.kind == "IdentityRequired":
+    if fact.kind == kinds.IDENTITY_REQUIRED:
         changes.assign(book, "identity_required", True)
         return
     known = book.keys.get(fact.name)
     if known is not None and fact.command_offset <= known.command_offset:
         return
-    if fact.kind == "AgentKeyIssued":
+    if fact.kind == kinds.AGENT_KEY_ISSUED:
         state = KeyState(
             generation=fact.key_generation,
             previous_ends_at=fact.previous_ends_at,

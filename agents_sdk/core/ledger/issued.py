@@ -12,12 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import Fact, RefusalEvent, RunEvent
-from agents_sdk.core.identity import CODES
-from agents_sdk.core.ledger.evolve import ENDED
-from agents_sdk.core.ledger.rules import LEDGER
+from agents_sdk.core.identity import CODES, LEDGER
+from agents_sdk.core.kinds import CommandKind
 
 
 def issued(fact: Fact) -> list[Command]:
@@ -27,7 +26,7 @@ def issued(fact: Fact) -> list[Command]:
     return [command] if command is not None else []
 
 
-def _command(fact: Fact, kind: str, run_id: str, body: RunBody) -> Command:
+def _command(fact: Fact, kind: CommandKind, run_id: str, body: RunBody) -> Command:
     return Command(
         command_id=ids.derive(fact.event_id, kind),
         kind=kind,
@@ -51,12 +50,12 @@ def _start(fact: RunEvent) -> Command:
         rules=fact.rules,
         started_by=fact.agent,
     )
-    return _command(fact, "StartRun", fact.child_run_id, body)
+    return _command(fact, kinds.START_RUN, fact.child_run_id, body)
 
 
 def _cancel(fact: RunEvent) -> Command:
     body = RunBody(parent_run_id=fact.run_id, reason=fact.reason)
-    return _command(fact, "CancelRun", fact.child_run_id, body)
+    return _command(fact, kinds.CANCEL_RUN, fact.child_run_id, body)
 
 
 def _report(fact: RunEvent) -> Command | None:
@@ -64,32 +63,32 @@ def _report(fact: RunEvent) -> Command | None:
         return None
     body = RunBody(
         child_run_id=fact.run_id,
-        status=ENDED[fact.kind],
+        status=kinds.RUN_ENDS[fact.kind],
         result=fact.result,
         reason=fact.reason,
         state_hash=fact.state_hash,
         spent_nano_usd=fact.spent_nano_usd + fact.reserved_nano_usd,
     )
-    return _command(fact, "ReportChild", fact.parent_run_id, body)
+    return _command(fact, kinds.REPORT_CHILD, fact.parent_run_id, body)
 
 
 def _report_refused(fact: RefusalEvent) -> Command | None:
     """A child that could not be started has ended for its parent; unless it was not the ledger that said so, or a copy
     of what it said."""
-    if fact.command_kind != "StartRun" or fact.agent != LEDGER or fact.code in CODES:
+    if fact.command_kind != kinds.START_RUN or fact.agent != LEDGER or fact.code in CODES:
         return None
     parent_run_id = msgspec.json.decode(fact.detail).get("parent_run_id", "") if fact.detail else ""
     if not parent_run_id:
         return None
     body = RunBody(child_run_id=fact.run_id, status="failed", reason=f"not started: {fact.message}")
-    return _command(fact, "ReportChild", parent_run_id, body)
+    return _command(fact, kinds.REPORT_CHILD, parent_run_id, body)
 
 
 ISSUES: Final[dict[str, Callable[[Any], Command | None]]] = {
-    "ChildStarted": _start,
-    "ChildCancelled": _cancel,
-    "ChildOrphaned": _cancel,
-    **dict.fromkeys(ENDED, _report),
-    "CommandRefused": _report_refused,
+    kinds.CHILD_STARTED: _start,
+    kinds.CHILD_CANCELLED: _cancel,
+    kinds.CHILD_ORPHANED: _cancel,
+    **dict.fromkeys(kinds.RUN_ENDS, _report),
+    kinds.COMMAND_REFUSED: _report_refused,
 }
 """Kind of a fact → the command for another run that follows from it, if one does."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Run
@@ -16,7 +17,17 @@ from agents_sdk.core.ledger.state import Run
 PREFIX: Final = "memory/"
 NAMESPACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 """As the names of agents: it becomes part of a Kafka key, of globs and of paths."""
-KINDS: Final = frozenset({"SetState", "GetState", "GetStates", "DeleteState", "ListState", "GetHistory", "TimerFired"})
+KINDS: Final = frozenset(
+    {
+        kinds.SET_STATE,
+        kinds.GET_STATE,
+        kinds.GET_STATES,
+        kinds.DELETE_STATE,
+        kinds.LIST_STATE,
+        kinds.GET_HISTORY,
+        kinds.TIMER_FIRED,
+    }
+)
 """Commands that a memory takes."""
 RECENT_LIMIT: Final = 16_384
 """Answers a memory keeps, of all who use it: whether a handler's delivery was settled is known in the partition of its
@@ -52,7 +63,7 @@ def check(command: Command) -> None:
 
 def opens(command: Command) -> bool:
     """Whether the command begins its memory, if that is not there yet."""
-    if not is_memory(command.run_id) or command.kind not in KINDS - {"TimerFired"}:
+    if not is_memory(command.run_id) or command.kind not in KINDS - {kinds.TIMER_FIRED}:
         return False
     return bool(NAMESPACE.fullmatch(command.run_id.removeprefix(PREFIX)))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import contracts, room, timers
 from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
 from agents_sdk.core.ledger.rules import check, subscribers
@@ -29,7 +31,7 @@ def sent(
     run: Run,
     command: Command,
     scribe: Scribe,
-    kind: str,
+    kind: FactKind,
     recipients: Iterable[str],
     *,
     request_id: str = "",
@@ -64,11 +66,11 @@ def sent(
 def publish(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """Publish → MessagePublished and a MessageDelivered for each subscriber."""
     body = checked(book, run, command)
-    sent(run, command, scribe, "MessagePublished", subscribers(book, body.name, run.workflow))
+    sent(run, command, scribe, kinds.MESSAGE_PUBLISHED, subscribers(book, body.name, run.workflow))
 
 
 def send(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """SendMessage → MessageSent and its MessageDelivered."""
     body = checked(book, run, command)
     recipient = known_agent(book, body.recipient)
-    sent(run, command, scribe, "MessageSent", [recipient], recipient=recipient)
+    sent(run, command, scribe, kinds.MESSAGE_SENT, [recipient], recipient=recipient)

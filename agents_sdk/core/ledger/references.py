@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agents_sdk.core import artifacts
+from agents_sdk.core import artifacts, kinds
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RunEvent, StateEvent
 from agents_sdk.core.identity import reserved
@@ -92,26 +92,34 @@ ENVELOPE: Final[dict[str, str]] = {
 }
 """Of every command; ``run_id`` needs what ``RUN_RIGHT`` says of the kind."""
 RUN_RIGHT: Final[dict[str, str]] = {
-    **dict.fromkeys(("StartRun",), STARTS),
-    **dict.fromkeys(("CompleteRun", "FailRun", "CancelRun", "RestoreState", "Resend", "ResumeRun"), CONTROLS),
-    "AwaitRun": JOINS,
-    **dict.fromkeys(("Redrive", "RedriveCall", "Discard", "DiscardCall"), SUPERVISOR),
-    "WithdrawRequest": ASKER,
-    **dict.fromkeys(("StartHandler", "CompleteHandler", "FailHandler"), RECIPIENT),
+    **dict.fromkeys((kinds.START_RUN,), STARTS),
+    **dict.fromkeys(
+        (kinds.COMPLETE_RUN, kinds.FAIL_RUN, kinds.CANCEL_RUN, kinds.RESTORE_STATE, kinds.RESEND, kinds.RESUME_RUN),
+        CONTROLS,
+    ),
+    kinds.AWAIT_RUN: JOINS,
+    **dict.fromkeys((kinds.REDRIVE, kinds.REDRIVE_CALL, kinds.DISCARD, kinds.DISCARD_CALL), SUPERVISOR),
+    kinds.WITHDRAW_REQUEST: ASKER,
+    **dict.fromkeys((kinds.START_HANDLER, kinds.COMPLETE_HANDLER, kinds.FAIL_HANDLER), RECIPIENT),
 }
 """Kind → the right in the run that it needs; of others, to take part in it."""
 BY_BODY: Final[dict[str, dict[str, str | Mapping[str, str]]]] = {
     "run": {
-        "workflow": {"StartRun": STARTS, "StartChild": STARTS},
-        "input": {"StartRun": ARTIFACTS, "StartChild": ARTIFACTS},
+        "workflow": {kinds.START_RUN: STARTS, kinds.START_CHILD: STARTS},
+        "input": {kinds.START_RUN: ARTIFACTS, kinds.START_CHILD: ARTIFACTS},
         "complete_when": TEXT,
         "parent_run_id": PLATFORM,
         "root_run_id": PLATFORM,
-        "result": {"CompleteRun": ARTIFACTS, "ReportChild": PLATFORM},
+        "result": {kinds.COMPLETE_RUN: ARTIFACTS, kinds.REPORT_CHILD: PLATFORM},
         "reason": TEXT,
         "deadline_ms": TEXT,
         "deadline_at": PLATFORM,
-        "child_run_id": {"StartChild": TEXT, "AwaitChild": CHILD, "CancelChild": CHILD, "ReportChild": PLATFORM},
+        "child_run_id": {
+            kinds.START_CHILD: TEXT,
+            kinds.AWAIT_CHILD: CHILD,
+            kinds.CANCEL_CHILD: CHILD,
+            kinds.REPORT_CHILD: PLATFORM,
+        },
         "status": PLATFORM,
         "state_hash": PLATFORM,
         "budget_nano_usd": TEXT,
@@ -119,41 +127,41 @@ BY_BODY: Final[dict[str, dict[str, str | Mapping[str, str]]]] = {
         "started_by": PLATFORM,
         "rules": TEXT,
         "tags": TEXT,
-        "resumed_from": {"StartRun": CONTROLS, "ResumeRun": CONTROLS},
-        "completed": {"StartRun": CONTROLS},
-        "published": {"StartRun": CONTROLS},
+        "resumed_from": {kinds.START_RUN: CONTROLS, kinds.RESUME_RUN: CONTROLS},
+        "completed": {kinds.START_RUN: CONTROLS},
+        "published": {kinds.START_RUN: CONTROLS},
     },
     "state": {
         "key": {
-            **dict.fromkeys(("SetState", "DeleteState"), WRITES),
-            **dict.fromkeys(("GetState", "GetHistory"), READS),
-            "ListState": NARROWED,
-            "RestoreState": RESTORES,
+            **dict.fromkeys((kinds.SET_STATE, kinds.DELETE_STATE), WRITES),
+            **dict.fromkeys((kinds.GET_STATE, kinds.GET_HISTORY), READS),
+            kinds.LIST_STATE: NARROWED,
+            kinds.RESTORE_STATE: RESTORES,
         },
-        "value": {"SetState": ARTIFACTS, "RestoreState": ARTIFACTS},
+        "value": {kinds.SET_STATE: ARTIFACTS, kinds.RESTORE_STATE: ARTIFACTS},
         "guarded": TEXT,
         "expected_version": TEXT,
         "version": TEXT,
-        "keys": {"GetStates": READS},
+        "keys": {kinds.GET_STATES: READS},
         "at": TEXT,
         "ttl_ms": TEXT,
     },
     "message": {
-        "name": {**dict.fromkeys(("Publish", "SendMessage", "Ask"), PUBLISHES), "Resend": RESENDS},
-        "recipient": dict.fromkeys(("SendMessage", "Ask", "Resend"), TRIGGERS),
-        "data": dict.fromkeys(("Publish", "SendMessage", "Ask", "Resend"), ARTIFACTS),
-        "sender": {"Resend": CONTROLS},
+        "name": {**dict.fromkeys((kinds.PUBLISH, kinds.SEND_MESSAGE, kinds.ASK), PUBLISHES), kinds.RESEND: RESENDS},
+        "recipient": dict.fromkeys((kinds.SEND_MESSAGE, kinds.ASK, kinds.RESEND), TRIGGERS),
+        "data": dict.fromkeys((kinds.PUBLISH, kinds.SEND_MESSAGE, kinds.ASK, kinds.RESEND), ARTIFACTS),
+        "sender": {kinds.RESEND: CONTROLS},
         "reason": TEXT,
         "deadline_ms": TEXT,
-        "dead_delivery_id": {"Redrive": SUPERVISOR, "Discard": SUPERVISOR},
-        "request_id": {"WithdrawRequest": ASKER},
+        "dead_delivery_id": {kinds.REDRIVE: SUPERVISOR, kinds.DISCARD: SUPERVISOR},
+        "request_id": {kinds.WITHDRAW_REQUEST: ASKER},
     },
     "handler": {
         "attempt": TEXT,
         "error_type": TEXT,
         "error_message": TEXT,
         "traceback": TEXT,
-        "result": {"CompleteHandler": ARTIFACTS},
+        "result": {kinds.COMPLETE_HANDLER: ARTIFACTS},
     },
     "dependency": {
         "downstream": TRIGGERS,
@@ -165,14 +173,18 @@ BY_BODY: Final[dict[str, dict[str, str | Mapping[str, str]]]] = {
     },
     "decision": {"action": TEXT, "rationale": TEXT, "context_used": READS},
     "call": {
-        "capability": {"CallCapability": CAPABILITIES},
-        "params": {"CallCapability": ARTIFACTS},
+        "capability": {kinds.CALL_CAPABILITY: CAPABILITIES},
+        "params": {kinds.CALL_CAPABILITY: ARTIFACTS},
         "timeout_ms": TEXT,
-        "config": {"CallCapability": ARTIFACTS},
+        "config": {kinds.CALL_CAPABILITY: ARTIFACTS},
         "budget_nano_usd": TEXT,
-        "dead_call_id": {"CallCapability": CONTROLS, "RedriveCall": SUPERVISOR, "DiscardCall": SUPERVISOR},
+        "dead_call_id": {
+            kinds.CALL_CAPABILITY: CONTROLS,
+            kinds.REDRIVE_CALL: SUPERVISOR,
+            kinds.DISCARD_CALL: SUPERVISOR,
+        },
         "reason": TEXT,
-        "redrives": {"CallCapability": CONTROLS},
+        "redrives": {kinds.CALL_CAPABILITY: CONTROLS},
         "local": TEXT,
     },
     "attempt": dict.fromkeys(BODIES["attempt"].__struct_fields__, PLATFORM),
@@ -180,7 +192,7 @@ BY_BODY: Final[dict[str, dict[str, str | Mapping[str, str]]]] = {
     "registration": {
         **dict.fromkeys(BODIES["registration"].__struct_fields__, ASKED),
         "name": OWN_NAME,
-        "operator": {"RemoveAgent": OPERATOR},
+        "operator": {kinds.REMOVE_AGENT: OPERATOR},
     },
     "timer": {"name": PLATFORM, "due_at": PLATFORM},
     "contract": dict.fromkeys(BODIES["contract"].__struct_fields__, CONTRACTS),
@@ -279,7 +291,7 @@ def _child(book: Book, run: Run | None, command: Command, child_run_id: str) -> 
     child = run.children.get(child_run_id) if run is not None else None
     if child is None or child.agent == command.agent:
         return
-    if command.kind == "CancelChild":
+    if command.kind == kinds.CANCEL_CHILD:
         check(book, command.agent, CONTROLS, "cancel runs of", workflow=child.workflow)
     else:
         joins(book, command.agent, child.workflow, child.agent)
@@ -294,7 +306,7 @@ def _platform(book: Book, run: Run | None, command: Command, value: Any) -> None
 def _triggers(book: Book, run: Run | None, command: Command, agent: str) -> None:
     """A message is for those who take part; what an agent waits for itself is nobody else's matter."""
     assert run is not None
-    if command.kind == "DeclareDependency" and agent != command.agent:
+    if command.kind == kinds.DECLARE_DEPENDENCY and agent != command.agent:
         name = command.dependency.name if command.dependency is not None else ""
         check(book, command.agent, PUBLISHES, "have published", name=name or "dependency.satisfied")
     if agent in book.agents and not takes_part(book, agent, run.workflow):
@@ -334,8 +346,8 @@ def _resends(book: Book, run: Run | None, command: Command, name: str) -> None:
 
 
 def _artifacts(book: Book, run: Run | None, command: Command, payload: str) -> None:
-    own = command.state.key if command.kind == "SetState" and command.state is not None else ""
-    check_artifacts(book, run, command, payload, bare=command.kind == "CallCapability", own=own)
+    own = command.state.key if command.kind == kinds.SET_STATE and command.state is not None else ""
+    check_artifacts(book, run, command, payload, bare=command.kind == kinds.CALL_CAPABILITY, own=own)
 
 
 def check_artifacts(
@@ -375,7 +387,7 @@ def known_to(book: Book, run: Run | None, agent: str, sha256: str) -> bool:
 def fold(run: Run, fact: Fact, changes: Changes) -> None:
     """Notes who was given a reference to an artifact by the fact."""
     if type(fact) is StateEvent:
-        if fact.kind == "StateWritten" and artifacts.SCHEME in fact.value:
+        if fact.kind == kinds.STATE_WRITTEN and artifacts.SCHEME in fact.value:
             for sha256 in referenced(fact.value):
                 _note(run.files_in, sha256, fact.key, changes)
         return
@@ -394,14 +406,14 @@ def _note(noted: dict[str, set[str]], sha256: str, by: str, changes: Changes) ->
 def _given(run: Run, fact: Fact) -> tuple[str, str]:
     """A payload, and who is given it by the fact."""
     if type(fact) is MessageEvent:
-        if fact.kind == "MessageDelivered":
+        if fact.kind == kinds.MESSAGE_DELIVERED:
             return fact.data, fact.recipient
-        request = run.requests.get(fact.request_id) if fact.kind == "RequestAnswered" else None
+        request = run.requests.get(fact.request_id) if fact.kind == kinds.REQUEST_ANSWERED else None
         return (fact.result, request.asker) if request is not None else ("", "")
-    if type(fact) is CallEvent and fact.kind == "CallCompleted" and not fact.local:
+    if type(fact) is CallEvent and fact.kind == kinds.CALL_COMPLETED and not fact.local:
         call = run.calls.get(fact.call_id)
         return fact.result, call.agent if call is not None else ""
-    if type(fact) is RunEvent and fact.kind == "ChildEnded":
+    if type(fact) is RunEvent and fact.kind == kinds.CHILD_ENDED:
         child = run.children.get(fact.child_run_id)
         return fact.result, child.agent if child is not None else ""
     return "", ""
@@ -422,7 +434,7 @@ HOLDS: Final[dict[str, Hold]] = {
 
 
 def _held_here(kind: str) -> tuple[tuple[str, Hold], ...]:
-    if kind == "CompleteHandler":
+    if kind == kinds.COMPLETE_HANDLER:
         return ()  # a refusal would leave the asker waiting: a result that is not allowed fails the attempt
     body = BODY_OF_KIND[kind]
     holds_of = {**HOLDS, PLATFORM: _platform} if body == "run" else HOLDS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from agents_sdk.core import bounds, ids
+from agents_sdk.core import bounds, ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
-from agents_sdk.core.ledger.rules import LEDGER
+from agents_sdk.core.identity import LEDGER
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
 from agents_sdk.core.ledger.sizes import SHORT, writable
 
@@ -48,13 +48,13 @@ def passed_over(
     command: Command, offset: int, at: int, code: str, message: str, detail: dict[str, Any]
 ) -> RefusalEvent:
     """The fact; each text of it is cut to what it may have. A run's id beyond its bound is no run's, and left out."""
-    if command.kind == "StartRun" and command.agent == LEDGER and command.run is not None:
+    if command.kind == kinds.START_RUN and command.agent == LEDGER and command.run is not None:
         # who has to be told: see ``issued``
         detail = detail | {"parent_run_id": writable(command.run.parent_run_id, bounds.ID_LIMIT)}
     run_id = writable(command.run_id, bounds.ID_LIMIT) if len(command.run_id) <= bounds.ID_LIMIT else ""
     return RefusalEvent(
         event_id=ids.derive(writable(command.command_id, len(command.command_id)), f"{run_id}@{offset}"),
-        kind="CommandRefused",
+        kind=kinds.COMMAND_REFUSED,
         run_id=run_id,
         run_seq=0,
         correlation_id=_cut(command.correlation_id),

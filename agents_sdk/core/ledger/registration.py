@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.identity import OPERATOR, reserved
@@ -51,6 +52,6 @@ def register(book: Book, command: Command, scribe: Scribe) -> None:
             raise spent.replayed(command)  # an older declaration of this agent, from the log
         if book.rights_required and granting is None:
             fields["not_granted"] = rights.not_granted(spec, book.grants.get(spec.name))
-        scribe.write(AgentEvent, "AgentRegistered", **fields)
+        scribe.write(AgentEvent, kinds.AGENT_REGISTERED, **fields)
     if granting is not None:
-        scribe.write(AgentEvent, "RightsGranted", name=spec.name, **granting)
+        scribe.write(AgentEvent, kinds.RIGHTS_GRANTED, name=spec.name, **granting)

@@ -7,6 +7,7 @@ told the same. An asker that waits no longer says so, which changes nothing for 
 
 from __future__ import annotations
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger.deliveries import EXPIRED, about, known_agent
@@ -21,7 +22,7 @@ def ask(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     recipient = known_agent(book, body.recipient)
     _check_waiting(run, command, recipient)
     sent(
-        run, command, scribe, "RequestSent", [recipient], recipient=recipient,
+        run, command, scribe, kinds.REQUEST_SENT, [recipient], recipient=recipient,
         request_id=command.command_id, reply_to=command.reply_to, reply_partition=command.reply_partition,
     )  # fmt: skip
 
@@ -80,14 +81,14 @@ def withdraw(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         return
     if (request.asker, request.asked_in) != (command.agent, command.delivery_id):
         raise Refusal("scope", f"only who asked may withdraw request {body.request_id}", rule="asker")
-    scribe.write(MessageEvent, "RequestWithdrawn", **_of(request), request_id=body.request_id)
+    scribe.write(MessageEvent, kinds.REQUEST_WITHDRAWN, **_of(request), request_id=body.request_id)
 
 
 def await_again(command: Command, request: Request, scribe: Scribe) -> None:
     """The asker came back, from another address or having withdrawn it: note where the answer has to go now."""
     scribe.write(
         MessageEvent,
-        "RequestAwaited",
+        kinds.REQUEST_AWAITED,
         **_of(request),
         request_id=command.command_id,
         reply_to=command.reply_to,
@@ -101,13 +102,13 @@ def _of(request: Request) -> dict[str, str]:
 
 def answer(run: Run, delivery_id: str, delivery: Delivery, result: str, scribe: Scribe) -> None:
     """The handler of a request has returned: RequestAnswered."""
-    scribe.write(MessageEvent, "RequestAnswered", **about(run, delivery_id, delivery), result=result or "null")
+    scribe.write(MessageEvent, kinds.REQUEST_ANSWERED, **about(run, delivery_id, delivery), result=result or "null")
 
 
 def fail(run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe) -> None:
     """No answer will come: RequestFailed, or RequestExpired where its time was up."""
     fields = {**about(run, delivery_id, delivery), "cause": cause, **error}
     if cause == EXPIRED:
-        scribe.write(MessageEvent, "RequestExpired", **fields)
+        scribe.write(MessageEvent, kinds.REQUEST_EXPIRED, **fields)
     else:
-        scribe.write(MessageEvent, "RequestFailed", **fields)
+        scribe.write(MessageEvent, kinds.REQUEST_FAILED, **fields)

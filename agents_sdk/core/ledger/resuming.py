@@ -8,7 +8,7 @@ a client that dies on the way says the rest when it is asked again.
 
 from __future__ import annotations
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import MessageEvent, RunEvent, StateEvent
 from agents_sdk.core.ledger import room, states
@@ -51,7 +51,7 @@ def restore_state(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
         raise Refusal("invalid_command", f"state {body.key!r} is there already", field="key")
     scribe.write(
         StateEvent,
-        "StateWritten",
+        kinds.STATE_WRITTEN,
         key=body.key,
         version=body.version,
         value=body.value,
@@ -70,7 +70,7 @@ def resend(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     name, recipient = checked_name(body.name), known_agent(book, body.recipient)
     sender = body.sender or command.agent
     fields = {"workflow": run.workflow, "sender": sender, "data": body.data}
-    sent = scribe.write(MessageEvent, "MessageSent", name=name, recipient=recipient, recipients=1, **fields)
+    sent = scribe.write(MessageEvent, kinds.MESSAGE_SENT, name=name, recipient=recipient, recipients=1, **fields)
     deliver(scribe, run.workflow, sent.event_id, name, sender, recipient, body.data, origin=command.agent)
 
 
@@ -79,4 +79,4 @@ def resume(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     _check(book, run, command)
     body = command.run
     assert body is not None
-    scribe.write(RunEvent, "RunResumed", workflow=run.workflow, resumed_from=body.resumed_from)
+    scribe.write(RunEvent, kinds.RUN_RESUMED, workflow=run.workflow, resumed_from=body.resumed_from)

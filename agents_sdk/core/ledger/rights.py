@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import msgspec
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, GrantBody, RegistrationBody
 from agents_sdk.core.facts import AgentEvent
-from agents_sdk.core.identity import OPERATOR, reserved
+from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, reserved
 from agents_sdk.core.ledger import budgets, room
 from agents_sdk.core.ledger.changes import Changes
-from agents_sdk.core.ledger.rules import ALL, EXECUTOR, LEDGER, RIGHTS, declared
+from agents_sdk.core.ledger.rules import ALL, RIGHTS, declared
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import AgentSpec, Book, Grant, Run
 from agents_sdk.core.money import NO_LIMIT
@@ -33,15 +33,24 @@ FIRST: Final = "first"
 EVERY: Final = "all"
 POLICIES: Final = (NONE, FIRST, EVERY)
 """Which declarations are granted without an operator: none, that of a name which is not known yet, or every one."""
-SENDERS: Final = {"GrantRights": OPERATOR, "RequireGrants": LEDGER}
+SENDERS: Final = {kinds.GRANT_RIGHTS: OPERATOR, kinds.REQUIRE_GRANTS: LEDGER}
 """Kinds about rights, each with its only sender; they need a good signature whether or not others do."""
 SENDS: Final[Mapping[str, frozenset[str] | None]] = {
     OPERATOR: None,
-    LEDGER: frozenset({"TimerFired", "ReportChild", "StartRun", "CancelRun", "RequireIdentity", "RequireGrants"}),
+    LEDGER: frozenset(
+        {
+            kinds.TIMER_FIRED,
+            kinds.REPORT_CHILD,
+            kinds.START_RUN,
+            kinds.CANCEL_RUN,
+            kinds.REQUIRE_IDENTITY,
+            kinds.REQUIRE_GRANTS,
+        }
+    ),
     EXECUTOR: frozenset(
         {
-            *("StartAttempt", "RecordAttempt", "CompleteCall", "FailCall"),
-            *("OpenBreaker", "ProbeBreaker", "CloseBreaker"),
+            *kinds.BY_EXECUTOR,
+            *kinds.OF_BREAKERS,
         }
     ),
 }
@@ -59,12 +68,12 @@ def check_standing(book: Book, command: Command) -> None:
         return
     agent = command.agent
     if reserved(agent):
-        kinds = SENDS.get(agent, frozenset())
-        if kinds is not None and command.kind not in kinds:
+        may_send = SENDS.get(agent, frozenset())
+        if may_send is not None and command.kind not in may_send:
             raise Refusal("scope", f"{agent!r} may not send {command.kind[:NAME_LIMIT]}", rule="platform")
         return
     grant = book.grants.get(agent)
-    if (grant is not None and (grant.client or agent in book.agents)) or command.kind == "RegisterAgent":
+    if (grant is not None and (grant.client or agent in book.agents)) or command.kind == kinds.REGISTER_AGENT:
         return
     name = agent[:NAME_LIMIT]
     why = "it declared itself, and nothing was granted" if agent in book.agents else "it is not registered"
@@ -171,8 +180,8 @@ def required(partition: int, policy: str, after: int = -1) -> Command:
     """What a ledger that can check signatures says in a partition: from there on rights are granted, by this policy.
     ``after``: the last offset applied, so that it is another command each time."""
     return Command(
-        command_id=ids.derive("RequireGrants", f"{partition}/{policy}/{after}"),
-        kind="RequireGrants",
+        command_id=ids.derive(kinds.REQUIRE_GRANTS, f"{partition}/{policy}/{after}"),
+        kind=kinds.REQUIRE_GRANTS,
         run_id="",
         agent=LEDGER,
         correlation_id="",
@@ -190,14 +199,14 @@ def manage(book: Book, command: Command, scribe: Scribe) -> None:
     only = SENDERS[command.kind]
     if command.agent != only:
         raise Refusal("scope", f"only {only} may send {command.kind}, not {command.agent!r}", rule="grants")
-    if command.kind == "GrantRights":
+    if command.kind == kinds.GRANT_RIGHTS:
         _grant(book, body, scribe)
         return
     if body.policy not in POLICIES:
         message = f"policy is {body.policy[:NAME_LIMIT]!r}; use one of {', '.join(POLICIES)}"
         raise Refusal("invalid_command", message, field="policy")
     if not book.rights_required or book.policy != body.policy:
-        scribe.write(AgentEvent, "GrantsRequired", name="", policy=body.policy)
+        scribe.write(AgentEvent, kinds.GRANTS_REQUIRED, name="", policy=body.policy)
 
 
 def _grant(book: Book, body: GrantBody, scribe: Scribe) -> None:
@@ -218,7 +227,7 @@ def _grant(book: Book, body: GrantBody, scribe: Scribe) -> None:
         room.check_count("names with rights", len(book.grants), room.AGENTS_LIMIT)
     fields = {field: getattr(body, field) for field in GRANTED}
     if known is None or any(_frozen(value) != getattr(known, field) for field, value in fields.items()):
-        scribe.write(AgentEvent, "RightsGranted", name=name, **fields, operator=body.operator[:NAME_LIMIT])
+        scribe.write(AgentEvent, kinds.RIGHTS_GRANTED, name=name, **fields, operator=body.operator[:NAME_LIMIT])
 
 
 GRANTED: Final = (*RIGHTS, "contracts", "roles", "budget_nano_usd", "client")
@@ -231,7 +240,7 @@ def _frozen(value: Any) -> Any:
 
 def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
     """Folds a fact about rights."""
-    if fact.kind == "RightsGranted":
+    if fact.kind == kinds.RIGHTS_GRANTED:
         known = book.grants.get(fact.name)
         if known is None or fact.command_offset > known.command_offset:
             fields = {field: _frozen(getattr(fact, field)) for field in Grant.__struct_fields__}

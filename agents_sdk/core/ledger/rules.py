@@ -13,10 +13,6 @@ from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import AgentSpec, Book
 from agents_sdk.core.money import NO_LIMIT
 
-EXECUTOR = "bp.executor"
-"""The only sender of attempts and outcomes."""
-LEDGER = "bp.ledger"
-"""The only sender of timers; it speaks for itself when a deadline has come."""
 ALL: Final = "*"
 UNRESTRICTED = (ALL,)
 RIGHTS: Final = (

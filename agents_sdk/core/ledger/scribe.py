@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.kinds import FactKind
 
 F = TypeVar("F", bound=Fact)
 
@@ -58,7 +59,7 @@ class Scribe:
     def _next_seq(self) -> int:
         return 0 if self.seq is None else self.seq + len(self.facts) + 1
 
-    def write(self, record: type[F], kind: str, **fields: Any) -> F:
+    def write(self, record: type[F], kind: FactKind, **fields: Any) -> F:
         """Appends the next fact of the command and returns it."""
         command, seq = self._command, self._next_seq()
         fact = record(

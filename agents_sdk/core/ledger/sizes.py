@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Limits
 
 SHORT: Final = 200
 """Characters of an id or name that a refusal keeps."""
-CLOSING: Final = frozenset({"DeliveryCancelled", "CallCancelled", "ChildOrphaned"})
+CLOSING: Final = frozenset({kinds.DELIVERY_CANCELLED, kinds.CALL_CANCELLED, kinds.CHILD_ORPHANED})
 """Kinds written for each thing that an ended run leaves open: short, and as many as ``OPEN_LIMIT`` allows. They do not
 count, since an end cannot be refused."""
 FIELD_BYTES: Final = 10

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.identity import OPERATOR
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book
 
-KIND: Final = "SkipRecord"
+KIND: Final = kinds.SKIP_RECORD
 
 
 def decide(book: Book, command: Command, scribe: Scribe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.facts import StateEvent
 from agents_sdk.core.ledger import contracts
@@ -64,7 +64,7 @@ def write(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         contracts.check(contract, "key", body.key, value)
     scribe.write(
         StateEvent,
-        "StateWritten",
+        kinds.STATE_WRITTEN,
         key=body.key,
         version=version + 1,
         value=value,
@@ -98,7 +98,7 @@ def delete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     version = _guard(run, body)
     scribe.write(
         StateEvent,
-        "StateDeleted",
+        kinds.STATE_DELETED,
         key=body.key,
         version=version + 1,
         guarded=body.guarded,
@@ -132,7 +132,7 @@ def _as_of(run: Run, body: StateBody) -> Version | None:
 def _read(scribe: Scribe, key: str, found: Version | None, batch: int = 0) -> None:
     scribe.write(
         StateEvent,
-        "StateRead",
+        kinds.STATE_READ,
         key=key,
         version=found.version if found else 0,
         size=len(found.value.encode()) if found else 0,
@@ -168,11 +168,11 @@ def list_keys(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     read it."""
     body = command.state
     assert body is not None
-    scribe.write(StateEvent, "StateListed", key=body.key)
+    scribe.write(StateEvent, kinds.STATE_LISTED, key=body.key)
 
 
 def read_history(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """GetHistory → HistoryRead with the newest version."""
     body = _checked(book, command, "reads")
     newest = current(run, body.key)
-    scribe.write(StateEvent, "HistoryRead", key=body.key, version=newest.version if newest else 0)
+    scribe.write(StateEvent, kinds.HISTORY_READ, key=body.key, version=newest.version if newest else 0)

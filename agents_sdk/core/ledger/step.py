@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from agents_sdk.core import bounds, ids
+from agents_sdk.core import bounds, ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, Reply, RunEvent
 from agents_sdk.core.identity import Proof
@@ -30,7 +30,7 @@ from agents_sdk.core.ledger.answers import (
 )
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.decide import decide
-from agents_sdk.core.ledger.evolve import ENDED, evolve
+from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.refusals import passed_over
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
@@ -38,7 +38,14 @@ from agents_sdk.core.ledger.state import Answer, Book, Call, ChildWait, Request,
 from agents_sdk.core.ledger.timers import set_by
 
 TOLD_LATER: Final = frozenset(
-    {"CallRequested", "CallAwaited", "RequestSent", "RequestAwaited", "RunAwaited", "ChildAwaited"}
+    {
+        kinds.CALL_REQUESTED,
+        kinds.CALL_AWAITED,
+        kinds.REQUEST_SENT,
+        kinds.REQUEST_AWAITED,
+        kinds.RUN_AWAITED,
+        kinds.CHILD_AWAITED,
+    }
 )
 """Kinds of facts whose command is answered when something else ends."""
 INTERNAL_ERROR: Final = "internal_error"
@@ -214,9 +221,9 @@ def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:
     told = []
     for fact in facts:
         waiting: Call | Request
-        if type(fact) is CallEvent and fact.kind in ("CallCompleted", "CallFailed"):
+        if type(fact) is CallEvent and fact.kind in kinds.CALL_OUTCOMES:
             waiting, answer, asked = run.calls[fact.call_id], outcome(fact), fact.call_id
-        elif type(fact) is MessageEvent and fact.kind in ("RequestAnswered", "RequestFailed", "RequestExpired"):
+        elif type(fact) is MessageEvent and fact.kind in kinds.REQUEST_ENDS:
             waiting, asked = run.requests[fact.request_id], fact.request_id
             answer = request_outcome(fact, waiting)
         else:
@@ -234,7 +241,7 @@ def _asker(waiting: Call | Request | ChildWait | Waiting) -> str:
 def _waits_for_child(run: Run, facts: list[Fact]) -> list[Addressed]:
     """What those are told who wait for the child that has ended by these facts."""
     ended = facts[0] if facts else None
-    if type(ended) is not RunEvent or ended.kind != "ChildEnded":
+    if type(ended) is not RunEvent or ended.kind != kinds.CHILD_ENDED:
         return []
     told = of_child(ended)
     return [
@@ -256,7 +263,7 @@ def of_no_command(name: str, offset: int, at: int, code: str, message: str, deta
     """The refusal of a record that is no command, or that is not decided; ``name`` is its own."""
     return RefusalEvent(
         event_id=ids.derive(name, "0"),
-        kind="CommandRefused",
+        kind=kinds.COMMAND_REFUSED,
         run_id="",
         run_seq=0,
         correlation_id="",
@@ -282,7 +289,7 @@ def _replies(
             own = reply(answer, command.command_id, command.run_id, command.reply_to, command.issued_at)
             replies.append(_to_sender(command, own, proven=proven))
     replies += outcomes
-    if run is not None and facts and facts[-1].kind in ENDED:
+    if run is not None and facts and facts[-1].kind in kinds.RUN_ENDS:
         replies += _farewells(book, run)
     return replies
 
@@ -313,14 +320,14 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
     call = run.calls.get(command.command_id) if run is not None else None
     if call is not None and calls.is_callers(call, command):
         return yours(call)
-    if command.kind == "RegisterAgent" and command.registration is not None:
+    if command.kind == kinds.REGISTER_AGENT and command.registration is not None:
         return registered(book, command.registration.name, facts)
     if facts:
         if facts[0].kind in TOLD_LATER:
             return None
         return Answer(event_id=facts[0].event_id, run_seq=facts[0].run_seq)
     if ended is not None:
-        return of_finished(ended) if command.kind == "AwaitRun" else Answer(run_seq=ended.seq)
+        return of_finished(ended) if command.kind == kinds.AWAIT_RUN else Answer(run_seq=ended.seq)
     if run is not None and any(
         command.command_id in open_ for open_ in (run.calls, run.requests, run.waiting, run.child_waits)
     ):

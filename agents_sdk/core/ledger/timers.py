@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, TimerBody
 from agents_sdk.core.facts import Fact, StateEvent
+from agents_sdk.core.identity import LEDGER
 from agents_sdk.core.ledger.changes import Changes
-from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Run
 
@@ -72,7 +72,7 @@ def fired(run_id: str, correlation_id: str, name: str, due: int, ring: int = 0) 
     """The command that says a timer is due, for the ``ring``-th time."""
     return Command(
         command_id=ids.derive(run_id, f"timer/{name}/{due}/{ring}"),
-        kind="TimerFired",
+        kind=kinds.TIMER_FIRED,
         run_id=run_id,
         agent=LEDGER,
         correlation_id=correlation_id,
@@ -85,26 +85,26 @@ def _of_key(fact: StateEvent) -> str:
 
 
 SETS: Final[dict[str, Callable[[Any], str]]] = {
-    "RunStarted": lambda _: RUN,
-    "StateWritten": _of_key,
-    "MessageDelivered": lambda fact: f"{MESSAGE}/{fact.delivery_id}",
-    "HandlerStarted": lambda fact: handler(fact.delivery_id, fact.attempt),
-    "DependencyDeclared": lambda fact: dependency(fact.dependency_id),
+    kinds.RUN_STARTED: lambda _: RUN,
+    kinds.STATE_WRITTEN: _of_key,
+    kinds.MESSAGE_DELIVERED: lambda fact: f"{MESSAGE}/{fact.delivery_id}",
+    kinds.HANDLER_STARTED: lambda fact: handler(fact.delivery_id, fact.attempt),
+    kinds.DEPENDENCY_DECLARED: lambda fact: dependency(fact.dependency_id),
 }
 """Kind of a fact with a ``deadline_at`` → the name of the timer it sets."""
 
-DUE: Final = {"StateWritten": "expires_at"}
+DUE: Final = {kinds.STATE_WRITTEN: "expires_at"}
 """Kind → the field that says when, where it is called otherwise."""
 
 _OF_DELIVERY: Final = (lambda fact: f"{MESSAGE}/{fact.delivery_id}", lambda fact: gone(fact.delivery_id))
 STOPS: Final[dict[str, tuple[Callable[[Any], str], ...]]] = {
-    "StateWritten": (_of_key,),
-    "StateDeleted": (_of_key,),
-    "StateExpired": (_of_key,),
-    "HandlerFailed": (lambda fact: handler(fact.delivery_id, fact.attempt),),
-    "HandlerCompleted": _OF_DELIVERY,
-    "MessageDeadLettered": _OF_DELIVERY,
-    "DependencySatisfied": (lambda fact: dependency(fact.dependency_id),),
-    "DependencyExpired": (lambda fact: dependency(fact.dependency_id),),
+    kinds.STATE_WRITTEN: (_of_key,),
+    kinds.STATE_DELETED: (_of_key,),
+    kinds.STATE_EXPIRED: (_of_key,),
+    kinds.HANDLER_FAILED: (lambda fact: handler(fact.delivery_id, fact.attempt),),
+    kinds.HANDLER_COMPLETED: _OF_DELIVERY,
+    kinds.MESSAGE_DEAD_LETTERED: _OF_DELIVERY,
+    kinds.DEPENDENCY_SATISFIED: (lambda fact: dependency(fact.dependency_id),),
+    kinds.DEPENDENCY_EXPIRED: (lambda fact: dependency(fact.dependency_id),),
 }
 """Kind of a fact → names of the timers it stops. The end of a run stops all of them."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from agents_sdk.core import kinds
 from backplane.cli.output import CommandError, ExitCode, interactive, message
 from backplane.cli.shown import escaped_json
-from backplane.insight.wording import SETTLED, TRIED, Line, tell
+from backplane.insight.wording import Line, tell
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from backplane.insight.answers import Event
 
 ENDS: Final = {
-    "RunCompleted": ExitCode.OK,
-    "RunFailed": ExitCode.FAILURE,
-    "RunCancelled": ExitCode.FAILURE,
+    kinds.RUN_COMPLETED: ExitCode.OK,
+    kinds.RUN_FAILED: ExitCode.FAILURE,
+    kinds.RUN_CANCELLED: ExitCode.FAILURE,
 }
 WAIT_S: Final = 0.5
 """How long Ctrl-C may take; a fact is shown at once."""
 PAGE: Final = 10_000
 """Facts asked of the store at once; 5 MB."""
-BEGINS: Final = ("CallRequested", "MessageDelivered")
-PARTS: Final = (*SETTLED, *TRIED, "HandlerCompleted")
+BEGINS: Final = (kinds.CALL_REQUESTED, kinds.MESSAGE_DELIVERED)
+PARTS: Final = (*kinds.CALL_OUTCOMES, *kinds.ATTEMPT_OUTCOMES, kinds.HANDLER_COMPLETED)
 DONE: Final = "└"
 
 
@@ -154,8 +155,8 @@ class Teller:
         elif known := self._open.get(about):
             known.append(event)
             (line,) = tell(known)
-            if event.kind == "AttemptFailed":
+            if event.kind == kinds.ATTEMPT_FAILED:
                 yield replace(line.under[-1], text=f"{event.capability}: {line.under[-1].text}")
-            elif event.kind not in TRIED:
+            elif event.kind not in kinds.ATTEMPT_OUTCOMES:
                 del self._open[about]
                 yield replace(line, at=event.at, mark=DONE, under=[])

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from agents_sdk.core import kinds
 from backplane.cli.output import DataDir, ExitCode, JsonFlag, message, print_rows
 from backplane.cli.shown import when
 
@@ -30,7 +31,7 @@ def health(
     open_ones = breakers(client)
     rows: list[tuple[Any, ...]] = []
     for each in open_ones:
-        state = "half-open" if each.last == "BreakerProbed" else "open"
+        state = "half-open" if each.last == kinds.BREAKER_PROBED else "open"
         seen = of_late.pop((each.capability, each.provider), None)
         told = f"{state}: {each.error_class}" + (f", {each.times} times in a row" if each.times > 1 else "")
         rows.append((each.capability, each.provider, told, _at(each.until_us), *_counts(seen), each.caused_by))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from agents_sdk.core import kinds
 from backplane.cli.output import CommandError, DataDir, JsonFlag, message, print_json, print_rows
 from backplane.cli.shown import when
 
@@ -55,7 +56,7 @@ def issue(
     if role:
         roles = load(file) if file.exists() or file != ROLES_FILE else RolesFile()
         body = roles.granted(name, role, client=all(each in BUILT_IN for each in role) if client is None else client)
-        office.say(("GrantRights", body))
+        office.say((kinds.GRANT_RIGHTS, body))
         message(f"agents: {name!r} has the rights of {', '.join(role)}")
     _give(office, name, generation, 0.0, out)
     if body is None and not reserved(name) and (known is None or known.grant is None):
@@ -82,7 +83,7 @@ def revoke(name: Name, data_dir: DataDir = None) -> None:
     office.master()
     known = office.standing(name)
     generation = known.key.generation if known else 1
-    office.say(("RevokeKey", KeyBody(name=name, generation=generation)))
+    office.say((kinds.REVOKE_KEY, KeyBody(name=name, generation=generation)))
     _shut_out(office, name)
     message(f"agents: generation {generation} of {name!r} is revoked")
 
@@ -99,7 +100,7 @@ def remove(name: Name, data_dir: DataDir = None) -> None:
     known = office.standing(name)
     if known is None or not known.registered:
         raise CommandError("unknown_agent", f"no agent is registered as {name!r}", "`backplane agents list`")
-    office.say(("RemoveAgent", RegistrationBody(name=name)))
+    office.say((kinds.REMOVE_AGENT, RegistrationBody(name=name)))
     _shut_out(office, name)
     message(f"agents: {name!r} is removed; what waited for it is in `backplane dlq list`")
 
@@ -199,7 +200,7 @@ def _give(office: Office, name: str, generation: int, grace_s: float, out: Path 
     path = out or (folder or Path()) / file_name(name)
     master = office.master()
     if not reserved(name):  # the platform's own parts have one generation
-        office.say(("IssueKey", KeyBody(name=name, generation=generation, grace_ms=round(grace_s * 1000))))
+        office.say((kinds.ISSUE_KEY, KeyBody(name=name, generation=generation, grace_ms=round(grace_s * 1000))))
     key = issued(master, name, generation)
     if admission.ours(office.settings) and not reserved(name):
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from agents_sdk.core import kinds
 from backplane.cli.output import CommandError, DataDir, message
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ async def _sent(settings: Settings, body: SkipBody) -> None:
         count = await asyncio.to_thread(transport.partitions, COMMANDS)
         if body.partition >= count:
             raise CommandError("not_found", f"{COMMANDS} has no partition {body.partition}", f"it has {count}")
-        command = Scope(transport, "", OPERATOR, correlation_id=new_id()).command("SkipRecord", body, new_id())
+        command = Scope(transport, "", OPERATOR, correlation_id=new_id()).command(kinds.SKIP_RECORD, body, new_id())
         checked(await transport.request(command, TIMEOUT_S, partition=body.partition))
     finally:
         await transport.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agents_sdk.core import kinds
 from agents_sdk.core.artifacts import SCHEME
 from backplane.cli.asked_run import AskedRun, Wait, slim
 from backplane.cli.output import CommandError, DataDir, ExitCode, JsonFlag, interactive, message, print_json
@@ -71,7 +72,7 @@ def _of_key(asked: AskedRun, key: str, down: bool, depth: int) -> Node:
         above = Lineage(events, Archive(asked.client))
         root = above.up(name, version, depth) or above.up_from(key, depth)
     if root is None:
-        keys = ", ".join(sorted({event.key for event in events if event.kind == "StateWritten"})) or "nothing"
+        keys = ", ".join(sorted({event.key for event in events if event.kind == kinds.STATE_WRITTEN})) or "nothing"
         raise CommandError("not_found", f"run {asked.run} never wrote {key!r}", f"it wrote {keys}")
     return root
 

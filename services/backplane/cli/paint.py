@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.tree import Tree
 
+from agents_sdk.core import kinds
 from backplane.cli.data_text import Text
 from backplane.insight.answers import Event, RunRow, usd
 from backplane.insight.causation import Placed
@@ -126,8 +127,8 @@ def _header(about: RunRow) -> Text:
 
 
 def _footer(about: RunRow, events: Sequence[Event]) -> Text:
-    attempts = sum(event.kind in ("AttemptSucceeded", "AttemptFailed") for event in events)
-    retries = attempts - len({event.call_id for event in events if event.kind in ("AttemptSucceeded", "AttemptFailed")})
+    attempts = sum(event.kind in kinds.ATTEMPT_OUTCOMES for event in events)
+    retries = attempts - len({event.call_id for event in events if event.kind in kinds.ATTEMPT_OUTCOMES})
     parts = [
         counted(about.facts, "fact"),
         counted(about.agents, "agent"),
@@ -180,7 +181,7 @@ def _what(node: Node, event: Event) -> str:
     if node.relation == "decided":
         return f"decided {event.action}"
     if node.relation == "asked":
-        return f"{'answered' if event.kind == 'RequestAnswered' else 'asked for'} {event.name}"
+        return f"{'answered' if event.kind == kinds.REQUEST_ANSWERED else 'asked for'} {event.name}"
     if node.relation == "tried":
         what = event.provider + (f" {event.model}" if event.model else "")
         return f"tried {what}{f': {event.error_class}' if event.error_class else ''}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agents_sdk.core import kinds
 from backplane.cli.keys import granted, office_at
 from backplane.cli.output import CommandError, DataDir, ExitCode, JsonFlag, message, print_json, print_rows
 
@@ -54,7 +55,7 @@ def apply(file: File = Path("roles.yaml"), data_dir: DataDir = None) -> None:
     office = office_at(data_dir)
     changes = _changes(office, file)
     for change in changes:
-        office.say(("GrantRights", change.body))
+        office.say((kinds.GRANT_RIGHTS, change.body))
         message(f"roles: {change.name}: {', '.join(change.lines)}")
     message(f"roles: {len(changes)} names changed" if changes else "roles: nothing to change")
 

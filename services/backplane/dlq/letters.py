@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent
 from agents_sdk.core.ledger.failed_calls import OUTCOME_UNKNOWN, cause_of
@@ -108,10 +109,10 @@ def letters(
             marked.add((raw.topic, raw.partition, mark))
             continue
         record = decode(raw.value)
-        if isinstance(record, MessageEvent) and record.kind in ("MessageRedriven", "MessageDiscarded"):
+        if isinstance(record, MessageEvent) and record.kind in kinds.LETTER_ENDS:
             done.add(record.delivery_id)
             continue
-        if isinstance(record, CallEvent) and record.kind in ("CallRedriven", "CallDiscarded"):
+        if isinstance(record, CallEvent) and record.kind in kinds.CALL_LETTER_ENDS:
             done.add(record.call_id)
             continue
         if wanted is None or wanted(raw):
@@ -140,12 +141,12 @@ def _letter(raw: Raw, record: object | None) -> Letter:
     about = read_dead_letter(raw.headers) or DeadLetter(topic=raw.topic.removeprefix(DEAD_LETTER_PREFIX))
     cause = CAUSE_OF_STAGE.get(about.stage, about.stage or "unknown")
     common: dict[str, Any] = {"raw": raw, "about": about, "record": record}
-    if isinstance(record, MessageEvent) and record.kind == "MessageDeadLettered":
+    if isinstance(record, MessageEvent) and record.kind == kinds.MESSAGE_DEAD_LETTERED:
         return Letter(
             **common, cause=record.cause or cause, run=record.run_id, agent=record.recipient, name=record.name,
             delivery_id=record.delivery_id,
         )  # fmt: skip
-    if isinstance(record, CallEvent) and record.kind == "CallFailed" and about.stage == "execute":
+    if isinstance(record, CallEvent) and record.kind == kinds.CALL_FAILED and about.stage == "execute":
         cause = cause_of(record.error_class, record.error_code)
         return Letter(**common, cause=cause, run=record.run_id, name=record.capability, call_id=record.call_id)
     if isinstance(record, Command | Fact):

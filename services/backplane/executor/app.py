@@ -24,7 +24,9 @@ from confluent_kafka import Message, TopicPartition
 from faust.types import TP
 
 from agents_sdk.artifacts import ArtifactStore
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.deaths import Deaths
 from agents_sdk.proofs import WHY, dispatch_guard
 from agents_sdk.registrar import Registrar
@@ -35,7 +37,7 @@ from agents_sdk.wire.proof import Place
 from agents_sdk.wire.topic_ids import topic_ids
 from backplane.executor.breaker_topic import BreakerTopic
 from backplane.executor.cache import ResultCache
-from backplane.executor.engine import OUTCOMES, CallEngine
+from backplane.executor.engine import CallEngine
 from backplane.executor.heartbeat import Heartbeat
 from backplane.executor.live import LiveRegistry
 from backplane.executor.open_call import NO_PAST, Past
@@ -61,7 +63,7 @@ from backplane.runtime.places import last_place
 log = logging.getLogger("backplane.executor")
 
 T = TypeVar("T")
-GROUP: Final = "bp.executor"
+GROUP: Final = EXECUTOR
 WATERMARK_TIMEOUT_S: Final = 10.0
 LOOKS: Final = 4
 """How often the end of a partition is looked up when it is taken over: others may write faster than this reads."""
@@ -270,7 +272,7 @@ class Executor:
                     if guard is not None and guard.message(message):
                         continue
                     fact = self._decode(partition, message.offset() or 0, message.value())
-                    if fact is not None and fact.kind in OUTCOMES:
+                    if fact is not None and fact.kind in kinds.CALL_ENDS:
                         settled.add(fact.call_id)
                 start = end
         finally:
@@ -292,7 +294,7 @@ class Executor:
                 if guard is not None and guard.message(message):
                     continue
                 fact = self._attempt(message)
-                if fact is not None and fact.kind != "AttemptStarted":
+                if fact is not None and fact.kind != kinds.ATTEMPT_STARTED:
                     past[fact.call_id] = past.get(fact.call_id, NO_PAST).and_then(fact)
         finally:
             consumer.close()

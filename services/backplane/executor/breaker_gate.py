@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from agents_sdk.core import kinds
 from backplane.executor import reports
 from backplane.executor.open_call import OpenCall
 from backplane.executor.ports import Clock, Outbox
@@ -68,7 +69,7 @@ class Guard:
         holder = f"{self._executor}/{call.assignment}/{call.fact.call_id}/{step.attempt}"
         probe_ms = round(provider.timeout_seconds * 1000) + PROBE_SLACK_MS
         self._breakers.probing(gate.probe, holder, now + probe_ms * 1000)
-        command = reports.breaker(call.fact, "ProbeBreaker", gate.probe, executor=holder, probe_ms=probe_ms)
+        command = reports.breaker(call.fact, kinds.PROBE_BREAKER, gate.probe, executor=holder, probe_ms=probe_ms)
         reply = await self._outbox.probe(command)
         if reply is not None and reply.status == "ok":
             return Probe(gate.probe, holder)
@@ -97,7 +98,7 @@ class Guard:
             holder=probe.holder,
         )
         if change is not None:
-            limits = {"open_ms": round(rule.open_seconds * 1000)} if change.kind == "OpenBreaker" else {}
+            limits = {"open_ms": round(rule.open_seconds * 1000)} if change.kind == kinds.OPEN_BREAKER else {}
             executor = change.holder or self._executor
             command = reports.breaker(
                 call.fact, change.kind, change.key, caused_by=change.caused_by, executor=executor, **limits

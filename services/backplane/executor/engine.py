@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import CallEvent
 from agents_sdk.deaths import Deaths, ProcessDied, noted
 from backplane.executor.open_call import NO_PAST, Past
@@ -25,7 +26,6 @@ from backplane.manifests.registry import UnknownCapability
 
 log = logging.getLogger("backplane.executor")
 
-OUTCOMES: Final = frozenset({"CallCompleted", "CallFailed", "CallCancelled"})
 TOLD_LIMIT: Final = 20_000
 """Calls remembered whose outcome was sent: more than a partition that comes back may bring again, 100 bytes each."""
 CALLS_OF_A_KIND: Final = 3
@@ -221,9 +221,9 @@ class CallEngine:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _take(self, owned: _Partition, offset: int, fact: CallEvent | None) -> None:
-        if fact is None or (fact.kind != "CallRequested" and fact.kind not in OUTCOMES):
+        if fact is None or (fact.kind != kinds.CALL_REQUESTED and fact.kind not in kinds.CALL_ENDS):
             owned.progress.read(offset)
-        elif fact.kind in OUTCOMES:
+        elif fact.kind in kinds.CALL_ENDS:
             owned.progress.read(offset)
             self._outcome(owned, fact.call_id)
         elif fact.call_id in owned.jobs or (owned.held is None and fact.call_id in owned.settled):

@@ -7,16 +7,17 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import AttemptBody, BreakerBody, Command, OutcomeBody
 from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.identity import EXECUTOR
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.core.ledger.breakers import PREFIX
 from backplane.manifests.model import Provider
 from backplane.recovery.decide import Route
 from backplane.recovery.outcome import AttemptOutcome, Failure
 from backplane.recovery.pricing import charge
 
-EXECUTOR: Final = "bp.executor"
 """The agent name that attempts and outcomes are sent under; the ledger takes them from no other."""
 RECORDED: Final = (
     "input_tokens",
@@ -54,7 +55,7 @@ def started(
     assignment). Repeated by the same one it has the same answer; by any other it is another command, and refused."""
     return Command(
         command_id=ids.derive(fact.call_id, f"start/{claim.number}/{executor}/{claim.assignment}"),
-        kind="StartAttempt",
+        kind=kinds.START_ATTEMPT,
         run_id=fact.run_id,
         agent=EXECUTOR,
         correlation_id=fact.correlation_id,
@@ -92,7 +93,7 @@ def attempted(
     cost = charge(provider.price, outcome)
     return _told(
         fact,
-        "RecordAttempt",
+        kinds.RECORD_ATTEMPT,
         f"attempt/{number}",
         attempt=AttemptBody(
             call_id=fact.call_id,
@@ -117,7 +118,7 @@ def attempted(
 
 
 def breaker(
-    fact: CallEvent, kind: str, key: str, *, caused_by: Sequence[str] = (), executor: str, **limits: int
+    fact: CallEvent, kind: CommandKind, key: str, *, caused_by: Sequence[str] = (), executor: str, **limits: int
 ) -> Command:
     """OpenBreaker, ProbeBreaker or CloseBreaker; ``limits`` are open_ms or probe_ms."""
     capability, provider, error_class = key.removeprefix(PREFIX).split("/")
@@ -173,7 +174,7 @@ def completed(
         manifest_version=manifest_version,
         fencing_token=token,
     )
-    return _outcome(fact, "CompleteCall", body)
+    return _outcome(fact, kinds.COMPLETE_CALL, body)
 
 
 def failed(
@@ -207,7 +208,7 @@ def failed(
         manifest_version=manifest_version,
         fencing_token=token,
     )
-    return _outcome(fact, "FailCall", body)
+    return _outcome(fact, kinds.FAIL_CALL, body)
 
 
 def together(reports: Sequence[Command], outcome: Command) -> list[Command]:
@@ -217,11 +218,11 @@ def together(reports: Sequence[Command], outcome: Command) -> list[Command]:
     return [*reports[:-1], msgspec.structs.replace(outcome, attempt=reports[-1].attempt)]
 
 
-def _outcome(fact: CallEvent, kind: str, body: OutcomeBody) -> Command:
+def _outcome(fact: CallEvent, kind: CommandKind, body: OutcomeBody) -> Command:
     return _told(fact, kind, "outcome", outcome=body)
 
 
-def _told(fact: CallEvent, kind: str, name: str, **body: AttemptBody | OutcomeBody) -> Command:
+def _told(fact: CallEvent, kind: CommandKind, name: str, **body: AttemptBody | OutcomeBody) -> Command:
     """A report about a call, under an id that derives from the call's."""
     return Command(
         command_id=ids.derive(fact.call_id, name),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from agents_sdk.core import kinds
 from backplane.insight.answers import Event
 
 
@@ -25,7 +26,7 @@ class Placed(NamedTuple):
 
 def cause_of(event: Event) -> str:
     """The fact that a fact stands below; empty where none is named."""
-    if event.kind == "MessageDelivered" and event.attempt <= 1:
+    if event.kind == kinds.MESSAGE_DELIVERED and event.attempt <= 1:
         return event.message_id or event.causation_id
     return event.causation_id
 

@@ -12,23 +12,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from agents_sdk.core import kinds
 from backplane.insight.answers import Event
 
-ENDS: Final = frozenset({"RunFailed", "RunCancelled"})
-OPEN_AT_END: Final = frozenset({"CallCancelled", "DeliveryCancelled", "ChildOrphaned"})
+ENDS: Final = frozenset({kinds.RUN_FAILED, kinds.RUN_CANCELLED})
+OPEN_AT_END: Final = frozenset({kinds.CALL_CANCELLED, kinds.DELIVERY_CANCELLED, kinds.CHILD_ORPHANED})
 """Kinds that the end of a run stops."""
 ALWAYS: Final = ENDS | {
-    "AttemptFailed",
-    "CallFailed",
-    "CommandRefused",
-    "DependencyExpired",
-    "HandlerFailed",
-    "MessageDeadLettered",
-    "RequestExpired",
-    "RequestFailed",
+    kinds.ATTEMPT_FAILED,
+    kinds.CALL_FAILED,
+    kinds.COMMAND_REFUSED,
+    kinds.DEPENDENCY_EXPIRED,
+    kinds.HANDLER_FAILED,
+    kinds.MESSAGE_DEAD_LETTERED,
+    kinds.REQUEST_EXPIRED,
+    kinds.REQUEST_FAILED,
 }
 """Kinds that tell of a failure, whatever their fields say."""
-MET: Final = frozenset({"CallCompleted", "CallFailed", "ChildEnded", "RequestExpired", "RequestFailed"})
+MET: Final = frozenset(
+    {kinds.CALL_COMPLETED, kinds.CALL_FAILED, kinds.CHILD_ENDED, kinds.REQUEST_EXPIRED, kinds.REQUEST_FAILED}
+)
 """Kinds of news for a handler that has not failed itself."""
 QUOTED: Final = 80
 """Characters of a failure's message by which it is recognised in another's: messages are cut in the store."""
@@ -38,9 +41,9 @@ RUNS: Final = 100
 
 def failing(event: Event) -> bool:
     """Whether the fact tells of something that did not go well."""
-    if event.kind == "CallCompleted":
+    if event.kind == kinds.CALL_COMPLETED:
         return event.degraded
-    return event.kind in ALWAYS or (event.kind == "ChildEnded" and event.status != "completed")
+    return event.kind in ALWAYS or (event.kind == kinds.CHILD_ENDED and event.status != "completed")
 
 
 def related(run_id: str, events_of: Callable[[str], Sequence[Event]]) -> list[Event]:
@@ -53,9 +56,9 @@ def related(run_id: str, events_of: Callable[[str], Sequence[Event]]) -> list[Ev
         found += events
         for event in events:
             other = ""
-            if event.kind == "ChildEnded" and failing(event):
+            if event.kind == kinds.CHILD_ENDED and failing(event):
                 other = event.child_run_id
-            elif event.kind == "RunCancelled":
+            elif event.kind == kinds.RUN_CANCELLED:
                 other = event.parent_run_id
             if other and other not in waiting and len(waiting) < RUNS:
                 waiting.append(other)
@@ -82,23 +85,23 @@ class Causes:
             self._calls.setdefault(event.call_id, []).append(event)
         if event.delivery_id:
             self._deliveries.setdefault(event.delivery_id, []).append(event)
-        if event.kind in ENDS or event.kind in OPEN_AT_END or event.kind == "MessageDeadLettered":
+        if event.kind in ENDS or event.kind in OPEN_AT_END or event.kind == kinds.MESSAGE_DEAD_LETTERED:
             self._commands.setdefault(event.command_id, []).append(event)
-        if event.kind == "MessageDeadLettered":
+        if event.kind == kinds.MESSAGE_DEAD_LETTERED:
             self._letters.setdefault((event.run_id, event.recipient), []).append(event)
         handler = self.handler_of(event)
         for place in (event.call_id, event.request_id, event.child_run_id):
-            if place and handler and event.kind in ("CallRequested", "RequestSent", "ChildStarted"):
+            if place and handler and event.kind in (kinds.CALL_REQUESTED, kinds.REQUEST_SENT, kinds.CHILD_STARTED):
                 self._asked_by[place] = handler
             elif place and failing(event) and event.kind in MET and place in self._asked_by:
                 self._handlers.setdefault(self._asked_by[place], []).append(event)
-        if handler and event.kind == "CommandRefused":
+        if handler and event.kind == kinds.COMMAND_REFUSED:
             self._handlers.setdefault(handler, []).append(event)
 
     def handler_of(self, event: Event) -> str:
         """The delivery in whose handler the fact happened; empty for a fact about a handler, or without one."""
         cause = self._by_id.get(event.causation_id)
-        if cause is None or cause.kind != "MessageDelivered" or cause.recipient != event.agent:
+        if cause is None or cause.kind != kinds.MESSAGE_DELIVERED or cause.recipient != event.agent:
             return ""
         return cause.delivery_id
 
@@ -128,14 +131,16 @@ class Causes:
         return [event for event in self._commands.get(end.command_id, ()) if event.kind in OPEN_AT_END]
 
     def _of_call(self, event: Event) -> Iterator[Event]:
-        yield from (other for other in self._calls.get(event.call_id, ()) if other.kind == "AttemptFailed")
+        yield from (other for other in self._calls.get(event.call_id, ()) if other.kind == kinds.ATTEMPT_FAILED)
 
     def _of_delivery(self, event: Event) -> Iterator[Event]:
-        yield from (other for other in self._deliveries.get(event.delivery_id, ()) if other.kind == "HandlerFailed")
+        yield from (
+            other for other in self._deliveries.get(event.delivery_id, ()) if other.kind == kinds.HANDLER_FAILED
+        )
 
     def _of_request(self, event: Event) -> Iterator[Event]:
         others = self._deliveries.get(event.delivery_id, ())
-        yield from (other for other in others if other.kind == "MessageDeadLettered")
+        yield from (other for other in others if other.kind == kinds.MESSAGE_DEAD_LETTERED)
 
     def _of_handler(self, event: Event) -> Iterator[Event]:
         yield from self._met(event.delivery_id, event, event.error_message)
@@ -153,13 +158,13 @@ class Causes:
     def _of_end(self, event: Event) -> Iterator[Event]:
         """The cause of the dead letter; the parent that ended first; trouble of the handler that ended the run. After a
         deadline: the failures in all work that was still open."""
-        letters = [other for other in self._commands[event.command_id] if other.kind == "MessageDeadLettered"]
+        letters = [other for other in self._commands[event.command_id] if other.kind == kinds.MESSAGE_DEAD_LETTERED]
         told = self._by_id.get(event.causation_id)
         if letters:
             yield from letters
-        elif told is not None and told.kind == "ChildOrphaned":
+        elif told is not None and told.kind == kinds.CHILD_ORPHANED:
             yield from (other for other in self._commands.get(told.command_id, ()) if other.kind in ENDS)
-        elif told is not None and told.kind == "ChildCancelled":
+        elif told is not None and told.kind == kinds.CHILD_CANCELLED:
             yield from self._met(self.handler_of(told), told, told.reason)
         elif handler := self.handler_of(event):
             yield from self._met(handler, event, event.reason)
@@ -171,10 +176,10 @@ class Causes:
         """The handler's earlier news; for a supervisor, the failure that was reported to it."""
         met = [other for other in self._handlers.get(handler, ()) if other.run_seq < event.run_seq]
         quoted = [other for other in met if (text := _says(other)[:QUOTED]) and text in said]
-        yield from quoted or (other for other in met if other.kind != "CommandRefused")
+        yield from quoted or (other for other in met if other.kind != kinds.COMMAND_REFUSED)
         for delivered in self._deliveries.get(handler, ())[:1]:
             raised = self._by_id.get(delivered.message_id)
-            about = self._by_id.get(raised.message_id) if raised and raised.kind == "EscalationRaised" else None
+            about = self._by_id.get(raised.message_id) if raised and raised.kind == kinds.ESCALATION_RAISED else None
             if about is not None:
                 yield about
 
@@ -184,15 +189,15 @@ def _says(event: Event) -> str:
 
 
 RULES: Final[dict[str, Callable[[Causes, Event], Iterator[Event]]]] = {
-    "CallCompleted": Causes._of_call,
-    "CallFailed": Causes._of_call,
-    "ChildEnded": Causes._of_child,
-    "DependencyExpired": Causes._of_dependency,
-    "HandlerFailed": Causes._of_handler,
-    "MessageDeadLettered": Causes._of_delivery,
-    "RequestExpired": Causes._of_request,
-    "RequestFailed": Causes._of_request,
-    "RunCancelled": Causes._of_end,
-    "RunFailed": Causes._of_end,
+    kinds.CALL_COMPLETED: Causes._of_call,
+    kinds.CALL_FAILED: Causes._of_call,
+    kinds.CHILD_ENDED: Causes._of_child,
+    kinds.DEPENDENCY_EXPIRED: Causes._of_dependency,
+    kinds.HANDLER_FAILED: Causes._of_handler,
+    kinds.MESSAGE_DEAD_LETTERED: Causes._of_delivery,
+    kinds.REQUEST_EXPIRED: Causes._of_request,
+    kinds.REQUEST_FAILED: Causes._of_request,
+    kinds.RUN_CANCELLED: Causes._of_end,
+    kinds.RUN_FAILED: Causes._of_end,
 }
 """Kind → what it rests on; the others rest on nothing that failed."""

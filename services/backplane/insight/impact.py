@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from agents_sdk.core import kinds
 from backplane.insight.answers import Event
-from backplane.insight.lineage import DEPTH, OUTCOMES, WRITES, Node
+from backplane.insight.lineage import DEPTH, Node
 from backplane.sink.edges import state_reference
 
-SENT = frozenset({"MessagePublished", "MessageSent", "RequestSent"})
-OUTSIDE = {"CallRequested": "called", "ChildStarted": "delegated"}
+SENT = frozenset({kinds.MESSAGE_PUBLISHED, kinds.MESSAGE_SENT, kinds.REQUEST_SENT})
+OUTSIDE = {kinds.CALL_REQUESTED: "called", kinds.CHILD_STARTED: "delegated"}
 
 
 class Blast:
@@ -27,18 +28,18 @@ class Blast:
         self._readers: dict[tuple[str, int], list[Event]] = {}
         self._handlers: dict[str, list[Event]] = {}
         self._deliveries: dict[str, list[Event]] = {}
-        self._asked = {event.request_id: event for event in events if event.kind == "RequestSent"}
-        self._outcomes = {event.call_id: event for event in events if event.kind in OUTCOMES}
+        self._asked = {event.request_id: event for event in events if event.kind == kinds.REQUEST_SENT}
+        self._outcomes = {event.call_id: event for event in events if event.kind in kinds.CALL_OUTCOMES}
         for event in events:
-            if event.kind in WRITES:
+            if event.kind in kinds.STATE_WRITES:
                 self._writers[event.key, event.version] = event
                 self._newest[event.key] = event.version
-            elif event.kind == "StateRead" and event.version:
+            elif event.kind == kinds.STATE_READ and event.version:
                 self._readers.setdefault((event.key, event.version), []).append(event)
-            elif event.kind == "DecisionRecorded":
+            elif event.kind == kinds.DECISION_RECORDED:
                 for used in sorted({state_reference(text) for text in event.context_used}):
                     self._readers.setdefault(used, []).append(event)
-            elif event.kind == "MessageDelivered":
+            elif event.kind == kinds.MESSAGE_DELIVERED:
                 self._deliveries.setdefault(event.message_id, []).append(event)
             if handler := self._handler_of(event):
                 self._handlers.setdefault(handler, []).append(event)
@@ -51,9 +52,9 @@ class Blast:
     def of_event(self, event_id: str, depth: int = DEPTH) -> Node | None:
         """The consequences of a message, a call, or another fact; None when it is not of this run."""
         event = self._by_id.get(event_id)
-        if event is not None and event.kind in OUTCOMES:
+        if event is not None and event.kind in kinds.CALL_OUTCOMES:
             event = self._by_id.get(event.causation_id)
-        if event is not None and event.kind == "CallRequested":
+        if event is not None and event.kind == kinds.CALL_REQUESTED:
             return self._answered(event, depth)
         return next(self._led_to(event, set(), depth), None) if event else None
 
@@ -71,7 +72,9 @@ class Blast:
     def _handler_of(self, event: Event) -> str:
         cause = self._by_id.get(event.causation_id)
         return (
-            cause.delivery_id if cause and cause.kind == "MessageDelivered" and cause.recipient == event.agent else ""
+            cause.delivery_id
+            if cause and cause.kind == kinds.MESSAGE_DELIVERED and cause.recipient == event.agent
+            else ""
         )
 
     def _written(self, writer: Event, seen: set[str], depth: int) -> Node:
@@ -84,7 +87,7 @@ class Blast:
         seen.add(writer.event_id)
         for reader in self._readers.get((writer.key, writer.version), []):
             after = list(self._after(reader, seen, depth - 1))
-            relation = "read" if reader.kind == "StateRead" else "decided"
+            relation = "read" if reader.kind == kinds.STATE_READ else "decided"
             if reader.event_id not in seen:
                 seen.add(reader.event_id)
                 node.rests_on.append(Node(relation=relation, event=reader, agent=reader.agent, rests_on=after))
@@ -97,7 +100,7 @@ class Blast:
                 yield from self._led_to(other, seen, depth)
 
     def _led_to(self, event: Event, seen: set[str], depth: int) -> Iterator[Node]:
-        if event.kind in WRITES:
+        if event.kind in kinds.STATE_WRITES:
             yield self._written(event, seen, depth)
             return
         if event.event_id in seen or not depth:
@@ -106,7 +109,7 @@ class Blast:
             seen.add(event.event_id)
             handled = [self._handled(one, seen, depth - 1) for one in self._deliveries.get(event.event_id, [])]
             yield Node(relation="sent", event=event, agent=event.agent, rests_on=[one for one in handled if one])
-        elif event.kind == "RequestAnswered":
+        elif event.kind == kinds.REQUEST_ANSWERED:
             seen.add(event.event_id)
             asked = self._asked.get(event.request_id)
             after = list(self._after(asked, seen, depth - 1)) if asked else []

@@ -14,14 +14,15 @@ from typing import Protocol
 
 import msgspec
 
+from agents_sdk.core import kinds
 from agents_sdk.core.artifacts import KEYS
 from backplane.insight.answers import Event
 from backplane.sink.edges import state_reference
 
 DEPTH = 12
 """Writers in a row that are followed."""
-OUTCOMES = ("CallCompleted", "CallFailed")
-WRITES = ("StateWritten", "StateDeleted", "StateExpired")
+OUTCOMES = (kinds.CALL_COMPLETED, kinds.CALL_FAILED)
+WRITES = (kinds.STATE_WRITTEN, kinds.STATE_DELETED, kinds.STATE_EXPIRED)
 
 
 class Node(msgspec.Struct, kw_only=True):
@@ -73,28 +74,28 @@ class Lineage:
         if events:
             self._known[self._run_id] = self
         self._read_from_memories: dict[str, list[Event]] | None = None
-        self._end = next((event for event in events if event.kind == "RunCompleted"), None)
+        self._end = next((event for event in events if event.kind == kinds.RUN_COMPLETED), None)
         self._writers: dict[tuple[str, int], Event] = {}
         self._by_id = {event.event_id: event for event in events}
         self._handlers: dict[str, list[Event]] = {}
         self._calls: dict[str, list[Event]] = {}
         self._makers: dict[str, Event] = {}
-        self._delivered = {event.delivery_id: event for event in events if event.kind == "MessageDelivered"}
-        self._ended = {event.child_run_id: event for event in events if event.kind == "ChildEnded"}
-        self._answered = {event.request_id: event for event in events if event.kind == "RequestAnswered"}
+        self._delivered = {event.delivery_id: event for event in events if event.kind == kinds.MESSAGE_DELIVERED}
+        self._ended = {event.child_run_id: event for event in events if event.kind == kinds.CHILD_ENDED}
+        self._answered = {event.request_id: event for event in events if event.kind == kinds.REQUEST_ANSWERED}
         self._newest: dict[str, int] = {}
         for event in events:
-            if event.kind in WRITES:
+            if event.kind in kinds.STATE_WRITES:
                 self._writers[event.key, event.version] = event
                 self._newest[event.key] = event.version
             if handler := self._handler_of(event):
                 self._handlers.setdefault(handler, []).append(event)
             if event.call_id:
                 self._calls.setdefault(event.call_id, []).append(event)
-            if event.kind == "CallCompleted":
+            if event.kind == kinds.CALL_COMPLETED:
                 for file in event.artifacts:
                     self._makers.setdefault(file, event)
-            elif event.kind == "StateWritten" and event.key.startswith(KEYS):
+            elif event.kind == kinds.STATE_WRITTEN and event.key.startswith(KEYS):
                 self._makers.setdefault(event.key.removeprefix(KEYS), event)
 
     def keys(self) -> list[str]:
@@ -112,9 +113,9 @@ class Lineage:
         event = self._by_id.get(event_id)
         if event is None:
             return None
-        if event.kind in WRITES:
+        if event.kind in kinds.STATE_WRITES:
             return self._written(event, "wrote", set(), depth)
-        if event.kind in OUTCOMES and (request := self._by_id.get(event.causation_id)):
+        if event.kind in kinds.CALL_OUTCOMES and (request := self._by_id.get(event.causation_id)):
             return self._made(request, "called", {event_id, request.event_id}, depth)
         node = Node(relation="sent" if event.name else "did", event=event, agent=event.agent)
         node.rests_on = list(self._before(event, {event_id}, depth))
@@ -124,7 +125,9 @@ class Lineage:
         """The delivery whose handler the event happened in; empty for clients and the executor."""
         cause = self._by_id.get(event.causation_id)
         return (
-            cause.delivery_id if cause and cause.kind == "MessageDelivered" and cause.recipient == event.agent else ""
+            cause.delivery_id
+            if cause and cause.kind == kinds.MESSAGE_DELIVERED and cause.recipient == event.agent
+            else ""
         )
 
     def _written(self, writer: Event, relation: str, seen: set[str], depth: int) -> Node:
@@ -152,24 +155,26 @@ class Lineage:
         source = self._source(handler, seen, depth)
         earlier = [other for other in self._handlers.get(handler, ()) if before(other)]
         fresh = [other for other in earlier if other.event_id not in seen]
-        seen.update(other.event_id for other in fresh if other.kind not in WRITES)
-        decisions = [other for other in fresh if other.kind == "DecisionRecorded"][-1:]
+        seen.update(other.event_id for other in fresh if other.kind not in kinds.STATE_WRITES)
+        decisions = [other for other in fresh if other.kind == kinds.DECISION_RECORDED][-1:]
         used = sorted({state_reference(text) for decision in decisions for text in decision.context_used})
         for decision in decisions:
             node = Node(relation="decided", event=decision, agent=decision.agent)
             node.rests_on = [self._state(key, version, seen, depth) for key, version in used if version]
             yield node
-        reads = {(other.key, other.version): None for other in fresh if other.kind == "StateRead" and other.version}
+        reads = {
+            (other.key, other.version): None for other in fresh if other.kind == kinds.STATE_READ and other.version
+        }
         for key, version in reads:
             if (key, version) not in used:
                 yield self._state(key, version, seen, depth)
         yield from self._remembered(handler, at, seen, depth)
         for other in fresh:
-            if other.kind == "CallRequested":
+            if other.kind == kinds.CALL_REQUESTED:
                 yield self._called(other, seen, depth)
-            elif other.kind == "ChildAwaited":
+            elif other.kind == kinds.CHILD_AWAITED:
                 yield self._delegated(other, seen, depth)
-            elif other.kind == "RequestSent" and depth:
+            elif other.kind == kinds.REQUEST_SENT and depth:
                 yield self._asked(other, seen, depth)
         if source is not None:
             yield self._trigger(source, seen, depth)
@@ -242,22 +247,22 @@ class Lineage:
         where = self._others.run_of(written.causation_id)
         run = self._other(where)
         cause = run._by_id.get(written.causation_id) if run is not None else None
-        if run is not None and cause is not None and cause.kind == "MessageDelivered":
+        if run is not None and cause is not None and cause.kind == kinds.MESSAGE_DELIVERED:
             for node in run._done_in(cause.delivery_id, lambda other: other.at <= written.at, written.at, seen, depth):
                 yield _elsewhere(node, where)
 
     def _called(self, request: Event, seen: set[str], depth: int, relation: str = "called") -> Node:
         """A call, the attempts that were made for it, and the files it was given."""
         others = self._calls.get(request.call_id, [])
-        outcome = next((other for other in others if other.kind in OUTCOMES), None)
-        tried = [other for other in others if other.kind in ("AttemptSucceeded", "AttemptFailed")]
+        outcome = next((other for other in others if other.kind in kinds.CALL_OUTCOMES), None)
+        tried = [other for other in others if other.kind in kinds.ATTEMPT_OUTCOMES]
         node = Node(relation=relation, event=outcome or request, agent=request.agent)
         node.rests_on = [Node(relation="tried", event=attempt) for attempt in tried]
         for file in request.artifacts:
             maker = self._makers.get(file)
             if maker is None or maker.run_seq >= request.run_seq or not depth:
                 continue
-            if maker.kind == "StateWritten":
+            if maker.kind == kinds.STATE_WRITTEN:
                 node.rests_on.append(self._written(maker, "wrote", seen, depth - 1))
             else:
                 node.rests_on.append(self._given(maker, seen, depth - 1))
@@ -300,7 +305,7 @@ class Lineage:
         """The message that set a handler off, and what its sender did before sending it."""
         node = Node(relation="triggered", event=source, agent=source.agent)
         node.rests_on = list(self._before(source, seen, depth - 1))
-        if source.kind == "RunStarted" and (start := self._started_for(source, seen, depth - 1)):
+        if source.kind == kinds.RUN_STARTED and (start := self._started_for(source, seen, depth - 1)):
             node.rests_on.append(start)
         return node
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from agents_sdk.core import kinds
 from backplane.insight.answers import Event
 from backplane.insight.failure_causes import ENDS, Causes, failing
 
@@ -22,9 +23,16 @@ Outcome = Literal["failed", "degraded", "recovered", "given up", "cancelled", "r
 """The later fate of a call or a message. given up: it is a dead letter. cancelled: its run ended first. Other words as
 in the views ``v_calls`` and ``v_messages``."""
 GIVEN_UP: Final = frozenset(
-    {"CallFailed", "ChildEnded", "DependencyExpired", "MessageDeadLettered", "RequestExpired", "RequestFailed"}
+    {
+        kinds.CALL_FAILED,
+        kinds.CHILD_ENDED,
+        kinds.DEPENDENCY_EXPIRED,
+        kinds.MESSAGE_DEAD_LETTERED,
+        kinds.REQUEST_EXPIRED,
+        kinds.REQUEST_FAILED,
+    }
 )
-TRIED: Final = frozenset({"AttemptSucceeded", "AttemptFailed"})
+TRIED: Final = frozenset(kinds.ATTEMPT_OUTCOMES)
 
 
 class Tried(msgspec.Struct, kw_only=True):
@@ -94,7 +102,7 @@ def explain(run_id: str, events: Sequence[Event], reports: Mapping[str, str]) ->
         spread=spread,
         tried=_all_tried(events, concerned, reports),
         cost_nano_usd=sum(event.cost_nano_usd for event in own if event.kind in TRIED),
-        wasted_nano_usd=sum(event.cost_nano_usd for event in own if event.kind == "AttemptFailed"),
+        wasted_nano_usd=sum(event.cost_nano_usd for event in own if event.kind == kinds.ATTEMPT_FAILED),
         lost_nano_usd=_lost(causes, own),
         unpriced=sum(event.kind in TRIED and not event.price_id for event in own),
         lasted_us=max(chain[-1].at - first.at, 0) if first else 0,
@@ -111,18 +119,20 @@ def _ends(own: Sequence[Event]) -> list[Event]:
     if bad := [event for event in own if event.kind in ENDS]:
         return bad[-1:]
     redriven = {
-        event.call_id or event.delivery_id for event in own if event.kind in ("CallRedriven", "MessageRedriven")
+        event.call_id or event.delivery_id
+        for event in own
+        if event.kind in (kinds.CALL_REDRIVEN, kinds.MESSAGE_REDRIVEN)
     }
-    left = [event for event in own if failing(event) and (event.kind in GIVEN_UP or event.kind == "CallCompleted")]
+    left = [event for event in own if failing(event) and (event.kind in GIVEN_UP or event.kind == kinds.CALL_COMPLETED)]
     return [event for event in left if (event.call_id or event.delivery_id) not in redriven]
 
 
 def _verdict(own: Sequence[Event], ends: Sequence[Event]) -> Verdict:
-    kinds = {event.kind for event in ends}
-    if kinds & ENDS:
-        return "failed" if "RunFailed" in kinds else "cancelled"
+    seen = {event.kind for event in ends}
+    if seen & ENDS:
+        return "failed" if kinds.RUN_FAILED in seen else "cancelled"
     if ends:
-        return "degraded" if "CallCompleted" in kinds else "troubled"
+        return "degraded" if kinds.CALL_COMPLETED in seen else "troubled"
     return "recovered" if any(map(failing, own)) else "well"
 
 
@@ -176,8 +186,8 @@ def _spread(causes: Causes, events: Sequence[Event], own: Sequence[Event], chain
 
 
 def _lost(causes: Causes, own: Sequence[Event]) -> int:
-    failed = {event.call_id for event in own if event.kind in ("CallFailed", "CallCancelled")}
-    dead = {event.delivery_id for event in own if event.kind in ("MessageDeadLettered", "DeliveryCancelled")}
+    failed = {event.call_id for event in own if event.kind in (kinds.CALL_FAILED, kinds.CALL_CANCELLED)}
+    dead = {event.delivery_id for event in own if event.kind in (kinds.MESSAGE_DEAD_LETTERED, kinds.DELIVERY_CANCELLED)}
     return sum(
         event.cost_nano_usd
         for event in own
@@ -194,32 +204,32 @@ def _all_tried(events: Sequence[Event], concerned: Iterable[Event], reports: Map
         elif event.delivery_id:
             deliveries.setdefault(event.delivery_id, []).append(event)
     found: dict[str, Tried] = {}
-    ended_by = {event.causation_id for event in events if event.kind in ENDS or event.kind == "RunCompleted"}
+    ended_by = {event.causation_id for event in events if event.kind in ENDS or event.kind == kinds.RUN_COMPLETED}
     for event in concerned:
         place = event.call_id or event.delivery_id
         if place in found or not place:
             continue
         if event.call_id:
             found[place] = _call_tried(calls[place], reports)
-        elif any(other.kind == "HandlerFailed" for other in deliveries[place]):
+        elif any(other.kind == kinds.HANDLER_FAILED for other in deliveries[place]):
             found[place] = _message_tried(deliveries[place], ended_by)
     return list(found.values())
 
 
 def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> Tried:
-    request = next((event for event in about if event.kind == "CallRequested"), about[0])
-    outcome = next((event for event in about if event.kind in ("CallCompleted", "CallFailed")), about[-1])
+    request = next((event for event in about if event.kind == kinds.CALL_REQUESTED), about[0])
+    outcome = next((event for event in about if event.kind in kinds.CALL_OUTCOMES), about[-1])
     attempts = [event for event in about if event.kind in TRIED]
     report = report_of(reports, outcome)
-    redrives = sum(event.kind == "CallRedriven" for event in about)
+    redrives = sum(event.kind == kinds.CALL_REDRIVEN for event in about)
     ended: Outcome = "failed"
     if redrives:
         ended = "redriven"
-    elif outcome.kind == "CallCompleted":
+    elif outcome.kind == kinds.CALL_COMPLETED:
         ended = "degraded" if outcome.degraded else "recovered"
-    elif any(event.kind == "CallDiscarded" for event in about):
+    elif any(event.kind == kinds.CALL_DISCARDED for event in about):
         ended = "discarded"
-    elif outcome.kind != "CallFailed":
+    elif outcome.kind != kinds.CALL_FAILED:
         ended = "cancelled"
     return Tried(
         what=request.capability,
@@ -240,18 +250,18 @@ def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> Tried:
 def _message_tried(about: Sequence[Event], ended_by: set[str]) -> Tried:
     """``ended_by``: what the ends of runs were caused by. A handler that ended its run has done its work; in
     records of before nothing else says so."""
-    failed = [event for event in about if event.kind == "HandlerFailed"]
-    dead = next((event for event in about if event.kind == "MessageDeadLettered"), None)
-    redrives = sum(event.kind == "MessageRedriven" for event in about)
-    kinds = {event.kind for event in about}
+    failed = [event for event in about if event.kind == kinds.HANDLER_FAILED]
+    dead = next((event for event in about if event.kind == kinds.MESSAGE_DEAD_LETTERED), None)
+    redrives = sum(event.kind == kinds.MESSAGE_REDRIVEN for event in about)
+    seen = {event.kind for event in about}
     ended: Outcome = "given up"
-    if "HandlerCompleted" in kinds or any(event.event_id in ended_by for event in about if not dead):
+    if kinds.HANDLER_COMPLETED in seen or any(event.event_id in ended_by for event in about if not dead):
         ended = "recovered"
     elif redrives:
         ended = "redriven"
-    elif "MessageDiscarded" in kinds:
+    elif kinds.MESSAGE_DISCARDED in seen:
         ended = "discarded"
-    elif "DeliveryCancelled" in kinds:
+    elif kinds.DELIVERY_CANCELLED in seen:
         ended = "cancelled"
     return Tried(
         what=failed[0].name,
@@ -287,7 +297,7 @@ def _next_steps(
 ) -> list[str]:
     """Advice of the reports, then advice that follows from the other facts; along the chain first."""
     bad_end = any(event.kind in ENDS for event in own)
-    over = bad_end or any(event.kind == "RunCompleted" for event in own)
+    over = bad_end or any(event.kind == kinds.RUN_COMPLETED for event in own)
     ordered = [*chain, *(event for event in concerned if event not in chain)]
     steps = [report_of(reports, event).get("action", "") for event in ordered]
     again = "start the run again" if over else f"`backplane dlq redrive --run {run_id}`"
@@ -300,7 +310,7 @@ def _next_steps(
 
 def _step(event: Event, again: str, *, advised: bool) -> str:
     """``advised``: it was said what to mend; what is left to say is how to go on."""
-    if event.kind == "MessageDeadLettered":
+    if event.kind == kinds.MESSAGE_DEAD_LETTERED:
         if advised:
             return f"then {again}"
         if event.cause == "expired":
@@ -308,12 +318,12 @@ def _step(event: Event, again: str, *, advised: bool) -> str:
         if event.cause == "agent_removed":
             return f"start agent {event.recipient} again, then {again}"
         return f"mend how {event.recipient} handles {event.name}: {_error(event)}; then {again}"
-    if event.kind == "CommandRefused":
+    if event.kind == kinds.COMMAND_REFUSED:
         return f"mend what {event.agent} asks for: {event.code}: {event.message}"
-    if event.kind == "DependencyExpired":
+    if event.kind == kinds.DEPENDENCY_EXPIRED:
         return f"see why {', '.join(event.depends_on)} kept {event.downstream} waiting, or give it more time"
-    if event.kind == "ChildEnded":
+    if event.kind == kinds.CHILD_ENDED:
         return f"`backplane explain {event.child_run_id}`"
-    if event.kind == "RunFailed" and "deadline of the run" in event.reason:
+    if event.kind == kinds.RUN_FAILED and "deadline of the run" in event.reason:
         return "allow the run more time, or see in `backplane run` what took it"
     return ""

@@ -7,27 +7,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from agents_sdk.core import kinds
 from backplane.insight.answers import Event, usd
 
 if TYPE_CHECKING:
     from backplane.insight.postmortem import PostMortem
 
-SETTLED: Final = ("CallCompleted", "CallFailed")
-TRIED: Final = ("AttemptSucceeded", "AttemptFailed")
 TRACEBACK_SHOWN: Final = 6
 """Lines of a traceback in a timeline: where it was raised; ``explain`` and the page of the fact have all of it."""
-HANDLED: Final = ("HandlerCompleted", "HandlerFailed")
 HIDDEN: Final = frozenset(
     {
-        *SETTLED,
-        *TRIED,
-        "AttemptStarted",
-        "HandlerCompleted",
-        "RunAwaited",
-        "CallAwaited",
-        "ChildAwaited",
-        "StateListed",
-        "HistoryRead",
+        *kinds.CALL_OUTCOMES,
+        *kinds.ATTEMPT_OUTCOMES,
+        kinds.ATTEMPT_STARTED,
+        kinds.HANDLER_COMPLETED,
+        kinds.RUN_AWAITED,
+        kinds.CALL_AWAITED,
+        kinds.CHILD_AWAITED,
+        kinds.STATE_LISTED,
+        kinds.HISTORY_READ,
     }
 )
 """Told on the line of what they belong to, or of no interest to a reader."""
@@ -76,9 +74,9 @@ def told(events: Sequence[Event]) -> Iterator[tuple[Event, Line]]:
     """As ``tell``, each line with the fact it is about."""
     context = Context({}, {})
     for event in events:
-        if event.call_id and event.kind != "CallRequested":
+        if event.call_id and event.kind != kinds.CALL_REQUESTED:
             context.calls.setdefault(event.call_id, []).append(event)
-        if event.kind in HANDLED:
+        if event.kind in kinds.HANDLER_OUTCOMES:
             context.handled[event.delivery_id, event.attempt] = event
     for event in events:
         if event.kind not in HIDDEN:
@@ -146,7 +144,7 @@ def _answered(event: Event, _: Context) -> Line:
 
 
 def _not_answered(event: Event, _: Context) -> Line:
-    why = "in time" if event.kind == "RequestExpired" else f"({event.error_type}: {event.error_message})"
+    why = "in time" if event.kind == kinds.REQUEST_EXPIRED else f"({event.error_type}: {event.error_message})"
     return Line(event.at, event.recipient, "✗", f"gives {event.sender} no answer to {event.name} {why}", "bad")
 
 
@@ -173,7 +171,7 @@ def _expired(event: Event, _: Context) -> Line:
 
 
 def _wrote(event: Event, _: Context) -> Line:
-    verb = "deletes" if event.kind == "StateDeleted" else "writes"
+    verb = "deletes" if event.kind == kinds.STATE_DELETED else "writes"
     size = f" ({_size(event.size)})" if event.size else ""
     return Line(event.at, event.agent, "✎", f"{verb} {event.key}@{event.version}{size}")
 
@@ -190,8 +188,8 @@ def _decided(event: Event, _: Context) -> Line:
 
 def _called(event: Event, context: Context) -> Line:
     about = context.calls.get(event.call_id, [])
-    tried = [other for other in about if other.kind in TRIED]
-    outcome = next((other for other in about if other.kind in SETTLED), None)
+    tried = [other for other in about if other.kind in kinds.ATTEMPT_OUTCOMES]
+    outcome = next((other for other in about if other.kind in kinds.CALL_OUTCOMES), None)
     line = Line(event.at, event.agent, "⚙", f"calls {event.capability}")
     line.cost_nano_usd = sum(other.cost_nano_usd for other in tried)
     line.under = [_tried(attempt) for attempt in tried] if len(tried) > 1 or not outcome else []
@@ -199,7 +197,7 @@ def _called(event: Event, context: Context) -> Line:
         line.text += ", no answer yet"
         return line
     line.duration_us = outcome.at - event.at
-    if outcome.kind == "CallFailed":
+    if outcome.kind == kinds.CALL_FAILED:
         line.text += f": {outcome.error_code or outcome.error_class}: {outcome.error_message}"
         line.tone = "bad"
         return line
@@ -217,7 +215,7 @@ def _tried(attempt: Event) -> Line:
     with_model = f" ({attempt.model})" if attempt.model else ""
     base = Line(attempt.at, attempt.agent, "✓", f"{attempt.provider}{with_model}", "good", attempt.latency_us)
     base.cost_nano_usd, base.run_seq = attempt.cost_nano_usd, attempt.run_seq
-    if attempt.kind == "AttemptFailed":
+    if attempt.kind == kinds.ATTEMPT_FAILED:
         base.mark, base.tone = "✗", "bad"
         base.text += f": {attempt.error_class}: {attempt.error_message}".rstrip(": ")
     return base
@@ -266,41 +264,41 @@ def _refused(event: Event, _: Context) -> Line:
 
 
 WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
-    "RunStarted": _started,
-    "RunResumed": _resumed,
-    "RunCompleted": _ended,
-    "RunFailed": _ended,
-    "RunCancelled": _ended,
-    "ChildStarted": _child_started,
-    "ChildCancelled": _child_told,
-    "ChildOrphaned": _child_told,
-    "ChildEnded": _child_ended,
-    "DeliveryCancelled": _stopped,
-    "CallCancelled": _call_stopped,
-    "MessageDelivered": _delivered,
-    "HandlerFailed": _handler_failed,
-    "MessageDeadLettered": _dead,
-    "MessagePublished": _published,
-    "MessageSent": _sent,
-    "EscalationRaised": _escalated,
-    "MessageRedriven": _redriven,
-    "MessageDiscarded": _discarded,
-    "CallDiscarded": _discarded,
-    "DependencyExpired": _expired,
-    "RequestCancelled": _not_waited,
-    "DependencyCancelled": _not_waited,
-    "RequestSent": _asked,
-    "RequestAnswered": _answered,
-    "RequestFailed": _not_answered,
-    "RequestExpired": _not_answered,
-    "StateWritten": _wrote,
-    "StateDeleted": _wrote,
-    "StateRead": _read,
-    "DecisionRecorded": _decided,
-    "CallRequested": _called,
-    "DependencyDeclared": _declared,
-    "DependencySatisfied": _satisfied,
-    "CommandRefused": _refused,
+    kinds.RUN_STARTED: _started,
+    kinds.RUN_RESUMED: _resumed,
+    kinds.RUN_COMPLETED: _ended,
+    kinds.RUN_FAILED: _ended,
+    kinds.RUN_CANCELLED: _ended,
+    kinds.CHILD_STARTED: _child_started,
+    kinds.CHILD_CANCELLED: _child_told,
+    kinds.CHILD_ORPHANED: _child_told,
+    kinds.CHILD_ENDED: _child_ended,
+    kinds.DELIVERY_CANCELLED: _stopped,
+    kinds.CALL_CANCELLED: _call_stopped,
+    kinds.MESSAGE_DELIVERED: _delivered,
+    kinds.HANDLER_FAILED: _handler_failed,
+    kinds.MESSAGE_DEAD_LETTERED: _dead,
+    kinds.MESSAGE_PUBLISHED: _published,
+    kinds.MESSAGE_SENT: _sent,
+    kinds.ESCALATION_RAISED: _escalated,
+    kinds.MESSAGE_REDRIVEN: _redriven,
+    kinds.MESSAGE_DISCARDED: _discarded,
+    kinds.CALL_DISCARDED: _discarded,
+    kinds.DEPENDENCY_EXPIRED: _expired,
+    kinds.REQUEST_CANCELLED: _not_waited,
+    kinds.DEPENDENCY_CANCELLED: _not_waited,
+    kinds.REQUEST_SENT: _asked,
+    kinds.REQUEST_ANSWERED: _answered,
+    kinds.REQUEST_FAILED: _not_answered,
+    kinds.REQUEST_EXPIRED: _not_answered,
+    kinds.STATE_WRITTEN: _wrote,
+    kinds.STATE_DELETED: _wrote,
+    kinds.STATE_READ: _read,
+    kinds.DECISION_RECORDED: _decided,
+    kinds.CALL_REQUESTED: _called,
+    kinds.DEPENDENCY_DECLARED: _declared,
+    kinds.DEPENDENCY_SATISFIED: _satisfied,
+    kinds.COMMAND_REFUSED: _refused,
 }
 
 
@@ -313,14 +311,14 @@ def in_words(event: Event) -> str:
     """The failed agent and work, in one line."""
     error = ": ".join(text for text in (event.error_code or event.error_class, event.error_message) if text)
     match event.kind:
-        case "AttemptFailed":
+        case kinds.ATTEMPT_FAILED:
             return f"{event.provider} failed {event.capability}: {error}"
-        case "CallFailed":
+        case kinds.CALL_FAILED:
             return f"the call of {event.capability} failed: {error}"
-        case "CallCompleted":
+        case kinds.CALL_COMPLETED:
             return f"a substitute stands in for {event.capability}: {error}".rstrip(": ")
     text = next(tell([event])).text
-    if event.kind in ("RunFailed", "RunCancelled"):
+    if event.kind in (kinds.RUN_FAILED, kinds.RUN_CANCELLED):
         return text
     return f"{event.recipient or event.downstream or event.agent} {text}"
 

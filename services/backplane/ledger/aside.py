@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import OPERATOR, Proof
@@ -44,7 +44,7 @@ def told(partition: int, aside: Aside, applied: int, at: int) -> RefusalEvent:
 
 def skips(partition: int, aside: Aside, book: Book, command: Command, at: int, proof: Proof) -> bool:
     """Whether the command, which lies after the record, brings the partition back."""
-    if command.kind != "SkipRecord" or command.skip is None or not command.skip.reason:
+    if command.kind != kinds.SKIP_RECORD or command.skip is None or not command.skip.reason:
         return False
     if (command.skip.partition, command.skip.offset) != (partition, aside.record.offset):
         return False

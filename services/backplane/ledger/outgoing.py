@@ -10,11 +10,11 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent
-from agents_sdk.core.identity import CODES
+from agents_sdk.core.identity import CODES, EXECUTOR, LEDGER
 from agents_sdk.core.ledger import Book, Step, issued
-from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.signer import Signer
 from agents_sdk.topics import CALLS, COMMANDS, MESSAGES, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Codec
@@ -27,7 +27,7 @@ from backplane.runtime.records import problem_of
 
 log = logging.getLogger("backplane.ledger")
 
-GROUP: Final = "bp.ledger"
+GROUP: Final = LEDGER
 """The consumer group of the ledger's workers."""
 BEHIND_ALL: Final = 2**31
 """Number of a fact after all facts of a command: one that says what happened afterwards."""
@@ -133,14 +133,11 @@ class Outbox:
             self._dead_call(fact, key, value, headers, out)
         if topic is not MESSAGES or not isinstance(fact, MessageEvent):
             return
-        if fact.kind in ("MessageDelivered", "DeliveryCancelled"):
+        if fact.kind in kinds.INBOX:
             out.append(self._delivery(fact, key, value, headers, place))
-        elif fact.kind in (
-            "MessageRedriven",
-            "MessageDiscarded",
-        ):  # beside the letter it is about, so that who lists them knows
+        elif fact.kind in kinds.LETTER_ENDS:  # beside the letter it is about, so that who lists them knows
             out.append(self._letter(key, value, headers, inbox(fact.recipient)))
-        elif fact.kind == "MessageDeadLettered":
+        elif fact.kind == kinds.MESSAGE_DEAD_LETTERED:
             letter = DeadLetter(
                 topic=inbox(fact.recipient),
                 partition=self._partition,
@@ -177,9 +174,9 @@ class Outbox:
         self, fact: CallEvent, key: bytes | None, value: bytes, headers: Headers, out: list[Outgoing]
     ) -> None:
         """The letter of a failed call, and beside it the fact that it was redriven or discarded."""
-        if fact.kind in ("CallRedriven", "CallDiscarded"):
+        if fact.kind in kinds.CALL_LETTER_ENDS:
             out.append(self._letter(key, value, headers, CALLS))
-        elif fact.kind == "CallFailed" and fact.report:
+        elif fact.kind == kinds.CALL_FAILED and fact.report:
             letter = DeadLetter(
                 topic=CALLS,
                 partition=self._partition,

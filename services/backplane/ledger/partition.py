@@ -23,11 +23,12 @@ from typing import Any, Final, cast
 from confluent_kafka import Producer
 
 from agents_sdk.broadcast import sent_to
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, evolve, identity, rights, undecodable
 from agents_sdk.core.ledger.agents import touched
-from agents_sdk.core.ledger.evolve import ENDED, Gap
+from agents_sdk.core.ledger.evolve import Gap
 from agents_sdk.core.partition import partition_of
 from agents_sdk.errors import REFUSALS, BackplaneError
 from agents_sdk.keys import Keys, verifier
@@ -65,13 +66,13 @@ REREAD: Final = 2_000
 """Offsets that are read again at once: bounds memory where a partition was put aside for long."""
 TRIGGERS: Final = frozenset(
     {
-        "CallRequested",
-        "CallCancelled",
-        "MessageDelivered",
-        "DeliveryCancelled",
-        "ChildStarted",
-        "ChildCancelled",
-        "ChildOrphaned",
+        kinds.CALL_REQUESTED,
+        kinds.CALL_CANCELLED,
+        kinds.MESSAGE_DELIVERED,
+        kinds.DELIVERY_CANCELLED,
+        kinds.CHILD_STARTED,
+        kinds.CHILD_CANCELLED,
+        kinds.CHILD_ORPHANED,
     }
 )
 """Kinds of facts that an executor, an agent or another run acts on: they are committed at once."""
@@ -79,7 +80,7 @@ TRIGGERS: Final = frozenset(
 
 def urgent(fact: Fact) -> bool:
     """Whether somebody waits for the fact to be committed."""
-    return fact.kind in TRIGGERS or bool(fact.parent_run_id and fact.kind in ENDED)
+    return fact.kind in TRIGGERS or bool(fact.parent_run_id and fact.kind in kinds.RUN_ENDS)
 
 
 class NoMasterKey(BackplaneError):
@@ -395,7 +396,7 @@ class PartitionLedger:
             for run_id, names in touched(self.book, fact).items():
                 self._keeping.dirty[run_id] = record.offset
                 self.alarms.set_all([(run_id, names)])
-        if command.timer is not None and step.facts and step.facts[0].kind == "CommandRefused":
+        if command.timer is not None and step.facts and step.facts[0].kind == kinds.COMMAND_REFUSED:
             self.alarms.early(command.run_id, command.timer.name, command.timer.due_at, appended_at(record))
         for addressed in step.replies:
             self._answers.add(addressed, appended_at(record))

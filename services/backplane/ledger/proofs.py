@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core.facts import AttemptEvent, BreakerEvent, CallEvent, Fact, MessageEvent
-from agents_sdk.core.identity import first_generation, reserved
+from agents_sdk.core.identity import EXECUTOR, first_generation, reserved
 from agents_sdk.core.ledger import Book
 from agents_sdk.core.ledger.state import KeyState
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.keys import read_master
-from agents_sdk.proofs import EXECUTORS, FACTS
+from agents_sdk.proofs import FACTS
 from agents_sdk.topics import OWN_REPLIES, REPLIES, TOPIC_OF_FACT, inbox, replies_of
 from agents_sdk.wire.proof import (
     ANSWER,
@@ -46,7 +46,7 @@ class Proofs:
     def __init__(self, master: bytes, partition: int) -> None:
         self._partition = partition
         facts = Prover(subkey(derive(master, FACTS, 0), FACT))
-        dispatches = Prover(subkey(derive(master, EXECUTORS, 0), DISPATCH))
+        dispatches = Prover(subkey(derive(master, EXECUTOR, 0), DISPATCH))
         self._facts = {record: facts.at(topic, partition) for record, topic in TOPIC_OF_FACT.items()}
         self._dispatches: dict[type[Fact], Spot] = {
             record: dispatches.at(TOPIC_OF_FACT[record], partition) for record in FOR_EXECUTORS_TOO

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agents_sdk.core.catalogue import Catalogue
+from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.registry import POLICIES, STATES, Switch
 from agents_sdk.errors import BackplaneError
-from agents_sdk.registrar import SIGNER, Registrar
+from agents_sdk.registrar import Registrar
 from backplane.manifests.publish import Unreadable, contract_of
 from backplane.manifests.registry import Contract, Registry
 
@@ -134,6 +135,6 @@ def registrar_of(settings: Settings, codec: Codec, catalogue: Catalogue) -> Regi
     from agents_sdk.keys import Keys
 
     signed = any(held.record.signature for held in catalogue.manifests.values())
-    if signed and Keys.of(settings).get(SIGNER) is None:
-        raise NotBelieved(f"executors here take only what the key of {SIGNER!r} has signed", hint=MASTER_HINT)
+    if signed and Keys.of(settings).get(EXECUTOR) is None:
+        raise NotBelieved(f"executors here take only what the key of {EXECUTOR!r} has signed", hint=MASTER_HINT)
     return Registrar(settings, codec)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, MessageEvent, RefusalEvent
 from backplane.metrics import catalogue
 from backplane.metrics.catalogue import Metric
@@ -17,9 +18,8 @@ from backplane.metrics.exposition import Metrics
 
 Tally: TypeAlias = Counter[tuple[Metric, tuple[str, ...]]]
 
-RUN_ENDS: Final = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
-HANDLER_ENDS: Final = {"HandlerCompleted": "completed", "HandlerFailed": "failed"}
-CALL_ENDS: Final = {"CallCompleted": "completed", "CallFailed": "failed", "CallCancelled": "cancelled"}
+HANDLER_ENDS: Final = {kinds.HANDLER_COMPLETED: "completed", kinds.HANDLER_FAILED: "failed"}
+CALL_ENDS: Final = {kinds.CALL_COMPLETED: "completed", kinds.CALL_FAILED: "failed", kinds.CALL_CANCELLED: "cancelled"}
 NANO: Final = 1_000_000_000
 
 
@@ -37,13 +37,13 @@ def tally(facts: Iterable[Fact]) -> Tally:
             _message(fact, counted)
         elif isinstance(fact, RefusalEvent):
             counted[catalogue.REFUSALS, (fact.code,)] += 1
-        elif fact.kind in RUN_ENDS:
-            counted[catalogue.RUNS_ENDED, (RUN_ENDS[fact.kind],)] += 1
+        elif fact.kind in kinds.RUN_ENDS:
+            counted[catalogue.RUNS_ENDED, (kinds.RUN_ENDS[fact.kind],)] += 1
     return counted
 
 
 def _attempt(fact: AttemptEvent, counted: Tally) -> None:
-    if fact.kind == "AttemptStarted":
+    if fact.kind == kinds.ATTEMPT_STARTED:
         return
     who = (fact.capability, fact.provider)
     counted[catalogue.ATTEMPTS, (*who, fact.error_class)] += 1
@@ -66,9 +66,9 @@ def _attempt(fact: AttemptEvent, counted: Tally) -> None:
 def _message(fact: MessageEvent, counted: Tally) -> None:
     if fact.kind in HANDLER_ENDS:
         counted[catalogue.HANDLERS, (fact.recipient or fact.agent, HANDLER_ENDS[fact.kind])] += 1
-    elif fact.kind == "MessageDeadLettered":
+    elif fact.kind == kinds.MESSAGE_DEAD_LETTERED:
         counted[catalogue.DEAD_LETTERS, (fact.cause,)] += 1
-    elif fact.kind == "EscalationRaised":
+    elif fact.kind == kinds.ESCALATION_RAISED:
         counted[catalogue.ESCALATIONS, (fact.recipient or "operator",)] += 1
 
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import Fact
 from agents_sdk.errors import BackplaneError
 from backplane.otel.spans import CLOSES, OPENS, Opening, opened_by, opening
@@ -61,11 +62,11 @@ class Openings:
 
 
 CONDITION: Final = {
-    "RunStarted": "run_id = {id:String}",
-    "MessageDelivered": "delivery_id = {id:String} AND attempt = {attempt:Int32}",
-    "CallRequested": "call_id = {id:String}",
-    "RequestSent": "(request_id = {id:String} OR command_id = {id:String})",
-    "DependencyDeclared": "dependency_id = {id:String}",
+    kinds.RUN_STARTED: "run_id = {id:String}",
+    kinds.MESSAGE_DELIVERED: "delivery_id = {id:String} AND attempt = {attempt:Int32}",
+    kinds.CALL_REQUESTED: "call_id = {id:String}",
+    kinds.REQUEST_SENT: "(request_id = {id:String} OR command_id = {id:String})",
+    kinds.DEPENDENCY_DECLARED: "dependency_id = {id:String}",
 }
 
 
@@ -95,7 +96,7 @@ class StoreLookUp:
 
         if self._client is None:
             self._client = connect_store(self._settings)
-        name, _, attempt = identity.rpartition("/") if kind == "MessageDelivered" else (identity, "", "0")
+        name, _, attempt = identity.rpartition("/") if kind == kinds.MESSAGE_DELIVERED else (identity, "", "0")
         sql = (
             "SELECT event_id, causation_id, toUnixTimestamp64Micro(at), workflow, params FROM events"  # noqa: S608
             " WHERE run_id = {run:String} AND kind = {kind:String} AND " + CONDITION[kind] + " LIMIT 1"

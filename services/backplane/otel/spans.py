@@ -16,6 +16,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import (
     AttemptEvent,
     CallEvent,
@@ -32,44 +33,60 @@ from backplane.otel import names
 SpanKind: TypeAlias = Literal["internal", "client", "producer", "consumer"]
 Value: TypeAlias = str | int | float | bool | list[str]
 
-OPENS: Final = frozenset({"RunStarted", "MessageDelivered", "CallRequested", "RequestSent", "DependencyDeclared"})
+OPENS: Final = frozenset(
+    {kinds.RUN_STARTED, kinds.MESSAGE_DELIVERED, kinds.CALL_REQUESTED, kinds.REQUEST_SENT, kinds.DEPENDENCY_DECLARED}
+)
 """Kinds that begin something that lasts; its end gives the span."""
 CLOSES: Final = {
-    "RunCompleted": "RunStarted",
-    "RunFailed": "RunStarted",
-    "RunCancelled": "RunStarted",
-    "HandlerCompleted": "MessageDelivered",
-    "HandlerFailed": "MessageDelivered",
-    "DeliveryCancelled": "MessageDelivered",
-    "CallCompleted": "CallRequested",
-    "CallFailed": "CallRequested",
-    "CallCancelled": "CallRequested",
-    "RequestAnswered": "RequestSent",
-    "RequestFailed": "RequestSent",
-    "RequestExpired": "RequestSent",
-    "RequestCancelled": "RequestSent",
-    "DependencySatisfied": "DependencyDeclared",
-    "DependencyExpired": "DependencyDeclared",
-    "DependencyCancelled": "DependencyDeclared",
+    kinds.RUN_COMPLETED: kinds.RUN_STARTED,
+    kinds.RUN_FAILED: kinds.RUN_STARTED,
+    kinds.RUN_CANCELLED: kinds.RUN_STARTED,
+    kinds.HANDLER_COMPLETED: kinds.MESSAGE_DELIVERED,
+    kinds.HANDLER_FAILED: kinds.MESSAGE_DELIVERED,
+    kinds.DELIVERY_CANCELLED: kinds.MESSAGE_DELIVERED,
+    kinds.CALL_COMPLETED: kinds.CALL_REQUESTED,
+    kinds.CALL_FAILED: kinds.CALL_REQUESTED,
+    kinds.CALL_CANCELLED: kinds.CALL_REQUESTED,
+    kinds.REQUEST_ANSWERED: kinds.REQUEST_SENT,
+    kinds.REQUEST_FAILED: kinds.REQUEST_SENT,
+    kinds.REQUEST_EXPIRED: kinds.REQUEST_SENT,
+    kinds.REQUEST_CANCELLED: kinds.REQUEST_SENT,
+    kinds.DEPENDENCY_SATISFIED: kinds.DEPENDENCY_DECLARED,
+    kinds.DEPENDENCY_EXPIRED: kinds.DEPENDENCY_DECLARED,
+    kinds.DEPENDENCY_CANCELLED: kinds.DEPENDENCY_DECLARED,
 }
 """Kinds that end something → the kind that began it."""
 PART: Final = frozenset(
-    {"AttemptStarted", "HandlerStarted", "CallAwaited", "RunAwaited", "ChildAwaited", "RequestAwaited"}
+    {
+        kinds.ATTEMPT_STARTED,
+        kinds.HANDLER_STARTED,
+        kinds.CALL_AWAITED,
+        kinds.RUN_AWAITED,
+        kinds.CHILD_AWAITED,
+        kinds.REQUEST_AWAITED,
+    }
 )
 """Kinds that only say that something goes on."""
 FAILURES: Final = frozenset(
     {
-        *("RunFailed", "HandlerFailed", "CallFailed", "RequestFailed", "RequestExpired", "DependencyExpired"),
-        *("AttemptFailed", "CommandRefused", "MessageDeadLettered"),
+        *(
+            kinds.RUN_FAILED,
+            kinds.HANDLER_FAILED,
+            kinds.CALL_FAILED,
+            kinds.REQUEST_FAILED,
+            kinds.REQUEST_EXPIRED,
+            kinds.DEPENDENCY_EXPIRED,
+        ),
+        *(kinds.ATTEMPT_FAILED, kinds.COMMAND_REFUSED, kinds.MESSAGE_DEAD_LETTERED),
     }
 )
 MEMORY: Final = {
-    "StateWritten": "upsert_memory",
-    "StateDeleted": "delete_memory",
-    "StateExpired": "delete_memory",
-    "StateRead": "search_memory",
-    "StateListed": "search_memory",
-    "HistoryRead": "search_memory",
+    kinds.STATE_WRITTEN: "upsert_memory",
+    kinds.STATE_DELETED: "delete_memory",
+    kinds.STATE_EXPIRED: "delete_memory",
+    kinds.STATE_READ: "search_memory",
+    kinds.STATE_LISTED: "search_memory",
+    kinds.HISTORY_READ: "search_memory",
 }
 
 
@@ -112,7 +129,7 @@ def opened_by(fact: Fact) -> tuple[str, str] | None:
     if isinstance(fact, DependencyEvent):
         return kind, fact.dependency_id
     if isinstance(fact, MessageEvent):
-        if kind == "RequestSent":
+        if kind == kinds.REQUEST_SENT:
             return kind, fact.request_id or fact.command_id
         return kind, f"{fact.delivery_id}/{fact.attempt}"
     return kind, fact.run_id
@@ -187,9 +204,9 @@ def _times(fact: Fact, begun: Opening | None) -> tuple[int, int]:
 def _kind(fact: Fact) -> SpanKind:
     if isinstance(fact, AttemptEvent) or fact.kind.startswith("Request"):
         return "client"
-    if fact.kind in ("HandlerCompleted", "HandlerFailed"):
+    if fact.kind in kinds.HANDLER_OUTCOMES:
         return "consumer"
-    if fact.kind in ("MessagePublished", "MessageSent"):
+    if fact.kind in kinds.MESSAGES_OUT:
         return "producer"
     return "internal"
 
@@ -199,9 +216,9 @@ def _name(fact: Fact, begun: Opening | None) -> str:
     match fact:
         case RunEvent() if fact.kind in CLOSES:
             return f"invoke_workflow {fact.workflow or (begun.name if begun else '')}".rstrip()
-        case MessageEvent(kind="HandlerCompleted" | "HandlerFailed"):
+        case MessageEvent(kind=kinds.HANDLER_COMPLETED | kinds.HANDLER_FAILED):
             return f"invoke_agent {fact.recipient}"
-        case MessageEvent(kind="MessagePublished" | "MessageSent"):
+        case MessageEvent(kind=kinds.MESSAGE_PUBLISHED | kinds.MESSAGE_SENT):
             return f"send {fact.name}"
         case MessageEvent() if fact.kind in CLOSES:
             return f"ask {fact.recipient}"
@@ -295,8 +312,8 @@ def _leaf(fact: AttemptEvent) -> dict[str, Value]:
 
 def _message(fact: MessageEvent) -> dict[str, Value]:
     found: dict[str, Value] = {names.SYSTEM: "kafka", names.DESTINATION: fact.name, names.MESSAGE: fact.message_id}
-    if fact.kind in ("HandlerCompleted", "HandlerFailed"):
+    if fact.kind in kinds.HANDLER_OUTCOMES:
         found |= {names.OPERATION: "invoke_agent", names.MESSAGING_OPERATION: "process", names.AGENT: fact.recipient}
-    elif fact.kind in ("MessagePublished", "MessageSent"):
+    elif fact.kind in kinds.MESSAGES_OUT:
         found[names.MESSAGING_OPERATION] = "send"
     return found | {names.ERROR: fact.error_type or fact.cause}

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from agents_sdk.kafka_login import BROKER, SUPER_USERS
+from agents_sdk.core.identity import BROKER
+from agents_sdk.kafka_login import SUPER_USERS
 from backplane.platform.errors import disk_error
 from backplane.platform.ports import LOOPBACK
 

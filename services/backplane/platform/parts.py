@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agents_sdk.core.identity import OPERATOR
-from agents_sdk.kafka_login import EXECUTOR, LEDGER, SINK, named
+from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, SINK
+from agents_sdk.kafka_login import named
 from agents_sdk.keys import MASTER, UNPROVEN
 from backplane.platform import java, kafka, probes, registry
 from backplane.platform.artifacts import Jars

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import BreakerEvent
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.core.ledger.breakers import PREFIX, breaker_id, state_after
 from agents_sdk.core.ledger.state import Breaker
 from agents_sdk.wire.instants import utc
@@ -31,7 +33,7 @@ class Gate(NamedTuple):
 class Change(NamedTuple):
     """The request for the ledger."""
 
-    kind: str
+    kind: CommandKind
     """OpenBreaker or CloseBreaker."""
     key: str
     caused_by: tuple[str, ...]
@@ -111,7 +113,7 @@ class Breakers:
             until = 0 if healthy else now + open_for * 2**known.opened
             state = "closed" if healthy else "open"
             self._put(probe, Breaker(state, until, known.opened, "", known.command_offset))
-            return Change("CloseBreaker" if healthy else "OpenBreaker", probe, (attempt,), holder)
+            return Change(kinds.CLOSE_BREAKER if healthy else kinds.OPEN_BREAKER, probe, (attempt,), holder)
         if healthy or not threshold:
             return None
         assert error_class is not None
@@ -125,7 +127,7 @@ class Breakers:
             return None
         known = self._states.get(key, Breaker())
         self._put(key, Breaker("open", now + open_for, 1, "", known.command_offset))
-        return Change("OpenBreaker", key, tuple(row))
+        return Change(kinds.OPEN_BREAKER, key, tuple(row))
 
     def _put(self, key: str, state: Breaker) -> None:
         self._states[key] = state

@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Limits
 from agents_sdk.core.replay import Declared, Logged, Verdict, replay
 from agents_sdk.errors import UnknownRun
-from agents_sdk.history import END_KINDS, read_agents, read_commands, read_contracts, read_run
+from agents_sdk.history import read_agents, read_commands, read_contracts, read_run
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -53,7 +54,7 @@ def _replayed(
     declared: Sequence[Declared],
     limits: Limits,
 ) -> Verdict:
-    ended = any(fact.kind in END_KINDS for fact in facts)
+    ended = any(fact.kind in kinds.RUN_ENDS for fact in facts)
     last = None if ended else max(fact.command_offset for fact in facts)
     commands = [Logged(*found) for found in read_commands(settings, codec, run_id, last_offset=last)]
     return replay(run_id, commands, declared, facts, limits)

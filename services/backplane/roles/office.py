@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agents_sdk.core import kinds
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.errors import BackplaneError
 
 if TYPE_CHECKING:
@@ -65,13 +67,13 @@ class Office:
             raise NoOperator("the platform's master key cannot be read here")
         return master
 
-    def say(self, *commands: tuple[str, Body]) -> None:
+    def say(self, *commands: tuple[CommandKind, Body]) -> None:
         """Sends commands to every partition, each once the one before was heard. The body that has an operator names
         who runs this process. Raises NoOperator, Refused, Unanswered, Unreachable."""
         self.master()
         asyncio.run(self._said(commands))
 
-    async def _said(self, commands: tuple[tuple[str, Body], ...]) -> None:
+    async def _said(self, commands: tuple[tuple[CommandKind, Body], ...]) -> None:
         from agents_sdk.broadcast import broadcast
         from agents_sdk.core.identity import OPERATOR
         from agents_sdk.transport import Transport
@@ -106,7 +108,7 @@ class Office:
         if unseen:
             raise DeclaredMore(f"{name!r} asks for more by now: {', '.join(unseen)}", agent=name, unseen=unseen)
         if known.missing:
-            self.say(("GrantRights", msgspec.structs.replace(granting(known.declared, known.grant), operator=by)))
+            self.say((kinds.GRANT_RIGHTS, msgspec.structs.replace(granting(known.declared, known.grant), operator=by)))
         return known.missing
 
 

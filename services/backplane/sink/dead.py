@@ -8,6 +8,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from agents_sdk.core.identity import SINK
 from agents_sdk.topics import dead_letter
 from agents_sdk.wire.consuming import PassedOver, headers_of
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
@@ -36,7 +37,7 @@ class DeadLetters:
             topic=topic,
             partition=partition,
             offset=offset,
-            group="bp.sink",
+            group=SINK,
             message=reason,
             exception_class=code,
             stage="decode",
@@ -56,7 +57,7 @@ class DeadLetters:
             topic=batch.topic,
             partition=batch.partition,
             offset=batch.start,
-            group="bp.sink",
+            group=SINK,
             message=f"offsets {batch.start} to {batch.stop - 1} cannot be read: {batch.why}",
             exception_class="unreadable",
             stage="read",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from agents_sdk.core import kinds
 from backplane.sink.rows import Block, Record, record_of
 
 Edge: TypeAlias = tuple[str, str, str, int]
@@ -98,29 +99,29 @@ HANDLED: Final = Rule("handled", event="delivery_id")
 SATISFIED: Final = Rule("satisfied", events="satisfied_by")
 
 BY_KIND: Final[dict[str, Rule]] = {
-    "StateWritten": WROTE,
-    "StateDeleted": WROTE,
-    "StateExpired": WROTE,
-    "StateRead": READ,
-    "HistoryRead": READ,
-    "DecisionRecorded": DECIDED,
-    "AttemptStarted": CALLED,
-    "AttemptSucceeded": CALLED,
-    "AttemptFailed": CALLED,
-    "CallCompleted": CALLED,
-    "CallFailed": CALLED,
-    "MessageDelivered": DELIVERED,
-    "HandlerCompleted": HANDLED,
-    "HandlerFailed": HANDLED,
-    "MessageDeadLettered": HANDLED,
-    "DeliveryCancelled": HANDLED,
-    "MessageDiscarded": HANDLED,
-    "EscalationRaised": DELIVERED,
-    "MessageRedriven": HANDLED,
-    "RequestAnswered": HANDLED,
-    "RequestFailed": HANDLED,
-    "RequestExpired": HANDLED,
-    "DependencySatisfied": SATISFIED,
+    kinds.STATE_WRITTEN: WROTE,
+    kinds.STATE_DELETED: WROTE,
+    kinds.STATE_EXPIRED: WROTE,
+    kinds.STATE_READ: READ,
+    kinds.HISTORY_READ: READ,
+    kinds.DECISION_RECORDED: DECIDED,
+    kinds.ATTEMPT_STARTED: CALLED,
+    kinds.ATTEMPT_SUCCEEDED: CALLED,
+    kinds.ATTEMPT_FAILED: CALLED,
+    kinds.CALL_COMPLETED: CALLED,
+    kinds.CALL_FAILED: CALLED,
+    kinds.MESSAGE_DELIVERED: DELIVERED,
+    kinds.HANDLER_COMPLETED: HANDLED,
+    kinds.HANDLER_FAILED: HANDLED,
+    kinds.MESSAGE_DEAD_LETTERED: HANDLED,
+    kinds.DELIVERY_CANCELLED: HANDLED,
+    kinds.MESSAGE_DISCARDED: HANDLED,
+    kinds.ESCALATION_RAISED: DELIVERED,
+    kinds.MESSAGE_REDRIVEN: HANDLED,
+    kinds.REQUEST_ANSWERED: HANDLED,
+    kinds.REQUEST_FAILED: HANDLED,
+    kinds.REQUEST_EXPIRED: HANDLED,
+    kinds.DEPENDENCY_SATISFIED: SATISFIED,
 }
 """Kind → what it rests on besides its cause."""
 
@@ -144,10 +145,10 @@ def edges_count_sql() -> str:
 
 
 def _by_kind(told: Callable[[Rule], str], otherwise: str) -> str:
-    kinds: dict[Rule, list[str]] = {}
+    names_of: dict[Rule, list[str]] = {}
     for kind, rule in BY_KIND.items():
-        kinds.setdefault(rule, []).append(kind)
-    cases = ", ".join(f"kind IN ({', '.join(map(repr, names))}), {told(rule)}" for rule, names in kinds.items())
+        names_of.setdefault(rule, []).append(kind)
+    cases = ", ".join(f"kind IN ({', '.join(map(repr, names))}), {told(rule)}" for rule, names in names_of.items())
     return f"multiIf({cases}, {otherwise})"
 
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
+from agents_sdk.core.identity import SINK
 from agents_sdk.proofs import Guard
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.consuming import PassedOver
@@ -25,7 +26,7 @@ from backplane.sink.fence import Place
 
 log = logging.getLogger("backplane.sink")
 
-GROUP: Final = "bp.sink"
+GROUP: Final = SINK
 TIMEOUT_S: Final = 10.0
 CHUNK: Final = 1_000
 """Messages taken from librdkafka at a time; of large ones fewer, so that a chunk stays within the batch's bytes."""

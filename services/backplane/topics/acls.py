@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from agents_sdk.kafka_login import EXECUTOR, LEDGER, SINK
+from agents_sdk.core.identity import EXECUTOR, LEDGER, SINK
 from agents_sdk.topics import (
     CAPABILITIES,
     COMMANDS,
@@ -30,7 +30,7 @@ USER_OF: Final = {"backplane.ledger": LEDGER, "backplane.executor": EXECUTOR, "b
 """Party of a topic file → its user. Operators are super users, and so is the creator of topics."""
 READERS: Final = ("bp.reader", "bp.replies", "bp.registry", "bp.history")
 """Groups that librdkafka wants named, where nothing is committed and nobody joins."""
-GROUPS: Final = {LEDGER: ("bp.ledger",), EXECUTOR: ("bp.executor",), SINK: ("bp.sink",)}
+GROUPS: Final = {LEDGER: (LEDGER,), EXECUTOR: (EXECUTOR,), SINK: (SINK,)}
 PREFIX: Final = "bp."
 CHANGELOG: Final = "bp.ledger-"
 """The prefixes of the ledger's own topics, those of its snapshots, and its transactions."""

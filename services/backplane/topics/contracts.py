@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agents_sdk.broadcast import broadcast
 from agents_sdk.contracts import Contract
+from agents_sdk.core import kinds
 from agents_sdk.core.commands import ContractBody
 from agents_sdk.core.facts import ContractEvent
 from agents_sdk.wire.registry import JSON, Registry, SchemaRejected
@@ -86,7 +87,7 @@ async def apply(transport: Transport, sender: str, applied: Sequence[Applied]) -
     """Tells every partition of the ledger; the same contract again changes nothing. Raises InvalidCommand, ScopeDenied,
     Unanswered, Unreachable."""
     for one in applied:
-        await broadcast(transport, sender, "ApplyContract", one.contract.body(one.schema_id))
+        await broadcast(transport, sender, kinds.APPLY_CONTRACT, one.contract.body(one.schema_id))
 
 
 def newest(events: Sequence[ContractEvent]) -> list[ContractEvent]:
@@ -94,7 +95,7 @@ def newest(events: Sequence[ContractEvent]) -> list[ContractEvent]:
     held: dict[tuple[str, str, str], ContractEvent] = {}
     for event in events:
         place = (event.target, event.pattern, event.workflow)
-        if event.kind == "ContractRemoved":
+        if event.kind == kinds.CONTRACT_REMOVED:
             held.pop(place, None)
         else:
             held[place] = event
@@ -105,7 +106,7 @@ async def remove(transport: Transport, sender: str, held: ContractEvent) -> None
     """Announces to every partition of the ledger that a contract holds no longer. Its schemas stay in the registry,
     since values that were written by them are still there. Raises ScopeDenied, Unanswered, Unreachable."""
     body = ContractBody(target=held.target, pattern=held.pattern, workflow=held.workflow)
-    await broadcast(transport, sender, "RemoveContract", body)
+    await broadcast(transport, sender, kinds.REMOVE_CONTRACT, body)
 
 
 def _schema(contract: Contract) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from agents_sdk import schemas
-from agents_sdk.core import ids
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import ABOUT_NO_RUN
 from agents_sdk.core.ledger.breakers import PREFIX as BREAKER
 from agents_sdk.core.registry import POLICIES, SOURCES, STATES
@@ -30,7 +30,7 @@ _MICROS_FROM: Final = 1_000_000_000_000_000
 """September 2001 in microseconds: a time below it was given in seconds or milliseconds."""
 _NO_LIMIT: Final = -1
 """Of a budget; below it nothing has a meaning."""
-_DISCARDS: Final = ("MessageDiscarded", "CallDiscarded")
+_DISCARDS: Final = (kinds.MESSAGE_DISCARDED, kinds.CALL_DISCARDED)
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NEVER_NEGATIVE: Final = re.compile(
     r"(_us|_ms|_at|_tokens|(?<!budget)_nano_usd|_seq|_offset|_partition)$|^(at|size|version|expected_version|attempt|attempts"

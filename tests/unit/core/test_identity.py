@@ -10,9 +10,8 @@ import pytest
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
-from agents_sdk.core.identity import OPERATOR, Proof
+from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, Proof
 from agents_sdk.core.ledger import Book, Step, apply, evolve, identity, issued
-from agents_sdk.core.ledger.rules import EXECUTOR, LEDGER
 from agents_sdk.core.replay import Logged, replay
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 

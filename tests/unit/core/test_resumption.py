@@ -9,8 +9,9 @@ import pytest
 from hypothesis import event, given
 
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.ledger import Book, apply
-from agents_sdk.core.ledger.evolve import ENDED, copy
+from agents_sdk.core.ledger.evolve import copy
 from agents_sdk.core.resumption import NotResumable, resumption
 from agents_sdk.resume import _start, commands, resumed_as
 from agents_sdk.scope import Scope
@@ -142,7 +143,7 @@ def test_any_run_that_ended_badly_goes_on_with_its_state_and_each_open_message_o
         if fact.run_seq and not fact.run_id.startswith("memory/"):
             by_run.setdefault(fact.run_id, []).append(fact)
     for run_id, facts in by_run.items():
-        end = next((fact for fact in facts if fact.kind in ENDED), None)
+        end = next((fact for fact in facts if fact.kind in RUN_ENDS), None)
         if end is None or end.kind == "RunCompleted":
             continue
         event(end.kind)

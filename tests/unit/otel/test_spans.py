@@ -12,7 +12,7 @@ import pytest
 
 from agents_sdk.core import facts
 from agents_sdk.core.facts import Fact
-from agents_sdk.core.ledger.evolve import ENDED
+from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.wire.codec import RECORDS
 from backplane.otel import names
 from backplane.otel.openings import Openings
@@ -69,7 +69,7 @@ def test_every_example_has_its_place(fact: Fact) -> None:
 def test_what_is_opened_is_known_again_by_what_closes_it() -> None:
     """Each closing kind names a kind that opens, and the ends of a run are those the ledger knows."""
     assert set(CLOSES.values()) == set(OPENS)
-    assert {kind for kind, begins in CLOSES.items() if begins == "RunStarted"} == set(ENDED)
+    assert {kind for kind, begins in CLOSES.items() if begins == "RunStarted"} == set(RUN_ENDS)
 
 
 def test_a_recorded_run_is_one_tree_with_a_span_for_each_fact() -> None:

@@ -8,6 +8,7 @@ import sys
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import (
     AttemptEvent,
     CallEvent,
@@ -60,21 +61,21 @@ class Doing:
 
     def _told(self, fact: Fact) -> tuple[str, str, str]:
         match fact:
-            case MessageEvent(kind="MessageDelivered"):
+            case MessageEvent(kind=kinds.MESSAGE_DELIVERED):
                 return fact.recipient, "working", f"handles {fact.name}"
-            case MessageEvent(kind="HandlerCompleted"):
+            case MessageEvent(kind=kinds.HANDLER_COMPLETED):
                 return fact.agent, "done", ""
-            case MessageEvent(kind="HandlerFailed"):
+            case MessageEvent(kind=kinds.HANDLER_FAILED):
                 return fact.agent, "warned", f"failed on {fact.name}: {fact.error_message}"
-            case CallEvent(kind="CallRequested"):
+            case CallEvent(kind=kinds.CALL_REQUESTED):
                 self._callers[fact.call_id] = fact.agent
                 return fact.agent, "working", f"calls {fact.capability}"
-            case AttemptEvent(kind="AttemptFailed"):
+            case AttemptEvent(kind=kinds.ATTEMPT_FAILED):
                 caller = self._callers.get(fact.call_id, "")
                 return caller, "warned", f"{fact.provider}: {fact.error_class.replace('_', ' ')}, asks another provider"
             case DecisionEvent():
                 return fact.agent, "working", f"decides: {fact.action}"
-            case StateEvent(kind="StateWritten"):
+            case StateEvent(kind=kinds.STATE_WRITTEN):
                 return fact.agent, "working", f"writes {fact.key}@{fact.version}"
             case _:
                 return "", "", ""
@@ -116,7 +117,7 @@ class Plain(Silent):
     def fact(self, fact: Fact) -> None:
         """A line for a decision, a failed attempt and a failed handler."""
         agent = self._doing.take(fact)
-        if agent and (isinstance(fact, self.KINDS) or fact.kind == "HandlerFailed"):
+        if agent and (isinstance(fact, self.KINDS) or fact.kind == kinds.HANDLER_FAILED):
             message(f"  {agent:<15} {self._doing.now[agent][1]}")
 
 

@@ -113,7 +113,7 @@ def _performed(stage: Stage, shown: Board, topic: str, began: float) -> tuple[En
 def _watched(stage: Stage, shown: Board, follower: Follower) -> float:
     """Shows the run until it has ended; the time when its first fact came. Raises CommandError when nothing happens any
     more, or an agents process ends."""
-    from agents_sdk.history import END_KINDS
+    from agents_sdk.core import kinds
 
     first = 0.0
     heard = time.monotonic()
@@ -126,7 +126,7 @@ def _watched(stage: Stage, shown: Board, follower: Follower) -> float:
         first = first or time.time()
         heard = time.monotonic()
         shown.fact(fact)
-        if fact.kind in END_KINDS:
+        if fact.kind in kinds.RUN_ENDS:
             break
     return first
 

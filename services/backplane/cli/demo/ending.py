@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from agents_sdk.core import kinds
 from agents_sdk.core.facts import AttemptEvent, Fact
 from agents_sdk.core.replay import Verdict
 from agents_sdk.history import read_run
@@ -131,7 +132,7 @@ def fallbacks(facts: Sequence[Fact]) -> int:
         if isinstance(fact, AttemptEvent):
             first.setdefault(fact.call_id, fact.provider)
     return sum(
-        fact.kind == "CallCompleted" and getattr(fact, "provider", "") != first.get(getattr(fact, "call_id", ""))
+        fact.kind == kinds.CALL_COMPLETED and getattr(fact, "provider", "") != first.get(getattr(fact, "call_id", ""))
         for fact in facts
     )
 

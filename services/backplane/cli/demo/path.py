@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from agents_sdk.core import kinds
 from backplane.insight.answers import Event
 from backplane.insight.lineage import Lineage, Node
 
@@ -96,7 +97,7 @@ def _providers(call: Node) -> str:
     before = dict.fromkeys(
         f"{each.event.provider} ({each.event.error_class})"
         for each in call.rests_on
-        if each.event and each.event.kind == "AttemptFailed"
+        if each.event and each.event.kind == kinds.ATTEMPT_FAILED
     )
     return f"{answered}, after {', '.join(before)}" if before else answered
 

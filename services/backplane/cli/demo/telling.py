@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
+from agents_sdk.core import kinds
 from backplane.cli.data_text import Text
 from backplane.cli.output import interactive
 from backplane.cli.paint import paint_run, show
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from backplane.cli.demo.ending import Ending
     from backplane.cli.demo.path import Path
 
-QUIET: Final = frozenset({"StateRead", "DependencyDeclared"})
+QUIET: Final = frozenset({kinds.STATE_READ, kinds.DEPENDENCY_DECLARED})
 """Left out of the timeline here, for brevity; `backplane run` has them."""
 NANO_PLACES: Final = 9
 EXCERPT: Final = 150

@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
+from agents_sdk.core import kinds
 from agents_sdk.core.artifacts import digest
 from backplane.console import graph
 from backplane.console.desk import Desk, desk_of
@@ -204,6 +205,10 @@ KINDS: Final = {
 def _box(node: Node, run_id: str) -> graph.Box:
     hop = hops(_only([node]), run_id)[0]
     kind = KINDS.get(node.relation, "message")
-    failed = node.event is not None and node.event.kind in ("AttemptFailed", "CallFailed", "RequestFailed")
+    failed = node.event is not None and node.event.kind in (
+        kinds.ATTEMPT_FAILED,
+        kinds.CALL_FAILED,
+        kinds.REQUEST_FAILED,
+    )
     detail = f"by {node.agent}" if node.agent else hop.detail
     return graph.Box(graph.identity(node), hop.what, detail, kind, node.agent, hop.href, "bad" if failed else "")
