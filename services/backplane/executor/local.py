@@ -31,7 +31,7 @@ from backplane.executor.ports import Asking, Clock
 from backplane.executor.reports import ClaimOf
 from backplane.executor.settle import SettledElsewhere, Settler
 from backplane.manifests.egress import policy_of
-from backplane.manifests.model import PythonProvider, environment
+from backplane.manifests.model import environment
 from backplane.manifests.registry import Registry, UnknownCapability
 from backplane.providers.fleet import Fleet
 from backplane.providers.python import LOADING, load
@@ -77,9 +77,9 @@ class LocalCaller:
         if any(each.capability for each in fallback):
             return "it falls back on another capability"
         for provider in spec.providers:
-            if not isinstance(provider, PythonProvider):
+            if not (function := provider.in_process()):
                 return f"its provider {provider.name!r} is no Python function"
-            if broken := _broken(provider.function):
+            if broken := _broken(function):
                 return f"the function of its provider {provider.name!r} cannot be loaded: {broken}"
         return ""
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from agents_sdk.proxies import ProxyUnusable, proxy_for
-from backplane.manifests.model import HttpProvider, McpProvider, Provider, SubprocessProvider
+from backplane.manifests.model import Provider
 
 CONNECT_TIMEOUT_S: Final = 2.0
 AGAIN_S: Final = 30.0
@@ -33,7 +33,7 @@ class Endpoint(NamedTuple):
 def endpoint_of(provider: Provider, environment: Mapping[str, str], data_dir: Path) -> Endpoint | None:
     """The provider's address; None: nowhere that a connection of ours would show anything about, as in a process, or
     through a proxy."""
-    where = provider.request.base_url if isinstance(provider, HttpProvider) else getattr(provider, "url", None)
+    where = provider.address()
     if where is None:
         return None
     url = urlsplit(where.resolve(environment, data_dir))
@@ -48,11 +48,11 @@ def endpoint_of(provider: Provider, environment: Mapping[str, str], data_dir: Pa
 
 def missing_program(provider: Provider, environment: Mapping[str, str], data_dir: Path) -> str:
     """The program that the provider would start and that is not there; "" where it is, or there is none to start."""
-    if not isinstance(provider, SubprocessProvider | McpProvider) or not provider.command:
+    program, folder = provider.program()
+    if not program:
         return ""
-    name = provider.command[0]
-    place = data_dir / getattr(provider, "folder", "") / name if "/" in name else Path(name)
-    return "" if shutil.which(place, path=environment.get("PATH")) else f"the program {name!r}"
+    place = data_dir / folder / program if "/" in program else Path(program)
+    return "" if shutil.which(place, path=environment.get("PATH")) else f"the program {program!r}"
 
 
 def _proxied(scheme: str, host: str) -> bool:

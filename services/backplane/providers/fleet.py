@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.catalogue import ENABLED
@@ -19,13 +19,13 @@ from agents_sdk.recovery import Rank
 from backplane.executor import claim_check
 from backplane.executor.reach import missing_program
 from backplane.manifests.egress import Policy
-from backplane.manifests.model import Capability, McpProvider, Provider, PythonProvider, SubprocessProvider
+from backplane.manifests.model import Capability, Provider
 from backplane.manifests.registry import Contract
+from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.body import TooDeep, refuse_depth
-from backplane.providers.http import HttpAttempts
-from backplane.providers.mcp import McpAttempts, Servers
-from backplane.providers.python import PythonAttempts, Resources
-from backplane.providers.subprocess import SubprocessAttempts
+from backplane.providers.kinds import made
+from backplane.providers.mcp_sessions import Servers
+from backplane.providers.python import Resources
 from backplane.providers.throttle import Throttle
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from backplane.recovery.pricing import charge
@@ -48,16 +48,6 @@ Switched: TypeAlias = Callable[[str, str], Switch]
 def always_on(capability: str, provider: str = "") -> Switch:
     """Where there is no registry."""
     return ENABLED
-
-
-class Attempts(Protocol):
-    """One provider, ready to be asked."""
-
-    async def attempt(self, request: AttemptRequest) -> AttemptOutcome:
-        """One attempt; raises only CancelledError."""
-
-    async def close(self) -> None:
-        """Lets go of connections."""
 
 
 @dataclass(slots=True)
@@ -173,13 +163,11 @@ class Fleet:
     async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
         """The provider's answer about an attempt made before, without waiting for a slot: it is rare, and settles."""
         attempts = self._member(contract, provider).attempts
-        if isinstance(attempts, HttpAttempts | PythonAttempts):
-            found = await attempts.reconcile(request)
-            kept = await self._with_files_kept(found.answer)
-            if isinstance(kept, Failure):
-                return Reconciled("unknown", message=kept.message)
-            return replace(found, answer=kept)
-        return Reconciled("unknown", message=f"a provider of kind {provider.kind} cannot be asked")
+        found = await attempts.reconcile(request)
+        kept = await self._with_files_kept(found.answer)
+        if isinstance(kept, Failure):
+            return Reconciled("unknown", message=kept.message)
+        return replace(found, answer=kept)
 
     async def _with_files_kept(self, answer: Answer) -> AttemptOutcome:
         try:
@@ -221,26 +209,19 @@ class Fleet:
         return member
 
     def _made(self, provider: Provider) -> _Member:
-        attempts: Attempts
-        throttle = Throttle(provider.rate)
-        slots = provider.concurrency
-        if isinstance(provider, PythonProvider):
-            attempts = PythonAttempts(provider, self.data_dir, self._resources, self._pool, self._artifacts)
-            slots = slots if attempts.on_the_loop() else min(slots, THREADS)
-        elif isinstance(provider, SubprocessProvider):
-            attempts = SubprocessAttempts(provider, self.environment, self.data_dir)
-        elif isinstance(provider, McpProvider):
-            attempts = McpAttempts(provider, self._servers.of(provider))
-        else:
-            attempts = HttpAttempts(
-                provider,
-                self.environment,
-                self.data_dir,
-                throttle=throttle,
-                artifacts=self._artifacts,
-                policy=self._policy,
-            )
-        return _Member(provider, attempts, asyncio.Semaphore(slots), throttle)
+        around = Surroundings(
+            data_dir=self.data_dir,
+            environment=self.environment,
+            artifacts=self._artifacts,
+            policy=self._policy,
+            pool=self._pool,
+            threads=THREADS,
+            resources=self._resources,
+            servers=self._servers,
+            throttle=Throttle(provider.rate),
+        )
+        attempts = made(provider, around)
+        return _Member(provider, attempts, asyncio.Semaphore(attempts.slots(provider.concurrency)), around.throttle)
 
     def _retire(self, member: _Member) -> None:
         member.retired = True

@@ -19,6 +19,7 @@ from backplane.manifests.egress import Refused
 from backplane.manifests.model import ErrorClass, McpProvider
 from backplane.manifests.template import ABSENT, expression, template
 from backplane.providers import classify, mcp_result
+from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.body import Unreadable
 from backplane.providers.mcp_sessions import SEEN, WORDS_S, Seen, Server, Servers, Session, leaves
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, counted
@@ -50,7 +51,7 @@ WELL: Final = REFUSED | {-32603}
 """After other codes the session is given up."""
 
 
-class McpAttempts:
+class McpAttempts(Attempts):
     """Makes attempts at one tool."""
 
     def __init__(self, spec: McpProvider, server: Server) -> None:
@@ -171,6 +172,11 @@ class McpAttempts:
             message=message,
             uncertain=error_class in ("transient", "unknown"),
         )
+
+
+def make(spec: McpProvider, around: Surroundings) -> McpAttempts:
+    """A tool of an MCP server, ready to be asked."""
+    return McpAttempts(spec, around.servers.of(spec))
 
 
 class _Under:

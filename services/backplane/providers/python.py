@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
 from agents_sdk.errors import Unreachable
 from backplane.manifests.model import PythonProvider
+from backplane.providers.attempts import Attempts, Surroundings
 from backplane.recovery.outcome import (
     Answer,
     AttemptOutcome,
@@ -76,7 +77,7 @@ class ProviderContext:
     timeout_seconds: float
 
 
-class PythonAttempts:
+class PythonAttempts(Attempts):
     """Makes attempts at one Python provider."""
 
     def __init__(
@@ -86,8 +87,11 @@ class PythonAttempts:
         resources: Resources,
         pool: ThreadPoolExecutor,
         artifacts: ArtifactStore,
+        threads: int = 1,
     ) -> None:
+        """``threads``: how many ``pool`` has."""
         self._spec = spec
+        self._threads = threads
         self._artifacts = artifacts
         self._data_dir = data_dir
         self._resources = resources
@@ -145,11 +149,11 @@ class PythonAttempts:
             return Reconciled("not_happened")
         return Reconciled("happened", replace(outcome, result=None) if outcome.result is True else outcome)
 
-    def on_the_loop(self) -> bool:
-        """Whether the function is an async one. False for one that cannot be loaded."""
+    def slots(self, concurrency: int) -> int:
+        """A plain function has a thread of the pool each; an async one, and one that cannot be loaded, needs none."""
         with contextlib.suppress(*LOADING):
             self._load()
-        return self._async
+        return concurrency if self._async else min(concurrency, self._threads)
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -159,6 +163,11 @@ class PythonAttempts:
         self._async = inspect.iscoroutinefunction(function)
         self._function = function
         return function
+
+
+def make(spec: PythonProvider, around: Surroundings) -> PythonAttempts:
+    """A Python function, ready to be asked."""
+    return PythonAttempts(spec, around.data_dir, around.resources, around.pool, around.artifacts, around.threads)
 
 
 def load(path: str) -> Callable[..., Any]:

@@ -19,6 +19,7 @@ import msgspec
 
 from backplane.manifests.model import SubprocessProvider
 from backplane.manifests.template import expression
+from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.lines import MALFORMED, MESSAGE_LIMIT, read_line
 from backplane.providers.redaction import Redaction
 from backplane.providers.tail import Tail
@@ -64,7 +65,7 @@ class Program:
                 await self.process.wait()
 
 
-class SubprocessAttempts:
+class SubprocessAttempts(Attempts):
     """Makes attempts at one program."""
 
     def __init__(self, spec: SubprocessProvider, environment: Mapping[str, str], data_dir: Path) -> None:
@@ -198,6 +199,11 @@ class SubprocessAttempts:
                 raise _TooLong from None
             if line.strip():
                 return line
+
+
+def make(spec: SubprocessProvider, around: Surroundings) -> SubprocessAttempts:
+    """A program, ready to be asked."""
+    return SubprocessAttempts(spec, around.environment, around.data_dir)
 
 
 async def _with_last_words(failure: Failure, program: Program) -> Failure:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from agents_sdk.core import artifacts, ids
-from backplane.manifests.model import HttpProvider, Provider
+from backplane.manifests.model import Provider
 from backplane.manifests.template import ABSENT, Rendered, template
 from backplane.recovery.outcome import AttemptOutcome, Usage
 
@@ -66,13 +66,13 @@ def tokens_at_most(text: str) -> int:
 
 
 def _prompt_tokens(provider: Provider, params: Mapping[str, Any]) -> int:
-    if not isinstance(provider, HttpProvider) or provider.pages or provider.lookup or provider.upload:
+    if (prompt := provider.prompt()) is None:
         return -1  # a prompt of its own, or of several requests
     if artifacts.named(ids.canonical(dict(params))):
         return -1  # files have tokens of their own
     scope = {"params": params, "config": provider.config, "call": {}, "file": None}
-    body = _body(msgspec.json.encode(provider.request.body))(scope)
-    query = _body(msgspec.json.encode(provider.request.query))(scope)
+    body = _body(msgspec.json.encode(prompt[0]))(scope)
+    query = _body(msgspec.json.encode(prompt[1]))(scope)
     sent = [part for part in (body, query) if part is not ABSENT and part]
     return FRAME_TOKENS + tokens_at_most(msgspec.json.encode(sent).decode())
 

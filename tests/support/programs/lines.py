@@ -48,6 +48,8 @@ def act(asked: dict[str, Any], served: int) -> None:
         os.rename(params["pids"], params["pids"] + ".done")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(600)
+    elif do == "sleep":
+        time.sleep(600)
     elif do == "flood":
         while True:
             sys.stdout.write("x" * 65_536)

@@ -49,6 +49,16 @@ async def slow(seconds: float) -> str:
 
 
 @server.tool()
+async def obey(do: str, say: str = "") -> dict[str, str]:
+    """Says it, fails, or never ends."""
+    if do == "fail":
+        raise ToolError(say)
+    if do == "sleep":
+        await asyncio.sleep(600)
+    return {"said": say}
+
+
+@server.tool()
 def huge(size: int) -> str:
     """A long text."""
     return "x" * size

@@ -280,6 +280,16 @@ class HttpProvider(AnyProvider):
         """By its request."""
         return self.reconcile is not None
 
+    def address(self) -> Reference | None:
+        """Of its main request."""
+        return self.request.base_url
+
+    def prompt(self) -> tuple[Any, Any] | None:
+        """Of its main request, where there is no other."""
+        if self.pages or self.lookup or self.upload:
+            return None
+        return self.request.body, self.request.query
+
     def references(self) -> Sequence[Reference | SecretReference]:
         """The endpoint and the secrets."""
         return [self.request.base_url, *(self.auth.references() if self.auth else [])]

@@ -60,6 +60,24 @@ class AnyProvider(Part):
         """Whether it can be asked if an attempt of unknown outcome had its effect."""
         return False
 
+    def address(self) -> Reference | None:
+        """Where it listens; None: nowhere that a connection would tell anything about."""
+        return None
+
+    def program(self) -> tuple[str, str]:
+        """The program that it starts, and the folder below the data directory that a path to it begins at; an empty
+        program: it starts none."""
+        return "", ""
+
+    def in_process(self) -> str:
+        """The function that makes its attempts in any process of ours, the agent's too; "" where there is none."""
+        return ""
+
+    def prompt(self) -> tuple[Any, Any] | None:
+        """Body and query of the one request that an attempt is, as templates; None: it is more than that, or another
+        thing."""
+        return None
+
     def missing(self, environment: Mapping[str, str], data_dir: Path) -> str:
         """Things that it lacks to be asked, in words; "" when it is ready."""
         return ", ".join(lack for each in self.references() if (lack := each.lack(environment, data_dir)))
@@ -78,6 +96,10 @@ class PythonProvider(AnyProvider):
     def reconcilable(self) -> bool:
         """By its function."""
         return bool(self.reconcile)
+
+    def in_process(self) -> str:
+        """The function itself."""
+        return self.function
 
 
 Variables: TypeAlias = dict[str, SecretReference | Reference]
@@ -116,6 +138,10 @@ class SubprocessProvider(AnyProvider):
     def references(self) -> Sequence[Reference | SecretReference]:
         """Its variables."""
         return list(self.env.values())
+
+    def program(self) -> tuple[str, str]:
+        """The first word of its command, in its folder."""
+        return self.command[0], self.folder
 
 
 class ToolErrorRule(Part):
@@ -169,6 +195,14 @@ class McpProvider(AnyProvider):
         if self.auth is not None and (self.url is None or self.auth.kind not in ("bearer", "header")):
             raise ValueError("auth of an MCP server is bearer or header, and for a url; give a command its key by env")
         return self
+
+    def address(self) -> Reference | None:
+        """Of a server that speaks HTTP."""
+        return self.url
+
+    def program(self) -> tuple[str, str]:
+        """Of a server that is started."""
+        return self.command[0] if self.command else "", ""
 
     def references(self) -> Sequence[Reference | SecretReference]:
         """The endpoint, its secret, the program's variables."""

@@ -23,6 +23,7 @@ from backplane.manifests.model import ErrorClass, HttpProvider, Reconcile, Uploa
 from backplane.manifests.model.http import TOKENS
 from backplane.manifests.template import ABSENT, expression, template
 from backplane.providers import classify, said
+from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.body import Allowance, Unreadable, parse
 from backplane.providers.http import media
 from backplane.providers.http.failed import Failed
@@ -66,7 +67,7 @@ class _Under:
         return self.sent or self.created
 
 
-class HttpAttempts:
+class HttpAttempts(Attempts):
     """Makes attempts at one HTTP provider over one connection pool."""
 
     def __init__(
@@ -321,6 +322,18 @@ class HttpAttempts:
         base = self._spec.request.base_url.resolve(self._environment, self._data_dir)
         made = await media.keep(response.artifact, inner, self._wire, base, self._artifacts)
         return {**made, "response": inner, "params": under.scope["params"]}
+
+
+def make(spec: HttpProvider, around: Surroundings) -> HttpAttempts:
+    """A web API, ready to be asked."""
+    return HttpAttempts(
+        spec,
+        around.environment,
+        around.data_dir,
+        throttle=around.throttle,
+        artifacts=around.artifacts,
+        policy=around.policy,
+    )
 
 
 def _json_of(received: Received, *, needed: bool = True) -> Any:
