@@ -1,8 +1,8 @@
 """Every kind of command and of fact, once: the words that say what is asked for, and what happened.
 
-In the log kinds are plain strings, and a later version may have others: so a record's ``kind`` is ``str``. What we
-write is a ``CommandKind`` or a ``FactKind``, which mypy checks. These are constants, since a comparison with a member
-of an enum takes twice as long.
+In the log kinds are plain strings, and a later version may have others: so a record's ``kind`` is ``str``. Code that
+writes one names it as a ``CommandKind`` or a ``FactKind``, which mypy checks. These are constants, since a comparison
+with a member of an enum takes twice as long.
 tests/architecture/test_kinds.py holds them equal to the schemas, and finds bare kinds elsewhere.
 """
 
@@ -281,28 +281,28 @@ FACTS: Final[tuple[FactKind, ...]] = get_args(FactKind)
 # Groups.
 
 RUN_ENDS: Final[Mapping[str, str]] = {RUN_COMPLETED: "completed", RUN_FAILED: "failed", RUN_CANCELLED: "cancelled"}
-"""What ends a run → the status it has from then on."""
+"""Kind that ends a run → the status of the run."""
 STATE_WRITES: Final = (STATE_WRITTEN, STATE_DELETED, STATE_EXPIRED)
-"""What makes a version of a key."""
+"""Each makes a version of a key."""
 CALL_OUTCOMES: Final = (CALL_COMPLETED, CALL_FAILED)
-"""What an executor found."""
+"""Each is what an executor found."""
 CALL_ENDS: Final = (*CALL_OUTCOMES, CALL_CANCELLED)
-"""What settles a call."""
+"""Each settles a call."""
 ATTEMPT_OUTCOMES: Final = (ATTEMPT_SUCCEEDED, ATTEMPT_FAILED)
-"""What a provider gave; cost is counted on these."""
+"""Each tells what a provider gave; cost is counted on these."""
 HANDLER_OUTCOMES: Final = (HANDLER_COMPLETED, HANDLER_FAILED)
-"""How one attempt at a delivery ended."""
+"""Each ends one attempt at a delivery."""
 REQUEST_ENDS: Final = (REQUEST_ANSWERED, REQUEST_FAILED, REQUEST_EXPIRED)
-"""What its asker is told of a request."""
+"""Each ends a request, and its asker hears of it."""
 MESSAGES_OUT: Final = (MESSAGE_PUBLISHED, MESSAGE_SENT)
-"""What its sender said of a message; the deliveries follow."""
+"""Each is a message as its sender sent it; the deliveries follow."""
 INBOX: Final = (MESSAGE_DELIVERED, DELIVERY_CANCELLED)
-"""What lies in an agent's inbox."""
+"""The records of an agent's inbox."""
 LETTER_ENDS: Final = (MESSAGE_REDRIVEN, MESSAGE_DISCARDED)
-"""What uses the dead letter of a delivery up."""
+"""Each uses the dead letter of a delivery up."""
 CALL_LETTER_ENDS: Final = (CALL_REDRIVEN, CALL_DISCARDED)
-"""What uses the dead letter of a call up."""
+"""Each uses the dead letter of a call up."""
 BY_EXECUTOR: Final = (START_ATTEMPT, RECORD_ATTEMPT, COMPLETE_CALL, FAIL_CALL)
-"""What an executor says of a call."""
+"""Commands of executors about calls."""
 OF_BREAKERS: Final = (OPEN_BREAKER, PROBE_BREAKER, CLOSE_BREAKER)
-"""What an executor says of a provider's breaker."""
+"""Commands of executors about breakers."""

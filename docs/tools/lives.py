@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from agents_sdk.core.ledger.evolve import ENDED, FOLDS
+from agents_sdk.core.kinds import RUN_ENDS
+from agents_sdk.core.ledger.evolve import FOLDS
 
 PAGE: Final = Path(__file__).parents[2] / "ARCHITECTURE.md"
 BEGIN: Final = "[*]"
@@ -33,8 +34,8 @@ def _like(*examples: str) -> list[str]:
 
 
 def run_moves() -> list[Move]:
-    """A run: the ends are those of the table ``ENDED``."""
-    ends = [Move(kind, "live", status) for kind, status in ENDED.items()]
+    """A run: the ends are those of the table ``RUN_ENDS``."""
+    ends = [Move(kind, "live", status) for kind, status in RUN_ENDS.items()]
     return [Move("RunStarted", BEGIN, "live"), *(Move(kind, "live", "live") for kind in _like("RunResumed")), *ends]
 
 

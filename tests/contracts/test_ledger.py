@@ -24,6 +24,7 @@ from agents_sdk import (
 )
 from agents_sdk.core.commands import Command, RunBody, StateBody
 from agents_sdk.core.facts import RefusalEvent, StateEvent
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.core.ledger import Limits, undecodable
 from agents_sdk.core.partition import partition_of
 from agents_sdk.history import read_run
@@ -260,12 +261,13 @@ async def test_roles_are_enforced_by_the_ledger(backplane: AsyncBackplane) -> No
     run = await backplane.start_run("roles", complete_when="explicit")
     narrow = Scope(backplane.transport, run.id, agent.name, correlation_id="c")
     assert (await narrow.ask("SetState", StateBody(key="draft.one", value="1"))).version == 1
-    for kind, body, rule in (
+    beyond: list[tuple[CommandKind, StateBody, str]] = [
         ("SetState", StateBody(key="plan", value="1"), "writes"),
         ("DeleteState", StateBody(key="plan"), "writes"),
         ("GetState", StateBody(key="draft.one"), "reads"),
         ("GetHistory", StateBody(key="draft.one"), "reads"),
-    ):
+    ]
+    for kind, body, rule in beyond:
         with pytest.raises(ScopeDenied) as denied:
             await narrow.ask(kind, body)
         assert denied.value.fields["rule"] == rule

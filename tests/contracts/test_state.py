@@ -32,6 +32,7 @@ from agents_sdk.contracts import Contract
 from agents_sdk.core import ids
 from agents_sdk.core.commands import StateBody
 from agents_sdk.core.facts import RefusalEvent, StateEvent
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.history import read_run
 from agents_sdk.scope import Scope
 from agents_sdk.wire.codec import Codec
@@ -230,7 +231,7 @@ async def test_bad_input_is_refused_and_other_runs_go_on(backplane: AsyncBackpla
     other = await backplane.start_run(own("good"), complete_when="explicit")
     by_hand = Scope(backplane.transport, victim.id, "tester", correlation_id="c")
     assert await victim.state.get("never") is None
-    bad: list[tuple[str, StateBody, type[Exception]]] = [
+    bad: list[tuple[CommandKind, StateBody, type[Exception]]] = [
         ("SetState", StateBody(key="k", value="{"), InvalidCommand),
         ("SetState", StateBody(key="k", value=""), InvalidCommand),
         ("SetState", StateBody(key="", value="1"), InvalidCommand),

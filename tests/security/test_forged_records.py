@@ -15,6 +15,7 @@ from agents_sdk.core.commands import BreakerBody, Command, RegistrationBody
 from agents_sdk.core.facts import BreakerEvent, CallEvent, MessageEvent, Reply
 from agents_sdk.core.identity import OPERATOR
 from agents_sdk.core.ids import derive
+from agents_sdk.core.kinds import CommandKind
 from agents_sdk.core.ledger.breakers import breaker_id
 from agents_sdk.core.partition import partition_of
 from agents_sdk.history import read_run, read_topic
@@ -259,7 +260,7 @@ async def test_copied_opening_of_a_breaker_does_not_open_it_again(
     _, capability, provider, error_class = breaker.split("/")
     transport = backplane.transport
 
-    async def say(kind: str, **fields: Any) -> None:
+    async def say(kind: CommandKind, **fields: Any) -> None:
         scope = Scope(transport, breaker, "bp.executor", correlation_id=new_id())
         body = BreakerBody(capability=capability, provider=provider, error_class=error_class, executor="e", **fields)
         await scope.ask(kind, body)

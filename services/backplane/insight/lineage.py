@@ -21,8 +21,6 @@ from backplane.sink.edges import state_reference
 
 DEPTH = 12
 """Writers in a row that are followed."""
-OUTCOMES = (kinds.CALL_COMPLETED, kinds.CALL_FAILED)
-WRITES = (kinds.STATE_WRITTEN, kinds.STATE_DELETED, kinds.STATE_EXPIRED)
 
 
 class Node(msgspec.Struct, kw_only=True):

@@ -1,4 +1,4 @@
-"""What every kind of provider is to those who ask: made from its manifest and its surroundings, then asked."""
+"""The promises of every kind of provider: it is made from its manifest and its surroundings, and then asked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOT_ASKED = Reconciled("unknown", message="a provider of this kind cannot be ask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a provider of any kind may be made of, besides its manifest."""
+    """A provider of any kind may be made of these, besides its manifest."""
 
     data_dir: Path
     environment: Mapping[str, str]
@@ -51,7 +51,7 @@ class Attempts(ABC):
         """Lets go of connections and processes; twice does no harm."""
 
     async def reconcile(self, request: AttemptRequest) -> Reconciled:
-        """What the provider says about an attempt made before; raises only CancelledError."""
+        """Asks the provider about an attempt made before; raises only CancelledError."""
         return NOT_ASKED
 
     def slots(self, concurrency: int) -> int:

@@ -1,7 +1,7 @@
 """The kinds of providers: one line each, and one file each with what asks it.
 
-A kind is a model of its manifest (``manifests.model.Provider`` lists them) and the ``make`` of its file here. What else
-differs between kinds is a method of the model (``AnyProvider``) or of ``Attempts``, so nothing asks for the kind.
+A kind is a model of its manifest (``manifests.model.Provider`` lists them) and the ``make`` of its file here. All other
+differences are methods of the model (``AnyProvider``) and of ``Attempts``, so nothing asks for the kind.
 tests/contracts/test_provider_kinds.py holds the two lists equal, and holds every kind to the same promises.
 """
 

@@ -12,6 +12,7 @@ import pytest
 from agents_sdk.core.registry import Switch
 from backplane.executor.reach import Endpoint, Reach, endpoint_of
 from backplane.manifests.registry import Contract
+from backplane.providers.attempts import Attempts
 from backplane.providers.fleet import Fleet
 from backplane.recovery.outcome import Answer, AttemptRequest, Failure, Usage
 from tests.support.calls import capability, failure
@@ -183,7 +184,7 @@ async def test_a_newer_manifest_replaces_a_provider_when_its_last_attempt_has_en
     members = {each.name: fleet._member(old, each) for each in old.capability.providers}
     gate = asyncio.Event()
 
-    class Held:
+    class Held(Attempts):
         async def attempt(self, _: AttemptRequest) -> Answer:
             await gate.wait()
             return Answer(result="old")
