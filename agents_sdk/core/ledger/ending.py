@@ -72,7 +72,7 @@ def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[str, Delive
     """The deliveries that are open after the facts that the command caused so far."""
     deliveries: dict[str, Any] = dict(run.deliveries)
     for fact in before:
-        if fact.kind == kinds.MESSAGE_DELIVERED:  # pragma: no cover — no command of today delivers and ends the run as well
+        if fact.kind == kinds.MESSAGE_DELIVERED:  # pragma: no cover — no command delivers and ends the run
             deliveries[fact.delivery_id] = fact  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
         elif fact.kind in (kinds.HANDLER_COMPLETED, kinds.MESSAGE_DEAD_LETTERED):
             deliveries.pop(fact.delivery_id, None)  # type: ignore[attr-defined]  # here too

@@ -11,11 +11,11 @@ import pytest
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.commands import AttemptBody
 from agents_sdk.core.facts import RefusalEvent, StateEvent
+from agents_sdk.core.identity import LEDGER
 from agents_sdk.core.ledger import Book, apply, evolve, room
 from agents_sdk.core.ledger import state as ledger_state
 from agents_sdk.core.ledger.contracts import _validator
 from agents_sdk.core.ledger.issued import issued
-from agents_sdk.core.ledger.rules import LEDGER
 from agents_sdk.core.ledger.schema_cost import cost_of
 from agents_sdk.core.registry import ExecutorBeat
 from agents_sdk.core.resumption import resumption
