@@ -11,7 +11,7 @@ from agents_sdk import values
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
-from agents_sdk.core.words import quoted
+from agents_sdk.core.words import Why
 from agents_sdk.errors import (
     REFUSALS,
     BackplaneError,
@@ -40,9 +40,18 @@ class RunResult:
     result: Any
     """The result of a completed run; None for nothing."""
     reason: str
-    """Why it failed or was cancelled; ``idle`` where it completed because nothing was left to do."""
+    """Why it failed or was cancelled, in the platform's own words; ``idle`` where it completed because nothing was left
+    to do."""
     state_hash: str
     """SHA-256 over the keys, versions and values of its last state; equal states have equal hashes."""
+    code: str = ""
+    """A stable word for the reason: ``asked``, ``idle``, ``deadline``, ``handler_failed``, ``handler_timeout``,
+    ``dependency_expired``, ``agent_removed``, ``parent_cancelled``, ``parent_ended``, ``not_started``."""
+    said: str = ""
+    """The words of somebody else: the text of ``fail_run`` or ``cancel``, a handler's exception. They are data, and no
+    instruction of the platform."""
+    said_by: str = ""
+    """The speaker: an agent or a client."""
 
 
 def checked(reply: Reply) -> Reply:
@@ -64,8 +73,6 @@ def refusal(code: str, message: str, fields: dict[str, Any]) -> Refused:
 def call_failed(reply: Reply, capability: str) -> CallFailed:
     """The error of a capability call that ended without a result."""
     fields = {"capability": capability, "call_id": reply.command_id, "error_code": reply.code, **detail(reply)}
-    if fields.get("provider"):
-        fields["said"] = reply.message
     error = {each.code: each for each in (OutcomeUnknown, CallOverBudget)}.get(reply.code, CallFailed)
     return made(error, f"call of {capability!r} failed: {reply.message or reply.code}", fields)
 
@@ -76,16 +83,30 @@ def run_result(run_id: str, reply: Reply) -> RunResult:
         run_id=run_id,
         status=reply.status,
         result=values.from_json(reply.value) if reply.value else None,
-        reason=reply.message,
         state_hash=str(detail(reply).get("state_hash", "")),
+        **_why(reply)._asdict(),
     )
+
+
+def _why(reply: Reply) -> Why:
+    """Why a run ended. A ledger, or a run, of before has no code: its reason may be anybody's words."""
+    more = detail(reply)
+    return why_of(reply.code, reply.message, str(more.get("said", "")), str(more.get("said_by", "")))
+
+
+def why_of(code: str, reason: str, said: str, said_by: str) -> Why:
+    """Why a run ended, as its last fact says it."""
+    if code or reason in ("", "idle"):
+        return Why(code, reason, said, said_by)
+    return Why(said=reason)
 
 
 def child_error(run_id: str, reply: Reply) -> ChildFailed | ChildCancelled:
     """The error of a child run that ended without a result."""
     error = ChildCancelled if reply.status == "cancelled" else ChildFailed
-    why = f": {quoted(reply.message)}" if reply.message else ""
-    return error(f"run {run_id} {reply.status}{why}", run_id=run_id, status=reply.status, reason=reply.message)
+    why = _why(reply)
+    reason = f": {why.reason}" if why.reason else ""
+    return error(f"run {run_id} {reply.status}{reason}", run_id=run_id, status=reply.status, **why._asdict())
 
 
 def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
@@ -97,9 +118,10 @@ def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:
         return made(
             RequestExpired, f"{agent!r} gave no answer to {name!r} {waited}; run {reply.run_id} goes on", fields
         )
-    reason = ": ".join(part for part in (str(fields.get("error_type", "")), reply.message) if part)
-    fields["said"] = reason
-    return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}; it said {quoted(reason)}", fields)
+    if fields.get("said"):
+        fields["said"] = ": ".join(part for part in (str(fields.get("error_type", "")), str(fields["said"])) if part)
+    reason = f": {reply.message}" if reply.message else ""
+    return made(RequestFailed, f"{agent!r} failed on {name!r} {waited}{reason}", fields)
 
 
 def unanswered(command: Command) -> Unanswered:

@@ -32,6 +32,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
+from agents_sdk.core.words import attributed
+
 
 class BackplaneError(Exception):
     """Base of all errors of Backplane; ``code`` is stable, ``hint`` is the next step."""
@@ -46,6 +48,20 @@ class BackplaneError(Exception):
         self.message = message
         self.hint = hint or type(self).hint
         self.fields = fields
+
+    @property
+    def said(self) -> str:
+        """The words of somebody else, such as a provider or a handler. They are data, and no instruction of the
+        platform; ``message`` and ``hint`` are the platform's own words."""
+        return str(self.fields.get("said", ""))
+
+    @property
+    def said_by(self) -> str:
+        """The speaker."""
+        return str(self.fields.get("said_by", ""))
+
+    def __str__(self) -> str:
+        return attributed(super().__str__(), self.said, self.said_by)
 
 
 class Refused(BackplaneError):
@@ -264,13 +280,13 @@ class OutcomeUnknown(CallFailed):
 
 
 class ChildFailed(BackplaneError):
-    """A child run failed. ``fields``: run_id, status, reason."""
+    """A child run failed. ``fields``: run_id, status, code, reason, said, said_by."""
 
     code = "child_failed"
 
 
 class ChildCancelled(BackplaneError):
-    """A child run was cancelled. ``fields``: run_id, status, reason."""
+    """A child run was cancelled. ``fields``: run_id, status, code, reason, said, said_by."""
 
     code = "child_cancelled"
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from agents_sdk import registry_login
 from agents_sdk.core.identity import first_generation, reserved
 from agents_sdk.errors import BackplaneError
 from agents_sdk.wire.proof import ANSWER, DELIVERY, subkey
@@ -61,6 +62,8 @@ class Key(msgspec.Struct, frozen=True):
     generations, since a handler that runs again under a new key says the same. Empty in a file written before."""
     earlier: dict[int, bytes] = {}
     """Generation before → the key that proves deliveries made while it counted; see ``deliveries``."""
+    registry: bytes = b""
+    """Opens the schema registry of a local platform for reading. Empty in a file written before."""
 
     def deliveries(self, generation: int) -> bytes | None:
         """The key that proves what the ledger put in this name's inbox while ``generation`` counted; None: not known
@@ -174,7 +177,8 @@ def issued(master: bytes, name: str, generation: int) -> Key:
     """The key of a name's generation, with what proves the deliveries that still lie in its inbox from before."""
     before = range(max(1, generation - KEPT_GENERATIONS), generation)
     earlier = {number: subkey(derive(master, name, number), DELIVERY) for number in before}
-    return Key(name, generation, derive(master, name, generation), subkey(derive(master, name, 0), IDS), earlier)
+    own = derive(master, name, generation), subkey(derive(master, name, 0), IDS)
+    return Key(name, generation, *own, earlier, registry_login.secret(master, registry_login.READER))
 
 
 def verifier(settings: Settings) -> Verifier | None:

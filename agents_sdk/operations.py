@@ -51,13 +51,16 @@ class CallResult:
     latency_ms: float
     """From the intent to the outcome, by the executor's clock."""
     degraded: bool
-    """A declared substitute, not what was asked for; ``reason`` says why."""
+    """A declared substitute, not what was asked for; ``reason`` says why, and ``said`` what ``said_by`` said."""
     call_id: str
     event_id: str
     """Of the fact that holds the result."""
     reason: str = ""
     cached: bool = False
     """The result of an equal call a short while ago, which cost nothing."""
+    said: str = ""
+    """Of a substitute: what providers said. It is data, and no instruction of the platform."""
+    said_by: str = ""
 
 
 def publish(
@@ -307,6 +310,8 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
         event_id=reply.event_id,
         reason=str(fields.get("reason", "")),
         cached=bool(fields.get("cached", False)),
+        said=str(fields.get("said", "")),
+        said_by=str(fields.get("said_by", "")),
     )
 
 

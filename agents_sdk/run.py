@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from agents_sdk import operations, values
-from agents_sdk.answers import RunResult, run_result
+from agents_sdk.answers import RunResult, run_result, why_of
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.core.facts import Fact, Reply, RunEvent, StateEvent
@@ -123,7 +123,9 @@ class Past:
         for fact in reversed(await self._facts(0.0)):
             if isinstance(fact, RunEvent) and fact.kind in kinds.RUN_ENDS:
                 result = values.from_json(fact.result) if fact.result else None
-                return RunResult(self._run_id, kinds.RUN_ENDS[fact.kind], result, fact.reason, fact.state_hash)
+                why = why_of(fact.code, fact.reason, fact.said, fact.said_by)
+                status, ended = kinds.RUN_ENDS[fact.kind], why._asdict()
+                return RunResult(self._run_id, status, result, state_hash=fact.state_hash, **ended)
         raise unknown
 
     async def versions(self, unknown: UnknownRun | None) -> Kept:

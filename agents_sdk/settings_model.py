@@ -21,8 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from agents_sdk import addresses
-from agents_sdk.kafka_login import completed
+from agents_sdk import addresses, kafka_login, registry_login
 from agents_sdk.settings import NotConfigured, data_dir, running_file
 
 PROJECT_FILE: Final = "backplane.toml"
@@ -276,29 +275,41 @@ def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def log_in(merged: dict[str, Any], sources: dict[str, str]) -> None:
-    """Adds the login of Kafka that ``merged`` means and does not say. An address of a local platform without a login
-    means that platform. Its record says what it asks for and where its master key is, also while it does not run.
-    Raises KeyUnusable."""
-    kafka, identity = merged.get("kafka", {}), merged.get("identity", {})
-    address = kafka.get(ADDRESS["kafka"])
+    """Adds the logins of Kafka and of the registry that ``merged`` means and does not say. An address of a local
+    platform without a login means that platform. Its record says what it asks for and where its master key is, also
+    while it does not run. Raises KeyUnusable."""
+    address = merged.get("kafka", {}).get(ADDRESS["kafka"])
     if not address:
         return
-    if not any(name.startswith(("sasl.", "security.")) for name in kafka):
-        for folder in _folders(merged, address):
-            record = _offered(folder)
-            offered = record.values.get("kafka", {})
-            if offered.get(ADDRESS["kafka"]) == address:
-                kafka = _add(merged, sources, {**offered, **kafka}, record.name)
-                identity = {**record.values.get("identity", {}), **identity}
-                break
-    _add(merged, sources, completed(kafka, identity), "keys")
+    for section, says, completed in LOGINS:
+        values, identity = merged.get(section, {}), merged.get("identity", {})
+        if not values.get(ADDRESS[section]):
+            continue
+        if not any(value and name.startswith(says) for name, value in values.items()):
+            for folder in _folders(merged, address):
+                record = _offered(folder)
+                offered = record.values.get(section, {})
+                if offered.get(ADDRESS[section]) == values[ADDRESS[section]]:
+                    values = _add(merged, sources, section, {**values, **offered}, record.name)
+                    identity = {**record.values.get("identity", {}), **identity}
+                    break
+        _add(merged, sources, section, completed(values, identity), "keys")
 
 
-def _add(merged: dict[str, Any], sources: dict[str, str], kafka: dict[str, str], source: str) -> dict[str, str]:
-    known = merged["kafka"]
-    sources.update({f"kafka.{key}": source for key, value in kafka.items() if known.get(key) != value})
-    merged["kafka"] = kafka
-    return kafka
+LOGINS: Final = (
+    ("kafka", ("sasl.", "security."), kafka_login.completed),
+    ("registry", ("username",), registry_login.completed),
+)
+"""Section → how the names begin that say a login, and what adds the password."""
+
+
+def _add(
+    merged: dict[str, Any], sources: dict[str, str], section: str, values: dict[str, Any], source: str
+) -> dict[str, Any]:
+    known = merged[section]
+    sources.update({f"{section}.{key}": source for key, value in values.items() if known.get(key) != value})
+    merged[section] = values
+    return values
 
 
 def _folders(merged: Mapping[str, Any], address: str) -> Iterator[Path]:

@@ -50,11 +50,12 @@ class Executes(Protocol):
 def failure(error: CallFailed) -> str:
     """A failed call for a model, as JSON: the platform's words, and apart from them a provider's. A provider's words
     are no instructions; a model that knows them as such can keep them apart."""
-    said, fields = str(error.fields.get("said", "")), error.fields
+    said, fields = error.said, error.fields
     if not said:
         return f"{error.message} ({error.hint})" if error.hint else error.message
     words: dict[str, Any] = {"failed": fields.get("capability", ""), "error_class": fields.get("error_class", "")}
-    words |= {"error_code": fields.get("error_code", ""), "said_by": fields.get("provider", ""), "said": said}
+    words |= {"error_code": fields.get("error_code", ""), "message": error.message}
+    words |= {"said_by": error.said_by or fields.get("provider", ""), "said": said}
     return canonical({name: value for name, value in words.items() if value})
 
 

@@ -153,6 +153,9 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "published": _NAMES,
         "tags": Texts(TAG_COUNT, TAG_CHARS, TAG_COUNT * TAG_CHARS),
         "started_by": _ID,
+        "code": _WORD,
+        "said": _PROSE,
+        "said_by": _NAME,
     },
     "state": {
         "key": Text(KEY_LIMIT),
@@ -243,6 +246,8 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "report": Cut(),
         "manifest_version": Whole(-1, WHOLE_LIMIT),
         "fencing_token": _WHOLE,
+        "said": Cut(),
+        "said_by": _NAME,
     },
     "registration": {
         "name": _WORD,

@@ -36,6 +36,9 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     published: list[str] = msgspec.field(default_factory=list)
     tags: list[str] = msgspec.field(default_factory=list)
     started_by: str = ""
+    code: str = ""
+    said: str = ""
+    said_by: str = ""
 
 
 class StateBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -157,6 +160,8 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     report: str = ""
     manifest_version: int = 0
     fencing_token: int = 0
+    said: str = ""
+    said_by: str = ""
 
 
 class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):

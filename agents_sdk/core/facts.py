@@ -55,6 +55,9 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     published: list[str] = msgspec.field(default_factory=list)
     tags: list[str] = msgspec.field(default_factory=list)
     started_by: str = ""
+    code: str = ""
+    said: str = ""
+    said_by: str = ""
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -104,6 +107,9 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     traceback: str = ""
     reason: str = ""
     origin: str = ""
+    code: str = ""
+    said: str = ""
+    said_by: str = ""
 
 
 class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -152,6 +158,8 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     artifacts: list[str] = msgspec.field(default_factory=list)
     local: bool = False
     reason: str = ""
+    said: str = ""
+    said_by: str = ""
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -214,6 +222,8 @@ class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
     code: str
     message: str = ""
     detail: str = ""
+    said: str = ""
+    said_by: str = ""
 
 
 class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):

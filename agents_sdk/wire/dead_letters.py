@@ -34,6 +34,7 @@ NAMES: Final[dict[Family, dict[str, str]]] = {
         "stage": "__dlq.errors.stage",
         "first_failed_at": "__dlq.errors.first.failed.at",
         "redrive_count": "__dlq.errors.redrive.count",
+        "said_by": "__dlq.errors.said.by",
     },
     "connect": {
         "topic": "__connect.errors.topic",
@@ -94,6 +95,8 @@ class DeadLetter:
     """RFC 3339; kept over redrives."""
     redrive_count: int = 0
     """How often it was put back; a redrive refuses to go on for ever."""
+    said_by: str = ""
+    """The author of the message; empty: the platform, or not known."""
     family: Family = "kafka"
     """Whose headers these were."""
 

@@ -35,6 +35,12 @@ PARALLEL: Final = 4
 LEVEL: Final = "FULL_TRANSITIVE"
 """Every reader, old or new, reads every record, old or new: replays start at offset 0."""
 
+LOGIN_HINT: Final = (
+    "check the credentials: a local platform's registry is read with identity.key_file (an older key has to be issued"
+    " again with `backplane agents issue NAME`) and changed by the owner of the master key; for another registry, set"
+    " registry.username"
+)
+
 AVRO: Final = "AVRO"
 JSON: Final = "JSON"
 """Kinds of schema."""
@@ -268,6 +274,8 @@ class Registry:
                     f"the schema registry at {shown(self.url)} fails: {said}", hint="see its log", server="registry"
                 ) from error
             hint = SchemaRejected.hint if status in (409, 422) else "check the registry's address and credentials"
+            if status in (401, 403):
+                hint = LOGIN_HINT
             what = f"the registry at {shown(self.url)} refuses {about or 'the request'}: {said}"
             raise SchemaRejected(what, hint=hint, subject=about, status=status, error_code=code) from error
         except httpx.TransportError as error:

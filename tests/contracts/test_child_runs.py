@@ -95,7 +95,7 @@ async def test_a_child_that_fails_or_is_cancelled_is_the_handlers_to_judge(
         try:
             await stopped.wait()
         except ChildCancelled as cancelled:
-            seen.append([cancelled.fields["run_id"] == stopped.id, "cancelled", cancelled.fields["reason"]])
+            seen.append([cancelled.fields["run_id"] == stopped.id, "cancelled", cancelled.said])
         await ctx.complete_run(seen)
 
     async with running(settings, judge):

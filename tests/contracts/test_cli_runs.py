@@ -61,7 +61,7 @@ def test_a_start_that_nobody_hears_is_not_waited_for(backplane: Shell) -> None:
     assert "nobody handles the workflow" in done.err
     run = done.err.split("run: ")[-1].split()[0] if "run: " in done.err else done.err.split("; run ")[1].split()[0]
     shown = json.loads(backplane("run", run, "--json").out)
-    assert (shown["status"], "nobody handles" in shown["reason"]) == ("cancelled", True)
+    assert (shown["status"], "nobody handles" in shown["said"]) == ("cancelled", True)
 
 
 def test_last_is_the_newest_run_that_was_started_from_outside(platform: LocalPlatform, backplane: Shell) -> None:

@@ -50,6 +50,8 @@ def ports(servers: LocalPlatform, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
         "KAFKA__SASL_PASSWORD": guarded_kafka.PASSWORD,
         "KAFKA__LOG_LEVEL": "0",
         "REGISTRY__URL": servers.settings.registry.url,
+        "REGISTRY__USERNAME": servers.settings.registry.username,
+        "REGISTRY__PASSWORD": servers.settings.registry.password.get_secret_value(),
         "CLICKHOUSE__URL": f"http://127.0.0.1:{chosen['store']}",
     }
     for name, value in told.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -55,12 +56,17 @@ def test_every_operation_becomes_a_capability_or_is_told(
 @pytest.mark.slow
 async def test_a_draft_is_answered_by_the_real_api(broker: LocalPlatform, tmp_path: Path) -> None:
     """Registers a schema, lists it, reads it back, and is refused what is not there: by manifests nobody touched."""
-    url = broker.settings.registry.url
-    path = document("ccompat/v7", tmp_path)
+    url, path = broker.settings.registry.url, document("ccompat/v7", tmp_path)
+    told = json.loads(path.read_text())
+    told |= {"security": [{"login": []}]}
+    told["components"]["securitySchemes"] = {"login": {"type": "http", "scheme": "basic"}}
+    path.write_text(json.dumps(told))
     made = tmp_path / "made"
     assert run(["capabilities", "import-openapi", str(path), "--out", str(made), "--base-url", url]) == 0
+    [secret] = {name for file in made.iterdir() for name in re.findall(r"\w+_API_KEY", file.read_text())}
+    login = broker.settings.registry
+    fleet = Fleet(tmp_path, {secret: f"{login.username}:{login.password.get_secret_value()}"})
     registry = load_registry([made])
-    fleet = Fleet(tmp_path, {})
     try:
         subject = {"subject": "imported-value"}
         registered = await call(

@@ -80,15 +80,21 @@ def first_value(platform: LocalPlatform, topic: str) -> bytes | None:
         consumer.close()
 
 
+def login(platform: LocalPlatform) -> tuple[str, str]:
+    registry = platform.settings.registry
+    return registry.username, registry.password.get_secret_value()
+
+
 def register(platform: LocalPlatform, subject: str) -> int:
     schema = {"type": "record", "name": subject.title().replace("-", ""), "fields": [{"name": "a", "type": "long"}]}
     url = f"{platform.settings.registry.url}/subjects/{subject}/versions"
-    answer = httpx.post(url, json={"schema": json.dumps(schema)}, timeout=20, trust_env=False)
+    answer = httpx.post(url, json={"schema": json.dumps(schema)}, auth=login(platform), timeout=20, trust_env=False)
     return int(answer.raise_for_status().json()["id"])
 
 
 def schema_of(platform: LocalPlatform, number: int) -> str:
-    answer = httpx.get(f"{platform.settings.registry.url}/schemas/ids/{number}", timeout=20, trust_env=False)
+    url = f"{platform.settings.registry.url}/schemas/ids/{number}"
+    answer = httpx.get(url, auth=login(platform), timeout=20, trust_env=False)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["schema"])
 

@@ -227,7 +227,8 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_tried_again(
         ended = await run.wait(30)
         assert [await soon(cancelled), await soon(cancelled)] == [1, 2]
     assert ended.status == "failed"
-    assert "HandlerTimedOut: the handler took longer than 0.2 s" in ended.reason
+    assert "HandlerTimedOut: the handler took longer than 0.2 s" in ended.said
+    assert (ended.code, ended.said_by) == ("handler_timeout", slow.name)
     facts = facts_of(settings, run.id)
     assert [(fact.agent, fact.cause) for fact in facts if fact.kind == "HandlerFailed"] == [
         (slow.name, "handler_timeout")
@@ -331,7 +332,8 @@ async def test_a_subscriber_that_always_raises_ends_its_own_run_alone(
         runs = [await backplane.start_run(workflow, "bad" if number == 5 else "good") for number in range(11)]
         ends = await asyncio.gather(*(run.wait(30) for run in runs))
     assert [end.status for end in ends] == ["failed" if number == 5 else "completed" for number in range(11)]
-    assert "failed 3 times on 'run.started'; it said 'RuntimeError: always'" in ends[5].reason
+    assert "failed 3 times on 'run.started'" in ends[5].reason
+    assert (ends[5].code, ends[5].said, ends[5].said_by) == ("handler_failed", "RuntimeError: always", moody.name)
 
 
 async def test_a_slow_agent_slows_nobody_else(settings: Settings, backplane: AsyncBackplane) -> None:

@@ -74,7 +74,8 @@ async def test_tiers_are_climbed_one_after_the_other(settings: Settings) -> None
 
     assert (helped.result, helped.provider, helped.attempts) == ({"hits": [params["name"]]}, "steady_one", 3)
     assert (degraded.result, degraded.degraded, degraded.attempts) == ({"hits": []}, True, 2)
-    assert "moody_one outage: not today (2 times)" in degraded.reason
+    assert "moody_one outage (2 times)" in degraded.reason
+    assert (degraded.said, degraded.said_by) == ("moody_one outage: not today (2 times)", "provider moody_one")
     report = failed.value.fields["report"]
     assert [(each["provider"], each["error_class"]) for each in report["attempts"]] == [("moody_one", "outage")]
     assert "dlq redrive --cause outage" in report["action"]

@@ -109,7 +109,7 @@ async def test_cancel_ends_a_run_and_its_record_stays_as_it_is(settings: Setting
         await asyncio.to_thread(assert_eventually, lambda: asyncio.run(_written(settings, run.id)))
         code, told = await asyncio.to_thread(cli, "cancel", run.id, "--reason", "not needed", "--json")
         assert (code, told["status"]) == (0, "cancelled")
-        assert (await run.wait(30)).reason == "not needed"
+        assert (await run.wait(30)).said == "not needed"
         store = connect_store(settings)
 
         def settled() -> Any:

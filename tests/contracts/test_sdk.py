@@ -128,7 +128,8 @@ async def test_every_refusal_is_its_own_error(backplane: AsyncBackplane) -> None
     with pytest.raises(RunFinished):
         await run.complete()
     ended = await run.wait(5)
-    assert (ended.status, ended.reason, ended.result) == ("cancelled", "enough", None)
+    assert (ended.status, ended.code, ended.said, ended.result) == ("cancelled", "asked", "enough", None)
+    assert ended.reason == f"{ended.said_by!r} cancelled the run"
 
 
 async def test_oversize_is_refused_by_the_client_and_by_the_ledger(backplane: AsyncBackplane) -> None:
@@ -347,4 +348,4 @@ async def test_an_agent_has_the_verbs_of_a_client(settings: Settings) -> None:
         await run.state.set("ready", True)
         ended = await run.wait(30)
 
-    assert (done, ended.status, ended.reason) == ([False], "cancelled", "seen enough")
+    assert (done, ended.status, ended.said) == ([False], "cancelled", "seen enough")

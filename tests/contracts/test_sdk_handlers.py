@@ -79,7 +79,7 @@ async def test_failing_handler_is_retried_and_then_ends_the_run_with_its_error(s
         ended = await run.wait(30)
 
         assert ended.status == "failed"
-        assert "LookupError: the shelf is empty" in ended.reason
+        assert "LookupError: the shelf is empty" in ended.said
         assert attempts == [1, 2]
         assert (await run.state.entry("tried")).version == 1, "the second attempt got the first one's answer"
 
@@ -102,8 +102,8 @@ async def test_message_that_this_version_does_not_handle_is_reported(settings: S
             ended = await run.wait(30)
 
     assert ended.status == "failed"
-    assert "UnknownMessage" in ended.reason
-    assert "it handles new.name" in ended.reason
+    assert "UnknownMessage" in ended.said
+    assert "it handles new.name" in ended.said
 
 
 async def test_settled_delivery_is_refused_and_stops_the_handler(settings: Settings) -> None:

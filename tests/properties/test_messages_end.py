@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given
 
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.ledger.rules import RULES
 from tests.properties.test_ledger_laws import LAW
 from tests.support.ledger_desk import Desk, kinds
 from tests.support.ledger_strategies import HISTORIES, History
@@ -83,7 +84,7 @@ def test_rules_that_this_ledger_does_not_know_are_its_newest() -> None:
     """A client of tomorrow is decided by what its ledger can."""
     desk = Desk()
     desk.start(rules=99)
-    assert desk.facts[0].rules == 1  # type: ignore[attr-defined]
+    assert desk.facts[0].rules == RULES  # type: ignore[attr-defined]
 
 
 def test_the_law_can_be_broken() -> None:

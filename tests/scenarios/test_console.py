@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from backplane.manifests.switches import read as read_registry
 from backplane.platform.platform import LocalPlatform
 from tests.support.browser import NARROW, Window, chromium
 from tests.support.console import links
+from tests.support.console_agents import LATE, agents
 from tests.support.eventually import assert_eventually
 from tests.support.wire import wire
 
@@ -285,18 +285,6 @@ def test_a_capability_is_switched_for_the_whole_fleet(platform: LocalPlatform, b
     window.close()
 
 
-LATE = """
-from agents_sdk import Agent
-
-late = Agent("late_console_agent", workflows=["late"], writes=["heard"])
-
-
-@late.on("go")
-async def note(ctx, event):
-    await ctx.state.set("heard", event.attempt)
-"""
-
-
 def test_a_dead_letter_is_found_tried_and_put_back(
     platform: LocalPlatform, base: str, browser: Any, tmp_path: Path
 ) -> None:
@@ -334,23 +322,3 @@ def test_a_dead_letter_is_found_tried_and_put_back(
         assert window.complaints == []
         window.close()
         started.complete()
-
-
-@contextmanager
-def agents(platform: LocalPlatform, module: Path) -> Iterator[None]:
-    """A process with the agents of a module, from ready to ended."""
-    argv = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(module)]
-    where = ["--data-dir", str(platform.settings.data_dir)]
-    process = subprocess.Popen([*argv, *where], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        said = ""
-        while "agents: ready" not in said:
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-        process.stderr.close()

@@ -255,12 +255,12 @@ def test_a_topic_that_no_document_is_about_is_told(platform: Any, tmp_path: Path
     document = subprocess.run([*argv, "--json"], capture_output=True, text=True, timeout=120, check=False)
 
     assert (told.returncode, document.returncode) == (1, 1), told.stderr
-    assert "error: the run failed: no document is about “zxqvw”\nhint: another --topic" in told.stderr
+    assert "said 'no document is about “zxqvw”'\nhint: another --topic" in told.stderr
     assert "warning" not in told.stderr
     assert "none was published" in told.stdout
     found = json.loads(document.stdout)
     assert (found["status"], found["page"], found["doubts"]) == ("failed", "", [])
-    assert found["reason"] == "no document is about “zxqvw”"
+    assert found["said"] == "no document is about “zxqvw”"
 
 
 def test_the_corpus_is_as_it_was_afterwards(of_folder: Shown) -> None:

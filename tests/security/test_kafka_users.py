@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings, load_settings
 from agents_sdk.keys import KeyUnusable
+from agents_sdk.registry_login import READER
 from agents_sdk.topics import CALLS, CAPABILITIES, COMMANDS, MESSAGES, REPLIES, STATE, SWITCHES, inbox, replies_of
 from agents_sdk.wire.kafka_door import NotLetIn
 from agents_sdk.wire.topics_admin import connect, existing
@@ -49,7 +50,7 @@ def far_away(settings: Settings, key_file: Path) -> Settings:
             "security.protocol": "sasl_plaintext",
             "log_level": "0",
         },
-        registry=settings.registry,
+        registry={"url": settings.registry.url, "username": READER},
         identity={"key_file": key_file},
     )
 

@@ -70,7 +70,8 @@ def test_a_report_that_an_agent_gives_says_no_more_than_a_report_has(desk: Right
     assert len(msgspec.json.encode(told["report"])) < 30_000
     assert (told["report"]["given_by"], told["report"]["cause"]) == ("liar", "unknown")
     assert (told["error_class"], told["error_code"], told["cause"]) == ("unknown", "call_failed", "unknown")
-    assert told["words_of"] == dict.fromkeys(("error_message", "params", "provider", "error_code", "report"), "liar")
+    assert told["words_of"] == dict.fromkeys(("name", "said", "params", "provider", "error_code", "report"), "liar")
+    assert ORDER not in told["error_message"]
 
 
 def test_an_executors_report_is_told_as_it_is(desk: RightsDesk) -> None:
@@ -81,14 +82,15 @@ def test_an_executors_report_is_told_as_it_is(desk: RightsDesk) -> None:
     outcome: dict[str, Any] = {
         "call_id": call_id,
         "error_class": "auth",
-        "error_message": "401",
         "report": report,
         "provider": "brave",
+        "attempts": 1,
     }
-    desk.send("FailCall", agent=EXECUTOR, **outcome)
+    desk.send("FailCall", agent=EXECUTOR, **outcome, said="401", said_by="provider brave")
     told = escalated(desk)
     assert told["report"] == {"action": "renew the secret", "attempts": []}
-    assert told["words_of"] == {"error_message": "provider brave", "params": "liar"}
+    quoted_in_it = {"report.attempts.message": "the provider of each"}
+    assert told["words_of"] == {"said": "provider brave", "params": "liar", **quoted_in_it}
 
 
 def test_a_result_that_stands_in_for_an_error_has_a_report_in_form_too(desk: RightsDesk) -> None:
@@ -118,8 +120,8 @@ def test_an_error_of_a_handler_is_marked_as_the_handlers(desk: RightsDesk) -> No
     assert told["error_message"] == ORDER
 
 
-def test_why_a_run_failed_quotes_what_its_handler_said() -> None:
-    """The sentence is the platform's; a handler's words are in quotes in it, on one line."""
+def test_why_a_run_failed_keeps_apart_what_its_handler_said() -> None:
+    """The reason is the platform's; a handler's words have a field of their own, with its name."""
     desk = RightsDesk()
     desk.grant("liar", **ALL)
     desk.register("liar", subscriptions=["*"], max_deliveries=1)
@@ -129,9 +131,9 @@ def test_why_a_run_failed_quotes_what_its_handler_said() -> None:
     for attempt in range(1, 10):
         if "r" in desk.book.runs:
             desk.send("FailHandler", agent="liar", delivery_id=delivery, attempt=attempt, **failed)
-    reason = desk.book.finished["r"].reason
-    assert reason.endswith(f" on 'run.started'; it said {quoted(f'E: {said}')}")
-    assert "\n" not in reason
+    ended = desk.book.finished["r"]
+    assert (ended.code, ended.reason) == ("handler_failed", "agent 'liar' failed 1 times on 'run.started'")
+    assert (ended.said, ended.said_by) == (f"E: {said}", "liar")
 
 
 def test_what_a_dependency_waited_for_is_marked_as_its_declarers(desk: RightsDesk) -> None:
@@ -157,21 +159,27 @@ def test_another_words_end_where_their_quotes_end(text: str) -> None:
     assert "\n" not in said
     assert said[0] == said[-1]
     assert said[0] not in said[1:-1].replace(f"\\{said[0]}", "")
-    reply = Reply(command_id="c", reply_to="", status="failed", message=text)
-    if text:
-        assert quoted(text) in child_error("r", reply).message
-        assert quoted(text) in request_failed(reply, "a", "n").message
+    detail = msgspec.json.encode({"said": text, "said_by": "liar"}).decode()
+    reply = Reply(command_id="c", reply_to="", status="failed", code="asked", message="ours", detail=detail)
+    for error in (child_error("r", reply), request_failed(reply, "a", "n"), call_failed(reply, "search")):
+        assert ("ours" in error.message, error.said, error.said_by) == (True, text, "liar")
+        assert not text or str(error).endswith(f"; liar said {quoted(text)}")
 
 
 def test_a_model_is_told_apart_what_a_provider_said() -> None:
     """In a field of its own, with whose it is."""
-    reply = Reply(
-        command_id="c", reply_to="", status="failed", code="http_401", message=ORDER, detail='{"provider":"brave"}'
-    )
+    detail = msgspec.json.encode({"provider": "brave", "said": ORDER, "said_by": "provider brave"}).decode()
+    reply = Reply(command_id="c", reply_to="", status="failed", code="http_401", message="ours", detail=detail)
     error = call_failed(reply, "web_search")
     assert isinstance(error, CallFailed)
     told = msgspec.json.decode(failure(error))
-    assert told == {"failed": "web_search", "error_code": "http_401", "said_by": "brave", "said": ORDER}
+    assert told == {
+        "failed": "web_search",
+        "error_code": "http_401",
+        "message": "call of 'web_search' failed: ours",
+        "said_by": "provider brave",
+        "said": ORDER,
+    }
 
 
 @given(st.text(max_size=200))

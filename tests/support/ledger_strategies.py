@@ -336,7 +336,7 @@ def _start(author: Author, a: int, b: int, c: int) -> Command:
     mode = "" if b > 250 else ("idle", "idle", "explicit")[b % 3]
     late = (0, 0, 0, 3, 12, -1)[a % 6] if len(author.history.entries) > 12 else 0
     body = RunBody(
-        workflow="w" if c % 4 else "other", input=VALUES[b % 3], complete_when=mode, deadline_ms=late, rules=c % 2
+        workflow="w" if c % 4 else "other", input=VALUES[b % 3], complete_when=mode, deadline_ms=late, rules=c % 4
     )
     if a % 16 == 9:
         body = msgspec.structs.replace(body, resumed_from="before")

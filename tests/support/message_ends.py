@@ -73,6 +73,7 @@ def _untold(fact: Any, end: Any, rules: int) -> str:
         return ""
     if end is None or end.command_id != fact.command_id:
         return f"delivery {fact.delivery_id} was cancelled, and its run was not ended by the same command"
-    if rules and (fact.cause, fact.reason) != ("run_ended", end.reason[:2_000]):
+    told = (fact.reason, fact.code, fact.said, fact.said_by)
+    if rules and (fact.cause, *told) != ("run_ended", end.reason[:2_000], end.code, end.said[:2_000], end.said_by):
         return f"delivery {fact.delivery_id} was cancelled as {fact.cause!r} ({fact.reason!r}), not as its run"
     return ""

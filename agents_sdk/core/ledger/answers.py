@@ -144,12 +144,12 @@ def outcome(fact: CallEvent) -> Answer:
         answer.value = fact.result
         detail["degraded"] = fact.degraded
         if fact.degraded and fact.report:
-            detail["reason"] = fact.error_message
+            detail |= {"reason": fact.error_message, **_said(fact)}
         if fact.cached:
             detail["cached"] = True
     else:
         answer.status, answer.code, answer.message = "failed", fact.error_code, fact.error_message
-        detail["error_class"] = fact.error_class
+        detail |= {"error_class": fact.error_class, **_said(fact)}
         if fact.asked_nano_usd:
             left = fact.budget_nano_usd - fact.cost_nano_usd
             detail |= {"budget": "call", "asked_nano_usd": fact.asked_nano_usd, "left_nano_usd": left}
@@ -178,8 +178,10 @@ def request_outcome(fact: MessageEvent, request: Request) -> Answer:
     else:
         answer.status = "failed"
         answer.code = "request_expired" if fact.kind == kinds.REQUEST_EXPIRED else "request_failed"
-        answer.message = fact.error_message
+        answer.message = fact.reason
         detail |= {"cause": fact.cause, "error_type": fact.error_type}
+        if fact.error_message:
+            detail |= {"said": fact.error_message, "said_by": fact.said_by or fact.recipient}
     answer.detail = ids.canonical(detail)
     return answer
 
@@ -189,10 +191,11 @@ def of_finished(finished: Finished) -> Answer:
     return Answer(
         status=finished.status,
         value=finished.result,
+        code=finished.code,
         message=finished.reason,
         event_id=finished.event_id,
         run_seq=finished.seq,
-        detail=ids.canonical({"state_hash": finished.state_hash}),
+        detail=ids.canonical({"state_hash": finished.state_hash, **_said(finished)}),
     )
 
 
@@ -201,11 +204,17 @@ def of_child(fact: RunEvent) -> Answer:
     return Answer(
         status=fact.status,
         value=fact.result,
+        code=fact.code,
         message=fact.reason,
         event_id=fact.event_id,
         run_seq=fact.run_seq,
-        detail=ids.canonical({"state_hash": fact.state_hash}),
+        detail=ids.canonical({"state_hash": fact.state_hash, **_said(fact)}),
     )
+
+
+def _said(by: Finished | RunEvent | CallEvent) -> dict[str, str]:
+    """The words of somebody else, and whose they are; nothing where there are none."""
+    return {"said": by.said, "said_by": by.said_by} if by.said else {}
 
 
 def reply(answer: Answer, command_id: str, run_id: str, reply_to: str, issued_at: int = 0) -> Reply:

@@ -14,9 +14,10 @@ from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.ledger import budgets, failed_calls, payloads, reports, room
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.references import check_artifacts, check_supervisor
-from agents_sdk.core.ledger.rules import check, supervisor_of
+from agents_sdk.core.ledger.rules import apart, check, supervisor_of
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Finished, Run
+from agents_sdk.core.words import Why
 
 CAPABILITY_LIMIT = 200
 """Characters."""
@@ -270,7 +271,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         payloads.check(book.limits, "result", body.result)
     except Refusal as unusable:
         code = "oversize" if unusable.code == "oversize" else "invalid_result"
-        _write_failed(book, run, command, call, scribe, "unknown", code, unusable.message)
+        _write_failed(book, run, command, call, scribe, ("unknown", code), Why(reason=unusable.message))
         return
     scribe.write(
         CallEvent,
@@ -284,7 +285,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         attempts=body.attempts,
         cost_nano_usd=body.cost_nano_usd,
         latency_us=body.latency_us,
-        **_story(book, command, body),
+        **_story(book, run, command, body),
         manifest_version=body.manifest_version,
         artifacts=artifacts.named(body.result),
         local=command.agent != EXECUTOR,
@@ -298,7 +299,19 @@ def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     call = _open_call(run, body.call_id)
     _check_token(call, body)
     error_class, error_code = body.error_class or "unknown", body.error_code or "call_failed"
-    _write_failed(book, run, command, call, scribe, error_class, error_code, body.error_message)
+    why = _words(run, command, body, "failed")
+    _write_failed(book, run, command, call, scribe, (error_class, error_code), why)
+
+
+def _words(run: Run, command: Command, body: OutcomeBody, verb: str) -> Why:
+    """The platform's words of an outcome, and those of others: all that an agent tells of its own call is its own."""
+    if command.agent == EXECUTOR:
+        return Why(reason=body.error_message, said=body.said, said_by=body.said_by)
+    if not apart(run):
+        return Why(reason=body.error_message)
+    said = ": ".join(text for text in (body.error_message, body.said) if text)
+    reason = f"its caller {command.agent!r}, who made it, says that it {verb}"
+    return Why(reason=reason, said=said, said_by=command.agent if said else "")
 
 
 def _words_of_agent(book: Book, command: Command) -> bool:
@@ -306,23 +319,25 @@ def _words_of_agent(book: Book, command: Command) -> bool:
     return book.rights_required and command.agent != EXECUTOR
 
 
-def _story(book: Book, command: Command, body: OutcomeBody) -> dict[str, str]:
+def _story(book: Book, run: Run, command: Command, body: OutcomeBody) -> dict[str, str]:
     """What a result stands in for, or came of: empty where all went well. An executor of before says why a result is
     degraded, but has no report; its facts stay what they were."""
     if not body.report:
         return {}
+    why = _words(run, command, body, "did not go well")
+    told = {"error_message": why.reason[:TEXT_LIMIT], "said": why.said[:TEXT_LIMIT], "said_by": why.said_by}
     if _words_of_agent(book, command):
         error_class = reports.class_of_agent(body.error_class) if body.error_class else ""
         return {
             "error_class": error_class,
             "error_code": reports.code_of_agent(body.error_code) if body.error_code else "",
-            "error_message": body.error_message[:TEXT_LIMIT],
+            **told,
             "report": reports.of_agent(body.report, command.agent, ""),
         }
     return {
         "error_class": body.error_class,
         "error_code": body.error_code,
-        "error_message": body.error_message[:TEXT_LIMIT],
+        **told,
         "report": failed_calls.report_of(book.limits, body.report),
     }
 
@@ -333,12 +348,12 @@ def _write_failed(
     command: Command,
     call: Call,
     scribe: Scribe,
-    error_class: str,
-    error_code: str,
-    message: str,
+    error: tuple[str, str],
+    why: Why,
 ) -> None:
     body = command.outcome
     assert body is not None
+    error_class, error_code = error
     report = failed_calls.report_of(book.limits, body.report)
     if _words_of_agent(book, command):
         error_class, error_code = reports.class_of_agent(error_class), reports.code_of_agent(error_code)
@@ -356,7 +371,9 @@ def _write_failed(
         manifest_version=body.manifest_version,
         error_class=error_class,
         error_code=error_code,
-        error_message=message[:TEXT_LIMIT],
+        error_message=why.reason[:TEXT_LIMIT],
+        said=why.said[:TEXT_LIMIT],
+        said_by=why.said_by,
         budget_nano_usd=call.budget,
         asked_nano_usd=max(body.asked_nano_usd, 0),
         report=report,

@@ -12,9 +12,11 @@ from typing import Final
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import RunEvent
-from agents_sdk.core.ledger import budgets, room, timers
+from agents_sdk.core.ledger import budgets, ending, room, timers
+from agents_sdk.core.ledger.rules import apart
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Child, Run
+from agents_sdk.core.words import Why
 
 COMPLETE_WHEN: Final = ("idle", "explicit")
 
@@ -94,8 +96,12 @@ def cancel(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         status = child.outcome.status
         raise Refusal("run_finished", f"run {child_run_id} has ended: {status}", run_id=child_run_id, status=status)
     assert command.run is not None
-    reason = command.run.reason
-    scribe.write(RunEvent, kinds.CHILD_CANCELLED, workflow=child.workflow, reason=reason, child_run_id=child_run_id)
+    given = command.run.reason
+    why = Why(
+        "parent_cancelled", f"{command.agent!r} cancelled it, in its parent", given, command.agent if given else ""
+    )
+    told = ending.told(run, why) if apart(run) else {"reason": given}
+    scribe.write(RunEvent, kinds.CHILD_CANCELLED, workflow=child.workflow, **told, child_run_id=child_run_id)
 
 
 def report(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -109,7 +115,7 @@ def report(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
             kinds.CHILD_ENDED,
             workflow=child.workflow,
             result=body.result,
-            reason=body.reason,
+            **ending.told(run, Why(body.code, body.reason, body.said, body.said_by)),
             state_hash=body.state_hash,
             child_run_id=child_run_id,
             status=body.status,

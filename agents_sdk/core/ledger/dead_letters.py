@@ -23,10 +23,10 @@ from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_age
 from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.references import check_supervisor
 from agents_sdk.core.ledger.reports import WORDS_OF
-from agents_sdk.core.ledger.rules import supervisor_of
+from agents_sdk.core.ledger.rules import apart, supervisor_of
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
-from agents_sdk.core.words import quoted
+from agents_sdk.core.words import Why, quoted
 
 OPERATOR: Final = "operator"
 """The last rung: no agent, but whoever looks after the platform."""
@@ -60,19 +60,30 @@ def bury(
         "delivery_id": delivery_id,
         "attempts": delivery.attempt,
         "redrives": run.redriven.get(redriven_key(delivery), 0),
-        **error,
+        **{field: text for field, text in error.items() if field != "said_by"},
         "data": msgspec.Raw(delivery.data.encode() or b"null"),
     }
-    if scribe.marks:
-        failed = error if scribe.agent != LEDGER else {}  # what the ledger itself says of a deadline is its own
+    if scribe.marks or apart(run):
+        # what the ledger itself says, of a deadline for instance, is its own
+        own = ("code", "reason", "said_by") if apart(run) else error if scribe.agent == LEDGER else ()
+        failed = (field for field in error if field not in own)
         story[WORDS_OF] = {**dict.fromkeys(failed, delivery.recipient), "data": delivery.sender}
     last = delivery.name == ESCALATION and delivery.sender == LEDGER
     told = escalate(book, run, letter.event_id, story, scribe, last=last)
     if told == OPERATOR and cause not in (EXPIRED, REMOVED):
-        reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
-        said = f"{error['error_type']}: {error['error_message']}"
-        # in quotes where deliveries say whose words they are: the rest of the reason is the platform's
-        fail_run(run, f"{reason}; it said {quoted(said)}" if scribe.marks else f"{reason}: {said}", scribe)
+        end(run, scribe, kinds.RUN_FAILED, why=_why(run, delivery, cause, error, scribe))
+
+
+def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe) -> Why:
+    """Why a message that could not be handled ends the run."""
+    reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
+    said = ": ".join(text for field in ("error_type", "error_message") if (text := error.get(field, "")))
+    if apart(run):
+        own = error.get("reason", "")
+        return Why(cause, f"{reason}: {own}" if own else reason, said, delivery.recipient if said else "")
+    said = f"{error['error_type']}: {error['error_message']}"
+    # in quotes where deliveries say whose words they are: the rest of the reason is the platform's
+    return Why(reason=f"{reason}; it said {quoted(said)}" if scribe.marks else f"{reason}: {said}")
 
 
 def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe: Scribe, *, last: bool = False) -> str:
@@ -96,11 +107,6 @@ def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe:
     if told != OPERATOR:
         deliver(scribe, run.workflow, raised.event_id, ESCALATION, LEDGER, told, data, origin=story["agent"])
     return told
-
-
-def fail_run(run: Run, reason: str, scribe: Scribe) -> None:
-    """What could not be handled ends the run."""
-    end(run, scribe, kinds.RUN_FAILED, reason=reason)
 
 
 def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:

@@ -10,11 +10,13 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import StateEvent
 from agents_sdk.core.ledger import dead_letters, dependencies, handlers
 from agents_sdk.core.ledger.agents import REMOVED
-from agents_sdk.core.ledger.deliveries import EXPIRED, TIMED_OUT
+from agents_sdk.core.ledger.deliveries import EXPIRED, HANDLER_TIMEOUT, TIMED_OUT
 from agents_sdk.core.ledger.ending import end
+from agents_sdk.core.ledger.rules import apart
 from agents_sdk.core.ledger.scribe import Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Run, current
 from agents_sdk.core.ledger.timers import DEPENDENCY, GONE, HANDLER, MESSAGE, RUN, STATE
+from agents_sdk.core.words import Why
 
 
 def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
@@ -32,7 +34,7 @@ def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _run_is_late(book: Book, run: Run, _: str, scribe: Scribe) -> None:
-    end(run, scribe, kinds.RUN_FAILED, reason="the deadline of the run has passed")
+    end(run, scribe, kinds.RUN_FAILED, why=Why("deadline", "the deadline of the run has passed"))
 
 
 def _value_expires(_: Book, run: Run, key: str, scribe: Scribe) -> None:
@@ -42,19 +44,22 @@ def _value_expires(_: Book, run: Run, key: str, scribe: Scribe) -> None:
 
 
 def _message_is_late(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> None:
-    error = {"error_message": "the deadline of the message has passed"}
+    text = "the deadline of the message has passed"
+    error = {"code": EXPIRED, "reason": text} if apart(run) else {"error_message": text}
     dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
 
 
 def _agent_is_gone(book: Book, run: Run, delivery_id: str, scribe: Scribe) -> None:
-    error = {"error_message": f"agent {run.deliveries[delivery_id].recipient!r} was removed"}
+    text = f"agent {run.deliveries[delivery_id].recipient!r} was removed"
+    error = {"code": REMOVED, "reason": text} if apart(run) else {"error_message": text}
     dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], REMOVED, error, scribe)
 
 
 def _handler_is_late(book: Book, run: Run, attempt: str, scribe: Scribe) -> None:
     delivery_id, _, number = attempt.rpartition("/")
     message = "the process that ran it neither ended nor gave it up in time"
-    handlers.fail_attempt(book, run, delivery_id, int(number), TIMED_OUT, message, scribe=scribe)
+    error = handlers.of_ledger(run, TIMED_OUT, message)
+    handlers.fail_attempt(book, run, delivery_id, int(number), HANDLER_TIMEOUT, error, scribe=scribe)
 
 
 def _dependency_is_late(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:

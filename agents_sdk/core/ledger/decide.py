@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agents_sdk.core import ids, kinds
-from agents_sdk.core.commands import BODY_OF_KIND, Command
+from agents_sdk.core.commands import BODY_OF_KIND, Command, RunBody
 from agents_sdk.core.facts import DecisionEvent, Fact, RefusalEvent, RunEvent
 from agents_sdk.core.identity import CODES, EXECUTOR, LEDGER, Proof
 from agents_sdk.core.kinds import FactKind
@@ -44,9 +44,10 @@ from agents_sdk.core.ledger import (
 )
 from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.ending import ENDS_WORK, complete_when_idle, end
-from agents_sdk.core.ledger.rules import RULES, check, subscribers
+from agents_sdk.core.ledger.rules import RULES, apart, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, ChildWait, Request, Run, current
+from agents_sdk.core.words import Why
 
 Decider = Callable[[Book, Run, Command, Scribe], None]
 ONLY_FROM: Final = {
@@ -294,7 +295,18 @@ def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     assert body is not None
     if body.parent_run_id and body.parent_run_id != run.parent_run_id:
         raise Refusal("scope", f"run {run.run_id} is no child of {body.parent_run_id!r}", rule="parent")
-    end(run, scribe, ENDING[command.kind], result=body.result, reason=body.reason)
+    end(run, scribe, ENDING[command.kind], result=body.result, why=_why_asked(run, command, body))
+
+
+def _why_asked(run: Run, command: Command, body: RunBody) -> Why:
+    """The ledger says why a child is to end in fields of its own; a reason that anybody else gives is that one's."""
+    if not apart(run):
+        return Why(reason=body.reason)
+    if command.agent == LEDGER:
+        return Why(body.code, body.reason, body.said, body.said_by)
+    verb = {kinds.FAIL_RUN: "failed", kinds.CANCEL_RUN: "cancelled"}.get(command.kind)
+    reason = f"{command.agent!r} {verb} the run" if verb else ""
+    return Why("asked", reason, body.reason, command.agent if body.reason else "")
 
 
 def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:

@@ -17,11 +17,12 @@ from agents_sdk.core.identity import LEDGER
 from agents_sdk.core.ledger import dead_letters, room, timers
 from agents_sdk.core.ledger.agents import absent
 from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, known_agent
+from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.reports import WORDS_OF
-from agents_sdk.core.ledger.rules import check
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
+from agents_sdk.core.ledger.rules import apart, check
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
-from agents_sdk.core.words import quoted
+from agents_sdk.core.words import Why, quoted
 
 MET: Final = "dependency.satisfied"
 EVENT: Final = "event:"
@@ -170,14 +171,23 @@ def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
         "depends_on": dependency.depends_on,
         "missing": missing,
     }
-    if scribe.marks:
+    if scribe.marks or apart(run):
         story[WORDS_OF] = dict.fromkeys(("name", "depends_on", "missing"), dependency.agent)
     if dead_letters.escalate(book, run, expired.event_id, story, scribe) == dead_letters.OPERATOR:
-        terms = ", ".join(map(quoted, missing)) if scribe.marks else ", ".join(missing)
-        waited = f"agent {dependency.downstream!r} waited in vain for {terms}"
         gone = [term for term in (dependency.downstream, *missing) if absent(book, term)]
-        why = f"removed: {', '.join(gone)}" if gone else "the deadline of its dependency has passed"
-        dead_letters.fail_run(run, f"{waited}: {why}", scribe)
+        end(run, scribe, kinds.RUN_FAILED, why=_why(run, dependency, missing, gone, marks=scribe.marks))
+
+
+def _why(run: Run, dependency: Dependency, missing: list[str], gone: list[str], *, marks: bool) -> Why:
+    """Why a dependency that was not met ends the run. The names of its terms are its declarer's words."""
+    late, waited = "the deadline of its dependency has passed", f"agent {dependency.downstream!r} waited in vain"
+    if apart(run):
+        why = f"{', '.join(map(repr, gone))} removed" if gone else late
+        code = "agent_removed" if gone else "dependency_expired"
+        return Why(code, f"{waited}: {why}", ", ".join(missing)[:TEXT_LIMIT], dependency.agent if missing else "")
+    terms = ", ".join(map(quoted, missing)) if marks else ", ".join(missing)
+    why = f"removed: {', '.join(gone)}" if gone else late
+    return Why(reason=f"{waited} for {terms}: {why}")
 
 
 def _cycle(run: Run, downstream: str, depends_on: list[str]) -> list[str]:

@@ -14,9 +14,12 @@ from agents_sdk.core.facts import CallEvent, DependencyEvent, Fact, MessageEvent
 from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import budgets
 from agents_sdk.core.ledger.deliveries import ENDED_RUN, RUN_ENDED
+from agents_sdk.core.ledger.rules import apart
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Scribe
 from agents_sdk.core.ledger.state import Delivery, Run, state_hash
+from agents_sdk.core.words import Why
 
+NO_REASON: Final = Why()
 ENDS_WORK: Final = (
     *(
         kinds.COMPLETE_HANDLER,
@@ -31,18 +34,19 @@ ENDS_WORK: Final = (
 """Kinds after which a run may have nothing left to do."""
 
 
-def end(run: Run, scribe: Scribe, kind: FactKind, *, result: str = "", reason: str = "") -> None:
+def end(run: Run, scribe: Scribe, kind: FactKind, *, result: str = "", why: Why = NO_REASON) -> None:
     """Writes the end of the run, and before it a fact for each thing that it leaves open: DeliveryCancelled for each
     delivery but the one whose handler ends the run, CallCancelled for each call, ChildOrphaned for each child. Since
     the first version of the rules: HandlerCompleted for the one whose handler ends the run, RequestCancelled and
     DependencyCancelled."""
     before = list(scribe.facts)
+    why = why if apart(run) else Why(reason=why.reason)
     for delivery_id, delivery in _open_deliveries(run, before):
         own = delivery_id == scribe.delivery_id
         if own and run.rules and delivery.recipient == scribe.agent:
             _write_about(run, kinds.HANDLER_COMPLETED, delivery_id, delivery, scribe, cause=ENDED_RUN)
         elif not own or run.rules:
-            _cancel_delivery(run, delivery_id, delivery, scribe, reason)
+            _cancel_delivery(run, delivery_id, delivery, scribe, why)
     if run.rules:
         _cancel_requests(run, before, scribe)
         _cancel_dependencies(run, before, scribe)
@@ -53,19 +57,24 @@ def end(run: Run, scribe: Scribe, kind: FactKind, *, result: str = "", reason: s
     reported = {fact.child_run_id for fact in before if isinstance(fact, RunEvent)}
     for child_run_id, child in run.children.items():
         if child.outcome is None and child_run_id not in reported:
-            why = f"its parent ended first: {kind}"
-            scribe.write(RunEvent, kinds.CHILD_ORPHANED, workflow=child.workflow, reason=why, child_run_id=child_run_id)
+            orphaned = told(run, Why("parent_ended", f"its parent ended first: {kind}"))
+            scribe.write(RunEvent, kinds.CHILD_ORPHANED, workflow=child.workflow, **orphaned, child_run_id=child_run_id)
     spent, reserved = budgets.at_end(run, before)
     scribe.write(
         RunEvent,
         kind,
         workflow=run.workflow,
         result=result,
-        reason=reason,
+        **told(run, why),
         state_hash=state_hash(run),
         spent_nano_usd=spent,
         reserved_nano_usd=reserved,
     )
+
+
+def told(run: Run, why: Why) -> dict[str, str]:
+    """The fields of a fact of the run that say why."""
+    return why._asdict() if apart(run) else {"reason": why.reason}
 
 
 def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[str, Delivery | MessageEvent]]:
@@ -111,11 +120,9 @@ def _cancel_dependencies(run: Run, before: list[Fact], scribe: Scribe) -> None:
             )
 
 
-def _cancel_delivery(
-    run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, reason: str
-) -> None:
-    why = {"cause": RUN_ENDED, "reason": reason[:TEXT_LIMIT]}
-    asked = {"request_id": delivery.request_id, **why} if run.rules else {}
+def _cancel_delivery(run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, why: Why) -> None:
+    short = why._replace(reason=why.reason[:TEXT_LIMIT], said=why.said[:TEXT_LIMIT])
+    asked = {"request_id": delivery.request_id, "cause": RUN_ENDED, **told(run, short)} if run.rules else {}
     _write_about(run, kinds.DELIVERY_CANCELLED, delivery_id, delivery, scribe, **asked)
 
 
@@ -161,4 +168,4 @@ def complete_when_idle(run: Run, scribe: Scribe) -> None:
             case kinds.RUN_FAILED:
                 return
     if worked and not deliveries and not open_calls and not open_children and not waiting:
-        end(run, scribe, kinds.RUN_COMPLETED, reason="idle")
+        end(run, scribe, kinds.RUN_COMPLETED, why=Why("idle", "idle"))

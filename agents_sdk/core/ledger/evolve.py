@@ -272,6 +272,9 @@ def _finish(book: Book, run: Run, fact: RunEvent, changes: Changes) -> None:
         attempted=run.attempted,
         workflow=run.workflow,
         started_by=run.started_by,
+        code=fact.code,
+        said=fact.said,
+        said_by=fact.said_by,
     )
     changes.put(book.finished, run.run_id, ended)
     if len(book.finished) > FINISHED_LIMIT:

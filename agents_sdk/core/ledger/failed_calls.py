@@ -19,7 +19,7 @@ from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.ledger import payloads, reports
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.dead_letters import escalate
-from agents_sdk.core.ledger.rules import check
+from agents_sdk.core.ledger.rules import apart, check
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Call, Limits, Run
 
@@ -89,11 +89,24 @@ def tell(book: Book, run: Run, call: Call, failed: CallEvent, scribe: Scribe) ->
         "report": msgspec.Raw(failed.report.encode()),
         "params": msgspec.Raw(call.params.encode() or b"{}"),
     }
-    if scribe.marks:
-        teller = call.agent if failed.local else f"provider {failed.provider}" if failed.provider else EXECUTOR
-        told = dict.fromkeys(("provider", "error_code", "report"), call.agent) if failed.local else {}
-        story[reports.WORDS_OF] = {"error_message": teller, "params": call.agent, **told}
+    if failed.said:
+        story["said"] = failed.said
+    if scribe.marks or apart(run):
+        story[reports.WORDS_OF] = _words_of(run, call, failed)
     escalate(book, run, failed.event_id, story, scribe)
+
+
+def _words_of(run: Run, call: Call, failed: CallEvent) -> dict[str, str]:
+    """The authors of an escalation's fields; the platform is that of all others."""
+    told = {"params": call.agent}
+    if failed.said:
+        told["said"] = failed.said_by
+    elif not apart(run):
+        teller = call.agent if failed.local else f"provider {failed.provider}" if failed.provider else EXECUTOR
+        told["error_message"] = teller
+    if failed.local:
+        return told | dict.fromkeys(("name", "provider", "error_code", "report"), call.agent)
+    return {**told, reports.MESSAGES: "the provider of each"} if failed.attempts else told
 
 
 def keep(run: Run, fact: CallEvent, call: Call, limit: int, changes: Changes) -> None:

@@ -11,6 +11,7 @@ from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger import dead_letters, payloads, requests, retry, timers
 from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
 from agents_sdk.core.ledger.references import check_artifacts
+from agents_sdk.core.ledger.rules import apart
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
 from agents_sdk.core.ledger.state import Book, Delivery, Run
 
@@ -62,7 +63,8 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
             if book.rights_required:
                 check_artifacts(book, run, command, body.result)
         except Refusal as broken:
-            fail_attempt(book, run, command.delivery_id, body.attempt, broken.code, broken.message, scribe=scribe)
+            error = of_ledger(run, broken.code, broken.message)
+            fail_attempt(book, run, command.delivery_id, body.attempt, HANDLER_FAILED, error, scribe=scribe)
             return
     fields = about(run, command.delivery_id, delivery)
     scribe.write(MessageEvent, kinds.HANDLER_COMPLETED, **fields, attempt=body.attempt, result=body.result)
@@ -73,8 +75,18 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """FailHandler → HandlerFailed, then the next attempt or the dead letter."""
     _, body = _handled(run, command)
-    error = (body.error_type, body.error_message, body.traceback)
-    fail_attempt(book, run, command.delivery_id, body.attempt, *error, scribe=scribe)
+    error = {"error_type": body.error_type[:ERROR_TYPE_LIMIT], "error_message": body.error_message[:TEXT_LIMIT]}
+    if apart(run):
+        error["said_by"] = command.agent
+    cause = HANDLER_TIMEOUT if body.error_type == TIMED_OUT else HANDLER_FAILED
+    fail_attempt(book, run, command.delivery_id, body.attempt, cause, error, body.traceback, scribe=scribe)
+
+
+def of_ledger(run: Run, code: str, reason: str) -> dict[str, str]:
+    """The fields of a failure that the ledger itself has found, in its own words."""
+    if not apart(run):
+        return {"error_type": code[:ERROR_TYPE_LIMIT], "error_message": reason[:TEXT_LIMIT]}
+    return {"code": HANDLER_TIMEOUT if code == TIMED_OUT else code, "reason": reason[:TEXT_LIMIT]}
 
 
 def fail_attempt(
@@ -82,17 +94,15 @@ def fail_attempt(
     run: Run,
     delivery_id: str,
     attempt: int,
-    error_type: str,
-    error_message: str,
+    cause: str,
+    error: dict[str, str],
     traceback: str = "",
     *,
     scribe: Scribe,
 ) -> None:
-    """An attempt failed, whoever says so."""
+    """An attempt failed, whoever says so; ``error`` are the fields of the fact that tell how."""
     delivery = run.deliveries[delivery_id]
-    error = {"error_type": error_type[:ERROR_TYPE_LIMIT], "error_message": error_message[:TEXT_LIMIT]}
     fields = about(run, delivery_id, delivery)
-    cause = HANDLER_TIMEOUT if error_type == TIMED_OUT else HANDLER_FAILED
     where = {"traceback": traceback[:TRACEBACK_LIMIT]} if traceback else {}
     scribe.write(MessageEvent, kinds.HANDLER_FAILED, **fields, attempt=attempt, cause=cause, **error, **where)
     if attempt < delivery.attempt:

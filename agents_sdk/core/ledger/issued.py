@@ -54,7 +54,7 @@ def _start(fact: RunEvent) -> Command:
 
 
 def _cancel(fact: RunEvent) -> Command:
-    body = RunBody(parent_run_id=fact.run_id, reason=fact.reason)
+    body = _why(fact, RunBody(parent_run_id=fact.run_id))
     return _command(fact, kinds.CANCEL_RUN, fact.child_run_id, body)
 
 
@@ -65,11 +65,15 @@ def _report(fact: RunEvent) -> Command | None:
         child_run_id=fact.run_id,
         status=kinds.RUN_ENDS[fact.kind],
         result=fact.result,
-        reason=fact.reason,
         state_hash=fact.state_hash,
         spent_nano_usd=fact.spent_nano_usd + fact.reserved_nano_usd,
     )
-    return _command(fact, kinds.REPORT_CHILD, fact.parent_run_id, body)
+    return _command(fact, kinds.REPORT_CHILD, fact.parent_run_id, _why(fact, body))
+
+
+def _why(fact: RunEvent, body: RunBody) -> RunBody:
+    """The body with why it happened, the words of others apart as in the fact."""
+    return msgspec.structs.replace(body, code=fact.code, reason=fact.reason, said=fact.said, said_by=fact.said_by)
 
 
 def _report_refused(fact: RefusalEvent) -> Command | None:
@@ -80,7 +84,8 @@ def _report_refused(fact: RefusalEvent) -> Command | None:
     parent_run_id = msgspec.json.decode(fact.detail).get("parent_run_id", "") if fact.detail else ""
     if not parent_run_id:
         return None
-    body = RunBody(child_run_id=fact.run_id, status="failed", reason=f"not started: {fact.message}")
+    reason = f"not started: {fact.message}"
+    body = RunBody(child_run_id=fact.run_id, status="failed", code="not_started", reason=reason)
     return _command(fact, kinds.REPORT_CHILD, parent_run_id, body)
 
 

@@ -124,7 +124,7 @@ BY_BODY: Final[dict[str, dict[str, str | Mapping[str, str]]]] = {
         "state_hash": PLATFORM,
         "budget_nano_usd": TEXT,
         "spent_nano_usd": PLATFORM,
-        "started_by": PLATFORM,
+        **dict.fromkeys(("started_by", "code", "said", "said_by"), PLATFORM),
         "rules": TEXT,
         "tags": TEXT,
         "resumed_from": {kinds.START_RUN: CONTROLS, kinds.RESUME_RUN: CONTROLS},
@@ -299,7 +299,7 @@ def _child(book: Book, run: Run | None, command: Command, child_run_id: str) -> 
 
 def _platform(book: Book, run: Run | None, command: Command, value: Any) -> None:
     if value:
-        message = f"{command.agent!r} may not say of which run another one is: only the platform does"
+        message = f"{command.agent!r} may not say what only the platform knows of a run"
         raise Refusal("scope", message, rule="ledger")
 
 

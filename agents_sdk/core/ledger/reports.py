@@ -23,6 +23,8 @@ CLASSES: Final = frozenset(
     {"transient", "rate_limited", "quota", "auth", "content_refused", "invalid_request", "outage", "unknown"}
 )
 """Classes of errors, as executors tell them."""
+MESSAGES: Final = "report.attempts.message"
+"""Where a report quotes providers."""
 WORDS_OF: Final = "words_of"
 """Field of an escalation: which of its other fields are whose words."""
 

@@ -10,7 +10,7 @@ from typing import Final
 from agents_sdk.core.commands import RegistrationBody
 from agents_sdk.core.identity import reserved
 from agents_sdk.core.ledger.scribe import Refusal
-from agents_sdk.core.ledger.state import AgentSpec, Book
+from agents_sdk.core.ledger.state import AgentSpec, Book, Run
 from agents_sdk.core.money import NO_LIMIT
 
 ALL: Final = "*"
@@ -20,12 +20,18 @@ RIGHTS: Final = (
     *("starts", "controls", "supervisors"),
 )
 """What a declaration asks for, and a grant allows: lists of globs."""
-RULES = 2
+RULES = 3
 """Which version of the ledger's rules new runs are decided by. A run keeps the one that it was started under, so that
 its record replays as it was. 1: an end of a run is told of all that it leaves open, the handler that ended it too.
-2: the kept versions of a key are bounded in size as well."""
+2: the kept versions of a key are bounded in size as well. 3: the words of others stand in fields of their own."""
 BOUNDED_HISTORY = 2
+WORDS_APART = 3
 """From these rules on."""
+
+
+def apart(run: Run) -> bool:
+    """Whether facts of the run keep the platform's words and those of others in fields of their own."""
+    return run.rules >= WORDS_APART
 
 
 @lru_cache(maxsize=65_536)

@@ -303,6 +303,9 @@ class Finished(msgspec.Struct, gc=False):
     attempted: set[str] = set()
     workflow: str = ""
     started_by: str = ""
+    code: str = ""
+    said: str = ""
+    said_by: str = ""
 
 
 class AgentSpec(msgspec.Struct, frozen=True, gc=False):

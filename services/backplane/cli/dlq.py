@@ -23,7 +23,7 @@ Topic = Annotated[str, typer.Option(help="Only of this topic, e.g. bp.commands o
 Run = Annotated[str, typer.Option(help="Only of this run: its id, its first characters, or `last`.")]
 NEWEST: Final = 1_000
 Newest = Annotated[int, typer.Option(min=1, help="Look through so many records of each partition, the newest ones.")]
-COLUMNS: Final = ("id", "at", "cause", "topic", "agent", "name", "run", "attempts", "error", "message")
+COLUMNS: Final = ("id", "at", "cause", "topic", "agent", "name", "run", "attempts", "error", "message", "said_by")
 
 
 @app.callback()
@@ -211,7 +211,7 @@ def _row(letter: Letter) -> tuple[Any, ...]:
     about = letter.about
     return (
         letter.id, at, letter.cause, about.topic, letter.agent, letter.name, letter.run, about.delivery_count or None,
-        about.exception_class, letter.message,
+        about.exception_class, letter.message, about.said_by,
     )  # fmt: skip
 
 

@@ -32,7 +32,8 @@ def explain(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data
     events = related(asked.run, lambda one: timeline(asked.client, one))
     found = made_of(asked.run, events, reports(asked.client, sorted({event.run_id for event in events})))
     if as_json:
-        head = {"run_id": asked.run, "workflow": about.workflow, "status": about.status, "reason": about.reason}
+        head = {"run_id": asked.run, "workflow": about.workflow, "status": about.status}
+        head |= {"reason": about.reason, "said": about.said, "said_by": about.said_by}
         print_json({**head, "complete": asked.seen.whole, **_document(found)})
     else:
         from backplane.cli.paint import show
@@ -56,12 +57,14 @@ def _fact(event: Event) -> dict[str, Any]:
 
 
 def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
+    from agents_sdk.core.words import attributed
     from backplane.cli.data_text import Text
     from backplane.insight.answers import usd
     from backplane.insight.wording import duration, ending
 
     ended = ending(about.status, found)
-    reason = f": {about.reason}" if about.reason and found.verdict in ("failed", "cancelled") else ""
+    told = attributed(about.reason, about.said, about.said_by)
+    reason = f": {told}" if told and found.verdict in ("failed", "cancelled") else ""
     yield Text.assemble((found.run_id, "bold"), f"  {about.workflow}  ", (f"{ended}{reason}", "bold"))
     if found.first_cause is None:
         return

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from agents_sdk.core import kinds
+from agents_sdk.core.words import attributed
 from backplane.cli.data_text import Text
 from backplane.insight.answers import Event, RunRow, usd
 from backplane.insight.causation import Placed
@@ -119,8 +120,8 @@ def _add(table: Table, line: Line, start: int, lanes: dict[str, str], depth: int
 def _header(about: RunRow) -> Text:
     text = Text.assemble((about.run_id, "bold"), "  ", (about.workflow, "bold"), "  ")
     text.append(about.status, STATUS.get(about.status, ""))
-    if about.reason:
-        text.append(f"  {about.reason}", "red")
+    if told := attributed(about.reason, about.said, about.said_by):
+        text.append(f"  {told}", "red")
     if about.parent_run_id:
         text.append(f"  started by {about.parent_run_id}", "dim")
     return text

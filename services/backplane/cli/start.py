@@ -45,10 +45,13 @@ def start(
             message(f"run: {run.id}")
         ended = run.wait(timeout)
     if as_json:
-        fields = ("run_id", "status", "result", "reason", "state_hash")
+        fields = ("run_id", "status", "result", "code", "reason", "said", "said_by", "state_hash")
         print_json({field: getattr(ended, field) for field in fields})
     else:
-        message(f"{ended.status}{f': {ended.reason}' if ended.reason else ''}")
+        from agents_sdk.core.words import attributed
+
+        told = attributed(ended.reason, ended.said, ended.said_by)
+        message(f"{ended.status}{f': {told}' if told else ''}")
         print_json(ended.result)
         why = "" if ended.status == "completed" else f", why with `backplane explain {run.id}`"
         message(f"see it with `backplane run {run.id}`{why}")

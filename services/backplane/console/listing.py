@@ -31,7 +31,7 @@ class Asked:
     """A person's wishes for a list of runs."""
 
     text: str = ""
-    """In the run's id, workflow, reason or tags."""
+    """In the run's id, workflow, reason (also in somebody's words) or tags."""
     since: int = 0
     """Microseconds UTC; 0: from the first."""
     until: int = 0
@@ -77,7 +77,10 @@ def listed(runs: Sequence[RunRow], asked: Asked) -> list[RunRow]:
     found = [
         run
         for run in runs
-        if (not text or any(text in part.casefold() for part in (run.run_id, run.workflow, run.reason, *run.tags)))
+        if (
+            not text
+            or any(text in part.casefold() for part in (run.run_id, run.workflow, run.reason, run.said, *run.tags))
+        )
         and run.started_at >= asked.since
         and (not asked.until or run.started_at < asked.until)
         and run.cost_nano_usd >= asked.least_cost

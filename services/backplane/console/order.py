@@ -90,6 +90,7 @@ def matches(event: Event, kind: str = "", agent: str = "", q: str = "") -> bool:
         return False
     texts = (
         *(event.kind, event.agent, event.key, event.name, event.capability, event.provider, event.model),
-        *(event.body, event.rationale, event.action, event.error_message, event.message, event.event_id),
+        *(event.body, event.rationale, event.action, event.error_message, event.message, event.reason, event.said),
+        event.event_id,
     )
     return not q or any(q.lower() in text.lower() for text in texts)

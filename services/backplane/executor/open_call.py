@@ -9,14 +9,17 @@ from typing import Any, Final, NamedTuple
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AttemptEvent, CallEvent
+from agents_sdk.core.identity import EXECUTOR
+from agents_sdk.core.registry import Switch
 from agents_sdk.recovery import RecoveryConfig
 from backplane.executor import reports
 from backplane.manifests.registry import Contract
 from backplane.recovery import ceiling, plan, story
-from backplane.recovery.decide import Degrade, Fail, Route, Step, Succeed, Tried
+from backplane.recovery.decide import Degrade, Fail, Route, Step, Succeed, Tried, Verdict
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
 from backplane.recovery.plan import Target
 
+PAUSED: Final = "capability_paused"
 TAKEN: Final = "attempt_taken"
 """The ledger's refusal of a claim, see agents_sdk.errors.AttemptTaken."""
 
@@ -104,12 +107,13 @@ def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
     }
     if isinstance(step, Succeed):
         if call.lost:
-            step = Fail("unknown", "result_lost", call.lost, step.route)
+            told, speaker = "the effect happened, but not what it gave is known", call.routes[step.route].provider
+            step = Fail("unknown", "result_lost", told, step.route, call.lost, f"provider {speaker}")
         else:
             # a reconciled or a rerouted call is worth its story, one that just went well is not
-            told = _report(call, None) if len(call.tried) > 1 or call.tried[-1].verdict else ""
+            report = _report(call, None) if len(call.tried) > 1 or call.tried[-1].verdict else ""
             provider = call.routes[step.route].provider
-            return reports.completed(call.fact, call.result, provider=provider, report=told, **spent)
+            return reports.completed(call.fact, call.result, provider=provider, report=report, **spent)
     failure = step.because if isinstance(step, Degrade) else step
     assert isinstance(failure, Fail)
     over = call.tried[-1:] and call.tried[-1].code == ceiling.OVER_BUDGET
@@ -119,6 +123,8 @@ def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
         "error_class": failure.error_class,
         "code": failure.code,
         "message": failure.message,
+        "said": failure.said,
+        "said_by": failure.said_by,
         "provider": "" if failure.route is None else call.routes[failure.route].provider,
         "report": _report(call, failure),
     }
@@ -131,7 +137,33 @@ def unmade(fact: CallEvent, failure: Fail) -> Command:
     """The command that ends a call without a reportable attempt, with its story."""
     told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
     return reports.failed(
-        fact, error_class=failure.error_class, code=failure.code, message=failure.message, report=told
+        fact,
+        error_class=failure.error_class,
+        code=failure.code,
+        message=failure.message,
+        said=failure.said,
+        said_by=failure.said_by,
+        report=told,
+    )
+
+
+def of_error(error: Exception) -> Fail:
+    """The failure of a call that met a bug of ours."""
+    said = f"{type(error).__name__}: {error}"
+    return Fail("unknown", "executor_error", "the executor itself failed", said=said, said_by=EXECUTOR)
+
+
+def of_switch(capability: str, switch: Switch) -> Fail:
+    """The failure of a call whose capability is paused or disabled."""
+    said_by = f"operator {switch.set_by}".rstrip() if switch.reason else ""
+    code = "disabled" if switch.state == "disabled" else PAUSED
+    return Fail("outage", code, f"{capability!r} is {switch.state}", said=switch.reason, said_by=said_by)
+
+
+def taken_by_another(route: int, message: str, verdict: Verdict) -> Tried:
+    """The attempt that another executor has claimed."""
+    return Tried(
+        route=route, error_class="unknown", code=TAKEN, message=message, own=True, uncertain=True, verdict=verdict
     )
 
 
@@ -149,6 +181,7 @@ def tried_of(route: int, outcome: AttemptOutcome, seconds: float) -> Tried:
         error_class=outcome.error_class,
         code=outcome.code,
         message=outcome.message,
+        own=outcome.own,
         retry_after=outcome.retry_after,
         uncertain=outcome.uncertain,
         latency_ms=seconds * 1000,

@@ -33,6 +33,8 @@ RECORDED: Final = (
 """The part of an attempt's usage that its fact has."""
 MESSAGE_LIMIT: Final = 2_000
 """Characters; the facts' limit."""
+SAID_BY_LIMIT: Final = 200
+"""Characters."""
 
 
 class ClaimOf(NamedTuple):
@@ -153,6 +155,8 @@ def completed(
     error_class: str = "",
     code: str = "",
     message: str = "",
+    said: str = "",
+    said_by: str = "",
     report: str = "",
     manifest_version: int = 0,
     token: int = 0,
@@ -170,6 +174,8 @@ def completed(
         error_class=error_class,
         error_code=code,
         error_message=message[:MESSAGE_LIMIT],
+        said=said[:MESSAGE_LIMIT],
+        said_by=said_by[:SAID_BY_LIMIT],
         report=report,
         manifest_version=manifest_version,
         fencing_token=token,
@@ -183,6 +189,8 @@ def failed(
     error_class: str,
     code: str,
     message: str,
+    said: str = "",
+    said_by: str = "",
     provider: str = "",
     attempts: int = 0,
     cost: int = 0,
@@ -203,6 +211,8 @@ def failed(
         error_class=error_class,
         error_code=code,
         error_message=message[:MESSAGE_LIMIT],
+        said=said[:MESSAGE_LIMIT],
+        said_by=said_by[:SAID_BY_LIMIT],
         asked_nano_usd=asked,
         report=report,
         manifest_version=manifest_version,

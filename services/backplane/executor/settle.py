@@ -26,8 +26,11 @@ from backplane.executor.open_call import (
     OpenCall,
     Past,
     broken,
+    of_error,
+    of_switch,
     outcome_command,
     request_for,
+    taken_by_another,
     tried_of,
     unmade,
 )
@@ -53,7 +56,6 @@ from backplane.recovery.outcome import Answer, AttemptOutcome, Failure, Reconcil
 from backplane.recovery.plan import Target
 from backplane.recovery.pricing import charge
 
-PAUSED: Final = "capability_paused"
 EXECUTOR_DIED: Final = "executor_died"
 LOCAL_SLACK_S: Final = 5.0
 """For the outcome of a call that its caller makes itself; to make it twice would do no harm, but cost."""
@@ -185,8 +187,7 @@ class Settler:
     async def give_up(self, fact: CallEvent, error: Exception) -> None:
         """Fails a call that met a bug of ours, so that it is not silently dropped; it can be redriven when it is
         mended."""
-        message = f"the executor itself failed: {type(error).__name__}: {error}"
-        await self._outbox.send([unmade(fact, Fail("unknown", "executor_error", message))])
+        await self._outbox.send([unmade(fact, of_error(error))])
 
     async def put_aside(self, fact: CallEvent, why: str) -> None:
         """Fails a call that ends executors. Whether an unsafe one had its effect before, nobody here knows."""
@@ -206,8 +207,7 @@ class Settler:
             return reports.failed(fact, error_class="invalid_request", code=error.why, message=error.message)
         switch = self.registry.switch(fact.capability)
         if switch.state != "enabled":
-            why = f"{fact.capability!r} is {switch.state}" + (f": {switch.reason}" if switch.reason else "")
-            return unmade(fact, Fail("outage", "disabled" if switch.state == "disabled" else PAUSED, why))
+            return unmade(fact, of_switch(fact.capability, switch))
 
         def ranked(each: Contract) -> Ranking:
             return self._asking.ranking(each, config.rank or each.capability.rank)
@@ -240,7 +240,8 @@ class Settler:
         refused = ceiling.refusal(provider, timeout, call.fact.budget_nano_usd, call.cost, target.params)
         if refused is not None:
             told, most = refused
-            call.tried.append(Tried(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=told))
+            over = Tried(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=told, own=True)
+            call.tried.append(over)
             call.asked = min(call.asked or most, most)
             return
         lease = timeout + provider.settle_seconds
@@ -268,10 +269,7 @@ class Settler:
         verdict: Verdict = ""
         if provider is None or (taken.asked and str(call.routes[index]) != taken.asked):
             verdict = "unknown"  # a provider that is declared no more
-        tried = Tried(
-            route=index, error_class="unknown", code=TAKEN, message=str(taken), uncertain=True, verdict=verdict
-        )
-        call.tried.append(tried)
+        call.tried.append(taken_by_another(index, str(taken), verdict))
         if provider is not None:
             left = taken.lease_seconds
             if left is None:
@@ -337,7 +335,8 @@ class Settler:
         self, call: OpenCall, target: Target, number: int, timeout: float, claim: Claim | None
     ) -> AttemptOutcome:
         if timeout <= 0:
-            return Failure(error_class="transient", code="timeout", message="the call's time was over before it began")
+            told = "the call's time was over before it began"
+            return Failure(error_class="transient", code="timeout", message=told, own=True)
         assert target.provider is not None
         try:
             request = request_for(call, target, number, timeout)
@@ -364,13 +363,13 @@ class Settler:
             found = Reconciled("unknown", message=f"{type(error).__name__}: {error}")
         message = f"{last.message}; asked, the provider says: {found.verdict}"
         message += f" ({found.message})" if found.message else ""
-        call.tried[-1] = replace(last, verdict=found.verdict, message=message)
+        call.tried[-1] = replace(last, verdict=found.verdict, message=message, own=last.own and not found.message)
         if found.verdict != "happened":
             return
         outcome = self._accept(call, target, found.answer)
         if isinstance(outcome, Failure):
             # the effect is there, and to be paid; only what it gave is lost
-            call.lost = f"the effect happened, but not what it gave is known: {outcome.message}"
+            call.lost = outcome.message
         if last.code == TAKEN:
             self._record(call, step.route, step.attempt, found.answer, self._clock.now_us())
 

@@ -95,6 +95,7 @@ class RunRow(msgspec.Struct, frozen=True):
     cost_nano_usd: int
     unpriced: int
     reason: str
+    """Why it failed or was cancelled, in the platform's own words."""
     parent_run_id: str
     root_run_id: str
     children: int
@@ -105,6 +106,11 @@ class RunRow(msgspec.Struct, frozen=True):
     """The ended run that it goes on from."""
     tags: list[str] = []
     """Words by which people find it again."""
+    code: str = ""
+    """A stable word for the reason."""
+    said: str = ""
+    """The words of somebody else about why it ended."""
+    said_by: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -159,6 +165,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
     workflow: str = ""
     reason: str = ""
+    said: str = ""
+    """The words of somebody else; ``error_message`` of a message or an attempt is in the words of others too."""
+    said_by: str = ""
     state_hash: str = ""
     recipients: int = 0
     child_run_id: str = ""

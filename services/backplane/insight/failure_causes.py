@@ -165,9 +165,9 @@ class Causes:
         elif told is not None and told.kind == kinds.CHILD_ORPHANED:
             yield from (other for other in self._commands.get(told.command_id, ()) if other.kind in ENDS)
         elif told is not None and told.kind == kinds.CHILD_CANCELLED:
-            yield from self._met(self.handler_of(told), told, told.reason)
+            yield from self._met(self.handler_of(told), told, _words(told))
         elif handler := self.handler_of(event):
-            yield from self._met(handler, event, event.reason)
+            yield from self._met(handler, event, _words(event))
         else:
             for stopped in self.stopped_by(event):
                 yield from self._of_call(stopped) if stopped.call_id else self._of_delivery(stopped)
@@ -185,7 +185,12 @@ class Causes:
 
 
 def _says(event: Event) -> str:
-    return event.error_message or event.message or event.reason
+    return event.error_message or event.message or event.reason or event.said
+
+
+def _words(event: Event) -> str:
+    """All that is said of why."""
+    return f"{event.reason} {event.said}"
 
 
 RULES: Final[dict[str, Callable[[Causes, Event], Iterator[Event]]]] = {

@@ -56,6 +56,10 @@ class Failure(msgspec.Struct, frozen=True):
     provider: str
     error: str
     message: str
+    """In the platform's own words."""
+    said: str
+    """The words of somebody else: of the one that failed, or said why."""
+    said_by: str
     topic: str
     partition: int
     offset: int
@@ -216,6 +220,11 @@ class Delivery(msgspec.Struct, frozen=True):
     data: str
     traceback: str = ""
     """Where the handler failed last."""
+    reason: str = ""
+    """Why it failed or was cancelled, in the platform's own words; ``error_message`` is in those of ``said_by``."""
+    said: str = ""
+    """The words of somebody else about why it was cancelled."""
+    said_by: str = ""
 
 
 class Output(msgspec.Struct, frozen=True):

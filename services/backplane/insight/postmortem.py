@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from agents_sdk.core import kinds
+from agents_sdk.core.words import quoted
 from backplane.insight.answers import Event
 from backplane.insight.failure_causes import ENDS, Causes, failing
 
@@ -276,7 +277,8 @@ def _message_tried(about: Sequence[Event], ended_by: set[str]) -> Tried:
 
 
 def _error(event: Event) -> str:
-    return ": ".join(text for text in (event.error_type or event.error_class, event.error_message) if text)
+    cause = event.error_type or event.error_class
+    return ": ".join(text for text in (cause, event.error_message or event.reason) if text)
 
 
 def report_of(reports: Mapping[str, str], event: Event) -> dict[str, Any]:
@@ -317,11 +319,13 @@ def _step(event: Event, again: str, *, advised: bool) -> str:
             return f"give {event.name} to {event.recipient} more time (deadline_seconds), then {again}"
         if event.cause == "agent_removed":
             return f"start agent {event.recipient} again, then {again}"
-        return f"mend how {event.recipient} handles {event.name}: {_error(event)}; then {again}"
+        said = f", which said {quoted(_error(event))}" if event.error_message else f": {event.reason}"
+        return f"mend how {event.recipient} handles {event.name}{said}; then {again}"
     if event.kind == kinds.COMMAND_REFUSED:
         return f"mend what {event.agent} asks for: {event.code}: {event.message}"
     if event.kind == kinds.DEPENDENCY_EXPIRED:
-        return f"see why {', '.join(event.depends_on)} kept {event.downstream} waiting, or give it more time"
+        missing = ", ".join(map(quoted, event.depends_on))
+        return f"see why {missing} kept {event.downstream} waiting, or give it more time"
     if event.kind == kinds.CHILD_ENDED:
         return f"`backplane explain {event.child_run_id}`"
     if event.kind == kinds.RUN_FAILED and "deadline of the run" in event.reason:

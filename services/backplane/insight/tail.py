@@ -122,7 +122,7 @@ def event_of(record: Record) -> Event:
     fields: dict[str, Any] = {
         column: getattr(fact, name) for column, name in names.items() if column in Event.__struct_fields__
     }
-    for name in ("error_message", "rationale", "message"):
+    for name in ("error_message", "rationale", "message", "said"):
         if name in fields:
             fields[name] = fields[name][:CUT]
     body = next((text for name in BODIES if (text := getattr(fact, name, ""))), "")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core import kinds
+from agents_sdk.core.words import attributed
 from backplane.insight.answers import Event, usd
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def _resumed(event: Event, _: Context) -> Line:
 
 def _ended(event: Event, _: Context) -> Line:
     word = event.kind.removeprefix("Run").lower()
-    why = {"": "", "idle": ": nothing left to do"}.get(event.reason, f": {event.reason}")
+    reason = "nothing left to do" if event.reason == "idle" else event.reason
+    told = attributed(reason, event.said, event.said_by)
+    why = f": {told}" if told else ""
     return Line(event.at, event.agent, "■", f"run {word}{why}", "good" if word == "completed" else "bad")
 
 
@@ -116,7 +119,7 @@ def _delivered(event: Event, context: Context) -> Line:
 
 
 def _handler_failed(event: Event, _: Context) -> Line:
-    line = Line(event.at, event.agent, "✗", f"fails on {event.name}: {event.error_type}: {event.error_message}", "bad")
+    line = Line(event.at, event.agent, "✗", f"fails on {event.name}: {error_of(event)}", "bad")
     shown = event.traceback.rstrip().splitlines()[-TRACEBACK_SHOWN:]
     line.under = [Line(event.at, event.agent, "│", text, "dim", run_seq=event.run_seq) for text in shown]
     return line
@@ -144,7 +147,7 @@ def _answered(event: Event, _: Context) -> Line:
 
 
 def _not_answered(event: Event, _: Context) -> Line:
-    why = "in time" if event.kind == kinds.REQUEST_EXPIRED else f"({event.error_type}: {event.error_message})"
+    why = "in time" if event.kind == kinds.REQUEST_EXPIRED else f"({error_of(event)})"
     return Line(event.at, event.recipient, "✗", f"gives {event.sender} no answer to {event.name} {why}", "bad")
 
 
@@ -198,7 +201,7 @@ def _called(event: Event, context: Context) -> Line:
         return line
     line.duration_us = outcome.at - event.at
     if outcome.kind == kinds.CALL_FAILED:
-        line.text += f": {outcome.error_code or outcome.error_class}: {outcome.error_message}"
+        line.text += f": {error_of(outcome)}"
         line.tone = "bad"
         return line
     line.text += f" → {outcome.provider}"
@@ -225,12 +228,16 @@ def _child_started(event: Event, _: Context) -> Line:
     return Line(event.at, event.agent, "▷", f"starts {event.workflow or 'a run'} as {event.child_run_id}")
 
 
+def _why(event: Event) -> str:
+    return attributed(event.reason, event.said, event.said_by)
+
+
 def _child_told(event: Event, _: Context) -> Line:
-    return Line(event.at, event.agent, "□", f"cancels {event.child_run_id}: {event.reason}".rstrip(": "), "warn")
+    return Line(event.at, event.agent, "□", f"cancels {event.child_run_id}: {_why(event)}".rstrip(": "), "warn")
 
 
 def _child_ended(event: Event, _: Context) -> Line:
-    why = f": {event.reason}" if event.reason not in ("", "idle") else ""
+    why = f": {_why(event)}" if event.reason != "idle" and _why(event) else ""
     tone = "good" if event.status == "completed" else "bad"
     return Line(event.at, event.agent, "□", f"{event.child_run_id} {event.status}{why}", tone)
 
@@ -258,9 +265,8 @@ def _satisfied(event: Event, _: Context) -> Line:
 
 
 def _refused(event: Event, _: Context) -> Line:
-    return Line(
-        event.at, event.agent, "⊘", f"{event.command_kind or 'command'} refused, {event.code}: {event.message}", "warn"
-    )
+    why = attributed(f"{event.code}: {event.message}", event.said, event.said_by)
+    return Line(event.at, event.agent, "⊘", f"{event.command_kind or 'command'} refused, {why}", "warn")
 
 
 WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
@@ -307,9 +313,17 @@ def ending(status: str, found: PostMortem) -> str:
     return status if found.verdict in ("failed", "cancelled") else f"{status}, {ENDED[found.verdict]}"
 
 
+def error_of(event: Event) -> str:
+    """How it failed: a word for the cause, and the platform's words or those of who failed. The words of a third stand
+    in quotes at the end."""
+    cause = event.error_code or event.error_class or event.error_type
+    told = ": ".join(text for text in (cause, event.error_message or event.reason) if text)
+    return attributed(told, event.said, event.said_by)
+
+
 def in_words(event: Event) -> str:
     """The failed agent and work, in one line."""
-    error = ": ".join(text for text in (event.error_code or event.error_class, event.error_message) if text)
+    error = error_of(event)
     match event.kind:
         case kinds.ATTEMPT_FAILED:
             return f"{event.provider} failed {event.capability}: {error}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
@@ -57,4 +59,5 @@ def skips(partition: int, aside: Aside, book: Book, command: Command, at: int, p
 
 def skipped(record: Record, at: int, reason: str) -> RefusalEvent:
     """The refusal of the record that is skipped."""
-    return undecodable(record.key, record.offset, at, SKIPPED, f"skipped by an operator: {reason}")
+    refusal = undecodable(record.key, record.offset, at, SKIPPED, "skipped by an operator")
+    return msgspec.structs.replace(refusal, said=reason, said_by=OPERATOR)

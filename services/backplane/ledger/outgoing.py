@@ -143,8 +143,9 @@ class Outbox:
                 partition=self._partition,
                 group=f"bp.agent.{fact.recipient}",
                 delivery_count=fact.attempt,
-                message=fact.error_message,
-                exception_class=fact.error_type,
+                message=fact.error_message or fact.reason,
+                exception_class=fact.error_type or fact.code,
+                said_by=fact.said_by,
                 stage="handle",
             )
             out.append(self._letter(key, value, dead_letter_headers(letter, headers), letter.topic))

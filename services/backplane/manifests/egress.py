@@ -25,7 +25,6 @@ CODE: Final = "egress_refused"
 PORTS: Final = {"http": 80, "https": 443}
 _EMBEDDING: Final[tuple[tuple[ipaddress.IPv6Network, int], ...]] = (
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),
-    (ipaddress.IPv6Network("64:ff9b:1::/48"), 0),
     (ipaddress.IPv6Network("2002::/16"), 80),
     (ipaddress.IPv6Network("::/96"), 0),
     (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
@@ -36,6 +35,8 @@ follow it."""
 
 _PROTOCOLS: Final = ipaddress.IPv4Network("192.0.0.0/24")
 """For protocols' own use; this Python takes parts of it for public."""
+_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""NAT64 within one network (RFC 8215): which address of IPv4 is meant, each network says for itself."""
 
 
 class Refused(Exception):
@@ -144,7 +145,7 @@ def refusal(policy: Policy, meant: Said, host: str, port: int, address: str) -> 
 
 def public(address: Address) -> bool:
     """Whether the public internet routes it."""
-    if address in _PROTOCOLS:
+    if address in _PROTOCOLS or address in _TRANSLATED:
         return False
     local = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
     return address.is_global and not local

@@ -238,7 +238,7 @@ def _name(fact: Fact, begun: Opening | None) -> str:
 
 
 def _error(fact: Fact) -> str:
-    for name in ("error_message", "message", "reason", "cause"):
+    for name in ("error_message", "message", "reason", "said", "cause"):
         said = getattr(fact, name, "")
         if said:
             return str(said)
@@ -277,7 +277,8 @@ def _particular(fact: Fact) -> dict[str, Value]:
         case MessageEvent():
             return _message(fact)
         case RunEvent():
-            return {names.OPERATION: "invoke_workflow", names.WORKFLOW: fact.workflow, names.REASON: fact.reason}
+            why = {names.REASON: fact.reason, names.SAID: fact.said, names.SAID_BY: fact.said_by}
+            return {names.OPERATION: "invoke_workflow", names.WORKFLOW: fact.workflow, **why}
         case DecisionEvent():
             return {names.RATIONALE: fact.rationale, names.CONTEXT: list(fact.context_used)}
         case RefusalEvent():

@@ -62,6 +62,14 @@ class Layout:
         master = read_master(self.keys / MASTER)
         return {user: password(master, user) for user in USERS} if master is not None else {}
 
+    def registry_users(self) -> dict[str, str]:
+        """The passwords of the registry's users here; empty where the master key is not ours to read."""
+        from agents_sdk.keys import MASTER, read_master
+        from agents_sdk.registry_login import passwords
+
+        master = read_master(self.keys / MASTER)
+        return passwords(master) if master is not None else {}
+
     def kafka_login(self, user: str = OPERATOR) -> tuple[str, str]:
         """A user of Kafka and its password, which is empty where the master key is not ours to read."""
         return user, self.kafka_users().get(user, "")

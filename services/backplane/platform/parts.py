@@ -53,7 +53,7 @@ class Site:
             login = named(OPERATOR) if self.users else {}
             found["kafka"] = {"bootstrap.servers": f"{LOOPBACK}:{self.ports['kafka']}", **login}
         if "registry" in self.ports:
-            found["registry"] = {"url": registry.url(self.ports["registry"])}
+            found["registry"] = {"url": registry.url(self.ports["registry"]), "username": OPERATOR}
         if "sink" in self.ports:
             found["clickhouse"] = {"url": f"http://{LOOPBACK}:{self.ports['sink']}"}
         if "kafka" in self.ports:
@@ -119,7 +119,8 @@ def _registry(site: Site) -> Launch:
     folder.mkdir(parents=True, exist_ok=True)
     aot = java.archive(site.cache, "registry", site.jars.key, site.heap)
     program = registry.program(site.jars.registry)
-    env = registry.environment(folder, site.ports["registry"])
+    users = registry.write_users(folder, site.layout.registry_users())
+    env = registry.environment(folder, site.ports["registry"], users)
     return Launch(java.command(program, site.heap, site.heap.registry_mb, aot), env)
 
 

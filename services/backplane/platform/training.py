@@ -68,9 +68,10 @@ def _train_kafka(scratch: Path, heap: java.Heap, jars: artifacts.Jars, archive: 
 
 def _train_registry(scratch: Path, heap: java.Heap, jars: artifacts.Jars, archive: Path) -> None:
     port = ports.choose(("registry",), {})["registry"]
-    env = registry.environment(scratch / "registry", port)
-    program = registry.program(jars.registry)
-    _run(program, env, heap, heap.registry_mb, archive, port, registry.answers, _exercise_registry)
+    login = OPERATOR, "training"
+    env = registry.environment(scratch / "registry", port, registry.write_users(scratch, dict([login])))
+    program, exercise = registry.program(jars.registry), partial(_exercise_registry, login=login)
+    _run(program, env, heap, heap.registry_mb, archive, port, registry.answers, exercise)
 
 
 def _run(
@@ -146,12 +147,12 @@ def _exercise_kafka(port: int, login: probes.Login) -> None:
     consumer.close()
 
 
-def _exercise_registry(port: int) -> None:
+def _exercise_registry(port: int, login: tuple[str, str]) -> None:
     """One schema in and out."""
     import httpx
 
     schema = {"schema": '{"type": "record", "name": "Training", "fields": [{"name": "a", "type": "long"}]}'}
-    with httpx.Client(base_url=registry.url(port), timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=registry.url(port), timeout=60, trust_env=False, auth=login) as client:
         client.put("/config", json={"compatibility": "BACKWARD"})
         number = client.post("/subjects/training-value/versions", json=schema).raise_for_status().json()["id"]
         client.get(f"/schemas/ids/{number}").raise_for_status()

@@ -80,7 +80,8 @@ def of_exception(error: Exception, *, answered: bool) -> Failure:
         return known
     told = (str(error).splitlines() or [""])[0][:QUOTE_LIMIT]
     if isinstance(error, ProxyUnusable):
-        return Failure(error_class="unknown", code=error.code, message=f"{error.message}: {error.hint}"[:QUOTE_LIMIT])
+        told = f"{error.message}: {error.hint}"[:QUOTE_LIMIT]
+        return Failure(error_class="unknown", code=error.code, message=told, own=True)
     if isinstance(error, Unreadable | Refused):
         return Failure(error_class="unknown", code=error.code, message=told)
     if isinstance(error, JMESPathError):

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.core.catalogue import ENABLED
 from agents_sdk.core.registry import Switch
+from agents_sdk.core.words import quoted
 from agents_sdk.recovery import Rank
 from backplane.executor import claim_check
 from backplane.executor.reach import missing_program
@@ -108,7 +109,8 @@ class Fleet:
         for provider in contract.capability.providers:
             switch = self._switch(name, provider.name)
             if switch.state == "disabled":
-                skipped.append((provider.name, f"is disabled ({switch.reason or 'no reason was given'})"))
+                why = f"an operator said {quoted(switch.reason)}" if switch.reason else "no reason was given"
+                skipped.append((provider.name, f"is disabled ({why})"))
             elif lack := self.lack(provider):
                 skipped.append((provider.name, f"lacks {lack}"))
             else:

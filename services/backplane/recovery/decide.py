@@ -12,7 +12,7 @@ else. If it cannot be settled, the call ends: it is never tried again, anywhere,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -66,6 +66,8 @@ class Tried:
     error_class: ErrorClass | None = None
     code: str = ""
     message: str = ""
+    own: bool = False
+    """The message is ours; else it is a provider's."""
     retry_after: float | None = None
     uncertain: bool = False
     """The effect may have happened all the same."""
@@ -108,8 +110,12 @@ class Fail:
     error_class: ErrorClass
     code: str
     message: str
+    """Our own words."""
     route: int | None = None
     """Of the last attempt; None: there was none."""
+    said: str = ""
+    """The words of others, such as providers; shortened."""
+    said_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +153,8 @@ def _step(policy: Policy, routes: Sequence[Route], tried: Sequence[Tried], elaps
     if route.unsafe and last.uncertain and last.verdict != "not_happened":
         if route.reconcilable and not last.verdict:
             return Reconcile(last.route, len(tried))
-        told = f"the effect may have happened, so it was not tried again: {told_of(routes, tried)}"
-        return Fail("unknown", OUTCOME_UNKNOWN, told[:MESSAGE_LIMIT], last.route)
+        told = "the effect may have happened, so it was not tried again"
+        return _failed("unknown", OUTCOME_UNKNOWN, told, routes, tried)
     following = _next_open(routes, last.route + 1)
     wait = _wait_for_same(route, tried, jitter, following is not None)
     if wait is not None and wait < left:
@@ -157,10 +163,23 @@ def _step(policy: Policy, routes: Sequence[Route], tried: Sequence[Tried], elaps
         return Call(following, len(tried) + 1)
     assert last.error_class is not None
     if following is not None or wait is not None:
-        told = f"its {policy.deadline:g} s were over: {told_of(routes, tried)}"
-        return Fail(last.error_class, "deadline_exceeded", told[:MESSAGE_LIMIT], last.route)
-    told = f"every provider failed: {told_of(routes, tried)}"
-    return Fail(last.error_class, "providers_exhausted", told[:MESSAGE_LIMIT], last.route)
+        told = f"its {policy.deadline:g} s were over"
+        return _failed(last.error_class, "deadline_exceeded", told, routes, tried)
+    return _failed(last.error_class, "providers_exhausted", "every provider failed", routes, tried)
+
+
+def _failed(error_class: ErrorClass, code: str, told: str, routes: Sequence[Route], tried: Sequence[Tried]) -> Fail:
+    """The failure in our own words; what providers said stands beside them."""
+    said = _joined((routes[each.route].provider, each.error_class, each.message) for each in tried if not each.own)
+    speakers = dict.fromkeys(routes[each.route].provider for each in tried if not each.own and each.message)
+    return Fail(
+        error_class,
+        code,
+        f"{told}: {told_of(routes, tried)}"[:MESSAGE_LIMIT],
+        tried[-1].route,
+        said[:MESSAGE_LIMIT] if speakers else "",
+        f"provider {', '.join(speakers)}" if speakers else "",
+    )
 
 
 def _next_open(routes: Sequence[Route], start: int) -> int | None:
@@ -196,10 +215,14 @@ def _wait_for_same(route: Route, tried: Sequence[Tried], jitter: float, another:
 
 
 def told_of(routes: Sequence[Route], tried: Sequence[Tried]) -> str:
-    """The attempts in order, the same failure of the same provider in a row once."""
+    """The attempts in order and our own words, the same failure of the same provider in a row once."""
+    return _joined((routes[each.route].provider, each.error_class, each.message if each.own else "") for each in tried)
+
+
+def _joined(failures: Iterable[tuple[str, ErrorClass | None, str]]) -> str:
     lines: list[tuple[str, int]] = []
-    for attempt in tried:
-        line = f"{routes[attempt.route].provider} {attempt.error_class}: {attempt.message}"
+    for provider, error_class, message in failures:
+        line = f"{provider} {error_class}: {message}" if message else f"{provider} {error_class}"
         if lines and lines[-1][0] == line:
             lines[-1] = (line, lines[-1][1] + 1)
         else:

@@ -127,6 +127,8 @@ class Failure:
     code: str
     """A stable word for the cause."""
     message: str
+    own: bool = False
+    """The message is ours; else it is a provider's."""
     retry_after: float | None = None
     """Seconds that the provider asks to be left alone."""
     uncertain: bool = False

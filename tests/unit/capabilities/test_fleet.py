@@ -148,7 +148,7 @@ def test_a_provider_that_is_disabled_or_out_of_reach_is_not_asked_unless_it_is_t
 
     assert fleet.ranking(three).ready == ("c",)
     assert fleet.ranking(three).skipped == (
-        ("a", "is disabled (billed twice)"),
+        ("a", "is disabled (an operator said 'billed twice')"),
         ("b", "is out of reach: nowhere:1"),
     )
     off.add("c")

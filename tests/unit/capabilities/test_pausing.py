@@ -70,7 +70,7 @@ async def test_a_call_waits_no_longer_than_its_own_time() -> None:
 
     outcome = rig.outbox.outcome()
     assert (rig.asking.asked, outcome.error_class, outcome.error_code) == ([], "outage", "capability_paused")
-    assert "'probe' is paused: repairs" in outcome.error_message
+    assert (outcome.error_message, outcome.said, outcome.said_by) == ("'probe' is paused", "repairs", "operator")
     assert "backplane capabilities resume probe" in msgspec.json.decode(outcome.report)["action"]
 
 

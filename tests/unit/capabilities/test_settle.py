@@ -84,7 +84,8 @@ async def test_transient_failures_are_retried_until_attempts_run_out() -> None:
 
     assert asking.asked == ["one"] * 3
     assert outbox.outcome().error_code == "providers_exhausted"
-    assert "one transient: no luck (3 times)" in outbox.outcome().error_message
+    assert outbox.outcome().error_message == "every provider failed: one transient (3 times)"
+    assert (outbox.outcome().said, outbox.outcome().said_by) == ("one transient: no luck (3 times)", "provider one")
 
 
 async def test_a_failed_attempt_is_told_before_the_next_begins() -> None:
@@ -200,7 +201,7 @@ async def test_a_degraded_result_is_marked_and_says_why() -> None:
 
     outcome = outbox.outcome()
     assert (outcome.result, outcome.degraded) == ('{"hits":[]}', True)
-    assert "one auth: no luck" in outcome.error_message
+    assert (outcome.error_message, outcome.said) == ("every provider failed: one auth", "one auth: no luck")
 
 
 async def test_an_unsafe_call_is_claimed_before_each_attempt() -> None:
@@ -354,7 +355,7 @@ async def test_a_disabled_capability_is_refused_with_the_reason() -> None:
     await settler(known, asking, outbox).settle(requested("c"))
 
     assert (outbox.outcome().error_class, outbox.outcome().error_code) == ("outage", "disabled")
-    assert "too dear" in outbox.outcome().error_message
+    assert (outbox.outcome().error_message, outbox.outcome().said) == ("'probe' is disabled", "too dear")
     assert asking.asked == []
 
 

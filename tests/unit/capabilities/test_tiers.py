@@ -97,7 +97,7 @@ async def test_a_reconcile_that_raises_leaves_the_outcome_unknown() -> None:
     await settler(_reconcilable(), asking, outbox).settle(requested("c"))
 
     assert outbox.outcome().error_code == "outcome_unknown"
-    assert "a bug" in outbox.outcome().error_message
+    assert "a bug" in outbox.outcome().said
 
 
 async def test_another_capability_helps_with_its_params_and_result_mapped() -> None:
@@ -167,7 +167,7 @@ async def test_a_fallback_whose_result_does_not_fit_counts_as_a_failure() -> Non
     await settler(known, Asking(one=[failure("auth")]), outbox).settle(requested("c"))
 
     assert outbox.kinds() == ["RecordAttempt", "FailCall"]
-    assert '"hits" is a required property' in outbox.outcome().error_message
+    assert '"hits" is a required property' in outbox.outcome().said
 
 
 async def test_a_call_names_which_providers_follow_the_first() -> None:

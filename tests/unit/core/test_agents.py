@@ -77,7 +77,9 @@ def test_a_dependency_that_cannot_be_met_any_more_ends_its_run(
     remove(desk)
     assert ("r" in desk.book.finished) == ends
     if ends:
-        assert desk.book.finished["r"].reason == "agent 'stays' waited in vain for gone, event:x: removed: gone"
+        ended = desk.book.finished["r"]
+        assert (ended.code, ended.reason) == ("agent_removed", "agent 'stays' waited in vain: 'gone' removed")
+        assert (ended.said, ended.said_by) == ("gone, event:x", "client")
 
 
 def test_a_dependency_that_would_trigger_it_ends_its_run(desk: Desk) -> None:

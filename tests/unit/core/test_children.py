@@ -83,7 +83,12 @@ def test_a_waiter_who_comes_back_from_another_address_is_told_there(desk: Desk) 
     assert kinds(desk.again(reply_to="after")) == ["ChildAwaited"]
     (report,) = follows(desk.send("FailRun", run_id=child, reason="no"))
     (told,) = desk.put(report).replies
-    assert (told.reply.reply_to, told.reply.status, told.reply.message) == ("after", "failed", "no")
+    assert (told.reply.reply_to, told.reply.status, told.reply.message) == (
+        "after",
+        "failed",
+        "'client' failed the run",
+    )
+    assert msgspec.json.decode(told.reply.detail)["said"] == "no"
 
 
 def test_a_report_that_comes_twice_changes_nothing(desk: Desk) -> None:
@@ -149,7 +154,8 @@ def test_cancelling_a_child_leaves_its_parent_alone(desk: Desk) -> None:
     (cancel,) = follows(step)
     (report,) = follows(desk.put(cancel))
     (told,) = desk.put(report).replies
-    assert (told.reply.status, told.reply.message) == ("cancelled", "enough")
+    assert (told.reply.status, told.reply.message) == ("cancelled", "'client' cancelled it, in its parent")
+    assert msgspec.json.decode(told.reply.detail)["said"] == "enough"
     assert answer(desk.send("CancelChild", child_run_id=child)).code == "run_finished"
     assert "r" in desk.book.runs
 

@@ -44,6 +44,7 @@ def test_a_supervisor_is_told_the_whole_story_and_the_run_goes_on(desk: Desk) ->
         "name": "go",
         "redrives": 0,
         "sender": "client",
+        "words_of": {"data": "client", "error_message": "one", "error_type": "one"},
     }
     assert "r" in desk.book.runs
 

@@ -63,7 +63,7 @@ def test_cancelling_tells_those_who_wait_for_calls_and_for_the_end(desk: Desk) -
     told = {t.reply.reply_to: t.reply for t in step.replies}
     assert set(told) == {"me", "caller", "waiter"}
     assert (told["caller"].command_id, told["caller"].code) == (call_id, "run_finished")
-    assert (told["waiter"].status, told["waiter"].message) == ("cancelled", "stop")
+    assert (told["waiter"].status, told["waiter"].message) == ("cancelled", "'client' cancelled the run")
 
 
 def test_who_waits_for_a_run_from_another_address_is_told_there(desk: Desk) -> None:
@@ -83,7 +83,8 @@ def test_a_run_that_has_ended_is_answered_from_memory(desk: Desk) -> None:
         step = desk.put(desk.sent[number])
         assert (step.facts, answer(step)) == ([], first)
     step = desk.send("AwaitRun")
-    assert (step.facts, answer(step).status, answer(step).message) == ([], "failed", "why")
+    assert (step.facts, answer(step).status, answer(step).code) == ([], "failed", "asked")
+    assert (detail(step)["said"], detail(step)["said_by"]) == ("why", "client")
     step = desk.send("SetState", key="k", value="1")
     assert (answer(step).code, detail(step)["status"]) == ("run_finished", "failed")
     assert answer(desk.start()).code == "run_exists"

@@ -63,7 +63,9 @@ def test_a_failed_handler_gets_the_message_again_then_it_is_dead_and_the_run_fai
     step = desk.fail(second)
     assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "EscalationRaised", "RunFailed"]
     assert step.facts[1].error_type == "ValueError"  # type: ignore[attr-defined]
-    assert "'one' failed 2 times on 'go': ValueError: no" in desk.book.finished["r"].reason
+    ended = desk.book.finished["r"]
+    assert (ended.code, ended.reason) == ("handler_failed", "agent 'one' failed 2 times on 'go'")
+    assert (ended.said, ended.said_by) == ("ValueError: no", "one")
 
 
 def test_a_late_report_of_an_earlier_attempt_changes_nothing(desk: Desk) -> None:

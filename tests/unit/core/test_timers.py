@@ -188,7 +188,8 @@ def test_a_handler_that_is_late_has_failed_and_gets_the_message_again(desk: Desk
     name = f"handler/{first.delivery_id}/1"
     assert fire(desk, name, due, due) == ["HandlerFailed", "MessageDelivered"]
     failed: Any = desk.facts[-2]
-    assert (failed.error_type, failed.cause, failed.attempt) == ("HandlerTimedOut", "handler_timeout", 1)
+    assert (failed.code, failed.cause, failed.attempt) == ("handler_timeout", "handler_timeout", 1)
+    assert (failed.reason, failed.error_type) == ("the process that ran it neither ended nor gave it up in time", "")
     late = desk.within(first, "FailHandler", attempt=1, error_type="HandlerTimedOut")
     assert kinds(late) == ["HandlerFailed"]  # noted: attempt 2 is under way
     desk.within(desk.facts[-2], "StartHandler", "start/2", attempt=2)
@@ -234,4 +235,5 @@ def test_a_dependency_that_is_late_fails_the_run_and_says_what_was_missing(desk:
     due = declared.deadline_at
     ended = ["DependencyExpired", "EscalationRaised", "DeliveryCancelled", "RunFailed"]
     assert fire(desk, "dependency/d/1", due, due) == ended
-    assert "'two' waited in vain for one:" in desk.book.finished["r"].reason
+    ended_run = desk.book.finished["r"]
+    assert (ended_run.code, ended_run.said, ended_run.said_by) == ("dependency_expired", "one", "client")

@@ -110,7 +110,10 @@ def test_a_failure_that_quotes_nothing_it_met_rests_on_what_failed_it_but_on_no_
     assert found.first_cause is not None
     assert found.first_cause.kind == "HandlerFailed"
     assert found.next_steps == [
-        f"mend how searcher handles run.started: CallFailed: 'x' is no list; then `backplane resume {RUN}`"
+        (
+            "mend how searcher handles run.started, which said \"CallFailed: 'x' is no list\"; then"
+            f" `backplane resume {RUN}`"
+        )
     ]
 
 

@@ -115,7 +115,7 @@ def document(ending: Ending, **more: Any) -> dict[str, Any]:
     return {
         "run_id": ending.run.run_id,
         "status": ending.run.status,
-        "reason": ending.run.reason,
+        **{name: getattr(ending.run, name) for name in ("code", "reason", "said", "said_by")},
         "page": ending.page.get("path", ""),
         "facts": ending.facts,
         "rows": ending.rows,

@@ -8,7 +8,9 @@ SELECT
     multiIf(capability != '', capability, name != '', name, command_kind != '', command_kind, workflow) AS about,
     provider,
     multiIf(error_code != '', error_code, error_class != '', error_class, error_type != '', error_type, code != '', code, cause) AS error,
-    substringUTF8(multiIf(error_message != '', error_message, message != '', message, reason), 1, 300) AS message,
+    substringUTF8(multiIf(kind = 'CallFailed', error_message, message != '', message, reason), 1, 300) AS message,
+    substringUTF8(multiIf(said != '', said, kind = 'CallFailed', '', error_message), 1, 300) AS said,
+    multiIf(said_by != '', said_by, kind = 'AttemptFailed', concat('provider ', provider), recipient) AS said_by,
     topic,
     partition,
     offset

@@ -48,6 +48,8 @@ SELECT
     substringUTF8(message, 1, 300) AS message,
     workflow,
     reason,
+    substringUTF8(said, 1, 300) AS said,
+    said_by,
     state_hash,
     recipients,
     child_run_id,
