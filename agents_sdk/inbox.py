@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("backplane.agents")
 
 SESSION_TIMEOUT_MS: Final = 6_000
-"""How long a killed process holds its runs back before another one gets them."""
+"""How long a killed process holds its runs back before another one gets them, where nobody sees it die."""
+HEARTBEAT_MS: Final = 300
+"""Also how late this process hears that the group is rebalanced, and the others wait for it."""
 COMMIT_EVERY_S: Final = 1.0
 POLL_S: Final = 0.1
 """How late a commit, a pause or the end may be; a delivery wakes the thread at once."""
@@ -56,6 +58,16 @@ class InstanceTaken(BackplaneError):
         super().__init__(
             f"another process runs agent {agent!r} as instance {instance!r}", instance=instance, agent=agent
         )
+
+
+def group_of(agent: str) -> str:
+    """The consumer group of an agent's inbox."""
+    return f"bp.agent.{agent}"
+
+
+def static_member(agent: str, instance: str) -> str:
+    """The ``group.instance.id`` of a process that has an instance name."""
+    return f"{group_of(agent)}-{instance}"
 
 
 class Arrived(NamedTuple):
@@ -95,11 +107,11 @@ class Inbox:
         """``instance`` makes the member a static one. A process that comes back under the same name gets its partitions
         back at once, instead of when the dead one's session times out."""
         self.agent = agent
-        self.group = f"bp.agent.{agent}"
+        self.group = group_of(agent)
         self._settings = settings
         self._instance = instance
         self._topic = topic_ids(settings.kafka).watch(inbox(agent))
-        self._static = f"{self.group}-{instance}"
+        self._static = static_member(agent, instance)
         self._loop = loop
         self._arrived = arrived
         self._lock = threading.Lock()
@@ -183,7 +195,7 @@ class Inbox:
             "enable.auto.offset.store": False,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
             "queued.max.messages.kbytes": 8_192,
             **self._settings.kafka,
         }

@@ -4,7 +4,7 @@ A static member that was killed keeps its partitions until its session is over, 
 slowness. The kernel can. Each process holds a lock on a file of its own name, and a waiter for that lock gets it when
 the process has ended, however it ended. A frozen process holds its lock. So the dead member is taken out of its group
 at once, unless it is back under its name within ``GRACE_S``. The lock on its file is held meanwhile, so that it cannot
-come back in the middle. Processes on other machines, which see no file, wait for the session to end.
+come back in the middle. Processes on other machines wait for the session to end, also where they see the file.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ GRACE_S: Final = 0.5
 LOOK_S: Final = 1.0
 """How late a process that has just come is watched."""
 _TRY_S: Final = 0.05
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 MOST: Final = 16
 """Processes that one watches, each by a thread: the next ones by name, so that all are watched by somebody."""
 OWN_S: Final = 2.0
@@ -85,6 +86,7 @@ class Peers:
         if _lock(file, fcntl.LOCK_EX | kind) and _same(file, path):
             with self._lock:
                 if not self._stop.is_set():
+                    os.pwrite(file, _machine(), 0)
                     self._own = file
                     return True
         os.close(file)
@@ -114,6 +116,8 @@ class Peers:
             while not self._stop.is_set():
                 file = os.open(self._folder / name, os.O_RDWR)
                 try:
+                    if os.pread(file, 200, 0) != _machine():
+                        return  # over a network some file systems tell of the locks of their own machine alone
                     _lock(file, fcntl.LOCK_SH)  # for as long as the process lives
                 finally:
                     os.close(file)
@@ -144,6 +148,14 @@ class Peers:
             return True
         finally:
             os.close(file)
+
+
+def _machine() -> bytes:
+    """Names this machine since its start: its kernel knows of the locks."""
+    try:
+        return BOOT.read_bytes().strip()
+    except OSError:
+        return os.uname().nodename.encode()
 
 
 def _lock(file: int, kind: int) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agents_sdk.deaths import Deaths
     from agents_sdk.follower import Follower
     from agents_sdk.local import LocalCalls, OpenLocalCalls
+    from agents_sdk.peers import Peers
     from agents_sdk.settings import Settings
     from agents_sdk.transport import Transport
     from agents_sdk.wire.codec import Codec
@@ -45,9 +46,10 @@ class AgentsRunner:
     ) -> None:
         """``settings`` None: where ``load_settings`` finds them. A function is asked again while the platform is away,
         since a local one says where it is only when it runs. ``concurrency``: runs each agent works on at a time.
-        ``instance`` is a name that this process keeps over restarts. It then gets its work back at once when it was
-        killed, instead of after 6 s. ``local``: makes some calls in this process; None: executors make all. ``trust``:
-        grants the agents what they declare, which takes the platform's master key.
+        ``instance``: a name that this process keeps over restarts. It gets its work back at once after a kill, or
+        others of the same agents on this machine do. Without a name that takes 6 s. ``local``: makes some calls in
+        this process; None: executors make all. ``trust``: grants the agents what they declare, which takes the
+        platform's master key.
 
         Raises:
             ValueError: no agents, two of one name, or one without handlers.
@@ -71,6 +73,7 @@ class AgentsRunner:
         self._follower: Follower | None = None
         self._workers: list[Worker] = []
         self._deaths: Deaths | None = None
+        self._peers: Peers | None = None
         self._stopping: asyncio.Event | None = None
 
     async def run(self, ready: Callable[[], None] | None = None) -> None:
@@ -163,7 +166,25 @@ class AgentsRunner:
             )
             for agent in self.agents
         ]
+        await self._join_peers(settings)
         await asyncio.gather(*(worker.start() for worker in self._workers))
+
+    async def _join_peers(self, settings: Settings) -> None:
+        """Processes of the same agents in this data directory see each other die. The groups know only a process that
+        has a name. The deliveries of a dead one go to the others at once."""
+        from agents_sdk.inbox import group_of, static_member
+        from agents_sdk.peers import Peers
+        from agents_sdk.wire.eviction import evict_all
+
+        if not self._instance:
+            return
+        names = sorted(agent.name for agent in self.agents)
+
+        def evict(instance: str) -> None:
+            evict_all(settings.kafka, [(group_of(name), static_member(name, instance)) for name in names])
+
+        self._peers = Peers(settings.data_dir, f"agents {', '.join(names)}", self._instance, evict)
+        await asyncio.to_thread(self._peers.open)
 
     def _known_deaths(self, settings: Settings) -> Deaths | None:
         """At which deliveries processes under this instance's name died; None for a process without one."""
@@ -192,6 +213,9 @@ class AgentsRunner:
         """Lets running handlers end, commits and disconnects."""
         workers, self._workers = self._workers, []
         await asyncio.gather(*(worker.close() for worker in workers))
+        if self._peers is not None:
+            self._peers.close()
+            self._peers = None
         if self._deaths is not None:
             self._deaths.close()
             self._deaths = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -39,26 +39,37 @@ def evict(kafka: Mapping[str, str], group: str, instance: str) -> None:
     """Removes the static member ``instance`` from the group; one that is not there any more is fine. Blocks, for 5 s at
     most. Without aiokafka, which the SDK alone does not bring, nothing is done: the others wait as before. Raises
     TimeoutError, OSError, aiokafka's KafkaError."""
+    evict_all(kafka, [(group, instance)])
+
+
+def evict_all(kafka: Mapping[str, str], members: Collection[tuple[str, str]]) -> None:
+    """As ``evict``, of several groups: each member is a group and its instance."""
     if find_spec("aiokafka") is None:
         return
-    asyncio.run(asyncio.wait_for(_evict(kafka, group, instance), TIMEOUT_S))
+    asyncio.run(asyncio.wait_for(_evict(kafka, members), TIMEOUT_S))
 
 
-async def _evict(kafka: Mapping[str, str], group: str, instance: str) -> None:
-    from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-    from aiokafka.errors import for_code
+async def _evict(kafka: Mapping[str, str], members: Collection[tuple[str, str]]) -> None:
+    from aiokafka.client import AIOKafkaClient
 
     client = AIOKafkaClient(**_properties(kafka))
     await client.bootstrap()
     try:
-        coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
-        await client.ready(coordinator, group=ConnectionGroup.COORDINATION)
-        said = await client.send(coordinator, _request(group, instance), group=ConnectionGroup.COORDINATION)
-        for code in (said.error_code, *(member[2] for member in said.members)):
-            if code not in _FINE:
-                raise for_code(code)
+        await asyncio.gather(*(_leave(client, group, instance) for group, instance in members))
     finally:
         await client.close()
+
+
+async def _leave(client: Any, group: str, instance: str) -> None:
+    from aiokafka.client import ConnectionGroup, CoordinationType
+    from aiokafka.errors import for_code
+
+    coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    await client.ready(coordinator, group=ConnectionGroup.COORDINATION)
+    said = await client.send(coordinator, _request(group, instance), group=ConnectionGroup.COORDINATION)
+    for code in (said.error_code, *(member[2] for member in said.members)):
+        if code not in _FINE:
+            raise for_code(code)
 
 
 def _properties(kafka: Mapping[str, str]) -> dict[str, Any]:

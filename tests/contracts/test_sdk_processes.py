@@ -20,7 +20,7 @@ from agents_sdk.run import AsyncRun
 from agents_sdk.scope import new_id
 from agents_sdk.wire.registry import connect_codec
 from tests.support.eventually import assert_eventually, assert_soon
-from tests.support.live_agents import Process, processes
+from tests.support.live_agents import Process, own, processes
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -46,6 +46,29 @@ async def test_processes_share_an_agents_inbox(settings: Settings, tmp_path: Pat
     lines = [line.split() for line in journal.read_text().splitlines()]
     assert sorted(run_id for run_id, _ in lines) == sorted(run.id for run in runs)
     assert {int(pid) for _, pid in lines} == {first.process.pid, second.process.pid}
+
+
+@pytest.mark.slow
+async def test_the_others_of_its_machine_see_a_process_die(settings: Settings, tmp_path: Path) -> None:
+    """They take it out of its group, without waiting for its session to end, and do its work."""
+    first, second = (Process(settings, "shared", instance=own(f"twin{number}")) for number in (1, 2))
+    folder = Path(settings.data_dir) / "members"
+    with processes(first, second):
+        await asyncio.to_thread(assert_eventually, lambda: _members(settings, "bp.agent.shared", 2))
+        there = {path: path.stat().st_ino for path in folder.glob("*/*twin*")}
+        assert len(there) == 2
+        first.end(signal.SIGKILL)
+        await asyncio.to_thread(assert_eventually, lambda: _gone(there))
+        await asyncio.to_thread(assert_eventually, lambda: _members(settings, "bp.agent.shared", 1))
+        async with AsyncBackplane.connect(settings) as backplane:
+            runs = [await backplane.start_run("shared", {"journal": str(tmp_path / "journal")}) for _ in range(8)]
+            ended = await asyncio.gather(*(run.wait(30) for run in runs))
+    assert {end.status for end in ended} == {"completed"}
+
+
+def _gone(files: dict[Path, int]) -> None:
+    """Whoever takes a dead process out of its groups removes its file."""
+    assert sum(path.exists() for path in files) == 1
 
 
 def _members(settings: Settings, group: str, count: int) -> None:

@@ -157,3 +157,17 @@ def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     alone = Peers(tmp_path, GROUP, "a", lambda name: None)
     alone.open()
     alone.close()
+
+
+def test_a_process_of_another_machine_is_left_to_its_session(stand: Stand) -> None:
+    """A file system that several machines share may tell of the locks of one of them alone: theirs look free here."""
+    far = stand.folder / "members" / stand.watching._folder.name / "far"
+    far.write_bytes(b"another-boot")
+    stand.start("near")
+    stand.send("near", signal.SIGKILL)
+    assert_eventually(lambda: _equal(stand.evicted, ["near"]))
+    assert far.exists()
+
+
+def _equal(found: object, wanted: object) -> None:
+    assert found == wanted
