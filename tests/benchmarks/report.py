@@ -91,7 +91,7 @@ TABLE: Final = (
     Aim("takeover.agent_again_p50_s", "s from a second SIGKILL in the middle", at_most=1.5),
     Aim("takeover.ledger_left_p50_s", "s from SIGKILL, others take over", at_most=1.5),
     Aim("takeover.executor_left_p50_s", "s from SIGKILL, others take over", at_most=1.5),
-    Aim("takeover.agent_left_p50_s", "s from SIGKILL, others take over"),
+    Aim("takeover.agent_left_p50_s", "s from SIGKILL, others take over", at_most=1.5),
     Aim("overload.lost", "acknowledged and not there", at_most=0),
     Aim("overload.quiet_p99_ms", "ms, a client that asks for little", at_most=5_000),
     Aim("overload.recovered_s", "s after the flood", at_most=10),
