@@ -23,6 +23,7 @@ from agents_sdk.wire.registry import connect_codec
 from backplane.platform import status
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.log import read
+from tests.support.deadly.platform import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SUPPORT: Final = Path(__file__).parents[1] / "support" / "deadly"
@@ -34,7 +35,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform
     made = LocalPlatform(
         tmp_path_factory.mktemp("deadly"),
         parts=("kafka", "registry", "topics", "ledger", "executor"),
-        env={"BACKPLANE_CAPABILITIES__PATHS": str(SUPPORT / "capabilities")},
+        env={"BACKPLANE_CAPABILITIES__PATHS": str(SUPPORT / "capabilities"), "PYTHONPATH": str(ROOT)},
+        table="tests.support.deadly.platform:TABLE",
     )
     with made as running:
         yield running
@@ -50,6 +52,7 @@ def restarts(platform: LocalPlatform) -> int:
     [
         ("end", "exit", 2, "executor_died"),
         ("end", "crash", 2, "executor_died"),
+        ("end", "hang", 2, "executor_died"),
         ("end_unsafe", "exit", 1, "outcome_unknown"),
     ],
 )
@@ -62,7 +65,7 @@ async def test_a_call_that_kills_its_executor(
     journal = tmp_path / "journal"
     async with AsyncBackplane.connect(platform.settings) as backplane:
         run = await backplane.start_run("deadly-calls", complete_when="explicit")
-        told = asyncio.create_task(run.execute(capability, {"how": how, "journal": str(journal)}, timeout_seconds=60))
+        told = asyncio.create_task(run.execute(capability, {"how": how, "journal": str(journal)}, timeout_seconds=120))
         beside = [asyncio.create_task(run.execute("echo", {"n": n})) for n in range(20)]
         with pytest.raises(CallFailed) as failed:
             await told

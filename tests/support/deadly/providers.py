@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,4 +19,6 @@ def end(params: dict[str, Any], context: ProviderContext) -> dict[str, Any]:
         os._exit(3)
     if params["how"] == "crash":
         ctypes.string_at(0)
+    if params["how"] == "hang":
+        re.match("(a+)+$", "a" * 64 + "b")  # for ever, and the interpreter's lock is not given back
     return {"how": params["how"]}
