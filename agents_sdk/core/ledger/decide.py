@@ -149,7 +149,9 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
         rights.check_id(book, run, command)
     if run is None:
         finished = book.finished.get(command.run_id)
-        return identity.repeated(book, command) or (finished is not None and command_id in finished.answers)
+        sender = command.agent if book.rights_required else ""
+        known = finished.answer_to(command_id, sender) if finished is not None else None
+        return identity.repeated(book, command) or known is not None
     own = run.answered_as(command_id, command.agent) if book.rights_required else command_id
     if own in run.answers or own != command_id:
         return own in run.answers

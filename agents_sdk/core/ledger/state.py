@@ -307,6 +307,14 @@ class Finished(msgspec.Struct, gc=False):
     said: str = ""
     said_by: str = ""
 
+    def answer_to(self, command_id: str, sender: str) -> Answer | None:
+        """The answer that is remembered for the command. The platform's own parts are answered none of another sender,
+        who may have used the id of their command: their ids follow from what everybody may know."""
+        known = self.answers.get(command_id)
+        if known is not None and reserved(sender) and known.agent not in ("", sender):
+            return None
+        return known
+
 
 class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     """An agent's registered declaration; the globs that each command of it is held against."""

@@ -315,8 +315,10 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
         if own != command.command_id:
             return Answer(event_id=facts[0].event_id, run_seq=facts[0].run_seq) if facts else Answer()
     ended = book.finished.get(command.run_id)
-    if ended is not None and command.command_id in ended.answers:
-        return ended.answers[command.command_id]
+    sender = command.agent if book.rights_required else ""
+    told = ended.answer_to(command.command_id, sender) if ended is not None else None
+    if told is not None:
+        return told
     call = run.calls.get(command.command_id) if run is not None else None
     if call is not None and calls.is_callers(call, command):
         return yours(call)

@@ -143,3 +143,17 @@ def test_the_operator_that_ends_a_run_is_answered_whoever_has_used_its_id() -> N
     step = desk.send("CancelRun", agent=OPERATOR, command_id="taken", reason="enough")
     assert kinds(step) == ["RunCancelled"]
     assert (answer(step).status, answer(step).event_id) == ("ok", step.facts[0].event_id)
+
+
+def test_who_ends_a_run_hides_no_attempt_that_was_paid_for() -> None:
+    """It ends the run with the id that the executor's report will have; the late attempt is recorded all the same."""
+    desk = RightsDesk()
+    desk.start()
+    call_id = desk.call()
+    assert kinds(desk.send("CompleteRun", command_id="taken", result="1"))[-1] == "RunCompleted"
+    paid: dict[str, Any] = {"agent": EXECUTOR, "call_id": call_id, "attempt": 1, "cost_nano_usd": 7}
+    late: Any = desk.send("RecordAttempt", command_id="taken", **paid)
+    assert kinds(late) == ["AttemptSucceeded"]
+    assert (late.facts[0].cost_nano_usd, late.facts[0].agent) == (7, EXECUTOR)
+    assert kinds(desk.again()) == [], "it is paid for once"
+    assert answer(desk.send("CompleteRun", command_id="taken", result="1")).status == "ok", "the sender's own answer"
