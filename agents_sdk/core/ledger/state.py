@@ -308,8 +308,8 @@ class Finished(msgspec.Struct, gc=False):
     said_by: str = ""
 
     def answer_to(self, command_id: str, sender: str) -> Answer | None:
-        """The answer that is remembered for the command. The platform's own parts are answered none of another sender,
-        who may have used the id of their command: their ids follow from what everybody may know."""
+        """The answer that is remembered for the command. A part of the platform is not given another sender's:
+        its ids can be computed, and so used, by others."""
         known = self.answers.get(command_id)
         if known is not None and reserved(sender) and known.agent not in ("", sender):
             return None
