@@ -7,8 +7,8 @@ import sys
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4
-"""Of Linux's prctl(2): without it no core is written, to a file or to a collector's pipe. Nor can other processes of
-the same user read its memory and environment."""
+"""Of Linux's prctl(2): without it no core is written, to a file or to a collector's pipe. Other processes of the same
+user cannot read its memory and environment either."""
 
 
 def forbid(*, wholly: bool = False) -> None:

@@ -147,7 +147,7 @@ class Deaths:
         _HEADER.pack_into(self._notes, 0, *me, memory_kills, _VERSION)
 
     def of(self, name: str) -> Noted:
-        """What is known of a piece of work."""
+        """Knowledge of a piece of work."""
         return self._known.get(_digest(name), NOTHING)
 
     def of_late(self, name: str, within_s: float) -> int:

@@ -2,10 +2,10 @@
 
 An answer can be lost, since answers are sent outside the ledger's transactions; the command itself is not. Asking again
 with the same id gives the first answer again, so a command is sent again after a while. That holds only as long as the
-ledger remembers the answer: for a command outside a handler, until so many later ones of its run (``FORGOTTEN_AFTER``).
-Past that it is left unanswered rather than risked twice. ``Turns`` keeps commands that are answered at once within it.
-One that is answered when something else ends is asked for again by count as well (``ASK_AGAIN_AFTER``). While it is
-open the ledger knows it, and its answer is remembered from its end on.
+ledger remembers the answer. For a command outside a handler this is until so many later ones of its run
+(``FORGOTTEN_AFTER``). Past that it is left unanswered rather than risked twice. ``Turns`` keeps commands that are
+answered at once within it. One that is answered when something else ends is asked for again by count as well
+(``ASK_AGAIN_AFTER``). While it is open the ledger knows it, and its answer is remembered from its end on.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class InboxGuard(Guard):
         return self._keys.get(self._agent) is not None
 
     def judge_arrived(self, record: Arrived) -> tuple[str, Arrived]:
-        """``judge`` for a record of the inbox. One may be a copy for all that is known here: it is the first since its
+        """``judge`` for a record of the inbox. One may be a copy for all that is known here. It is the first since its
         partition became ours, or was proven by a key that was replaced since. It is marked as ``earlier``, so that the
         ledger is asked about it before anything is done."""
         topic, partition = inbox(self._agent), record.partition

@@ -32,7 +32,7 @@ class _Part(BaseModel):
 class Retry(_Part):
     """When and how often one provider is tried again, if its failure can pass. With full jitter. The wait after the
     n-th failure is a random part of ``min(wait_max, wait_initial * f)``, f being ``2 ** (n - 1)``, n or 1 by
-    ``backoff`` (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)."""
+    ``backoff``. See Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015."""
 
     max_attempts: int = Field(default=3, ge=1, le=MAX_ATTEMPTS)
     """Attempts at one provider, the first one included."""

@@ -34,8 +34,8 @@ class RunArtifacts:
         self._scope = scope
 
     def put(self, content: bytes | Path, mime: str = "") -> Coroutine[Any, Any, Artifact]:
-        """Keeps bytes, or a copy of a file, and returns its reference for calls and messages: hash, size in bytes, kind
-        and the event that says so. ``mime``: the kind; by default what a file's name says, else
+        """Keeps bytes, or a copy of a file, and returns its reference for calls and messages. The reference has hash,
+        size in bytes, kind and the event that says so. ``mime``: the kind; by default what a file's name says, else
         ``application/octet-stream``. Equal content is kept once. The agent's ``writes`` need ``artifacts/*``.
 
         Raises OSError for a file that cannot be read.

@@ -182,8 +182,9 @@ class RunVerbs:
 
     def redrive_call(self, call_id: str) -> Coroutine[Any, Any, CallResult]:
         """Makes a failed call again and returns its result. ``call_id`` as ``event.data["call_id"]`` of
-        ``escalation.raised`` has it. Raises ScopeDenied (an agent that is not the caller's supervisor), InvalidCommand
-        (no such failed call, its outcome is unknown, or redriven too often), and what ``execute`` raises."""
+        ``escalation.raised`` has it. Raises ScopeDenied (an agent that is not the caller's supervisor) and
+        InvalidCommand (no such failed call, its outcome is unknown, or redriven too often). It also raises what
+        ``execute`` raises."""
         return operations.redrive_call(self._scope, call_id)
 
     def repeat_call(self, failed: CallEvent) -> Coroutine[Any, Any, CallResult]:

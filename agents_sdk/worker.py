@@ -3,10 +3,10 @@
 Order of work on a delivery, which is the delivery guarantee:
 1. read from the inbox; runs side by side, the deliveries of one run one after the other;
 2. ask the ledger, where another process may have begun it, which attempt is the one to make;
-3. run the handler, whose commands the ledger applies once however often it runs; if its run ends meanwhile, the
-   handler is cancelled, and there is nothing to tell;
-4. tell the ledger that it completed or failed, and wait until it has heard; where it says that another attempt
-   follows, that is made here, now or when it is due, so that what was sent later stays later;
+3. run the handler, whose commands the ledger applies once however often it runs. If its run ends meanwhile, the handler
+   is cancelled, and there is nothing to say;
+4. report to the ledger that it completed or failed, and wait for the answer. Where that names another attempt, it is
+   made here, now or when it is due, so that later messages stay later;
 5. only then is the record finished; the offset committed is the lowest unfinished one.
 """
 
@@ -58,17 +58,17 @@ log = logging.getLogger("backplane.agents")
 CONCURRENCY: Final = 64
 """Runs one agent works on at a time in one process."""
 DRAIN_S: Final = 8.0
-"""What running handlers are given to end when the process is told to; the local platform kills after 10 s."""
+"""The time that running handlers have to end when the process is stopped; the local platform kills after 10 s."""
 JOIN_S: Final = 15.0
 TELL_AGAIN_S: Final = 1.0
 TELL_AGAIN_LIMIT_S: Final = 30.0
 CLOCKS_APART_US: Final = 5_000_000
-"""How far this machine's clock may be behind the broker's without a message being handled that has expired."""
+"""How far this machine's clock may lag the broker's without a message being handled that has expired."""
 SETTLED: Final = (DeliverySettled, RunFinished, UnknownRun)
 """Refusals that mean: nothing is left to do about this delivery."""
 UNTOLD: Final = (InvalidCommand, Oversize, ScopeDenied)
 """Refusals of what is said itself. Any other says nothing of the delivery: this process is not believed as yet, the
-ledger is overloaded or has a fault. What is not settled must not be passed over, so it is said again."""
+ledger is overloaded or has a fault. An unsettled end must not be passed over, so it is said again."""
 UNTELLABLE: Final = "the error's text cannot be recorded"
 
 
@@ -105,13 +105,13 @@ class Worker:
         """Delivery → when its open attempt is to be made, by the clock of the loop."""
         self._burial = Burial(agent.name, transport, self._inbox, self._spawn)
         self._ids_key = b""
-        """What the ids of its commands derive from; empty: of the delivery's alone."""
+        """The root of the ids of its commands; empty: the delivery alone."""
         self._closing = False
         self._closed = asyncio.Event()
 
     async def start(self) -> None:
-        """Joins the group; returns when it has told what is ours. Raises KeyUnusable, and what ended the reading of the
-        inbox."""
+        """Joins the group; returns when it has assigned our partitions. Raises KeyUnusable, and what ended the reading
+        of the inbox."""
         keys = self._transport.signer.keys
         self._guard = InboxGuard(self._transport.settings, keys, self.agent.name)
         key = keys.get(self.agent.name)
@@ -250,8 +250,8 @@ class Worker:
                 return
 
     async def _open_attempt(self, record: Arrived, delivery: MessageEvent) -> MessageEvent | None:
-        """The attempt to make, None where the delivery is settled. The ledger is asked where this process cannot know:
-        another one may have begun it, or it may have expired (this machine's clock says only that it may)."""
+        """The attempt to make, None where the delivery is settled. The ledger is asked where this process cannot know.
+        Another one may have begun it, or it may have expired (this machine's clock says only that it may)."""
         late = delivery.deadline_at and time.time() * 1e6 > delivery.deadline_at - CLOCKS_APART_US
         if not record.earlier and not late:
             return delivery
@@ -302,8 +302,9 @@ class Worker:
             return await self._failed(delivery, error)
 
     async def _timed(self, handler: Handler, record: Arrived, delivery: MessageEvent) -> Any:
-        """Runs the handler, within the agent's timeout if it has one. The ledger is told before, so that it can give
-        the handler up where this process cannot. Raises HandlerTimedOut, ProcessDied, and what the handler raises."""
+        """Runs the handler, within the agent's timeout if it has one. The ledger hears of it before, so that it can
+        give the handler up where this process cannot. Raises HandlerTimedOut, ProcessDied, and what the handler
+        raises."""
         seconds = self.agent.handler_timeout_seconds
         got = partial(self._deaths.got, delivery.delivery_id) if self._deaths is not None else None
         waiting, key = partial(self._waiting, delivery.run_id), self._ids_key
@@ -335,7 +336,7 @@ class Worker:
             self._inbox.idle = self._lanes.waits
 
     def _answer(self, delivery: MessageEvent, returned: Any) -> str:
-        """What the handler returned, for whoever asked; nobody else is shown it, so that it may be anything. Raises
+        """The handler's return value, for the asker; nobody else sees it, so that it may be anything. Raises
         InvalidCommand, Oversize, which fail the attempt."""
         if not delivery.request_id or returned is None:
             return ""

@@ -1,8 +1,8 @@
-"""What the fields of a command may hold, declared once: for the ledger's core, which refuses more, and for the SDK,
-which refuses it before anything is sent. Pure.
+"""Bounds of the fields of a command, declared once. The ledger's core refuses more, and the SDK refuses it before
+anything is sent. Pure.
 
-Law: each field of each record in ``schemas/avro/Command.v1.avsc`` has a bound here. So what follows from a command (the
-sums, times and records that the ledger makes of it) stays within 64 bits and within the size of a record.
+Law: each field of each record in ``schemas/avro/Command.v1.avsc`` has a bound here. So the consequences of a command
+(the sums, times and records that the ledger makes of it) stay within 64 bits. They stay within the size of a record.
 """
 
 # long because: one table of all fields, beside what holds a command against it
@@ -78,8 +78,8 @@ class Texts(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """A mapping of globs to amounts or policies: how many, and how long each glob. What stands there is checked where
-    it is understood."""
+    """A mapping of globs to amounts or policies: how many, and how long each glob. Its content is checked where it is
+    understood."""
 
     entries: int
     each: int
@@ -327,8 +327,8 @@ def body_excess(name: str, body: Any) -> Excess | None:
 
 
 def within(command: Command) -> Command:
-    """The command with the numbers and texts of its attempt and outcome brought within their bounds: for an executor,
-    which tells what has happened, partly in a provider's words. A refusal would leave the caller waiting."""
+    """The command with the numbers and texts of its attempt and outcome brought within their bounds. It is for an
+    executor, which reports past events, partly in a provider's words. A refusal would leave the caller waiting."""
     changed = {
         name: replaced
         for name in ("attempt", "outcome")

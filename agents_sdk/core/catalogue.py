@@ -1,8 +1,8 @@
-"""What the registry's topics say, folded: manifests, switches, executors that live. Pure; ``now`` comes in.
+"""The registry's topics, folded: manifests, switches, executors that live. Pure; ``now`` comes in.
 
-Laws (tests/properties/test_catalogue.py): the last record of a key counts, a tombstone takes it back, other keys do not
-matter, and a compacted topic gives the same as the whole one. What says that it is older than what counts, or than its
-removal, is a copy or came late: it changes nothing.
+Laws (tests/properties/test_catalogue.py): the last record of a key counts, and a tombstone takes it back. Other keys do
+not matter, and a compacted topic gives the same as the whole one. A record that is older than the valid one, or than
+its removal, is a copy or came late: it changes nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Catalogue:
         self.said: dict[tuple[type[Record], str], int] = {}
         """Kind and key → when what counts was said, microseconds UTC; of what was removed: when it was."""
         self.outlived: set[tuple[type[Record], str]] = set()
-        """Kind and key of what counts though something older lies behind it in the log. Compaction will keep the older
+        """Kind and key of a valid record that is followed by an older one in the log. Compaction will keep the older
         one alone, so that what counts has to be said again, as it was."""
 
     def take(self, record: Record, offset: int, now: float) -> None:

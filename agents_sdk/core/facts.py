@@ -1,7 +1,7 @@
 """The facts: what happened, one class per fact topic, and the ledger's replies.
 
 Field by field these are the Avro records of ``schemas/avro`` (their ``doc`` attributes explain each field; a test
-proves the two equal). What must not live here: decisions, encoding, anything but shapes.
+proves the two equal). Not here: decisions, encoding, anything but shapes.
 """
 
 from __future__ import annotations

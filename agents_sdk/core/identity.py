@@ -21,19 +21,19 @@ BROKER: Final = "bp.broker"
 CODES: Final = frozenset(
     {"unauthenticated", "forged", "revoked", "stale", "replayed", "misplaced", "not_granted", "id_taken"}
 )
-"""Codes of refusals for want of identity. Such a refusal is about no run: whoever may not speak in a run must not
-advance it, nor be remembered by it."""
+"""Codes of refusals for want of identity. Such a refusal is about no run: a stranger to a run must not advance it, nor
+be remembered by it."""
 
 
 class Proof(IntEnum):
-    """What the signature of a command proves, and the partition it lies in."""
+    """Proof by the signature of a command, and the partition it lies in."""
 
     UNSIGNED = 0
     FORGED = 1
     """It is not what the key of this name and generation gives."""
     GOOD = 2
     MISPLACED = 3
-    """Whoever signed it: it is about a run of another partition."""
+    """With any signer: it is about a run of another partition."""
 
 
 def reserved(name: str) -> bool:

@@ -1,6 +1,6 @@
 """Ids and hashes as functions of values: UUIDv5 (RFC 9562 §5.5), SHA-256 and canonical JSON.
 
-What must not live here: anything that makes an id from a clock or from chance.
+Not here: anything that makes an id from a clock or from chance.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def derive(parent: str, name: str) -> str:
 
 
 def keyed(secret: bytes, parent: str, name: str) -> str:
-    """As ``derive``, for whoever has the secret: nobody else can tell the id before it is used. Without a secret it is
-    ``derive``'s own."""
+    """As ``derive``, for the holder of the secret: nobody else can know the id before it is used. Without a secret it
+    is ``derive``'s own."""
     if not secret:
         return derive(parent, name)
     said = f"{len(parent)}/{parent}/{name}".encode()

@@ -1,7 +1,7 @@
 """The registry's records: what can be called, what is switched off, and who is there to ask. Shapes only.
 
-Field by field these are Avro records of ``schemas/avro`` (a test proves the two equal). They are no facts: each says
-how a thing is now, replaces what was said under the same key before, and a tombstone takes it back.
+Field by field these are Avro records of ``schemas/avro`` (a test proves the two equal). They are no facts. Each
+describes the present, replaces the record of the same key before, and a tombstone takes it back.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 SOURCES: Final = ("built-in", "settings", "applied")
 STATES: Final = ("enabled", "disabled", "paused")
 POLICIES: Final = ("wait", "fail")
-"""What becomes of calls to a paused capability."""
+"""Treatment of calls to a paused capability."""
 
 
 class CapabilityManifest(msgspec.Struct, frozen=True, kw_only=True, gc=False):

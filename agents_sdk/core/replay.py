@@ -1,6 +1,6 @@
 """Deciding a run again from its recorded commands, and comparing. Pure: the log comes in, a verdict comes out.
 
-Law: a run whose facts were written by this core compares identical; changing any recorded fact, leaving one out or
+Law: a run whose facts were written by this core compares identical. Changing any recorded fact, leaving one out or
 adding one is found, and the first difference is named.
 """
 
@@ -35,7 +35,7 @@ class Logged(msgspec.Struct, frozen=True):
     """Append time, microseconds UTC."""
     command: Command
     proof: Proof | None = None
-    """What its signature proves; None: not checked, since that takes the master key, but taken from the record."""
+    """The proof of its signature; None: not checked, since that takes the master key, but taken from the record."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a replay found."""
+    """The findings of a replay."""
 
     commands: int
     facts: int
@@ -72,8 +72,8 @@ class Verdict(msgspec.Struct, frozen=True):
 def replay(
     run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], recorded: Sequence[Fact], limits: Limits
 ) -> Verdict:
-    """Decides ``commands`` again, in order, among what was ``declared`` in the run's partition, agents, keys and
-    contracts, and compares the facts with those ``recorded`` of the run."""
+    """Decides ``commands`` again, in order, among the agents, keys and contracts that were ``declared`` in the run's
+    partition. It compares the facts with those ``recorded`` of the run."""
     known = _Recorded(recorded_proofs(recorded), recorded_failures(recorded))
     decided, replayed_hash, count = _decide_again(run_id, commands, declared, limits, known)
     ordered = sorted(recorded, key=_order)
@@ -96,15 +96,15 @@ def recorded_proofs(facts: Iterable[Fact]) -> dict[int, Proof]:
 
 
 def recorded_failures(facts: Iterable[Fact]) -> dict[int, RefusalEvent]:
-    """Offset of a command → the record's refusal of it, where the ledger failed at it. What the code of then could not
-    do is part of the record, as are signatures: the code of today may be mended."""
+    """Offset of a command → the record's refusal of it, where the ledger failed at it. The failures of the code of then
+    are part of the record, as are signatures: the code of today may be mended."""
     return {
         fact.command_offset: fact for fact in facts if isinstance(fact, RefusalEvent) and fact.code == INTERNAL_ERROR
     }
 
 
 class _Recorded(NamedTuple):
-    """What is taken from the record and not decided again."""
+    """Refusals taken from the record and not decided again."""
 
     proofs: dict[int, Proof]
     failures: dict[int, RefusalEvent]

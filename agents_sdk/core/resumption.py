@@ -1,9 +1,9 @@
 """The things that a run takes over which goes on from one that ended. Pure: the facts of the ended run in, values out.
 
-Taken over are its state with the versions, and the messages that were not handled to their end: the one that ended the
-run, and those that were open then. A message is left out where a handler that is to run again had sent it, since that
-handler will send it again; so is a question, since whoever asked will ask again. Child runs are not taken over: those
-that were open have ended with the run. Law: no message is taken over twice, and none whose handler had completed.
+Taken over are its state with the versions, and the messages that were not handled to their end. These are the one that
+ended the run, and those that were open then. A message is left out where a handler that is to run again had sent it,
+since that handler will send it again. So is a question, since its asker will ask again. Child runs are not taken over:
+those that were open have ended with the run. Law: no message is taken over twice, and none whose handler had completed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class KeptValue(msgspec.Struct, frozen=True):
     version: int
     value: str
     ttl_ms: int
-    """What was left of its time to live when the run ended; 0: it has none."""
+    """The rest of its time to live when the run ended; 0: it has none."""
 
 
 class OpenMessage(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ class Resumption(msgspec.Struct, frozen=True):
     ended: str
     """event_id of the fact that ended the run."""
     budget_nano_usd: int
-    """What was left of it; -1: it had no limit."""
+    """The rest of it; -1: it had no limit."""
     deadline_ms: int
     """As long as the run had; 0: for ever."""
     state: list[KeptValue]
@@ -116,7 +116,7 @@ def resumption(facts: Sequence[Fact]) -> Resumption:
 
 
 def _again(at: int, deadline_at: int) -> int:
-    """The time that it had, in ms, at least 1: a deadline that had passed when it began (a child of a run that was
+    """The time that it had, in ms, at least 1. A deadline that had passed when it began (a child of a run that was
     late) is one of the new run as well, and 0 would be none."""
     return max((deadline_at - at) // MICROS_A_MS, 1) if deadline_at else 0
 
@@ -162,7 +162,7 @@ def _open_messages(messages: Sequence[MessageEvent], end: RunEvent) -> Iterator[
             continue
         told.add(delivery_id)
         if sent.get(delivered.message_id, "") in told:
-            continue  # whoever sent it is to run again, or will be made to
+            continue  # its sender is to run again, or will be made to
         yield OpenMessage(
             name=delivered.name,
             recipient=delivered.recipient,
@@ -174,8 +174,8 @@ def _open_messages(messages: Sequence[MessageEvent], end: RunEvent) -> Iterator[
 
 
 def _is_open(last: MessageEvent | None, end: RunEvent, *, by_itself: bool) -> bool:
-    """Whether a delivery is to be handled again, by what became of it last: it was open when the run ended, it ended
-    the run, or its handler did so itself. What had become a dead letter before was for others to see to."""
+    """Whether a delivery is to be handled again, by its last fate. It was open when the run ended, it ended the run, or
+    its handler did so itself. An earlier dead letter was for others to see to."""
     if last is None:
         return by_itself
     if last.kind == kinds.HANDLER_COMPLETED:
@@ -184,7 +184,7 @@ def _is_open(last: MessageEvent | None, end: RunEvent, *, by_itself: bool) -> bo
 
 
 def _open_dependencies(facts: Sequence[Fact], end: RunEvent, again: set[str]) -> Iterator[OpenDependency]:
-    """``again``: deliveries that are handled again, whose handlers declare anew what they wait for."""
+    """``again``: deliveries that are handled again, whose handlers declare their dependencies again."""
     handler_of = {fact.event_id: fact.delivery_id for fact in facts if isinstance(fact, MessageEvent)}
     declared: dict[str, DependencyEvent] = {}
     for fact in facts:

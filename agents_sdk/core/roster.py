@@ -1,7 +1,7 @@
 """Senders and their rights, as the facts of all partitions say it: for operators. Pure.
 
-Each partition hears of a key by a command of its own, so that for a moment, or after an operator was cut off, they may
-say different things; then the older one is shown, and the name counts as ``differs``.
+Each partition hears of a key by a command of its own. For a moment, or after an operator was cut off, they may say
+different things. Then the older one is shown, and the name counts as ``differs``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agents_sdk.core.ledger.state import AgentSpec, Grant, KeyState
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What is known of one name."""
+    """Knowledge of one name."""
 
     name: str
     registered: bool
@@ -28,11 +28,11 @@ class Standing(msgspec.Struct, frozen=True):
     refused: dict[str, int]
     """Code → commands refused for want of identity that said they were from it."""
     declared: AgentSpec | None = None
-    """What it asks for; None: it is not registered."""
+    """Its wishes; None: it is not registered."""
     grant: Grant | None = None
-    """What it was granted; None: nothing was."""
+    """Its grant; None: nothing was granted."""
     missing: tuple[str, ...] = ()
-    """What it asks for and was not granted, as right and glob."""
+    """Its wishes without a grant, as right and glob."""
 
     def state(self, now: int) -> str:
         """valid, rotating (the generation before is valid too), revoked or differs; ``now`` in microseconds UTC."""

@@ -2,7 +2,7 @@
 
 Law: what the whole schema accepts, the shortened one accepts (``tests/properties/test_shortened_schemas.py``). Bounds
 may be left out only where leaving them out accepts more: not below ``not``, ``if`` and ``contains``, nor in definitions
-that are used there. Where that cannot be told, nothing but annotations is left out.
+that are used there. Where that is not known, nothing but annotations is left out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TELLING: Final = frozenset({"$id", "id", "$anchor", "$dynamicRef", "$dynamicAnc
     "unevaluatedProperties",
     "unevaluatedItems",
 }
-"""Where one of these is, more depends on the other keywords than can be told here."""
+"""Where one of these is, more depends on the other keywords than is known here."""
 _REFERRED: Final = ("#/$defs/", "#/definitions/")
 
 

@@ -1,4 +1,4 @@
-"""Capabilities as the tools of a language model: definitions in its vendor's form, its calls read, results told to it.
+"""Capabilities as the tools of a language model: definitions in its vendor's form, its calls read, results given to it.
 
 Pure. The forms: OpenAI's chat completions (``tools``, ``tool_calls``, role ``tool``) and responses (``function_call``,
 ``function_call_output``), Anthropic's messages (``tools``, ``tool_use``, ``tool_result``) and the Model Context
@@ -19,16 +19,16 @@ FORMATS: Final[tuple[str, ...]] = get_args(Format)
 
 
 class ToolCall(NamedTuple):
-    """What a model asks for."""
+    """A model's request."""
 
     capability: str
     params: Any
     id: str
     """The model's own name of the call; its answer names it again."""
     problem: str = ""
-    """Why it cannot be read; told to the model, which may try again."""
+    """Why it cannot be read; the model gets this, and may try again."""
     form: Format = "mcp"
-    """Whose form it has, by its shape."""
+    """The vendor of its form, by its shape."""
 
 
 def definition(name: str, description: str, params: Mapping[str, Any], format: Format) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def definition(name: str, description: str, params: Mapping[str, Any], format: F
     if format == "openai":
         return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
     if format == "openai_responses":
-        # that API makes schemas strict, and refuses those that cannot be, unless it is told not to
+        # that API makes schemas strict, and refuses those that cannot be, unless a field forbids it
         return {"type": "function", "name": name, "description": description, "parameters": schema, "strict": False}
     if format == "anthropic":
         return {"name": name, "description": description, "input_schema": schema}
@@ -47,9 +47,9 @@ def definition(name: str, description: str, params: Mapping[str, Any], format: F
 
 
 def read_call(call: Any, format: Format | None = None) -> ToolCall:
-    """A model's tool call: an entry of OpenAI's ``tool_calls``, an item ``function_call`` of its responses, a block
-    ``tool_use`` of Anthropic's, or the params of MCP's ``tools/call``, as data or as the object of the vendor's
-    library. ``format`` None: told by its shape. Arguments that are null, empty or absent are ``{}``."""
+    """A model's tool call, as data or as the object of the vendor's library. It is an entry of OpenAI's ``tool_calls``,
+    an item ``function_call`` of its responses, a block ``tool_use`` of Anthropic's, or the params of MCP's
+    ``tools/call``. ``format`` None: its shape shows it. Arguments that are null, empty or absent are ``{}``."""
     given = _data(call)
     shape = format_of(given)
     form = format or shape
@@ -81,7 +81,7 @@ def read_call(call: Any, format: Format | None = None) -> ToolCall:
 
 
 def format_of(call: Mapping[str, Any]) -> Format:
-    """Whose form a tool call has."""
+    """The vendor of a tool call's form."""
     if call.get("type") == "function_call":
         return "openai_responses"
     if "function" in call or call.get("type") == "function":
@@ -90,7 +90,7 @@ def format_of(call: Mapping[str, Any]) -> Format:
 
 
 def result_message(call: ToolCall, format: Format, result: Any, *, error: str = "") -> dict[str, Any]:
-    """What the model is told, in the form that its call has: the result as JSON, or, with ``error``, why there is
+    """The answer for the model, in the form that its call has: the result as JSON, or, with ``error``, why there is
     none."""
     text = error or msgspec.json.encode(result).decode()
     if format == "openai_responses" or (format == "openai" and call.form == "openai_responses"):

@@ -92,7 +92,7 @@ def _class() -> type[Any]:
 
 
 def _pass_over(reader: Consumer, config: Mapping[str, Any], message: Any) -> PassedOver | None:
-    """Sets the reader behind the batch that the message is an error about; None where that is not possible now."""
+    """Sets the reader after the batch that the message is an error about; None where that is not possible now."""
     from confluent_kafka import KafkaException, TopicPartition
 
     topic, partition, start = str(message.topic()), int(message.partition()), int(message.offset())
@@ -116,9 +116,9 @@ def _unreadable_codes() -> frozenset[int]:
 
 
 def end_of_batch(config: Mapping[str, Any], topic: str, partition: int, start: int) -> int:
-    """The offset behind the unreadable batch that begins at ``start``. Blocks for some round trips. The client does not
-    say how long a batch is, but what begins inside it fails with the batch's own offset: so the end is searched for, by
-    steps that double and then by halves. Raises KafkaException."""
+    """The offset after the unreadable batch that begins at ``start``. Blocks for some round trips. The client does not
+    say how long a batch is, but a read that begins inside it fails with the batch's own offset. So the end is searched
+    for, by steps that double and then by halves. Raises KafkaException."""
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
     kept = {name: value for name, value in config.items() if not name.startswith(("group.", "client.id"))}

@@ -1,6 +1,6 @@
 """Headers of dead letters: one set is written (``__dlq.errors.*``, as Kafka's share groups do), all four sets are read.
 
-A dead letter keeps the key, the value and the headers of the record it was, byte for byte; what went wrong is in the
+A dead letter keeps the key, the value and the headers of the record it was, byte for byte. The failure is in the
 headers added here. A redriven record keeps when it first failed and how often it was redriven, so that a letter which
 fails for ever is seen to.
 """
@@ -86,11 +86,11 @@ class DeadLetter:
     delivery_count: int = 0
     """How often it was tried; 0: not known."""
     message: str = ""
-    """What went wrong, for people."""
+    """The failure, for people."""
     exception_class: str = ""
     stacktrace: str = ""
     stage: str = ""
-    """What was being done: decode, decide, handle, insert …"""
+    """The stage of the work: decode, decide, handle, insert …"""
     first_failed_at: str = ""
     """RFC 3339; kept over redrives."""
     redrive_count: int = 0
@@ -98,7 +98,7 @@ class DeadLetter:
     said_by: str = ""
     """The author of the message; empty: the platform, or not known."""
     family: Family = "kafka"
-    """Whose headers these were."""
+    """The family of these headers."""
 
     @classmethod
     def of(
@@ -112,7 +112,7 @@ class DeadLetter:
         stage: str = "",
         failed_at: str = "",
     ) -> DeadLetter:
-        """The dead letter of a record that ``group`` met ``error`` on; ``error`` may be the type name and the message
+        """The dead letter of a record that ``group`` met ``error`` on. ``error`` may be the type name and the message
         of an exception that happened elsewhere.
         """
         kind, message, trace = _described(error)
@@ -149,7 +149,7 @@ def dead_letter_headers(letter: DeadLetter, original: Raw = None) -> list[tuple[
 
 
 def read_dead_letter(headers: Raw) -> DeadLetter | None:
-    """What the headers of a dead letter say, whichever of the four families wrote them; None when they are no dead
+    """The content of a dead letter's headers, whichever of the four families wrote them; None when they are no dead
     letter's. A number that cannot be read is -1 or 0 rather than an error: this is for diagnosing what is broken.
     """
     found = _pairs(headers)
@@ -161,8 +161,8 @@ def read_dead_letter(headers: Raw) -> DeadLetter | None:
 
 
 def redrive_headers(headers: Raw) -> list[tuple[str, bytes]]:
-    """Headers with which a dead letter is put back on its topic: its original ones, when it first failed, and the
-    count of redrives raised by one. What any family said about the failure is left out; it is no longer true.
+    """Headers with which a dead letter is put back on its topic. They are its original ones, when it first failed, and
+    the count of redrives raised by one. Any family's words about the failure are left out; they are no longer true.
     """
     letter = read_dead_letter(headers) or DeadLetter(topic="")
     ours = {name for names in NAMES.values() for name in names.values()}

@@ -170,7 +170,7 @@ def _trace_prefix(correlation_id: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def _of_run(run_id: str, correlation_id: str) -> tuple[str, tuple[str, bytes], tuple[str, bytes], tuple[str, bytes]]:
-    """What all facts of a run have alike, kept because they come in bunches."""
+    """The common part of all facts of a run, kept because they come in bunches."""
     run = run_id.encode()
     return (
         _trace_prefix(correlation_id),

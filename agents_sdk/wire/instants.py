@@ -12,7 +12,7 @@ LATEST: Final = datetime(9998, 12, 31, tzinfo=UTC)
 
 
 def utc(micros: int) -> datetime:
-    """The time, in UTC, of so many microseconds since 1970. One outside the years 2 to 9998 is the nearest of these: a
+    """The time, in UTC, of so many microseconds since 1970. One outside the years 2 to 9998 is the nearest of these. A
     record's time may be any 64 bits, and no page, list or dead letter fails for it."""
     try:
         return min(max(EPOCH + timedelta(microseconds=micros), EARLIEST), LATEST)

@@ -21,7 +21,7 @@ CONNECT_S: Final = 1.0
 ASK_S: Final = 3.0
 SASL_HANDSHAKE: Final = 17
 ASKS: Final = (0, 33)
-"""What a listener with logins answers to a handshake: it is taken, or the mechanism is another one. One without says
+"""The answer of a listener with logins to a handshake: it is taken, or the mechanism is another one. One without says
 that the request is out of place."""
 
 
@@ -96,7 +96,7 @@ def _asks(place: tuple[str, int]) -> bool:
 
 
 def _tried(kafka: Mapping[str, str]) -> str | None:
-    """What Kafka says of this login; None: it says nothing against it."""
+    """Kafka's verdict on this login; None: it says nothing against it."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
 

@@ -2,10 +2,10 @@
 
 A proof travels in the record's headers, so that the bytes of a fact are the same in its topic and in an inbox. It is a
 place, the generation of the key, and a keyed BLAKE2b hash (RFC 7693) over topic, partition, place, key and value. The
-place is (offset of the command, number of the fact among those of the command); for a tombstone of the registry it is
-(time in microseconds, 0). Laws: a proven record is believed only where it was written; one changed byte of anything
-that is covered, another topic, partition or key, is found; and of one partition's records in the order of the log each
-has a greater place than the one before, so that a copy is found too (``Sequence``).
+place is (offset of the command, number of the fact among those of the command). For a tombstone of the registry it is
+(time in microseconds, 0). Laws: a proven record is believed only where it was written. One changed byte of anything
+that is covered, another topic, partition or key, is found. Of one partition's records in the order of the log each has
+a greater place than the one before, so that a copy is found too (``Sequence``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FOR_EXECUTORS: Final = "bp_proof_executor"
 DELIVERY: Final = "delivery"
 """Purpose of the key for what the ledger puts in an inbox: from the key of the agent whose inbox it is."""
 ANSWER: Final = "answer"
-"""Purpose of the key for answers: from the key of whoever asked."""
+"""Purpose of the key for answers: from the key of the asker."""
 FACT: Final = "fact"
 """Purpose of the key for facts: from the key of ``bp.facts``."""
 DISPATCH: Final = "dispatch"
@@ -40,7 +40,7 @@ SNAPSHOT: Final = "snapshot"
 _HEAD: Final = struct.Struct(">QQI")
 _LENGTHS: Final = struct.Struct(">II")
 _FRONT: Final = struct.Struct(">QQIII")
-"""Both, one behind the other."""
+"""Both, one after the other."""
 _HEAD_BYTES: Final = _HEAD.size
 _BEGUN: Final = 4_096
 _UNSIGNED: Final = b"\0"
@@ -111,7 +111,7 @@ class Prover:
         return head + self._hash(topic, partition, key, value, head)
 
     def at(self, topic: str, partition: int) -> Spot:
-        """What proves records of one partition."""
+        """The prover of one partition's records."""
         return Spot(self._begun.get((topic, partition)) or self._begin(topic, partition), self._generation)
 
     def check(self, topic: str, partition: int, key: bytes | None, value: bytes | None, proof: bytes) -> Place | None:
@@ -144,8 +144,8 @@ class Prover:
 
 
 class Sealer:
-    """Signs and checks records whose last field is their signature, with one key: a keyed BLAKE2b hash of all bytes
-    before it, where ``signature.sign`` takes HMAC-SHA256, twice as long. For answers."""
+    """Signs and checks records whose last field is their signature, with one key. It is a keyed BLAKE2b hash of all
+    bytes before it, where ``signature.sign`` takes HMAC-SHA256, twice as long. For answers."""
 
     def __init__(self, key: bytes) -> None:
         self._keyed = blake2b(key=key, digest_size=LENGTH, person=b"bp/answer")
@@ -170,7 +170,7 @@ class Sealer:
 
 @lru_cache(maxsize=1_024)
 def sealer(key: bytes) -> Sealer:
-    """What checks answers with this key; made once."""
+    """The checker of answers with this key; made once."""
     return Sealer(key)
 
 
@@ -198,7 +198,7 @@ class Sequence:
         self._last: dict[tuple[str, int], Place] = {}
 
     def begin(self, topic: str, partition: int, last: Place) -> None:
-        """What was read before: records up to ``last`` are copies."""
+        """The earlier place: records up to ``last`` are copies."""
         self._last[topic, partition] = last
 
     def last(self, topic: str, partition: int) -> Place | None:

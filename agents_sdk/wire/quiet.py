@@ -1,9 +1,9 @@
 """Clients whose broker is away say so every half minute, by Python's logging, and not twenty times a second on stderr.
 
-librdkafka forgets its brokers when all of them are away and begins anew from the bootstrap servers (KIP-899), each
-time without the waits and the counts of repeated errors that it had: an agent left alone by its platform wrote 17 MB in
-25 minutes (2.11 and later; issue 5088 of its repository). Beginning anew is what finds a cluster that has moved, so
-that stays; the first wait is longer and the lines are counted here.
+librdkafka forgets its brokers when all of them are away and begins again from the bootstrap servers (KIP-899). Each
+time it loses the waits and the counts of repeated errors. An agent left alone by its platform wrote 17 MB in 25 minutes
+(2.11 and later; issue 5088 of its repository). This new beginning finds a cluster that has moved, so it stays; the
+first wait is longer and the lines are counted here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Sparing(logging.Filter):
         self._told: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is told."""
+        """Whether the line is written."""
         text = record.getMessage()
         facility, _, rest = text.partition(" ")
         like = f"{facility} {_NUMBERS.sub('', rest.rpartition(']: ')[2])}"

@@ -1,4 +1,4 @@
-"""The schema registry: ids of our schemas, and the schemas behind foreign ids.
+"""The schema registry: ids of our schemas, and the schemas of foreign ids.
 
 SHELL around confluent_kafka's client, which takes 0.4 s to import and is therefore imported only when a registry is
 opened. Any registry with Confluent's API will do; where they differ (404 or 40401, 409 or 40901), both are understood.
@@ -110,7 +110,7 @@ def connect_codec(settings: Settings, *, patient: bool = False) -> Codec:
 
 @cache
 def registry_client() -> type[SchemaRegistryClient]:
-    """The client's class, without authlib: it is imported for OAuth, which no setting of ours asks for, and took most
+    """The client's class, without authlib. That is imported for OAuth, which no setting of ours asks for, and took most
     of the time that a process needs to open a registry."""
     absent = [name for name in _OAUTH if name not in sys.modules]
     for name in absent:
@@ -258,7 +258,7 @@ class Registry:
                 raise
 
     def _ask(self, request: Callable[[], Any], *, missing: Any = ..., about: str = "") -> Any:
-        """What the registry answers, ``missing`` for any kind of 404 when given; driver errors end here."""
+        """The registry's answer, ``missing`` for any kind of 404 when given; driver errors end here."""
         from confluent_kafka.schema_registry.common._httpx_compat import httpx
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 

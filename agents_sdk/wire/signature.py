@@ -1,12 +1,12 @@
 """Signatures of commands: HMAC-SHA256 (RFC 2104) over the encoded record, and the keys they are made with. Pure.
 
-The signature is the last field of the record, Avro bytes, so that an encoded signed command is all that it says,
-``0x40`` (the length 32, zigzag) and 32 bytes. It covers every byte before that, Confluent's header included, and is
-checked on the bytes as they came: no second encoding has to give the same ones. Laws: a signed command decodes to what
-was signed; one changed, missing or added byte, another key or another name is found.
+The signature is the last field of the record, Avro bytes. So an encoded signed command is its content, ``0x40`` (the
+length 32, zigzag) and 32 bytes. It covers every byte before that, Confluent's header included. It is checked on the
+bytes as they came: no second encoding has to give the same ones. Laws: a signed command decodes to what was signed; one
+changed, missing or added byte, another key or another name is found.
 
 An agent's key is HKDF-Expand (RFC 5869 §2.3, one block) of the platform's master key with the agent's name and the
-key's generation: whoever has the master key can check all, and a key says nothing about another.
+key's generation. The holder of the master key can check all, and a key says nothing about another.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Verifier:
         self._key: Callable[[str, int], bytes] = lru_cache(_KEYS)(lambda name, number: derive(master, name, number))
 
     def proof(self, data: bytes, command: Command) -> Proof:
-        """What the signature in ``data``, which ``command`` was decoded from, proves."""
+        """The proof by the signature in ``data``, which ``command`` was decoded from."""
         signature = command.signature
         if not signature:
             return Proof.UNSIGNED

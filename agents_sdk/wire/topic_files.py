@@ -38,7 +38,7 @@ class _Strict(BaseModel):
 
 
 class Party(_Strict):
-    """Who writes a topic, or reads it."""
+    """A writer or reader of a topic."""
 
     name: str = Field(min_length=1)
     """The module, or ``agents`` for the processes of agent authors."""
@@ -102,7 +102,7 @@ class Topic(_Strict):
     @property
     def has_subject(self) -> bool:
         """Whether its record's schema is registered for it. Dead letters keep the bytes, and so the schema ids, of the
-        topic they come from, and may not be decodable at all: they have no subject of their own.
+        topic they come from. They may not be decodable at all: they have no subject of their own.
         """
         return self.role != "dead-letters"
 

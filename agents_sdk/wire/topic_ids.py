@@ -26,7 +26,7 @@ Ask = Callable[[Collection[str]], Mapping[str, "Future[Any]"]]
 
 
 class TopicIds:
-    """The ids of some topics as the broker told them last. For any thread."""
+    """The ids of some topics as the broker gave them last. For any thread."""
 
     def __init__(self, ask: Ask, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask
@@ -39,7 +39,7 @@ class TopicIds:
         self._next = 0.0
 
     def watch(self, topic: str) -> Watched:
-        """What tells one reader of a topic that it was made again."""
+        """The sign for one reader of a topic that it was made again."""
         with self._lock:
             if topic not in self._watched:
                 self._watched.add(topic)

@@ -34,7 +34,7 @@ UNKNOWN: Final = ("_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_OR_PART
 EARLY_S: Final = 2.0
 """Kafka that is there answers by then; else it is asked whether it refuses the login."""
 SILENCE: Final = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_AUTHENTICATION"})
-"""Names of librdkafka's errors behind which may be a login that Kafka refuses."""
+"""Names of librdkafka's errors that may hide a login that Kafka refuses."""
 NOT_ALLOWED: Final = "`backplane topics acls` says what each user of Kafka needs, with --agent NAME for an agent's"
 VISIBLE_S: Final = 5.0
 """A topic is known to every broker within milliseconds of its creation; a consumer that comes before waits minutes."""
@@ -73,7 +73,7 @@ def connect(settings: Settings) -> AdminClient:
     """An admin client; connects when it is first asked something."""
     from confluent_kafka.admin import AdminClient
 
-    # Next to nothing: what goes wrong is raised, and a login that is refused would be told ten times a second.
+    # Next to nothing: failures are raised, and a login that is refused would be logged ten times a second.
     return AdminClient({"socket.timeout.ms": int(TIMEOUT_S * 1000), "log_level": 2, **settings.kafka})
 
 

@@ -12,6 +12,7 @@ import re
 import sys
 import tokenize
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -86,11 +87,11 @@ def paragraphs(text: str, line: int) -> Iterator[tuple[int, str]]:
     text = re.sub(r"<!--.*?-->", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
     found: list[str] = []
     began = line
-    literal = False
+    literal = blank = False
     for number, row in enumerate([*text.split("\n"), ""], line):
-        if literal and (not row.strip() or row.startswith("    ")):
-            continue
-        literal = False
+        if ((literal or blank) and row.startswith("    ")) or (literal and not row.strip()):
+            continue  # a block that is indented after a blank line is no prose: a tree, a layout, an example
+        literal, blank = False, not row.strip()
         if not row.strip() or ITEM.match(f"{row} ") or row.lstrip().startswith("|"):
             if found:
                 yield began, " ".join(found)
@@ -123,8 +124,7 @@ def of_python(text: str) -> list[Fault]:
     found: list[Fault] = []
     for line, value, document in _strings(ast.parse(text)):
         if document:
-            trimmed = "\n".join([value.split("\n")[0], *(row.removeprefix("    ") for row in value.split("\n")[1:])])
-            found += [fault for at, part in paragraphs(trimmed, line) for fault in faults_of(part, at)]
+            found += [fault for at, part in paragraphs(cleandoc(value), line) for fault in faults_of(part, at)]
         elif " " in value and (banned := BANNED.search(value)):
             found.append(Fault(line, f"says {banned[0]!r}", value))
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

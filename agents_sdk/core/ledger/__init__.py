@@ -1,7 +1,7 @@
 """The ledger's pure core: ``apply(book, command, offset, at, proof)`` decides, folds and answers one command.
 
-``decide`` (state, command → facts), ``evolve`` (state, fact → state) and ``answers`` (facts → replies) are its parts;
-the shell in ``services/backplane/ledger`` and the replay use only what is exported here.
+``decide`` (state, command → facts), ``evolve`` (state, fact → state) and ``answers`` (facts → replies) are its parts.
+The shell in ``services/backplane/ledger`` and the replay use only these exports.
 """
 
 from agents_sdk.core.identity import Proof

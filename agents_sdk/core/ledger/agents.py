@@ -1,8 +1,8 @@
 """An agent that does not come back: its removal, and what becomes of what waits for it. Pure; see ``decide``.
 
-A removal is about no run, yet ends what waits for the agent in any: the fold sets timers in those runs that are due at
-once, so that what happens there is decided in each run's own order, as with every deadline. An agent that registers
-itself again is there again.
+A removal is about no run, yet ends the work that waits for the agent in any. The fold sets timers in those runs that
+are due at once. So each run decides in its own order, as with every deadline. An agent that registers itself again is
+there again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the sender of a command is told, as a function of the fact that answers it and the run after it. Pure."""
+"""Answers to the sender of a command, as a function of the fact that answers it and the run after it. Pure."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
 
 
 def registered(book: Book, name: str, facts: list[Fact]) -> Answer:
-    """What whoever registers an agent is told: what of the declaration was not granted, if anything."""
+    """The answer to a registration: the part of the declaration that was not granted, if any."""
     missing = withheld(book, name)
     event_id = facts[0].event_id if facts else ""
     return Answer(event_id=event_id, detail=ids.canonical({"not_granted": missing}) if missing else "")
 
 
 def attempt_to_make(delivery: Delivery, now: int) -> str:
-    """What whoever handles the delivery is told of its open attempt: the fields of its MessageDelivered, and
-    ``wait_us``, how long after ``now`` it is to be made."""
+    """The handler's news of its open attempt: the fields of its MessageDelivered, and ``wait_us``, how long after
+    ``now`` it is to be made."""
     told = {"attempt": delivery.attempt, "event_id": delivery.events[-1], "at": delivery.at, "run_seq": delivery.seq}
     if delivery.not_before:
         told |= {"not_before": delivery.not_before, "wait_us": max(delivery.not_before - now, 0)}
@@ -65,7 +65,7 @@ def attempt_to_make(delivery: Delivery, now: int) -> str:
 
 
 def refused(fact: RefusalEvent) -> Answer:
-    """What the sender of a refused command is told."""
+    """The answer to a refused command."""
     return Answer(
         status="refused",
         event_id=fact.event_id,
@@ -130,7 +130,7 @@ def _version(kept: Version) -> dict[str, Any]:
 
 
 def outcome(fact: CallEvent) -> Answer:
-    """What the caller is told of a call that is settled."""
+    """The caller's answer about a call that is settled."""
     answer = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
     detail: dict[str, Any] = {
         "provider": fact.provider,
@@ -159,14 +159,14 @@ def outcome(fact: CallEvent) -> Answer:
 
 
 def yours(call: Call) -> Answer:
-    """What the caller is told that is to make the attempts of its call itself: that the intent is recorded, and what
-    the attempts may cost; and what was made of them before."""
+    """The answer to a caller that makes the attempts of its call itself. The intent is recorded, the attempts may cost
+    so much, and these were made before."""
     detail = {"attempts": call.attempts, "budget_nano_usd": call.budget, "spent_nano_usd": call.spent}
     return Answer(event_id=call.local, code=YOURS, detail=ids.canonical(detail))
 
 
 def request_outcome(fact: MessageEvent, request: Request) -> Answer:
-    """What the asker is told of a request that is answered or never will be."""
+    """The asker's answer about a request that is answered or never will be."""
     answer = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
     detail: dict[str, Any] = {
         "agent": fact.recipient,
@@ -187,7 +187,7 @@ def request_outcome(fact: MessageEvent, request: Request) -> Answer:
 
 
 def of_finished(finished: Finished) -> Answer:
-    """What somebody who waited for a run is told when it has ended."""
+    """The answer to a waiter for a run when it has ended."""
     return Answer(
         status=finished.status,
         value=finished.result,
@@ -200,7 +200,7 @@ def of_finished(finished: Finished) -> Answer:
 
 
 def of_child(fact: RunEvent) -> Answer:
-    """What somebody who waited for a child is told when it has ended."""
+    """The answer to a waiter for a child when it has ended."""
     return Answer(
         status=fact.status,
         value=fact.result,

@@ -1,10 +1,10 @@
 """Circuit breakers of the fleet: one for each provider of a capability and class of error. Pure; see ``decide``.
 
-Executors count failures, each for itself; what they ask for here is decided in one place, so that the whole fleet knows
-one state and at most one of its executors probes. A breaker is ``breaker/<capability>/<provider>/<class>``: that is the
-key of its commands and facts, so all of it lies in one partition. Laws (tests/properties/test_breakers.py): the state
-moves only as TABLE says; between two transitions at most one probe is granted, unless its holder let its time pass; the
-last fact alone gives the state, so that the topic may be compacted.
+Executors count failures, each for itself; one place decides about their requests. So the whole fleet knows one state
+and at most one of its executors probes. A breaker is ``breaker/<capability>/<provider>/<class>``: that is the key of
+its commands and facts, so all of it lies in one partition. Laws (tests/properties/test_breakers.py): the state moves
+only as TABLE says. Between two transitions at most one probe is granted, unless its holder let its time pass. The last
+fact alone gives the state, so that the topic may be compacted.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def fold(book: Book, fact: BreakerEvent, changes: Changes) -> None:
 
 
 def state_after(fact: BreakerEvent) -> Breaker:
-    """What the fact alone says of its breaker."""
+    """The breaker by the fact alone."""
     holder = fact.executor if fact.kind == kinds.BREAKER_PROBED else ""
     fields: dict[str, Any] = {"until": fact.open_until, "opened": fact.opened, "holder": holder}
     return Breaker(state=STATE_OF[fact.kind], command_offset=fact.command_offset, at=fact.at, **fields)

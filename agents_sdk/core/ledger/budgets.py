@@ -1,13 +1,13 @@
 """Budgets: what is reserved of them before anything is spent, and what was spent. Pure; see ``decide`` for the law.
 
-A run may have a budget, and so may each agent in it, by its declaration; a call or a child run draws on both. What it
-may cost at most is reserved by the decision that lets it begin, what it did cost is spent as attempts are recorded, and
-the rest is released with its outcome. Reservations are decided in the order of the run, so calls that run side by side
-cannot overspend together.
+A run may have a budget, and so may each agent in it, by its declaration; a call or a child run draws on both. The
+decision that lets it begin reserves its highest cost. The real cost is spent as attempts are recorded, and the rest is
+released with its outcome. Reservations are decided in the order of the run, so calls that run side by side cannot
+overspend together.
 
-Law: limit = spent + reserved + left of each budget, always; and left is never below 0 as long as no call spends more
-than was reserved for it, which is the executor's to see to. What a run leaves open when it ends, such as an attempt
-that nobody can stop any more, stays reserved for good, and counts as spent for its parent.
+Law: limit = spent + reserved + left of each budget, always. Left is never below 0 as long as no call spends more than
+was reserved for it, which is the executor's duty. Work that a run leaves open when it ends, such as an attempt that
+nobody can stop any more, stays reserved for good. It counts as spent for its parent.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def check(amount: int, field: str = "budget_nano_usd") -> None:
 
 
 def for_call(book: Book, run: Run, agent: str, capability: str, asked: int) -> int:
-    """What is reserved for a call, nano-USD: what it asks for itself, else what the agent's declaration says for the
-    capability. Raises Refusal as ``reserve``."""
+    """The reservation for a call, nano-USD: its own wish, else the agent's declaration for the capability. Raises
+    Refusal as ``reserve``."""
     spec = book.agents.get(agent)
     if asked == NO_LIMIT and spec is not None and spec.call_budgets:
         pattern = most_specific(tuple(spec.call_budgets), capability)
@@ -43,9 +43,9 @@ def for_call(book: Book, run: Run, agent: str, capability: str, asked: int) -> i
 
 
 def reserve(book: Book, run: Run, agent: str, asked: int, what: str) -> int:
-    """What is to be reserved of the run's and the agent's budget, nano-USD; ``NO_LIMIT`` where neither has one and
-    nothing is asked for. Who does not say how much gets half of what is left, and what costs nothing goes on when
-    nothing is. Raises Refusal where more is asked for than is left."""
+    """The reservation from the run's and the agent's budget, nano-USD; ``NO_LIMIT`` where neither has one and nothing
+    is asked for. A call without an amount gets half of what is left; free work goes on when nothing is left. Raises
+    Refusal where more is asked for than is left."""
     check(asked)
     purses = [
         (limit - account.spent - account.reserved, name, limit) for name, limit, account in _purses(book, run, agent)
@@ -103,7 +103,7 @@ def child_ended(run: Run, fact: RunEvent, changes: Changes) -> None:
 
 
 def open_part(call: Call) -> int:
-    """What is still reserved for a call, nano-USD."""
+    """The remaining reservation for a call, nano-USD."""
     return 0 if call.settled else max(call.budget - call.spent, 0)
 
 

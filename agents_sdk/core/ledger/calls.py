@@ -49,8 +49,8 @@ def _redriven_too_often(redrives: int) -> Refusal:
 
 
 def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, **more: Any) -> None:
-    """CallRequested, for a call or its redrive; ``more`` are further fields of the fact. Whoever makes the attempts
-    itself does not wait for the outcome, but says it and is answered."""
+    """CallRequested, for a call or its redrive; ``more`` are further fields of the fact. A caller that makes the
+    attempts itself does not wait for the outcome, but says it and is answered."""
     room.check_open(run, 1)
     scribe.write(
         CallEvent,
@@ -70,7 +70,8 @@ def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, 
 
 
 def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """RedriveCall → the call anew, as CallRequested that names the one it repeats, and CallRedriven that names it."""
+    """RedriveCall → the repeated call, as CallRequested that names the one it repeats, and CallRedriven that names
+    it."""
     body = command.call
     assert body is not None
     dead = run.failed_calls.get(body.dead_call_id)
@@ -93,7 +94,7 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _check_again(book: Book, command: Command, dead: Call) -> None:
-    """Who asked for a call may ask again when it failed. Where rights are granted, who controls the run may too, which
+    """The caller of a call may ask again when it failed. Where rights are granted, who controls the run may too, which
     the table of references has checked by then. Raises Refusal."""
     if not book.rights_required and command.agent in book.agents and command.agent != dead.agent:
         raise Refusal("scope", f"the failed call is {dead.agent!r}'s, not {command.agent!r}'s", rule="asker")
@@ -138,7 +139,7 @@ def is_callers(call: Call, command: Command) -> bool:
 
 
 def own_report(run: Run, command: Command) -> bool:
-    """Whether the command tells of a call by whoever asked for it and makes its attempts itself. Claims are not among
+    """Whether the command reports on a call by its own caller, which makes the attempts itself. Claims are not among
     them: nothing unsafe is done in an agent's process."""
     about = [body.call_id for body in (command.attempt, command.outcome) if body is not None]
     call = run.calls.get(about[0]) if about and command.kind != kinds.START_ATTEMPT else None
@@ -179,7 +180,7 @@ def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
 
 
 def _held_for(call: Call, body: AttemptBody, at: int) -> dict[str, int]:
-    """Who holds an attempt, for executors that tell their assignment: the incarnation, and how long its effect may
+    """The holder of an attempt, for executors that name their assignment: the incarnation, and how long its effect may
     still happen. Both times are the broker's, so that no clock of an executor counts."""
     if not body.assignment:
         return {}
@@ -210,7 +211,7 @@ def _check_token(call: Call, body: OutcomeBody) -> None:
 
 def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     """RecordAttempt → AttemptSucceeded or AttemptFailed. An attempt that ended after the call was settled, or even
-    forgotten with its handler, is recorded all the same: it cost what it cost, once."""
+    forgotten with its handler, is recorded all the same. It cost what it cost, once."""
     body = command.attempt
     assert body is not None
     if attempt_key(body) in run.attempted:
@@ -231,13 +232,13 @@ def record_late(finished: Finished, command: Command, scribe: Scribe) -> None:
 
 
 def attempt_key(attempt: AttemptBody | AttemptEvent) -> str:
-    """What an attempt is paid for once by, whichever commands tell of it and however late."""
+    """By this an attempt is paid for once, whichever commands report it and however late."""
     return f"{attempt.call_id}/{attempt.attempt}"
 
 
 def with_attempt(settle: Callable[[Book, Run, Command, Scribe], None]) -> Callable[[Book, Run, Command, Scribe], None]:
-    """The decider of an outcome that may bring the attempt which led to it: one command instead of two for a call that
-    is answered at once, as most are. The attempt counts where the outcome comes too late."""
+    """The decider of an outcome that may bring the attempt which led to it. It is one command instead of two for a call
+    that is answered at once, as most are. The attempt counts where the outcome comes too late."""
 
     def decide(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         if command.attempt is None:
@@ -261,7 +262,7 @@ def _write_attempt(body: AttemptBody, capability: str, scribe: Scribe) -> None:
 
 
 def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """CompleteCall → CallCompleted, or CallFailed where the result cannot be recorded: a refusal would reach only the
+    """CompleteCall → CallCompleted, or CallFailed where the result cannot be recorded. A refusal would reach only the
     executor, which has nothing else to say, and leave the caller waiting."""
     body = command.outcome
     assert body is not None

@@ -1,4 +1,4 @@
-"""What a fold has changed, so that it can be taken back. A fold changes the book through ``Changes`` alone. Pure.
+"""The changes of a fold, so that they can be taken back. A fold changes the book through ``Changes`` alone. Pure.
 
 A command is folded as a whole or not at all. To copy the book before each command would cost more than deciding it; to
 note each change costs a tenth of a microsecond. Law: after ``take_back`` everything is as it was, the order of mappings

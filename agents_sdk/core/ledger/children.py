@@ -1,8 +1,8 @@
 """Deciders of the commands about child runs: start, await, cancel, report. Pure; see ``decide`` for the law.
 
-A child is a run of its own, in a partition of its own. What parent and child say to each other are commands that follow
-from facts (``issued``). So the parent's facts tell the whole story: ChildStarted, and ChildEnded with the outcome, in
-the parent's own order.
+A child is a run of its own, in a partition of its own. Parent and child exchange commands that follow from facts
+(``issued``). So the parent's facts tell the whole story: ChildStarted, and ChildEnded with the outcome, in the parent's
+own order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMPLETE_WHEN: Final = ("idle", "explicit")
 
 
 def check_start(body: RunBody) -> None:
-    """What a run is started with must be sound, whoever starts it. Raises Refusal."""
+    """The input of a run must be sound, for every starter. Raises Refusal."""
     if body.complete_when not in COMPLETE_WHEN:
         raise Refusal(
             "invalid_command",

@@ -42,8 +42,8 @@ Validator: TypeAlias = Any
 
 
 def governing(book: Book, target: str, name: str, workflow: str = "") -> Contract | None:
-    """The contract of a state key or message in a run of this workflow: one of the workflow's own, else one of all
-    workflows; None where there is none."""
+    """The contract of a state key or message in a run of this workflow. It is one of the workflow's own, else one of
+    all workflows; None where there is none."""
     for place in (_place(target, workflow), target) if workflow else (target,):
         contracts = book.contracts.get(place)
         pattern = most_specific(tuple(contracts), name) if contracts else None
@@ -211,8 +211,8 @@ def _checked(book: Book, body: ContractBody) -> str:
 
 
 def fold(book: Book, fact: ContractEvent, changes: Changes) -> None:
-    """Keeps the contract in place of an older one, or drops it. One that is not known, and older than the last removal,
-    was removed itself: facts are folded in order, so it was folded before, and does not come back."""
+    """Keeps the contract in place of an older one, or drops it. An unknown one, older than the last removal, was
+    removed itself. Facts are folded in order, so it was folded before, and does not come back."""
     place = _place(fact.target, fact.workflow)
     if place not in book.contracts:
         changes.put(book.contracts, place, {})

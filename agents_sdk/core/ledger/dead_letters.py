@@ -1,10 +1,10 @@
-"""What becomes of a message that nobody handled: the dead letter, and the ladder of those who are told. Pure; see
-``decide`` for the law.
+"""The way of a message that nobody handled: the dead letter, and the ladder of escalations. Pure; see ``decide`` for
+the law.
 
 The ladder: the agent itself has had its attempts; then its declared supervisor, as a message with the whole story; then
 the operator. A failure that reaches the operator ends the run; a message that only came too late, or whose agent the
-operator removed, does not. Whoever
-waits for an answer is told instead. Nothing is dropped: the letter stays until it is redriven.
+operator removed, does not. A waiting asker gets the failure as its answer instead. Nothing is dropped: the letter stays
+until it is redriven.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
 from agents_sdk.core.words import Why, quoted
 
 OPERATOR: Final = "operator"
-"""The last rung: no agent, but whoever looks after the platform."""
+"""The last rung: no agent, but the person that runs the platform."""
 ESCALATION: Final = "escalation.raised"
 REDRIVE_LIMIT: Final = 10
 """Redrives of one message to one agent: a supervisor that redrives what fails for ever is stopped."""
@@ -38,7 +38,7 @@ REDRIVE_LIMIT: Final = 10
 def bury(
     book: Book, run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe
 ) -> None:
-    """MessageDeadLettered, and whoever is to know is told: the asker, the supervisor, or the operator."""
+    """MessageDeadLettered, and the news for the asker, the supervisor, or the operator."""
     fields = about(run, delivery_id, delivery)
     letter = scribe.write(
         MessageEvent,
@@ -88,7 +88,7 @@ def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, str], scribe
 
 def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe: Scribe, *, last: bool = False) -> str:
     """EscalationRaised about the fact ``event_id``, and a message to the next rung where that is an agent; who it is.
-    ``last``: no agent is left to be told."""
+    ``last``: no agent is left for the news."""
     supervisor = "" if last else supervisor_of(book, story["agent"])
     told = supervisor if supervisor in book.agents and supervisor != story["agent"] else OPERATOR
     data = ids.canonical(story)
@@ -110,7 +110,7 @@ def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe:
 
 
 def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """Redrive → MessageRedriven and a delivery anew, with attempts of its own."""
+    """Redrive → MessageRedriven and a new delivery, with attempts of its own."""
     body = command.message
     assert body is not None
     delivery = run.dead.get(body.dead_delivery_id)

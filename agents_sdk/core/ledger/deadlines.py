@@ -1,4 +1,5 @@
-"""What happens when a timer is due. Pure; see ``decide`` for the law, ``timers`` for how timers are set and stopped."""
+"""The effects of a timer that is due. Pure; see ``decide`` for the law, ``timers`` for how timers are set and
+stopped."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from agents_sdk.core.words import Why
 
 
 def fire(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """TimerFired → what the timer is for. Nothing where it was stopped or set anew meanwhile; a refusal where it is not
-    due yet by the broker's clock, which is the one that counts: it is sent again."""
+    """TimerFired → what the timer is for. Nothing where it was stopped or set again meanwhile. A refusal where it is
+    not due yet by the broker's clock, which is the one that counts: it is sent again."""
     body = command.timer
     assert body is not None
     if run.timers.get(body.name) != body.due_at:

@@ -79,7 +79,7 @@ PAYLOADS_OF_KIND: Final = {
 
 
 def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> list[Fact]:
-    """The facts that the command causes, in order; one refusal where it is refused; none where it was applied before
+    """The facts that the command causes, in order. One refusal where it is refused. None where it was applied before
     and its sender only has to be answered again."""
     unwritable = refusals.of_envelope(command, offset, at)
     if unwritable is not None:
@@ -142,8 +142,8 @@ def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> bool:
-    """Whether the command was seen before. A caller that asks again for what is still open (it restarted: another
-    address) is noted as the one to be told."""
+    """Whether the command was seen before. A caller that asks again for an open call (it restarted: another address) is
+    noted as the receiver of the outcome."""
     command_id = command.command_id
     if book.rights_required:
         rights.check_id(book, run, command)
@@ -191,7 +191,7 @@ def _check_first_time(book: Book, command: Command) -> None:
 
 def _refuse(scribe: Scribe, command: Command, refusal: Refusal) -> None:
     if command.kind == kinds.START_RUN and command.agent == LEDGER and command.run is not None:
-        refusal.detail["parent_run_id"] = command.run.parent_run_id  # who has to be told: see ``issued``
+        refusal.detail["parent_run_id"] = command.run.parent_run_id  # the receiver of the news: see ``issued``
     scribe.write(
         RefusalEvent,
         kinds.COMMAND_REFUSED,
@@ -324,7 +324,7 @@ def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """What the decision rests on is pinned to versions: a key without one means the version current now."""
+    """The grounds of the decision are pinned to versions: a key without one means the version current now."""
     body = command.decision
     assert body is not None
     pinned = []

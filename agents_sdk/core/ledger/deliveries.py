@@ -20,7 +20,7 @@ ENDED_RUN = "ended_run"
 RUN_ENDED = "run_ended"
 """Cause of a RequestCancelled."""
 TIMED_OUT = "HandlerTimedOut"
-"""The error type of a handler that took longer than its agent allows, whoever noticed."""
+"""The error type of a handler that took longer than its agent allows, by any observer."""
 NAME_LIMIT = 200
 """Characters."""
 NAME = re.compile(r"[a-z0-9_]+([.-][a-z0-9_]+)*", re.ASCII)

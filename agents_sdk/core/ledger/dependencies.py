@@ -1,8 +1,8 @@
 """Dependencies: an agent that waits for others, for events and for state keys. Pure; see ``decide`` for the law.
 
-What is waited for is a term: ``researcher`` (the agent has completed its work in the run), ``event:search.completed``
+A term names the awaited thing: ``researcher`` (the agent has completed its work in the run), ``event:search.completed``
 (a message of that name was published), ``state:findings`` (the key has a value). A dependency is met by one fact, and
-its trigger is written behind that fact, in the same transaction: so it happens once, and whoever is triggered finds all
+its trigger is written after that fact, in the same transaction. So it happens once, and the triggered agent finds all
 that it waited for.
 """
 
@@ -96,7 +96,7 @@ def trigger(run: Run, scribe: Scribe) -> None:
 
 
 def _term_of(fact: Fact) -> str:
-    """What the fact may meet; empty for nothing."""
+    """The terms that the fact may meet; empty for nothing."""
     match fact:
         case MessageEvent(kind=kinds.HANDLER_COMPLETED | kinds.MESSAGE_DEAD_LETTERED):
             return fact.recipient  # done with a dead letter as well, if it completed something and nothing is left
@@ -147,8 +147,8 @@ def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: 
 
 
 def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
-    """The deadline of a dependency has come: DependencyExpired, and the supervisor of the agent that waits in vain is
-    told; without one the run, whose work cannot go on, ends."""
+    """The deadline of a dependency has come: DependencyExpired, and the supervisor of the agent that waits in vain
+    hears of it. Without one the run, whose work cannot go on, ends."""
     dependency = run.dependencies[dependency_id]
     met = {term: event_id for term in dependency.depends_on if (event_id := _met_by(run, term, None))}
     expired = scribe.write(

@@ -1,6 +1,6 @@
 """Dead letters that are given up: nobody will put them back, and why. Pure; see ``decide`` for the law.
 
-A discard of a letter of a run that has ended is a fact in no record: the record of an ended run stays as it is.
+A discard of a letter of a run that has ended is a fact in no record. The record of an ended run stays as it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How a run ends: with whatever was open told so, in the facts before the last one. Pure; see ``decide`` for the law.
+"""How a run ends: each open thing gets its end, in the facts before the last one. Pure; see ``decide`` for the law.
 
-Nothing that is open is dropped silently, and all that others must do about it follows from these facts alone: an agent
-stops the handler, an executor the call, the ledger the child.
+Nothing that is open is dropped silently. The duties of others follow from these facts alone: an agent stops the
+handler, an executor the call, the ledger the child.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``evolve(book, fact)``: the fold. Changes the book it is given, and nothing else; refuses nothing, since a fact has
 happened.
 
-Laws: folding the facts of ``decide`` in order gives the state the next decision needs (recovery is nothing else), and a
-fact folded twice changes nothing (a run skips facts up to its ``seq``, an agent those up to its registration). A fold
+Laws: folding the facts of ``decide`` in order gives the state the next decision needs (recovery is nothing else). A
+fact folded twice changes nothing: a run skips facts up to its ``seq``, an agent those up to its registration. A fold
 that raises has changed nothing: all changes go through ``Changes``, which takes them back.
 """
 
@@ -91,7 +91,7 @@ class Gap(Exception):
 
 def evolve(book: Book, fact: Fact, changes: Changes | None = None) -> None:
     """Folds one fact into the book. Raises Gap when the run's previous fact is missing; then, as after any other
-    exception, the book is as it was. Who gives ``changes`` takes back more than this fact, by himself."""
+    exception, the book is as it was. A caller that gives ``changes`` takes back more than this fact, by itself."""
     if changes is not None:
         _fold(book, fact, changes)
         return
@@ -330,7 +330,7 @@ def _delivered(run: Run, fact: MessageEvent, changes: Changes) -> None:
     )
     changes.put(run.deliveries, fact.delivery_id, delivery)
     ended = run.answers.get(fact.command_id) if fact.attempt > 1 else None
-    if ended is not None:  # whoever said that the attempt before has failed is told of this one
+    if ended is not None:  # the reporter of the failed attempt gets this one as its answer
         changes.assign(ended, "detail", attempt_to_make(delivery, fact.at))
 
 
@@ -390,7 +390,7 @@ def _asked_again(run: Run, fact: MessageEvent, changes: Changes) -> None:
     changes.assign(request, "reply_partition", fact.reply_partition)
     changes.assign(request, "withdrawn", False)
     issued = run.issued.get(request.asked_in)
-    if issued is not None:  # what its asker, handled anew, has said last
+    if issued is not None:  # the last command of its asker, which is handled again
         changes.cut(issued, issued.index(fact.request_id))
         changes.append(issued, fact.request_id)
 
@@ -449,7 +449,7 @@ def _close(run: Run, dependency_id: str, changes: Changes) -> None:
 
 def _met(run: Run, fact: DependencyEvent, changes: Changes) -> None:
     _close(run, fact.dependency_id, changes)
-    if fact.command_id == fact.dependency_id:  # met as it was declared: its sender is told so
+    if fact.command_id == fact.dependency_id:  # met as it was declared: the answer to its sender says so
         answer = run.answers[fact.dependency_id]
         told = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": True})
         changes.assign(answer, "detail", told)
@@ -605,7 +605,7 @@ FOLDS: Final[dict[str, Callable[[Run, Any, Changes], None]]] = {
     kinds.CHILD_AWAITED: _child_awaited,
     kinds.CHILD_ENDED: _child_ended,
 }
-"""What each kind changes; kinds that are not here only advance the run's sequence."""
+"""The changes of each kind; kinds that are not here only advance the run's sequence."""
 
 
 def copy(book: Book) -> Book:

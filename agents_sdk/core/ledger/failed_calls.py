@@ -1,7 +1,7 @@
-"""What becomes of a call that nobody could answer: the dead letter with the whole call, who is told, and the redrive.
+"""The way of a call that nobody could answer: the dead letter with the whole call, the escalation, and the redrive.
 Pure; see ``decide`` for the law.
 
-A failure without a report is the caller's own mistake: it is told, and nobody else. Every other one is kept whole until
+A failure without a report is the caller's own mistake: only the caller hears of it. Every other one is kept whole until
 it is redriven, and climbs the ladder of ``dead_letters``: the caller's supervisor, as a message, else the operator. The
 run goes on: what a failed call means is for its caller to say.
 """
@@ -34,14 +34,14 @@ class _Fallback(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct):
-    """What the ledger reads of a call's config."""
+    """The part of a call's config that the ledger reads."""
 
     fallback: list[_Fallback] | None = None
 
 
 def check_fallbacks(book: Book, command: Command, body: CallBody) -> None:
-    """An agent may fall back to what it may call, and to nothing else. Raises Refusal. What a manifest declares is not
-    asked here: that is the operator's word."""
+    """An agent may fall back to what it may call, and to nothing else. Raises Refusal. The declarations of a manifest
+    are not asked here: they are the operator's word."""
     try:
         asked = msgspec.json.decode(body.config, type=_Asked)
     except msgspec.DecodeError as error:
@@ -64,7 +64,7 @@ def report_of(limits: Limits, report: str) -> str:
 
 
 def cause_of(error_class: str, error_code: str) -> str:
-    """What a failed call's dead letter is grouped by."""
+    """By this a failed call's dead letter is grouped."""
     return OUTCOME_UNKNOWN if error_code == OUTCOME_UNKNOWN else error_class
 
 

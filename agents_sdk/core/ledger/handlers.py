@@ -18,9 +18,9 @@ from agents_sdk.core.ledger.state import Book, Delivery, Run
 ERROR_TYPE_LIMIT: Final = 200
 """Characters."""
 TRACEBACK_LIMIT: Final = 8_000
-"""Characters; whoever sends a longer one cuts it in the middle."""
+"""Characters; the sender of a longer one cuts it in the middle."""
 GRACE_MS: Final = 1_000
-"""What the ledger gives a handler beyond its timeout, in which a process that lives has failed it itself."""
+"""The ledger gives a handler this much beyond its timeout, in which a living process has failed it itself."""
 
 
 def _handled(run: Run, command: Command) -> tuple[Delivery, HandlerBody]:

@@ -1,8 +1,8 @@
-"""Who really sent a command, and which keys count. Pure; see ``decide`` for the law.
+"""The real sender of a command, and which keys count. Pure; see ``decide`` for the law.
 
-The shell checks the signature, since that takes the master key, and hands in what it found as a value (``Proof``). What
-follows from it is decided here, from the book alone: whether identity is required, which generation of a key is valid,
-and whether the command is of now. So a replay without the master key decides the same from the recorded refusals.
+The shell checks the signature, since that takes the master key, and hands in what it found as a value (``Proof``). The
+book alone decides here: whether identity is required, which generation of a key is valid, and whether the command is of
+now. So a replay without the master key decides the same from the recorded refusals.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def repeated(book: Book, command: Command) -> bool:
 
 def _of_now(command: Command) -> bool:
     """Whether a copy of the command from the log could take effect again, though its sender is one of the platform's
-    own: it says how things are from now on (who is registered, which breaker is open), and so it must be of now."""
+    own. Such a command describes the present (who is registered, which breaker is open), and so it must be of now."""
     return command.kind != kinds.REQUIRE_IDENTITY and (command.kind in ABOUT_NO_RUN or command.breaker is not None)
 
 
@@ -85,7 +85,7 @@ def _valid(known: KeyState, generation: int, at: int) -> bool:
 
 
 def required(partition: int) -> Command:
-    """What a ledger that can check signatures says first of all in a partition: from there on they are required."""
+    """The first command of a ledger that can check signatures, in a partition: from there on they are required."""
     return Command(
         command_id=ids.derive(kinds.REQUIRE_IDENTITY, str(partition)),
         kind=kinds.REQUIRE_IDENTITY,
@@ -151,8 +151,8 @@ def _issue(known: KeyState | None, body: KeyBody, scribe: Scribe) -> None:
 
 
 def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
-    """What is not valid any more is named by its generation, so that the command, sent again later, does not take a
-    newer key away."""
+    """An invalid key is named by its generation, so that the command, sent again later, does not take a newer key
+    away."""
     if body.generation > present.generation:
         message = f"{body.name!r} has no generation {body.generation}; the newest is {present.generation}"
         raise Refusal("invalid_command", message, field="generation", newest=present.generation)

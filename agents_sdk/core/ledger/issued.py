@@ -77,8 +77,8 @@ def _why(fact: RunEvent, body: RunBody) -> RunBody:
 
 
 def _report_refused(fact: RefusalEvent) -> Command | None:
-    """A child that could not be started has ended for its parent; unless it was not the ledger that said so, or a copy
-    of what it said."""
+    """A child that could not be started has ended for its parent. The exception is a word that was not the ledger's, or
+    a copy of one."""
     if fact.command_kind != kinds.START_RUN or fact.agent != LEDGER or fact.code in CODES:
         return None
     parent_run_id = msgspec.json.decode(fact.detail).get("parent_run_id", "") if fact.detail else ""

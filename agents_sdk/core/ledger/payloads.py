@@ -1,4 +1,4 @@
-"""What a payload must be before anything is decided on it: JSON, within the size limit, not nested too deep. Pure.
+"""The demands on a payload before anything is decided on it: JSON, within the size limit, not nested too deep. Pure.
 
 Every check has the same result wherever and however deep in the stack it runs, so that a replay decides the same.
 """
@@ -14,8 +14,8 @@ from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Limits
 
 NESTING_LIMIT = 200
-"""Arrays and objects inside each other. JSON parsers recurse: at about 1,000 levels they raise RecursionError, sooner
-the deeper the caller's stack is, which would stop the partition and be decided differently by a replay."""
+"""Arrays and objects inside each other. JSON parsers recurse. At about 1,000 levels they raise RecursionError, sooner
+the deeper the caller's stack is. That would stop the partition and be decided differently by a replay."""
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 

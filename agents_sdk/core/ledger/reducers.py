@@ -1,7 +1,7 @@
 """How a write joins the value that is there, so that concurrent writers lose nothing of each other's. Pure.
 
 A reducer is a function of the value before (None: there is none) and the operand, both JSON, to the value after. Laws:
-the same arguments give the same bytes; whatever the order of the writers, a counter has the sum, a set-union the same
+the same arguments give the same bytes. For any order of the writers, a counter has the sum, a set-union the same
 elements and an append each element once, in its writer's order.
 """
 

@@ -2,12 +2,12 @@
 directly would need. Pure; see ``decide`` for the law.
 
 ``NEEDS`` is the whole table, (kind, field) → right; a field without an entry fails a test. Some rights are held by the
-decider of the kind, since it held them before rights were granted; the others are held here, before it decides, where
+decider of the kind, since it held them before rights were granted. The others are held here, before it decides, where
 rights are required.
 
-An artifact may be referred to by an agent that may read ``artifacts/<sha256>``, that was given the reference (as the
-result of a call or a request, in a message, as the outcome of a child run), or that may read a state key whose value
-refers to it. To know a hash is no right.
+Three kinds of agents may refer to an artifact: one that may read ``artifacts/<sha256>``, and one that may read a state
+key whose value refers to it. The third was given the reference: as the result of a call or a request, in a message, or
+as the outcome of a child run. To know a hash is no right.
 """
 
 # long because: the table of rights beside what holds them: apart, nobody would see what a right means
@@ -42,7 +42,7 @@ ANSWER: Final = "answer"
 """Where the answer goes; it is the sender's answer wherever it goes, and proved by the sender's key."""
 READS, WRITES, PUBLISHES, CAPABILITIES = "reads", "writes", "publishes", "capabilities"
 NARROWED: Final = "narrowed"
-"""Not refused; what is told is narrowed to what the sender may read."""
+"""Not refused; the answer is narrowed to what the sender may read."""
 STARTS: Final = "starts"
 CONTROLS: Final = "controls"
 JOINS: Final = "joins"
@@ -57,12 +57,12 @@ PLATFORM: Final = "platform"
 """Only the platform's own names may say it; of a local call its caller too."""
 OPERATOR: Final = "operator"
 ASKED: Final = "asked"
-"""What a declaration asks for: it allows nothing that was not granted."""
+"""Wishes of a declaration: they allow nothing that was not granted."""
 CONTRACTS: Final = "contracts"
 RESTORES: Final = "restores"
-"""The right to write what is written anew, and to control the run."""
+"""The right to write the same value again, and to control the run."""
 RESENDS: Final = "resends"
-"""The right to publish what is sent anew, and to control the run."""
+"""The right to publish the same message again, and to control the run."""
 
 _HASH: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 
@@ -220,13 +220,13 @@ def check_all(book: Book, run: Run | None, command: Command) -> None:
 
 
 def check_finished(book: Book, finished: Finished, command: Command) -> None:
-    """What is remembered of an ended run is told to those only who may join it. Raises Refusal."""
+    """The memory of an ended run is only for those that may join it. Raises Refusal."""
     if book.rights_required and not reserved(command.agent):
         joins(book, command.agent, finished.workflow, finished.started_by)
 
 
 def _check_handler(run: Run, command: Command) -> None:
-    """Who says that it handles a delivery is its recipient."""
+    """The sender that says it handles a delivery is its recipient."""
     delivery_id = run.attempts.get(command.causation_id, command.delivery_id)
     if not delivery_id and not command.delivery_id:
         return
@@ -315,7 +315,7 @@ def _triggers(book: Book, run: Run | None, command: Command, agent: str) -> None
 
 
 def _terms(book: Book, run: Run | None, command: Command, terms: list[str]) -> None:
-    """What is waited for is learnt by it: a state key as by reading it, an event as by hearing or saying it."""
+    """A waiter learns of the awaited thing: a state key as by reading it, an event as by hearing or saying it."""
     for term in terms:
         kind, _, name = term.partition(":")
         if kind == "state":
@@ -369,7 +369,7 @@ def referenced(payload: str, *, bare: bool = False) -> list[str]:
         try:
             text = msgspec.json.encode(msgspec.json.decode(payload)).decode()
         except (msgspec.DecodeError, RecursionError):
-            return []  # no JSON: refused, or not read, by whoever takes it
+            return []  # no JSON: refused, or not read, by its receiver
     found = artifacts.named(text)
     return list(dict.fromkeys((*found, *_HASH.findall(text)))) if bare else found
 

@@ -49,7 +49,7 @@ def passed_over(
 ) -> RefusalEvent:
     """The fact; each text of it is cut to what it may have. A run's id beyond its bound is no run's, and left out."""
     if command.kind == kinds.START_RUN and command.agent == LEDGER and command.run is not None:
-        # who has to be told: see ``issued``
+        # the receiver of the news: see ``issued``
         detail = detail | {"parent_run_id": writable(command.run.parent_run_id, bounds.ID_LIMIT)}
     run_id = writable(command.run_id, bounds.ID_LIMIT) if len(command.run_id) <= bounds.ID_LIMIT else ""
     return RefusalEvent(

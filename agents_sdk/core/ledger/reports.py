@@ -1,8 +1,8 @@
 """Reports of calls that an agent made in its own process, brought to the platform's form; and whose words the fields of
 an escalation are. Pure.
 
-A supervisor acts on what it is told, and may be a language model. The report of an executor is the platform's word.
-That of an agent is the agent's: it keeps the form, says no more than the form has, and names its author.
+A supervisor acts on its news, and may be a language model. The report of an executor is the platform's word. That of an
+agent is the agent's: it keeps the form, says no more than the form has, and names its author.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class _Report(msgspec.Struct):
 
 
 def of_agent(report: str, agent: str, cause: str) -> str:
-    """What is kept of a report that an agent gave: attempts and alternatives in the platform's form, the ledger's own
-    cause, and who gave it. It recommends nothing: that is for the platform to do."""
+    """The kept part of a report that an agent gave: attempts and alternatives in the platform's form, the ledger's own
+    cause, and the author. It recommends nothing: that is for the platform to do."""
     try:
         given = msgspec.json.decode(report, type=_Report)
     except (msgspec.MsgspecError, UnicodeError):

@@ -1,8 +1,8 @@
 """Requests: a message whose sender waits for what its handler returns. Pure; see ``decide`` for the law.
 
-A request lives exactly as long as its delivery: it is answered when the handler completes, fails with its last attempt,
-and expires with the message. Its id is that of the command that asked, so an asker that restarted asks again and is
-told the same. An asker that waits no longer says so, which changes nothing for whoever answers.
+A request lives exactly as long as its delivery. It is answered when the handler completes, fails with its last attempt,
+and expires with the message. Its id is that of the command that asked, so an asker that restarted asks again and gets
+the same answer. An asker that waits no longer says so, which changes nothing for the answering agent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def ask(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
 
 
 def _check_waiting(run: Run, command: Command, recipient: str) -> None:
-    """Raises Refusal where the recipient can only answer when the asker has: an agent handles a run's deliveries one
+    """Raises Refusal where the recipient can only answer when the asker has. An agent handles a run's deliveries one
     after the other, so one that waits handles nothing else."""
     if command.delivery_id not in run.deliveries:
         return
@@ -53,10 +53,9 @@ def _check_waiting(run: Run, command: Command, recipient: str) -> None:
 
 
 def _waited_for(run: Run) -> set[str]:
-    """Requests whose askers are still waiting, as far as can be told: not those that were withdrawn. A handler that has
-    said something else since has perhaps given the answer up; or it does both side by side, and then the deadline of
-    the request ends what would be a cycle: so one without a deadline counts. What was asked last was perhaps asked
-    together."""
+    """Requests whose askers are still waiting, as far as is known: not those that were withdrawn. A handler that has
+    said something else since has perhaps given the answer up. Or it does both side by side, and then the deadline of
+    the request ends the cycle: so one without a deadline counts. The last questions were perhaps asked together."""
     open_ = {
         id_: request
         for id_, request in run.requests.items()
@@ -72,7 +71,7 @@ def _waited_for(run: Run) -> set[str]:
 
 
 def withdraw(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """WithdrawRequest → RequestWithdrawn; nothing where it is answered meanwhile. Whoever was asked goes on, and its
+    """WithdrawRequest → RequestWithdrawn; nothing where it is answered meanwhile. The asked agent goes on, and its
     answer is kept for an asker that comes back."""
     body = command.message
     assert body is not None

@@ -2,7 +2,7 @@
 ``agents_sdk.core.resumption`` for what is taken over.
 
 The ended run stays as it is. The new one names it, gets its state with the versions that it had, then the messages that
-were not handled to their end; nothing of it counts as complete before all of that is there. All is said by commands, so
+were not handled to their end. Nothing of it counts as complete before all of that is there. All is said by commands, so
 a client that dies on the way says the rest when it is asked again.
 """
 

@@ -1,7 +1,7 @@
 """When a failed attempt at a message is made again: the policy of a handler, and the wait it gives. Pure.
 
 A policy comes with the registration of its agent, so it is in the log. The wait after an attempt grows by a factor up
-to a limit; a part of it is taken off by chance, which derives from the delivery's id: a replay takes off the same.
+to a limit. A part of it is taken off by chance, which derives from the delivery's id: a replay takes off the same.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _problem(text: str) -> str:
 
 
 def most_specific(patterns: Iterable[str], name: str) -> str | None:
-    """The handler of a message: that of its exact name, else that of the name with the most characters besides ``*``;
-    the pattern itself decides between equals. None where none matches."""
+    """The handler of a message: that of its exact name, else that of the name with the most characters besides ``*``.
+    The pattern itself decides between equals. None where none matches."""
     matching = [pattern for pattern in patterns if pattern == name or fnmatchcase(name, pattern)]
     return max(matching, key=lambda one: (one == name, len(one) - one.count("*"), one), default=None)
 

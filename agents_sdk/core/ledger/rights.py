@@ -1,8 +1,8 @@
 """Rights: an agent declares what it asks for, an operator grants, and it may do what is in both. Pure; see ``decide``.
 
 Rights come through the log: ``RightsGranted`` says what a name may do, ``GrantsRequired`` that nothing else is allowed.
-Before that fact a partition decides as it did when declarations were believed, so older runs replay as they were. What
-was declared by then stays granted. A client has no declaration: its rights are those that were granted to it.
+Before that fact a partition decides as it did when declarations were believed, so older runs replay as they were.
+Earlier declarations stay granted. A client has no declaration: its rights are those that were granted to it.
 
 Law: a name that is neither registered nor a client with rights changes nothing, whatever it sends, but that it may ask
 to be registered.
@@ -58,7 +58,7 @@ SENDS: Final[Mapping[str, frozenset[str] | None]] = {
 FIRST_DECLARATION: Final = "first declaration"
 EVERY_DECLARATION: Final = "every declaration is granted"
 BEFORE: Final = "declared before rights were required"
-"""Who granted rights, where it was no person."""
+"""The author of a grant, where it was no person."""
 NAME_LIMIT: Final = 200
 
 
@@ -81,8 +81,9 @@ def check_standing(book: Book, command: Command) -> None:
 
 
 def check_id(book: Book, run: Run | None, command: Command) -> None:
-    """A command's id is its sender's: who knows it is not told the answer to it, nor has it sent elsewhere. Nobody
-    takes one from the platform's own commands, whose ids follow from what everybody may know; see ``answered_as``."""
+    """A command's id is its sender's. Another one that knows it does not get the answer to it, nor may it send the
+    answer elsewhere. Nobody takes one from the platform's own commands, whose ids follow from what everybody may know;
+    see ``answered_as``."""
     if reserved(command.agent):
         return
     sender = run.sender_of(command.command_id) if run is not None else ""
@@ -136,8 +137,8 @@ def on_registration(book: Book, sender: str, spec: RegistrationBody) -> dict[str
 
 
 def not_granted(spec: RegistrationBody | AgentSpec, grant: Grant | None) -> list[str]:
-    """What a declaration asks for beyond what was granted, each as ``<right> <glob>``. A glob that is granted in part
-    is among them; what it grants holds all the same."""
+    """Wishes of a declaration beyond the grant, each as ``<right> <glob>``. A glob that is granted in part is among
+    them; what it grants holds all the same."""
     missing = [
         f"{right} {glob}"
         for right, globs in asked(spec).items()
@@ -155,7 +156,8 @@ def over(amount: int, limit: int) -> bool:
 
 
 def withheld(book: Book, name: str) -> list[str]:
-    """What the agent declares and was not granted; empty where it has all, or nobody has to be granted anything."""
+    """The part of the agent's declaration that was not granted; empty where it has all, or nobody has to be granted
+    anything."""
     spec = book.agents.get(name)
     return not_granted(spec, book.grants.get(name)) if spec is not None and book.rights_required else []
 
@@ -177,8 +179,8 @@ def _within(glob: str, wider: str) -> bool:
 
 
 def required(partition: int, policy: str, after: int = -1) -> Command:
-    """What a ledger that can check signatures says in a partition: from there on rights are granted, by this policy.
-    ``after``: the last offset applied, so that it is another command each time."""
+    """The command of a ledger that can check signatures, in a partition: from there on rights are granted, by this
+    policy. ``after``: the last offset applied, so that it is another command each time."""
     return Command(
         command_id=ids.derive(kinds.REQUIRE_GRANTS, f"{partition}/{policy}/{after}"),
         kind=kinds.REQUIRE_GRANTS,

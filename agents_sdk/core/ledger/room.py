@@ -1,4 +1,4 @@
-"""How much one run may leave open: what is open is told at the run's end, thing by thing, in one transaction. Pure."""
+"""How much one run may leave open: the run's end names each open thing, in one transaction. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agents_sdk.core.ledger.state import Run
 OPEN_LIMIT: Final = 20_000
 """Deliveries, calls and children of a run that are open together, and as many dependencies and waits."""
 TERMS_LIMIT: Final = 4_000_000
-"""What the open dependencies of a run wait for, in characters: one fact may meet all of them at once."""
+"""The terms of a run's open dependencies, in characters: one fact may meet all of them at once."""
 TERM_SIZE: Final = 40
 """Of each term besides its own characters: the id of what met it."""
 AGENTS_LIMIT: Final = 10_000

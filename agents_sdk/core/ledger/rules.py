@@ -41,8 +41,8 @@ def allows(patterns: tuple[str, ...], name: str) -> bool:
 
 
 def declared(spec: AgentSpec | RegistrationBody, right: str) -> tuple[str, ...]:
-    """The globs that a declaration asks for. Who names no workflows takes part in all, and starts runs of all; who does
-    not say what it controls controls the runs it takes part in."""
+    """The globs that a declaration asks for. An agent that names no workflows takes part in all, and starts runs of
+    all. One that does not say what it controls controls the runs it takes part in."""
     if right == "supervisors":
         return (spec.supervisor,) if spec.supervisor else ()
     if right == "contracts":
@@ -97,14 +97,14 @@ def subscribers(book: Book, name: str, workflow: str) -> Iterable[str]:
 
 
 def supervisor_of(book: Book, agent: str) -> str:
-    """Who is told what the agent could not handle; empty: the operator."""
+    """The receiver of the agent's failures; empty: the operator."""
     spec = book.agents.get(agent)
     supervisor = spec.supervisor if spec is not None else ""
     return supervisor if supervisor and holds(book, agent, "supervisors", supervisor) else ""
 
 
 def budget_of(book: Book, agent: str) -> int:
-    """What the agent may spend in one run, nano-USD; ``NO_LIMIT``: it has no budget of its own."""
+    """The agent's budget in one run, nano-USD; ``NO_LIMIT``: it has no budget of its own."""
     spec, grant = book.agents.get(agent), book.grants.get(agent)
     limits = [each.budget_nano_usd for each in (spec, grant) if each is not None]
     return min((limit for limit in limits if limit != NO_LIMIT), default=NO_LIMIT)

@@ -1,4 +1,4 @@
-"""What it may cost to hold a value against a JSON Schema, as a number that follows from both alone. Pure.
+"""The cost of holding a value against a JSON Schema, as a number that follows from both alone. Pure.
 
 A schema is an operator's word, a value anybody's. Both may be harmless and their product not: alternatives that double
 on every level, or lists of thousands of words held against thousands of words. No clock may decide that, since a replay
@@ -161,7 +161,7 @@ def _schemas(inner: Any) -> list[Any]:
 
 
 def _target(root: Any, reference: str) -> Any:
-    """What a reference within the schema points to; the whole schema where that cannot be told."""
+    """The target of a reference within the schema; the whole schema where that is not known."""
     if not reference.startswith("#/"):
         return root
     found = root

@@ -1,8 +1,8 @@
 """Writes the facts of one command: stamps each with its id and its place in the run.
 
 A fact's id derives from its command's id and its place: run and run_seq, or the command's offset where no run lives.
-So deciding the command again gives the same facts byte for byte, and a command that comes twice (a caller that asks
-again, a zombie that is refused) never gives two facts one id.
+So deciding the command again gives the same facts byte for byte. A command that comes twice (a caller that asks again,
+a zombie that is refused) never gives two facts one id.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Scribe:
 
     @property
     def agent(self) -> str:
-        """Who sent the command."""
+        """The sender of the command."""
         return self._command.agent
 
     def next_event_id(self) -> str:

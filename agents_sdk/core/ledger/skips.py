@@ -1,6 +1,6 @@
 """SkipRecord: an operator says what becomes of a record at which workers died. Pure; see ``decide`` for the law.
 
-The ledger that stands still before the record looks for this command behind it, and refuses the record
+The ledger that stands still before the record looks for this command after it, and refuses the record
 (``backplane.ledger.aside``). In its own place in the order the command changes nothing: here it is only checked, and
 answered.
 """

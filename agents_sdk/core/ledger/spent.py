@@ -1,8 +1,8 @@
 """Commands whose answers the ledger has forgotten, remembered until a record of them is refused for its age. Pure.
 
 Without this a record copied from bp.commands could be applied a second time once its answer is gone. Kept are 64 bits
-of a hash of sender and id, in one set a window of the broker's time, and ``KEPT`` windows: a command may be stamped up
-to one window ahead of the time at which it is appended, and is too old one window after its stamp, so two windows at
+of a hash of sender and id, in one set a window of the broker's time, and ``KEPT`` windows. A command may be stamped up
+to one window ahead of the time at which it is appended. It is too old one window after its stamp. So two windows at
 least lie between its being forgotten and its set being dropped. Law: an id noted is found again for two windows, and
 memory is bounded by what is forgotten in three.
 """
@@ -18,19 +18,19 @@ from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.scribe import Refusal
 
 WINDOW_US: Final = 120_000_000
-"""How far a command's own time may be from the broker's: room for clocks that are not set and for a slow producer (the
-SDK's gives up after 60 s), and short enough to hold what was forgotten in it in memory."""
+"""How far a command's own time may be from the broker's. It leaves room for clocks that are not set and for a slow
+producer (the SDK's gives up after 60 s). It is short enough to hold the commands forgotten in it in memory."""
 KEPT: Final = 3
 
 Spent = dict[int, dict[int, None]]
-"""Window, counted from 1970 → hashes of the commands forgotten in it, in that order: what was written down in a
-snapshot stays a beginning of it."""
+"""Window, counted from 1970 → hashes of the commands forgotten in it, in that order. The part in a snapshot stays a
+beginning of it."""
 
 
 def note(spent: Spent, command_id: str, sender: str, at: int, changes: Changes) -> None:
     """Remembers a command that is forgotten at this time; ``sender`` is empty where it is not known any more: then the
-    id counts as everybody's. A clock that goes back puts it in the newest window; one that
-    was far ahead, and is right again, brings all windows back with it: they would never be over otherwise."""
+    id counts as everybody's. A clock that goes back puts it in the newest window. One that was far ahead, and is right
+    again, brings all windows back with it: they would never be over otherwise."""
     newest = max(spent, default=0)
     window = at // WINDOW_US
     if newest - window > KEPT:
@@ -56,7 +56,7 @@ def noted(spent: Spent, command_id: str, sender: str) -> bool:
 
 
 def replayed(command: Command) -> Refusal:
-    """What the copy of a command is refused with, once its answer is forgotten."""
+    """The refusal of a command's copy, once its answer is forgotten."""
     message = f"command {command.command_id[:500]} was applied before, and its answer is no longer kept"
     return Refusal("replayed", message, command_id=command.command_id)
 

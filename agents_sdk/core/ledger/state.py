@@ -1,4 +1,4 @@
-"""What the ledger knows, as values: the runs of one partition, folded from facts.
+"""The ledger's knowledge, as values: the runs of one partition, folded from facts.
 
 Lives here: shapes, and questions about them that change nothing. Not here: decisions (``decide``), the fold
 (``evolve``), clocks, ids, I/O. Structs, so that a snapshot is one msgpack encoding and comes back typed.
@@ -21,8 +21,8 @@ HISTORY_CHARS = 8_388_608
 """Characters of a key's kept versions together but for the newest, in runs by rules 2 and later. A thousand versions of
 a megabyte each are more than a ledger has."""
 RECENT_LIMIT = 16_384
-"""Answers kept per run for commands outside a handler: a client that repeats a command later than that many others
-is answered as if it were new. The SDK lets a process have 256 under way, so that 64 may be busy in a run. Answers to a
+"""Answers kept per run for commands outside a handler. A client that repeats a command later than that many others is
+answered as if it were new. The SDK lets a process have 256 under way, so that 64 may be busy in a run. Answers to a
 handler's commands are kept until its delivery is settled."""
 LARGE_RECENT_LIMIT = 1_024
 """Of these, those that may be lists and histories of more than ``LARGE_ANSWER`` characters: reads may be read again."""
@@ -32,8 +32,8 @@ FORGOTTEN_TOGETHER = 256
 DEAD_LIMIT = 1_000
 """Dead letters of a run kept with their bodies for a redrive; older ones are in the dead-letter topic."""
 FINISHED_LIMIT = 20_000
-"""Ended runs a partition remembers the outcome of (about 1 kB each, and 100 bytes an attempt): enough that a late
-command is told ``run_finished`` and a late client the result, without growing for ever."""
+"""Ended runs a partition remembers the outcome of (about 1 kB each, and 100 bytes an attempt). A late command still
+gets ``run_finished`` and a late client the result, without growing for ever."""
 
 
 class Version(msgspec.Struct, gc=False):
@@ -52,7 +52,7 @@ class Version(msgspec.Struct, gc=False):
 
 
 class Answer(msgspec.Struct, gc=False):
-    """What the sender of a command was told; given again when the command comes again."""
+    """The answer to the sender of a command; given again when the command comes again."""
 
     status: str = "ok"
     version: int = 0
@@ -63,7 +63,7 @@ class Answer(msgspec.Struct, gc=False):
     message: str = ""
     detail: str = ""
     agent: str = ""
-    """Who sent the command, and nobody else is told; empty: not known, of a snapshot from before."""
+    """The sender of the command, which alone gets the answer; empty: not known, of a snapshot from before."""
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -79,7 +79,7 @@ class Delivery(msgspec.Struct, gc=False):
     """Event ids of its MessageDelivered facts, one an attempt."""
     deadline_at: int = 0
     request_id: str = ""
-    """Who sent it waits for what its handler returns."""
+    """The sender waits for the return value of its handler."""
     at: int = 0
     """When the attempt was put in the inbox."""
     not_before: int = 0
@@ -106,7 +106,7 @@ class Request(msgspec.Struct, gc=False):
 
 
 class Waiting(msgspec.Struct, gc=False):
-    """A client that is told when the run ends."""
+    """A client that waits for the end of the run."""
 
     reply_to: str
     reply_partition: int
@@ -114,7 +114,7 @@ class Waiting(msgspec.Struct, gc=False):
 
 
 class Account(msgspec.Struct, gc=False):
-    """What was spent, and what is set aside for calls and children that are open; nano-USD. See ``budgets``."""
+    """Spent money, and money set aside for calls and children that are open; nano-USD. See ``budgets``."""
 
     spent: int = 0
     reserved: int = 0
@@ -131,18 +131,18 @@ class Call(msgspec.Struct, gc=False):
     started: dict[int, str] = {}
     """Attempts claimed by an executor (unsafe capabilities only): attempt → executor."""
     agent: str = ""
-    """Who asked."""
+    """The asker."""
     budget: int = -1
-    """What was reserved for it, nano-USD; -1: it has no limit."""
+    """The reservation for it, nano-USD; -1: it has no limit."""
     spent: int = 0
     claimed_at: dict[int, int] = {}
     """When, by that executor's clock, microseconds UTC."""
     claimed_for: dict[int, str] = {}
-    """Whom it was about to ask: ``capability/provider``."""
+    """The provider that it was about to ask: ``capability/provider``."""
     params: str = ""
     config: str = ""
     timeout_ms: int = 0
-    """What was asked; kept until there is a result."""
+    """The params; kept until there is a result."""
     redrives: int = 0
     """How often it was redriven before."""
     cause: str = ""
@@ -162,15 +162,15 @@ class Child(msgspec.Struct, gc=False):
 
     workflow: str
     outcome: Answer | None = None
-    """How it ended, as whoever awaits it is told; None while it goes on."""
+    """How it ended, as a waiter hears it; None while it goes on."""
     agent: str = ""
-    """Who started it."""
+    """Its starter."""
     budget: int = -1
     """Its slice of this run's budget, nano-USD; -1: it has no limit."""
 
 
 class ChildWait(msgspec.Struct, gc=False):
-    """Somebody who is told when a child has ended."""
+    """A waiter for the end of a child."""
 
     child_run_id: str
     delivery_id: str
@@ -190,7 +190,7 @@ class Dependency(msgspec.Struct, gc=False):
     closed: bool = False
     """It was met, or its deadline has passed."""
     agent: str = ""
-    """Who declared it."""
+    """Its author."""
 
     @property
     def needed(self) -> int:
@@ -211,7 +211,7 @@ class Run(msgspec.Struct):
     rules: int = 0
     """Which version of the ledger's rules decides it; see ``rules.RULES``."""
     resuming: bool = False
-    """What it takes over of the run before is not all there yet."""
+    """The things that it takes over of the run before are not all there yet."""
     seq: int = 0
     state: dict[str, list[Version]] = {}
     history_chars: dict[str, int] = {}
@@ -232,7 +232,7 @@ class Run(msgspec.Struct):
     """Those that wait for their answer."""
     dependencies: dict[str, Dependency] = {}
     awaited: dict[str, list[str]] = {}
-    """What open dependencies wait for → those dependencies, in the order they were declared."""
+    """Terms of open dependencies → those dependencies, in the order they were declared."""
     published: dict[str, str] = {}
     """Name of a message → event id of its first MessagePublished."""
     calls: dict[str, Call] = {}
@@ -247,15 +247,15 @@ class Run(msgspec.Struct):
     recent: list[str] = []
     """Commands outside handlers whose answers are kept, oldest first."""
     waiting: dict[str, Waiting] = {}
-    """AwaitRun command → who is told."""
+    """AwaitRun command → its waiter."""
     children: dict[str, Child] = {}
     open_children: int = 0
     child_waits: dict[str, ChildWait] = {}
-    """AwaitChild command → who is told, while the child goes on."""
+    """AwaitChild command → its waiter, while the child goes on."""
     timers: dict[str, int] = {}
     """Name → when it is due, microseconds UTC; see ``timers``."""
     budget: int = -1
-    """What it may spend with its children, nano-USD; -1: no limit."""
+    """Its budget with its children, nano-USD; -1: no limit."""
     account: Account = msgspec.field(default_factory=Account)
     """Of all agents together."""
     accounts: dict[str, Account] = {}
@@ -268,13 +268,13 @@ class Run(msgspec.Struct):
 
     def answered_as(self, command_id: str, sender: str) -> str:
         """Under which name the answer to a command is remembered: its id. The ids of the platform's own commands follow
-        from what everybody may know: one that somebody else has used is remembered under a name of its own."""
+        from public knowledge. One that somebody else has used is remembered under a name of its own."""
         if reserved(sender) and self.sender_of(command_id) not in ("", sender):
             return f"{command_id} of {sender}"
         return command_id
 
     def sender_of(self, command_id: str) -> str:
-        """Who sent the command of this id; empty where it is not known, or not remembered."""
+        """The sender of the command of this id; empty where it is not known, or not remembered."""
         answer = self.answers.get(command_id)
         if answer is not None and answer.agent:
             return answer.agent
@@ -288,7 +288,7 @@ class Run(msgspec.Struct):
 
 
 class Finished(msgspec.Struct, gc=False):
-    """What is remembered of an ended run."""
+    """The memory of an ended run."""
 
     status: str
     result: str
@@ -344,7 +344,7 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
-    """What an operator allows a name; see ``rights``. An agent may do what it declares and was granted."""
+    """An operator's grant to a name; see ``rights``. An agent may do what it declares and was granted."""
 
     name: str
     roles: tuple[str, ...]
@@ -367,7 +367,7 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
 
 
 class Contract(msgspec.Struct, frozen=True, gc=False):
-    """What values of the state keys or messages that the glob matches must be; see ``contracts``."""
+    """The rule for values of the state keys or messages that the glob matches; see ``contracts``."""
 
     pattern: str
     schema: str
@@ -450,7 +450,7 @@ class Book(msgspec.Struct):
 
 
 def redriven_key(delivery: Delivery) -> str:
-    """What redrives are counted by: a redriven message is a delivery anew."""
+    """The key by which redrives are counted: a redriven message is a new delivery."""
     return f"{delivery.message_id}/{delivery.recipient}"
 
 

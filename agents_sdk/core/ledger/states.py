@@ -92,8 +92,8 @@ def _joined(book: Book, run: Run, body: StateBody, reducer: str) -> str:
 
 
 def delete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """DeleteState → StateDeleted, a version of its own; deleting what is not there is a version too, so that the
-    answer says the same whoever came first."""
+    """DeleteState → StateDeleted, a version of its own. Deleting a missing key is a version too, so that the answer
+    says the same in any order."""
     body = _checked(book, command, "writes")
     version = _guard(run, body)
     scribe.write(
@@ -142,8 +142,8 @@ def _read(scribe: Scribe, key: str, found: Version | None, batch: int = 0) -> No
 
 
 def read_many(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
-    """GetStates → a StateRead for each key, all of the same moment; refused as a whole where one may not be read, or
-    where they are more than an answer may carry."""
+    """GetStates → a StateRead for each key, all of the same moment. It is refused as a whole where one may not be read,
+    or where they are more than an answer may carry."""
     body = command.state
     assert body is not None
     if not 0 < len(body.keys) <= KEYS_LIMIT:

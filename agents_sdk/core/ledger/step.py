@@ -1,8 +1,8 @@
-"""``apply``: one command decided, folded, answered and encoded, or nothing of it. What the ledger's shell and the
-replay both run. Pure but for the book, which it advances.
+"""``apply``: one command decided, folded, answered and encoded, or nothing of it. The step of the ledger's shell and of
+the replay. Pure but for the book, which it advances.
 
-Law: ``apply`` raises nothing. Whatever goes wrong with one command, the book is as it was before, and the step is one
-short refusal. So the next command can be decided, and a replay comes to the same end.
+Law: ``apply`` raises nothing. After any failure of one command the book is as it was before, and the step is one short
+refusal. So the next command can be decided, and a replay comes to the same end.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Addressed(msgspec.Struct, frozen=True, gc=False):
     partition: int
     reply: Reply
     agent: str = ""
-    """Who asked, and proved it: by its key the answer is proven. Empty: nobody proved to have asked."""
+    """The asker that proved itself: by its key the answer is proven. Empty: nobody proved to have asked."""
     generation: int = -1
     """Of the key that the command was signed with; -1: any that is valid."""
 
@@ -78,7 +78,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
-    """What one command caused."""
+    """The consequences of one command."""
 
     facts: list[Fact]
     replies: list[Addressed]
@@ -106,7 +106,7 @@ def apply(
     Raises nothing: an exception anywhere leaves the book as it was, and gives one refusal with the code
     ``internal_error``. ``check`` is called with the facts before they are folded: the shell encodes them there, and
     holds them against what the broker takes. A Refusal that it raises counts as the core's own. ``failed`` is a refusal
-    with that code from the record: it is written again instead of deciding, so that a replay comes to the same end."""
+    with that code from the record. It is written again instead of deciding, so that a replay comes to the same end."""
     if failed is not None:
         detail = msgspec.json.decode(failed.detail, type=dict[str, Any]) if failed.detail else {}
         return _refused(book, command, offset, at, INTERNAL_ERROR, failed.message, detail, None, proof)
@@ -146,7 +146,7 @@ def _applied(
         stage[0] = "encode"
         check(facts)
     stage[0] = "outcomes"
-    # before the fold, which forgets requests, and calls whose handler has ended: who waits is told all the same
+    # before the fold, which forgets requests, and calls whose handler has ended: the waiters hear of it all the same
     outcomes = _outcomes(run, facts) + _waits_for_child(run, facts) if run is not None else []
     stage[0] = "evolve"
     for fact in facts:
@@ -163,7 +163,7 @@ def _applied(
 
 
 def _room_for(book: Book, replies: list[Addressed]) -> list[Addressed]:
-    """As many of the answers as may be sent for one command. Whoever waits for another one asks again and is answered
+    """As many of the answers as may be sent for one command. A waiter for another one asks again and is answered
     alone."""
     if len(replies) < 2:
         return replies
@@ -217,7 +217,7 @@ def _to_sender(command: Command, own: Reply, *, proven: bool) -> Addressed:
 
 
 def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:
-    """What those are told who wait for a call or a request that the facts settle."""
+    """Answers to the waiters for a call or a request that the facts settle."""
     told = []
     for fact in facts:
         waiting: Call | Request
@@ -239,7 +239,7 @@ def _asker(waiting: Call | Request | ChildWait | Waiting) -> str:
 
 
 def _waits_for_child(run: Run, facts: list[Fact]) -> list[Addressed]:
-    """What those are told who wait for the child that has ended by these facts."""
+    """Answers to the waiters for the child that has ended by these facts."""
     ended = facts[0] if facts else None
     if type(ended) is not RunEvent or ended.kind != kinds.CHILD_ENDED:
         return []
@@ -252,7 +252,7 @@ def _waits_for_child(run: Run, facts: list[Fact]) -> list[Addressed]:
 
 
 def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str) -> RefusalEvent:
-    """The fact about a record of bp.commands that is no command; its id derives from its place in the log (the key
+    """The fact about a record of bp.commands that is no command. Its id derives from its place in the log (the key
     stands for the partition)."""
     shown = (key or b"")[:200].decode(errors="replace")
     name = ids.derive("undecodable", f"{at}/{offset}/{shown}")
@@ -303,10 +303,10 @@ def _addressed(command: Command) -> bool:
 
 
 def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
-    """What the command's sender is told now; None where it is told later."""
+    """The present answer to the command's sender; None where it comes later."""
     if facts and isinstance(facts[0], RefusalEvent) and not facts[0].run_seq:
         # About no live run: nothing remembers it. It comes first, since a forged command may have the id of a true one,
-        # and whoever forged it must not be told that one's answer.
+        # and its forger must not get that one's answer.
         return refused(facts[0])
     if run is not None:
         own = run.answered_as(command.command_id, command.agent) if book.rights_required else command.command_id

@@ -1,8 +1,8 @@
 """Timers: which ones a fact sets and stops; what happens when one is due is in ``deadlines``. Pure.
 
-A timer is a name of the run and the time it is due. It is set and stopped by facts alone, so that it survives whatever
-the facts survive; the ledger's shell sends ``TimerFired`` when it is due, which is a command like any other: a replay
-needs no clock. A timer fires once, and never before its time by the broker's clock.
+A timer is a name of the run and the time it is due. It is set and stopped by facts alone, so it survives everything
+that the facts survive. The ledger's shell sends ``TimerFired`` when it is due, which is a command like any other: a
+replay needs no clock. A timer fires once, and never before its time by the broker's clock.
 """
 
 from __future__ import annotations

@@ -70,9 +70,9 @@ def _named(settings: Settings, client: Client, text: str) -> str:
 
 
 def facts(settings: Settings, client: Client, run: str) -> Iterator[Event]:
-    """All facts of a run in its order, each once, without an end: those of the store, and from its offsets on those of
-    Kafka, present and future. The offsets are asked for first: facts that the store took meanwhile come twice, and
-    appear once.
+    """All facts of a run in its order, each once, without an end. They are those of the store, and from its offsets on
+    those of Kafka, present and future. The offsets are asked for first: facts that the store took meanwhile come twice,
+    and appear once.
 
     Raises:
         CommandError: Kafka has lost some of them.

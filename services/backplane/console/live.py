@@ -50,8 +50,8 @@ class NoRows:
 
 
 class Pace:
-    """When panels have to ask the store again: at most once in ``every_s`` while facts come, and once more ``after_s``
-    after the last one, when the store has it too. Values only; the caller has the clock."""
+    """The times at which panels ask the store again. It is at most once in ``every_s`` while facts come, and once more
+    ``after_s`` after the last one, when the store has it too. Values only; the caller has the clock."""
 
     def __init__(self, every_s: float = 1.0, after_s: float = 2.5) -> None:
         self._every_s = every_s

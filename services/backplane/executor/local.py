@@ -1,7 +1,7 @@
 """Calls made in the agent's own process: the executor's recovery, with the agent's connection as its way to the ledger.
 
-Local calls are those that may begin a second time without harm, and need no other process: a capability without unsafe
-effects, all of whose providers are Python functions.
+Local calls are those that may begin a second time without harm, and need no other process. That is a capability without
+unsafe effects, all of whose providers are Python functions.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ MAX_EVENTS: Final = 100_000
 MAX_RUNS: Final = 100_000
 """Of one tree that are taken into memory."""
 RECENT_RUNS: Final = 500
-"""Where no run is named, unread drafts are looked for in so many runs: in all of ten million facts it took more than
+"""Where no run is named, unread drafts are looked for in so many runs. In all of ten million facts it took more than
 ten seconds of processor."""
 POLL_S: Final = 0.1
 

@@ -1,4 +1,4 @@
-"""The grounds of a failing fact: one rule for each kind, read off the facts of a run and of those it is bound up with.
+"""The grounds of a failing fact: one rule for each kind. It reads the facts of a run and of those it is bound up with.
 
 Pure: events in, earlier events out. A call rests on its failed attempts, a dead letter on its failed handlers, an
 impossible act of a handler on its cause. The end of a run rests on the fact that ended it, a child's outcome on the

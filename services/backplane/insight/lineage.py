@@ -27,8 +27,8 @@ class Node(msgspec.Struct, kw_only=True):
     """One thing that the thing above it rests on."""
 
     relation: str
-    """wrote, decided, read, called, tried, given (a file, by the call that made it) or asked; delegated (to a child
-    run), started (by another run) or triggered."""
+    """wrote, decided, read, called, tried, given (a file, by the call that made it) or asked. Also delegated (to a
+    child run), started (by another run) or triggered."""
     event: Event | None
     """None: a version whose writer is not known, or a file."""
     agent: str = ""

@@ -3,7 +3,7 @@
 The sum (modulo 2²⁵⁶) of a keyed hash of each entry is written last, under a key of its own. So one entry that was
 added, changed, removed, or copied from an older snapshot is found, and a change costs the hash of what changed. A
 planned write is noted before it. A snapshot whose writing was stopped has each entry as it was or as it was to be, in
-that order, and is as good as a whole one. A snapshot that is not proven is no loss but of time: the facts have it all.
+that order. It is as good as a whole one. A snapshot that is not proven is no loss but of time: the facts have it all.
 Laws (tests/properties/test_snapshot_seals.py): what was written is believed wherever the writing stopped, and nothing
 else is.
 """

@@ -1,6 +1,6 @@
 """An OpenAPI 3 document → drafts of manifests, one capability an operation. Pure.
 
-It leaves out the parts that a draft cannot express and names them: an operation without JSON has no capability, and is
+It leaves out the parts that a draft cannot express and names them. An operation without JSON has no capability, and is
 listed with its reason. Schemas stay references: what an operation uses of the document's own becomes its ``$defs``, so
 that what refers to itself may go on doing so.
 """

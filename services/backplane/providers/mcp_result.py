@@ -25,9 +25,9 @@ class BrokenFile(ValueError):
 def scope(
     structured: Any, blocks: Sequence[Mapping[str, Any]], clean: Callable[[bytes], bytes] = bytes
 ) -> dict[str, Any]:
-    """The names that expressions of a manifest see: ``value``, ``structured`` (the structured content, else the text as
-    JSON, else null), ``text``, ``content`` (the blocks, their files as artifacts) and ``files``. ``clean`` takes
-    secrets out of a file. Raises BrokenFile and TooDeep."""
+    """The names that expressions of a manifest see. They are ``value``, ``structured`` (the structured content, else
+    the text as JSON, else null), ``text``, ``content`` (the blocks, their files as artifacts) and ``files``. ``clean``
+    takes secrets out of a file. Raises BrokenFile and TooDeep."""
     content = [_with_file(block, clean) for block in blocks]
     files = [block["artifact"] for block in content if "artifact" in block]
     text = "\n".join(str(block.get("text", "")) for block in content if block.get("type") == "text")

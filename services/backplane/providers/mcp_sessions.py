@@ -1,7 +1,7 @@
 """Sessions with MCP servers: opened when they are needed, shared by all tools of a server, given up when they fail.
 
 A session lives in a task of its own, since what opens one must also close it. A useless session or process costs the
-attempts that are under way in it, and no others: the next one finds a new session, or a new process. A server that does
+attempts that are under way in it, and no others. The next one finds a new session, or a new process. A server that does
 not answer how one protocol begins is asked in the older or newer way next.
 """
 
@@ -103,7 +103,7 @@ class Session:
             if not self._opened.done():
                 self._opened.cancel()
             raise
-        except BaseException as error:  # noqa: BLE001  # whatever it is, whoever waits for the session is told
+        except BaseException as error:  # noqa: BLE001 # for any error, the waiters for the session hear of it
             if not self._opened.done():
                 self._opened.set_exception(error)
                 self._opened.exception()  # seen, also where nobody waits any more

@@ -198,8 +198,8 @@ def _wait_for_others(writer: Writer) -> None:
 
 
 async def health(ingest: Ingest, source: FactSource, letters: Any, audit: Audit) -> dict[str, Any]:
-    """The answer of ``/health``: status ``ok`` while facts flow, the lag of each topic, asked of Kafka now, and whether
-    the books balanced at the last check."""
+    """The answer of ``/health``: status ``ok`` while facts flow, and the lag of each topic, asked of Kafka now. It also
+    says whether the books balanced at the last check."""
     from confluent_kafka import KafkaException
 
     status = ingest.status

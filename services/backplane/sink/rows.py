@@ -2,7 +2,7 @@
 
 Lives here: which column a field goes to, how a batch becomes columns, where a batch is cut so that each insert is
 atomic. Not here: Kafka, ClickHouse, clocks. Laws: every record gives exactly one event row, whatever it is. The same
-record at the same position always gives the same row. Every field of every record has a column, and every column of the
+record at the same position always gives the same row. Every field of every record has a column. Every column of the
 table is filled from a field or from the position (a test compares this with ``schemas/clickhouse``).
 """
 

@@ -1,7 +1,7 @@
 """How the store may write its answers: formats and settings by name. All others are refused.
 
 Left out on purpose: formats that take a template or schema from a file (Template, Protobuf, CapnProto), or that write
-or ask a registry (AvroConfluent). Also formats that draw or speak a database's own protocol; and each setting whose
+or ask a registry (AvroConfluent). Also formats that draw or speak a database's own protocol. And each setting whose
 value is a path, an address or the text of a template.
 """
 

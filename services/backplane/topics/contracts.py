@@ -111,7 +111,7 @@ async def remove(transport: Transport, sender: str, held: ContractEvent) -> None
 
 def _schema(contract: Contract) -> dict[str, Any]:
     """As the registry has it. Objects are closed there. By the rules of JSON Schema a field added to an open one breaks
-    values under its name from before, and a type writes no fields but its own."""
+    values under its name from before. A type writes no fields but its own."""
     return {"$schema": DIALECT, **closed(json.loads(contract.schema))}
 
 

@@ -49,7 +49,7 @@ class ClientCredentials(Part):
     """Where id and secret go: an Authorization header, which every server must take, or the form."""
 
     def references(self) -> list[Reference | SecretReference]:
-        """What must be found before a request can be made."""
+        """The secrets that a request needs."""
         return [self.token_url, self.client_id, self.client_secret]
 
 

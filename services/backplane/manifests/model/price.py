@@ -8,7 +8,7 @@ from backplane.manifests.model.part import Part
 
 
 class Price(Part):
-    """What an attempt costs. A provider without a price is unpriced, which is not free."""
+    """The price of an attempt. A provider without a price is unpriced, which is not free."""
 
     id: str = ""
     """Names the price list; frozen into every attempt's fact."""

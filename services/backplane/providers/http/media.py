@@ -22,8 +22,8 @@ from backplane.recovery.outcome import Failure
 
 
 async def keep(rule: ArtifactRule, body: Any, wire: Wire, base_url: str, store: ArtifactStore) -> dict[str, Any]:
-    """The file that the response names or holds, as results of capabilities have it: ``artifact`` (uri, sha256, mime,
-    size), and of an image ``width`` and ``height``. Raises Failed, and httpx's errors."""
+    """The file that the response names or holds, as results of capabilities have it. That is ``artifact`` (uri, sha256,
+    mime, size), and of an image ``width`` and ``height``. Raises Failed, and httpx's errors."""
     given = expression(rule.url or rule.base64)(body)
     if not isinstance(given, str) or not given:
         raise Failed(_broken(f"no file at {rule.url or rule.base64!r} of the response"))
