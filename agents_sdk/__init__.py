@@ -1,4 +1,4 @@
-"""The imports of an author of agents. Exports only. A name is loaded when it is first used, since the commands and the
+"""The imports of an author of agents. Exports only. A name is loaded when it is first used: the commands and the
 services import parts of this package and must not pay for the rest."""
 
 from __future__ import annotations

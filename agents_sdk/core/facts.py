@@ -227,8 +227,8 @@ class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 
 class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """An agent's declaration was registered in this partition, the agent was removed, its key was issued or revoked,
-    rights were granted to it, or from here on every command has to be signed, or needs a right that was granted. Kinds:
+    """An agent's declaration was registered in this partition, the agent was removed, its key was issued or revoked, or
+    rights were granted to it. Or from here on every command has to be signed, or needs a right that was granted. Kinds:
     AgentRegistered, AgentRemoved, AgentKeyIssued, AgentKeyRevoked, IdentityRequired, RightsGranted, GrantsRequired."""
 
     name: str

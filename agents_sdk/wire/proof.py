@@ -5,7 +5,7 @@ place, the generation of the key, and a keyed BLAKE2b hash (RFC 7693) over topic
 place is (offset of the command, number of the fact among those of the command). For a tombstone of the registry it is
 (time in microseconds, 0). Laws: a proven record is believed only where it was written. One changed byte of anything
 that is covered, another topic, partition or key, is found. Of one partition's records in the order of the log each has
-a greater place than the one before, so that a copy is found too (``Sequence``).
+a greater place than the one before. So a copy is found too (``Sequence``).
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def connect_codec(settings: Settings, *, patient: bool = False) -> Codec:
 
 @cache
 def registry_client() -> type[SchemaRegistryClient]:
-    """The client's class, without authlib. That is imported for OAuth, which no setting of ours asks for, and took most
+    """The client's class, without authlib. That is imported for OAuth, which no setting of ours asks for. It took most
     of the time that a process needs to open a registry."""
     absent = [name for name in _OAUTH if name not in sys.modules]
     for name in absent:

@@ -1,9 +1,9 @@
 """Dependencies: an agent that waits for others, for events and for state keys. Pure; see ``decide`` for the law.
 
-A term names the awaited thing: ``researcher`` (the agent has completed its work in the run), ``event:search.completed``
-(a message of that name was published), ``state:findings`` (the key has a value). A dependency is met by one fact, and
-its trigger is written after that fact, in the same transaction. So it happens once, and the triggered agent finds all
-that it waited for.
+A term names the awaited thing. It is ``researcher`` (the agent has completed its work in the run) or
+``event:search.completed`` (a message of that name was published). Or it is ``state:findings`` (the key has a value). A
+dependency is met by one fact, and its trigger is written after that fact, in the same transaction. So it happens once,
+and the triggered agent finds all that it waited for.
 """
 
 from __future__ import annotations

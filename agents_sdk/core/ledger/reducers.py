@@ -1,8 +1,8 @@
 """How a write joins the value that is there, so that concurrent writers lose nothing of each other's. Pure.
 
 A reducer is a function of the value before (None: there is none) and the operand, both JSON, to the value after. Laws:
-the same arguments give the same bytes. For any order of the writers, a counter has the sum, a set-union the same
-elements and an append each element once, in its writer's order.
+the same arguments give the same bytes. The order of the writers does not matter for these: a counter has the sum, a
+set-union the same elements. An append has each element once, in its writer's order.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ HIDDEN: Final = frozenset(
         kinds.HISTORY_READ,
     }
 )
-"""Told on the line of what they belong to, or of no interest to a reader."""
+"""Shown on the line of their owner, or of no interest to a reader."""
 ENDED: Final = {
     "degraded": "with substitutes",
     "troubled": "though something was given up",
