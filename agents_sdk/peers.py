@@ -1,9 +1,9 @@
 """The other processes of a consumer group on this machine, and which of them have died.
 
 A static member that was killed keeps its partitions until its session is over, since the broker cannot tell death from
-slowness. The kernel can. Each process holds a lock on a file of its own name, and a waiter for that lock gets it when
-the process has ended, however it ended. A frozen process holds its lock. So the dead member is taken out of its group
-at once, unless it is back under its name within ``GRACE_S``. The lock on its file is held meanwhile, so that it cannot
+slowness. The kernel can. Each process holds a lock on a file of its own name. A waiter for that lock gets it when the
+process has ended, however it ended. A frozen process holds its lock. So the dead member is taken out of its group at
+once, unless it is back under its name within ``GRACE_S``. The lock on its file is held meanwhile, so that it cannot
 come back in the middle. Processes on other machines wait for the session to end, also where they see the file.
 """
 

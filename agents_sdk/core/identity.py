@@ -8,7 +8,7 @@ from typing import Final
 
 RESERVED: Final = "bp."
 OPERATOR: Final = "bp.operator"
-"""Whoever holds the platform's master key: issues and revokes keys."""
+"""The holder of the platform's master key: issues and revokes keys."""
 LEDGER: Final = "bp.ledger"
 """The only sender of timers; it speaks for itself when a deadline has come. Its Kafka user and consumer group too."""
 EXECUTOR: Final = "bp.executor"

@@ -321,8 +321,8 @@ def _words_of_agent(book: Book, command: Command) -> bool:
 
 
 def _story(book: Book, run: Run, command: Command, body: OutcomeBody) -> dict[str, str]:
-    """What a result stands in for, or came of: empty where all went well. An executor of before says why a result is
-    degraded, but has no report; its facts stay what they were."""
+    """The thing that a result replaces, or came of: empty where all went well. An executor of before says why a result
+    is degraded, but has no report; its facts stay what they were."""
     if not body.report:
         return {}
     why = _words(run, command, body, "did not go well")

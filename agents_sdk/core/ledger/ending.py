@@ -35,9 +35,9 @@ ENDS_WORK: Final = (
 
 
 def end(run: Run, scribe: Scribe, kind: FactKind, *, result: str = "", why: Why = NO_REASON) -> None:
-    """Writes the end of the run, and before it a fact for each thing that it leaves open: DeliveryCancelled for each
-    delivery but the one whose handler ends the run, CallCancelled for each call, ChildOrphaned for each child. Since
-    the first version of the rules: HandlerCompleted for the one whose handler ends the run, RequestCancelled and
+    """Writes the end of the run, and before it a fact for each thing that it leaves open. These are DeliveryCancelled
+    for each delivery but the one whose handler ends the run, CallCancelled for each call, ChildOrphaned for each child.
+    Since the first version of the rules: HandlerCompleted for the one whose handler ends the run, RequestCancelled and
     DependencyCancelled."""
     before = list(scribe.facts)
     why = why if apart(run) else Why(reason=why.reason)

@@ -100,7 +100,7 @@ def fail_attempt(
     *,
     scribe: Scribe,
 ) -> None:
-    """An attempt failed, whoever says so; ``error`` are the fields of the fact that tell how."""
+    """An attempt failed, by any reporter. ``error`` are the fields of the fact that say how."""
     delivery = run.deliveries[delivery_id]
     fields = about(run, delivery_id, delivery)
     where = {"traceback": traceback[:TRACEBACK_LIMIT]} if traceback else {}

@@ -19,10 +19,10 @@ RIGHTS: Final = (
     *("subscriptions", "workflows", "reads", "writes", "capabilities", "publishes"),
     *("starts", "controls", "supervisors"),
 )
-"""What a declaration asks for, and a grant allows: lists of globs."""
+"""Wishes of a declaration, and rights of a grant: lists of globs."""
 RULES = 3
 """Which version of the ledger's rules new runs are decided by. A run keeps the one that it was started under, so that
-its record replays as it was. 1: an end of a run is told of all that it leaves open, the handler that ended it too.
+its record replays as it was. 1: an end of a run names all that it leaves open, the handler that ended it too.
 2: the kept versions of a key are bounded in size as well. 3: the words of others stand in fields of their own."""
 BOUNDED_HISTORY = 2
 WORDS_APART = 3
