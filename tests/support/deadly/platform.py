@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from agents_sdk.kafka_login import EXECUTOR
+from agents_sdk.core.identity import EXECUTOR
 from backplane.platform.parts import TABLE as USUAL
 from backplane.platform.parts import Part, python_part
 
