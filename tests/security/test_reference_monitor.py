@@ -177,6 +177,7 @@ class World:
             "state_hash",
             "resumed_from",
             "deadline_at",
+            *("code", "said", "said_by"),
         )
         rare += ("spent_nano_usd", "dead_call_id", "redrives") if kind not in ("RedriveCall", "DiscardCall") else ()
         return field not in rare or not self.next() % 9

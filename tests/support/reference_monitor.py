@@ -294,6 +294,7 @@ class Monitor:
         body = command.run
         assert body is not None
         said = body.parent_run_id or body.root_run_id or body.status or body.state_hash or body.started_by
+        said = said or body.code or body.said or body.said_by
         return not (said or body.deadline_at or body.spent_nano_usd)
 
     def _supervises(self, name: str, agent: str) -> bool:
