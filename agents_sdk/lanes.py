@@ -133,6 +133,15 @@ class OffsetTracker:
         self._order.append(offset)
         return True
 
+    def skip(self, offset: int) -> None:
+        """Notes an offset that needs no work."""
+        self._next = max(self.next, offset + 1)
+
+    @property
+    def next(self) -> int:
+        """The offset after the last one begun or skipped; 0 where there was none."""
+        return self._next or 0
+
     def finish(self, offset: int) -> None:
         """Notes it as finished. Raises KeyError when it was not begun, or was finished before."""
         if not self._order or not self._order[0] <= offset <= self._order[-1] or offset in self._finished:

@@ -28,3 +28,9 @@ def usd(nano_usd: int) -> str:
     whole, rest = divmod(abs(nano_usd), NANO)
     decimals = f".{rest:09}".rstrip("0").rstrip(".")
     return f"{'-' if nano_usd < 0 else ''}{whole}{decimals} USD"
+
+
+def dollars(nano_usd: int) -> str:
+    """The amount as tables show it, exactly: ``$0.40``, at least two decimals."""
+    whole, rest = divmod(abs(nano_usd), NANO)
+    return f"{'-' if nano_usd < 0 else ''}${whole}.{f'{rest:09}'.rstrip('0').ljust(2, '0')}"

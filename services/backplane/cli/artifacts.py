@@ -34,7 +34,8 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """List files, the newest first: kind, size, who had them made by what, and what that cost."""
-    from backplane.insight.answers import find_run, usd
+    from agents_sdk.core.money import dollars
+    from backplane.insight.answers import find_run
     from backplane.insight.artifacts import made
     from backplane.store.queries import connect_store
 
@@ -44,7 +45,16 @@ def list_(
         print_json([_document(one) for one in found])
         return
     rows = [
-        (one.sha256, one.mime, one.size, one.agent, one.capability, one.provider, usd(one.cost_nano_usd), one.run_id)
+        (
+            one.sha256,
+            one.mime,
+            one.size,
+            one.agent,
+            one.capability,
+            one.provider,
+            dollars(one.cost_nano_usd),
+            one.run_id,
+        )
         for one in found
     ]
     columns = ("sha256", "mime", "size", "agent", "capability", "provider", "cost", "run")

@@ -93,12 +93,12 @@ class Called:
 
     def summary(self) -> str:
         """One line for a person."""
-        from backplane.insight.answers import usd
+        from agents_sdk.core.money import dollars
         from backplane.insight.wording import counted
 
         result = self.result
         told = f"{self.capability} by {result.provider}{', DEGRADED' if result.degraded else ''}"
-        tried, cost = counted(result.attempts, "attempt"), usd(result.cost_nano_usd)
+        tried, cost = counted(result.attempts, "attempt"), dollars(result.cost_nano_usd)
         return f"{told}: {tried}, {result.latency_ms:.1f} ms, {cost}; run {self.run_id}"
 
     def save(self, how: How, out: Path | None) -> str:

@@ -48,7 +48,8 @@ def cost(
     """Tell what a run cost, or all did. Counted on attempts at providers only; the total is the same by whatever it is
     asked. By key: a call counts for the state key that its caller wrote next. Useless cost stands apart: failed
     attempts, and calls whose result went into nothing but state that was replaced before anything read it."""
-    from backplane.insight.answers import RECENT_RUNS, budgets, costs, discarded, usd
+    from agents_sdk.core.money import dollars
+    from backplane.insight.answers import RECENT_RUNS, budgets, costs, discarded
     from backplane.insight.wording import counted
 
     asked = AskedRun(run, data_dir, wait)
@@ -72,20 +73,22 @@ def cost(
         )
     else:
         _print_costs(by.value, rows)
-        message(f"total {usd(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""))
+        message(
+            f"total {dollars(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else "")
+        )
         _tell_waste(rows, unread, "" if asked.run else f" of the newest {RECENT_RUNS} runs")
         tell_budgets(purses, message)
     asked.finish()
 
 
 def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded], where: str) -> None:
-    from backplane.insight.answers import usd
+    from agents_sdk.core.money import dollars
     from backplane.insight.wording import counted
 
     if wasted := sum(row.wasted_nano_usd for row in rows):
-        message(f"of that {usd(wasted)} for attempts that failed")
+        message(f"of that {dollars(wasted)} for attempts that failed")
     if unread:
-        spent = usd(sum(call.cost_nano_usd for call in unread))
+        spent = dollars(sum(call.cost_nano_usd for call in unread))
         message(f"of that {spent} for drafts that nobody read: {counted(len(unread), 'call')}{where}")
 
 
@@ -94,17 +97,17 @@ def budget_document(purse: Purse) -> dict[str, Any]:
 
 
 def tell_budgets(purses: Iterable[Purse], say: Callable[[str], None]) -> None:
-    from backplane.insight.answers import usd
+    from agents_sdk.core.money import dollars
 
     for purse in purses:
         whose = f"budget of {purse.agent}" if purse.agent else "budget"
-        spent, reserved = usd(purse.spent_nano_usd), usd(purse.reserved_nano_usd)
-        left = usd(purse.left_nano_usd)
-        say(f"{whose} {usd(purse.limit_nano_usd)}: {spent} spent, {reserved} reserved, {left} left")
+        spent, reserved = dollars(purse.spent_nano_usd), dollars(purse.reserved_nano_usd)
+        left = dollars(purse.left_nano_usd)
+        say(f"{whose} {dollars(purse.limit_nano_usd)}: {spent} spent, {reserved} reserved, {left} left")
 
 
 def _print_costs(by: str, rows: Iterable[Cost]) -> None:
-    from backplane.insight.answers import usd
+    from agents_sdk.core.money import dollars
 
     columns = (
         *(by, "cost", "calls", "attempts", "failed", "retries", "degraded", "unpriced", "wasted"),
@@ -113,14 +116,14 @@ def _print_costs(by: str, rows: Iterable[Cost]) -> None:
     table = [
         (
             row.name or "(unknown)",
-            usd(row.cost_nano_usd),
+            dollars(row.cost_nano_usd),
             row.calls,
             row.attempts,
             row.failed or "",
             row.retries or "",
             row.degraded or "",
             row.unpriced or "",
-            usd(row.wasted_nano_usd) if row.wasted_nano_usd else "",
+            dollars(row.wasted_nano_usd) if row.wasted_nano_usd else "",
             row.input_tokens or "",
             row.output_tokens or "",
         )

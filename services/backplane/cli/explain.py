@@ -57,9 +57,9 @@ def _fact(event: Event) -> dict[str, Any]:
 
 
 def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
+    from agents_sdk.core.money import dollars
     from agents_sdk.core.words import attributed
     from backplane.cli.data_text import Text
-    from backplane.insight.answers import usd
     from backplane.insight.wording import duration, ending
 
     ended = ending(about.status, found)
@@ -74,9 +74,9 @@ def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     yield from _part("It spread to", _some([_line(event) for event in found.spread]))
     yield from _part("What was tried", (line for tried in found.tried for line in _tried(tried)))
     unpriced = f", and {found.unpriced} attempts without a price" if found.unpriced else ""
-    cost = f"{usd(found.lost_nano_usd)} came to nothing, {usd(found.wasted_nano_usd)} went into failed attempts"
+    cost = f"{dollars(found.lost_nano_usd)} came to nothing, {dollars(found.wasted_nano_usd)} went into failed attempts"
     lasted = f"{duration(found.lasted_us)} from the first cause to the end"
-    yield from _part("Cost", [f"{cost}, of {usd(found.cost_nano_usd)}{unpriced}; {lasted}"])
+    yield from _part("Cost", [f"{cost}, of {dollars(found.cost_nano_usd)}{unpriced}; {lasted}"])
     yield from _part("What to do", (f"{number}. {step}" for number, step in enumerate(found.next_steps, 1)))
 
 

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.tree import Tree
 
 from agents_sdk.core import kinds
+from agents_sdk.core.money import dollars
 from agents_sdk.core.words import attributed
 from backplane.cli.data_text import Text
-from backplane.insight.answers import Event, RunRow, usd
+from backplane.insight.answers import Event, RunRow
 from backplane.insight.causation import Placed
 from backplane.insight.lineage import Node
 from backplane.insight.wording import Line, counted, duration, money, tell, told
@@ -135,7 +136,7 @@ def _footer(about: RunRow, events: Sequence[Event]) -> Text:
         counted(about.agents, "agent"),
         f"{counted(about.calls, 'call')} in {counted(attempts, 'attempt')}",
         duration(about.last_at - about.started_at),
-        usd(about.cost_nano_usd),
+        dollars(about.cost_nano_usd),
     ]
     if retries:
         parts.insert(3, "1 retry or fallback" if retries == 1 else f"{retries} retries or fallbacks")

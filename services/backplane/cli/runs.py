@@ -27,7 +27,8 @@ def runs(
     data_dir: DataDir = None,
 ) -> None:
     """List the runs, the newest first, and below each the runs that it started."""
-    from backplane.insight.answers import by_parent, usd
+    from agents_sdk.core.money import dollars
+    from backplane.insight.answers import by_parent
     from backplane.insight.answers import runs as ask_runs
     from backplane.insight.wording import duration
     from backplane.store.queries import connect_store
@@ -49,7 +50,7 @@ def runs(
             row.calls,
             row.failures or "",
             row.facts,
-            usd(row.cost_nano_usd) + (" + ?" if row.unpriced else ""),
+            dollars(row.cost_nano_usd) + (" + ?" if row.unpriced else ""),
         )
         for depth, row in by_parent(found)
     ]

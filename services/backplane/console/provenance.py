@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from agents_sdk.core.money import dollars
 from backplane.console.graph import stem
 from backplane.console.render import link, path
-from backplane.insight.answers import Event, usd
+from backplane.insight.answers import Event
 from backplane.insight.lineage import Node
 from backplane.insight.wording import duration
 
@@ -129,7 +130,7 @@ def _detail(node: Node, event: Event) -> str:
         return event.rationale
     if node.relation == "tried":
         failed = f"{event.error_class} {event.error_message}".strip()
-        return failed or f"{duration(event.latency_us)}, {usd(event.cost_nano_usd)}"
+        return failed or f"{duration(event.latency_us)}, {dollars(event.cost_nano_usd)}"
     return event.body if node.relation == "called" else ""
 
 

@@ -13,9 +13,9 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from agents_sdk.core.money import dollars
 from agents_sdk.wire.instants import utc
 from backplane.console.graph import cut
-from backplane.insight.answers import usd
 from backplane.insight.wording import counted, duration, in_words
 
 FOLDER: Final = Path(__file__).parent
@@ -36,7 +36,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "usd": usd,
+        "usd": dollars,
         "took": duration,
         "when": when,
         "age": age,

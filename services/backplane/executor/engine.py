@@ -19,8 +19,8 @@ from typing import Final
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import CallEvent
 from agents_sdk.deaths import Deaths, ProcessDied, noted
+from agents_sdk.lanes import OffsetTracker
 from backplane.executor.open_call import NO_PAST, Past
-from backplane.executor.progress import Progress
 from backplane.executor.settle import OutboxBroken, SettledElsewhere, Settler
 from backplane.manifests.registry import UnknownCapability
 
@@ -56,7 +56,7 @@ class _Partition:
     number: int
     assignment: int
     """Which one of this process it came with: an incarnation is a process and an assignment."""
-    progress: Progress = field(default_factory=Progress)
+    progress: OffsetTracker = field(default_factory=OffsetTracker)
     jobs: dict[str, _Job] = field(default_factory=dict)
     held: list[_Job] | None = field(default_factory=list)
     """Calls that wait for ``ready``; None afterwards."""
@@ -184,8 +184,9 @@ class CallEngine:
     def report(self, partition: int) -> None:
         """Tells ``done`` how far the partition is."""
         owned = self._partitions.get(partition)
-        if owned is not None and owned.progress.next:
-            self._done(partition, owned.progress.lowest)
+        lowest = owned.progress.committable() if owned is not None else None
+        if lowest is not None:
+            self._done(partition, lowest)
 
     def backlog(self, partition: int) -> int:
         """Calls of the partition that are not finished."""
@@ -222,14 +223,14 @@ class CallEngine:
 
     def _take(self, owned: _Partition, offset: int, fact: CallEvent | None) -> None:
         if fact is None or (fact.kind != kinds.CALL_REQUESTED and fact.kind not in kinds.CALL_ENDS):
-            owned.progress.read(offset)
+            owned.progress.skip(offset)
         elif fact.kind in kinds.CALL_ENDS:
-            owned.progress.read(offset)
+            owned.progress.skip(offset)
             self._outcome(owned, fact.call_id)
         elif fact.call_id in owned.jobs or (owned.held is None and fact.call_id in owned.settled):
-            owned.progress.read(offset)
+            owned.progress.skip(offset)
         else:
-            owned.progress.take(offset)
+            owned.progress.add(offset)
             orphan = self._orphans.pop(fact.call_id, None)
             if orphan is not None:
                 orphan.partition, orphan.offset, orphan.dropped = owned, offset, False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -365,11 +364,3 @@ def wait_for(client: Client, run: str, behind: Callable[[], int | None], timeout
         if lacking == 0 or time.monotonic() >= deadline:
             return seen
         time.sleep(POLL_S)
-
-
-def usd(nano: int) -> str:
-    """``$0.001234``: exact, at least two decimals, no float."""
-    value = Decimal(nano) / 1_000_000_000
-    text = f"{value:.9f}".rstrip("0")
-    whole, _, decimals = text.partition(".")
-    return f"${whole}.{decimals.ljust(2, '0')}" if nano >= 0 else f"-${whole[1:]}.{decimals.ljust(2, '0')}"

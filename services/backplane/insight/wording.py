@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core import kinds
+from agents_sdk.core.money import dollars
 from agents_sdk.core.words import attributed
-from backplane.insight.answers import Event, usd
+from backplane.insight.answers import Event
 
 if TYPE_CHECKING:
     from backplane.insight.postmortem import PostMortem
@@ -354,7 +355,7 @@ def counted(count: int, noun: str) -> str:
 
 def money(nano: int) -> str:
     """Nothing for nothing."""
-    return usd(nano) if nano else ""
+    return dollars(nano) if nano else ""
 
 
 def _size(count: int) -> str:

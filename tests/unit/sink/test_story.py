@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agents_sdk.core.facts import Fact, RunEvent
+from agents_sdk.core.money import dollars
 from backplane.insight import wording as story
-from backplane.insight.answers import usd
 from backplane.insight.lineage import Lineage
 from backplane.insight.wording import duration, money, tell
 from tests.support.stories import Story, article
@@ -144,7 +144,7 @@ def test_duration(micros: int, text: str) -> None:
 )
 def test_usd_is_exact(nano: int, text: str) -> None:
     """No float, nothing rounded away."""
-    assert usd(nano) == text
+    assert dollars(nano) == text
 
 
 def test_money_of_nothing_is_nothing() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 
 from agents_sdk.core import kinds
+from agents_sdk.core.money import dollars
 from backplane.cli.data_text import Text
 from backplane.cli.output import interactive
 from backplane.cli.paint import paint_run, show
-from backplane.insight.answers import usd
 from backplane.insight.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _costs(ending: Ending) -> Table:
 
 def _aligned(nano: int) -> str:
     """All digits, so that the points stand below each other."""
-    whole, _, places = usd(nano).partition(".")
+    whole, _, places = dollars(nano).partition(".")
     return f"{whole}.{places.ljust(NANO_PLACES, '0')}"
 
 
