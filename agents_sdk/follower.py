@@ -17,6 +17,7 @@ from agents_sdk.core.registry import Record
 from agents_sdk.registrar import Trust, trust
 from agents_sdk.topics import TOPIC_OF_REGISTRY
 from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.consuming import come
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topic_ids import topic_ids
@@ -148,8 +149,7 @@ class Follower:
         }
         deadline = time.monotonic() + TIMEOUT_S
         while any(self.next[topic] < end for topic, end in ends.items()):
-            first = consumer.poll(POLL_S)
-            for message in [first, *consumer.consume(BATCH, timeout=0)] if first is not None else []:
+            for message in come(consumer, POLL_S, BATCH):
                 error = message.error()
                 if error is None:
                     self._take(message)
@@ -170,10 +170,7 @@ class Follower:
         try:
             while not self._stop.is_set():
                 self._look_for_new_topics()
-                first = consumer.poll(POLL_S)
-                if first is None:
-                    continue
-                batch = [each for each in (first, *consumer.consume(BATCH, timeout=0)) if each.error() is None]
+                batch = [each for each in come(consumer, POLL_S, BATCH) if each.error() is None]
                 if batch:
                     loop.call_soon_threadsafe(self._hand_over, batch, changed)
         except RuntimeError as error:

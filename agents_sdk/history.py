@@ -22,6 +22,7 @@ from agents_sdk.keys import verifier
 from agents_sdk.proofs import Guard, fact_guard
 from agents_sdk.topics import AGENTS, COMMANDS, CONTRACTS, FACT_TOPICS, RUNS
 from agents_sdk.wire.codec import Undecodable
+from agents_sdk.wire.consuming import come
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
@@ -274,10 +275,7 @@ class _Reader:
         deadline = time.monotonic() + wait_s
         while open_topics:
             last: dict[str, Any] = {}
-            # poll wakes for the first record; consume would wait for a full batch
-            first = self._consumer.poll(0.2)
-            messages = [first, *self._consumer.consume(BATCH, timeout=0)] if first is not None else []
-            for message in messages:
+            for message in come(self._consumer, 0.2, BATCH):
                 topic = str(message.topic())
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from agents_sdk.errors import BackplaneError
 from agents_sdk.lanes import OffsetTracker
 from agents_sdk.topics import inbox
+from agents_sdk.wire.consuming import come, headers_of
 from agents_sdk.wire.consuming import consumer as make_consumer
-from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topic_ids import topic_ids
 
@@ -214,10 +214,8 @@ class Inbox:
     def _poll(self, consumer: Consumer) -> None:
         commit_at = time.monotonic() + COMMIT_EVERY_S
         while not self._stop.is_set():
-            # poll wakes for the first record; consume would wait for a full batch
-            first = consumer.poll(POLL_S)
-            if first is not None:
-                self._hand_over([first, *consumer.consume(BATCH, timeout=0)])
+            if messages := come(consumer, POLL_S, BATCH):
+                self._hand_over(messages)
             self._regulate(consumer)
             if time.monotonic() >= commit_at:
                 if self._topic.made_again():

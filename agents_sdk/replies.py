@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agents_sdk.core.facts import Reply
 from agents_sdk.topics import OWN_REPLIES, REPLIES, replies_of
 from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.consuming import come
 from agents_sdk.wire.consuming import consumer as make_consumer
 from agents_sdk.wire.quiet import POLLED
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, listed, mapped
@@ -105,12 +106,9 @@ class ReplyReader:
         assert consumer is not None
         try:
             while not self._stop.is_set():
-                # poll wakes for the first record; consume would wait for a full batch
-                first = consumer.poll(POLL_S)
-                if first is None:
-                    continue
-                batch = [first, *consumer.consume(BATCH, timeout=0)]
-                values = [value for message in batch if (value := self._ours(message)) is not None]
+                values = [
+                    value for message in come(consumer, POLL_S, BATCH) if (value := self._ours(message)) is not None
+                ]
                 if values:
                     self._loop.call_soon_threadsafe(self._arrived, values)
         except RuntimeError as error:

@@ -17,7 +17,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, Message
 
 log = logging.getLogger("backplane.kafka")
 
@@ -57,6 +57,13 @@ def headers_of(message: Any) -> list[tuple[str, bytes | str | None]]:
         with contextlib.suppress(Exception):
             message.set_headers([])
         return []
+
+
+def come(consumer: Consumer, wait_s: float, most: int) -> list[Message]:
+    """The messages there are, ``most`` and one at most, as soon as there is one; nothing after ``wait_s``. ``consume``
+    alone would wait for ``most``. Raises KafkaException."""
+    first = consumer.poll(wait_s)
+    return [first, *consumer.consume(most, timeout=0)] if first is not None else []
 
 
 @cache

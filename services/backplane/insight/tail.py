@@ -17,9 +17,9 @@ from agents_sdk.errors import Unreachable
 from agents_sdk.proofs import fact_guard
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Codec, Undecodable
+from agents_sdk.wire.consuming import come
 from backplane.insight.answers import Event
 from backplane.runtime.clients import reader
-from backplane.runtime.log import come
 from backplane.sink.fence import Place
 from backplane.sink.rows import RENAMED, Record, record_of
 

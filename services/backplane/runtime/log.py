@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from agents_sdk.wire.consuming import come
+
 Accept = Callable[[Message], object | None]
 """The record in a message; None: nothing that counts."""
 
@@ -52,7 +54,7 @@ def read_range(
         silence.check(f"{topic}[{partition}]")
         if whole and time.monotonic() > late:
             raise TimeoutError(f"{topic}[{partition}] cannot be read up to offset {stop} after {LATE_S:g} s")
-        for message in come(consumer):
+        for message in come(consumer, POLL_S, CHUNK):
             silence.broken()
             if _ended(message):
                 if whole and (message.offset() or 0) < stop:
@@ -82,13 +84,6 @@ class _Silence:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, why))
 
 
-def come(consumer: Consumer, wait_s: float = POLL_S, most: int = CHUNK) -> list[Message]:
-    """The messages there are, ``most`` and one at most, as soon as there is one; nothing after ``wait_s``.
-    ``consume`` alone would wait for a full chunk. Raises KafkaException."""
-    first = consumer.poll(wait_s)
-    return [first, *consumer.consume(most, timeout=0)] if first is not None else []
-
-
 def _ended(message: Message) -> bool:
     error = message.error()
     if error is None:
@@ -114,7 +109,7 @@ class _Merge:
 
     def fill(self, accept: Accept) -> None:
         """Polls once; pauses what is far ahead."""
-        for message in come(self.consumer):
+        for message in come(self.consumer, POLL_S, CHUNK):
             self.silence.broken()
             topic = str(message.topic())
             if _ended(message):
