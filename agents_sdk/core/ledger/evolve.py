@@ -117,7 +117,7 @@ def _fold(book: Book, fact: Fact, changes: Changes) -> None:
             finished = book.finished.get(fact.run_id)
             if finished is not None and fact.run_seq == finished.seq + 1:
                 changes.assign(finished, "seq", fact.run_seq)
-                if type(fact) is AttemptEvent:  # nothing else happens to a run that has ended
+                if type(fact) is AttemptEvent:  # pragma: no branch — nothing else happens to a run that has ended
                     changes.add(finished.attempted, attempt_key(fact))
         elif fact.run_seq > run.seq:
             _advance(book, run, fact, changes)

@@ -16,6 +16,7 @@ from agents_sdk.core.ledger import Book, apply, evolve, room
 from agents_sdk.core.ledger import state as ledger_state
 from agents_sdk.core.ledger.contracts import _validator
 from agents_sdk.core.ledger.issued import issued
+from agents_sdk.core.ledger.rules import declared
 from agents_sdk.core.ledger.schema_cost import cost_of
 from agents_sdk.core.registry import ExecutorBeat
 from agents_sdk.core.resumption import resumption
@@ -347,3 +348,21 @@ def test_a_run_of_before_there_were_ends_goes_on_from_the_handler_that_failed_it
     desk.within(first, "FailRun", "b", reason="no")
     facts = sorted((f for f in desk.facts if f.run_id == "r" and f.run_seq), key=lambda fact: fact.run_seq)
     assert [one.recipient for one in resumption(facts).messages] == ["one", "two"]
+
+
+def test_the_end_that_is_forgotten_first_is_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition remembers so many of them; the other end stays."""
+    monkeypatch.setattr(import_module("agents_sdk.core.ledger.evolve"), "FINISHED_LIMIT", 1)
+    desk = Desk()
+    for run_id in ("first", "second"):
+        desk.start(run_id=run_id)
+        desk.send("CompleteRun", run_id=run_id, result="1")
+    assert list(desk.book.finished) == ["second"]
+    assert answer(desk.send("AwaitRun", run_id="first")).code == "unknown_run"
+
+
+def test_an_agent_declares_no_right_to_apply_contracts() -> None:
+    """An operator grants it, to clients."""
+    desk = Desk()
+    desk.register("one")
+    assert declared(desk.book.agents["one"], "contracts") == ()
