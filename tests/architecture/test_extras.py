@@ -6,6 +6,8 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Final
@@ -49,9 +51,15 @@ def imported(folder: str) -> dict[str, str]:
     return {module: path for module, path in found.items() if module not in ours}
 
 
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """Module → the distributions that bring it. Reads the list of files of each one: seconds."""
+    return packages_distributions()
+
+
 def distributions(module: str) -> set[str]:
     """What is installed that brings the module."""
-    return {name.lower().replace("_", "-") for name in packages_distributions().get(module, ())}
+    return {name.lower().replace("_", "-") for name in installed().get(module, ())}
 
 
 def test_the_sdk_imports_what_the_distribution_itself_needs() -> None:
