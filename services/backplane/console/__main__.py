@@ -7,13 +7,16 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agents_sdk import core_dumps
 from agents_sdk.settings import load_settings
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
+
+CONNECTIONS: Final = 2048
+"""At a time. One that sends nothing is closed after 30 s; by granian's default 128 of them shut out everybody else."""
 
 
 def main() -> None:
@@ -37,13 +40,25 @@ def main() -> None:
 
 async def serve(settings: Settings, port: int, host: str = "127.0.0.1", token: str = "") -> int:
     """Serves until it is stopped; one process, one worker, its Python on this loop."""
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
     from granian.server.embed import Server
 
     from backplane.console.app import make_app
 
     app = make_app(settings, token=token, host=host)
-    server = Server(app, address=host, port=port, interface=Interfaces.ASGINL, log_enabled=True, log_access=False)
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        # nothing else is used: what nobody speaks, nobody attacks by
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=CONNECTIONS,
+        backpressure=CONNECTIONS,
+        log_enabled=True,
+        log_access=False,
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)

@@ -9,6 +9,7 @@ ours are refused, so that no site of another name can be pointed at this port (D
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import secrets
 from collections.abc import Mapping
@@ -28,6 +29,10 @@ CSRF: Final = "backplane_csrf"
 CSRF_FIELD: Final = "csrf"
 OPEN_PATHS: Final = ("/static/", "/login", "/health")
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+BODY_BYTES: Final = 2 * 2**20
+"""Of a form, which is held in memory and may be a stranger's. One that names 10,000 dead letters has half of it."""
+BODY_S: Final = 30.0
+"""How long a body may take to arrive; granian limits the headers alone, to as long."""
 COOKIE_S: Final = 30 * 86_400
 POLICY: Final = "; ".join(
     (
@@ -102,7 +107,7 @@ class Guard:
                 await self._stranger(scope, answer)
             else:
                 scope["state"]["principal"] = known or STRANGER
-                await self._app(scope, receive, answer)
+                await self._app(scope, bounded(receive), answer)
 
     def _refusal(self, method: str, pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Refusal | None:
         """Any site may have a link to a page of ours; nothing else of another site's is answered."""
@@ -121,10 +126,40 @@ class Guard:
             await _text(send, 401, "show a token: Authorization: Bearer …\n")
 
 
+def bounded(receive: Any, limit: int = BODY_BYTES, seconds: float = BODY_S) -> Any:
+    """The ASGI ``receive`` of a request, whose client counts as gone when its body is too large or too slow. So what
+    reads the body ends as it does for a client that went away. What comes after a whole body is passed on.
+
+    Args:
+        receive: the server's own.
+        limit: bytes of the body.
+        seconds: from now until all of it is there.
+    """
+    until = asyncio.get_running_loop().time() + seconds
+    left, whole = limit, False
+
+    async def take() -> Any:
+        nonlocal left, whole
+        if whole:
+            return await receive()
+        if left >= 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+                left -= len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if left >= 0:
+                    return message
+        left, whole = -1, False
+        return {"type": "http.disconnect"}
+
+    return take
+
+
 async def form_of(request: Any) -> dict[str, str]:
-    """The fields of a form, the last of each name. For forms of ours, which are small and urlencoded."""
-    body = (await request.body()).decode()
-    return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+    """The fields of a form, the last of each name. For forms of ours, which are small and urlencoded. Raises
+    HTTPException where it is none."""
+    return {name: values[-1] for name, values in (await _fields(request)).items()}
 
 
 async def own_form(request: Any) -> dict[str, str]:
@@ -137,7 +172,14 @@ async def own_form(request: Any) -> dict[str, str]:
 
 async def many_of(request: Any, name: str) -> list[str]:
     """All values of one field."""
-    return parse_qs((await request.body()).decode(), keep_blank_values=True).get(name, [])
+    return (await _fields(request)).get(name, [])
+
+
+async def _fields(request: Any) -> dict[str, list[str]]:
+    try:
+        return parse_qs((await request.body()).decode(), keep_blank_values=True)
+    except ValueError as error:
+        raise HTTPException(400, "the form is no UTF-8") from error
 
 
 def _with_headers(send: Any, csrf: str) -> Any:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
 
 from agents_sdk.errors import BackplaneError, Refused, Unreachable
-from backplane.console.access import Guard
+from backplane.console.access import BODY_BYTES, BODY_S, Guard
 from backplane.console.desk import Desks, desk_of
 from backplane.console.measured import Measured
 from backplane.console.rights import allowed
@@ -58,6 +59,7 @@ def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") ->
         app.include_router(page.router, dependencies=[Depends(allowed)])
     app.add_exception_handler(BackplaneError, _told)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(ClientDisconnect, _cut)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(Exception, _broken)
     return Measured(Guard(app, sessions, host), desks.all.metrics)
@@ -88,6 +90,12 @@ def _refused(request: Request, error: Any) -> Response:
     return desk_of(request).page(
         request, "problem.html.j2", error.status_code, what=str(error.detail), hint="", code="refused"
     )
+
+
+def _cut(request: Request, error: Any) -> Response:
+    """A body that did not arrive whole: its sender is gone, or counts as gone."""
+    what = f"the form did not arrive whole within {BODY_S:.0f} s, or has more than {BODY_BYTES} bytes"
+    return desk_of(request).page(request, "problem.html.j2", 400, what=what, hint="", code="refused")
 
 
 def _not_found(request: Request, error: Any) -> Response:

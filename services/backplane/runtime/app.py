@@ -24,7 +24,7 @@ from backplane.access.gate import Gate
 from backplane.metrics.exposition import CONTENT_TYPE, Metrics
 from backplane.runtime import brokers
 from backplane.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
-from backplane.runtime.http_guard import guarded
+from backplane.runtime.http_guard import HANDLER_ARGS, guarded
 from backplane.runtime.reached import away, begin_again
 
 log = logging.getLogger("backplane.worker")
@@ -71,7 +71,10 @@ def make_app(name: str, settings: Settings, http_port: int) -> faust.App:
         web_bind=LISTENING,
         web_host=LISTENING,
         # faust's own pages show tables and routes: nobody needs them
-        web_application_options={"middlewares": [guarded(LISTENING, PATHS, Gate(settings))]},
+        web_application_options={
+            "middlewares": [guarded(LISTENING, PATHS, Gate(settings))],
+            "handler_args": HANDLER_ARGS,
+        },
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=1.0,

@@ -22,6 +22,12 @@ MALFORMED: Final = (ValueError, LookupError, OverflowError, RecursionError, web.
 """Raised by whatever reads a request: bytes that are no UTF-8, charsets that nobody knows, forms without an end."""
 CLIENTS: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError, zlib.error)
 """Faults of the client that aiohttp logs with a traceback."""
+IDLE_S: Final = 60.0
+"""How long a connection may be open without a whole head of a request: by aiohttp's default it is an hour."""
+HANDLER_ARGS: Final = {"keepalive_timeout": IDLE_S}
+"""Each ``web.Application`` of ours gets these. Else anybody who sends nothing uses up the process's open files."""
+BODY_S: Final = 30.0
+"""How long the body of a request may take to arrive."""
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",

@@ -24,7 +24,7 @@ from backplane.access.principals import ANYBODY, Principal, login_of, token_of
 from backplane.access.row_rules import filters
 from backplane.metrics import catalogue
 from backplane.metrics.exposition import CONTENT_TYPE, Metrics
-from backplane.runtime.http_guard import guarded
+from backplane.runtime.http_guard import BODY_S, HANDLER_ARGS, guarded
 from backplane.runtime.origin import loopback
 from backplane.sink.source import GROUP
 from backplane.store.engine import LIMITS, Answer, Engine, QueryFailed
@@ -68,6 +68,7 @@ NOT_LET_IN: Final = (
     "(AUTHENTICATION_FAILED)"
 )
 """A server's own words; it does not say which of the two."""
+TOO_SLOW: Final = f"Code: 159. DB::Exception: the body did not arrive within {BODY_S:.0f} s. (TIMEOUT_EXCEEDED)"
 
 
 class Asked(NamedTuple):
@@ -134,7 +135,7 @@ def make_server(engine: Engine | None, health: Health, door: Door | None = None,
         database: the store's own, to which principals with rules of rows are kept.
     """
     door = door or Door()
-    app = web.Application(client_max_size=MAX_QUERY_BYTES, middlewares=[guarded(door.host)])
+    app = web.Application(client_max_size=MAX_QUERY_BYTES, middlewares=[guarded(door.host)], handler_args=HANDLER_ARGS)
     turns = asyncio.Semaphore(CONCURRENT)
     metrics = Metrics("sink")
 
@@ -161,7 +162,7 @@ def make_server(engine: Engine | None, health: Health, door: Door | None = None,
         named = request.query.get("query_id", "")
         query_id = named if QUERY_ID.fullmatch(named) else str(uuid.uuid4())
         try:
-            asked = await _asked(request, query_id, await _known(door, request), database)
+            asked = await _in_time(_asked(request, query_id, await _known(door, request), database))
             async with turns:
                 return await _answered(request, engine, asked)
         except QueryFailed as failure:
@@ -179,6 +180,15 @@ async def _known(door: Door, request: web.Request) -> Principal:
     if found is None:
         raise QueryFailed(NOT_LET_IN)
     return found
+
+
+async def _in_time(asked: Awaitable[Asked]) -> Asked:
+    """The request, if its body arrives in time. Raises QueryFailed."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await asked
+    except TimeoutError as error:
+        raise QueryFailed(TOO_SLOW) from error
 
 
 async def _asked(request: web.Request, query_id: str, known: Principal, database: str) -> Asked:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -302,6 +305,43 @@ def test_files_are_shown_and_nothing_else_of_the_disk(site: Site) -> None:
         assert httpx.get(f"{site.base}/files/{name}").status_code == 404
     for name in (*away, "ab" * 32):
         assert httpx.get(f"{site.base}/artifacts/{name}").status_code == 404
+
+
+POST: Final = b"POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+HALF: Final = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: "
+MALFORMED: Final = (
+    b"GET /static/%00.js HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /static/" + b"a" * 5_000 + b".js HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /runs/%ff%00/timeline?before=" + b"9" * 5_000 + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+    POST + b"Content-Length: 8\r\n\r\ntoken=\xff\xfe",
+    POST + b"Content-Length: 99\r\n\r\ntoken=",
+    POST + b"Transfer-Encoding: chunked\r\n\r\n" + (b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 4,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"x" * 2**20 + b"\r\n\r\n",
+)
+
+
+def test_malformed_requests_leave_no_traceback(site: Site) -> None:
+    """Each is refused or cut off; nothing of it is this server's fault."""
+    log = Path(site.environment["BACKPLANE_DATA_DIR"]) / "console.log"
+    port = urlsplit(site.base).port
+    told = len(log.read_text())
+    for raw in MALFORMED:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as wire, contextlib.suppress(ConnectionError):
+            wire.sendall(raw)
+            wire.shutdown(socket.SHUT_WR)
+            assert b" 500 " not in wire.recv(65_536).split(b"\r\n", 1)[0], raw[:100]
+        assert httpx.get(f"{site.base}/health").status_code == 200
+    assert "Traceback" not in log.read_text()[told:]
+
+
+def test_connections_that_say_nothing_shut_nobody_out(site: Site) -> None:
+    """However many pages are open, and however slow their senders are."""
+    with contextlib.ExitStack() as kept:
+        for _ in range(300):
+            wire = socket.create_connection(("127.0.0.1", urlsplit(site.base).port), timeout=10)
+            kept.enter_context(wire).sendall(HALF)
+        assert httpx.get(f"{site.base}/health", timeout=10).status_code == 200
 
 
 def test_what_is_not_there_is_told(site: Site) -> None:

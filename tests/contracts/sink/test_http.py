@@ -16,6 +16,7 @@ import httpx
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
+from backplane.runtime.http_guard import HANDLER_ARGS
 from backplane.store.engine import LIMITS, Engine, QueryFailed
 from backplane.store.formats import FORMATS, FORMATTING
 from backplane.store.http import TRANSPORT, Door, Login, _settings, make_server
@@ -307,6 +308,28 @@ def test_malformed_requests_leave_no_traceback(port: int, raw: bytes, caplog: py
     assert b" 500 " not in said.split(b"\r\n", 1)[0]
     assert get(port, "SELECT 1").text == "1\n"
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (b"GET /ping HTTP/1.1\r\nHost: localhost\r\nX: ", b""),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nSELECT", b"HTTP/1.1 408"),
+    ],
+)
+def test_half_a_request_is_not_waited_for_without_an_end(
+    part: bytes, said: bytes, monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
+    """Else who sends nothing more keeps a connection for good, and the process has only so many."""
+    monkeypatch.setattr("backplane.store.http.HANDLER_ARGS", {**HANDLER_ARGS, "keepalive_timeout": 0.2})
+    monkeypatch.setattr("backplane.store.http.BODY_S", 0.2)
+    for port in serving(make_server(engine, _healthy)):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
+            wire.sendall(part)
+            answer = b"".join(iter(lambda: wire.recv(65_536), b""))  # read here
+
+    assert answer.startswith(said)
+    assert bool(answer) == bool(said)
 
 
 def test_a_result_too_large_is_an_error_not_a_part_of_it(port: int, client: Any) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
 
 from agents_sdk.settings import load_settings
-from backplane.console.access import CSRF, POLICY, Guard, forged
+from backplane.console.access import CSRF, POLICY, Guard, bounded, forged, form_of, many_of
 from backplane.console.sessions import Sessions
 
 TOKEN = "a-token-of-some-length"
@@ -94,3 +97,46 @@ async def test_a_foreign_name_gets_nothing() -> None:
 async def test_another_site_may_only_link_here(headers: dict[str, str], status: int) -> None:
     """A link opens a page; pictures, frames and scripts of another site get nothing."""
     assert (await _answer(Guard(_inner, _sessions(), "127.0.0.1"), **headers)).status_code == status
+
+
+def _sent(*chunks: bytes, whole: bool = True) -> Any:
+    """The ``receive`` of a server whose client sends these and, if that is not the whole, nothing more."""
+    waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    waiting[-1]["more_body"] = not whole
+
+    async def receive() -> Any:
+        if waiting:
+            return waiting.pop(0)
+        return await asyncio.Event().wait()
+
+    return receive
+
+
+async def _body(receive: Any) -> bytes:
+    return await Request({"type": "http", "method": "POST", "headers": []}, receive).body()
+
+
+async def test_a_body_is_bounded_in_bytes_and_time() -> None:
+    """Its client counts as gone, whatever reads the body; what is left of it is not kept."""
+    assert await _body(bounded(_sent(b"ab", b"c"), 3)) == b"abc"
+    for hostile in (_sent(b"ab", b"cd"), _sent(b"abcd"), _sent(b"ab", whole=False)):
+        receive = bounded(hostile, 3, 0.01)
+        with pytest.raises(ClientDisconnect):
+            await _body(receive)
+        assert (await receive())["type"] == "http.disconnect"
+
+
+async def test_what_comes_after_a_whole_body_is_waited_for() -> None:
+    """A live stream has no end of its own."""
+    receive = bounded(_sent(b""), 0, 5.0)
+    assert (await receive())["type"] == "http.request"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(receive(), 0.05)
+
+
+@pytest.mark.parametrize("read", [form_of, lambda request: many_of(request, "letter")])
+async def test_a_form_that_is_no_text_is_the_client_s_fault(read: Any) -> None:
+    """A status of 400, no traceback."""
+    with pytest.raises(HTTPException) as refused:
+        await read(Request({"type": "http", "method": "POST", "headers": []}, _sent(b"token=\xff\xfe")))
+    assert refused.value.status_code == 400

@@ -22,8 +22,12 @@ THEMES: Final = ("light", "dark", "")
 @router.get("/static/{name:path}")
 def static(name: str) -> Response:
     """A file of ours; its address changes with its content."""
-    file = (STATIC / name).resolve()
-    if not file.is_relative_to(STATIC) or file.suffix not in TYPES or not file.is_file():
+    try:
+        file = (STATIC / name).resolve()
+        found = file.is_relative_to(STATIC) and file.suffix in TYPES and file.is_file()
+    except (ValueError, OSError):  # a name that no file can have
+        found = False
+    if not found:
         raise HTTPException(404, "there is no such file")
     return FileResponse(file, media_type=TYPES[file.suffix], headers={"Cache-Control": "max-age=31536000, immutable"})
 
