@@ -361,8 +361,9 @@ def ends(client: Client, run: str) -> Ends:
 
 
 def has_artifact(client: Client, sha256: str) -> bool:
-    """Whether a run that the client sees made this file or was given it."""
-    where = "has(artifacts, {sha256:String}) OR key = concat('artifacts/', {sha256:String})"
+    """Whether a run that the client sees made this file or was given it. To have asked for it is not to have it."""
+    kept = "kind = 'StateWritten' AND key = concat('artifacts/', {sha256:String})"
+    where = f"has(artifacts, {{sha256:String}}) OR ({kept})"
     answer = query(client, f"SELECT 1 FROM events WHERE {where} LIMIT 1", {"sha256": sha256})  # noqa: S608 -- bound
     return bool(answer.result_rows)
 

@@ -13,7 +13,7 @@ import pytest
 
 from agents_sdk.core import facts
 from agents_sdk.errors import UnknownRun
-from backplane.insight import answers
+from backplane.insight import answers, figures
 from backplane.store.queries import QueryRefused, ask, query
 from tests.contracts.sink.conftest import Database
 from tests.support.family_story import Remembered, events_of, family
@@ -275,5 +275,27 @@ def test_the_archive_answers_as_a_list_of_all_facts_would(database: Database, po
         for place in (("memory/lessons", "tone", 1), ("memory/lessons", "tone", 2)):
             found, expected = archive.writer(*place), oracle.writer(*place)
             assert (found and found.event_id) == (expected and expected.event_id)
+    finally:
+        client.close()
+
+
+def test_a_file_is_a_run_s_once_the_run_has_it(database: Database, port: int) -> None:
+    """Not for the asking: an agent that looks for another run's file, which is not there, opens it to no viewer."""
+    sha256 = "ab" * 32
+    story = Story("0193abcd-0000-7000-8000-0000000000aa")
+    story.register("scout", ["run.started"])
+    story.send("StartRun", "client", workflow="w", complete_when="explicit", input="{}")
+    story.send("GetState", "scout", key=f"artifacts/{sha256}")
+    asked = len(story.facts)
+    descriptor = {"mime": "text/plain", "sha256": sha256, "size": 1, "uri": f"artifact:{sha256}"}
+    story.send("SetState", "scout", key=f"artifacts/{sha256}", value=msgspec.json.encode(descriptor).decode())
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=port, database=database.name)
+    try:
+        every = records(story.facts)
+        database.writer.write(database.writer.prepare(every[:asked]))
+        assert client.command(f"SELECT count() FROM events WHERE key = 'artifacts/{sha256}'") == 1
+        assert not figures.has_artifact(client, sha256)
+        database.writer.write(database.writer.prepare(every[asked:]))
+        assert figures.has_artifact(client, sha256)
     finally:
         client.close()
