@@ -128,7 +128,7 @@ class Guard:
 
 def bounded(receive: Any, limit: int = BODY_BYTES, seconds: float = BODY_S) -> Any:
     """The ASGI ``receive`` of a request, whose client counts as gone when its body is too large or too slow. So what
-    reads the body ends as it does for a client that went away. What comes after a whole body is passed on.
+    reads the body ends as it does for a client that went away. Messages after a whole body are passed on.
 
     Args:
         receive: the server's own.
