@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -49,20 +49,32 @@ async def stream(
     desk = request.app.state.desks.all
     if len(desk.streams) >= live.STREAMS:
         raise HTTPException(503, f"{live.STREAMS} streams are open already; close a window")
-    tail = await asyncio.to_thread(lambda: Tail(desk.settings, desk.codec, following or None, run, group=GROUP))
-    return StreamingResponse(
-        _kept(desk, tail, rows), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
-
-
-async def _kept(desk: Desk, tail: Tail, rows: live.Rows) -> AsyncIterator[bytes]:
-    desk.streams.add(id(tail))
+    # its place is taken before anything is waited for: many may ask at once
+    place = id(rows)
+    desk.streams.add(place)
     try:
-        async for event in live.events(tail, rows):
-            yield event
-    finally:
-        desk.streams.discard(id(tail))
-        await asyncio.to_thread(tail.close)
+        tail = await asyncio.to_thread(lambda: Tail(desk.settings, desk.codec, following or None, run, group=GROUP))
+    except BaseException:
+        desk.streams.discard(place)
+        raise
+    return _Stream(desk, place, tail, rows)
+
+
+class _Stream(StreamingResponse):
+    """Gives its place back and closes its reader however it ends, also before its first event."""
+
+    def __init__(self, desk: Desk, place: int, tail: Tail, rows: live.Rows) -> None:
+        super().__init__(live.events(tail, rows), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._desk, self._place, self._tail = desk, place, tail
+        self._rows = rows  # lives as long as its id is a place
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The stream, to its end."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._desk.streams.discard(self._place)
+            await asyncio.shield(asyncio.to_thread(self._tail.close))
 
 
 class EventRows:
