@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # How many processes share the tests of `check` and `test`; those with servers by modules, each process with servers of
 # its own.
 WORKERS ?= 2
-TIERS := unit properties architecture contracts security scenarios faults replay
+TIERS := unit properties architecture integration security scenarios faults replay
 CHECKED := agents_sdk services tests examples docs
 PYTEST := $(BIN)/python -m pytest
 

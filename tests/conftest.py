@@ -22,7 +22,7 @@ TESTS: Final = Path(__file__).parent
 SEALED: Final = ("unit", "properties", "architecture")
 """Tiers that must pass on a machine where nothing runs."""
 
-SERVED: Final = ("faults", "scenarios", "security", "contracts", "replay")
+SERVED: Final = ("faults", "scenarios", "security", "integration", "replay")
 """Tiers that may have servers, the longest modules first: processes that share them are done at about the same time."""
 
 IMPORTABLE: Final = (TESTS.parent, TESTS.parent / "examples", TESTS.parent / "docs" / "snippets")
@@ -141,7 +141,7 @@ def seal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     from backplane.platform import platform
 
     def refuse_platform(*args: Any, **options: Any) -> NoReturn:
-        pytest.fail("this tier runs without servers; a test that needs one belongs to contracts or scenarios")
+        pytest.fail("this tier runs without servers; a test that needs one belongs to integration or scenarios")
 
     connect = socket.socket.connect
 

@@ -23,7 +23,7 @@ from backplane.store.engine import Engine
 from backplane.store.http import make_server
 from backplane.store.migrate import migrate
 from tests.benchmarks.stage import Figures, Stage, Stopwatch, quantiles
-from tests.contracts.sink.conftest import _healthy, serving
+from tests.integration.sink.conftest import _healthy, serving
 from tests.support.browser import Window, chromium
 from tests.support.console import console, large
 from tests.support.stories import records

@@ -11,7 +11,7 @@ BUDGETS_S: Final = {
     "unit": 60,
     "properties": 150,
     "architecture": 60,
-    "contracts": 700,
+    "integration": 700,
     "security": 120,
     "scenarios": 300,
     "faults": 900,

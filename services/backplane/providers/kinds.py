@@ -2,7 +2,7 @@
 
 A kind is a model of its manifest (``manifests.model.Provider`` lists them) and the ``make`` of its file here. All other
 differences are methods of the model (``AnyProvider``) and of ``Attempts``, so nothing asks for the kind.
-tests/contracts/test_provider_kinds.py holds the two lists equal, and holds every kind to the same promises.
+tests/integration/test_provider_kinds.py holds the two lists equal, and holds every kind to the same promises.
 """
 
 from __future__ import annotations

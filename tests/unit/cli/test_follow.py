@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backplane.cli.follow import Teller
 from tests.support.stories import article
-from tests.unit.sink.test_lineage import events
+from tests.unit.insight.test_lineage import events
 
 
 def test_a_call_is_told_when_it_is_made_when_a_provider_fails_and_when_it_is_settled() -> None:

@@ -15,9 +15,9 @@ from backplane.sink.rows import Record
 from backplane.sink.stage import Stages
 from backplane.sink.writer import Writer
 from backplane.store.engine import Engine
-from tests.contracts.sink.conftest import Database
-from tests.contracts.sink.test_stage import CODEC, lying
-from tests.contracts.sink.test_writer import DAY, check, facts
+from tests.integration.sink.conftest import Database
+from tests.integration.sink.test_stage import CODEC, lying
+from tests.integration.sink.test_writer import DAY, check, facts
 
 
 class Client:

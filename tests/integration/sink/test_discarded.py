@@ -12,7 +12,7 @@ import pytest
 
 from agents_sdk.core.facts import Fact, MessageEvent
 from backplane.insight.answers import Discarded, discarded
-from tests.contracts.sink.conftest import Database, Done
+from tests.integration.sink.conftest import Database, Done
 from tests.support.family_story import Family
 from tests.support.stories import records
 

@@ -20,7 +20,7 @@ from backplane.runtime.http_guard import HANDLER_ARGS
 from backplane.store.engine import LIMITS, Engine, QueryFailed
 from backplane.store.formats import FORMATS, FORMATTING
 from backplane.store.http import TRANSPORT, Door, Login, _settings, make_server
-from tests.contracts.sink.conftest import Database, _healthy, serving
+from tests.integration.sink.conftest import Database, _healthy, serving
 from tests.support.stories import article, records
 
 

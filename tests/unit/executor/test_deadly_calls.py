@@ -14,7 +14,7 @@ from agents_sdk.deaths import LIMIT, NOTHING, Deaths
 from backplane.executor.engine import CallEngine
 from backplane.manifests.registry import Contract
 from tests.support.calls import capability, registry, requested, settler
-from tests.unit.capabilities.test_engine import Rig, numbered, until
+from tests.unit.executor.test_engine import Rig, numbered, until
 
 
 def dies(notes: Path, call_id: str) -> None:

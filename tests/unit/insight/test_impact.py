@@ -5,7 +5,7 @@ from __future__ import annotations
 from backplane.insight.impact import Blast
 from backplane.insight.lineage import Lineage
 from tests.support.stories import article
-from tests.unit.sink.test_lineage import events, illustrated, shape, walk
+from tests.unit.insight.test_lineage import events, illustrated, shape, walk
 
 EVENTS = events(article())
 DOWN = Blast(EVENTS)

@@ -23,7 +23,7 @@ from backplane.sink.rows import Record
 from backplane.sink.writer import Writer
 from backplane.store.engine import Engine
 from backplane.store.migrate import migrate
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.support.browser import Window, chromium
 from tests.support.console import HOSTILE_RUN, console, hostile, large, links
 from tests.support.stories import article, records

@@ -10,7 +10,7 @@ from backplane.insight import wording as story
 from backplane.insight.lineage import Lineage
 from backplane.insight.wording import duration, money, tell
 from tests.support.stories import Story, article
-from tests.unit.sink.test_lineage import events
+from tests.unit.insight.test_lineage import events
 
 LINES = list(tell(events(article())))
 

@@ -8,7 +8,7 @@ import pytest
 
 from backplane.access.row_rules import filters
 from backplane.store.engine import Engine, QueryFailed
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 
 SECRET = "marmalade"
 WAYS = [

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from backplane.cli.output import ExitCode
-from tests.contracts.sink.conftest import Database, Done
+from tests.integration.sink.conftest import Database, Done
 from tests.support.stories import article, records
-from tests.unit.sink.test_explain import ADVICE, RUN, fail, failed_search, searching
+from tests.unit.insight.test_postmortem import ADVICE, RUN, fail, failed_search, searching
 
 WELL = article()
 

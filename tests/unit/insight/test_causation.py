@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from backplane.insight.causation import cause_of, tree
 from tests.support.family_story import CHECK, EDIT, events_of, family
 from tests.support.stories import article
-from tests.unit.sink.test_explain import STEPS, told
+from tests.unit.insight.test_postmortem import STEPS, told
 
 
 @settings(max_examples=100, deadline=None)

@@ -24,7 +24,7 @@ from backplane.sink.writer import Writer
 from backplane.store.engine import Engine
 from backplane.store.http import Door, make_server
 from backplane.store.migrate import migrate
-from tests.contracts.sink.conftest import _healthy, serving
+from tests.integration.sink.conftest import _healthy, serving
 from tests.support.console import console
 from tests.support.oidc_provider import oidc_provider
 from tests.support.stories import article, records

@@ -11,7 +11,7 @@ import pytest
 
 from backplane.sink.fence import Place
 from backplane.sink.reconcile import Books, Positions, problems, reconcile
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.support.stories import article, records
 
 RUN = "01930000-0000-7000-8000-000000000001"

@@ -13,7 +13,7 @@ import pytest
 
 from agents_sdk.core.facts import AttemptEvent, CallEvent, Fact, RunEvent, StateEvent
 from backplane.insight import answers
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.support.stories import NOON, records
 
 ROOT: Final = "01930000-0000-7000-8000-000000000000"

@@ -15,7 +15,7 @@ from agents_sdk.topics import TOPIC_OF_FACT
 from backplane.sink.edges import edges_of
 from backplane.sink.rows import COLUMNS_OF, Record
 from backplane.sink.writer import Batch, Writer
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.support.stories import NOON, article, records
 
 DAY = 86_400_000_000

@@ -15,7 +15,7 @@ from agents_sdk.core.facts import Fact
 from agents_sdk.wire.codec import RECORDS, Codec
 from backplane.sink.rows import COLUMNS_OF
 from backplane.store.engine import Engine
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.support.stories import article
 
 IDS = {name: number for number, name in enumerate(sorted(RECORDS), 100)}

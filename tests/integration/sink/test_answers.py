@@ -15,7 +15,7 @@ from agents_sdk.core import facts
 from agents_sdk.errors import UnknownRun
 from backplane.insight import answers, figures
 from backplane.store.queries import QueryRefused, ask, query
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.support.family_story import Remembered, events_of, family
 from tests.support.stories import NOON, Story, article, records
 

@@ -12,7 +12,7 @@ from agents_sdk.core.ledger.rules import RULES
 from backplane.insight import answers
 from backplane.insight.wording import tell
 from backplane.store.queries import query
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.support.stories import NOON, Story, records
 
 RUN = "01930000-0000-7000-8000-0000000000e1"

@@ -11,7 +11,7 @@ from agents_sdk import schemas
 from agents_sdk.topics import TOPIC_OF_FACT
 from backplane.sink import edges, rows
 from backplane.store.migrate import HISTORY, Migration, MigrationEdited, migrate, migrations
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 
 OLD: Final = "01930000-0000-7000-8000-000000000000"
 VIEWS: Final = (

@@ -19,7 +19,7 @@ from backplane.sink.rows import Record
 from backplane.sink.stage import Stages
 from backplane.sink.writer import Writer
 from backplane.store.engine import Engine
-from tests.contracts.sink.conftest import Database
+from tests.integration.sink.conftest import Database
 from tests.properties.test_sink_rows import batches
 from tests.support.stories import NOON, article, records
 

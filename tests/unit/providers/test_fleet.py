@@ -109,7 +109,7 @@ async def test_each_kind_of_provider_is_asked_in_its_way(tmp_path: Path) -> None
 
 async def test_tokens_count_by_what_an_attempt_took(tmp_path: Path) -> None:
     """An estimate by the params' size lets the first in; what it really took keeps the second out."""
-    spec = {**LOCAL, "function": "tests.unit.capabilities.test_fleet:thirsty", "rate": {"tokens_per_minute": 100}}
+    spec = {**LOCAL, "function": "tests.unit.providers.test_fleet:thirsty", "rate": {"tokens_per_minute": 100}}
     fleet, one = Fleet(tmp_path, {}), contract(spec)
     provider = one.capability.providers[0]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from backplane.cli.output import ExitCode
-from tests.contracts.sink.conftest import Database, Done
+from tests.integration.sink.conftest import Database, Done
 from tests.support.family_story import CHECK, EDIT, family
 from tests.support.stories import article, records
-from tests.unit.sink.test_lineage import HERO, illustrated
+from tests.unit.insight.test_lineage import HERO, illustrated
 
 STORY = article()
 RUN = STORY.run_id
