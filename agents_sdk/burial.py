@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.errors import Oversize, Unreachable
-from agents_sdk.inbox import Arrived, Inbox
+from agents_sdk.inbox import Inbox, InboxRecord
 from agents_sdk.proofs import WHY
 from agents_sdk.topics import dead_letter, inbox
 from agents_sdk.wire.codec import Undecodable
@@ -36,10 +36,10 @@ class Burial:
         self._transport = transport
         self._inbox = of
         self._spawn = spawn
-        self._waiting: deque[tuple[Arrived, DeadLetter]] = deque()
+        self._waiting: deque[tuple[InboxRecord, DeadLetter]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def put(self, record: Arrived, error: Exception, stage: str) -> None:
+    def put(self, record: InboxRecord, error: Exception, stage: str) -> None:
         """Puts a record in the dead letters, as it is; only then is it finished in the inbox."""
         topic = inbox(self._agent)
         log.error("agent %s: %s[%d]@%d: %s", self._agent, topic, record.partition, record.offset, error)
@@ -59,7 +59,7 @@ class Burial:
             if self._inbox.ours(record):
                 self._inbox.finish(record)
 
-    async def _written(self, record: Arrived, letter: DeadLetter) -> bool:
+    async def _written(self, record: InboxRecord, letter: DeadLetter) -> bool:
         """Whether the letter is done with: written, or one that no broker takes."""
         topic = dead_letter(letter.topic)
         try:

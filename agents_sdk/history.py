@@ -19,7 +19,7 @@ from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.identity import Proof
 from agents_sdk.core.partition import partition_of
 from agents_sdk.keys import verifier
-from agents_sdk.proofs import Guard, fact_guard
+from agents_sdk.proofs import ProofChecker, fact_guard
 from agents_sdk.topics import AGENTS, COMMANDS, CONTRACTS, FACT_TOPICS, RUNS
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.consuming import come
@@ -236,7 +236,7 @@ def _reader(settings: Settings) -> Iterator[_Reader]:
 class _Reader:
     """Reads partitions of several topics at once, up to their present end."""
 
-    def __init__(self, consumer: Consumer, guard: Guard | None) -> None:
+    def __init__(self, consumer: Consumer, guard: ProofChecker | None) -> None:
         """Facts that ``guard`` does not believe are passed over."""
         self._consumer = consumer
         self._guard = guard

@@ -70,7 +70,7 @@ def static_member(agent: str, instance: str) -> str:
     return f"{group_of(agent)}-{instance}"
 
 
-class Arrived(NamedTuple):
+class InboxRecord(NamedTuple):
     """One record of the inbox. ``epoch`` names the time for which its partition is ours; ``earlier``: it was there
     before, so that another process may have begun it."""
 
@@ -100,7 +100,7 @@ class Inbox:
         settings: Settings,
         agent: str,
         loop: asyncio.AbstractEventLoop,
-        arrived: Callable[[list[Arrived]], None],
+        arrived: Callable[[list[InboxRecord]], None],
         *,
         instance: str = "",
     ) -> None:
@@ -141,13 +141,13 @@ class Inbox:
         if self._thread.is_alive():
             self._thread.join()
 
-    def ours(self, record: Arrived) -> bool:
+    def ours(self, record: InboxRecord) -> bool:
         """Whether the record's partition is still ours: if not, somebody else gets the record."""
         with self._lock:
             held = self._partitions.get(record.partition)
             return held is not None and held.epoch == record.epoch
 
-    def finish(self, record: Arrived) -> None:
+    def finish(self, record: InboxRecord) -> None:
         """The record is done with."""
         with self._lock:
             held = self._partitions.get(record.partition)
@@ -246,7 +246,7 @@ class Inbox:
     def _hand_over(self, messages: list[Any]) -> None:
         from confluent_kafka import KafkaException
 
-        batch: list[Arrived] = []
+        batch: list[InboxRecord] = []
         with self._lock:
             for message in messages:
                 if message.error() is not None:
@@ -259,7 +259,7 @@ class Inbox:
                     held = self._begin_again(message.partition(), message.offset())
                 if held is not None:
                     batch.append(
-                        Arrived(
+                        InboxRecord(
                             message.partition(),
                             held.epoch,
                             message.offset(),

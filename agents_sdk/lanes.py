@@ -91,7 +91,7 @@ class Lanes(Generic[T]):
             del self._queues[run_id]
 
 
-class Made:
+class AttemptsMadeAhead:
     """Attempts at deliveries that were made in the place of the first one. Each has a record of its own as well, which
     comes after later messages and is to be passed over. An epoch is one time for which a partition is ours: what was
     made in another one says nothing."""

@@ -12,7 +12,7 @@ from agents_sdk import values
 from agents_sdk.answers import call_failed, detail, request_failed
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
-from agents_sdk.core.facts import YOURS, CallEvent, Reply
+from agents_sdk.core.facts import EXECUTE_LOCALLY, CallEvent, Reply
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.failed_calls import OUTCOME_UNKNOWN
 from agents_sdk.core.ledger.rules import RULES
@@ -318,7 +318,7 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
 async def _told(scope: Scope, command: Command, wait: float) -> Reply:
     """The outcome of a call, by any maker of its attempts."""
     reply = await scope.sent(command, wait)
-    if reply.code != YOURS:
+    if reply.code != EXECUTE_LOCALLY:
         return reply
     assert command.call is not None
     return await _made_here(scope, command, command.call, reply, wait)

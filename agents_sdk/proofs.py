@@ -32,7 +32,7 @@ from agents_sdk.wire.proof import (
 )
 
 if TYPE_CHECKING:
-    from agents_sdk.inbox import Arrived
+    from agents_sdk.inbox import InboxRecord
     from agents_sdk.settings import Settings
 
 log = logging.getLogger("backplane.proofs")
@@ -70,7 +70,7 @@ def unproven(path: Path | None) -> Unproven:
         ) from error
 
 
-class Guard:
+class ProofChecker:
     """Judges records, each partition's in the order of the log and each record once. One reader has one guard."""
 
     def __init__(self, provers: Callable[[int], Prover | None], header: str = PROOF, before: Unproven | None = None):
@@ -122,23 +122,23 @@ def _one(secret: bytes, purpose: str) -> Callable[[int], Prover | None]:
     return lambda generation: prover if generation == 0 else None
 
 
-def fact_guard(settings: Settings) -> Guard | None:
+def fact_guard(settings: Settings) -> ProofChecker | None:
     """The judge of facts; None where there is no key to judge them with. Raises KeyUnusable."""
     key = Keys.of(settings).get(FACTS)
     if key is None:
         return None
-    return Guard(_one(key.secret, FACT), before=unproven(settings.identity.unproven_file))
+    return ProofChecker(_one(key.secret, FACT), before=unproven(settings.identity.unproven_file))
 
 
-def dispatch_guard(settings: Settings) -> Guard | None:
+def dispatch_guard(settings: Settings) -> ProofChecker | None:
     """The judge of facts that executors act on; None where there is no key to judge them with. Raises KeyUnusable."""
     key = Keys.of(settings).get(EXECUTOR)
     if key is None:
         return None
-    return Guard(_one(key.secret, DISPATCH), FOR_EXECUTORS, unproven(settings.identity.unproven_file))
+    return ProofChecker(_one(key.secret, DISPATCH), FOR_EXECUTORS, unproven(settings.identity.unproven_file))
 
 
-class InboxGuard(Guard):
+class InboxGuard(ProofChecker):
     """Judges what lies in an agent's inbox, by the agent's key, which may change meanwhile."""
 
     def __init__(self, settings: Settings, keys: Keys, agent: str) -> None:
@@ -155,7 +155,7 @@ class InboxGuard(Guard):
         """Whether there is a key to judge with."""
         return self._keys.get(self._agent) is not None
 
-    def judge_arrived(self, record: Arrived) -> tuple[str, Arrived]:
+    def judge_arrived(self, record: InboxRecord) -> tuple[str, InboxRecord]:
         """``judge`` for a record of the inbox. One may be a copy for all that is known here. It is the first since its
         partition became ours, or was proven by a key that was replaced since. It is marked as ``earlier``, so that the
         ledger is asked about it before anything is done."""

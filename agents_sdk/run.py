@@ -49,7 +49,7 @@ class AsyncRun(RunVerbs):
     ) -> None:
         self._transport = transport
         self._registry = registry
-        self._past = Past(transport, scope.run_id)
+        self._past = EndedRunReader(transport, scope.run_id)
         super().__init__(scope, RunState(scope, self._past))
         self.recipients = recipients
         """How many agents were given the run's input at its start; None: it was not started by this handle."""
@@ -110,7 +110,7 @@ class AsyncRun(RunVerbs):
         return f"{type(self).__name__}({self.id!r})"
 
 
-class Past:
+class EndedRunReader:
     """The facts about a run that has ended; read once, since it changes no more."""
 
     def __init__(self, transport: Transport, run_id: str) -> None:
@@ -158,7 +158,7 @@ class Past:
 class RunState(State):
     """State that goes on being readable when the run has ended; writes are refused with RunFinished then."""
 
-    def __init__(self, scope: Scope, past: Past) -> None:
+    def __init__(self, scope: Scope, past: EndedRunReader) -> None:
         super().__init__(scope)
         self._past = past
 

@@ -45,7 +45,7 @@ from agents_sdk.values import ELSEWHERE
 from agents_sdk.window import MAX_WAITING, MOST, Window
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.headers import Headers, command_headers
-from agents_sdk.wire.quiet import SILENT
+from agents_sdk.wire.quiet import CLIENT_LOGGING
 from agents_sdk.wire.topics_admin import NOT_ALLOWED, TIMEOUT_S, TopicRefused, TopicsNotApplied, mapped
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ DOUBT_S: Final = 1.0
 KEPT_SENDINGS: Final = 8
 """Of a command, by which an answer is known: its key may be another one meanwhile."""
 _PRODUCER: Final = {
-    **SILENT,
+    **CLIENT_LOGGING,
     "enable.idempotence": True,
     "acks": "all",
     "partitioner": "murmur2_random",  # Java's: a run has one partition number for every writer

@@ -40,8 +40,8 @@ from agents_sdk.errors import (
     UnknownRun,
 )
 from agents_sdk.event import event_of
-from agents_sdk.inbox import Arrived, Inbox
-from agents_sdk.lanes import Lanes, Made
+from agents_sdk.inbox import Inbox, InboxRecord
+from agents_sdk.lanes import AttemptsMadeAhead, Lanes
 from agents_sdk.proofs import WHY, InboxGuard
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Scope
 from agents_sdk.tracebacks import said, where
@@ -94,13 +94,13 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._guard: InboxGuard | None = None
         self._inbox = Inbox(transport.settings, agent.name, self._loop, self._arrived, instance=instance)
-        self._lanes: Lanes[tuple[Arrived, MessageEvent]] = Lanes(concurrency)
+        self._lanes: Lanes[tuple[InboxRecord, MessageEvent]] = Lanes(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
         self._handling: dict[str, asyncio.Task[None]] = {}
         """Delivery → the task that handles it."""
         self._stopped: set[str] = set()
         """Of these, those whose run has ended."""
-        self._made = Made()
+        self._made = AttemptsMadeAhead()
         self._due: dict[str, float] = {}
         """Delivery → when its open attempt is to be made, by the clock of the loop."""
         self._burial = Burial(agent.name, transport, self._inbox, self._spawn)
@@ -143,7 +143,7 @@ class Worker:
                 await asyncio.wait(late, timeout=1.0)
         await asyncio.to_thread(self._inbox.close)
 
-    def _arrived(self, batch: list[Arrived]) -> None:
+    def _arrived(self, batch: list[InboxRecord]) -> None:
         for arrived in batch:
             record = arrived
             try:
@@ -156,7 +156,7 @@ class Worker:
                 self._burial.put(record, error, "decode")
         self._start_some()
 
-    def _accepted(self, record: Arrived) -> tuple[Arrived, MessageEvent]:
+    def _accepted(self, record: InboxRecord) -> tuple[InboxRecord, MessageEvent]:
         """The delivery that a record of the inbox is, if it is to be believed. Raises Undecodable."""
         if self._guard is not None and self._guard.possible:
             verdict, record = self._guard.judge_arrived(record)
@@ -167,13 +167,13 @@ class Worker:
             raise Undecodable("undecodable", f"a {type(delivery).__name__} is no delivery")
         return record, delivery
 
-    def _take(self, record: Arrived, delivery: MessageEvent) -> None:
+    def _take(self, record: InboxRecord, delivery: MessageEvent) -> None:
         if delivery.kind == kinds.DELIVERY_CANCELLED:
             self._cancel(record, delivery)
         else:
             self._lanes.add(delivery.run_id, (record, delivery))
 
-    def _cancel(self, record: Arrived, cancelled: MessageEvent) -> None:
+    def _cancel(self, record: InboxRecord, cancelled: MessageEvent) -> None:
         """The run of a delivery has ended: its handler is stopped, or will not start."""
         delivery_id = cancelled.delivery_id
         for queued, _ in self._lanes.drop(cancelled.run_id, lambda item: item[1].delivery_id == delivery_id):
@@ -198,7 +198,7 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _work(self, record: Arrived, delivery: MessageEvent) -> None:
+    async def _work(self, record: InboxRecord, delivery: MessageEvent) -> None:
         try:
             if await self._settled(record, delivery):
                 self._inbox.finish(record)
@@ -217,7 +217,7 @@ class Worker:
             self._lanes.finish(delivery.run_id)
             self._start_some()
 
-    async def _settled(self, record: Arrived, delivery: MessageEvent) -> bool:
+    async def _settled(self, record: InboxRecord, delivery: MessageEvent) -> bool:
         """Makes all attempts at a delivery, in the place of the first. False where that is left to somebody else."""
         if self._made.passed(record.epoch, delivery.delivery_id, delivery.attempt):
             return True
@@ -249,7 +249,7 @@ class Worker:
             except TimeoutError:
                 return
 
-    async def _open_attempt(self, record: Arrived, delivery: MessageEvent) -> MessageEvent | None:
+    async def _open_attempt(self, record: InboxRecord, delivery: MessageEvent) -> MessageEvent | None:
         """The attempt to make, None where the delivery is settled. The ledger is asked where this process cannot know.
         Another one may have begun it, or it may have expired (this machine's clock says only that it may)."""
         late = delivery.deadline_at and time.time() * 1e6 > delivery.deadline_at - CLOCKS_APART_US
@@ -268,13 +268,13 @@ class Worker:
             self._due[delivery.delivery_id] = self._loop.time() + wait_seconds(reply)
         return newer
 
-    def _start(self, record: Arrived, delivery: MessageEvent) -> Command:
+    def _start(self, record: InboxRecord, delivery: MessageEvent) -> Command:
         """Says that an attempt begins here: its time runs from now, also where another process had begun it."""
         here = f"start/{delivery.attempt}/{self._transport.client_id}/{record.epoch}"
         body = HandlerBody(attempt=delivery.attempt)
         return self._scope(delivery).command(kinds.START_HANDLER, body, self._id_of(delivery, here))
 
-    async def _handle(self, record: Arrived, delivery: MessageEvent) -> MessageEvent | None:
+    async def _handle(self, record: InboxRecord, delivery: MessageEvent) -> MessageEvent | None:
         """Makes one attempt and tells how it ended; the attempt that follows, if one does."""
         handler = self.agent.handler_for(delivery.name)
         try:
@@ -301,7 +301,7 @@ class Worker:
         except UNTOLD as error:
             return await self._failed(delivery, error)
 
-    async def _timed(self, handler: Handler, record: Arrived, delivery: MessageEvent) -> Any:
+    async def _timed(self, handler: Handler, record: InboxRecord, delivery: MessageEvent) -> Any:
         """Runs the handler, within the agent's timeout if it has one. The ledger hears of it before, so that it can
         give the handler up where this process cannot. Raises HandlerTimedOut, ProcessDied, and what the handler
         raises."""

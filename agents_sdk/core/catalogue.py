@@ -36,7 +36,7 @@ def said_at(record: Record) -> int:
     return int(getattr(record, SAID_AT[type(record)]))
 
 
-class Held(NamedTuple):
+class RegisteredManifest(NamedTuple):
     """A manifest and its version."""
 
     version: int
@@ -44,7 +44,7 @@ class Held(NamedTuple):
     record: CapabilityManifest
 
 
-class Heard(NamedTuple):
+class LastHeartbeat(NamedTuple):
     """An executor's last beat, and when it was heard by the reader's own clock, in seconds."""
 
     beat: ExecutorBeat
@@ -55,9 +55,9 @@ class Catalogue:
     """The registry as one reader knows it."""
 
     def __init__(self) -> None:
-        self.manifests: dict[str, Held] = {}
+        self.manifests: dict[str, RegisteredManifest] = {}
         self.switches: dict[str, Switch] = {}
-        self.beats: dict[str, Heard] = {}
+        self.beats: dict[str, LastHeartbeat] = {}
         self.said: dict[tuple[type[Record], str], int] = {}
         """Kind and key → when what counts was said, microseconds UTC; of what was removed: when it was."""
         self.outlived: set[tuple[type[Record], str]] = set()
@@ -71,11 +71,11 @@ class Catalogue:
                 self.outlived.add((type(record), key_of(record)))
             return
         if isinstance(record, CapabilityManifest):
-            self.manifests[record.name] = Held(offset + 1, record)
+            self.manifests[record.name] = RegisteredManifest(offset + 1, record)
         elif isinstance(record, Switch):
             self.switches[record.target] = record
         else:
-            self.beats[record.executor] = Heard(record, now)
+            self.beats[record.executor] = LastHeartbeat(record, now)
             self._forget(now)
 
     def _forget(self, now: float) -> None:
@@ -92,7 +92,7 @@ class Catalogue:
         """Folds a tombstone that was said ``at``; None: nobody knows when."""
         if not self._newer(kind, key, self.said.get((kind, key), 0) if at is None else at):
             return
-        held: dict[str, Held] | dict[str, Switch] | dict[str, Heard]
+        held: dict[str, RegisteredManifest] | dict[str, Switch] | dict[str, LastHeartbeat]
         if kind is CapabilityManifest:
             held = self.manifests
         elif kind is Switch:

@@ -271,7 +271,7 @@ class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):
     workflow: str = ""
 
 
-YOURS: Final = "yours"
+EXECUTE_LOCALLY: Final = "yours"
 """Code of the answer to a local CallCapability: its sender is to make the attempts."""
 
 

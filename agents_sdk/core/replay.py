@@ -15,7 +15,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact, RefusalEvent
 from agents_sdk.core.identity import Proof
-from agents_sdk.core.ledger import INTERNAL_ERROR, Book, Limits, apply, evolve, state_hash
+from agents_sdk.core.ledger import INTERNAL_ERROR, Limits, PartitionState, apply, evolve, state_hash
 from agents_sdk.core.ledger.evolve import Gap
 
 Declared: TypeAlias = AgentEvent | ContractEvent
@@ -117,7 +117,7 @@ def _order(fact: Fact) -> tuple[int, int]:
 def _decide_again(
     run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], limits: Limits, known: _Recorded
 ) -> tuple[list[Fact], str, int]:
-    book = Book(limits=limits)
+    book = PartitionState(limits=limits)
     waiting: list[Declared] = sorted(declared, key=_order, reverse=True)
     decided: list[Fact] = []
     final = ""
@@ -138,7 +138,7 @@ def _decide_again(
 
 
 def _folded_hash(run_id: str, facts: Iterable[Fact], limits: Limits) -> str:
-    book = Book(limits=limits)
+    book = PartitionState(limits=limits)
     for fact in facts:
         if fact.kind in kinds.RUN_ENDS:
             break

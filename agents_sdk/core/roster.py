@@ -13,11 +13,11 @@ import msgspec
 
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent
 from agents_sdk.core.identity import CODES
-from agents_sdk.core.ledger import Book, evolve, identity, rights
+from agents_sdk.core.ledger import PartitionState, evolve, identity, rights
 from agents_sdk.core.ledger.state import AgentSpec, Grant, KeyState
 
 
-class Standing(msgspec.Struct, frozen=True):
+class IdentityStatus(msgspec.Struct, frozen=True):
     """Knowledge of one name."""
 
     name: str
@@ -43,7 +43,7 @@ class Standing(msgspec.Struct, frozen=True):
         return "rotating" if self.key.previous_ends_at > now else "valid"
 
 
-def roster(agents: Mapping[int, Iterable[Fact]], refusals: Iterable[Fact], partitions: int) -> list[Standing]:
+def roster(agents: Mapping[int, Iterable[Fact]], refusals: Iterable[Fact], partitions: int) -> list[IdentityStatus]:
     """Everybody who was registered, was issued a key or was refused, by name. ``agents`` are the facts of bp.agents by
     partition, each in order."""
     books = [_folded(agents.get(number, ())) for number in range(partitions)]
@@ -56,21 +56,21 @@ def roster(agents: Mapping[int, Iterable[Fact]], refusals: Iterable[Fact], parti
     return [_standing(name, books, name in registered, refused.get(name, Counter())) for name in sorted(names)]
 
 
-def _folded(facts: Iterable[Fact]) -> Book:
-    book = Book()
+def _folded(facts: Iterable[Fact]) -> PartitionState:
+    book = PartitionState()
     for fact in facts:
         if isinstance(fact, AgentEvent):
             evolve(book, fact)
     return book
 
 
-def _standing(name: str, books: list[Book], registered: bool, refused: Counter[str]) -> Standing:
+def _standing(name: str, books: list[PartitionState], registered: bool, refused: Counter[str]) -> IdentityStatus:
     keys = [book.keys.get(name, identity.FIRST) for book in books] or [identity.FIRST]
     said = {(key.generation, key.revoked) for key in keys}
     # a grant that has not reached every partition yet is shown as the least of them
-    least = max(books, key=lambda book: len(rights.withheld(book, name)), default=Book())
+    least = max(books, key=lambda book: len(rights.withheld(book, name)), default=PartitionState())
     grants = {_rights(book.grants.get(name)) for book in books}
-    return Standing(
+    return IdentityStatus(
         name,
         registered,
         min(keys, key=lambda key: key.generation),

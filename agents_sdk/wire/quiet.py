@@ -22,7 +22,7 @@ _NUMBERS: Final = re.compile(r"\(after .*\)$")
 """How long a connection lasted, which makes each line of one trouble another one."""
 
 
-class Sparing(logging.Filter):
+class RateLimitedLogFilter(logging.Filter):
     """Lets a line through if its like was not let through in the last ``EVERY_S`` seconds, whichever client says it."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -44,9 +44,9 @@ class Sparing(logging.Filter):
 
 
 LOG: Final = logging.getLogger("backplane.kafka")
-LOG.addFilter(Sparing())
+LOG.addFilter(RateLimitedLogFilter())
 
 POLLED: Final[dict[str, Any]] = {"reconnect.backoff.ms": RECONNECT_MS, "logger": LOG}
 """Properties of a client that is polled all the time: only polling hands its lines on."""
-SILENT: Final[dict[str, Any]] = {"reconnect.backoff.ms": RECONNECT_MS, "log_level": 2}
+CLIENT_LOGGING: Final[dict[str, Any]] = {"reconnect.backoff.ms": RECONNECT_MS, "log_level": 2}
 """Properties of a producer beside such a client, which says of the brokers what there is to say."""

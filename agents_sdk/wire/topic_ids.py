@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
-from agents_sdk.wire.quiet import SILENT
+from agents_sdk.wire.quiet import CLIENT_LOGGING
 
 EVERY_S: Final = 3.0
 """Between two questions to the broker."""
@@ -103,7 +103,7 @@ def _asker(kafka: Mapping[str, str]) -> Ask:
 
         try:
             if not client:
-                client.append(AdminClient({**SILENT, **kafka}))
+                client.append(AdminClient({**CLIENT_LOGGING, **kafka}))
             return client[0].describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)  # type: ignore[no-any-return]  # ships few types
         except (KafkaException, ValueError):
             return {}  # asked again in a while

@@ -11,11 +11,11 @@ import msgspec
 from agents_sdk.core.commands import Command, RegistrationBody, RunBody, StateBody
 from agents_sdk.core.facts import RefusalEvent, Reply, StateEvent
 from agents_sdk.core.identity import OPERATOR, Proof
-from agents_sdk.core.ledger import Book, apply, identity
+from agents_sdk.core.ledger import PartitionState, apply, identity
 from agents_sdk.core.ledger.rights import required
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.keys import issued
-from agents_sdk.proofs import FACTS, Guard
+from agents_sdk.proofs import FACTS, ProofChecker
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.headers import fact_headers
 from agents_sdk.wire.proof import FACT, Place, Prover, sealer, subkey
@@ -41,7 +41,7 @@ def measure(stage: Stage) -> Figures:
     place = Place(fact.command_offset)
     headers = [*fact_headers(fact), *proofs.fact(fact, key, value, place)]
     prover = Prover(subkey(derive(MASTER, FACTS, 0), FACT))
-    guard = Guard(lambda generation: prover)
+    guard = ProofChecker(lambda generation: prover)
     reply = Reply(command_id="c" * 36, reply_to="client-" + "c" * 36, status="ok", value='"' + "x" * 100 + '"')
     answer, told = codec.encode(reply), Addressed(0, reply, "agent", 1)
     signed = sealer(agent.answers).sign(answer)
@@ -116,9 +116,9 @@ def _write(number: int) -> Command:
     )
 
 
-def _book(rights: bool) -> Book:
+def _book(rights: bool) -> PartitionState:
     """Of a run that an agent of five rights of each kind takes part in."""
-    book = Book()
+    book = PartitionState()
     some = ["plan", "notes.*", "draft", "k?", "k??"]
     declared = RegistrationBody(name="agent", reads=some, writes=some, workflows=["w"], publishes=some)
     commands = [identity.required(0), *([required(0, "first")] if rights else [])]

@@ -24,7 +24,7 @@ from backplane.sink.edges import edges_of
 from backplane.sink.reconcile import Positions, problems, reconcile
 from backplane.sink.source import positions
 from backplane.topics.apply import apply_schemas, apply_topics
-from tests.support.sinks import Lying, SinkProcess, committed
+from tests.support.sinks import EncodedRecord, SinkProcess, committed
 from tests.support.stories import article
 
 FACTS = int(os.environ.get("FAULT_FACTS", "40000"))
@@ -143,15 +143,15 @@ def _until_it_writes(sink: SinkProcess) -> None:
         time.sleep(0.05)
 
 
-def _check_rows(sink: SinkProcess, lying: list[Lying]) -> None:
+def _check_rows(sink: SinkProcess, lying: list[EncodedRecord]) -> None:
     """Topic by topic, since the store answers with a million rows at most."""
     for topic in FACT_TOPICS:
         stored = sink.rows(f"SELECT partition, offset FROM events WHERE topic = '{topic}' ORDER BY partition, offset")
         assert stored == sorted((one.partition, one.offset) for one in lying if one.topic == topic)
 
 
-def _check_books(sink: SinkProcess, lying: list[Lying], codec: Codec) -> None:
-    facts: list[tuple[Lying, Any]] = []
+def _check_books(sink: SinkProcess, lying: list[EncodedRecord], codec: Codec) -> None:
+    facts: list[tuple[EncodedRecord, Any]] = []
     for one in lying:
         try:
             facts.append((one, codec.decode(one.value)))

@@ -34,7 +34,7 @@ from agents_sdk.wire.dead_letters import DeadLetter, read_dead_letter
 from agents_sdk.wire.registry import connect_codec
 from agents_sdk.wire.topics_admin import connect, ensure_inbox
 from backplane.platform.platform import LocalPlatform
-from tests.support.chaos.log import Lying, read
+from tests.support.chaos.log import EncodedRecord, read
 from tests.support.deadly_ledger import DEADLY
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.ledgers import LedgerProcess, put
@@ -98,11 +98,11 @@ async def canary(backplane: AsyncBackplane) -> None:
     await asyncio.wait_for(asyncio.gather(*(one() for _ in range(4 * PARTITIONS))), 60)
 
 
-def letters(settings: Settings, places: list[tuple[int, int]]) -> list[tuple[Lying, DeadLetter]]:
+def letters(settings: Settings, places: list[tuple[int, int]]) -> list[tuple[EncodedRecord, DeadLetter]]:
     """The dead letters of the commands at these places, in that order."""
 
-    def look() -> list[tuple[Lying, DeadLetter]]:
-        found: dict[tuple[int, int], tuple[Lying, DeadLetter]] = {}
+    def look() -> list[tuple[EncodedRecord, DeadLetter]]:
+        found: dict[tuple[int, int], tuple[EncodedRecord, DeadLetter]] = {}
         for one in read(settings, [dead_letter(COMMANDS)]):
             letter = read_dead_letter(one.headers)
             assert letter is not None

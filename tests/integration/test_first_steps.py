@@ -24,7 +24,7 @@ from agents_sdk.wire.topic_files import find
 from backplane.cli.app import run
 from backplane.cli.output import ExitCode
 from backplane.platform.child import Child
-from tests.support.chaos.log import Lying, read
+from tests.support.chaos.log import EncodedRecord, read
 from tests.support.eventually import assert_eventually
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def ended(agents: Child) -> None:
     assert agents.exit_reason() is not None
 
 
-def described(one: Lying, record: Any) -> None:
+def described(one: EncodedRecord, record: Any) -> None:
     """The record has the headers of ``agents_sdk.wire.headers``, each once."""
     kinds: dict[type, Callable[[Any], list[tuple[str, bytes]]]]
     kinds = {Command: headers.command_headers, Reply: headers.reply_headers}
@@ -105,7 +105,7 @@ def test_records_in_kafka_are_as_the_contracts_say(platform: LocalPlatform, caps
 def test_the_check_of_headers_can_fail() -> None:
     """A header of another record is found."""
     reply = Reply(command_id="c", reply_to="me", status="ok")
-    lying = Lying(REPLIES, 0, 0, 0, b"me", b"", headers.reply_headers(reply))
+    lying = EncodedRecord(REPLIES, 0, 0, 0, b"me", b"", headers.reply_headers(reply))
     described(lying, reply)
     for wrong in (msgspec.structs.replace(reply, reply_to="you"), msgspec.structs.replace(reply, command_id="d")):
         with pytest.raises(AssertionError):

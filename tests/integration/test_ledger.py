@@ -39,7 +39,7 @@ from agents_sdk.wire.dead_letters import DeadLetter, read_dead_letter
 from agents_sdk.wire.registry import connect_codec
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos import laws
-from tests.support.chaos.log import Lying, decode, read
+from tests.support.chaos.log import EncodedRecord, decode, read
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import LedgerProcess, put
 
@@ -89,11 +89,11 @@ def command(kind: str = "SetState", **fields: Any) -> Command:
     return Command(kind=kind, **{**given, **fields})
 
 
-def buried(settings: Settings, places: list[tuple[int, int]]) -> list[tuple[Lying, DeadLetter]]:
+def buried(settings: Settings, places: list[tuple[int, int]]) -> list[tuple[EncodedRecord, DeadLetter]]:
     """The dead letters of the commands at these places, in that order, once each is there exactly once."""
 
-    def look() -> list[tuple[Lying, DeadLetter]]:
-        found: dict[tuple[int, int], list[tuple[Lying, DeadLetter]]] = {place: [] for place in places}
+    def look() -> list[tuple[EncodedRecord, DeadLetter]]:
+        found: dict[tuple[int, int], list[tuple[EncodedRecord, DeadLetter]]] = {place: [] for place in places}
         for one in read(settings, [dead_letter(COMMANDS)]):
             letter = read_dead_letter(one.headers)
             assert letter is not None

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backplane.manifests.model import McpProvider
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from backplane.providers import mcp_result, mcp_sessions
 from backplane.providers.fleet import Fleet
 from backplane.providers.mcp import McpAttempts, Servers
@@ -346,7 +346,7 @@ async def test_a_file_becomes_an_artifact(tmp_path: Path) -> None:
     }
     from backplane.manifests.model import Capability
 
-    contract = Contract(Capability.model_validate(capability), "a test")
+    contract = RegisteredCapability(Capability.model_validate(capability), "a test")
     fleet = Fleet(tmp_path, {"PATH": os.environ["PATH"]})
     try:
         outcome = await fleet.attempt(contract, contract.capability.providers[0], request({}, timeout=60))

@@ -17,7 +17,7 @@ from typing import Any, Final, get_args
 import pytest
 
 from backplane.manifests.model import Capability, Provider
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from backplane.providers.fleet import Fleet
 from backplane.providers.kinds import KINDS
 from backplane.providers.python import ProviderContext
@@ -83,7 +83,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def contract(kind: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> Contract:
+def contract(kind: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> RegisteredCapability:
     """A capability with the one provider."""
     module = types.ModuleType(MODULE)
     module.__dict__["obey"] = obey
@@ -101,7 +101,7 @@ def contract(kind: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> Cont
             "providers": [{"name": "p", "kind": kind, "concurrency": 3, **spec}],
         }
     )
-    return Contract(capability, "test.yaml", 1)
+    return RegisteredCapability(capability, "test.yaml", 1)
 
 
 @pytest.fixture
@@ -112,7 +112,9 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     await made.close()
 
 
-async def ask(fleet: Fleet, contract: Contract, do: str, say: str = "", seconds: float = PATIENCE_S) -> AttemptOutcome:
+async def ask(
+    fleet: Fleet, contract: RegisteredCapability, do: str, say: str = "", seconds: float = PATIENCE_S
+) -> AttemptOutcome:
     """One attempt."""
     params = {"do": do, "say": say}
     if do == "fail" and contract.capability.providers[0].kind == "subprocess":
@@ -120,7 +122,7 @@ async def ask(fleet: Fleet, contract: Contract, do: str, say: str = "", seconds:
     return await fleet.attempt(contract, contract.capability.providers[0], request(params, timeout=seconds))
 
 
-async def test_it_answers(fleet: Fleet, contract: Contract) -> None:
+async def test_it_answers(fleet: Fleet, contract: RegisteredCapability) -> None:
     """With the result alone, and it can be asked at all."""
     assert fleet.ranking(contract).ready == ("p",)
     assert fleet.ranking(contract).skipped == ()
@@ -132,7 +134,7 @@ async def test_it_answers(fleet: Fleet, contract: Contract) -> None:
 
 
 async def test_a_failure_is_an_outcome_of_a_class_and_the_next_attempt_answers(
-    fleet: Fleet, contract: Contract
+    fleet: Fleet, contract: RegisteredCapability
 ) -> None:
     """Nothing is raised; recovery reads the class, people read the provider's own words."""
     failed = await ask(fleet, contract, "fail", "the moon is full")
@@ -145,7 +147,9 @@ async def test_a_failure_is_an_outcome_of_a_class_and_the_next_attempt_answers(
     assert isinstance(after, Answer), after
 
 
-async def test_an_attempt_whose_time_is_over_is_a_timeout_of_doubtful_effect(fleet: Fleet, contract: Contract) -> None:
+async def test_an_attempt_whose_time_is_over_is_a_timeout_of_doubtful_effect(
+    fleet: Fleet, contract: RegisteredCapability
+) -> None:
     """It may be retried where that is safe, and its slot is free again."""
     await ask(fleet, contract, "echo", "warm")  # a server that is on its way would be late for another reason
     for number in range(4):  # one more than there are slots
@@ -159,7 +163,7 @@ async def test_an_attempt_whose_time_is_over_is_a_timeout_of_doubtful_effect(fle
     assert isinstance(after, Answer), after
 
 
-async def test_an_attempt_can_be_cancelled(fleet: Fleet, contract: Contract) -> None:
+async def test_an_attempt_can_be_cancelled(fleet: Fleet, contract: RegisteredCapability) -> None:
     """That is raised and nothing else, and the next attempt answers."""
     await ask(fleet, contract, "echo", "warm")
     task = asyncio.create_task(ask(fleet, contract, "sleep"))
@@ -173,14 +177,14 @@ async def test_an_attempt_can_be_cancelled(fleet: Fleet, contract: Contract) -> 
     assert isinstance(after, Answer), after
 
 
-async def test_attempts_side_by_side_get_their_own_answers(fleet: Fleet, contract: Contract) -> None:
+async def test_attempts_side_by_side_get_their_own_answers(fleet: Fleet, contract: RegisteredCapability) -> None:
     """More of them than slots."""
     outcomes = await asyncio.gather(*(ask(fleet, contract, "echo", str(number)) for number in range(9)))
 
     assert [isinstance(each, Answer) and each.result for each in outcomes] == [{"said": str(n)} for n in range(9)]
 
 
-async def test_one_that_cannot_tell_of_an_effect_says_so(fleet: Fleet, contract: Contract) -> None:
+async def test_one_that_cannot_tell_of_an_effect_says_so(fleet: Fleet, contract: RegisteredCapability) -> None:
     """Its manifest has no ``reconcile``: the call stays of unknown outcome, and nothing is raised."""
     provider = contract.capability.providers[0]
     told = await fleet.reconcile(contract, provider, request({}))
@@ -189,7 +193,7 @@ async def test_one_that_cannot_tell_of_an_effect_says_so(fleet: Fleet, contract:
     assert told.verdict == "unknown"
 
 
-async def test_closing_twice_does_no_harm(fleet: Fleet, contract: Contract) -> None:
+async def test_closing_twice_does_no_harm(fleet: Fleet, contract: RegisteredCapability) -> None:
     """Also of one that was asked."""
     await ask(fleet, contract, "echo")
     await fleet.close()

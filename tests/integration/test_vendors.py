@@ -11,7 +11,7 @@ import pytest
 
 from agents_sdk.artifacts import ArtifactStore
 from backplane.manifests.model import HttpProvider
-from backplane.manifests.registry import Contract, Registry, load_registry
+from backplane.manifests.registry import RegisteredCapability, Registry, load_registry
 from backplane.providers.fleet import Fleet
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
 from backplane.recovery.pricing import charge
@@ -33,7 +33,7 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def spec(registry: Registry, vendor: Vendor) -> tuple[Contract, HttpProvider]:
+def spec(registry: Registry, vendor: Vendor) -> tuple[RegisteredCapability, HttpProvider]:
     contract = registry.get(vendor.capability)
     [provider] = [each for each in contract.capability.providers if each.name == vendor.provider]
     assert isinstance(provider, HttpProvider)

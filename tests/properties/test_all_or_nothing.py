@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
-from agents_sdk.core.ledger import Book, Step, apply, evolve
+from agents_sdk.core.ledger import PartitionState, Step, apply, evolve
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import copy
@@ -32,7 +32,7 @@ class Injected(Exception):
     """A fault of ours."""
 
 
-def order(book: Book) -> dict[str, Any]:
+def order(book: PartitionState) -> dict[str, Any]:
     """Of all whose order decides something."""
     kept: dict[str, Any] = {run_id: [list(getattr(run, name)) for name in ORDERED] for run_id, run in book.runs.items()}
     return kept | {
@@ -45,9 +45,9 @@ def _open_calls(run: Run) -> list[str]:
     return [call_id for call_id, call in run.calls.items() if not call.settled]
 
 
-def unchanged(book: Book, before: bytes, ordered: dict[str, Any], offset: int) -> bool:
+def unchanged(book: PartitionState, before: bytes, ordered: dict[str, Any], offset: int) -> bool:
     """Whether the book is as it was, but for the offset of what was passed over."""
-    known = msgspec.msgpack.decode(before, type=Book)
+    known = msgspec.msgpack.decode(before, type=PartitionState)
     return msgspec.structs.replace(known, applied=offset) == book and order(book) == ordered
 
 
@@ -56,7 +56,7 @@ def unchanged(book: Book, before: bytes, ordered: dict[str, Any], offset: int) -
 def test_every_change_of_a_fold_is_taken_back(choices: bytes) -> None:
     """Fold all that a command causes, take it back: the book is the same, so nothing is changed beside ``Changes``."""
 
-    def look(book: Book, command: Command, offset: int, at: int) -> None:
+    def look(book: PartitionState, command: Command, offset: int, at: int) -> None:
         before, ordered = msgspec.msgpack.encode(book), order(book)
         changes = Changes()
         for fact in decide(book, command, offset, at):
@@ -85,16 +85,18 @@ class Fuse(Changes):
 def test_a_fold_that_breaks_at_any_change_leaves_the_book_as_it_was(choices: bytes, at_change: int) -> None:
     """The step is a refusal, which folds like any other fact."""
 
-    def look(book: Book, command: Command, offset: int, at: int) -> None:
+    def look(book: PartitionState, command: Command, offset: int, at: int) -> None:
         before, ordered = msgspec.msgpack.encode(book), order(book)
         Fuse.left = at_change
         with patch("agents_sdk.core.ledger.step.Changes", Fuse):
             step = apply(book, command, offset, at)
         if Fuse.left < 0:
             assert refused_in(step, "evolve")
-            assert unchanged(book, before, ordered, max(offset, msgspec.msgpack.decode(before, type=Book).applied))
-        restored = msgspec.msgpack.decode(before, type=Book)
-        for field in Book.__struct_fields__:
+            assert unchanged(
+                book, before, ordered, max(offset, msgspec.msgpack.decode(before, type=PartitionState).applied)
+            )
+        restored = msgspec.msgpack.decode(before, type=PartitionState)
+        for field in PartitionState.__struct_fields__:
             setattr(book, field, getattr(restored, field))
 
     play(choices, before=look)
@@ -153,7 +155,7 @@ def test_a_fault_in_any_stage_is_a_refusal(function: str, exception: BaseExcepti
     choices = bytes(range(1, 242))
     broke = 0
 
-    def look(book: Book, command: Command, offset: int, at: int) -> None:
+    def look(book: PartitionState, command: Command, offset: int, at: int) -> None:
         nonlocal broke
         probe = copy(book)
         before, ordered = msgspec.msgpack.encode(probe), order(probe)
@@ -176,7 +178,7 @@ def test_a_check_that_fails_refuses_the_command() -> None:
             book = fold([])
             step = apply(book, entry.command, entry.offset, entry.at, check=broken(ValueError("no such field")))
             assert refused_in(step, "encode")
-            assert book == Book(limits=LIMITS, applied=entry.offset)
+            assert book == PartitionState(limits=LIMITS, applied=entry.offset)
 
 
 @LAW

@@ -13,7 +13,7 @@ from agents_sdk.core.authors import AUTHORS, ENVELOPE, EXCEPTIONS, NAME, PAYLOAD
 from agents_sdk.core.commands import BODY_OF_KIND, Command, TimerBody
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, Reply, RunEvent
 from agents_sdk.core.identity import EXECUTOR, LEDGER
-from agents_sdk.core.ledger import Book, apply
+from agents_sdk.core.ledger import PartitionState, apply
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.rules import RULES
 from agents_sdk.topics import TOPIC_OF_FACT
@@ -95,7 +95,7 @@ def misplaced(fact: Fact) -> list[str]:
 @given(CHOICES)
 def test_words_of_others_are_in_their_fields_with_their_names(choices: bytes) -> None:
     """Histories in which everybody lies wherever a text is free."""
-    book, follows = Book(limits=LIMITS), dict[str, Command]()
+    book, follows = PartitionState(limits=LIMITS), dict[str, Command]()
     for entry in play(choices).entries:
         if entry.command.kind not in BODY_OF_KIND:
             continue

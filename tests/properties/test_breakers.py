@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.core.commands import BreakerBody, Command
 from agents_sdk.core.facts import BreakerEvent
-from agents_sdk.core.ledger import Book, apply
+from agents_sdk.core.ledger import PartitionState, apply
 from agents_sdk.core.ledger.breakers import OPEN_MAX_MS, breaker_id, state_after
 from agents_sdk.core.ledger.evolve import copy, evolve
 from backplane.recovery.breakers import TRIPPING, Breakers
@@ -42,7 +42,7 @@ def sent(kind: str, executor: str, number: int) -> Command:
 @given(commands)
 def test_the_ledger_moves_a_breaker_as_the_rules_say(given_commands: list[tuple[str, str, int]]) -> None:
     """Oracle: a state machine written down once more; and the last fact alone gives the state, also from a snapshot."""
-    book, at = Book(), 0
+    book, at = PartitionState(), 0
     state, until, opened, holder = "closed", 0, 0, ""
     for number, (kind, executor, later) in enumerate(given_commands):
         at += later * 1_000
@@ -67,7 +67,7 @@ def test_the_ledger_moves_a_breaker_as_the_rules_say(given_commands: list[tuple[
         if isinstance(last := next(iter(step.facts), None), BreakerEvent):
             assert state_after(last) == known
             assert last.caused_by == [f"attempt {number}"]
-            again = Book()
+            again = PartitionState()
             evolve(again, last)
             evolve(again, last)
             assert again.breakers == book.breakers
@@ -77,7 +77,7 @@ def test_the_ledger_moves_a_breaker_as_the_rules_say(given_commands: list[tuple[
 class Fleet:
     """Executors that share a ledger, each hearing its facts late, and a provider that is there or not."""
 
-    book: Book = field(default_factory=Book)
+    book: PartitionState = field(default_factory=PartitionState)
     seen: dict[str, Breakers] = field(default_factory=lambda: {name: Breakers() for name in EXECUTORS})
     unheard: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in EXECUTORS})
     sent: int = 0

@@ -19,7 +19,7 @@ from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.ledger import budgets, evolve
 from agents_sdk.core.ledger.evolve import copy
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.money import NO_LIMIT
 from tests.support.forest import PARTITIONS, Forest
 
@@ -197,7 +197,7 @@ def test_accounts_are_a_fold_over_the_facts(moves: list[tuple[int, int]]) -> Non
     for kind, choice in moves:
         forest.move(kind, choice)
     everything = [fact for facts in forest.facts.values() for fact in facts]
-    folded = Book()
+    folded = PartitionState()
     for fact in everything:
         evolve(folded, fact)
     assert {run_id: run.accounts for run_id, run in folded.runs.items()} == {

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backplane.executor.open_call import Past
+from backplane.executor.open_call import PriorAttempts
 from backplane.manifests.model import Price
 from backplane.recovery.ceiling import OVER_BUDGET, UNBOUNDED, ceiling_nano_usd
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Usage
 from backplane.recovery.pricing import charge
-from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
+from tests.support.calls import Outbox, ScriptedProviders, capability, failure, registry, requested, settler
 
 RATES = st.integers(0, 40)
 PRICES = st.builds(
@@ -85,8 +85,8 @@ def test_a_call_never_spends_more_than_its_reservation(
 
         return script
 
-    outbox, asking = Outbox(), Asking(**dict(zip(names, map(play, prices), strict=True)))  # type: ignore[arg-type]
-    asyncio.run(settler(known, asking, outbox).settle(requested("c", budget_nano_usd=budget), Past(before)))
+    outbox, asking = Outbox(), ScriptedProviders(**dict(zip(names, map(play, prices), strict=True)))  # type: ignore[arg-type]
+    asyncio.run(settler(known, asking, outbox).settle(requested("c", budget_nano_usd=budget), PriorAttempts(before)))
 
     attempts = [command.attempt for command in outbox.commands if command.attempt]
     paid = sum(attempt.cost_nano_usd for attempt in attempts)

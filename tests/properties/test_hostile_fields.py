@@ -19,7 +19,7 @@ from agents_sdk import schemas
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, AttemptBody, Command
 from agents_sdk.core.facts import Fact, RefusalEvent
-from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, evolve, issued
+from agents_sdk.core.ledger import Limits, PartitionState, Proof, Step, apply, evolve, issued
 from agents_sdk.core.ledger.evolve import copy
 from agents_sdk.core.ledger.sizes import CLOSING
 from tests.properties.test_ledger_laws import CODEC, LAW
@@ -257,7 +257,7 @@ def encode_all(facts: list[Fact]) -> None:
             assert len(CODEC.encode(command)) < 3_950_000
 
 
-def held(book: Book, command: Command, at: int, proof: Proof = Proof.UNSIGNED) -> Step:
+def held(book: PartitionState, command: Command, at: int, proof: Proof = Proof.UNSIGNED) -> Step:
     """Applies the command and holds what it caused against what may be written."""
     step = apply(book, command, book.applied + 1, at, proof, check=encode_all)
     assert step.failure is None, step.failure
@@ -279,7 +279,7 @@ def test_the_sound_commands_are_accepted() -> None:
     assert set(SOUND) == set(BODY_OF_KIND)
     refused = {}
     for kind in SOUND:
-        step = held(msgspec.msgpack.decode(BOOK, type=Book), sound(kind), NOW, Proof.GOOD)
+        step = held(msgspec.msgpack.decode(BOOK, type=PartitionState), sound(kind), NOW, Proof.GOOD)
         if step.facts and isinstance(step.facts[0], RefusalEvent):
             refused[kind] = step.facts[0].message
     assert refused == {}
@@ -289,9 +289,9 @@ def test_the_sound_commands_are_accepted() -> None:
 def test_no_value_of_any_field_raises(kind: str) -> None:
     """Every hostile value in every field of every kind; the book goes on and decides the sound command after it."""
     for field, command in variants(kind):
-        book = msgspec.msgpack.decode(BOOK, type=Book)
+        book = msgspec.msgpack.decode(BOOK, type=PartitionState)
         step = held(book, command, NOW, Proof.GOOD)
-        again = msgspec.msgpack.decode(BOOK, type=Book)
+        again = msgspec.msgpack.decode(BOOK, type=PartitionState)
         for fact in step.facts:
             evolve(again, fact)
         assert msgspec.structs.replace(again, applied=book.applied) == book, field
@@ -302,7 +302,7 @@ def test_no_value_of_any_field_raises(kind: str) -> None:
 def test_a_text_of_four_megabytes_in_any_field_is_refused_shortly(kind: str) -> None:
     """All kinds with HOSTILE=1; the refusal has a few thousand bytes, whoever sends it, signed or not."""
     for _, command in variants(kind, HUGE):
-        step = held(msgspec.msgpack.decode(BOOK, type=Book), command, NOW)
+        step = held(msgspec.msgpack.decode(BOOK, type=PartitionState), command, NOW)
         assert all(len(CODEC.encode(fact)) < 16_000 for fact in step.facts if fact.kind == "CommandRefused")
 
 
@@ -344,10 +344,10 @@ def test_what_an_executor_tells_is_brought_within_its_bounds_and_accepted(kind: 
     for field, command in variants(kind):
         if field not in telling:
             continue
-        step = held(msgspec.msgpack.decode(BOOK, type=Book), bounds.within(command), NOW)
+        step = held(msgspec.msgpack.decode(BOOK, type=PartitionState), bounds.within(command), NOW)
         assert step.facts[0].kind != "CommandRefused", (field, step.facts[0])
     surrogate = AttemptBody(call_id="call", attempt=1, model="\ud800", error_message="\udfff")
     outcome = msgspec.structs.replace(sound("CompleteCall"), attempt=surrogate)
-    assert held(msgspec.msgpack.decode(BOOK, type=Book), bounds.within(outcome), NOW).failure is None
+    assert held(msgspec.msgpack.decode(BOOK, type=PartitionState), bounds.within(outcome), NOW).failure is None
     same = sound(kind)
     assert bounds.within(same) is same

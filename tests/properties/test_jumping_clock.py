@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.facts import Fact
-from agents_sdk.core.ledger import Book, Step, apply, evolve
+from agents_sdk.core.ledger import PartitionState, Step, apply, evolve
 from tests.support.ledger_strategies import HISTORIES, LIMITS, RUNS, History
 
 YEAR_US: Final = 366 * 86_400_000_000
@@ -17,9 +17,9 @@ JUMPS: Final = st.lists(st.sampled_from((0, 0, 0, -YEAR_US, -1_000_000, 1_000_00
 LAW: Final = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def decided(history: History, jumps: list[int], only: str = "") -> tuple[Book, list[Step]]:
+def decided(history: History, jumps: list[int], only: str = "") -> tuple[PartitionState, list[Step]]:
     """The history's commands, each at its time and a jump of the clock; ``only`` those about this run jump."""
-    book = Book(limits=LIMITS)
+    book = PartitionState(limits=LIMITS)
     steps = []
     for number, entry in enumerate(history.entries):
         jump = jumps[number // 3 % len(jumps)] if only in ("", entry.command.run_id) else 0
@@ -33,7 +33,7 @@ def test_a_jump_stops_nothing_and_a_recovered_book_is_the_same(history: History,
     """Every command is decided; no sequence has a gap; folding the facts gives the book that deciding gave."""
     book, steps = decided(history, jumps)
     facts = [fact for step in steps for fact in step.facts]
-    folded = Book(limits=LIMITS)
+    folded = PartitionState(limits=LIMITS)
     seen: dict[str, int] = {}
     for fact in facts:
         evolve(folded, fact)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command, RunBody
-from agents_sdk.core.facts import YOURS, AgentEvent, Fact
-from agents_sdk.core.ledger import Book, apply, evolve, undecodable
+from agents_sdk.core.facts import EXECUTE_LOCALLY, AgentEvent, Fact
+from agents_sdk.core.ledger import PartitionState, apply, evolve, undecodable
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import copy
 from agents_sdk.errors import REFUSALS
@@ -36,15 +36,15 @@ LAW = settings(
 ADDRESSED_AGAIN = {"CallAwaited", "RequestAwaited", "RunAwaited", "ChildAwaited"}
 
 
-def fold(facts: Iterable[Fact], book: Book | None = None) -> Book:
+def fold(facts: Iterable[Fact], book: PartitionState | None = None) -> PartitionState:
     """The book that the facts make, from an empty one unless one is given."""
-    book = Book(limits=LIMITS) if book is None else book
+    book = PartitionState(limits=LIMITS) if book is None else book
     for fact in facts:
         evolve(book, fact)
     return book
 
 
-def same(folded: Book, applied: Book) -> bool:
+def same(folded: PartitionState, applied: PartitionState) -> bool:
     """Whether two books are equal but for ``applied``, which commands without facts advance in one of them only."""
     return folded.applied <= applied.applied and msgspec.structs.replace(folded, applied=applied.applied) == applied
 
@@ -54,7 +54,7 @@ def recorded(facts: Iterable[Fact]) -> list[bytes]:
     return [CODEC.encode(fact) for fact in facts]
 
 
-def continued(book: Book, entries: Iterable[Entry]) -> list[bytes]:
+def continued(book: PartitionState, entries: Iterable[Entry]) -> list[bytes]:
     """What the book makes of the commands: facts and replies, as they lie in the log."""
     steps = [apply(book, entry.command, entry.offset, entry.at) for entry in entries]
     return [record for step in steps for record in recorded(step.facts) + [CODEC.encode(t.reply) for t in step.replies]]
@@ -65,7 +65,7 @@ def continued(book: Book, entries: Iterable[Entry]) -> list[bytes]:
 def test_the_same_commands_give_the_same_facts_and_replies_byte_for_byte(history: History) -> None:
     """Deciding a log again in a fresh book writes the very same bytes."""
     first = [r for e in history.entries for r in recorded(e.facts) + [CODEC.encode(t.reply) for t in e.replies]]
-    again = Book(limits=LIMITS)
+    again = PartitionState(limits=LIMITS)
     assert continued(again, history.entries) == first
     assert again == history.book
 
@@ -99,7 +99,7 @@ def test_the_same_commands_give_the_same_bytes_in_another_process() -> None:
 def test_deciding_changes_nothing(choices: bytes) -> None:
     """The book before and after ``decide`` is the same, and a second ``decide`` says the same."""
 
-    def look(book: Book, command: Command, offset: int, at: int) -> None:
+    def look(book: PartitionState, command: Command, offset: int, at: int) -> None:
         before = msgspec.msgpack.encode(book)
         facts = decide(book, command, offset, at)
         assert msgspec.msgpack.encode(book) == before
@@ -216,7 +216,9 @@ def test_a_repeated_command_adds_no_fact_and_is_answered_like_the_first_time(his
             assert key[:2] not in answers or (told is not None) == bool(command.reply_to)
         if entry.lived or entry.lives:
             for command_id, answer in _said(entry):
-                if answer["code"] != YOURS:  # a local call: told to begin, as often as it asks, until it has ended
+                if (
+                    answer["code"] != EXECUTE_LOCALLY
+                ):  # a local call: told to begin, as often as it asks, until it has ended
                     answers.setdefault((command.run_id, command_id), answer)
             seen.add(key)
 
@@ -288,9 +290,9 @@ def test_undecodable_records_give_the_same_fact_each_time(key: bytes | None, off
     assert CODEC.encode(fact) == CODEC.encode(undecodable(key, offset, at, "undecodable", text))
     assert fact.event_id != undecodable(key, offset + 1, at, "undecodable", text).event_id
     assert fact.event_id != undecodable((key or b"") + b"x", offset, at, "undecodable", text).event_id
-    book = Book()
+    book = PartitionState()
     evolve(book, fact)
-    assert book == Book(applied=offset)
+    assert book == PartitionState(applied=offset)
 
 
 @LAW

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backplane.manifests.model import Pages
 from backplane.providers.http.failed import Failed
-from backplane.providers.http.pages import Reading, Turn
+from backplane.providers.http.pages import PageCursor, Turn
 
 URL = "https://api.example/v1/things"
 LISTS = st.lists(st.lists(st.integers(), min_size=1, max_size=4), min_size=1, max_size=6)
@@ -31,9 +31,9 @@ def served(kind: str, pages: list[list[int]], turn: Turn) -> tuple[dict[str, Any
     return {"items": pages[at]}, link, turn.url or URL
 
 
-def read(spec: Pages, pages: list[list[int]], limit: int | None) -> tuple[Reading, int]:
+def read(spec: Pages, pages: list[list[int]], limit: int | None) -> tuple[PageCursor, int]:
     """The finished reading, and how many pages were asked for."""
-    reading = Reading(spec, limit)
+    reading = PageCursor(spec, limit)
     turn: Turn | None = reading.first()
     asked = 0
     while turn is not None:
@@ -81,7 +81,7 @@ def test_the_items_are_the_lists_own_in_order(
 def test_a_cursor_that_comes_again_ends_the_reading(cursors: list[str]) -> None:
     """A server that goes round in circles is told of, not followed."""
     spec = Pages(kind="cursor", items="items", next="next", param="page", max_pages=1000)
-    reading = Reading(spec, None)
+    reading = PageCursor(spec, None)
     seen: set[str] = set()
     for cursor in cursors:
         body = {"items": [1], "next": cursor}
@@ -108,7 +108,7 @@ def test_a_cursor_that_comes_again_ends_the_reading(cursors: list[str]) -> None:
 )
 def test_no_link_leaves_the_origin(link: str) -> None:
     """It would be sent the secret."""
-    reading = Reading(Pages(kind="link", items="items"), None)
+    reading = PageCursor(Pages(kind="link", items="items"), None)
 
     with pytest.raises(Failed, match="not the provider's own origin"):
         reading.take({"items": [1]}, link, URL)
@@ -116,7 +116,7 @@ def test_no_link_leaves_the_origin(link: str) -> None:
 
 def test_a_page_without_a_list_is_told() -> None:
     """Words where items should be; nothing at all counts as no items."""
-    reading = Reading(Pages(kind="link", items="items"), None)
+    reading = PageCursor(Pages(kind="link", items="items"), None)
 
     with pytest.raises(Failed, match="no list at 'items' of page 1"):
         reading.take({"items": "many"}, "", URL)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.believed import Answers, Asked, Verdict
 from agents_sdk.core.facts import Reply
-from agents_sdk.proofs import COPIED, FORGED, Guard
+from agents_sdk.proofs import COPIED, FORGED, ProofChecker
 from agents_sdk.wire.codec import RECORDS, Codec
 from agents_sdk.wire.proof import PROOF, Place, Prover, Sequence, generation_of, sealer, subkey
 from agents_sdk.wire.signature import LENGTH
@@ -19,7 +19,7 @@ TOPICS = st.sampled_from(["bp.calls", "bp.runs", "bp.inbox.a", "bp.inbox.b", "bp
 CODEC = Codec({name: number for number, name in enumerate(RECORDS, 1)}, lambda schema_id: {})
 
 
-class Lying(NamedTuple):
+class EncodedRecord(NamedTuple):
     """A record in a topic, with the header that proves it."""
 
     topic: str
@@ -51,8 +51,8 @@ def test_what_was_proven_is_believed_where_it_was_written(key: bytes, record: An
 def test_nothing_that_was_changed_or_moved_is_believed(key: bytes, record: Any, data: st.DataObject) -> None:
     """One other byte, topic, partition, key or kind of nothing; another key; a proof that is cut or longer."""
     topic, partition, name, value, place = record
-    genuine = Lying(topic, partition, name, value, Prover(key).prove(topic, partition, name, value, place))
-    field = data.draw(st.sampled_from(Lying._fields))
+    genuine = EncodedRecord(topic, partition, name, value, Prover(key).prove(topic, partition, name, value, place))
+    field = data.draw(st.sampled_from(EncodedRecord._fields))
     other: Any
     if field == "topic":
         other = data.draw(TOPICS | st.text(max_size=20))
@@ -97,7 +97,7 @@ def mutated(draw: st.DrawFn, value: bytes | None) -> bytes | None:
 @given(st.lists(st.integers(0, 12), max_size=30), KEYS)
 def test_a_log_with_copies_in_it_gives_what_it_gave_without(copies: list[int], key: bytes) -> None:
     """Genuine records in their order, and copies of any of those that were there before, anywhere behind them."""
-    prover, guard = Prover(key), Guard(lambda generation: Prover(key))
+    prover, guard = Prover(key), ProofChecker(lambda generation: Prover(key))
     written: list[tuple[bytes, bytes]] = []
     believed: list[bytes] = []
     for number, copied in enumerate(copies):
@@ -112,7 +112,7 @@ def test_a_log_with_copies_in_it_gives_what_it_gave_without(copies: list[int], k
 
 def test_what_lay_there_before_anything_was_proven_is_believed_below_its_end_only() -> None:
     """A record without a proof in a topic that was noted, below and at the noted end, and in one that was not."""
-    guard = Guard(lambda generation: None, before={"bp.runs": [3, 0]})
+    guard = ProofChecker(lambda generation: None, before={"bp.runs": [3, 0]})
     verdicts = [guard.judge(topic, p, offset, None, b"v", None) for topic, p, offset in CASES]
     assert verdicts == ["", FORGED, FORGED, FORGED, FORGED]
     assert guard.refused == {FORGED: 4}

@@ -19,7 +19,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import BreakerBody, Command, HandlerBody, StateBody
 from agents_sdk.core.facts import BreakerEvent, Reply
 from agents_sdk.core.ledger import breakers, timers
-from agents_sdk.core.ledger.scribe import Scribe
+from agents_sdk.core.ledger.scribe import FactBuilder
 from agents_sdk.core.ledger.state import Breaker
 from tests.support.ledger_desk import EXECUTOR, Desk
 from tests.support.message_ends import unended
@@ -264,7 +264,7 @@ def test_the_search_finds_an_effect_whose_command_is_not_remembered(monkeypatch:
 def test_the_search_finds_a_probe_that_is_granted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the ledger did not look at whose probe is under way."""
 
-    def anyhow(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
+    def anyhow(known: Breaker, body: BreakerBody, scribe: FactBuilder) -> None:
         breakers._fact("BreakerProbed", body, scribe, until=scribe.at + body.probe_ms * 1_000, opened=known.opened)
 
     monkeypatch.setitem(breakers.TABLE, ("half_open", "ProbeBreaker"), anyhow)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.facts import Fact
-from agents_sdk.core.ledger import Book, Limits, evolve
+from agents_sdk.core.ledger import Limits, PartitionState, evolve
 from agents_sdk.core.ledger.agents import touched
 from backplane.ledger.pieces import Changes
 from backplane.ledger.snapshots import Snapshots
@@ -94,7 +94,7 @@ class World:
             if rest[count:]:
                 self.late.append(rest[count:])
 
-    def _touch(self, book: Book, fact: Fact) -> None:
+    def _touch(self, book: PartitionState, fact: Fact) -> None:
         self.dirty[fact.run_id] = fact.command_offset
         self.dirty.update(dict.fromkeys(touched(book, fact), fact.command_offset))
 
@@ -116,8 +116,8 @@ def _write(table: dict[bytes, bytes], changes: Changes) -> None:
             table[key.encode()] = value
 
 
-def _folded(facts: list[Fact]) -> Book:
-    book = Book(limits=Limits())
+def _folded(facts: list[Fact]) -> PartitionState:
+    book = PartitionState(limits=Limits())
     for fact in facts:
         evolve(book, fact)
     return book

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.recovery import Rank
-from backplane.recovery.ranking import Ended, Standing, Window, ordered
+from backplane.recovery.ranking import Ended, ProviderStats, Window, ordered
 
 SIZE, SPAN = 4, 10.0
 NAMES = ["a", "b", "c", "d"]
 ENDED = st.builds(Ended, st.floats(0, 50), st.booleans(), st.floats(0, 5), st.integers(0, 10**9))
 OPTIONAL = st.none() | st.floats(0, 1)
 STANDINGS = st.builds(
-    Standing, attempts=st.integers(0, 5), healthy=OPTIONAL, latency_s=OPTIONAL, cost_nano_usd=OPTIONAL
+    ProviderStats, attempts=st.integers(0, 5), healthy=OPTIONAL, latency_s=OPTIONAL, cost_nano_usd=OPTIONAL
 )
 
 
@@ -48,7 +48,7 @@ def test_a_window_is_the_last_attempts_within_its_span(attempts: list[Ended], la
     st.dictionaries(st.sampled_from(NAMES), st.integers(0, 10)),
 )
 def test_an_order_is_a_permutation_in_which_no_better_one_comes_later(
-    rank: Rank, providers: list[str], standings: dict[str, Standing], costs: dict[str, int]
+    rank: Rank, providers: list[str], standings: dict[str, ProviderStats], costs: dict[str, int]
 ) -> None:
     """Pairwise, by what each rank promises; and equals keep their declared order."""
     order = ordered(rank, providers, standings, costs)
@@ -61,9 +61,9 @@ def test_an_order_is_a_permutation_in_which_no_better_one_comes_later(
                 assert providers.index(earlier) < providers.index(later)
 
 
-def better(rank: Rank, one: str, two: str, standings: dict[str, Standing], costs: dict[str, int]) -> bool:
+def better(rank: Rank, one: str, two: str, standings: dict[str, ProviderStats], costs: dict[str, int]) -> bool:
     """Whether the rank promises ``one`` before ``two``, said another way than the code does."""
-    first, second = standings.get(one, Standing()), standings.get(two, Standing())
+    first, second = standings.get(one, ProviderStats()), standings.get(two, ProviderStats())
     if rank == "declared":
         return False
     if rank == "healthiest":

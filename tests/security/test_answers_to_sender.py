@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from agents_sdk.core.ledger import Step, evolve
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.replay import replay
 from tests.support.guarded_desk import RightsDesk, code
 from tests.support.ledger_desk import EXECUTOR, answer, kinds
@@ -113,7 +113,7 @@ def test_the_same_sender_with_a_newer_key_is_told(desk: RightsDesk) -> None:
 def test_a_recovered_book_refuses_the_same(desk: RightsDesk) -> None:
     """Whose a command is follows from the facts; a replay decides the same."""
     waiting(desk)
-    book = Book()
+    book = PartitionState()
     for fact in (*desk.facts, *desk.facts):
         evolve(book, fact)
     run, live = book.runs["r"], desk.book.runs["r"]

@@ -36,14 +36,14 @@ from agents_sdk.wire.proof import FOR_EXECUTORS, PROOF, Place, Prover, subkey
 from agents_sdk.wire.signature import sign
 from backplane.cli.app import run as cli
 from backplane.platform.platform import LocalPlatform
-from tests.support.dishonest import Dishonest, Lying, one_agents_key
+from tests.support.dishonest import Dishonest, EncodedRecord, one_agents_key
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.live_agents import own, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
-def command_of(attacker: Dishonest, lying: Lying) -> Command | None:
+def command_of(attacker: Dishonest, lying: EncodedRecord) -> Command | None:
     """The command of a record; None for what is none: others write nonsense to the same topic."""
     try:
         said = attacker.codec.decode(lying.value)
@@ -116,7 +116,7 @@ async def test_no_call_is_taken_for_settled_or_cancelled_on_a_strangers_word(
     platform.kill("executor")
     waiting = asyncio.create_task(run.execute("echo", {"n": 7}))
 
-    async def asked() -> Lying:
+    async def asked() -> EncodedRecord:
         found = [each for each in await asyncio.to_thread(attacker.read, CALLS) if each.key == run.id.encode()]
         assert found
         return found[0]
@@ -152,7 +152,7 @@ async def test_client_believes_only_what_the_ledger_proves_to_it(
     key = one_agents_key(settings)
     values = [attacker.codec.encode(each) for each in lies]
     forged = [
-        Lying(REPLIES, client.reply_partition, -1, client.client_id.encode(), value, [])
+        EncodedRecord(REPLIES, client.reply_partition, -1, client.client_id.encode(), value, [])
         for each in values
         for value in (each, sign(each, key), sign(each, subkey(key, "answer")))
     ]
@@ -283,10 +283,10 @@ async def test_copied_opening_of_a_breaker_does_not_open_it_again(
     assert await asyncio.to_thread(state) == closed
 
 
-def _registrations(attacker: Dishonest, kind: str, name: str) -> list[Lying]:
+def _registrations(attacker: Dishonest, kind: str, name: str) -> list[EncodedRecord]:
     """The records of the commands of a kind that are about an agent."""
 
-    def wanted(each: Lying) -> bool:
+    def wanted(each: EncodedRecord) -> bool:
         said = command_of(attacker, each)
         return said is not None and said.kind == kind and getattr(said.registration, "name", "") == name
 

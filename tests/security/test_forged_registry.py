@@ -10,7 +10,7 @@ from agents_sdk.follower import read_catalogue
 from agents_sdk.registrar import Registrar
 from agents_sdk.topics import CAPABILITIES, SWITCHES
 from agents_sdk.wire.proof import PROOF, TOMBSTONE, Place, Prover, subkey
-from tests.support.dishonest import Dishonest, Lying, one_agents_key
+from tests.support.dishonest import Dishonest, EncodedRecord, one_agents_key
 from tests.support.live_agents import own
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -39,11 +39,11 @@ def test_registry_is_changed_by_nobody_but_who_may(attacker: Dishonest, settings
     key = one_agents_key(settings)
     proof = Prover(subkey(key, TOMBSTONE)).prove(CAPABILITIES, 0, kept.encode(), None, Place(10**18))
     forged = [
-        Lying(CAPABILITIES, 0, -1, kept.encode(), None, []),
-        Lying(SWITCHES, 0, -1, kept.encode(), None, []),
-        Lying(CAPABILITIES, 0, -1, kept.encode(), None, [(PROOF, proof)]),
-        Lying(CAPABILITIES, 0, -1, kept.encode(), None, of_gone.headers),
-        Lying(SWITCHES, 0, -1, kept.encode(), None, of_gone.headers),
+        EncodedRecord(CAPABILITIES, 0, -1, kept.encode(), None, []),
+        EncodedRecord(SWITCHES, 0, -1, kept.encode(), None, []),
+        EncodedRecord(CAPABILITIES, 0, -1, kept.encode(), None, [(PROOF, proof)]),
+        EncodedRecord(CAPABILITIES, 0, -1, kept.encode(), None, of_gone.headers),
+        EncodedRecord(SWITCHES, 0, -1, kept.encode(), None, of_gone.headers),
         *(each._replace(topic=CAPABILITIES) for each in copies if each.topic == SWITCHES),
         *(each._replace(key=b"under another key") for each in copies),
     ]

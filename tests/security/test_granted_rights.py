@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, RegistrationBody
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.identity import OPERATOR
-from agents_sdk.core.ledger import Book, evolve, rights
+from agents_sdk.core.ledger import PartitionState, evolve, rights
 from agents_sdk.core.ledger.rules import RIGHTS, allows, budget_of, supervisor_of
 from tests.support.guarded_desk import ALL, RightsDesk, code, rule
 from tests.support.ledger_desk import Desk, answer, detail, kinds
@@ -201,7 +201,7 @@ def test_grants_are_folded_the_same_in_any_overlap() -> None:
     desk.grant("a", reads=["two"])
     desk.register("a", reads=["*"])
     desk.grant("b", client=True, reads=["*"])
-    book = Book()
+    book = PartitionState()
     for fact in (*desk.facts, *desk.facts):
         evolve(book, fact)
     assert (book.grants, book.policy, book.rights_required) == (desk.book.grants, "first", True)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from agents_sdk.believed import Answers, Asked, Verdict
 from agents_sdk.core.facts import Fact, MessageEvent, Reply
 from agents_sdk.core.identity import EXECUTOR
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, Switch
 from agents_sdk.keys import Key, issued
-from agents_sdk.proofs import FACTS, FORGED, Guard
+from agents_sdk.proofs import FACTS, FORGED, ProofChecker
 from agents_sdk.registrar import Trust
 from agents_sdk.topics import TOPIC_OF_FACT, TOPIC_OF_REGISTRY, inbox
 from agents_sdk.wire.codec import RECORDS, Codec
@@ -62,12 +62,12 @@ def other(value: Any, *, texts: bool = False) -> Any:
     raise AssertionError(value)
 
 
-def guard(name: str, purpose: str, header: str) -> Guard:
+def guard(name: str, purpose: str, header: str) -> ProofChecker:
     prover = Prover(subkey(derive(MASTER, name, 0), purpose))
-    return Guard(lambda generation: prover if generation == 0 else None, header)
+    return ProofChecker(lambda generation: prover if generation == 0 else None, header)
 
 
-def guards(fact: Fact) -> list[Guard]:
+def guards(fact: Fact) -> list[ProofChecker]:
     """Everybody who acts on a fact in its topic."""
     found = [guard(FACTS, FACT, "bp_proof")]
     return [*found, guard(EXECUTOR, DISPATCH, FOR_EXECUTORS)] if isinstance(fact, FOR_EXECUTORS_TOO) else found
@@ -108,12 +108,12 @@ def test_no_field_of_a_delivery_can_be_changed_nor_its_inbox(kind: tuple[str, st
         assert each.judge(inbox(name), PARTITION, 0, b"another", value, headers) == FORGED
 
 
-def recipient(holder: Key) -> Guard:
+def recipient(holder: Key) -> ProofChecker:
     def prover(generation: int) -> Prover | None:
         secret = holder.deliveries(generation)
         return Prover(secret) if secret is not None else None
 
-    return Guard(prover)
+    return ProofChecker(prover)
 
 
 def test_deliveries_survive_a_rotation_of_the_key_both_ways() -> None:
@@ -131,7 +131,7 @@ def test_no_field_of_an_answer_can_be_changed() -> None:
     """Nor can it be given to another client, or be told to another agent."""
     key = issued(MASTER, "asker", 1)
     reply = Reply(command_id="c", reply_to="me", status="ok", value="1", issued_at=5)
-    (encoded,) = PROOFS.answers(Book(), Addressed(0, reply, "asker", 1), CODEC.encode(reply), 0)
+    (encoded,) = PROOFS.answers(PartitionState(), Addressed(0, reply, "asker", 1), CODEC.encode(reply), 0)
     asked = [Asked.by(key, 5)]
     assert Answers("me").judge(encoded, reply, asked) is Verdict.BELIEVED
     assert Answers("you").judge(encoded, reply, asked) is Verdict.REFUSED

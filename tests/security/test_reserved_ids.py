@@ -13,7 +13,7 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AttemptEvent
 from agents_sdk.core.ledger import evolve
 from agents_sdk.core.ledger.issued import issued
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.ledger.timers import fired
 from tests.support.guarded_desk import RightsDesk, code
 from tests.support.ledger_desk import EXECUTOR, kinds
@@ -76,7 +76,7 @@ def test_an_attempt_is_paid_for_and_a_call_ends_though_their_ids_were_reserved(d
             assert [reply.status for reply in told] == ["ok"]
             assert all("fencing_token" in reply.detail for reply in told if kind == "StartAttempt")
     assert sum(fact.cost_nano_usd for fact in desk.facts if isinstance(fact, AttemptEvent)) == 400
-    book = Book()
+    book = PartitionState()
     for fact in desk.facts:
         evolve(book, fact)
     assert msgspec.msgpack.encode(book.runs) == msgspec.msgpack.encode(desk.book.runs)

@@ -15,7 +15,7 @@ from backplane.executor.ports import Clock
 from backplane.executor.reports import ClaimOf
 from backplane.executor.settle import Settler
 from backplane.manifests.model import Capability, Provider
-from backplane.manifests.registry import Contract, Registry
+from backplane.manifests.registry import RegisteredCapability, Registry
 from backplane.providers.fleet import Claim, Ranking
 from backplane.recovery.breakers import Breakers
 from backplane.recovery.decide import Route
@@ -64,7 +64,7 @@ def capability(*providers: str, name: str = "probe", **fields: Any) -> Capabilit
 
 def registry(*capabilities: Capability) -> Registry:
     """These capabilities and no others."""
-    return Registry(Contract(each, "test.yaml", 7) for each in capabilities)
+    return Registry(RegisteredCapability(each, "test.yaml", 7) for each in capabilities)
 
 
 class Outbox:
@@ -108,7 +108,7 @@ class Outbox:
         return found[0]
 
 
-class Asking:
+class ScriptedProviders:
     """Providers by script: a function, or a list of outcomes given one after the other."""
 
     def __init__(self, **scripts: Script | Sequence[AttemptOutcome]) -> None:
@@ -125,17 +125,19 @@ class Asking:
         self.ranks: list[Rank] = []
         self.observed: list[tuple[str, str]] = []
 
-    def ranking(self, contract: Contract, rank: Rank = "declared") -> Ranking:
+    def ranking(self, contract: RegisteredCapability, rank: Rank = "declared") -> Ranking:
         self.ranks.append(rank)
         out = {name for name, _ in self.skipped}
         ready = tuple(each.name for each in contract.capability.providers if each.name not in out)
         return Ranking(ready, self.skipped)
 
-    def observe(self, contract: Contract, provider: Provider, outcome: AttemptOutcome, seconds: float) -> None:
+    def observe(
+        self, contract: RegisteredCapability, provider: Provider, outcome: AttemptOutcome, seconds: float
+    ) -> None:
         self.observed.append((provider.name, type(outcome).__name__))
 
     async def attempt(
-        self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest, claim: Claim | None = None
     ) -> AttemptOutcome:
         if claim is not None:
             await claim()
@@ -151,7 +153,9 @@ class Asking:
             return Answer(result={"from": provider.name})
         return script(request) if callable(script) else script.pop(0)
 
-    async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
+    async def reconcile(
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest
+    ) -> Reconciled:
         self.reconciled.append((provider.name, request.attempt))
         return self.says
 
@@ -163,7 +167,7 @@ def failure(error_class: Any = "transient", **fields: Any) -> Failure:
 
 def settler(
     known: Registry,
-    asking: Asking,
+    asking: ScriptedProviders,
     outbox: Outbox,
     *,
     max_result_bytes: int = 1_000,

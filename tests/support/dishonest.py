@@ -16,7 +16,7 @@ from backplane.runtime.log import read_range
 Header = tuple[str, bytes]
 
 
-class Lying(NamedTuple):
+class EncodedRecord(NamedTuple):
     """A record as it lies in Kafka."""
 
     topic: str
@@ -34,22 +34,22 @@ class Dishonest:
         self.settings = settings
         self.codec = codec
 
-    def read(self, topic: str) -> list[Lying]:
+    def read(self, topic: str) -> list[EncodedRecord]:
         """All committed records of a topic, each partition in its order."""
         consumer = clients.reader(self.settings.kafka)
-        found: list[Lying] = []
+        found: list[EncodedRecord] = []
         try:
             for partition in sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions):
                 end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
                 for message in read_range(consumer, topic, partition, 0, end):
                     headers: Any = message.headers() or []
                     where = topic, partition, message.offset() or 0
-                    found.append(Lying(*where, message.key(), message.value(), list(headers)))
+                    found.append(EncodedRecord(*where, message.key(), message.value(), list(headers)))
         finally:
             consumer.close()
         return found
 
-    def write(self, *records: Lying) -> list[int]:
+    def write(self, *records: EncodedRecord) -> list[int]:
         """Writes records, wherever they came from; the offsets that they got."""
         offsets: list[int] = []
 
@@ -71,11 +71,11 @@ class Dishonest:
         assert len(offsets) == len(records)
         return offsets
 
-    def make(self, topic: str, partition: int, key: str, record: Any, headers: Iterable[Header] = ()) -> Lying:
+    def make(self, topic: str, partition: int, key: str, record: Any, headers: Iterable[Header] = ()) -> EncodedRecord:
         """A record that nobody proved."""
-        return Lying(topic, partition, -1, key.encode(), self.codec.encode(record), list(headers))
+        return EncodedRecord(topic, partition, -1, key.encode(), self.codec.encode(record), list(headers))
 
-    def changed(self, lying: Lying, **fields: Any) -> Lying:
+    def changed(self, lying: EncodedRecord, **fields: Any) -> EncodedRecord:
         """A genuine record with other fields, under its own headers."""
         import msgspec
 

@@ -17,12 +17,12 @@ from agents_sdk.core.facts import AttemptEvent, CallEvent, Reply
 from agents_sdk.core.kinds import CALL_ENDS
 from backplane.executor import reports
 from backplane.executor.engine import CallEngine
-from backplane.executor.open_call import Past
+from backplane.executor.open_call import PriorAttempts
 from backplane.executor.ports import Clock
 from backplane.executor.reports import ClaimOf
 from backplane.executor.settle import Settler
 from backplane.manifests.model import Provider
-from backplane.manifests.registry import Contract, Registry
+from backplane.manifests.registry import RegisteredCapability, Registry
 from backplane.providers.fleet import Claim, Ranking
 from backplane.recovery.breakers import Breakers
 from backplane.recovery.decide import Route
@@ -72,7 +72,7 @@ class World:
         if reconcilable and side_effects == "unsafe":
             provider["reconcile"] = "a:c"
         made = capability(side_effects=side_effects, providers=[provider], timeout_seconds=deadline_s)
-        self.registry = Registry([Contract(made, "test.yaml", 7)])
+        self.registry = Registry([RegisteredCapability(made, "test.yaml", 7)])
         self.desk = Desk()
         self.now = 0.0
         self.queue: list[Command] = []
@@ -220,10 +220,10 @@ class Process:
         await self.engine.deliver(0, list(enumerate(self.world.calls))[begin:])
         if not self.engine.is_ready(0):
             settled = {fact.call_id for fact in self.world.calls if fact.kind in CALL_ENDS}
-            past: dict[str, Past] = {}
+            past: dict[str, PriorAttempts] = {}
             for fact in self.world.attempts:
                 if fact.kind != "AttemptStarted":
-                    past[fact.call_id] = past.get(fact.call_id, Past()).and_then(fact)
+                    past[fact.call_id] = past.get(fact.call_id, PriorAttempts()).and_then(fact)
             self.engine.ready(0, settled, past, len(self.world.calls))
 
     def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
@@ -255,7 +255,7 @@ class Process:
 
     # the fleet
 
-    def ranking(self, contract: Contract, rank: Any) -> Ranking:
+    def ranking(self, contract: RegisteredCapability, rank: Any) -> Ranking:
         """The one provider."""
         return Ranking(tuple(each.name for each in contract.capability.providers), ())
 
@@ -263,7 +263,7 @@ class Process:
         """Nothing depends on it."""
 
     async def attempt(
-        self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest, claim: Claim | None = None
     ) -> AttemptOutcome:
         """As the fleet's: the attempt's time runs from before its claim, and is looked at right before it is made."""
         until = self.loop.time() + request.timeout_seconds
@@ -286,7 +286,9 @@ class Process:
                 self.answers.remove(answered)
         return Answer(result={})
 
-    async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
+    async def reconcile(
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest
+    ) -> Reconciled:
         """What the provider knows."""
         self.history.append(("reconciled", self.world.effects[request.call_id]))
         happened = bool(self.world.effects[request.call_id])

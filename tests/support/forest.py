@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import Fact
-from agents_sdk.core.ledger import Book, apply, issued
+from agents_sdk.core.ledger import PartitionState, apply, issued
 from agents_sdk.core.ledger.state import Run
 from agents_sdk.core.partition import partition_of
 
@@ -22,7 +22,7 @@ class Forest:
     """The books, and what is on its way."""
 
     def __init__(self) -> None:
-        self.books = [Book() for _ in range(PARTITIONS)]
+        self.books = [PartitionState() for _ in range(PARTITIONS)]
         self.offsets = [0] * PARTITIONS
         self.lines: dict[tuple[int, str], deque[Command]] = defaultdict(deque)
         self.facts: dict[str, list[Any]] = defaultdict(list)

@@ -14,7 +14,7 @@ import msgspec
 from agents_sdk import Agent
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact, MessageEvent, Reply
-from agents_sdk.inbox import Arrived
+from agents_sdk.inbox import InboxRecord
 from agents_sdk.lanes import OffsetTracker
 from agents_sdk.worker import Worker
 from tests.support.ledger_desk import Desk
@@ -128,14 +128,14 @@ class _Inbox:
         batch = []
         while self.next < len(log):
             self.tracker.add(self.next)
-            batch.append(Arrived(0, self.epoch, self.next, None, log[self.next], [], self.next < self.end))  # type: ignore[arg-type]  # decoded as it is
+            batch.append(InboxRecord(0, self.epoch, self.next, None, log[self.next], [], self.next < self.end))  # type: ignore[arg-type]  # decoded as it is
             self.next += 1
         if batch:
             self.arrived(batch)
 
-    def ours(self, record: Arrived) -> bool:
+    def ours(self, record: InboxRecord) -> bool:
         return self.process.owns
 
-    def finish(self, record: Arrived) -> None:
+    def finish(self, record: InboxRecord) -> None:
         if self.process.owns:
             self.tracker.finish(record.offset)

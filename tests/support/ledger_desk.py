@@ -9,7 +9,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import Fact, Reply
-from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply
+from agents_sdk.core.ledger import Limits, PartitionState, Proof, Step, apply
 from agents_sdk.core.ledger.rules import RULES
 
 EXECUTOR: Final = "bp.executor"
@@ -19,7 +19,7 @@ class Desk:
     """Sends commands to a book of its own; run ``r`` unless said otherwise, sender ``client``, every one answered."""
 
     def __init__(self, **limits: int) -> None:
-        self.book = Book(limits=Limits(**limits))
+        self.book = PartitionState(limits=Limits(**limits))
         self.proof = Proof.UNSIGNED
         """What the signatures of the commands prove."""
         self.sent: list[Command] = []

@@ -34,7 +34,7 @@ from agents_sdk.core.commands import (
     StateBody,
 )
 from agents_sdk.core.facts import Fact, Reply, RunEvent
-from agents_sdk.core.ledger import Book, Limits, apply, issued, timers
+from agents_sdk.core.ledger import Limits, PartitionState, apply, issued, timers
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.wire.codec import Codec
 
@@ -111,9 +111,9 @@ class Entry:
 class History:
     """Commands applied one after the other. No dataclass: hypothesis would print all of its fields."""
 
-    def __init__(self, before: Callable[[Book, Command, int, int], None] | None = None) -> None:
+    def __init__(self, before: Callable[[PartitionState, Command, int, int], None] | None = None) -> None:
         """``before`` looks at the book before each command."""
-        self.book = Book(limits=LIMITS)
+        self.book = PartitionState(limits=LIMITS)
         self.entries: list[Entry] = []
         self.offset = -1
         self.before = before
@@ -587,7 +587,7 @@ def prelude(author: Author) -> Iterator[Command]:
     yield _depend(author, 0, 2, 0b0011)
 
 
-def play(choices: bytes, before: Callable[[Book, Command, int, int], None] | None = None) -> History:
+def play(choices: bytes, before: Callable[[PartitionState, Command, int, int], None] | None = None) -> History:
     """The history that the bytes stand for; the same bytes always give the same one."""
     history = History(before=before)
     author = Author(history)

@@ -22,7 +22,7 @@ from tests.support.eventually import assert_eventually
 from tests.support.ledgers import kafka_environment
 
 
-class Lying(NamedTuple):
+class EncodedRecord(NamedTuple):
     """A committed record of a fact topic."""
 
     topic: str
@@ -107,20 +107,20 @@ class SinkProcess:
             self.kill()
 
 
-def committed(settings: Settings) -> list[Lying]:
+def committed(settings: Settings) -> list[EncodedRecord]:
     """Every committed record of every fact topic."""
     consumer = reader(settings.kafka)
     known = consumer.list_topics(timeout=10).topics
     places = [(topic, number) for topic in FACT_TOPICS if topic in known for number in known[topic].partitions]
     consumer.assign([TopicPartition(topic, number, 0) for topic, number in places])
-    found: list[Lying] = []
+    found: list[EncodedRecord] = []
     open_ = set(places)
     while open_:
         for message in consumer.consume(1000, timeout=5.0):
             error = message.error()
             place = str(message.topic()), int(message.partition() or 0)
             if error is None:
-                found.append(Lying(*place, int(message.offset() or 0), bytes(message.value() or b"")))
+                found.append(EncodedRecord(*place, int(message.offset() or 0), bytes(message.value() or b"")))
             elif error.code() == KafkaError._PARTITION_EOF:
                 open_.discard(place)
             else:

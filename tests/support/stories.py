@@ -8,7 +8,7 @@ from typing import Any, Final
 from agents_sdk.core import commands as c
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Fact, MessageEvent
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.ledger.step import apply
 from agents_sdk.topics import TOPIC_OF_FACT
 from backplane.sink.rows import Record
@@ -22,7 +22,7 @@ class Story:
     """A ledger's book in one partition, advanced by the commands of one run."""
 
     def __init__(self, run_id: str, at: int = NOON, partition: int = 0) -> None:
-        self.book = Book()
+        self.book = PartitionState()
         self.run_id = run_id
         self.at = at
         self.offset = 0

@@ -8,15 +8,15 @@ from agents_sdk.core.identity import Proof
 from agents_sdk.core.ledger import identity, rights
 from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
-from agents_sdk.core.ledger.state import Book, Limits, state_hash
+from agents_sdk.core.ledger.state import Limits, PartitionState, state_hash
 from agents_sdk.core.ledger.step import INTERNAL_ERROR, Check, Failure, Step, apply, of_no_command, undecodable
 
 __all__ = [
     "INTERNAL_ERROR",
-    "Book",
     "Check",
     "Failure",
     "Limits",
+    "PartitionState",
     "Proof",
     "Step",
     "apply",

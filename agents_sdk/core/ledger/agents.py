@@ -15,14 +15,14 @@ from agents_sdk.core.facts import AgentEvent, Fact
 from agents_sdk.core.identity import OPERATOR
 from agents_sdk.core.ledger import timers
 from agents_sdk.core.ledger.changes import Changes
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Dependency, Run
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Dependency, PartitionState, Run
 
 REMOVED: Final = "agent_removed"
 """Cause of a dead letter."""
 
 
-def remove(book: Book, command: Command, scribe: Scribe) -> None:
+def remove(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """RemoveAgent → AgentRemoved; nothing where no agent has the name."""
     spec = command.registration
     if spec is None:
@@ -37,7 +37,7 @@ def remove(book: Book, command: Command, scribe: Scribe) -> None:
         scribe.write(AgentEvent, kinds.AGENT_REMOVED, name=spec.name, operator=spec.operator[:200])
 
 
-def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
+def fold(book: PartitionState, fact: AgentEvent, changes: Changes) -> None:
     """AgentRemoved: nobody hears of the agent any more, and what waits for it comes to its end."""
     if fact.command_offset <= max(book.removed.get(fact.name, -1), _declared_at(book, fact.name)):
         return
@@ -52,22 +52,22 @@ def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
                 changes.put(run.timers, timers.dependency(dependency_id), fact.at)
 
 
-def _declared_at(book: Book, name: str) -> int:
+def _declared_at(book: PartitionState, name: str) -> int:
     spec = book.agents.get(name)
     return spec.command_offset if spec is not None else -1
 
 
-def _hopeless(book: Book, run: Run, dependency: Dependency) -> bool:
+def _hopeless(book: PartitionState, run: Run, dependency: Dependency) -> bool:
     lost = [term for term in dependency.depends_on if absent(book, term) and term not in run.completed]
     return absent(book, dependency.downstream) or len(dependency.depends_on) - len(lost) < dependency.needed
 
 
-def absent(book: Book, term: str) -> bool:
+def absent(book: PartitionState, term: str) -> bool:
     """Whether the term of a dependency is an agent that is registered no more."""
     return ":" not in term and term not in book.agents
 
 
-def touched(book: Book, fact: Fact) -> dict[str, dict[str, int]]:
+def touched(book: PartitionState, fact: Fact) -> dict[str, dict[str, int]]:
     """Run → the timers that the removal has set there, where it set some."""
     if fact.kind != kinds.AGENT_REMOVED:
         return {}

@@ -8,7 +8,7 @@ import msgspec
 
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.facts import (
-    YOURS,
+    EXECUTE_LOCALLY,
     AttemptEvent,
     CallEvent,
     DependencyEvent,
@@ -23,10 +23,20 @@ from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.rights import withheld
 from agents_sdk.core.ledger.rules import holds
-from agents_sdk.core.ledger.state import Answer, Book, Call, Delivery, Finished, Request, Run, Version, at_version
+from agents_sdk.core.ledger.state import (
+    Answer,
+    Call,
+    Delivery,
+    Finished,
+    PartitionState,
+    Request,
+    Run,
+    Version,
+    at_version,
+)
 
 
-def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
+def answer_to(book: PartitionState, run: Run, fact: Fact) -> Answer:
     """The answer that ``fact``, the first one of its command, is."""
     answer = Answer(event_id=fact.event_id, run_seq=fact.run_seq)
     if type(fact) is StateEvent:
@@ -48,7 +58,7 @@ def answer_to(book: Book, run: Run, fact: Fact) -> Answer:
     return answer
 
 
-def registered(book: Book, name: str, facts: list[Fact]) -> Answer:
+def registered(book: PartitionState, name: str, facts: list[Fact]) -> Answer:
     """The answer to a registration: the part of the declaration that was not granted, if any."""
     missing = withheld(book, name)
     event_id = facts[0].event_id if facts else ""
@@ -76,7 +86,7 @@ def refused(fact: RefusalEvent) -> Answer:
     )
 
 
-def _state(book: Book, run: Run, fact: StateEvent, answer: Answer) -> None:
+def _state(book: PartitionState, run: Run, fact: StateEvent, answer: Answer) -> None:
     answer.version = fact.version
     match fact.kind:
         case kinds.STATE_READ:
@@ -112,7 +122,7 @@ def read_along(run: Run, fact: StateEvent, changes: Changes) -> None:
         changes.grow(answer, "value", f"{answer.value[:-1]},{entry(fact.key, found)}]")
 
 
-def _within(book: Book, answer: Answer, rows: list[dict[str, Any]]) -> None:
+def _within(book: PartitionState, answer: Answer, rows: list[dict[str, Any]]) -> None:
     """Puts the rows in the answer, unless they are more than a record may carry."""
     value = ids.canonical(rows)
     size, limit = len(value.encode()), book.limits.max_value_bytes
@@ -158,11 +168,11 @@ def outcome(fact: CallEvent) -> Answer:
     return answer
 
 
-def yours(call: Call) -> Answer:
+def execute_locally(call: Call) -> Answer:
     """The answer to a caller that makes the attempts of its call itself. The intent is recorded, the attempts may cost
     so much, and these were made before."""
     detail = {"attempts": call.attempts, "budget_nano_usd": call.budget, "spent_nano_usd": call.spent}
-    return Answer(event_id=call.local, code=YOURS, detail=ids.canonical(detail))
+    return Answer(event_id=call.local, code=EXECUTE_LOCALLY, detail=ids.canonical(detail))
 
 
 def request_outcome(fact: MessageEvent, request: Request) -> Answer:

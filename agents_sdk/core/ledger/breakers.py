@@ -18,8 +18,8 @@ from agents_sdk.core.facts import BreakerEvent
 from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger.changes import Changes
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Breaker
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Breaker, PartitionState
 
 PREFIX: Final = "breaker/"
 KINDS: Final = frozenset(kinds.OF_BREAKERS)
@@ -40,7 +40,7 @@ def breaker_id(capability: str, provider: str, error_class: str) -> str:
     return f"{PREFIX}{capability}/{provider}/{error_class}"
 
 
-def decide(book: Book, command: Command, scribe: Scribe) -> None:
+def decide(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """The transition that the command causes, or none. Raises Refusal for a probe that is not granted."""
     if command.agent != EXECUTOR:
         message = f"only {EXECUTOR} may send {command.kind}, not {command.agent!r}"
@@ -59,7 +59,7 @@ def decide(book: Book, command: Command, scribe: Scribe) -> None:
         move(known, body, scribe)
 
 
-def _fact(kind: FactKind, body: BreakerBody, scribe: Scribe, *, until: int = 0, opened: int = 0) -> None:
+def _fact(kind: FactKind, body: BreakerBody, scribe: FactBuilder, *, until: int = 0, opened: int = 0) -> None:
     scribe.write(
         BreakerEvent,
         kind,
@@ -73,25 +73,25 @@ def _fact(kind: FactKind, body: BreakerBody, scribe: Scribe, *, until: int = 0, 
     )
 
 
-def _open(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
+def _open(known: Breaker, body: BreakerBody, scribe: FactBuilder) -> None:
     """Each time in a row it stays open twice as long."""
     wait_ms = min(max(body.open_ms, 1) * 2 ** min(known.opened, DOUBLED_LIMIT), OPEN_MAX_MS)
     _fact(kinds.BREAKER_OPENED, body, scribe, until=scribe.at + wait_ms * MICROS_A_MS, opened=known.opened + 1)
 
 
-def _open_again(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
+def _open_again(known: Breaker, body: BreakerBody, scribe: FactBuilder) -> None:
     if body.executor == known.holder:  # others tell of attempts from before the probe
         _open(known, body, scribe)
 
 
-def _probe(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
+def _probe(known: Breaker, body: BreakerBody, scribe: FactBuilder) -> None:
     if scribe.at < known.until:
         raise _refused(known, "is open")
     until = scribe.at + max(body.probe_ms, 1) * MICROS_A_MS
     _fact(kinds.BREAKER_PROBED, body, scribe, until=until, opened=known.opened)
 
 
-def _probe_again(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
+def _probe_again(known: Breaker, body: BreakerBody, scribe: FactBuilder) -> None:
     """The same probe asked for again is granted already; another one when the first has let its time pass."""
     if body.executor == known.holder:
         return
@@ -100,7 +100,7 @@ def _probe_again(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
     _probe(known, body, scribe)
 
 
-def _close(known: Breaker, body: BreakerBody, scribe: Scribe) -> None:
+def _close(known: Breaker, body: BreakerBody, scribe: FactBuilder) -> None:
     if body.executor == known.holder:
         _fact(kinds.BREAKER_CLOSED, body, scribe)
 
@@ -109,7 +109,7 @@ def _refused(known: Breaker, why: str) -> Refusal:
     return Refusal("breaker_open", f"the breaker {why}", open_until=known.until, holder=known.holder)
 
 
-TABLE: Final[dict[tuple[str, str], Callable[[Breaker, BreakerBody, Scribe], None]]] = {
+TABLE: Final[dict[tuple[str, str], Callable[[Breaker, BreakerBody, FactBuilder], None]]] = {
     ("closed", kinds.OPEN_BREAKER): _open,
     ("half_open", kinds.OPEN_BREAKER): _open_again,
     ("open", kinds.PROBE_BREAKER): _probe,
@@ -119,7 +119,7 @@ TABLE: Final[dict[tuple[str, str], Callable[[Breaker, BreakerBody, Scribe], None
 """(State, kind of command) → what decides; what is not here changes nothing, and is no mistake: it came late."""
 
 
-def fold(book: Book, fact: BreakerEvent, changes: Changes) -> None:
+def fold(book: PartitionState, fact: BreakerEvent, changes: Changes) -> None:
     """The state after the fact; an older one folded again changes nothing."""
     known = book.breakers.get(fact.run_id, CLOSED)
     if fact.command_offset > known.command_offset:

@@ -21,7 +21,7 @@ from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.contracts import most_specific
 from agents_sdk.core.ledger.rules import budget_of
 from agents_sdk.core.ledger.scribe import Refusal
-from agents_sdk.core.ledger.state import Account, Book, Call, Run
+from agents_sdk.core.ledger.state import Account, Call, PartitionState, Run
 from agents_sdk.core.money import LIMIT, NO_LIMIT, usd
 
 
@@ -32,7 +32,7 @@ def check(amount: int, field: str = "budget_nano_usd") -> None:
         raise Refusal("invalid_command", message, field=field)
 
 
-def for_call(book: Book, run: Run, agent: str, capability: str, asked: int) -> int:
+def for_call(book: PartitionState, run: Run, agent: str, capability: str, asked: int) -> int:
     """The reservation for a call, nano-USD: its own wish, else the agent's declaration for the capability. Raises
     Refusal as ``reserve``."""
     spec = book.agents.get(agent)
@@ -42,7 +42,7 @@ def for_call(book: Book, run: Run, agent: str, capability: str, asked: int) -> i
     return reserve(book, run, agent, asked, f"a call of {capability!r}")
 
 
-def reserve(book: Book, run: Run, agent: str, asked: int, what: str) -> int:
+def reserve(book: PartitionState, run: Run, agent: str, asked: int, what: str) -> int:
     """The reservation from the run's and the agent's budget, nano-USD; ``NO_LIMIT`` where neither has one and nothing
     is asked for. A call without an amount gets half of what is left; free work goes on when nothing is left. Raises
     Refusal where more is asked for than is left."""
@@ -67,7 +67,7 @@ def reserve(book: Book, run: Run, agent: str, asked: int, what: str) -> int:
     return asked
 
 
-def _purses(book: Book, run: Run, agent: str) -> Iterator[tuple[str, int, Account]]:
+def _purses(book: PartitionState, run: Run, agent: str) -> Iterator[tuple[str, int, Account]]:
     if run.budget != NO_LIMIT:
         yield "run", run.budget, run.account
     limit = budget_of(book, agent)

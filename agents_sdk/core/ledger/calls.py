@@ -15,15 +15,15 @@ from agents_sdk.core.ledger import budgets, failed_calls, payloads, reports, roo
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.references import check_artifacts, check_supervisor
 from agents_sdk.core.ledger.rules import apart, check, supervisor_of
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, Finished, Run
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Call, Finished, PartitionState, Run
 from agents_sdk.core.words import Why
 
 CAPABILITY_LIMIT = 200
 """Characters."""
 
 
-def request(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def request(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """CallCapability → CallRequested, the intent that executors act on."""
     body = command.call
     assert body is not None
@@ -48,7 +48,7 @@ def _redriven_too_often(redrives: int) -> Refusal:
     return Refusal("invalid_command", message, field="dead_call_id", redrives=redrives)
 
 
-def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, **more: Any) -> None:
+def ask(book: PartitionState, run: Run, command: Command, body: CallBody, scribe: FactBuilder, **more: Any) -> None:
     """CallRequested, for a call or its redrive; ``more`` are further fields of the fact. A caller that makes the
     attempts itself does not wait for the outcome, but says it and is answered."""
     room.check_open(run, 1)
@@ -69,7 +69,7 @@ def ask(book: Book, run: Run, command: Command, body: CallBody, scribe: Scribe, 
     )
 
 
-def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def redrive(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """RedriveCall → the repeated call, as CallRequested that names the one it repeats, and CallRedriven that names
     it."""
     body = command.call
@@ -93,7 +93,7 @@ def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     _write_redriven(command, body.dead_call_id, dead, dead.redrives + 1, scribe)
 
 
-def _check_again(book: Book, command: Command, dead: Call) -> None:
+def _check_again(book: PartitionState, command: Command, dead: Call) -> None:
     """The caller of a call may ask again when it failed. Where rights are granted, who controls the run may too, which
     the table of references has checked by then. Raises Refusal."""
     if not book.rights_required and command.agent in book.agents and command.agent != dead.agent:
@@ -107,12 +107,12 @@ def _check_known(dead: Call) -> None:
         raise Refusal("invalid_command", message, field="dead_call_id", cause=dead.cause)
 
 
-def _write_redriven(command: Command, call_id: str, dead: Call, redrives: int, scribe: Scribe) -> None:
+def _write_redriven(command: Command, call_id: str, dead: Call, redrives: int, scribe: FactBuilder) -> None:
     fields = {"call_id": call_id, "capability": dead.capability, "redriven_as": command.command_id}
     scribe.write(CallEvent, kinds.CALL_REDRIVEN, **fields, redrives=redrives)
 
 
-def await_again(command: Command, call: Call, scribe: Scribe) -> None:
+def await_again(command: Command, call: Call, scribe: FactBuilder) -> None:
     """The caller came back from another address: note where the outcome has to go now."""
     scribe.write(
         CallEvent,
@@ -146,7 +146,7 @@ def own_report(run: Run, command: Command) -> bool:
     return call is not None and bool(call.local) and call.agent == command.agent and len(set(about)) == 1
 
 
-def start_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def start_attempt(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """StartAttempt → AttemptStarted: the claim before an unsafe effect; an attempt is claimed once."""
     body = command.attempt
     assert body is not None
@@ -209,7 +209,7 @@ def _check_token(call: Call, body: OutcomeBody) -> None:
         )
 
 
-def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def record_attempt(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """RecordAttempt → AttemptSucceeded or AttemptFailed. An attempt that ended after the call was settled, or even
     forgotten with its handler, is recorded all the same. It cost what it cost, once."""
     body = command.attempt
@@ -223,7 +223,7 @@ def record_attempt(book: Book, run: Run, command: Command, scribe: Scribe) -> No
     _write_attempt(body, capability, scribe)
 
 
-def record_late(finished: Finished, command: Command, scribe: Scribe) -> None:
+def record_late(finished: Finished, command: Command, scribe: FactBuilder) -> None:
     """An attempt in a run that has ended meanwhile: recorded, since it was paid for."""
     body = command.attempt
     assert body is not None
@@ -236,11 +236,13 @@ def attempt_key(attempt: AttemptBody | AttemptEvent) -> str:
     return f"{attempt.call_id}/{attempt.attempt}"
 
 
-def with_attempt(settle: Callable[[Book, Run, Command, Scribe], None]) -> Callable[[Book, Run, Command, Scribe], None]:
+def with_attempt(
+    settle: Callable[[PartitionState, Run, Command, FactBuilder], None],
+) -> Callable[[PartitionState, Run, Command, FactBuilder], None]:
     """The decider of an outcome that may bring the attempt which led to it. It is one command instead of two for a call
     that is answered at once, as most are. The attempt counts where the outcome comes too late."""
 
-    def decide(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+    def decide(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
         if command.attempt is None:
             settle(book, run, command, scribe)
             return
@@ -254,14 +256,14 @@ def with_attempt(settle: Callable[[Book, Run, Command, Scribe], None]) -> Callab
     return decide
 
 
-def _write_attempt(body: AttemptBody, capability: str, scribe: Scribe) -> None:
+def _write_attempt(body: AttemptBody, capability: str, scribe: FactBuilder) -> None:
     fields = msgspec.structs.asdict(body)
     fields["capability"] = capability
     fields["error_message"] = body.error_message[:TEXT_LIMIT]
     scribe.write(AttemptEvent, kinds.ATTEMPT_FAILED if body.error_class else kinds.ATTEMPT_SUCCEEDED, **fields)
 
 
-def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def complete(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """CompleteCall → CallCompleted, or CallFailed where the result cannot be recorded. A refusal would reach only the
     executor, which has nothing else to say, and leave the caller waiting."""
     body = command.outcome
@@ -293,7 +295,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     )
 
 
-def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def fail(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """FailCall → CallFailed."""
     body = command.outcome
     assert body is not None
@@ -315,12 +317,12 @@ def _words(run: Run, command: Command, body: OutcomeBody, verb: str) -> Why:
     return Why(reason=reason, said=said, said_by=command.agent if said else "")
 
 
-def _words_of_agent(book: Book, command: Command) -> bool:
+def _words_of_agent(book: PartitionState, command: Command) -> bool:
     """Whether an agent tells of a call that it made itself: its words are brought to the platform's form."""
     return book.rights_required and command.agent != EXECUTOR
 
 
-def _story(book: Book, run: Run, command: Command, body: OutcomeBody) -> dict[str, str]:
+def _story(book: PartitionState, run: Run, command: Command, body: OutcomeBody) -> dict[str, str]:
     """The thing that a result replaces, or came of: empty where all went well. An executor of before says why a result
     is degraded, but has no report; its facts stay what they were."""
     if not body.report:
@@ -344,11 +346,11 @@ def _story(book: Book, run: Run, command: Command, body: OutcomeBody) -> dict[st
 
 
 def _write_failed(
-    book: Book,
+    book: PartitionState,
     run: Run,
     command: Command,
     call: Call,
-    scribe: Scribe,
+    scribe: FactBuilder,
     error: tuple[str, str],
     why: Why,
 ) -> None:

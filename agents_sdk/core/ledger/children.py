@@ -14,8 +14,8 @@ from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import RunEvent
 from agents_sdk.core.ledger import budgets, ending, room, timers
 from agents_sdk.core.ledger.rules import apart
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Child, Run
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Child, PartitionState, Run
 from agents_sdk.core.words import Why
 
 COMPLETE_WHEN: Final = ("idle", "explicit")
@@ -32,7 +32,7 @@ def check_start(body: RunBody) -> None:
     budgets.check(body.budget_nano_usd)
 
 
-def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def start(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """StartChild → ChildStarted, from which the child's StartRun follows."""
     body = command.run
     assert body is not None
@@ -69,13 +69,13 @@ def _child(run: Run, command: Command) -> tuple[str, Child]:
     return body.child_run_id, child
 
 
-def await_end(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def await_end(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """AwaitChild → ChildAwaited; answered with the child's outcome, now or when it is known."""
     child_run_id, _ = _child(run, command)
     await_again(run, command, child_run_id, scribe)
 
 
-def await_again(run: Run, command: Command, child_run_id: str, scribe: Scribe) -> None:
+def await_again(run: Run, command: Command, child_run_id: str, scribe: FactBuilder) -> None:
     """Notes where the outcome of the child has to go."""
     if command.command_id not in run.child_waits:
         room.check_waits(run)
@@ -89,7 +89,7 @@ def await_again(run: Run, command: Command, child_run_id: str, scribe: Scribe) -
     )
 
 
-def cancel(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def cancel(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """CancelChild → ChildCancelled, from which the child's CancelRun follows. The child goes on until it has heard."""
     child_run_id, child = _child(run, command)
     if child.outcome is not None:
@@ -104,7 +104,7 @@ def cancel(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     scribe.write(RunEvent, kinds.CHILD_CANCELLED, workflow=child.workflow, **told, child_run_id=child_run_id)
 
 
-def report(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def report(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """ReportChild → ChildEnded; nothing where the outcome is known already."""
     child_run_id, child = _child(run, command)
     body = command.run

@@ -21,8 +21,8 @@ from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.reducers import REDUCERS, REPLACE
 from agents_sdk.core.ledger.rules import allows
 from agents_sdk.core.ledger.schema_cost import STEPS_LIMIT, Cost, cost_of
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Contract
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Contract, PartitionState
 from agents_sdk.core.ledger.timers import due_at
 
 STATE: Final = "state"
@@ -41,7 +41,7 @@ Validator: TypeAlias = Any
 """jsonschema_rs has a class for each draft, and no name for all of them."""
 
 
-def governing(book: Book, target: str, name: str, workflow: str = "") -> Contract | None:
+def governing(book: PartitionState, target: str, name: str, workflow: str = "") -> Contract | None:
     """The contract of a state key or message in a run of this workflow. It is one of the workflow's own, else one of
     all workflows; None where there is none."""
     for place in (_place(target, workflow), target) if workflow else (target,):
@@ -101,7 +101,7 @@ def check(contract: Contract, field: str, name: str, value: str) -> None:
     )
 
 
-def check_message(book: Book, name: str, data: str, workflow: str) -> None:
+def check_message(book: PartitionState, name: str, data: str, workflow: str) -> None:
     """Raises Refusal where a message's data breaks the contract of its name in this workflow."""
     contract = governing(book, MESSAGE, name, workflow)
     if contract is not None:
@@ -149,7 +149,7 @@ def _validator(schema: str) -> tuple[Validator, Cost]:
         raise ValueError(str(error)) from error
 
 
-def apply(book: Book, command: Command, scribe: Scribe) -> None:
+def apply(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """ApplyContract → ContractApplied, unless this very contract holds already."""
     body = _body(book, command)
     reducer = _checked(book, body)
@@ -163,7 +163,7 @@ def apply(book: Book, command: Command, scribe: Scribe) -> None:
     scribe.write(ContractEvent, kinds.CONTRACT_APPLIED, **fields, contract_version=version)
 
 
-def remove(book: Book, command: Command, scribe: Scribe) -> None:
+def remove(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """RemoveContract → ContractRemoved; nothing where there is no such contract."""
     body = _body(book, command)
     known = book.contracts.get(_place(body.target, body.workflow), {}).get(body.pattern)
@@ -172,7 +172,7 @@ def remove(book: Book, command: Command, scribe: Scribe) -> None:
         scribe.write(ContractEvent, kinds.CONTRACT_REMOVED, **fields, contract_version=known.version)
 
 
-def _body(book: Book, command: Command) -> ContractBody:
+def _body(book: PartitionState, command: Command) -> ContractBody:
     body = command.contract
     if body is None:
         raise Refusal("invalid_command", f"{command.kind} needs the body 'contract'", field="contract")
@@ -185,7 +185,7 @@ def _body(book: Book, command: Command) -> ContractBody:
     return body
 
 
-def _checked(book: Book, body: ContractBody) -> str:
+def _checked(book: PartitionState, body: ContractBody) -> str:
     """The reducer, empty for messages."""
     if body.target not in (STATE, MESSAGE):
         message = f"a contract is about {STATE} or {MESSAGE}, not {body.target!r}"
@@ -210,7 +210,7 @@ def _checked(book: Book, body: ContractBody) -> str:
     return reducer
 
 
-def fold(book: Book, fact: ContractEvent, changes: Changes) -> None:
+def fold(book: PartitionState, fact: ContractEvent, changes: Changes) -> None:
     """Keeps the contract in place of an older one, or drops it. An unknown one, older than the last removal, was
     removed itself. Facts are folded in order, so it was folded before, and does not come back."""
     place = _place(fact.target, fact.workflow)

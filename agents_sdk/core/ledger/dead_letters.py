@@ -24,8 +24,8 @@ from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.references import check_supervisor
 from agents_sdk.core.ledger.reports import WORDS_OF
 from agents_sdk.core.ledger.rules import apart, supervisor_of
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Delivery, Run, redriven_key
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Delivery, PartitionState, Run, redriven_key
 from agents_sdk.core.words import Why, quoted
 
 OPERATOR: Final = "operator"
@@ -36,14 +36,19 @@ REDRIVE_LIMIT: Final = 10
 
 
 def bury(
-    book: Book, run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe
+    book: PartitionState,
+    run: Run,
+    delivery_id: str,
+    delivery: Delivery,
+    cause: str,
+    error: dict[str, str],
+    scribe: FactBuilder,
 ) -> None:
     """MessageDeadLettered, and the news for the asker, the supervisor, or the operator."""
-    fields = about(run, delivery_id, delivery)
     letter = scribe.write(
         MessageEvent,
         kinds.MESSAGE_DEAD_LETTERED,
-        **fields,
+        **about(run, delivery_id, delivery),
         data=delivery.data,
         attempt=delivery.attempt,
         cause=cause,
@@ -52,7 +57,18 @@ def bury(
     if delivery.request_id:
         requests.fail(run, delivery_id, delivery, cause, error, scribe)
         return
-    story = {
+    story = _story(run, delivery_id, delivery, cause, error, scribe)
+    last = delivery.name == ESCALATION and delivery.sender == LEDGER
+    told = escalate(book, run, letter.event_id, story, scribe, last=last)
+    if told == OPERATOR and cause not in (EXPIRED, REMOVED):
+        end(run, scribe, kinds.RUN_FAILED, why=_why(run, delivery, cause, error, scribe))
+
+
+def _story(
+    run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: FactBuilder
+) -> dict[str, Any]:
+    """The failure, as its supervisor or the operator reads it."""
+    story: dict[str, Any] = {
         "agent": delivery.recipient,
         "cause": cause,
         "name": delivery.name,
@@ -66,15 +82,14 @@ def bury(
     if scribe.marks or apart(run):
         # what the ledger itself says, of a deadline for instance, is its own
         own = ("code", "reason", "said_by") if apart(run) else error if scribe.agent == LEDGER else ()
-        failed = (field for field in error if field not in own)
-        story[WORDS_OF] = {**dict.fromkeys(failed, delivery.recipient), "data": delivery.sender}
-    last = delivery.name == ESCALATION and delivery.sender == LEDGER
-    told = escalate(book, run, letter.event_id, story, scribe, last=last)
-    if told == OPERATOR and cause not in (EXPIRED, REMOVED):
-        end(run, scribe, kinds.RUN_FAILED, why=_why(run, delivery, cause, error, scribe))
+        story[WORDS_OF] = {
+            **{field: delivery.recipient for field in error if field not in own},
+            "data": delivery.sender,
+        }
+    return story
 
 
-def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe) -> Why:
+def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, str], scribe: FactBuilder) -> Why:
     """Why a message that could not be handled ends the run."""
     reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
     said = ": ".join(text for field in ("error_type", "error_message") if (text := error.get(field, "")))
@@ -86,7 +101,9 @@ def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, str], scribe
     return Why(reason=f"{reason}; it said {quoted(said)}" if scribe.marks else f"{reason}: {said}")
 
 
-def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe: Scribe, *, last: bool = False) -> str:
+def escalate(
+    book: PartitionState, run: Run, event_id: str, story: dict[str, Any], scribe: FactBuilder, *, last: bool = False
+) -> str:
     """EscalationRaised about the fact ``event_id``, and a message to the next rung where that is an agent; who it is.
     ``last``: no agent is left for the news."""
     supervisor = "" if last else supervisor_of(book, story["agent"])
@@ -109,7 +126,7 @@ def escalate(book: Book, run: Run, event_id: str, story: dict[str, Any], scribe:
     return told
 
 
-def redrive(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def redrive(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """Redrive → MessageRedriven and a new delivery, with attempts of its own."""
     body = command.message
     assert body is not None

@@ -37,19 +37,19 @@ from agents_sdk.core.ledger import (
     resuming,
     rights,
     room,
+    seen_commands,
     skips,
-    spent,
     states,
     timers,
 )
 from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.ending import ENDS_WORK, complete_when_idle, end
 from agents_sdk.core.ledger.rules import RULES, apart, check, subscribers
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, ChildWait, Request, Run, current
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Call, ChildWait, PartitionState, Request, Run, current
 from agents_sdk.core.words import Why
 
-Decider = Callable[[Book, Run, Command, Scribe], None]
+Decider = Callable[[PartitionState, Run, Command, FactBuilder], None]
 ONLY_FROM: Final = {
     **dict.fromkeys(kinds.BY_EXECUTOR, EXECUTOR),
     **dict.fromkeys((kinds.TIMER_FIRED, kinds.REPORT_CHILD), LEDGER),
@@ -78,7 +78,7 @@ PAYLOADS_OF_KIND: Final = {
 """Fields of the body that hold JSON. Not here: CompleteCall and CompleteHandler, which settle all the same."""
 
 
-def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> list[Fact]:
+def decide(book: PartitionState, command: Command, offset: int, at: int, proof: Proof = Proof.UNSIGNED) -> list[Fact]:
     """The facts that the command causes, in order. One refusal where it is refused. None where it was applied before
     and its sender only has to be answered again."""
     unwritable = refusals.of_envelope(command, offset, at)
@@ -87,7 +87,7 @@ def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Pr
     run = book.runs.get(command.run_id)
     if run is None and memory.opens(command):
         run = memory.unopened(command.run_id)
-    scribe = Scribe(command, offset, at, run.seq if run else None)
+    scribe = FactBuilder(command, offset, at, run.seq if run else None)
     known = run or book.finished.get(command.run_id)
     if known is not None:
         scribe.parent_run_id, scribe.root_run_id = known.parent_run_id, known.root_run_id
@@ -105,7 +105,7 @@ def decide(book: Book, command: Command, offset: int, at: int, proof: Proof = Pr
     return scribe.facts
 
 
-def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
+def _decide(book: PartitionState, run: Run | None, command: Command, scribe: FactBuilder) -> None:
     kind = command.kind
     refusals.check_bounds(command)
     if kind in WITHOUT_RUN:
@@ -127,7 +127,7 @@ def _decide(book: Book, run: Run | None, command: Command, scribe: Scribe) -> No
         _in_run(book, run, command, scribe)
 
 
-def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def _in_run(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     kind = command.kind
     if command.delivery_id and command.delivery_id in run.settled:
         raise Refusal("delivery_settled", f"delivery {command.delivery_id} was handled before")
@@ -141,7 +141,7 @@ def _in_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         complete_when_idle(run, scribe)
 
 
-def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> bool:
+def _repeated(book: PartitionState, run: Run | None, command: Command, scribe: FactBuilder) -> bool:
     """Whether the command was seen before. A caller that asks again for an open call (it restarted: another address) is
     noted as the receiver of the outcome."""
     command_id = command.command_id
@@ -178,18 +178,18 @@ def _repeated(book: Book, run: Run | None, command: Command, scribe: Scribe) -> 
     return True
 
 
-def _check_first_time(book: Book, command: Command) -> None:
+def _check_first_time(book: PartitionState, command: Command) -> None:
     """A record copied from the log may come when the answer to it is forgotten. A registration is not refused here:
     it is sent again where its answer was lost, and the same declaration changes nothing."""
     if (
         book.identity_required
         and command.kind != kinds.REGISTER_AGENT
-        and spent.noted(book.spent, command.command_id, command.agent)
+        and seen_commands.seen(book.spent, command.command_id, command.agent)
     ):
-        raise spent.replayed(command)
+        raise seen_commands.replayed(command)
 
 
-def _refuse(scribe: Scribe, command: Command, refusal: Refusal) -> None:
+def _refuse(scribe: FactBuilder, command: Command, refusal: Refusal) -> None:
     if command.kind == kinds.START_RUN and command.agent == LEDGER and command.run is not None:
         refusal.detail["parent_run_id"] = command.run.parent_run_id  # the receiver of the news: see ``issued``
     scribe.write(
@@ -209,7 +209,7 @@ def _short(value: Any) -> Any:
     return [_short(part) for part in value[:50]] if isinstance(value, list) else value
 
 
-def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
+def _without_run(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     if command.kind in SAID_BY_LEDGER and command.agent == LEDGER:
         return  # the run ended meanwhile, perhaps so long ago that it is forgotten: there is nothing left to do
     finished = book.finished.get(command.run_id)
@@ -234,7 +234,7 @@ def _without_run(book: Book, command: Command, scribe: Scribe) -> None:
     )
 
 
-def _check_payloads(book: Book, command: Command) -> None:
+def _check_payloads(book: PartitionState, command: Command) -> None:
     """Checked before anything else is decided on them."""
     body: Any = getattr(command, BODY_OF_KIND[command.kind])
     for field in PAYLOADS_OF_KIND.get(command.kind, ()):
@@ -243,7 +243,7 @@ def _check_payloads(book: Book, command: Command) -> None:
             payloads.check(book.limits, field, text)
 
 
-def _start_run(book: Book, run: Run | None, command: Command, scribe: Scribe) -> None:
+def _start_run(book: PartitionState, run: Run | None, command: Command, scribe: FactBuilder) -> None:
     body = command.run
     assert body is not None
     if run is not None:
@@ -292,7 +292,7 @@ ENDING: Final[dict[str, FactKind]] = {
 }
 
 
-def _end_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def _end_run(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     body = command.run
     assert body is not None
     if body.parent_run_id and body.parent_run_id != run.parent_run_id:
@@ -311,7 +311,7 @@ def _why_asked(run: Run, command: Command, body: RunBody) -> Why:
     return Why("asked", reason, body.reason, command.agent if body.reason else "")
 
 
-def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def _await_run(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     if command.command_id not in run.waiting:
         room.check_waits(run)
     scribe.write(
@@ -323,7 +323,7 @@ def _await_run(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     )
 
 
-def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def _record_decision(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """The grounds of the decision are pinned to versions: a key without one means the version current now."""
     body = command.decision
     assert body is not None
@@ -338,7 +338,7 @@ def _record_decision(book: Book, run: Run, command: Command, scribe: Scribe) -> 
     )
 
 
-WITHOUT_RUN: Final[dict[str, Callable[[Book, Command, Scribe], None]]] = {
+WITHOUT_RUN: Final[dict[str, Callable[[PartitionState, Command, FactBuilder], None]]] = {
     kinds.REGISTER_AGENT: registration.register,
     kinds.REMOVE_AGENT: agents.remove,
     kinds.APPLY_CONTRACT: contracts.apply,

@@ -8,8 +8,8 @@ from typing import Any
 
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import MessageEvent
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Delivery, Run
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Delivery, PartitionState, Run
 
 HANDLER_FAILED = "handler_failed"
 HANDLER_TIMEOUT = "handler_timeout"
@@ -27,7 +27,7 @@ NAME = re.compile(r"[a-z0-9_]+([.-][a-z0-9_]+)*", re.ASCII)
 
 
 def deliver(
-    scribe: Scribe,
+    scribe: FactBuilder,
     workflow: str,
     message_id: str,
     name: str,
@@ -77,7 +77,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def known_agent(book: Book, name: str) -> str:
+def known_agent(book: PartitionState, name: str) -> str:
     """The name of a registered agent. Raises Refusal naming those that may be meant."""
     if name not in book.agents:
         near = get_close_matches(name, sorted(book.agents), n=3)

@@ -20,8 +20,8 @@ from agents_sdk.core.ledger.deliveries import EXPIRED, checked_name, deliver, kn
 from agents_sdk.core.ledger.ending import end
 from agents_sdk.core.ledger.reports import WORDS_OF
 from agents_sdk.core.ledger.rules import apart, check
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Dependency, Run, current, work_done
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Dependency, PartitionState, Run, current, work_done
 from agents_sdk.core.words import Why, quoted
 
 MET: Final = "dependency.satisfied"
@@ -30,7 +30,7 @@ STATE: Final = "state:"
 TRIGGER_WHEN: Final = ("all_completed", "any_completed", "n_completed")
 
 
-def declare(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def declare(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """DeclareDependency → DependencyDeclared, and at once DependencySatisfied where enough was met before."""
     body = command.dependency
     assert body is not None
@@ -64,7 +64,7 @@ def declare(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     _satisfy_if_met(run, command.command_id, dependency, None, scribe)
 
 
-def _check(book: Book, body: DependencyBody) -> None:
+def _check(book: PartitionState, body: DependencyBody) -> None:
     if body.trigger_when not in TRIGGER_WHEN:
         message = f"trigger_when is {body.trigger_when!r}; use one of {', '.join(TRIGGER_WHEN)}"
         raise Refusal("invalid_command", message, field="trigger_when")
@@ -82,7 +82,7 @@ def _check(book: Book, body: DependencyBody) -> None:
             known_agent(book, term)
 
 
-def trigger(run: Run, scribe: Scribe) -> None:
+def trigger(run: Run, scribe: FactBuilder) -> None:
     """Writes the triggers of the dependencies that the command's facts meet."""
     if not run.awaited or any(fact.kind in kinds.RUN_ENDS for fact in scribe.facts):
         return
@@ -122,7 +122,9 @@ def _met_by(run: Run, term: str, fact: Fact | None) -> str:
     return happened if fact is not None and fact.kind == kinds.HANDLER_COMPLETED else run.completed.get(term, "")
 
 
-def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: Fact | None, scribe: Scribe) -> bool:
+def _satisfy_if_met(
+    run: Run, dependency_id: str, dependency: Dependency, fact: Fact | None, scribe: FactBuilder
+) -> bool:
     met = {term: event_id for term in dependency.depends_on if (event_id := _met_by(run, term, fact))}
     if len(met) < dependency.needed:
         return False
@@ -146,7 +148,7 @@ def _satisfy_if_met(run: Run, dependency_id: str, dependency: Dependency, fact: 
     return True
 
 
-def expire(book: Book, run: Run, dependency_id: str, scribe: Scribe) -> None:
+def expire(book: PartitionState, run: Run, dependency_id: str, scribe: FactBuilder) -> None:
     """The deadline of a dependency has come: DependencyExpired, and the supervisor of the agent that waits in vain
     hears of it. Without one the run, whose work cannot go on, ends."""
     dependency = run.dependencies[dependency_id]

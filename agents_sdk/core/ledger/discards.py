@@ -10,14 +10,14 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, MessageEvent
 from agents_sdk.core.ledger.references import check_discard
 from agents_sdk.core.ledger.rules import supervisor_of
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Run
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
+from agents_sdk.core.ledger.state import PartitionState, Run
 
 NAME_LIMIT = 500
 """Characters."""
 
 
-def discard(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def discard(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """Discard, DiscardCall → MessageDiscarded, CallDiscarded: no redrive follows."""
     if command.call is not None:
         dead_call = run.failed_calls.get(command.call.dead_call_id)
@@ -36,7 +36,7 @@ def discard(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     _write_message(command, dead.name, dead.recipient, dead.sender, dead.message_id, scribe)
 
 
-def discard_late(book: Book, command: Command, scribe: Scribe) -> None:
+def discard_late(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """The same for a letter of a run that has ended; the sender, who lists it, says what it is."""
     _check(book, None, command, "")
     if command.call is not None:
@@ -47,7 +47,7 @@ def discard_late(book: Book, command: Command, scribe: Scribe) -> None:
         _write_message(command, body.name[:NAME_LIMIT], body.recipient[:NAME_LIMIT], "", "", scribe)
 
 
-def _check(book: Book, run: Run | None, command: Command, agent: str) -> None:
+def _check(book: PartitionState, run: Run | None, command: Command, agent: str) -> None:
     """An agent may discard what it supervises, and nothing else. A reason is asked of everybody."""
     if book.rights_required:
         check_discard(book, run, command, agent)
@@ -60,13 +60,15 @@ def _check(book: Book, run: Run | None, command: Command, agent: str) -> None:
         raise Refusal("invalid_command", "a dead letter is discarded for a reason; say which", field="reason")
 
 
-def _write_call(command: Command, capability: str, scribe: Scribe) -> None:
+def _write_call(command: Command, capability: str, scribe: FactBuilder) -> None:
     assert command.call is not None
     fields = {"call_id": command.call.dead_call_id, "capability": capability}
     scribe.write(CallEvent, kinds.CALL_DISCARDED, **fields, reason=command.call.reason[:TEXT_LIMIT])
 
 
-def _write_message(command: Command, name: str, recipient: str, sender: str, message_id: str, scribe: Scribe) -> None:
+def _write_message(
+    command: Command, name: str, recipient: str, sender: str, message_id: str, scribe: FactBuilder
+) -> None:
     assert command.message is not None
     scribe.write(
         MessageEvent,

@@ -15,7 +15,7 @@ from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import budgets
 from agents_sdk.core.ledger.deliveries import ENDED_RUN, RUN_ENDED
 from agents_sdk.core.ledger.rules import apart
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Scribe
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder
 from agents_sdk.core.ledger.state import Delivery, Run, state_hash
 from agents_sdk.core.words import Why
 
@@ -34,7 +34,7 @@ ENDS_WORK: Final = (
 """Kinds after which a run may have nothing left to do."""
 
 
-def end(run: Run, scribe: Scribe, kind: FactKind, *, result: str = "", why: Why = NO_REASON) -> None:
+def end(run: Run, scribe: FactBuilder, kind: FactKind, *, result: str = "", why: Why = NO_REASON) -> None:
     """Writes the end of the run, and before it a fact for each thing that it leaves open. These are DeliveryCancelled
     for each delivery but the one whose handler ends the run, CallCancelled for each call, ChildOrphaned for each child.
     Since the first version of the rules: HandlerCompleted for the one whose handler ends the run, RequestCancelled and
@@ -88,7 +88,7 @@ def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[str, Delive
     yield from deliveries.items()
 
 
-def _cancel_requests(run: Run, before: list[Fact], scribe: Scribe) -> None:
+def _cancel_requests(run: Run, before: list[Fact], scribe: FactBuilder) -> None:
     told = {fact.request_id for fact in before if fact.kind in kinds.REQUEST_ENDS}  # type: ignore[attr-defined]  # MessageEvents
     for request_id, request in run.requests.items():
         if request_id not in told:
@@ -104,7 +104,7 @@ def _cancel_requests(run: Run, before: list[Fact], scribe: Scribe) -> None:
             )
 
 
-def _cancel_dependencies(run: Run, before: list[Fact], scribe: Scribe) -> None:
+def _cancel_dependencies(run: Run, before: list[Fact], scribe: FactBuilder) -> None:
     closed = {fact.dependency_id for fact in before if isinstance(fact, DependencyEvent)}
     for dependency_id, dependency in run.dependencies.items():
         if not dependency.closed and dependency_id not in closed:
@@ -120,14 +120,16 @@ def _cancel_dependencies(run: Run, before: list[Fact], scribe: Scribe) -> None:
             )
 
 
-def _cancel_delivery(run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, why: Why) -> None:
+def _cancel_delivery(
+    run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: FactBuilder, why: Why
+) -> None:
     short = why._replace(reason=why.reason[:TEXT_LIMIT], said=why.said[:TEXT_LIMIT])
     asked = {"request_id": delivery.request_id, "cause": RUN_ENDED, **told(run, short)} if run.rules else {}
     _write_about(run, kinds.DELIVERY_CANCELLED, delivery_id, delivery, scribe, **asked)
 
 
 def _write_about(
-    run: Run, kind: FactKind, delivery_id: str, delivery: Delivery | MessageEvent, scribe: Scribe, **more: str
+    run: Run, kind: FactKind, delivery_id: str, delivery: Delivery | MessageEvent, scribe: FactBuilder, **more: str
 ) -> None:
     scribe.write(
         MessageEvent,
@@ -143,7 +145,7 @@ def _write_about(
     )
 
 
-def complete_when_idle(run: Run, scribe: Scribe) -> None:
+def complete_when_idle(run: Run, scribe: FactBuilder) -> None:
     """Ends the run if the facts just written leave nothing to do: no delivery, call, child or dependency open. At least
     one delivery must have been settled, so that a run without agents waits for some instead of ending at once."""
     resuming_still = run.resuming and all(fact.kind != kinds.RUN_RESUMED for fact in scribe.facts)

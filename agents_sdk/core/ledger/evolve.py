@@ -40,7 +40,7 @@ from agents_sdk.core.ledger import (
     memory,
     references,
     rights,
-    spent,
+    seen_commands,
     timers,
 )
 from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child, outcome, read_along, request_outcome
@@ -59,13 +59,13 @@ from agents_sdk.core.ledger.state import (
     RECENT_LIMIT,
     AgentSpec,
     Answer,
-    Book,
     Call,
     Child,
     ChildWait,
     Delivery,
     Dependency,
     Finished,
+    PartitionState,
     Request,
     Run,
     Version,
@@ -89,7 +89,7 @@ class Gap(Exception):
         super().__init__(f"run {fact.run_id} is at run_seq {seq}, {fact.kind} has {fact.run_seq}")
 
 
-def evolve(book: Book, fact: Fact, changes: Changes | None = None) -> None:
+def evolve(book: PartitionState, fact: Fact, changes: Changes | None = None) -> None:
     """Folds one fact into the book. Raises Gap when the run's previous fact is missing; then, as after any other
     exception, the book is as it was. A caller that gives ``changes`` takes back more than this fact, by itself."""
     if changes is not None:
@@ -103,7 +103,7 @@ def evolve(book: Book, fact: Fact, changes: Changes | None = None) -> None:
         raise
 
 
-def _fold(book: Book, fact: Fact, changes: Changes) -> None:
+def _fold(book: PartitionState, fact: Fact, changes: Changes) -> None:
     if fact.run_seq == 0:
         _about_no_run(book, fact, changes)
     elif fact.kind == kinds.RUN_STARTED:
@@ -125,7 +125,7 @@ def _fold(book: Book, fact: Fact, changes: Changes) -> None:
         changes.assign(book, "applied", fact.command_offset)
 
 
-def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
+def _about_no_run(book: PartitionState, fact: Fact, changes: Changes) -> None:
     if type(fact) is AgentEvent:
         if fact.kind == kinds.AGENT_REGISTERED:
             _registered(book, fact, changes)
@@ -145,22 +145,22 @@ def _about_no_run(book: Book, fact: Fact, changes: Changes) -> None:
         told = Answer(event_id=fact.event_id, agent=fact.agent)
         changes.put(book.finished[fact.run_id].answers, fact.command_id, told)
     if type(fact) is not RefusalEvent and fact.command_offset > book.applied:
-        spent.note(book.spent, fact.command_id, fact.agent, fact.at, changes)
+        seen_commands.remember(book.spent, fact.command_id, fact.agent, fact.at, changes)
 
 
-def _registered(book: Book, fact: AgentEvent, changes: Changes) -> None:
+def _registered(book: PartitionState, fact: AgentEvent, changes: Changes) -> None:
     known = book.agents.get(fact.name)
     if fact.command_offset > (known.command_offset if known is not None else book.removed.get(fact.name, -1)):
         fields = {name: _frozen(getattr(fact, name)) for name in AgentSpec.__struct_fields__}
         changes.put(book.agents, fact.name, AgentSpec(**fields))
-        spent.note(book.spent, fact.command_id, fact.agent, fact.at, changes)
+        seen_commands.remember(book.spent, fact.command_id, fact.agent, fact.at, changes)
 
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _start(book: Book, fact: Fact, changes: Changes) -> None:
+def _start(book: PartitionState, fact: Fact, changes: Changes) -> None:
     if fact.run_id in book.runs or fact.run_id in book.finished or not isinstance(fact, RunEvent):
         return
     own = fact.run_id
@@ -188,7 +188,7 @@ def _start(book: Book, fact: Fact, changes: Changes) -> None:
     changes.put(run.answers, fact.command_id, told)
 
 
-def _advance(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
+def _advance(book: PartitionState, run: Run, fact: Fact, changes: Changes) -> None:
     if fact.run_seq != run.seq + 1:
         raise Gap(fact, run.seq)
     changes.assign(run, "seq", fact.run_seq)
@@ -206,7 +206,7 @@ def _advance(book: Book, run: Run, fact: Fact, changes: Changes) -> None:
     _forget_old(book, run, fact.at, changes)
 
 
-def _forget_old(book: Book, run: Run, at: int, changes: Changes) -> None:
+def _forget_old(book: PartitionState, run: Run, at: int, changes: Changes) -> None:
     """Forgets the oldest answers to commands outside handlers, and large ones earlier."""
     if len(run.recent) > LARGE_RECENT_LIMIT:
         large = run.recent[-1 - LARGE_RECENT_LIMIT]
@@ -219,7 +219,7 @@ def _forget_old(book: Book, run: Run, at: int, changes: Changes) -> None:
         for command_id in changes.cut_oldest(run.recent, len(run.recent) - limit):
             sender = run.sender_of(command_id)
             _forget(run, command_id, changes)
-            spent.note(book.spent, command_id, sender, at, changes)
+            seen_commands.remember(book.spent, command_id, sender, at, changes)
 
 
 def _delivery_of(run: Run, fact: Fact) -> str:
@@ -228,7 +228,7 @@ def _delivery_of(run: Run, fact: Fact) -> str:
     return run.attempts.get(fact.causation_id, "")
 
 
-def _remember(book: Book, run: Run, fact: Fact, own: str, changes: Changes) -> None:
+def _remember(book: PartitionState, run: Run, fact: Fact, own: str, changes: Changes) -> None:
     """Keeps the answer that the fact is, under its own name, for as long as its command may come again."""
     if fact.kind in UNANSWERED or (type(fact) is MessageEvent and fact.cause == ENDED_RUN):
         return
@@ -255,7 +255,7 @@ def _forget(run: Run, command_id: str, changes: Changes) -> None:
         changes.drop(run.calls, command_id)
 
 
-def _finish(book: Book, run: Run, fact: RunEvent, changes: Changes) -> None:
+def _finish(book: PartitionState, run: Run, fact: RunEvent, changes: Changes) -> None:
     changes.drop(book.runs, run.run_id)
     ending = run.answers.get(fact.command_id)
     ending = ending or Answer(event_id=fact.event_id, run_seq=fact.run_seq, agent=fact.agent)
@@ -279,7 +279,7 @@ def _finish(book: Book, run: Run, fact: RunEvent, changes: Changes) -> None:
     changes.put(book.finished, run.run_id, ended)
     if len(book.finished) > FINISHED_LIMIT:
         for command_id, answer in changes.take_oldest(book.finished).answers.items():
-            spent.note(book.spent, command_id, answer.agent, fact.at, changes)
+            seen_commands.remember(book.spent, command_id, answer.agent, fact.at, changes)
 
 
 def _state_changed(run: Run, fact: StateEvent, changes: Changes) -> None:
@@ -608,6 +608,6 @@ FOLDS: Final[dict[str, Callable[[Run, Any, Changes], None]]] = {
 """The changes of each kind; kinds that are not here only advance the run's sequence."""
 
 
-def copy(book: Book) -> Book:
+def copy(book: PartitionState) -> PartitionState:
     """A deep copy, by way of the snapshot encoding."""
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(book), type=Book)
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(book), type=PartitionState)

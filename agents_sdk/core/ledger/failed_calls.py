@@ -20,8 +20,8 @@ from agents_sdk.core.ledger import payloads, reports
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.dead_letters import escalate
 from agents_sdk.core.ledger.rules import apart, check
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Call, Limits, Run
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Call, Limits, PartitionState, Run
 
 REPORT_LIMIT: Final = 262_144
 """Bytes of a report: it stands beside the params of its call in one record."""
@@ -39,7 +39,7 @@ class _Asked(msgspec.Struct):
     fallback: list[_Fallback] | None = None
 
 
-def check_fallbacks(book: Book, command: Command, body: CallBody) -> None:
+def check_fallbacks(book: PartitionState, command: Command, body: CallBody) -> None:
     """An agent may fall back to what it may call, and to nothing else. Raises Refusal. The declarations of a manifest
     are not asked here: they are the operator's word."""
     try:
@@ -73,7 +73,7 @@ def kept(call: Call) -> dict[str, Any]:
     return {"params": call.params, "config": call.config, "timeout_ms": call.timeout_ms, "redrives": call.redrives}
 
 
-def tell(book: Book, run: Run, call: Call, failed: CallEvent, scribe: Scribe) -> None:
+def tell(book: PartitionState, run: Run, call: Call, failed: CallEvent, scribe: FactBuilder) -> None:
     """EscalationRaised about the call that failed, and a message to the caller's supervisor where it has one."""
     story = {
         "agent": call.agent,

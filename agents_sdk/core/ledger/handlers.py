@@ -12,8 +12,8 @@ from agents_sdk.core.ledger import dead_letters, payloads, requests, retry, time
 from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
 from agents_sdk.core.ledger.references import check_artifacts
 from agents_sdk.core.ledger.rules import apart
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Delivery, Run
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Delivery, PartitionState, Run
 
 ERROR_TYPE_LIMIT: Final = 200
 """Characters."""
@@ -37,7 +37,7 @@ def _handled(run: Run, command: Command) -> tuple[Delivery, HandlerBody]:
     return delivery, body
 
 
-def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def start(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """StartHandler → HandlerStarted, which arms the timer of the attempt; none for an agent without a timeout or an
     attempt that is over. The process that runs the handler is to notice first: it can stop it."""
     delivery, body = _handled(run, command)
@@ -53,7 +53,7 @@ def start(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     )
 
 
-def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def complete(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """CompleteHandler → HandlerCompleted, and RequestAnswered where somebody waits for the result. A result that cannot
     be recorded fails the attempt: a refusal would leave the delivery open and its asker waiting."""
     delivery, body = _handled(run, command)
@@ -72,7 +72,7 @@ def complete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         requests.answer(run, command.delivery_id, delivery, body.result, scribe)
 
 
-def fail(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def fail(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """FailHandler → HandlerFailed, then the next attempt or the dead letter."""
     _, body = _handled(run, command)
     error = {"error_type": body.error_type[:ERROR_TYPE_LIMIT], "error_message": body.error_message[:TEXT_LIMIT]}
@@ -90,7 +90,7 @@ def of_ledger(run: Run, code: str, reason: str) -> dict[str, str]:
 
 
 def fail_attempt(
-    book: Book,
+    book: PartitionState,
     run: Run,
     delivery_id: str,
     attempt: int,
@@ -98,7 +98,7 @@ def fail_attempt(
     error: dict[str, str],
     traceback: str = "",
     *,
-    scribe: Scribe,
+    scribe: FactBuilder,
 ) -> None:
     """An attempt failed, by any reporter. ``error`` are the fields of the fact that say how."""
     delivery = run.deliveries[delivery_id]

@@ -14,9 +14,9 @@ from agents_sdk.core.commands import ABOUT_NO_RUN, Command, KeyBody
 from agents_sdk.core.facts import AgentEvent, RefusalEvent
 from agents_sdk.core.identity import CODES, LEDGER, OPERATOR, Proof, reserved
 from agents_sdk.core.ledger.changes import Changes
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.spent import WINDOW_US, noted
-from agents_sdk.core.ledger.state import Book, KeyState
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.seen_commands import WINDOW_US, seen
+from agents_sdk.core.ledger.state import KeyState, PartitionState
 
 FIRST: Final = KeyState()
 """Of a name that nobody issued a key to by command: its first generation is valid."""
@@ -30,7 +30,7 @@ ALWAYS_SIGNED: Final = frozenset({*SENDERS, kinds.GRANT_RIGHTS, kinds.REQUIRE_GR
 """Kinds that need a good signature whether or not others do."""
 
 
-def check(book: Book, command: Command, at: int, proof: Proof) -> None:
+def check(book: PartitionState, command: Command, at: int, proof: Proof) -> None:
     """Returns when the command is from whom it says it is, and of now. Raises Refusal with one of ``CODES``."""
     if proof is Proof.MISPLACED:
         message = "the command lies in a partition that is not its run's: a copy, or a client with another partitioner"
@@ -63,13 +63,13 @@ def check(book: Book, command: Command, at: int, proof: Proof) -> None:
         raise Refusal("stale", message, agent=name, skew_us=skew)
 
 
-def repeated(book: Book, command: Command) -> bool:
+def repeated(book: PartitionState, command: Command) -> bool:
     """Whether a command about no run was applied before: it is a copy from the log, or came again because its answer
     was lost. Not of a registration, which changes nothing where it says the same, and is refused where it does not."""
     about_none = command.kind in ABOUT_NO_RUN or command.breaker is not None
     if not book.identity_required or not about_none or command.kind == kinds.REGISTER_AGENT:
         return False
-    return noted(book.spent, command.command_id, command.agent)
+    return seen(book.spent, command.command_id, command.agent)
 
 
 def _of_now(command: Command) -> bool:
@@ -96,7 +96,7 @@ def required(partition: int) -> Command:
     )
 
 
-def manage(book: Book, command: Command, scribe: Scribe) -> None:
+def manage(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """IssueKey → AgentKeyIssued, RevokeKey → AgentKeyRevoked, RequireIdentity → IdentityRequired; nothing where it is
     so already."""
     body = command.key
@@ -121,7 +121,7 @@ def manage(book: Book, command: Command, scribe: Scribe) -> None:
         _revoke(known or FIRST, body, scribe)
 
 
-def _issue(known: KeyState | None, body: KeyBody, scribe: Scribe) -> None:
+def _issue(known: KeyState | None, body: KeyBody, scribe: FactBuilder) -> None:
     present = known or FIRST
     if not 0 <= body.grace_ms <= GRACE_LIMIT_MS:
         message = f"a grace period has 0 to {GRACE_LIMIT_MS} ms, not {body.grace_ms}"
@@ -150,7 +150,7 @@ def _issue(known: KeyState | None, body: KeyBody, scribe: Scribe) -> None:
     )
 
 
-def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
+def _revoke(present: KeyState, body: KeyBody, scribe: FactBuilder) -> None:
     """An invalid key is named by its generation, so that the command, sent again later, does not take a newer key
     away."""
     if body.generation > present.generation:
@@ -166,14 +166,14 @@ def _revoke(present: KeyState, body: KeyBody, scribe: Scribe) -> None:
         )
 
 
-def count(book: Book, fact: RefusalEvent, changes: Changes) -> None:
+def count(book: PartitionState, fact: RefusalEvent, changes: Changes) -> None:
     """Counts a refusal for want of identity, once."""
     if fact.code in CODES and fact.command_offset > book.refused_at:
         changes.put(book.refused, fact.code, book.refused.get(fact.code, 0) + 1)
         changes.assign(book, "refused_at", fact.command_offset)
 
 
-def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
+def fold(book: PartitionState, fact: AgentEvent, changes: Changes) -> None:
     """Folds a fact about keys."""
     if fact.kind == kinds.IDENTITY_REQUIRED:
         changes.assign(book, "identity_required", True)

@@ -12,11 +12,11 @@ from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import contracts, room, timers
 from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
 from agents_sdk.core.ledger.rules import check, subscribers
-from agents_sdk.core.ledger.scribe import Scribe
-from agents_sdk.core.ledger.state import Book, Run
+from agents_sdk.core.ledger.scribe import FactBuilder
+from agents_sdk.core.ledger.state import PartitionState, Run
 
 
-def checked(book: Book, run: Run, command: Command) -> MessageBody:
+def checked(book: PartitionState, run: Run, command: Command) -> MessageBody:
     """The message that the command sends in the run. Raises Refusal for a name that is none, or not the
     sender's to publish."""
     body = command.message
@@ -30,7 +30,7 @@ def checked(book: Book, run: Run, command: Command) -> MessageBody:
 def sent(
     run: Run,
     command: Command,
-    scribe: Scribe,
+    scribe: FactBuilder,
     kind: FactKind,
     recipients: Iterable[str],
     *,
@@ -63,13 +63,13 @@ def sent(
         )  # fmt: skip
 
 
-def publish(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def publish(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """Publish → MessagePublished and a MessageDelivered for each subscriber."""
     body = checked(book, run, command)
     sent(run, command, scribe, kinds.MESSAGE_PUBLISHED, subscribers(book, body.name, run.workflow))
 
 
-def send(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def send(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """SendMessage → MessageSent and its MessageDelivered."""
     body = checked(book, run, command)
     recipient = known_agent(book, body.recipient)

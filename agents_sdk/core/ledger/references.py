@@ -28,7 +28,7 @@ from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.memory import is_memory, scoped
 from agents_sdk.core.ledger.rules import check, holds, supervisor_of, takes_part
 from agents_sdk.core.ledger.scribe import Refusal
-from agents_sdk.core.ledger.state import Book, Finished, Run
+from agents_sdk.core.ledger.state import Finished, PartitionState, Run
 
 TEXT: Final = "text"
 """The sender's own: a number, a choice, a text, which refers to nothing."""
@@ -206,7 +206,7 @@ NEEDS: Final = _table()
 """(kind, field) → right, of all kinds and fields."""
 
 
-def check_all(book: Book, run: Run | None, command: Command) -> None:
+def check_all(book: PartitionState, run: Run | None, command: Command) -> None:
     """Holds a command against the rights that its references need, where rights are required and the sender is none of
     the platform's own. Raises Refusal."""
     if not book.rights_required or reserved(command.agent):
@@ -219,7 +219,7 @@ def check_all(book: Book, run: Run | None, command: Command) -> None:
         hold(book, run, command, getattr(body, field))
 
 
-def check_finished(book: Book, finished: Finished, command: Command) -> None:
+def check_finished(book: PartitionState, finished: Finished, command: Command) -> None:
     """The memory of an ended run is only for those that may join it. Raises Refusal."""
     if book.rights_required and not reserved(command.agent):
         joins(book, command.agent, finished.workflow, finished.started_by)
@@ -239,7 +239,7 @@ def _check_handler(run: Run, command: Command) -> None:
             raise Refusal("scope", message, rule="recipient")
 
 
-def _check_run(book: Book, run: Run, command: Command) -> None:
+def _check_run(book: PartitionState, run: Run, command: Command) -> None:
     right = RUN_RIGHT.get(command.kind, "workflows")
     if right == "workflows":
         _takes_part(book, run, command)
@@ -249,7 +249,7 @@ def _check_run(book: Book, run: Run, command: Command) -> None:
         check(book, command.agent, CONTROLS, "end runs of", workflow=run.workflow)
 
 
-def _takes_part(book: Book, run: Run, command: Command) -> None:
+def _takes_part(book: PartitionState, run: Run, command: Command) -> None:
     """By its workflows, or while it handles what the platform or others of the run have given it."""
     if takes_part(book, command.agent, run.workflow):
         return
@@ -258,7 +258,7 @@ def _takes_part(book: Book, run: Run, command: Command) -> None:
         check(book, command.agent, "workflows", "take part in runs of", workflow=run.workflow)
 
 
-def joins(book: Book, agent: str, workflow: str, started_by: str) -> None:
+def joins(book: PartitionState, agent: str, workflow: str, started_by: str) -> None:
     """Returns when the agent may know how the run goes and ends. Raises Refusal."""
     if agent == started_by or takes_part(book, agent, workflow) or holds(book, agent, CONTROLS, workflow):
         return
@@ -266,14 +266,14 @@ def joins(book: Book, agent: str, workflow: str, started_by: str) -> None:
     raise Refusal("scope", message, rule="runs", workflow=workflow)
 
 
-def check_supervisor(book: Book, run: Run, command: Command, failed: str) -> None:
+def check_supervisor(book: PartitionState, run: Run, command: Command, failed: str) -> None:
     """Returns when the sender may redrive what ``failed`` could not do: as its supervisor, or in control of the run.
     Raises Refusal."""
     if book.rights_required and command.agent != supervisor_of(book, failed):
         check(book, command.agent, CONTROLS, "redrive in runs of", workflow=run.workflow)
 
 
-def check_discard(book: Book, run: Run | None, command: Command, failed: str) -> None:
+def check_discard(book: PartitionState, run: Run | None, command: Command, failed: str) -> None:
     """Returns when the sender may give up a dead letter of ``failed``, also of a run that has ended. Raises Refusal."""
     if run is not None:
         check_supervisor(book, run, command, failed)
@@ -283,11 +283,11 @@ def check_discard(book: Book, run: Run | None, command: Command, failed: str) ->
         check(book, command.agent, CONTROLS, "discard in runs of", workflow=workflow)
 
 
-def _starts(book: Book, run: Run | None, command: Command, workflow: str) -> None:
+def _starts(book: PartitionState, run: Run | None, command: Command, workflow: str) -> None:
     check(book, command.agent, STARTS, "start runs of", workflow=workflow)
 
 
-def _child(book: Book, run: Run | None, command: Command, child_run_id: str) -> None:
+def _child(book: PartitionState, run: Run | None, command: Command, child_run_id: str) -> None:
     child = run.children.get(child_run_id) if run is not None else None
     if child is None or child.agent == command.agent:
         return
@@ -297,13 +297,13 @@ def _child(book: Book, run: Run | None, command: Command, child_run_id: str) -> 
         joins(book, command.agent, child.workflow, child.agent)
 
 
-def _platform(book: Book, run: Run | None, command: Command, value: Any) -> None:
+def _platform(book: PartitionState, run: Run | None, command: Command, value: Any) -> None:
     if value:
         message = f"{command.agent!r} may not say what only the platform knows of a run"
         raise Refusal("scope", message, rule="ledger")
 
 
-def _triggers(book: Book, run: Run | None, command: Command, agent: str) -> None:
+def _triggers(book: PartitionState, run: Run | None, command: Command, agent: str) -> None:
     """A message is for those who take part; what an agent waits for itself is nobody else's matter."""
     assert run is not None
     if command.kind == kinds.DECLARE_DEPENDENCY and agent != command.agent:
@@ -314,7 +314,7 @@ def _triggers(book: Book, run: Run | None, command: Command, agent: str) -> None
         raise Refusal("scope", message, rule="workflows", agent=agent)
 
 
-def _terms(book: Book, run: Run | None, command: Command, terms: list[str]) -> None:
+def _terms(book: PartitionState, run: Run | None, command: Command, terms: list[str]) -> None:
     """A waiter learns of the awaited thing: a state key as by reading it, an event as by hearing or saying it."""
     for term in terms:
         kind, _, name = term.partition(":")
@@ -324,7 +324,7 @@ def _terms(book: Book, run: Run | None, command: Command, terms: list[str]) -> N
             check(book, command.agent, "subscriptions", "wait for event", name=name)
 
 
-def _controls(book: Book, run: Run | None, command: Command, value: Any) -> None:
+def _controls(book: PartitionState, run: Run | None, command: Command, value: Any) -> None:
     """To go on from an ended run, to repeat its calls and to speak for its agents is to control it."""
     if value and not _own_failure(run, command):
         workflow = run.workflow if run is not None else command.run.workflow if command.run is not None else ""
@@ -337,21 +337,21 @@ def _own_failure(run: Run | None, command: Command) -> bool:
     return failed is not None and failed.agent == command.agent
 
 
-def _restores(book: Book, run: Run | None, command: Command, key: str) -> None:
+def _restores(book: PartitionState, run: Run | None, command: Command, key: str) -> None:
     check(book, command.agent, WRITES, "restore state", key=scoped(command.run_id, key))
 
 
-def _resends(book: Book, run: Run | None, command: Command, name: str) -> None:
+def _resends(book: PartitionState, run: Run | None, command: Command, name: str) -> None:
     check(book, command.agent, PUBLISHES, "send anew", name=name)
 
 
-def _artifacts(book: Book, run: Run | None, command: Command, payload: str) -> None:
+def _artifacts(book: PartitionState, run: Run | None, command: Command, payload: str) -> None:
     own = command.state.key if command.kind == kinds.SET_STATE and command.state is not None else ""
     check_artifacts(book, run, command, payload, bare=command.kind == kinds.CALL_CAPABILITY, own=own)
 
 
 def check_artifacts(
-    book: Book, run: Run | None, command: Command, payload: str, *, bare: bool = False, own: str = ""
+    book: PartitionState, run: Run | None, command: Command, payload: str, *, bare: bool = False, own: str = ""
 ) -> None:
     """Returns when the sender may refer to all the artifacts that the payload names. ``bare``: a hash alone counts as
     well, since a provider may take it for one; ``own``: the state key that is written. Raises Refusal."""
@@ -374,7 +374,7 @@ def referenced(payload: str, *, bare: bool = False) -> list[str]:
     return list(dict.fromkeys((*found, *_HASH.findall(text)))) if bare else found
 
 
-def known_to(book: Book, run: Run | None, agent: str, sha256: str) -> bool:
+def known_to(book: PartitionState, run: Run | None, agent: str, sha256: str) -> bool:
     """Whether the agent was given a reference to the artifact, or may read a value with one."""
     if run is None:
         return False
@@ -419,7 +419,7 @@ def _given(run: Run, fact: Fact) -> tuple[str, str]:
     return "", ""
 
 
-Hold = Callable[[Book, "Run | None", Command, Any], None]
+Hold = Callable[[PartitionState, "Run | None", Command, Any], None]
 HOLDS: Final[dict[str, Hold]] = {
     STARTS: _starts,
     CHILD: _child,

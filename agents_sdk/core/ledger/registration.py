@@ -11,15 +11,15 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.identity import OPERATOR, reserved
-from agents_sdk.core.ledger import budgets, retry, rights, room, spent
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger import budgets, retry, rights, room, seen_commands
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import PartitionState
 
 AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 """It becomes part of a topic's name: Kafka allows these characters, and 249 of them."""
 
 
-def register(book: Book, command: Command, scribe: Scribe) -> None:
+def register(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """RegisterAgent → AgentRegistered, and RightsGranted where the declaration is granted with it; nothing where it is
     so already."""
     spec = command.registration
@@ -48,8 +48,8 @@ def register(book: Book, command: Command, scribe: Scribe) -> None:
         tuple(value) != getattr(known, field) if isinstance(value, list) else value != getattr(known, field)
         for field, value in fields.items()
     ):
-        if book.identity_required and spent.noted(book.spent, command.command_id, command.agent):
-            raise spent.replayed(command)  # an older declaration of this agent, from the log
+        if book.identity_required and seen_commands.seen(book.spent, command.command_id, command.agent):
+            raise seen_commands.replayed(command)  # an older declaration of this agent, from the log
         if book.rights_required and granting is None:
             fields["not_granted"] = rights.not_granted(spec, book.grants.get(spec.name))
         scribe.write(AgentEvent, kinds.AGENT_REGISTERED, **fields)

@@ -12,11 +12,11 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ledger.deliveries import EXPIRED, about, known_agent
 from agents_sdk.core.ledger.messages import checked, sent
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Delivery, Request, Run
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import Delivery, PartitionState, Request, Run
 
 
-def ask(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def ask(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """Ask → RequestSent and its MessageDelivered. Refused where the asker would wait for itself."""
     body = checked(book, run, command)
     recipient = known_agent(book, body.recipient)
@@ -70,7 +70,7 @@ def _waited_for(run: Run) -> set[str]:
     return found & open_.keys()
 
 
-def withdraw(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def withdraw(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """WithdrawRequest → RequestWithdrawn; nothing where it is answered meanwhile. The asked agent goes on, and its
     answer is kept for an asker that comes back."""
     body = command.message
@@ -83,7 +83,7 @@ def withdraw(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     scribe.write(MessageEvent, kinds.REQUEST_WITHDRAWN, **_of(request), request_id=body.request_id)
 
 
-def await_again(command: Command, request: Request, scribe: Scribe) -> None:
+def await_again(command: Command, request: Request, scribe: FactBuilder) -> None:
     """The asker came back, from another address or having withdrawn it: note where the answer has to go now."""
     scribe.write(
         MessageEvent,
@@ -99,12 +99,14 @@ def _of(request: Request) -> dict[str, str]:
     return {"name": request.name, "sender": request.asker, "recipient": request.recipient}
 
 
-def answer(run: Run, delivery_id: str, delivery: Delivery, result: str, scribe: Scribe) -> None:
+def answer(run: Run, delivery_id: str, delivery: Delivery, result: str, scribe: FactBuilder) -> None:
     """The handler of a request has returned: RequestAnswered."""
     scribe.write(MessageEvent, kinds.REQUEST_ANSWERED, **about(run, delivery_id, delivery), result=result or "null")
 
 
-def fail(run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: Scribe) -> None:
+def fail(
+    run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: FactBuilder
+) -> None:
     """No answer will come: RequestFailed, or RequestExpired where its time was up."""
     fields = {**about(run, delivery_id, delivery), "cause": cause, **error}
     if cause == EXPIRED:

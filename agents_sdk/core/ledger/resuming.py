@@ -13,12 +13,12 @@ from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import MessageEvent, RunEvent, StateEvent
 from agents_sdk.core.ledger import room, states
 from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Run, current
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import PartitionState, Run, current
 from agents_sdk.core.ledger.timers import due_at
 
 
-def check_start(book: Book, command: Command, body: RunBody) -> None:
+def check_start(book: PartitionState, command: Command, body: RunBody) -> None:
     """Raises Refusal where this run may not go on from another one."""
     if not body.resumed_from:
         return
@@ -28,7 +28,7 @@ def check_start(book: Book, command: Command, body: RunBody) -> None:
         raise Refusal("invalid_command", "a run is not resumed under its own id", field="resumed_from")
 
 
-def _check(book: Book, run: Run, command: Command) -> None:
+def _check(book: PartitionState, run: Run, command: Command) -> None:
     if command.agent in book.agents:
         message = f"agent {command.agent!r} may not send {command.kind}: only a client may"
         raise Refusal("scope", message, rule="resume")
@@ -37,7 +37,7 @@ def _check(book: Book, run: Run, command: Command) -> None:
         raise Refusal("invalid_command", message, field="kind")
 
 
-def restore_state(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def restore_state(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """RestoreState → StateWritten, with the version that the key had in the run before."""
     _check(book, run, command)
     body = command.state
@@ -61,7 +61,7 @@ def restore_state(book: Book, run: Run, command: Command, scribe: Scribe) -> Non
     )
 
 
-def resend(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def resend(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """Resend → MessageSent and its MessageDelivered, from the one who had sent it in the run before."""
     _check(book, run, command)
     body = command.message
@@ -74,7 +74,7 @@ def resend(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     deliver(scribe, run.workflow, sent.event_id, name, sender, recipient, body.data, origin=command.agent)
 
 
-def resume(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def resume(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """ResumeRun → RunResumed: all is there that the run takes over."""
     _check(book, run, command)
     body = command.run

@@ -24,8 +24,8 @@ from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, reserved
 from agents_sdk.core.ledger import budgets, room
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.rules import ALL, RIGHTS, declared
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import AgentSpec, Book, Grant, Run
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import AgentSpec, Grant, PartitionState, Run
 from agents_sdk.core.money import NO_LIMIT
 
 NONE: Final = "none"
@@ -62,7 +62,7 @@ BEFORE: Final = "declared before rights were required"
 NAME_LIMIT: Final = 200
 
 
-def check_standing(book: Book, command: Command) -> None:
+def check_standing(book: PartitionState, command: Command) -> None:
     """Returns when the sender may say something at all. Raises Refusal."""
     if not book.rights_required:
         return
@@ -80,7 +80,7 @@ def check_standing(book: Book, command: Command) -> None:
     raise Refusal("not_granted", f"{name!r} may do nothing here: {why}", agent=name)
 
 
-def check_id(book: Book, run: Run | None, command: Command) -> None:
+def check_id(book: PartitionState, run: Run | None, command: Command) -> None:
     """A command's id is its sender's. Another one that knows it does not get the answer to it, nor may it send the
     answer elsewhere. Nobody takes one from the platform's own commands, whose ids follow from what everybody may know;
     see ``answered_as``."""
@@ -123,7 +123,7 @@ def granting(spec: RegistrationBody | AgentSpec, grant: Grant | None) -> GrantBo
     return GrantBody(name=spec.name, **fields)
 
 
-def on_registration(book: Book, sender: str, spec: RegistrationBody) -> dict[str, Any] | None:
+def on_registration(book: PartitionState, sender: str, spec: RegistrationBody) -> dict[str, Any] | None:
     """The fields of the grant that a registration brings; None: it brings none."""
     grant = book.grants.get(spec.name)
     if not book.rights_required or (grant is not None and not not_granted(spec, grant)):
@@ -155,7 +155,7 @@ def over(amount: int, limit: int) -> bool:
     return limit != NO_LIMIT and (amount == NO_LIMIT or amount > limit)
 
 
-def withheld(book: Book, name: str) -> list[str]:
+def withheld(book: PartitionState, name: str) -> list[str]:
     """The part of the agent's declaration that was not granted; empty where it has all, or nobody has to be granted
     anything."""
     spec = book.agents.get(name)
@@ -191,7 +191,7 @@ def required(partition: int, policy: str, after: int = -1) -> Command:
     )
 
 
-def manage(book: Book, command: Command, scribe: Scribe) -> None:
+def manage(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """GrantRights → RightsGranted, RequireGrants → GrantsRequired; nothing where it is so already."""
     body = command.grant
     if body is None:
@@ -211,7 +211,7 @@ def manage(book: Book, command: Command, scribe: Scribe) -> None:
         scribe.write(AgentEvent, kinds.GRANTS_REQUIRED, name="", policy=body.policy)
 
 
-def _grant(book: Book, body: GrantBody, scribe: Scribe) -> None:
+def _grant(book: PartitionState, body: GrantBody, scribe: FactBuilder) -> None:
     name = body.name
     if not name or len(name) > NAME_LIMIT or reserved(name):
         message = f"rights are granted to a name of 1 to 200 characters that does not start with bp., not {name!r}"
@@ -240,7 +240,7 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def fold(book: Book, fact: AgentEvent, changes: Changes) -> None:
+def fold(book: PartitionState, fact: AgentEvent, changes: Changes) -> None:
     """Folds a fact about rights."""
     if fact.kind == kinds.RIGHTS_GRANTED:
         known = book.grants.get(fact.name)

@@ -10,7 +10,7 @@ from typing import Final
 from agents_sdk.core.commands import RegistrationBody
 from agents_sdk.core.identity import reserved
 from agents_sdk.core.ledger.scribe import Refusal
-from agents_sdk.core.ledger.state import AgentSpec, Book, Run
+from agents_sdk.core.ledger.state import AgentSpec, PartitionState, Run
 from agents_sdk.core.money import NO_LIMIT
 
 ALL: Final = "*"
@@ -53,7 +53,7 @@ def declared(spec: AgentSpec | RegistrationBody, right: str) -> tuple[str, ...]:
     return declared(spec, "workflows") if right == "controls" else UNRESTRICTED
 
 
-def holds(book: Book, agent: str, right: str, name: str) -> bool:
+def holds(book: PartitionState, agent: str, right: str, name: str) -> bool:
     """Whether the agent's declaration allows it, where it has one, and it was granted, where that is required."""
     spec = book.agents.get(agent)
     if spec is not None:
@@ -66,7 +66,7 @@ def holds(book: Book, agent: str, right: str, name: str) -> bool:
     return grant is not None and allows(getattr(grant, right), name)
 
 
-def check(book: Book, agent: str, right: str, doing: str, **named: str) -> None:
+def check(book: PartitionState, agent: str, right: str, doing: str, **named: str) -> None:
     """Returns when the agent may do it. ``right`` is the list of the declaration and the grant that is asked, ``named``
     the one thing it is asked about. Raises Refusal, which names the rule and what it allows."""
     (name,) = named.values()
@@ -82,12 +82,12 @@ def check(book: Book, agent: str, right: str, doing: str, **named: str) -> None:
     raise Refusal("scope", message, rule=right, allowed=list(patterns), **named)
 
 
-def takes_part(book: Book, agent: str, workflow: str) -> bool:
+def takes_part(book: PartitionState, agent: str, workflow: str) -> bool:
     """Whether the agent takes part in runs of the workflow."""
     return holds(book, agent, "workflows", workflow)
 
 
-def subscribers(book: Book, name: str, workflow: str) -> Iterable[str]:
+def subscribers(book: PartitionState, name: str, workflow: str) -> Iterable[str]:
     """The agents that hear a message of this name in a run of this workflow, sorted by name."""
     return [
         agent
@@ -96,14 +96,14 @@ def subscribers(book: Book, name: str, workflow: str) -> Iterable[str]:
     ]
 
 
-def supervisor_of(book: Book, agent: str) -> str:
+def supervisor_of(book: PartitionState, agent: str) -> str:
     """The receiver of the agent's failures; empty: the operator."""
     spec = book.agents.get(agent)
     supervisor = spec.supervisor if spec is not None else ""
     return supervisor if supervisor and holds(book, agent, "supervisors", supervisor) else ""
 
 
-def budget_of(book: Book, agent: str) -> int:
+def budget_of(book: PartitionState, agent: str) -> int:
     """The agent's budget in one run, nano-USD; ``NO_LIMIT``: it has no budget of its own."""
     spec, grant = book.agents.get(agent), book.grants.get(agent)
     limits = [each.budget_nano_usd for each in (spec, grant) if each is not None]

@@ -17,7 +17,7 @@ from agents_sdk.core.kinds import FactKind
 F = TypeVar("F", bound=Fact)
 
 
-class Scribe:
+class FactBuilder:
     """Collects ``facts`` for one command; ``seq`` is the last sequence number of its run, None for no run."""
 
     __slots__ = ("_command", "_offset", "at", "facts", "marks", "parent_run_id", "root_run_id", "seq")

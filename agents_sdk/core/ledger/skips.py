@@ -12,13 +12,13 @@ from typing import Final
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.identity import OPERATOR
-from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal, Scribe
-from agents_sdk.core.ledger.state import Book
+from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
+from agents_sdk.core.ledger.state import PartitionState
 
 KIND: Final = kinds.SKIP_RECORD
 
 
-def decide(book: Book, command: Command, scribe: Scribe) -> None:
+def decide(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     """Nothing, or a refusal."""
     body = command.skip
     if body is None:

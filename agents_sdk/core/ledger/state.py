@@ -415,7 +415,7 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     """Of all facts that one command causes; most are written twice, the copy in an inbox."""
 
 
-class Book(msgspec.Struct):
+class PartitionState(msgspec.Struct):
     """All that the ledger knows of one partition: ``book = fold(evolve, facts)``."""
 
     limits: Limits = Limits()

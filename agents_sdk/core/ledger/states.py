@@ -10,8 +10,8 @@ from agents_sdk.core.ledger.answers import entry
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.reducers import REPLACE, Irreducible, reduced
 from agents_sdk.core.ledger.rules import check
-from agents_sdk.core.ledger.scribe import Refusal, Scribe
-from agents_sdk.core.ledger.state import Book, Run, Version, at_time, at_version, current
+from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
+from agents_sdk.core.ledger.state import PartitionState, Run, Version, at_time, at_version, current
 from agents_sdk.core.ledger.timers import due_at
 
 KEYS_LIMIT = 1_000
@@ -20,14 +20,14 @@ KEY_LIMIT = 512
 """Characters of a state key: it stands in every fact, row and URL about the key."""
 
 
-def _checked(book: Book, command: Command, right: str) -> StateBody:
+def _checked(book: PartitionState, command: Command, right: str) -> StateBody:
     body = command.state
     assert body is not None
     _check_key(book, command, body.key, right)
     return body
 
 
-def _check_key(book: Book, command: Command, key: str, right: str) -> None:
+def _check_key(book: PartitionState, command: Command, key: str, right: str) -> None:
     if not 0 < len(key) <= KEY_LIMIT:
         raise Refusal("invalid_command", f"a key has 1 to {KEY_LIMIT} characters, not {len(key)}", field="key")
     check(book, command.agent, right, "touch state", key=scoped(command.run_id, key))
@@ -50,7 +50,7 @@ def _guard(run: Run, body: StateBody) -> int:
     return version
 
 
-def write(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def write(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """SetState → StateWritten with the next version. The value joins the one there as the key's contract says; a
     guarded write knows what it replaces, and replaces it."""
     body = _checked(book, command, "writes")
@@ -78,7 +78,7 @@ def write(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     )
 
 
-def _joined(book: Book, run: Run, body: StateBody, reducer: str) -> str:
+def _joined(book: PartitionState, run: Run, body: StateBody, reducer: str) -> str:
     before = current(run, body.key)
     try:
         value = reduced(reducer, before.value if before else "", body.value)
@@ -91,7 +91,7 @@ def _joined(book: Book, run: Run, body: StateBody, reducer: str) -> str:
     return value
 
 
-def delete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def delete(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """DeleteState → StateDeleted, a version of its own. Deleting a missing key is a version too, so that the answer
     says the same in any order."""
     body = _checked(book, command, "writes")
@@ -106,7 +106,7 @@ def delete(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     )
 
 
-def read(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def read(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """GetState → StateRead, carrying the version read; version 0 where there is none."""
     body = _checked(book, command, "reads")
     if body.version and body.at:
@@ -129,7 +129,7 @@ def _as_of(run: Run, body: StateBody) -> Version | None:
         raise Refusal("invalid_command", message, field="at") from error
 
 
-def _read(scribe: Scribe, key: str, found: Version | None, batch: int = 0) -> None:
+def _read(scribe: FactBuilder, key: str, found: Version | None, batch: int = 0) -> None:
     scribe.write(
         StateEvent,
         kinds.STATE_READ,
@@ -141,7 +141,7 @@ def _read(scribe: Scribe, key: str, found: Version | None, batch: int = 0) -> No
     )
 
 
-def read_many(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def read_many(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """GetStates → a StateRead for each key, all of the same moment. It is refused as a whole where one may not be read,
     or where they are more than an answer may carry."""
     body = command.state
@@ -163,7 +163,7 @@ def read_many(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
         _read(scribe, key, version, len(found))
 
 
-def list_keys(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def list_keys(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """ListState → StateListed; what was listed is the run's state at that point of its order, as far as the agent may
     read it."""
     body = command.state
@@ -171,7 +171,7 @@ def list_keys(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
     scribe.write(StateEvent, kinds.STATE_LISTED, key=body.key)
 
 
-def read_history(book: Book, run: Run, command: Command, scribe: Scribe) -> None:
+def read_history(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """GetHistory → HistoryRead with the newest version."""
     body = _checked(book, command, "reads")
     newest = current(run, body.key)

@@ -19,6 +19,7 @@ from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, R
 from agents_sdk.core.identity import Proof
 from agents_sdk.core.ledger import calls, sizes
 from agents_sdk.core.ledger.answers import (
+    execute_locally,
     of_child,
     of_finished,
     outcome,
@@ -26,7 +27,6 @@ from agents_sdk.core.ledger.answers import (
     registered,
     reply,
     request_outcome,
-    yours,
 )
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.decide import decide
@@ -34,7 +34,7 @@ from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.refusals import passed_over
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
-from agents_sdk.core.ledger.state import Answer, Book, Call, ChildWait, Request, Run, Waiting
+from agents_sdk.core.ledger.state import Answer, Call, ChildWait, PartitionState, Request, Run, Waiting
 from agents_sdk.core.ledger.timers import set_by
 
 TOLD_LATER: Final = frozenset(
@@ -91,7 +91,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 def apply(
-    book: Book,
+    book: PartitionState,
     command: Command,
     offset: int,
     at: int,
@@ -128,7 +128,7 @@ def apply(
 
 
 def _applied(
-    book: Book,
+    book: PartitionState,
     command: Command,
     offset: int,
     at: int,
@@ -162,7 +162,7 @@ def _applied(
     return Step(facts, _room_for(book, replies), follow, timers)
 
 
-def _room_for(book: Book, replies: list[Addressed]) -> list[Addressed]:
+def _room_for(book: PartitionState, replies: list[Addressed]) -> list[Addressed]:
     """As many of the answers as may be sent for one command. A waiter for another one asks again and is answered
     alone."""
     if len(replies) < 2:
@@ -185,7 +185,7 @@ def _failure(stage: str, error: BaseException) -> Failure:
 
 
 def _refused(
-    book: Book,
+    book: PartitionState,
     command: Command,
     offset: int,
     at: int,
@@ -280,7 +280,7 @@ def of_no_command(name: str, offset: int, at: int, code: str, message: str, deta
 
 
 def _replies(
-    book: Book, run: Run | None, command: Command, facts: list[Fact], outcomes: list[Addressed], proven: bool
+    book: PartitionState, run: Run | None, command: Command, facts: list[Fact], outcomes: list[Addressed], proven: bool
 ) -> list[Addressed]:
     replies = []
     if _addressed(command):
@@ -302,7 +302,7 @@ def _addressed(command: Command) -> bool:
     return fits and 0 <= command.reply_partition <= bounds.COUNT_LIMIT
 
 
-def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
+def _own_answer(book: PartitionState, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
     """The present answer to the command's sender; None where it comes later."""
     if facts and isinstance(facts[0], RefusalEvent) and not facts[0].run_seq:
         # About no live run: nothing remembers it. It comes first, since a forged command may have the id of a true one,
@@ -321,7 +321,7 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
         return told
     call = run.calls.get(command.command_id) if run is not None else None
     if call is not None and calls.is_callers(call, command):
-        return yours(call)
+        return execute_locally(call)
     if command.kind == kinds.REGISTER_AGENT and command.registration is not None:
         return registered(book, command.registration.name, facts)
     if facts:
@@ -337,7 +337,7 @@ def _own_answer(book: Book, run: Run | None, command: Command, facts: list[Fact]
     return Answer()  # nothing to do: a registration that is known, an attempt recorded long ago
 
 
-def _farewells(book: Book, run: Run) -> list[Addressed]:
+def _farewells(book: PartitionState, run: Run) -> list[Addressed]:
     """Tells those who wait for the run that it ended, and those who wait for its open calls, requests and children that
     no outcome comes."""
     finished = book.finished[run.run_id]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from backplane.cli.calling import STDOUT, How, OutOption, RunOption, TimeoutOption, finish, given, perform
+from backplane.cli.calling import STDOUT, CallOptions, OutOption, RunOption, TimeoutOption, finish, given, perform
 from backplane.cli.output import Budget, CommandError, DataDir, JsonFlag, message, print_json, print_rows
 
 FORMATS: Final = {
@@ -40,7 +40,7 @@ def analyze(
 
     For example: backplane analyze 'SELECT city, sum(amount) FROM sales GROUP BY city' sales.csv
     """
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
+    how = CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     output = output_of(out)
     params = given(
         sql=sql,
@@ -85,7 +85,7 @@ def named(text: str) -> tuple[str, Path]:
     return table, path
 
 
-def _input(how: How, text: str) -> dict[str, Any]:
+def _input(how: CallOptions, text: str) -> dict[str, Any]:
     table, path = named(text)
     format_ = FORMATS.get(path.suffix)
     if format_ is None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backplane.cli.calling import STDOUT, How, OutOption, write
+from backplane.cli.calling import STDOUT, CallOptions, OutOption, write
 from backplane.cli.output import CommandError, DataDir, JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
-    from backplane.insight.artifacts import Made
+    from backplane.insight.artifacts import ArtifactOrigin
 
 Reference = Annotated[str, typer.Argument(metavar="ARTIFACT", help="artifact:<sha256>, or its hash alone.")]
 SHORT = 12
@@ -39,7 +39,7 @@ def list_(
     from backplane.insight.artifacts import made
     from backplane.store.queries import connect_store
 
-    client = connect_store(How(data_dir=data_dir).settings)
+    client = connect_store(CallOptions(data_dir=data_dir).settings)
     found = made(client, run=find_run(client, run) if run else "", limit=limit)
     if as_json:
         print_json([_document(one) for one in found])
@@ -68,7 +68,7 @@ def show(artifact: Reference, data_dir: DataDir = None, as_json: JsonFlag = Fals
     from backplane.store.queries import connect_store
 
     sha256 = _digest(artifact)
-    client = connect_store(How(data_dir=data_dir).settings)
+    client = connect_store(CallOptions(data_dir=data_dir).settings)
     origins, used = made(client, sha256=sha256), uses(client, sha256)
     if not origins and not used:
         raise CommandError(
@@ -87,7 +87,7 @@ def show(artifact: Reference, data_dir: DataDir = None, as_json: JsonFlag = Fals
 @app.command()
 def get(artifact: Reference, out: OutOption = None, data_dir: DataDir = None) -> None:
     """Get a file: to --out, else to stdout."""
-    how = How(data_dir=data_dir)
+    how = CallOptions(data_dir=data_dir)
     write(out or STDOUT, how.artifacts.get(_digest(artifact)))
 
 
@@ -98,7 +98,7 @@ def put(
     as_json: JsonFlag = False,
 ) -> None:
     """Keep a file of this machine, so that calls can be given it, and print its reference."""
-    descriptor = How(data_dir=data_dir).upload(file)
+    descriptor = CallOptions(data_dir=data_dir).upload(file)
     if as_json:
         print_json(descriptor)
     else:
@@ -114,7 +114,7 @@ def _digest(text: str) -> str:
     return found
 
 
-def _document(one: Made) -> dict[str, Any]:
+def _document(one: ArtifactOrigin) -> dict[str, Any]:
     import msgspec
 
     return {"uri": f"artifact:{one.sha256}", **msgspec.to_builtins(one)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backplane.cli.calling import How, RunOption, TimeoutOption, perform
+from backplane.cli.calling import CallOptions, RunOption, TimeoutOption, perform
 from backplane.cli.output import Budget, CommandError, DataDir, JsonFlag, message, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def call(
     Exit codes: 0 it gave a result; 1 every provider failed; 2 the params are wrong; 3 there is no such capability or
     run. 4 a provider refused our credentials; 5 the platform, or every provider, is out of reach.
     """
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
+    how = CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     called = perform(capability, gather(param or [], params_json, text_params(capability, how.settings)), how)
     if as_json:
         print_json(called.document())

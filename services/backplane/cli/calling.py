@@ -36,7 +36,7 @@ STDOUT: Final = Path("-")
 
 
 @dataclass(frozen=True)
-class How:
+class CallOptions:
     """How a call is made, as the options say."""
 
     run: str | None = None
@@ -101,7 +101,7 @@ class Called:
         tried, cost = counted(result.attempts, "attempt"), dollars(result.cost_nano_usd)
         return f"{told}: {tried}, {result.latency_ms:.1f} ms, {cost}; run {self.run_id}"
 
-    def save(self, how: How, out: Path | None) -> str:
+    def save(self, how: CallOptions, out: Path | None) -> str:
         """Writes the artifact of the result to ``out``. Gives the text for stdout: the file, or without one the
         reference. Raises CommandError."""
         artifact = self.result.result.get("artifact")
@@ -114,7 +114,7 @@ class Called:
         return "" if out == STDOUT else str(out)
 
 
-def perform(capability: str, params: Mapping[str, Any], how: How) -> Called:
+def perform(capability: str, params: Mapping[str, Any], how: CallOptions) -> Called:
     """Makes the call. Raises CommandError, by whose code the process ends, for one that failed."""
     import asyncio
 
@@ -129,7 +129,7 @@ def perform(capability: str, params: Mapping[str, Any], how: How) -> Called:
     return Called(capability, run_id, result)
 
 
-def finish(called: Called, how: How, out: Path | None, *, as_json: bool) -> None:
+def finish(called: Called, how: CallOptions, out: Path | None, *, as_json: bool) -> None:
     """Ends a command whose result is a file: saves it and says where it is."""
     where = called.save(how, out) if out is not None or not as_json else ""
     if as_json and out != STDOUT:
@@ -158,7 +158,7 @@ def given(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
-async def _call(capability: str, params: Mapping[str, Any], how: How) -> tuple[str, CallResult]:
+async def _call(capability: str, params: Mapping[str, Any], how: CallOptions) -> tuple[str, CallResult]:
     from agents_sdk.client import AsyncBackplane
 
     async with AsyncBackplane.connect(how.settings, name=WORKFLOW) as client:
@@ -171,7 +171,7 @@ async def _call(capability: str, params: Mapping[str, Any], how: How) -> tuple[s
 
 
 async def _in_own_run(
-    client: AsyncBackplane, capability: str, params: Mapping[str, Any], how: How
+    client: AsyncBackplane, capability: str, params: Mapping[str, Any], how: CallOptions
 ) -> tuple[str, CallResult]:
     run = await client.start_run(WORKFLOW, {"capability": capability, "params": params}, complete_when="explicit")
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agents_sdk.core.catalogue import Catalogue
     from agents_sdk.discovery import Discovery
     from backplane.manifests.model import Capability, Provider
-    from backplane.manifests.registry import Contract, Registry
+    from backplane.manifests.registry import RegisteredCapability, Registry
     from backplane.manifests.tokens import Row
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show, apply, switch and try what can be called.")
@@ -52,7 +52,7 @@ class View(NamedTuple):
     catalogue: Catalogue | None
     data_dir: Path
 
-    def standing(self, contract: Contract) -> list[tuple[str, str]]:
+    def standing(self, contract: RegisteredCapability) -> list[tuple[str, str]]:
         """(provider, why it cannot be asked; "" when it can) in declared order."""
         from backplane.manifests.model import environment
         from backplane.manifests.switches import Registered
@@ -63,7 +63,7 @@ class View(NamedTuple):
         lacks = [(each.name, each.missing(environment(), self.data_dir)) for each in providers]
         return [(name, f"lacks {lack}" if lack else "") for name, lack in lacks]
 
-    def state(self, contract: Contract) -> str:
+    def state(self, contract: RegisteredCapability) -> str:
         """enabled, disabled or paused; ``dead`` where no provider can be asked."""
         from backplane.manifests.switches import state_of
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backplane.cli.calling import Called, How, RunOption, TimeoutOption, given, perform
+from backplane.cli.calling import Called, CallOptions, RunOption, TimeoutOption, given, perform
 from backplane.cli.output import Budget, CommandError, DataDir, JsonFlag, interactive, message, print_json
 from backplane.cli.shown import escaped
 
@@ -42,7 +42,7 @@ def code(
         max_memory_mb=max_memory_mb,
         seed=seed,
     )
-    called = perform("code_execution", params, How(run=run, timeout=timeout, budget=budget, data_dir=data_dir))
+    called = perform("code_execution", params, CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir))
     _tell(called, as_json=as_json)
 
 

@@ -19,7 +19,7 @@ from backplane.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from backplane.insight.answers import Cost, Discarded, Purse
+    from backplane.insight.answers import BudgetUsage, Cost, Discarded
 
 
 class By(StrEnum):
@@ -92,11 +92,11 @@ def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded], where: str) -
         message(f"of that {spent} for drafts that nobody read: {counted(len(unread), 'call')}{where}")
 
 
-def budget_document(purse: Purse) -> dict[str, Any]:
+def budget_document(purse: BudgetUsage) -> dict[str, Any]:
     return {**msgspec.to_builtins(purse), "left_nano_usd": purse.left_nano_usd}
 
 
-def tell_budgets(purses: Iterable[Purse], say: Callable[[str], None]) -> None:
+def tell_budgets(purses: Iterable[BudgetUsage], say: Callable[[str], None]) -> None:
     from agents_sdk.core.money import dollars
 
     for purse in purses:

@@ -14,7 +14,7 @@ from agents_sdk.settings import load_settings
 from backplane.cli.output import CommandError, DataDir, interactive, message
 from backplane.cli.run_name import named_run
 from backplane.cli.shown import escaped, escaped_json
-from backplane.cli.tail import END, Filter, From, Shown, formatted, parse_offset, parse_time
+from backplane.cli.tail import END, Filter, Shown, StartOffset, formatted, parse_offset, parse_time
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message, TopicPartition
@@ -57,7 +57,7 @@ def tail(
     from agents_sdk.wire.registry import connect_codec
 
     now = time.time_ns() // 1_000_000
-    begin = From(at_ms=parse_time(since, now)) if since else parse_offset(offset)
+    begin = StartOffset(at_ms=parse_time(since, now)) if since else parse_offset(offset)
     last = parse_time(until, now) if until else None
     formatted(form, Shown("", 0, 0, 0, "", (), "", 0))  # refused before anything is read
     settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
@@ -93,7 +93,12 @@ def _position(one: Shown) -> dict[str, Any]:
 
 
 def _records(
-    settings: Settings, codec: Codec, where: tuple[list[str], int], begin: From, last_ms: int | None, until_end: bool
+    settings: Settings,
+    codec: Codec,
+    where: tuple[list[str], int],
+    begin: StartOffset,
+    last_ms: int | None,
+    until_end: bool,
 ) -> Iterator[tuple[Shown, dict[str, Any]]]:
     """Records from ``begin`` on; to their ends and ``last_ms`` with ``until_end``, else for ever."""
     from confluent_kafka import KafkaError, KafkaException
@@ -120,7 +125,7 @@ def _records(
         consumer.close()
 
 
-def _places(consumer: Consumer, topics: list[str], partition: int, begin: From) -> list[TopicPartition]:
+def _places(consumer: Consumer, topics: list[str], partition: int, begin: StartOffset) -> list[TopicPartition]:
     from confluent_kafka import OFFSET_END, TopicPartition
 
     from agents_sdk.topics import FACT_TOPICS

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from backplane.cli.calling import STDOUT, Called, How, OutOption, RunOption, TimeoutOption, finish, given, perform
+from backplane.cli.calling import (
+    STDOUT,
+    Called,
+    CallOptions,
+    OutOption,
+    RunOption,
+    TimeoutOption,
+    finish,
+    given,
+    perform,
+)
 from backplane.cli.output import Budget, CommandError, DataDir, JsonFlag, message, print_json, print_rows
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="For example reports/2026/november.pdf.")]
@@ -35,7 +45,7 @@ def put(
     """Keep a file under a key."""
     import sys
 
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
+    how = CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     if file == STDOUT:
         artifact = {"uri": how.artifacts.put(sys.stdin.buffer.read(), "application/octet-stream").uri}
     else:
@@ -55,7 +65,7 @@ def get(
     as_json: JsonFlag = False,
 ) -> None:
     """Get a file: to --out, else to stdout; with --json alone, only what is known of it."""
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
+    how = CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     called = _found(_do(how, "get", key=key))
     finish(called, how, out if out or as_json else STDOUT, as_json=as_json)
 
@@ -70,7 +80,7 @@ def head(
     as_json: JsonFlag = False,
 ) -> None:
     """Tell what is known of a file without getting it."""
-    called = _found(_do(How(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "head", key=key))
+    called = _found(_do(CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "head", key=key))
     _tell(called, ("key", "size", "mime", "modified_at", "etag"), [called.result.result], as_json=as_json)
 
 
@@ -85,7 +95,9 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """List the files by key."""
-    called = _do(How(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "list", prefix=prefix, limit=limit)
+    called = _do(
+        CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "list", prefix=prefix, limit=limit
+    )
     files = called.result.result["files"]
     _tell(called, ("key", "size", "modified_at", "etag"), files, as_json=as_json)
     if called.result.result.get("truncated"):
@@ -102,13 +114,13 @@ def delete(
     as_json: JsonFlag = False,
 ) -> None:
     """Delete a file. The exit code is 3 where there is none."""
-    called = _do(How(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "delete", key=key)
+    called = _do(CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "delete", key=key)
     _tell(called, ("key", "deleted"), [called.result.result], as_json=as_json)
     if not called.result.result["deleted"]:
         raise _missing(key)
 
 
-def _do(how: How, operation: str, **params: Any) -> Called:
+def _do(how: CallOptions, operation: str, **params: Any) -> Called:
     return perform("file_storage", given(operation=operation, **params), how)
 
 

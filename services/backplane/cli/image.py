@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backplane.cli.calling import How, OutOption, RunOption, TimeoutOption, finish, given, perform
+from backplane.cli.calling import CallOptions, OutOption, RunOption, TimeoutOption, finish, given, perform
 from backplane.cli.output import (
     Budget,
     DataDir,
@@ -36,6 +36,6 @@ def image(
 
     --json tells its hash, size, kind and cost, and the event that holds them.
     """
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
+    how = CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     params = given(prompt=prompt, subtitle=subtitle, width=width, height=height, seed=seed)
     finish(perform("image_generation", params, how), how, out, as_json=as_json)

@@ -14,7 +14,7 @@ from backplane.cli.output import CommandError, DataDir, JsonFlag, message, print
 from backplane.cli.shown import when
 
 if TYPE_CHECKING:
-    from agents_sdk.core.roster import Standing
+    from agents_sdk.core.roster import IdentityStatus
     from backplane.roles.office import Office
 
 GRACE_S: Final = 3_600.0
@@ -135,7 +135,7 @@ def list_agents(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     print_rows(columns, rows, as_json=as_json)
 
 
-def granted(each: Standing) -> str:
+def granted(each: IdentityStatus) -> str:
     """The grants of a name, in a word: its roles, or their author."""
     if each.grant is None:
         return "nothing"

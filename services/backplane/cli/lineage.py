@@ -60,12 +60,12 @@ def lineage(
 
 def _of_key(asked: AskedRun, key: str, down: bool, depth: int) -> Node:
     from backplane.insight.answers import Archive, timeline
-    from backplane.insight.impact import Blast
+    from backplane.insight.impact import Impact
     from backplane.insight.lineage import Lineage
     from backplane.sink.edges import state_reference
 
     events = timeline(asked.client, asked.run)
-    known, name, version = Blast(events), *state_reference(key)
+    known, name, version = Impact(events), *state_reference(key)
     if down:
         root = known.of_state(name, version, depth) or known.of_event(key, depth)
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backplane.manifests.registry import Contract
+    from backplane.manifests.registry import RegisteredCapability
 
 LOAD: Final = """
 import json, sys
@@ -57,7 +57,7 @@ def executor_of(data_dir: Path) -> Place | None:
     return None
 
 
-def functions(contracts: Iterable[Contract]) -> dict[str, str]:
+def functions(contracts: Iterable[RegisteredCapability]) -> dict[str, str]:
     """The functions that manifests name → the manifest."""
     named: dict[str, str] = {}
     for contract in contracts:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agents_sdk.registrar import Registrar
     from agents_sdk.settings import Settings
     from backplane.manifests.publish import Change
-    from backplane.manifests.registry import Contract, Registry
+    from backplane.manifests.registry import RegisteredCapability, Registry
     from backplane.manifests.switches import Registered
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
@@ -78,7 +78,7 @@ def apply(
         message("nothing was applied")
 
 
-def _check_functions(contracts: list[Contract], data_dir: Path) -> None:
+def _check_functions(contracts: list[RegisteredCapability], data_dir: Path) -> None:
     """Refuses functions that the executors of this machine cannot load; elsewhere executors have their own code."""
     from backplane.cli.loadable import executor_of, functions, problems
 
@@ -219,7 +219,7 @@ def _tell(provider: str, step: str, outcome: str) -> None:
     print(f"{provider}\t{step}\t{outcome}", flush=True)
 
 
-def known(registry: Registry, name: str) -> Contract:
+def known(registry: Registry, name: str) -> RegisteredCapability:
     """The capability of this name. Raises CommandError, with the names nearest to it."""
     from backplane.manifests.registry import UnknownCapability
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from backplane.cli.calling import How, RunOption, TimeoutOption, given, perform
+from backplane.cli.calling import CallOptions, RunOption, TimeoutOption, given, perform
 from backplane.cli.output import Budget, CommandError, DataDir, JsonFlag, message, print_json
 
 HEADING: Final = re.compile(r"\A\s*# +(.+?) *#*\n", re.MULTILINE)
@@ -29,7 +29,7 @@ def publish(
     as_json: JsonFlag = False,
 ) -> None:
     """Publish a Markdown file, and print the address of its page."""
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
+    how = CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     heading, markdown = parted(_read(file))
     title = title or heading
     if not title:

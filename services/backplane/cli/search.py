@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backplane.cli.calling import How, RunOption, TimeoutOption, given, perform
+from backplane.cli.calling import CallOptions, RunOption, TimeoutOption, given, perform
 from backplane.cli.output import Budget, DataDir, JsonFlag, message, print_json, print_rows
 
 EXCERPT_CHARS = 4_000
@@ -30,7 +30,7 @@ def search(
     capability = "document_search" if documents else "web_search"
     folder = str(documents.absolute()) if documents else None
     params = given(query=" ".join(query), results=results, folder=folder, excerpt_chars=EXCERPT_CHARS if as_json else 0)
-    called = perform(capability, params, How(run=run, timeout=timeout, budget=budget, data_dir=data_dir))
+    called = perform(capability, params, CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir))
     if as_json:
         print_json(called.document())
         return

@@ -16,7 +16,7 @@ ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}
 DIRECTIVE: Final = re.compile(r"%(.)|\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 
 
-class From(NamedTuple):
+class StartOffset(NamedTuple):
     """Where to begin in each partition; one of them is set."""
 
     offset: int | None = None
@@ -25,21 +25,21 @@ class From(NamedTuple):
     """The first record of this time or later."""
 
 
-END: Final = From(offset=-1)
-BEGINNING: Final = From(offset=0)
+END: Final = StartOffset(offset=-1)
+BEGINNING: Final = StartOffset(offset=0)
 
 
-def parse_offset(text: str) -> From:
+def parse_offset(text: str) -> StartOffset:
     """``beginning``, ``end``, an offset, ``-N`` for the last N of each partition, or ``s@MS`` for a time. Raises
     CommandError."""
     if text in ("beginning", "end"):
         return BEGINNING if text == "beginning" else END
     if re.fullmatch(r"s@\d+", text):
-        return From(at_ms=int(text[2:]))
+        return StartOffset(at_ms=int(text[2:]))
     if re.fullmatch(r"-[1-9]\d*", text):
-        return From(offset=-1 - int(text[1:]))
+        return StartOffset(offset=-1 - int(text[1:]))
     if text.isascii() and text.isdecimal():
-        return From(offset=int(text))
+        return StartOffset(offset=int(text))
     raise CommandError(
         "usage", f"no offset: {text!r}", "beginning, end, 17, -100 (the last hundred) or s@1795521600000"
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backplane.cli.calling import How, OutOption, RunOption, TimeoutOption, finish, given, perform
+from backplane.cli.calling import CallOptions, OutOption, RunOption, TimeoutOption, finish, given, perform
 from backplane.cli.image import Height, Prompt, Seed, Width
 from backplane.cli.output import (
     Budget,
@@ -34,7 +34,7 @@ def video(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a short video, and print where it is: the file, or without --out its reference."""
-    how = How(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
+    how = CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir)
     frames = [{"uri": how.upload(path)["uri"]} for path in frame or ()] or None
     params = given(prompt=prompt, frames=frames, seconds=seconds, width=width, height=height, fps=fps, seed=seed)
     finish(perform("video_generation", params, how), how, out, as_json=as_json)

@@ -77,7 +77,7 @@ def forged(headers: Mapping[str, str], form: Mapping[str, str]) -> str:
     return ""
 
 
-class Guard:
+class AccessMiddleware:
     """The ASGI shell around the application: 1. whose name, 2. who sends it, 3. the page's token, 4. headers."""
 
     def __init__(self, app: Any, sessions: Sessions, host: str) -> None:

@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from agents_sdk.errors import BackplaneError, Refused, Unreachable
-from backplane.console.access import BODY_BYTES, BODY_S, Guard
-from backplane.console.desk import Desks, desk_of
+from backplane.console.access import BODY_BYTES, BODY_S, AccessMiddleware
+from backplane.console.desk import ConsoleContexts, desk_of
 from backplane.console.measured import Measured
 from backplane.console.rights import allowed
 from backplane.console.routes import (
@@ -53,7 +53,7 @@ def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") ->
     """The ASGI application. ``token``: its holder may do all. Empty: the platform's principals alone count, and on
     loopback everybody, where it has none."""
     app = FastAPI(title="Backplane console", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.desks = desks = Desks(settings)
+    app.state.desks = desks = ConsoleContexts(settings)
     app.state.sessions = sessions = Sessions(settings, token)
     for page in PAGES:
         app.include_router(page.router, dependencies=[Depends(allowed)])
@@ -62,7 +62,7 @@ def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") ->
     app.add_exception_handler(ClientDisconnect, _cut)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(Exception, _broken)
-    return Measured(Guard(app, sessions, host), desks.all.metrics)
+    return Measured(AccessMiddleware(app, sessions, host), desks.all.metrics)
 
 
 def _status(error: BackplaneError) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from agents_sdk.errors import BackplaneError
 
 if TYPE_CHECKING:
-    from agents_sdk.core.roster import Standing
+    from agents_sdk.core.roster import IdentityStatus
 
 KEPT_S: Final = 3.0
 """How old it may be."""
@@ -22,10 +22,10 @@ PATIENCE_S: Final = 1.0
 """How long a page waits for it."""
 
 
-class Asking(NamedTuple):
+class WaitingAgents(NamedTuple):
     """Agents that wait for an approval, or why they cannot be listed."""
 
-    found: list[Standing]
+    found: list[IdentityStatus]
     problem: str = ""
 
     def of(self, name: str) -> tuple[str, ...]:
@@ -36,15 +36,15 @@ class Asking(NamedTuple):
 class Approvals:
     """Reads who waits at most once in ``KEPT_S``. Any thread may ask."""
 
-    def __init__(self, standings: Callable[[], list[Standing]]) -> None:
+    def __init__(self, standings: Callable[[], list[IdentityStatus]]) -> None:
         """``standings`` gives everybody the log knows; it blocks, and raises BackplaneError."""
         self._standings = standings
         self._lock = threading.Lock()
         self._reader = ThreadPoolExecutor(1, "approvals")
-        self._reading: Future[Asking] | None = None
-        self._kept: tuple[float, Asking] = (float("-inf"), Asking([]))
+        self._reading: Future[WaitingAgents] | None = None
+        self._kept: tuple[float, WaitingAgents] = (float("-inf"), WaitingAgents([]))
 
-    def now(self) -> Asking:
+    def now(self) -> WaitingAgents:
         """The waiting agents, some seconds old at most; with a problem where Kafka does not say in time."""
         with self._lock:
             read_at, kept = self._kept
@@ -56,7 +56,7 @@ class Approvals:
         try:
             return reading.result(PATIENCE_S)
         except TimeoutError:
-            return Asking(kept.found, "Kafka has not said yet what agents ask for")
+            return WaitingAgents(kept.found, "Kafka has not said yet what agents ask for")
 
     def forget(self) -> None:
         """Something was granted: what is kept, or being read, is no answer any more."""
@@ -64,11 +64,11 @@ class Approvals:
             self._kept = (float("-inf"), self._kept[1])
             self._reading = None
 
-    def _read(self) -> Asking:
+    def _read(self) -> WaitingAgents:
         try:
-            found = Asking([each for each in self._standings() if each.missing])
+            found = WaitingAgents([each for each in self._standings() if each.missing])
         except BackplaneError as error:
-            found = Asking([], error.message)
+            found = WaitingAgents([], error.message)
         with self._lock:
             self._kept = (time.monotonic(), found)
         return found

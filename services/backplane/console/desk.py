@@ -15,7 +15,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.console.approvals import Approvals, Asking
+from backplane.console.approvals import Approvals, WaitingAgents
 from backplane.console.previews import Files
 from backplane.console.render import environment
 from backplane.console.rights import SECTIONS_OF_ALL
@@ -28,7 +28,7 @@ from backplane.store.queries import connect_store
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from agents_sdk.core.roster import Standing
+    from agents_sdk.core.roster import IdentityStatus
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
     from backplane.access.principals import Principal
@@ -93,7 +93,7 @@ class Letters(NamedTuple):
     """Records that were not looked at, since they are older."""
 
 
-class Desk:
+class ConsoleContext:
     """One a process, and one for each set of workflows that viewers are restricted to. Any thread may call it."""
 
     def __init__(self, settings: Settings, workflows: tuple[str, ...] | None = None) -> None:
@@ -227,11 +227,11 @@ class Desk:
             self._letters = (time.monotonic(), found)
         return found
 
-    def asking(self) -> Asking:
+    def asking(self) -> WaitingAgents:
         """Which agents wait for an approval; nothing for those who see some runs only."""
-        return self.approvals.now() if self.workflows is None else Asking([])
+        return self.approvals.now() if self.workflows is None else WaitingAgents([])
 
-    def _standings(self) -> list[Standing]:
+    def _standings(self) -> list[IdentityStatus]:
         from backplane.roles.office import Office
 
         return Office(self.settings, self.codec).standings(refused=False)
@@ -256,28 +256,28 @@ class Desk:
         return HTMLResponse(html, code, headers={"Cache-Control": "no-store"})
 
 
-class Desks:
+class ConsoleContexts:
     """The desk of everybody who sees all runs, and those of viewers who see some."""
 
     def __init__(self, settings: Settings) -> None:
-        self.all = Desk(settings)
+        self.all = ConsoleContext(settings)
         self._lock = threading.Lock()
-        self._narrow: OrderedDict[tuple[str, ...], Desk] = OrderedDict()
+        self._narrow: OrderedDict[tuple[str, ...], ConsoleContext] = OrderedDict()
 
-    def of(self, principal: Principal) -> Desk:
+    def of(self, principal: Principal) -> ConsoleContext:
         """The desk that shows what the principal may see, and keeps nothing else."""
         if principal.workflows is None:
             return self.all
         wanted = tuple(sorted(set(principal.workflows)))
         with self._lock:
-            found = self._narrow.pop(wanted, None) or Desk(self.all.settings, wanted)
+            found = self._narrow.pop(wanted, None) or ConsoleContext(self.all.settings, wanted)
             self._narrow[wanted] = found
             while len(self._narrow) > NARROW_DESKS:
                 self._narrow.popitem(last=False)
             return found
 
 
-def desk_of(request: Request) -> Desk:
+def desk_of(request: Request) -> ConsoleContext:
     """The runs that the sender of the request may see."""
-    desks: Desks = request.app.state.desks
+    desks: ConsoleContexts = request.app.state.desks
     return desks.of(request.state.principal)

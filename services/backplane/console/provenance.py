@@ -39,7 +39,7 @@ class Fold(NamedTuple):
     hops: list[Hop]
 
 
-class Told(NamedTuple):
+class Provenance(NamedTuple):
     """The answers to the questions that people come with."""
 
     agent: str
@@ -58,7 +58,7 @@ class Told(NamedTuple):
     trigger: Event | None
 
 
-def told(root: Node, run_id: str) -> Told:
+def provenance_of(root: Node, run_id: str) -> Provenance:
     """Its writer, decision, sources and model; the nearest of each."""
     assert root.event is not None
     decisions = [node for node in root.rests_on if node.relation == "decided"]
@@ -67,7 +67,7 @@ def told(root: Node, run_id: str) -> Told:
     calls = [node for node in root.rests_on if node.relation == "called" and node.event]
     attempts = [node.event for call in calls for node in call.rests_on if node.event]
     trigger = next((node.event for node in root.rests_on if node.relation == "triggered"), None)
-    return Told(
+    return Provenance(
         root.agent,
         what(root, root.event),
         "written" if root.state else "sent" if root.relation == "sent" else "made",

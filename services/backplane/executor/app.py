@@ -40,7 +40,7 @@ from backplane.executor.cache import ResultCache
 from backplane.executor.engine import CallEngine
 from backplane.executor.heartbeat import Heartbeat
 from backplane.executor.live import LiveRegistry
-from backplane.executor.open_call import NO_PAST, Past
+from backplane.executor.open_call import NO_ATTEMPTS, PriorAttempts
 from backplane.executor.ports import Clock
 from backplane.executor.producer import KafkaOutbox
 from backplane.executor.settle import Settler
@@ -151,7 +151,7 @@ class Executor:
         self.engine.own(self.owned)
 
     def _switched(self) -> None:
-        self._heart.soon()
+        self._heart.trigger()
         self.engine.resumed()
 
     async def take(self, batch: Batch) -> None:
@@ -279,10 +279,10 @@ class Executor:
             consumer.close()
         return settled, start
 
-    def _past(self, partition: int, since_ms: int) -> dict[str, Past]:
+    def _past(self, partition: int, since_ms: int) -> dict[str, PriorAttempts]:
         """Call → its attempts on record; of calls that were asked for from that time on. Each was asked for before it
         was tried, so its attempts lie after it."""
-        past: dict[str, Past] = {}
+        past: dict[str, PriorAttempts] = {}
         guard = dispatch_guard(self._settings)
         began_ms = max(since_ms - CLOCKS_APART_MS, 0)
         consumer = clients.reader(self._settings.kafka, fetch_wait_max_ms=QUICK_MS)
@@ -295,7 +295,7 @@ class Executor:
                     continue
                 fact = self._attempt(message)
                 if fact is not None and fact.kind != kinds.ATTEMPT_STARTED:
-                    past[fact.call_id] = past.get(fact.call_id, NO_PAST).and_then(fact)
+                    past[fact.call_id] = past.get(fact.call_id, NO_ATTEMPTS).and_then(fact)
         finally:
             consumer.close()
         return past

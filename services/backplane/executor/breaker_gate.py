@@ -34,7 +34,7 @@ class Probe(NamedTuple):
 NO_PROBE: Final = Probe()
 
 
-class Guard:
+class BreakerGate:
     """Asks the breakers before each attempt and tells them after it."""
 
     def __init__(self, breakers: Breakers, outbox: Outbox, executor: str, clock: Clock) -> None:

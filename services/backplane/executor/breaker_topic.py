@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from agents_sdk.core.facts import BreakerEvent
-from agents_sdk.proofs import WHY, Guard
+from agents_sdk.proofs import WHY, ProofChecker
 from agents_sdk.topics import BREAKERS
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.topic_ids import topic_ids
@@ -34,7 +34,7 @@ class BreakerTopic:
         kafka: Mapping[str, str],
         codec: Codec,
         take: Callable[[BreakerEvent], None],
-        guard: Guard | None = None,
+        guard: ProofChecker | None = None,
     ) -> None:
         """A record that ``guard`` does not believe is passed over."""
         self._guard = guard

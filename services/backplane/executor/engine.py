@@ -20,7 +20,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.facts import CallEvent
 from agents_sdk.deaths import Deaths, ProcessDied, noted
 from agents_sdk.lanes import OffsetTracker
-from backplane.executor.open_call import NO_PAST, Past
+from backplane.executor.open_call import NO_ATTEMPTS, PriorAttempts
 from backplane.executor.settle import OutboxBroken, SettledElsewhere, Settler
 from backplane.manifests.registry import UnknownCapability
 
@@ -42,7 +42,7 @@ class _Job:
     partition: _Partition
     offset: int
     fact: CallEvent
-    past: Past = NO_PAST
+    past: PriorAttempts = NO_ATTEMPTS
     task: asyncio.Task[None] | None = None
     dropped: bool = False
     waited: bool = False
@@ -62,7 +62,7 @@ class _Partition:
     """Calls that wait for ``ready``; None afterwards."""
     settled: set[str] = field(default_factory=set)
     """Calls whose outcome is known and whose request may still come: of those held, and after them up to ``until``."""
-    past: dict[str, Past] = field(default_factory=dict)
+    past: dict[str, PriorAttempts] = field(default_factory=dict)
     """Call → its attempts of before; of requests below ``until`` that are still to come."""
     until: int = 0
     """Where the partition ended when it was taken over: a predecessor may have made the calls below."""
@@ -159,7 +159,7 @@ class CallEngine:
         self,
         partition: int,
         settled: Collection[str] = (),
-        past: Mapping[str, Past] = MappingProxyType({}),
+        past: Mapping[str, PriorAttempts] = MappingProxyType({}),
         until: int = 0,
     ) -> None:
         """The past of the partition is known up to the offset ``until``. ``settled`` are the calls with an outcome that

@@ -34,7 +34,7 @@ class Heartbeat:
         self._soon = asyncio.Event()
         self._said = 0
 
-    def soon(self) -> None:
+    def trigger(self) -> None:
         """The next beat is due now: something changed."""
         self._soon.set()
 

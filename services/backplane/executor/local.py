@@ -26,8 +26,8 @@ from agents_sdk.settings import Settings
 from agents_sdk.transport import Transport
 from agents_sdk.wire.codec import Codec
 from backplane.executor.live import LiveRegistry
-from backplane.executor.open_call import Past
-from backplane.executor.ports import Asking, Clock
+from backplane.executor.open_call import PriorAttempts
+from backplane.executor.ports import Clock, ProviderGateway
 from backplane.executor.reports import ClaimOf
 from backplane.executor.settle import SettledElsewhere, Settler
 from backplane.manifests.egress import policy_of
@@ -48,7 +48,12 @@ class LocalCaller:
     """Makes the attempts at calls of some capabilities, for all agents of a process."""
 
     def __init__(
-        self, names: Collection[str], registry: Registry, asking: Asking, requests: Requests, max_result_bytes: int
+        self,
+        names: Collection[str],
+        registry: Registry,
+        asking: ProviderGateway,
+        requests: Requests,
+        max_result_bytes: int,
     ) -> None:
         self._names = frozenset(names)
         self._registry = registry
@@ -85,7 +90,7 @@ class LocalCaller:
 
     async def settle(self, fact: CallEvent, spent: int, attempts: int) -> Reply | None:
         """As LocalCalls. A call goes on when its caller is cancelled, as one that an executor makes would."""
-        task = asyncio.get_running_loop().create_task(self._settled(fact, Past(spent, attempts)))
+        task = asyncio.get_running_loop().create_task(self._settled(fact, PriorAttempts(spent, attempts)))
         self._under_way.add(task)
         task.add_done_callback(partial(self._ended, fact))
         return await asyncio.shield(task)
@@ -97,7 +102,7 @@ class LocalCaller:
             for task in late:
                 task.cancel()
 
-    async def _settled(self, fact: CallEvent, past: Past) -> Reply | None:
+    async def _settled(self, fact: CallEvent, past: PriorAttempts) -> Reply | None:
         outbox = _Outbox(self._requests, fact.agent)
         settler = Settler(
             self._registry,

@@ -13,7 +13,7 @@ from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.registry import Switch
 from agents_sdk.recovery import RecoveryConfig
 from backplane.executor import reports
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from backplane.recovery import ceiling, plan, story
 from backplane.recovery.decide import Degrade, Fail, Route, Step, Succeed, Tried, Verdict
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
@@ -24,29 +24,33 @@ TAKEN: Final = "attempt_taken"
 """The ledger's refusal of a claim, see agents_sdk.errors.AttemptTaken."""
 
 
-class Past(NamedTuple):
+class PriorAttempts(NamedTuple):
     """The attempts at a call that others made, as far as they are on record."""
 
     spent_nano_usd: int = 0
     attempts: int = 0
     """The number of the last one."""
 
-    def and_then(self, attempt: AttemptEvent) -> Past:
+    def and_then(self, attempt: AttemptEvent) -> PriorAttempts:
         """With one more."""
-        return Past(self.spent_nano_usd + attempt.cost_nano_usd, max(self.attempts, attempt.attempt))
+        return PriorAttempts(self.spent_nano_usd + attempt.cost_nano_usd, max(self.attempts, attempt.attempt))
 
 
-NO_PAST: Final = Past()
+NO_ATTEMPTS: Final = PriorAttempts()
 
 
 class OpenCall:
     """A call being settled: what was tried, what it cost, what is on its way to the log."""
 
     def __init__(
-        self, fact: CallEvent, contract: Contract, config: RecoveryConfig, targets: Sequence[Target], began: float
+        self,
+        fact: CallEvent,
+        contract: RegisteredCapability,
+        config: RecoveryConfig,
+        targets: Sequence[Target],
+        began: float,
     ) -> None:
-        self.fact = fact
-        self.contract = contract
+        self.fact, self.contract = fact, contract
         self.targets = targets
         self.began = began
         self.policy = plan.policy_of(contract, config, fact.timeout_ms)

@@ -12,7 +12,7 @@ from agents_sdk.core.facts import CallEvent, Reply
 from agents_sdk.recovery import Rank
 from backplane.executor.reports import ClaimOf
 from backplane.manifests.model import Provider
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from backplane.providers.fleet import Claim, Ranking
 from backplane.recovery.decide import Route
 from backplane.recovery.outcome import AttemptOutcome, AttemptRequest, Reconciled
@@ -31,21 +31,25 @@ class Outbox(Protocol):
         """Sends StartAttempt and gives the ledger's answer; asks again until there is one."""
 
 
-class Asking(Protocol):
+class ProviderGateway(Protocol):
     """Something that asks providers; the Fleet, or a test's stand-in."""
 
-    def ranking(self, contract: Contract, rank: Rank) -> Ranking:
+    def ranking(self, contract: RegisteredCapability, rank: Rank) -> Ranking:
         """Which providers can be asked now, in which order."""
 
-    def observe(self, contract: Contract, provider: Provider, outcome: AttemptOutcome, seconds: float) -> None:
+    def observe(
+        self, contract: RegisteredCapability, provider: Provider, outcome: AttemptOutcome, seconds: float
+    ) -> None:
         """An attempt has ended, its result checked: what later rankings rest on."""
 
     async def attempt(
-        self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest, claim: Claim | None = None
     ) -> AttemptOutcome:
         """One attempt, claimed right before the provider is asked."""
 
-    async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
+    async def reconcile(
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest
+    ) -> Reconciled:
         """The provider's answer about an attempt that was made before."""
 
 

@@ -18,13 +18,13 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent
 from backplane.executor import reports
-from backplane.executor.breaker_gate import Guard
+from backplane.executor.breaker_gate import BreakerGate
 from backplane.executor.cache import Cached, ResultCache
 from backplane.executor.open_call import (
-    NO_PAST,
+    NO_ATTEMPTS,
     TAKEN,
     OpenCall,
-    Past,
+    PriorAttempts,
     broken,
     of_error,
     of_switch,
@@ -34,9 +34,9 @@ from backplane.executor.open_call import (
     tried_of,
     unmade,
 )
-from backplane.executor.ports import Asking, Clock, Outbox
+from backplane.executor.ports import Clock, Outbox, ProviderGateway
 from backplane.executor.reports import ClaimOf
-from backplane.manifests.registry import Contract, Registry, UnknownCapability
+from backplane.manifests.registry import RegisteredCapability, Registry, UnknownCapability
 from backplane.providers.fleet import Claim, Ranking
 from backplane.recovery import ceiling, plan
 from backplane.recovery.breakers import Breakers
@@ -88,7 +88,7 @@ class Settler:
     def __init__(
         self,
         registry: Registry,
-        asking: Asking,
+        asking: ProviderGateway,
         outbox: Outbox,
         *,
         executor: str,
@@ -104,10 +104,10 @@ class Settler:
         self._max_result_bytes = max_result_bytes
         self._clock = clock
         self._cache = cache
-        self._guard = Guard(breakers or Breakers(), outbox, executor, clock)
+        self._guard = BreakerGate(breakers or Breakers(), outbox, executor, clock)
 
     async def settle(
-        self, fact: CallEvent, past: Past = NO_PAST, *, assignment: int = 1, told_before: bool = False
+        self, fact: CallEvent, past: PriorAttempts = NO_ATTEMPTS, *, assignment: int = 1, told_before: bool = False
     ) -> None:
         """Returns when the call's outcome is durable; its budget has to bear what was spent in its ``past`` too.
         ``assignment`` counts those of partitions to this executor. ``told_before``: an earlier
@@ -209,7 +209,7 @@ class Settler:
         if switch.state != "enabled":
             return unmade(fact, of_switch(fact.capability, switch))
 
-        def ranked(each: Contract) -> Ranking:
+        def ranked(each: RegisteredCapability) -> Ranking:
             return self._asking.ranking(each, config.rank or each.capability.rank)
 
         targets = plan.targets_of(contract, params, config, ranked, self.registry)

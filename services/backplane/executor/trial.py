@@ -13,7 +13,7 @@ from agents_sdk.core import ids
 from backplane.executor.reach import Reach, endpoint_of
 from backplane.manifests.egress import Policy
 from backplane.manifests.model import Provider, environment
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from backplane.providers.fleet import Fleet
 from backplane.recovery.outcome import Answer, AttemptRequest
 from backplane.recovery.pricing import charge
@@ -27,7 +27,7 @@ class NoParams(Exception):
     """The manifest has no example, and its params have no defaults for all that is required."""
 
 
-def first_params(contract: Contract) -> dict[str, Any]:
+def first_params(contract: RegisteredCapability) -> dict[str, Any]:
     """The manifest's example; nothing at all where that is enough. Raises NoParams."""
     example = contract.capability.example
     if example is not None:
@@ -37,7 +37,7 @@ def first_params(contract: Contract) -> dict[str, Any]:
     raise NoParams(f"the manifest of {contract.capability.name!r} has no example")
 
 
-def unfit(contract: Contract, params: Mapping[str, Any]) -> str:
+def unfit(contract: RegisteredCapability, params: Mapping[str, Any]) -> str:
     """Where the params break their schema; "" when they do not."""
     misfit = contract.check_params(params)
     return str(misfit) if misfit else ""
@@ -46,7 +46,9 @@ def unfit(contract: Contract, params: Mapping[str, Any]) -> str:
 class Trial:
     """The attempts at one capability."""
 
-    def __init__(self, contract: Contract, params: Mapping[str, Any], data_dir: Path, policy: Policy) -> None:
+    def __init__(
+        self, contract: RegisteredCapability, params: Mapping[str, Any], data_dir: Path, policy: Policy
+    ) -> None:
         self._policy = policy
         self._contract = contract
         self._params = contract.with_defaults(params)

@@ -59,7 +59,7 @@ class Discarded(msgspec.Struct, frozen=True):
     """Of the attempt that succeeded; what failed before it is in ``Cost.wasted_nano_usd``."""
 
 
-class Purse(msgspec.Struct, frozen=True):
+class BudgetUsage(msgspec.Struct, frozen=True):
     """The budget and spending of a run, or of an agent in it."""
 
     agent: str
@@ -199,13 +199,13 @@ class Progress(msgspec.Struct, frozen=True):
         return self.facts > 0 and self.facts == self.last_seq
 
 
-class Known(msgspec.Struct, frozen=True):
+class RunId(msgspec.Struct, frozen=True):
     """A run's id."""
 
     run_id: str
 
 
-class Told(msgspec.Struct, frozen=True):
+class CallReport(msgspec.Struct, frozen=True):
     """The report of a call's outcome."""
 
     event_id: str
@@ -232,9 +232,9 @@ def _chosen(client: Client, run: str, tree: bool) -> list[str]:
     return family(client, run) if tree else [run] if run else []
 
 
-def budgets(client: Client, run: str) -> list[Purse]:
+def budgets(client: Client, run: str) -> list[BudgetUsage]:
     """The budgets that hold in a run: its own, then its agents'."""
-    return [purse for purse in ask(client, "budgets", Purse, run=run) if purse.limit_nano_usd >= 0]
+    return [purse for purse in ask(client, "budgets", BudgetUsage, run=run) if purse.limit_nano_usd >= 0]
 
 
 def family(client: Client, run: str) -> list[str]:
@@ -298,7 +298,7 @@ def timeline(client: Client, run: str, after: int = 0, limit: int = MAX_EVENTS) 
 
 def reports(client: Client, runs_asked: Sequence[str]) -> dict[str, str]:
     """The executor's reports on calls in these runs that met trouble: fact → JSON."""
-    return {one.event_id: one.report for one in ask(client, "reports", Told, runs=list(runs_asked))}
+    return {one.event_id: one.report for one in ask(client, "reports", CallReport, runs=list(runs_asked))}
 
 
 class Archive:
@@ -321,7 +321,7 @@ class Archive:
 
     def run_of(self, event_id: str) -> str:
         """The run in which a fact happened; empty for a fact that is not in the store."""
-        return next((row.run_id for row in ask(self._client, "run_of", Known, event=event_id)), "")
+        return next((row.run_id for row in ask(self._client, "run_of", RunId, event=event_id)), "")
 
 
 def progress(client: Client, run: str) -> Progress:
@@ -331,7 +331,7 @@ def progress(client: Client, run: str) -> Progress:
 
 def runs_like(client: Client, prefix: str) -> list[str]:
     """The newest runs whose ids begin so, three at most."""
-    return [row.run_id for row in ask(client, "runs_like", Known, prefix=prefix)]
+    return [row.run_id for row in ask(client, "runs_like", RunId, prefix=prefix)]
 
 
 def find_run(client: Client, text: str) -> str:

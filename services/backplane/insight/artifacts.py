@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agents_sdk.core.artifacts import reference
-from backplane.insight.impact import Blast
+from backplane.insight.impact import Impact
 from backplane.insight.lineage import Lineage, Node
 from backplane.store.queries import ask
 
@@ -22,7 +22,7 @@ TOLD: Final = 10
 LIMIT: Final = 1_000
 
 
-class Made(msgspec.Struct, frozen=True):
+class ArtifactOrigin(msgspec.Struct, frozen=True):
     """A file that a call made, or an agent put: then without capability, provider and call."""
 
     sha256: str
@@ -53,9 +53,9 @@ class Use(msgspec.Struct, frozen=True):
     at: int
 
 
-def made(client: Client, *, run: str = "", sha256: str = "", limit: int = LIMIT) -> list[Made]:
+def made(client: Client, *, run: str = "", sha256: str = "", limit: int = LIMIT) -> list[ArtifactOrigin]:
     """Files of a run, or the calls that made one of this content; the newest first."""
-    return ask(client, "artifacts", Made, run=run, sha256=sha256, limit=limit)
+    return ask(client, "artifacts", ArtifactOrigin, run=run, sha256=sha256, limit=limit)
 
 
 def uses(client: Client, sha256: str, limit: int = LIMIT) -> list[Use]:
@@ -82,11 +82,14 @@ def led_to(client: Client, archive: Archive, sha256: str, run: str, depth: int) 
     ``came_from``."""
     root = Node(relation="artifact", event=None, state=reference(sha256), rests_on=[])
     calls: set[str] = set()
-    involved: list[Made | Use] = [*made(client, run=run, sha256=sha256, limit=TOLD), *_given(client, sha256, run)]
+    involved: list[ArtifactOrigin | Use] = [
+        *made(client, run=run, sha256=sha256, limit=TOLD),
+        *_given(client, sha256, run),
+    ]
     for one in involved:
         if one.call_id in calls:
             continue
-        node = Blast(archive.events(one.run_id)).of_event(one.event_id, depth)
+        node = Impact(archive.events(one.run_id)).of_event(one.event_id, depth)
         if node is not None:
             root.rests_on.append(_in_run(node, one.run_id))
             calls.update(_calls(node))

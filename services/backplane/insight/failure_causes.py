@@ -65,7 +65,7 @@ def related(run_id: str, events_of: Callable[[str], Sequence[Event]]) -> list[Ev
     return found
 
 
-class Causes:
+class FailureCauses:
     """The facts, arranged for the question."""
 
     def __init__(self, events: Sequence[Event]) -> None:
@@ -193,16 +193,16 @@ def _words(event: Event) -> str:
     return f"{event.reason} {event.said}"
 
 
-RULES: Final[dict[str, Callable[[Causes, Event], Iterator[Event]]]] = {
-    kinds.CALL_COMPLETED: Causes._of_call,
-    kinds.CALL_FAILED: Causes._of_call,
-    kinds.CHILD_ENDED: Causes._of_child,
-    kinds.DEPENDENCY_EXPIRED: Causes._of_dependency,
-    kinds.HANDLER_FAILED: Causes._of_handler,
-    kinds.MESSAGE_DEAD_LETTERED: Causes._of_delivery,
-    kinds.REQUEST_EXPIRED: Causes._of_request,
-    kinds.REQUEST_FAILED: Causes._of_request,
-    kinds.RUN_CANCELLED: Causes._of_end,
-    kinds.RUN_FAILED: Causes._of_end,
+RULES: Final[dict[str, Callable[[FailureCauses, Event], Iterator[Event]]]] = {
+    kinds.CALL_COMPLETED: FailureCauses._of_call,
+    kinds.CALL_FAILED: FailureCauses._of_call,
+    kinds.CHILD_ENDED: FailureCauses._of_child,
+    kinds.DEPENDENCY_EXPIRED: FailureCauses._of_dependency,
+    kinds.HANDLER_FAILED: FailureCauses._of_handler,
+    kinds.MESSAGE_DEAD_LETTERED: FailureCauses._of_delivery,
+    kinds.REQUEST_EXPIRED: FailureCauses._of_request,
+    kinds.REQUEST_FAILED: FailureCauses._of_request,
+    kinds.RUN_CANCELLED: FailureCauses._of_end,
+    kinds.RUN_FAILED: FailureCauses._of_end,
 }
 """Kind → what it rests on; the others rest on nothing that failed."""

@@ -18,7 +18,7 @@ SENT = frozenset({kinds.MESSAGE_PUBLISHED, kinds.MESSAGE_SENT, kinds.REQUEST_SEN
 OUTSIDE = {kinds.CALL_REQUESTED: "called", kinds.CHILD_STARTED: "delegated"}
 
 
-class Blast:
+class Impact:
     """The events of one run, arranged for the walk down."""
 
     def __init__(self, events: Sequence[Event]) -> None:

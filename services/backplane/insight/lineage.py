@@ -1,10 +1,10 @@
 """Origin of a value: from a version of a state key up to writers, decisions, reads, calls and their sources. The walk
 goes on into awaited child runs, the parent run, and the runs that wrote the contents of a memory.
 
-Pure: events in, a tree out; those of other runs are asked for as the walk comes to them (``Others``). Relations that a
-fact names itself are edges in ClickHouse (``backplane.sink.edges``). Relations of several facts are here: a write may
-rest on all that its handler read, decided and called before it. Handlers differ by their delivery, which stays the same
-over its attempts.
+Pure: events in, a tree out. Events of other runs are asked for when the walk comes to them (``RunArchive``). Relations
+that a fact names itself are edges in ClickHouse (``backplane.sink.edges``). Relations of several facts are here: a
+write may rest on all that its handler read, decided and called before it. Handlers differ by their delivery, which
+stays the same over its attempts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Node(msgspec.Struct, kw_only=True):
     rests_on: list[Node] = []
 
 
-class Others(Protocol):
+class RunArchive(Protocol):
     """The runs and memories besides the one that is asked about; see ``backplane.insight.answers.Archive``."""
 
     def events(self, run_id: str) -> Sequence[Event]:
@@ -63,7 +63,7 @@ class Lineage:
     """The events of one run, arranged for the walk, which ends at the run's bounds unless ``others`` are given."""
 
     def __init__(
-        self, events: Sequence[Event], others: Others | None = None, known: dict[str, Lineage] | None = None
+        self, events: Sequence[Event], others: RunArchive | None = None, known: dict[str, Lineage] | None = None
     ) -> None:
         """``known``: runs that the same walk has come to."""
         self._others = others

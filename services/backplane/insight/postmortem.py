@@ -15,7 +15,7 @@ import msgspec
 from agents_sdk.core import kinds
 from agents_sdk.core.words import quoted
 from backplane.insight.answers import Event
-from backplane.insight.failure_causes import ENDS, Causes, failing
+from backplane.insight.failure_causes import ENDS, FailureCauses, failing
 
 Verdict = Literal["failed", "cancelled", "degraded", "troubled", "recovered", "well"]
 """failed, cancelled: how the run ended. degraded: a substitute stands in for a result. troubled: something was given up
@@ -86,7 +86,7 @@ def explain(run_id: str, events: Sequence[Event], reports: Mapping[str, str]) ->
     """``events``: of the run, then of those it is bound up with, each in its order. ``reports``: fact → the report of a
     call's outcome, as the executor wrote it (JSON)."""
     own = [event for event in events if event.run_id == run_id]
-    causes = Causes(events)
+    causes = FailureCauses(events)
     ends = _ends(own)
     verdict = _verdict(own, ends)
     rests_on = causes.all_of(ends or ([event for event in own if failing(event)] if verdict == "recovered" else []))
@@ -137,7 +137,7 @@ def _verdict(own: Sequence[Event], ends: Sequence[Event]) -> Verdict:
     return "recovered" if any(map(failing, own)) else "well"
 
 
-def _alone(causes: Causes, event: Event, first: Event | None) -> bool:
+def _alone(causes: FailureCauses, event: Event, first: Event | None) -> bool:
     """Whether it failed by itself, and is not another attempt at what failed first."""
     if causes.of(event) or first is None:
         return False
@@ -146,7 +146,7 @@ def _alone(causes: Causes, event: Event, first: Event | None) -> bool:
     )
 
 
-def _chain(causes: Causes, ends: Sequence[Event], first: Event) -> list[Event]:
+def _chain(causes: FailureCauses, ends: Sequence[Event], first: Event) -> list[Event]:
     """The shortest way from the first cause to an end; of several, one that comes to the earliest end."""
     led_to: dict[str, Event] = {}
     waiting = sorted(ends, key=_when) or [first]
@@ -165,7 +165,9 @@ def _chain(causes: Causes, ends: Sequence[Event], first: Event) -> list[Event]:
     return chain
 
 
-def _spread(causes: Causes, events: Sequence[Event], own: Sequence[Event], chain: Sequence[Event]) -> list[Event]:
+def _spread(
+    causes: FailureCauses, events: Sequence[Event], own: Sequence[Event], chain: Sequence[Event]
+) -> list[Event]:
     """Other things that rest on the first cause, then those that the end of the run stopped."""
     if not chain:
         return []
@@ -186,7 +188,7 @@ def _spread(causes: Causes, events: Sequence[Event], own: Sequence[Event], chain
     return sorted((event for event in found.values() if event.event_id not in told), key=_when)
 
 
-def _lost(causes: Causes, own: Sequence[Event]) -> int:
+def _lost(causes: FailureCauses, own: Sequence[Event]) -> int:
     failed = {event.call_id for event in own if event.kind in (kinds.CALL_FAILED, kinds.CALL_CANCELLED)}
     dead = {event.delivery_id for event in own if event.kind in (kinds.MESSAGE_DEAD_LETTERED, kinds.DELIVERY_CANCELLED)}
     return sum(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.ledger import Book, timers
+from agents_sdk.core.ledger import PartitionState, timers
 
 log = logging.getLogger("backplane.ledger")
 
@@ -66,7 +66,7 @@ class Alarms:
     """The timers of one partition's book."""
 
     def __init__(
-        self, book: Callable[[], Book], send: Callable[[Command], None], clock: BrokerClock | None = None
+        self, book: Callable[[], PartitionState], send: Callable[[Command], None], clock: BrokerClock | None = None
     ) -> None:
         """``send`` puts a command about a run of the partition in bp.commands."""
         self._book = book

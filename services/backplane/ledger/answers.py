@@ -10,7 +10,7 @@ import msgspec
 from confluent_kafka import Producer
 
 from agents_sdk.core.facts import Reply
-from agents_sdk.core.ledger import Book
+from agents_sdk.core.ledger import PartitionState
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.wire.codec import Codec
 from backplane.ledger.outgoing import OVERHEAD
@@ -29,7 +29,7 @@ class Answers:
         producer: Producer,
         limit: int,
         proofs: Proofs | None,
-        book: Callable[[], Book],
+        book: Callable[[], PartitionState],
     ) -> None:
         """``limit``: bytes of a record that bp.replies takes; ``proofs`` proves the answers; ``book`` says which keys
         count."""

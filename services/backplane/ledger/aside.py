@@ -14,7 +14,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import OPERATOR, Proof
-from agents_sdk.core.ledger import Book, identity, of_no_command, undecodable
+from agents_sdk.core.ledger import PartitionState, identity, of_no_command, undecodable
 from agents_sdk.core.ledger.scribe import Refusal
 from backplane.runtime.batch import Record
 
@@ -44,7 +44,7 @@ def told(partition: int, aside: Aside, applied: int, at: int) -> RefusalEvent:
     return of_no_command(name, applied, at, PUT_ASIDE, f"partition {partition} is put aside: {aside.why}", detail)
 
 
-def skips(partition: int, aside: Aside, book: Book, command: Command, at: int, proof: Proof) -> bool:
+def skips(partition: int, aside: Aside, book: PartitionState, command: Command, at: int, proof: Proof) -> bool:
     """Whether the command, which lies after the record, brings the partition back."""
     if command.kind != kinds.SKIP_RECORD or command.skip is None or not command.skip.reason:
         return False

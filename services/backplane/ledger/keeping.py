@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from agents_sdk.core.ledger import Book
+from agents_sdk.core.ledger import PartitionState
 from backplane.ledger.debt import Debt, due, inherited
 from backplane.ledger.pieces import Changes
 from backplane.ledger.snapshots import Snapshots
@@ -44,7 +44,7 @@ class Keeping:
         """Facts were decided."""
         self._debt = self._debt.more(facts, time.monotonic())
 
-    async def take_if_due(self, book: Book, between: int) -> None:
+    async def take_if_due(self, book: PartitionState, between: int) -> None:
         """Encodes what changed while nothing is on its way, and leaves the writing to a task. Nobody may change the
         book meanwhile. Raises what ``drained`` raises."""
         idle = self._writing is None or self._writing.done()

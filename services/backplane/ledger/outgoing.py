@@ -14,7 +14,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent
 from agents_sdk.core.identity import CODES, EXECUTOR, LEDGER
-from agents_sdk.core.ledger import Book, Step, issued
+from agents_sdk.core.ledger import PartitionState, Step, issued
 from agents_sdk.signer import Signer
 from agents_sdk.topics import CALLS, COMMANDS, MESSAGES, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Codec
@@ -66,7 +66,7 @@ class Outbox:
         signer: Signer,
         limit: int,
         proofs: Proofs | None = None,
-        book: Callable[[], Book] = Book,
+        book: Callable[[], PartitionState] = PartitionState,
     ) -> None:
         """``limit``: bytes of a record that every topic takes; ``proofs`` proves what is written; ``book`` says which
         keys count."""

@@ -26,7 +26,7 @@ from agents_sdk.broadcast import sent_to
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact
-from agents_sdk.core.ledger import Book, Limits, Proof, Step, apply, evolve, identity, rights, undecodable
+from agents_sdk.core.ledger import Limits, PartitionState, Proof, Step, apply, evolve, identity, rights, undecodable
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import Gap
 from agents_sdk.core.partition import partition_of
@@ -112,7 +112,7 @@ class PartitionLedger:
         a record that every topic takes."""
         self.number = number
         self._limits = Limits(max_value_bytes=settings.limits.max_value_bytes)
-        self.book = Book(limits=self._limits)
+        self.book = PartitionState(limits=self._limits)
         self.committer = Committer(settings.kafka, number, done, partial(metrics.observe, catalogue.COMMIT), notices)
         self._metrics = metrics
         self._settings = settings
@@ -159,7 +159,7 @@ class PartitionLedger:
         except Gap as gap:
             # a worker that was fenced while it wrote its snapshot may leave an old run beside a newer meta record
             log.warning("partition %d: snapshot unusable (%s), folding all facts", self.number, gap)
-            last = await asyncio.to_thread(self._recover, Book(limits=self._limits), {})
+            last = await asyncio.to_thread(self._recover, PartitionState(limits=self._limits), {})
         if last is not None and not self.foreign:
             # read as the worker reads it: librdkafka would inflate whatever somebody has written there
             there = await self._reread(last.command_offset, last.command_offset + 1)
@@ -170,7 +170,7 @@ class PartitionLedger:
         """All of bp.commands below this offset was applied."""
         return self._next
 
-    def _recover(self, book: Book, offsets: dict[str, int]) -> Fact | None:
+    def _recover(self, book: PartitionState, offsets: dict[str, int]) -> Fact | None:
         """Folds the facts; the last of them."""
         consumer = clients.reader(
             self._kafka,

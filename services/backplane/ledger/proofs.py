@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core.facts import AttemptEvent, BreakerEvent, CallEvent, Fact, MessageEvent
 from agents_sdk.core.identity import EXECUTOR, first_generation, reserved
-from agents_sdk.core.ledger import Book
+from agents_sdk.core.ledger import PartitionState
 from agents_sdk.core.ledger.state import KeyState
 from agents_sdk.core.ledger.step import Addressed
 from agents_sdk.keys import read_master
@@ -82,7 +82,7 @@ class Proofs:
             for generation in generations
         ]
 
-    def answers(self, book: Book, addressed: Addressed, encoded: bytes, at: int) -> list[bytes]:
+    def answers(self, book: PartitionState, addressed: Addressed, encoded: bytes, at: int) -> list[bytes]:
         """The records of an answer, each proven to the asker by one of the keys that it may have. Unproven where nobody
         proved to have asked."""
         agent = addressed.agent
@@ -101,7 +101,7 @@ def place_of(addressed: Addressed) -> tuple[str, int]:
     return REPLIES, addressed.partition
 
 
-def valid(book: Book, name: str, at: int) -> tuple[int, ...]:
+def valid(book: PartitionState, name: str, at: int) -> tuple[int, ...]:
     """The generations of a name's key that may be in use at this time. The newest one is always among them, revoked or
     not: a proof by it is for its holder alone."""
     if reserved(name):

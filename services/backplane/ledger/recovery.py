@@ -15,11 +15,11 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from agents_sdk.core.facts import Fact, RefusalEvent
-from agents_sdk.core.ledger import Book, evolve
+from agents_sdk.core.ledger import PartitionState, evolve
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import Gap
 from agents_sdk.errors import BackplaneError
-from agents_sdk.proofs import FORGED, WHY, Guard
+from agents_sdk.proofs import FORGED, WHY, ProofChecker
 from agents_sdk.topics import FACT_TOPICS, REFUSALS, TOPIC_OF_FACT
 from agents_sdk.wire.codec import Codec, Undecodable
 from agents_sdk.wire.proof import Place
@@ -55,7 +55,7 @@ def decided_in(fact: object) -> tuple[int, ...]:
     return known.command_offset, known.run_seq
 
 
-def accepted(codec: Codec, message: Any, commands_end: int, guard: Guard | None) -> Fact | None:
+def accepted(codec: Codec, message: Any, commands_end: int, guard: ProofChecker | None) -> Fact | None:
     """The fact that a record of a fact topic is; None: one that was met before. Raises Undecodable where it is none:
     not proven, other bytes, another topic's record, or, where nothing is proven, about a command that is not there.
     Raises Unreachable where its version is not known, and the registry is away."""
@@ -77,13 +77,13 @@ def recover(
     consumer: Consumer,
     codec: Codec,
     partition: int,
-    book: Book,
+    book: PartitionState,
     dirty: dict[str, int],
     starts: Mapping[str, int],
     ends: Mapping[str, int],
     commands_end: int,
     passed: Passed,
-    guard: Guard | None = None,
+    guard: ProofChecker | None = None,
 ) -> tuple[int, Fact | None]:
     """Folds the partition's facts from ``starts`` (where a topic is missing: from its beginning) to ``ends`` into
     ``book``. It notes in ``dirty`` which runs they touched. ``commands_end``: where the partition of bp.commands ends.
@@ -120,13 +120,13 @@ def recover(
     return count, last
 
 
-def _begin(guard: Guard, partition: int, book: Book) -> None:
+def _begin(guard: ProofChecker, partition: int, book: PartitionState) -> None:
     """A fact that is in the snapshot comes again as a copy, or because the snapshot ran ahead of its offsets."""
     for topic in FACT_TOPICS:
         guard.sequence.begin(topic, partition, Place(book.applied, NUMBERS))
 
 
-def _fold(book: Book, located: Located, *, whole: bool, passed: Passed) -> bool:
+def _fold(book: PartitionState, located: Located, *, whole: bool, passed: Passed) -> bool:
     try:
         evolve(book, cast(Fact, located.record))
         return True
@@ -140,7 +140,7 @@ def _fold(book: Book, located: Located, *, whole: bool, passed: Passed) -> bool:
 
 
 def put_aside_at(
-    consumer: Consumer, codec: Codec, partition: int, applied: int, guard: Guard | None = None
+    consumer: Consumer, codec: Codec, partition: int, applied: int, guard: ProofChecker | None = None
 ) -> tuple[int, int] | None:
     """Before which record the partition stands aside, and how many workers died there; None: before none. A worker says
     so in the log, so that it holds for every later owner of the partition. After it nothing was refused."""

@@ -24,7 +24,7 @@ import faust
 import msgspec
 from faust import streams
 
-from agents_sdk.core.ledger import Book, Limits
+from agents_sdk.core.ledger import Limits, PartitionState
 from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, Finished, Grant, KeyState, Run
 from agents_sdk.scope import new_id
 from agents_sdk.topics import COMMANDS, FACT_TOPICS
@@ -68,7 +68,7 @@ class Meta(msgspec.Struct):
     policy: str = ""
     policy_at: int = -1
     spent: dict[int, int] = {}
-    """Window of ``Book.spent`` → how many keys its hashes fill."""
+    """Window of ``PartitionState.spent`` → how many keys its hashes fill."""
 
 
 class _Place:
@@ -103,21 +103,21 @@ class Snapshots:
         """Begins to connect to the broker, and waits for nothing."""
         self._ends.connect()
 
-    async def load(self, partition: int, limits: Limits) -> tuple[Book, dict[str, int]]:
+    async def load(self, partition: int, limits: Limits) -> tuple[PartitionState, dict[str, int]]:
         """The partition's last snapshot and the fact offsets to fold on from; an empty book where there is none."""
         await self._app.tables.wait_until_recovery_completed()
         try:
             return self._decoded(partition, limits)
         except NotProven as error:
             log.error("partition %d: snapshot not believed: %s; folding all facts", partition, error)
-            return Book(limits=limits), {}
+            return PartitionState(limits=limits), {}
         except Exception as error:  # noqa: BLE001 — written by another version of this code, or by somebody else
             # the facts have it all
             log.warning("partition %d: snapshot not readable (%s), folding all facts", partition, error)
-            return Book(limits=limits), {}
+            return PartitionState(limits=limits), {}
 
-    def _decoded(self, partition: int, limits: Limits) -> tuple[Book, dict[str, int]]:
-        book = Book(limits=limits)
+    def _decoded(self, partition: int, limits: Limits) -> tuple[PartitionState, dict[str, int]]:
+        book = PartitionState(limits=limits)
         stored = self._believed(partition)
         owned = self._owned[partition] = Owned(partition, successor(stored, new_id()[-12:]))
         metas = {key: _meta(value) for key, value in stored.items() if Key.of(key).kind == META}
@@ -183,15 +183,16 @@ class Snapshots:
         places = [(topic, partition) for topic in (*FACT_TOPICS, COMMANDS)]
         return {topic: end for (topic, _), end in self._ends.of(places, committed=False).items()}
 
-    def capture(self, partition: int, book: Book, dirty: Mapping[str, int], offsets: dict[str, int]) -> Changes:
+    def capture(
+        self, partition: int, book: PartitionState, dirty: Mapping[str, int], offsets: dict[str, int]
+    ) -> Changes:
         """The table changes that make a snapshot, encoded now; ``dirty`` are the runs touched since the last one, with
         the offset that touched them last."""
         owned = self._owned[partition]
         changes: Changes = []
         gone: list[str] = []
         for run_id, touched in dirty.items():
-            run = book.runs.get(run_id)
-            if run is not None:
+            if (run := book.runs.get(run_id)) is not None:
                 key, replaced = owned.live(run_id)
                 changes.append((key, msgspec.msgpack.encode(run)))
             elif run_id in book.finished:
@@ -220,8 +221,7 @@ class Snapshots:
         changes.append((owned.key(META), msgspec.msgpack.encode(meta)))
         # after the meta record, which says that nobody needs them any more
         gone += owned.forgotten_ends(book.finished)
-        gone += owned.spent_gone(key for keys in spent.values() for key, _ in keys)
-        gone += owned.left_over()
+        gone += [*owned.spent_gone(key for keys in spent.values() for key, _ in keys), *owned.left_over()]
         changes += [(key, None) for key in dict.fromkeys(gone)]
         cut = self._pieces.setdefault(partition, Pieces(partition)).cut(changes)
         return self._seals[partition].seal(cut) if partition in self._seals else cut
@@ -253,7 +253,7 @@ class Snapshots:
                 await asyncio.wait_for(buffer.message_sent.wait(), 1.0)
 
 
-def _spent(owned: Owned, book: Book) -> dict[int, Changes]:
+def _spent(owned: Owned, book: PartitionState) -> dict[int, Changes]:
     """By window, its hashes in keys of a size that the changelog takes."""
     found: dict[int, Changes] = {}
     for window, hashes in book.spent.items():

@@ -15,11 +15,11 @@ import msgspec
 from pydantic import ValidationError
 
 from agents_sdk.core import ids
-from agents_sdk.core.catalogue import Catalogue, Held
+from agents_sdk.core.catalogue import Catalogue, RegisteredManifest
 from agents_sdk.core.registry import CapabilityManifest
 from backplane.manifests.compatibility import broken
 from backplane.manifests.model import Capability
-from backplane.manifests.registry import BUILT_IN, Contract, load_registry
+from backplane.manifests.registry import BUILT_IN, RegisteredCapability, load_registry
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -43,7 +43,7 @@ CREDENTIALS_IN_URL: Final = re.compile(r"://[^/@\s]+@")
 class Change:
     """The change of one manifest, made or planned."""
 
-    contract: Contract
+    contract: RegisteredCapability
     status: Status
     version: int = 0
     """The version it replaces; 0: none."""
@@ -75,7 +75,7 @@ def bring_up_to_date(settings: Settings, codec: Codec, release: str) -> list[str
 
 
 def plan(
-    catalogue: Catalogue, contracts: Iterable[Contract], source: Source, *, absent_only: bool = False
+    catalogue: Catalogue, contracts: Iterable[RegisteredCapability], source: Source, *, absent_only: bool = False
 ) -> list[Change]:
     """The changes that applying these manifests would make, in order of their names. One that an operator applied is
     ``kept`` where ``source`` is another; with ``absent_only`` every one that is there. A built-in manifest is never
@@ -93,7 +93,9 @@ def plan(
     return changes
 
 
-def _change(contract: Contract, held: Held | None, source: Source, absent_only: bool) -> Change:
+def _change(
+    contract: RegisteredCapability, held: RegisteredManifest | None, source: Source, absent_only: bool
+) -> Change:
     if held is None:
         return Change(contract, "new")
     same = held.record.manifest == text_of(contract.capability)
@@ -115,7 +117,7 @@ def records(changes: Iterable[Change], source: Source, by: str) -> list[Capabili
     return [record_of(each.contract, source, by, each.after) for each in changes if each.status in ("new", "changed")]
 
 
-def record_of(contract: Contract, source: Source, by: str, after: int = 0) -> CapabilityManifest:
+def record_of(contract: RegisteredCapability, source: Source, by: str, after: int = 0) -> CapabilityManifest:
     """The record that makes a manifest count, as of now; ``after`` what was said before."""
     return CapabilityManifest(
         name=contract.capability.name,
@@ -143,12 +145,12 @@ def capability_of(record: CapabilityManifest) -> Capability:
         raise Unreadable(str(error)) from error
 
 
-def contract_of(held: Held) -> Contract:
+def contract_of(held: RegisteredManifest) -> RegisteredCapability:
     """As ``capability_of``, ready to be called."""
-    return Contract(capability_of(held.record), held.record.source, held.version)
+    return RegisteredCapability(capability_of(held.record), held.record.source, held.version)
 
 
-def source_of(contract: Contract) -> Source:
+def source_of(contract: RegisteredCapability) -> Source:
     """Whether a manifest that was read from a file is built in or from a folder of the settings."""
     return "built-in" if contract.source.startswith(str(BUILT_IN)) else "settings"
 

@@ -41,7 +41,7 @@ class Misfit:
         return f"{self.path}: {self.message}"
 
 
-class Contract:
+class RegisteredCapability:
     """A capability with its two schemas compiled."""
 
     def __init__(self, capability: Capability, source: str, version: int = 0) -> None:
@@ -75,17 +75,17 @@ class Contract:
 class Registry:
     """Capabilities by name, and how they are switched."""
 
-    def __init__(self, contracts: Iterable[Contract], switches: Catalogue | None = None) -> None:
+    def __init__(self, contracts: Iterable[RegisteredCapability], switches: Catalogue | None = None) -> None:
         self._switches = switches or Catalogue()
         self._contracts = {contract.capability.name: contract for contract in contracts}
 
-    def __iter__(self) -> Iterator[Contract]:
+    def __iter__(self) -> Iterator[RegisteredCapability]:
         return iter(sorted(self._contracts.values(), key=lambda contract: contract.capability.name))
 
     def __len__(self) -> int:
         return len(self._contracts)
 
-    def put(self, contract: Contract) -> None:
+    def put(self, contract: RegisteredCapability) -> None:
         """From here on this is the capability of its name."""
         self._contracts[contract.capability.name] = contract
 
@@ -93,7 +93,7 @@ class Registry:
         """From here on there is none of this name."""
         self._contracts.pop(name, None)
 
-    def get(self, name: str) -> Contract:
+    def get(self, name: str) -> RegisteredCapability:
         """The capability of this name. Raises UnknownCapability."""
         try:
             return self._contracts[name]
@@ -116,25 +116,25 @@ class Registry:
 def load_registry(paths: Iterable[Path] = ()) -> Registry:
     """The built-in capabilities and those of the folders; a later folder's capability replaces one of the same name.
     Raises ManifestError for a manifest that cannot be used, for two of one name in a folder, a missing folder."""
-    contracts: dict[str, Contract] = {}
+    contracts: dict[str, RegisteredCapability] = {}
     for folder in (BUILT_IN, *paths):
         contracts.update(_load_folder(folder))
     return Registry(contracts.values())
 
 
-def _load_folder(folder: Path) -> dict[str, Contract]:
+def _load_folder(folder: Path) -> dict[str, RegisteredCapability]:
     contracts, problems = examine_folder(folder)
     if problems:
         raise problems[0]
     return contracts
 
 
-def examine_folder(folder: Path) -> tuple[dict[str, Contract], list[manifest.ManifestError]]:
+def examine_folder(folder: Path) -> tuple[dict[str, RegisteredCapability], list[manifest.ManifestError]]:
     """The manifests of a folder, and all that is wrong with any of them."""
     if not folder.is_dir():
         hint = "mend capabilities.paths in the settings, or name another folder"
         return {}, [manifest.ManifestError("no such folder of manifests", file=str(folder), hint=hint)]
-    contracts: dict[str, Contract] = {}
+    contracts: dict[str, RegisteredCapability] = {}
     problems: list[manifest.ManifestError] = []
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         capability, wrong = manifest.examine(path)
@@ -145,7 +145,7 @@ def examine_folder(folder: Path) -> tuple[dict[str, Contract], list[manifest.Man
         if earlier is not None:
             problem = f"capability {capability.name!r} is also in {Path(earlier.source).name}"
             problems.append(manifest.ManifestError(problem, file=str(path), path="name", hint="rename one of them"))
-        contracts[capability.name] = Contract(capability, str(path))
+        contracts[capability.name] = RegisteredCapability(capability, str(path))
     return contracts, problems
 
 

@@ -11,7 +11,7 @@ from agents_sdk.core.registry import POLICIES, STATES, Switch
 from agents_sdk.errors import BackplaneError
 from agents_sdk.registrar import Registrar
 from backplane.manifests.publish import Unreadable, contract_of
-from backplane.manifests.registry import Contract, Registry
+from backplane.manifests.registry import RegisteredCapability, Registry
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -46,12 +46,12 @@ class Registered(NamedTuple):
     unreadable: tuple[str, ...] = ()
     """Manifests that this release cannot read, and why; they are left out."""
 
-    def standing(self, contract: Contract, now: float) -> list[tuple[str, str]]:
+    def standing(self, contract: RegisteredCapability, now: float) -> list[tuple[str, str]]:
         """(provider, why it cannot be asked; "" when it can) in declared order. ``now``: of the monotonic clock."""
         capability = contract.capability
         return [(each.name, why_not(self.catalogue, capability.name, each.name, now)) for each in capability.providers]
 
-    def state(self, contract: Contract, now: float) -> str:
+    def state(self, contract: RegisteredCapability, now: float) -> str:
         """enabled, disabled or paused; ``dead`` where no provider can be asked."""
         return state_of(self.registry.switch(contract.capability.name).state, self.standing(contract, now))
 

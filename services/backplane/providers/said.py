@@ -77,7 +77,7 @@ _ANSWERS: Final = ("choices", "candidates", "generations", "completions", "resul
 """Where the answers of a model are listed."""
 
 
-class Told(NamedTuple):
+class ReportedError(NamedTuple):
     """An error, as the body has it."""
 
     error_class: ErrorClass
@@ -85,7 +85,7 @@ class Told(NamedTuple):
     words: str
 
 
-def error_of(body: Any, class_of_status: Callable[[int], ErrorClass | None]) -> Told | None:
+def error_of(body: Any, class_of_status: Callable[[int], ErrorClass | None]) -> ReportedError | None:
     """The error that the body is; None: it is a result. ``class_of_status``: of an HTTP status that stands in it."""
     if isinstance(body, list):
         return error_of(body[0], class_of_status) if body and isinstance(body[0], dict) and _alone(body[0]) else None
@@ -101,7 +101,7 @@ def error_of(body: Any, class_of_status: Callable[[int], ErrorClass | None]) -> 
         named = any(letter.isalpha() for letter in code)
         text = f"{code} {'' if named else words}".lower().replace("-", "_").replace(" ", "_")
         error_class = next((each for part, each in _WORDS if part in text), error_class)
-    return Told(error_class or "unknown", code, words)
+    return ReportedError(error_class or "unknown", code, words)
 
 
 def cut_off(body: Any) -> str:

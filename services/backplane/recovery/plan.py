@@ -13,12 +13,12 @@ from agents_sdk.core.facts import CallEvent
 from agents_sdk.errors import BackplaneError, InvalidCommand
 from agents_sdk.recovery import Fallback, RecoveryConfig, Retry, read_config
 from backplane.manifests.model import Provider
-from backplane.manifests.registry import Contract, Misfit, Registry, UnknownCapability
+from backplane.manifests.registry import Misfit, RegisteredCapability, Registry, UnknownCapability
 from backplane.manifests.template import Rendered, TemplateError, template
 from backplane.providers.fleet import Ranking
 from backplane.recovery.decide import Policy, Route
 
-Ranked: TypeAlias = Callable[[Contract], Ranking]
+Ranked: TypeAlias = Callable[[RegisteredCapability], Ranking]
 """Which of a capability's providers can be asked now, by rank."""
 
 
@@ -38,14 +38,14 @@ class Target:
     """Where a route leads: a provider, what it is asked, and how its result becomes that of the call."""
 
     route: Route
-    contract: Contract
+    contract: RegisteredCapability
     provider: Provider | None
     """None: the route is closed for good."""
     params: Mapping[str, Any]
     result: Rendered | None = None
 
 
-def params_of(fact: CallEvent, contract: Contract) -> dict[str, Any]:
+def params_of(fact: CallEvent, contract: RegisteredCapability) -> dict[str, Any]:
     """The call's params, with the schema's defaults. Raises Unservable."""
     try:
         given = msgspec.json.decode(fact.params) if fact.params else {}
@@ -57,7 +57,7 @@ def params_of(fact: CallEvent, contract: Contract) -> dict[str, Any]:
     return contract.with_defaults(given)
 
 
-def config_of(fact: CallEvent, contract: Contract) -> RecoveryConfig:
+def config_of(fact: CallEvent, contract: RegisteredCapability) -> RecoveryConfig:
     """The call's wishes for recovery. Raises Unservable."""
     try:
         config = read_config(fact.config)
@@ -71,13 +71,13 @@ def config_of(fact: CallEvent, contract: Contract) -> RecoveryConfig:
     return config
 
 
-def degraded_result(contract: Contract, config: RecoveryConfig) -> Any:
+def degraded_result(contract: RegisteredCapability, config: RecoveryConfig) -> Any:
     """The substitute when all else fails; None: there is none."""
     asked = "degraded_result" in config.model_fields_set
     return config.degraded_result if asked else contract.capability.degraded_result
 
 
-def policy_of(contract: Contract, config: RecoveryConfig, timeout_ms: int) -> Policy:
+def policy_of(contract: RegisteredCapability, config: RecoveryConfig, timeout_ms: int) -> Policy:
     """How far recovery goes; ``timeout_ms`` is the caller's, 0 for the capability's own."""
     own = config.timeout_seconds or contract.capability.timeout_seconds
     return Policy(
@@ -86,7 +86,11 @@ def policy_of(contract: Contract, config: RecoveryConfig, timeout_ms: int) -> Po
 
 
 def targets_of(
-    contract: Contract, params: Mapping[str, Any], config: RecoveryConfig, ranked: Ranked, registry: Registry
+    contract: RegisteredCapability,
+    params: Mapping[str, Any],
+    config: RecoveryConfig,
+    ranked: Ranked,
+    registry: Registry,
 ) -> list[Target]:
     """All routes of the call in the order in which they are asked. First come its providers by rank, or as the call
     names them after the first, then those of the fallback capabilities."""
@@ -99,7 +103,7 @@ def targets_of(
 
 
 def _providers(
-    contract: Contract,
+    contract: RegisteredCapability,
     params: Mapping[str, Any],
     config: RecoveryConfig,
     ranking: Ranking,
@@ -130,13 +134,13 @@ def _providers(
     return targets
 
 
-def _dead_end(capability: str, provider: str, contract: Contract, why: str) -> Target:
+def _dead_end(capability: str, provider: str, contract: RegisteredCapability, why: str) -> Target:
     return Target(Route(capability=capability, provider=provider, retry=Retry(), closed=why), contract, None, {})
 
 
 def _of_fallback(
     fallback: Fallback,
-    contract: Contract,
+    contract: RegisteredCapability,
     params: Mapping[str, Any],
     config: RecoveryConfig,
     ranked: Ranked,
@@ -157,7 +161,7 @@ def _of_fallback(
     return _providers(other, other.with_defaults(mapped), config, ranked(other), result=result)
 
 
-def mapped_result(target: Target, result: Any, main: Contract) -> tuple[Any, Misfit | None]:
+def mapped_result(target: Target, result: Any, main: RegisteredCapability) -> tuple[Any, Misfit | None]:
     """The result of the target's provider as a result of the call, and where it is none."""
     misfit = target.contract.check_result(result)
     if misfit is not None or target.contract is main:

@@ -30,7 +30,7 @@ class Ended(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProviderStats:
     """A window's view of a provider; None: nothing is known."""
 
     attempts: int = 0
@@ -53,13 +53,13 @@ class Window:
         """The next attempt that ended; ``at`` never goes back."""
         self._ended.append(ended)
 
-    def standing(self, now: float) -> Standing:
+    def standing(self, now: float) -> ProviderStats:
         """As of ``now``."""
         while self._ended and self._ended[0].at < now - self._span:
             self._ended.popleft()
         good = [each for each in self._ended if each.ok]
         count = len(self._ended)
-        return Standing(
+        return ProviderStats(
             attempts=count,
             healthy=(len(good) + 1) / (count + 1) if count else None,
             latency_s=sum(each.latency_s for each in good) / len(good) if good else None,
@@ -68,14 +68,14 @@ class Window:
 
 
 def ordered(
-    rank: Rank, providers: Sequence[str], standings: Mapping[str, Standing], declared_cost: Mapping[str, int]
+    rank: Rank, providers: Sequence[str], standings: Mapping[str, ProviderStats], declared_cost: Mapping[str, int]
 ) -> tuple[str, ...]:
     """The providers in the order in which they are asked. ``declared_cost`` is the price of a call by the manifest, for
     those that have one. One without a price comes last where the cheapest is asked for, since unpriced is not free. By
     ``fastest`` one that is not known yet comes first, or it would never be; by ``healthiest`` it counts as healthy."""
 
     def place(name: str) -> float:
-        standing = standings.get(name, Standing())
+        standing = standings.get(name, ProviderStats())
         if rank == "cheapest":
             priced = name in declared_cost
             observed = standing.cost_nano_usd

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from agents_sdk.core.commands import Body
-    from agents_sdk.core.roster import Standing
+    from agents_sdk.core.roster import IdentityStatus
     from agents_sdk.settings import Settings
     from agents_sdk.wire.codec import Codec
 
@@ -41,7 +41,7 @@ class Office:
         self.settings = settings
         self._codec = codec
 
-    def standings(self, *, refused: bool = True) -> list[Standing]:
+    def standings(self, *, refused: bool = True) -> list[IdentityStatus]:
         """Everybody the log knows; ``refused``: with what was refused of them, which takes as long as all refusals are
         many."""
         from agents_sdk.core.roster import roster
@@ -53,7 +53,7 @@ class Office:
         count = count_partitions(self.settings)
         return roster(agents, (fact for facts in refusals.values() for fact in facts), count)
 
-    def standing(self, name: str) -> Standing | None:
+    def standing(self, name: str) -> IdentityStatus | None:
         """The log's knowledge of one name."""
         return next((each for each in self.standings() if each.name == name), None)
 

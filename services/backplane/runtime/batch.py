@@ -66,7 +66,7 @@ class Untouched(FaustCodec):
 UNTOUCHED: Final = Untouched()
 
 
-class Reading:
+class FetchPosition:
     """From where to where one partition has been fetched. Gaps in the offsets do not tell whether records were left
     out: the markers of transactions leave gaps as well. The consumer's position does."""
 
@@ -97,7 +97,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.readings: dict[TP, Reading] = {}
+        self.readings: dict[TP, FetchPosition] = {}
         """The fetched records; changed only while a fetch is under way, read only between two."""
         self._moves = 0
         """How often positions were set; odd while that is under way."""
@@ -106,11 +106,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         assigned, moves = _assignment(consumer), self._moves
         known = _positions(assigned)
         for place, position in known.items():
-            self.readings.setdefault(place, Reading()).fetching(position)
+            self.readings.setdefault(place, FetchPosition()).fetching(position)
         records = await super()._fetch_records(consumer, *args, **kwargs)
         moved = moves % 2 == 1 or self._moves != moves or _assignment(consumer) is not assigned
         for place, position in _positions(_assignment(consumer)).items():
-            reading = self.readings.setdefault(place, Reading())
+            reading = self.readings.setdefault(place, FetchPosition())
             reading.fetched(position, len(records.get(place, ())), moved or place not in known)
         return records
 

@@ -17,7 +17,7 @@ from typing import Final
 from confluent_kafka import OFFSET_END, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
 
-from agents_sdk.wire.quiet import SILENT
+from agents_sdk.wire.quiet import CLIENT_LOGGING
 from backplane.runtime.clients import CONNECTED
 
 TIMEOUT_S: Final = 10.0
@@ -57,7 +57,7 @@ class EndOffsets:
 
     def _connected(self) -> AdminClient:
         if self._client is None:
-            self._client = AdminClient({**CONNECTED, **SILENT, **self._kafka})
+            self._client = AdminClient({**CONNECTED, **CLIENT_LOGGING, **self._kafka})
         return self._client
 
     def of(self, places: Iterable[tuple[str, int]], *, committed: bool = True) -> dict[tuple[str, int], int]:

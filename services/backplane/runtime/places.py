@@ -6,7 +6,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from agents_sdk.proofs import Guard
+from agents_sdk.proofs import ProofChecker
 from agents_sdk.wire.consuming import headers_of
 from agents_sdk.wire.proof import BEFORE_ALL, Place
 from backplane.runtime.log import read_range
@@ -16,7 +16,7 @@ LOOK_BACK: Final = 2_000
 TIMEOUT_S: Final = 10.0
 
 
-def last_place(consumer: Consumer, guard: Guard, topic: str, partition: int, offset: int) -> Place:
+def last_place(consumer: Consumer, guard: ProofChecker, topic: str, partition: int, offset: int) -> Place:
     """The greatest place that a record shortly before ``offset`` is proven for; ``BEFORE_ALL`` where there is none.
     Blocks. Raises KafkaException."""
     low = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)[0]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from backplane.sink.reconcile import Books, Positions, problems, reconcile
+from backplane.sink.reconcile import Positions, ReconciliationReport, problems, reconcile
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -69,7 +69,7 @@ class Audit:
             client.set_client_setting(name, value)
         return client
 
-    def _note(self, books: Books) -> None:
+    def _note(self, books: ReconciliationReport) -> None:
         for problem in problems(books):
             log.error("books do not balance: %s", problem)
         self.told = books.told()

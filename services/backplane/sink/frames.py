@@ -29,7 +29,7 @@ POSITION: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
-class Lying(NamedTuple):
+class EncodedRecord(NamedTuple):
     """A record as it lies in Kafka."""
 
     topic: str
@@ -40,7 +40,7 @@ class Lying(NamedTuple):
 
 
 def avro_file(
-    schema: dict[str, Any], columns: Sequence[str], records: Iterable[Lying], header: int, mark: int
+    schema: dict[str, Any], columns: Sequence[str], records: Iterable[EncodedRecord], header: int, mark: int
 ) -> bytes:
     """Records written with ``schema``, each after ``header`` bytes, as an Avro file. Its fields are the position,
     ``columns`` in place of the schema's own names, and the mark."""

@@ -26,10 +26,10 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from agents_sdk.core.facts import Fact
-from agents_sdk.proofs import WHY, Guard
+from agents_sdk.proofs import WHY, ProofChecker
 from agents_sdk.wire.codec import Undecodable
 from backplane.sink.fence import Overtaken, Place
-from backplane.sink.frames import Lying
+from backplane.sink.frames import EncodedRecord
 from backplane.sink.rows import Record, Unreadable, unmappable, unreadable
 from backplane.sink.suspects import NoNotes, Notes, ranges_of, rows_of_a_part
 from backplane.sink.writer import Batch
@@ -73,7 +73,7 @@ class Store(Protocol):
     """The operations of ``backplane.sink.writer.Writer``."""
 
     def stored(self) -> dict[Place, int]: ...
-    def stage(self, records: list[Lying]) -> Batch | None: ...
+    def stage(self, records: list[EncodedRecord]) -> Batch | None: ...
     def prepare(self, records: list[Record]) -> Batch: ...
     def write(self, batch: Batch) -> None: ...
     def resume(self) -> None: ...
@@ -103,7 +103,7 @@ class StoreTaken(Exception):
     """Another sink writes to the store. This one waits until that one stands still."""
 
 
-class Handed(NamedTuple):
+class PendingBatch(NamedTuple):
     """A batch on its way from the reader to the writer."""
 
     batch: Batch
@@ -135,7 +135,7 @@ class Ingest:
         letters: Letters,
         connect: Callable[[], Opened],
         stop: threading.Event,
-        guard: Guard | None = None,
+        guard: ProofChecker | None = None,
         notes: Notes | None = None,
     ) -> None:
         """A record that ``guard`` does not believe becomes a dead letter. ``notes``: at which records sinks died
@@ -146,7 +146,7 @@ class Ingest:
         self._letters = letters
         self._connect = connect
         self._stop = stop
-        self._handed: queue.Queue[Handed] = queue.Queue(maxsize=1)
+        self._handed: queue.Queue[PendingBatch] = queue.Queue(maxsize=1)
         self._failure: BaseException | None = None
         self._committed: dict[Place, int] = {}
         self._refused = 0
@@ -193,7 +193,7 @@ class Ingest:
         finally:
             self._stop.set()
 
-    def _next(self, store: Store, decode: Callable[[bytes | None], object]) -> Handed | None:
+    def _next(self, store: Store, decode: Callable[[bytes | None], object]) -> PendingBatch | None:
         following = self.status.following
         if following is not self._committed:
             self._source.commit(following)
@@ -205,7 +205,9 @@ class Ingest:
         if not fetched.messages and not fetched.ends:
             return None
         lying = [
-            Lying(message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.value())
+            EncodedRecord(
+                message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.value()
+            )
             for message in fetched.messages
         ]
         verdicts = [self._guard.message(message) for message in fetched.messages] if self._guard is not None else []
@@ -218,7 +220,7 @@ class Ingest:
         if batch is None:
             return None
         after = {(record.topic, record.partition): record.offset + 1 for record in lying}
-        return Handed(batch, judged, {**after, **fetched.ends})
+        return PendingBatch(batch, judged, {**after, **fetched.ends})
 
     @contextmanager
     def _noted(self, judged: list[Judged]) -> Iterator[None]:
@@ -230,7 +232,7 @@ class Ingest:
             self._notes.end(number)
 
     def _made(
-        self, lying: list[Lying], judged: list[Judged], store: Store, decode: Callable[[bytes | None], object]
+        self, lying: list[EncodedRecord], judged: list[Judged], store: Store, decode: Callable[[bytes | None], object]
     ) -> Batch:
         try:
             staged = store.stage(lying) if not any(verdict for _, verdict in judged) else None
@@ -301,7 +303,7 @@ class Ingest:
             self.status.following = {**self.status.following, **handed.following}
             self._notes.stored(self.status.following)
 
-    def _write(self, store: Store, handed: Handed, decode: Callable[[bytes | None], object]) -> None:
+    def _write(self, store: Store, handed: PendingBatch, decode: Callable[[bytes | None], object]) -> None:
         """Writes the batch; one that the store refuses again and again is written in parts, until it is known which
         record it refuses. Raises what passes."""
         if self._refused < PATIENCE:

@@ -51,7 +51,7 @@ class Position(msgspec.Struct, frozen=True):
     newest_ms: int
 
 
-class Account(msgspec.Struct, frozen=True):
+class PartitionCheck(msgspec.Struct, frozen=True):
     """One topic-partition, up to ``last_offset``."""
 
     topic: str
@@ -79,10 +79,10 @@ class Gap(msgspec.Struct, frozen=True):
     missing: int
 
 
-class Books(msgspec.Struct, frozen=True):
+class ReconciliationReport(msgspec.Struct, frozen=True):
     """All accounts at one time."""
 
-    accounts: list[Account]
+    accounts: list[PartitionCheck]
     gaps: list[Gap]
     complete_to_ms: int
     """Every topic is stored up to here, milliseconds since 1970: gaps are looked for in runs that were quiet since."""
@@ -103,7 +103,7 @@ class Books(msgspec.Struct, frozen=True):
         }
 
 
-def problems(books: Books) -> Iterator[str]:
+def problems(books: ReconciliationReport) -> Iterator[str]:
     """Imbalances, one sentence each; none: all balances."""
     for one in books.accounts:
         where = f"{one.topic}[{one.partition}]"
@@ -120,7 +120,7 @@ def problems(books: Books) -> Iterator[str]:
         yield f"{len(books.gaps)} runs lack facts: {named}{' …' if len(books.gaps) > SHOWN else ''}"
 
 
-def reconcile(client: Client, kafka: Positions | None) -> Books:
+def reconcile(client: Client, kafka: Positions | None) -> ReconciliationReport:
     """Asks the store; ``kafka``: as it was just before, None when it does not answer. Raises as ``queries.ask``."""
     began = time.time_ns() // 1_000_000
     stored = {(one.topic, one.partition): one for one in ask(client, "positions", Position)}
@@ -136,7 +136,7 @@ def reconcile(client: Client, kafka: Positions | None) -> Books:
         _account(place, stored.get(place), {**counted.get(place, {}), **edges.get(place, {})}, kafka)
         for place in sorted({*stored, *(kafka.ends if kafka else ())})
     ]
-    return Books(accounts, gaps, complete, began, time.time_ns() // 1_000_000 - began)
+    return ReconciliationReport(accounts, gaps, complete, began, time.time_ns() // 1_000_000 - began)
 
 
 def complete_to(stored: Mapping[Place, Position], kafka: Positions | None, now_ms: int) -> int:
@@ -152,10 +152,12 @@ def _by_place(result: Any) -> dict[Place, dict[str, int]]:
     return {(row.pop("topic"), row.pop("partition")): row for row in rows}
 
 
-def _account(place: Place, stored: Position | None, found: Mapping[str, Any], kafka: Positions | None) -> Account:
+def _account(
+    place: Place, stored: Position | None, found: Mapping[str, Any], kafka: Positions | None
+) -> PartitionCheck:
     end = kafka.ends.get(place, -1) if kafka else -1
     topic, partition = place
-    return Account(
+    return PartitionCheck(
         topic=topic,
         partition=partition,
         rolled_rows=stored.rows if stored else 0,

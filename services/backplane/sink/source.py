@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from agents_sdk.core.identity import SINK
-from agents_sdk.proofs import Guard
+from agents_sdk.proofs import ProofChecker
 from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.consuming import PassedOver
 from agents_sdk.wire.topic_ids import topic_ids
@@ -34,7 +34,7 @@ DISCOVERY_S: Final = 3.0
 """How often topics that are not there yet, or got more partitions, are looked for."""
 
 
-class Fetched(NamedTuple):
+class FetchResult(NamedTuple):
     """The records of one fetch."""
 
     messages: list[Message]
@@ -50,7 +50,7 @@ class FactSource:
         self,
         kafka: Mapping[str, str],
         topics: Iterable[str] = FACT_TOPICS,
-        guard: Guard | None = None,
+        guard: ProofChecker | None = None,
         passed: Callable[[PassedOver], None] | None = None,
     ) -> None:
         """``guard`` gets how far each partition was read before, ``passed`` each batch that cannot be read."""
@@ -88,7 +88,7 @@ class FactSource:
             self._remember(self._guard)
         self._discover()
 
-    def _remember(self, guard: Guard) -> None:
+    def _remember(self, guard: ProofChecker) -> None:
         """Copies of stored facts are recognized by the last of it."""
         consumer = reader(self._kafka)
         try:
@@ -136,7 +136,7 @@ class FactSource:
             following = low
         return TopicPartition(topic, partition, following if following else OFFSET_BEGINNING)
 
-    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> Fetched:
+    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> FetchResult:
         """Records until there are ``max_rows`` or ``max_bytes``, or ``linger_s`` have passed. Raises KafkaException."""
         if time.monotonic() - self._looked_at > DISCOVERY_S:
             try:
@@ -160,7 +160,7 @@ class FactSource:
                 self._stored[str(message.topic()), int(message.partition() or 0)] = int(message.offset() or 0)
             if time.monotonic() >= deadline:
                 break
-        return Fetched(messages, ends)
+        return FetchResult(messages, ends)
 
     def _ended(self, message: Message, ends: dict[Place, int]) -> bool:
         """Whether this is no record but an event; ends of partitions are noted. Raises KafkaException for what ends

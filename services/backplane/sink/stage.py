@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.codec import HEADER, MAGIC, Codec, Undecodable
 from backplane.sink.edges import NAMES, columns_used, edges_count_sql, edges_sql
-from backplane.sink.frames import MARK, Lying, avro_file
+from backplane.sink.frames import MARK, EncodedRecord, avro_file
 from backplane.sink.rows import ABOUT, COLUMNS, COLUMNS_OF, LATEST_AT, POSITION, TOO_LATE, month
 
 TABLE: Final = "staged"
@@ -103,9 +103,9 @@ class Stage:
         for name, value in PLAIN.items():
             handle.query(f"SET {name} = {value}")
 
-    def fill(self, records: Sequence[Lying]) -> list[Staged]:
+    def fill(self, records: Sequence[EncodedRecord]) -> list[Staged]:
         """Parses the records; what is to be inserted, the edges first. Empty: look at them one by one."""
-        groups: dict[bytes, list[Lying]] = {}
+        groups: dict[bytes, list[EncodedRecord]] = {}
         for record in records:
             if record.value is None:
                 return []

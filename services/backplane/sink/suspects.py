@@ -36,7 +36,7 @@ class Suspected(NamedTuple):
     """Of the deaths at them; see ``agents_sdk.deaths``."""
 
 
-class Known(NamedTuple):
+class Suspicions(NamedTuple):
     """Knowledge after the deaths so far."""
 
     suspected: dict[Place, Suspected]
@@ -44,10 +44,10 @@ class Known(NamedTuple):
     """Topic, partition and offset of each record that is not touched again."""
 
 
-NOTHING: Final = Known({}, frozenset())
+NOTHING: Final = Suspicions({}, frozenset())
 
 
-def after_death(known: Known, under_way: Iterable[Ranges], points: int) -> Known:
+def after_death(known: Suspicions, under_way: Iterable[Ranges], points: int) -> Suspicions:
     """Knowledge after the process has died at these batches; records that were not in them are suspected no more.
     Pure."""
     suspected: dict[Place, Suspected] = {}
@@ -65,25 +65,25 @@ def after_death(known: Known, under_way: Iterable[Ranges], points: int) -> Known
     deadly = {one for one in deadly if suspected[one[0], one[1]].points >= LIMIT}
     for topic, partition, _ in deadly:
         del suspected[topic, partition]
-    return Known(suspected, known.deadly | deadly)
+    return Suspicions(suspected, known.deadly | deadly)
 
 
-def taken_apart(known: Known) -> dict[Place, Suspected]:
+def taken_apart(known: Suspicions) -> dict[Place, Suspected]:
     """The records that are stored a part at a time."""
     return {place: one for place, one in known.suspected.items() if one.points >= LIMIT}
 
 
-def rows_of_a_part(known: Known) -> int:
+def rows_of_a_part(known: Suspicions) -> int:
     """How many records a batch may have now; 0: as many as ever."""
     count = sum(one.last - one.first + 1 for one in taken_apart(known).values())
     return -(-count // PARTS)
 
 
-def without_stored(known: Known, following: Mapping[Place, int]) -> Known:
+def without_stored(known: Suspicions, following: Mapping[Place, int]) -> Suspicions:
     """Suspects that remain when all below these offsets is stored. Pure."""
     left = {place: one for place, one in known.suspected.items() if one.last >= following.get(place, 0)}
     deadly = frozenset(one for one in known.deadly if one[2] >= following.get(one[:2], 0))
-    return Known(left, deadly)
+    return Suspicions(left, deadly)
 
 
 class Notes:
@@ -151,9 +151,9 @@ def _listed(ranges: Ranges) -> list[list[Any]]:
     return [[*place, first, last] for place, (first, last) in ranges.items()]
 
 
-def _read(path: Path) -> Known:
+def _read(path: Path) -> Suspicions:
     said = json.loads(path.read_text())
-    known = Known(
+    known = Suspicions(
         {(topic, partition): Suspected(*one) for topic, partition, *one in said["suspected"]},
         frozenset((topic, partition, offset) for topic, partition, offset in said["deadly"]),
     )

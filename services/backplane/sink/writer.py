@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backplane.sink.edges import edges
 from backplane.sink.fence import TABLES, Fence, Place, State, state_of
-from backplane.sink.frames import Lying
+from backplane.sink.frames import EncodedRecord
 from backplane.sink.rows import Block, Record, events, inserts, month
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Writer:
         found = self._client.query(query, parameters={"comment": COMMENT})
         return int(found.result_rows[0][0])
 
-    def stage(self, records: Sequence[Lying]) -> Batch | None:
+    def stage(self, records: Sequence[EncodedRecord]) -> Batch | None:
         """The batch parsed by ClickHouse, or None: something in it is not as usual, decode the records and ``prepare``
         them. May run while another batch is being written. Raises as the registry does."""
         if self._stages is None or not records or (self._half_done and self._any_edge_stored(records)):
@@ -137,12 +137,12 @@ class Writer:
         steps = [Step(part.table, part, part.table, of, self._tops_of(part, stage, records)) for part in staged]
         return self._batch([step for step in steps if step.tops or self._fence is None], stage)
 
-    def _tops_of(self, part: Staged, stage: Stage, records: Sequence[Lying]) -> Mapping[Place, int]:
+    def _tops_of(self, part: Staged, stage: Stage, records: Sequence[EncodedRecord]) -> Mapping[Place, int]:
         if self._fence is None:
             return {}
         return _tops(records) if part.table == "events" else stage.tops_of_edges()
 
-    def _any_edge_stored(self, records: Sequence[Lying]) -> bool:
+    def _any_edge_stored(self, records: Sequence[EncodedRecord]) -> bool:
         found = any(one.offset <= self._edges_stored.get((one.topic, one.partition), -1) for one in records)
         self._half_done = found  # true of the first batches after a crash only
         return found
@@ -247,7 +247,7 @@ def _after(records: Sequence[Record], stored: Mapping[Place, int]) -> list[Recor
     return [record for record in records if record.offset > stored.get((record.topic, record.partition), -1)]
 
 
-def _tops(records: Sequence[Record] | Sequence[Lying]) -> dict[Place, int]:
+def _tops(records: Sequence[Record] | Sequence[EncodedRecord]) -> dict[Place, int]:
     """The highest offset of each topic-partition, which come in their order."""
     return {(one.topic, one.partition): one.offset for one in records}
 

@@ -195,7 +195,7 @@ def test_every_question_has_a_file_and_every_file_a_question(client: Any) -> Non
     files = {path.stem for path in FOLDER.glob("*.sql")}
     assert asked == files
     assert all((FOLDER / f"{name}.sql").read_text().startswith("-- ") for name in files)
-    assert ask(client, "runs_like", answers.Known, prefix="x") == []
+    assert ask(client, "runs_like", answers.RunId, prefix="x") == []
 
 
 def test_a_tree_of_runs_is_one_bill(database: Database, port: int) -> None:

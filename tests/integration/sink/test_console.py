@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from agents_sdk.artifacts import ArtifactStore
 from agents_sdk.settings import load_settings
 from backplane.console.access import CSRF
-from backplane.console.desk import Desk
+from backplane.console.desk import ConsoleContext
 from backplane.insight.answers import timeline
 from backplane.sink.rows import Record
 from backplane.sink.writer import Writer
@@ -155,7 +155,7 @@ def test_a_run_that_grows_is_read_on_from_where_it_was(
     monkeypatch.setenv("BACKPLANE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("BACKPLANE_CLICKHOUSE__URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("BACKPLANE_CLICKHOUSE__DATABASE", database.name)
-    desk, every = Desk(load_settings()), [one for one in records(article().facts) if one.row.run_seq]
+    desk, every = ConsoleContext(load_settings()), [one for one in records(article().facts) if one.row.run_seq]
     assert len(every) > 20
     for piece in (every[:5], every[5:6], every[9:14], every[6:9], every[14:]):
         database.writer.write(database.writer.prepare(piece))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from backplane.sink.fence import Place
-from backplane.sink.reconcile import Books, Positions, problems, reconcile
+from backplane.sink.reconcile import Positions, ReconciliationReport, problems, reconcile
 from tests.integration.sink.conftest import Database
 from tests.support.stories import article, records
 
@@ -28,7 +28,9 @@ def client(database: Database, port: int) -> Iterator[Any]:
     found.close()
 
 
-def check(client: Any, ends: dict[Place, int] | None = None, following: dict[Place, int] | None = None) -> Books:
+def check(
+    client: Any, ends: dict[Place, int] | None = None, following: dict[Place, int] | None = None
+) -> ReconciliationReport:
     return reconcile(client, Positions(ends or ENDS, following or ends or ENDS))
 
 

@@ -14,7 +14,7 @@ from agents_sdk import schemas
 from agents_sdk.topics import TOPIC_OF_FACT
 from agents_sdk.wire.codec import RECORDS, Codec
 from backplane.sink.edges import edges_count_sql
-from backplane.sink.frames import Lying
+from backplane.sink.frames import EncodedRecord
 from backplane.sink.rows import Record
 from backplane.sink.stage import Stages
 from backplane.sink.writer import Writer
@@ -41,8 +41,17 @@ def foreign(schema_id: int, /) -> dict[str, Any]:
 CODEC = Codec(IDS, foreign)
 
 
-def lying(found: Sequence[Record]) -> list[Lying]:
-    return [Lying(one.topic, one.partition, one.offset, one.timestamp_ms, CODEC.encode(one.row)) for one in found]  # type: ignore[arg-type]  # only facts here
+def lying(found: Sequence[Record]) -> list[EncodedRecord]:
+    return [
+        EncodedRecord(
+            one.topic,
+            one.partition,
+            one.offset,
+            one.timestamp_ms,
+            CODEC.encode(one.row),  # type: ignore[arg-type]  # only facts here
+        )
+        for one in found
+    ]
 
 
 @pytest.fixture
@@ -119,7 +128,7 @@ def test_a_batch_with_something_else_in_it_is_refused(quick: Writer, poison: byt
     """Wherever it lies, and whatever lies beside it; the next batch is taken as if nothing had been."""
     good = lying(records(article().facts))
     at = random.Random(seed).randrange(len(good))
-    bad = [*good[:at], Lying("bp.runs", 0, 10_000, 0, poison), *good[at:]]
+    bad = [*good[:at], EncodedRecord("bp.runs", 0, 10_000, 0, poison), *good[at:]]
 
     assert quick.stage(bad) is None
     assert quick.stage(good) is not None
@@ -151,7 +160,7 @@ def test_other_versions_of_a_schema_are_parsed(database: Database, quick: Writer
         schema = {**foreign(schema_id)}
         fastavro.schemaless_writer(out, fastavro.parse_schema(schema), fields)
         values.append(out.getvalue())
-    batch = quick.stage([Lying("bp.decisions", 0, number, 0, value) for number, value in enumerate(values)])
+    batch = quick.stage([EncodedRecord("bp.decisions", 0, number, 0, value) for number, value in enumerate(values)])
 
     assert batch is not None
     quick.write(batch)

@@ -26,7 +26,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
-from agents_sdk.core.ledger import Book, Limits, Proof, apply, undecodable
+from agents_sdk.core.ledger import Limits, PartitionState, Proof, apply, undecodable
 from agents_sdk.core.replay import Declared, Logged, recorded_proofs, replay
 from agents_sdk.topics import CALLS, INBOX_PREFIX, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Undecodable
@@ -77,7 +77,7 @@ def oracle(log: Log, limits: Limits, barrier: Mapping[int, int]) -> list[str]:
 def _decide_again(
     log: Log, partition: int, limits: Limits, expected: list[Fact], known: dict[str, list[Reply]]
 ) -> None:
-    book = Book(limits=limits)
+    book = PartitionState(limits=limits)
     proved = recorded_proofs(fact for one, fact in log.facts if one.partition == partition)
     for one, command in log.commands[partition]:
         at = one.at_ms * 1000

@@ -22,7 +22,7 @@ SILENT_S: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Lying:
+class EncodedRecord:
     """One record and its place."""
 
     topic: str
@@ -38,18 +38,18 @@ class Lying:
 class Log:
     """The records of all topics, decoded."""
 
-    commands: dict[int, list[tuple[Lying, Command | Undecodable]]]
+    commands: dict[int, list[tuple[EncodedRecord, Command | Undecodable]]]
     """By partition, in order."""
-    facts: list[tuple[Lying, Fact]]
+    facts: list[tuple[EncodedRecord, Fact]]
     replies: list[Reply]
-    inboxes: list[Lying]
-    dead: list[Lying]
+    inboxes: list[EncodedRecord]
+    dead: list[EncodedRecord]
 
     def partitions(self) -> int:
         return len(self.commands)
 
 
-def read(settings: Settings, topics: list[str] | None = None) -> list[Lying]:
+def read(settings: Settings, topics: list[str] | None = None) -> list[EncodedRecord]:
     """Every committed record of our topics, to their present ends."""
     consumer = clients.reader(settings.kafka)
     try:
@@ -58,7 +58,7 @@ def read(settings: Settings, topics: list[str] | None = None) -> list[Lying]:
         places = [TopicPartition(name, number, 0) for name in wanted for number in described[name].partitions]
         consumer.assign(places)
         left = {(place.topic, place.partition) for place in places}
-        found: list[Lying] = []
+        found: list[EncodedRecord] = []
         heard = time.monotonic()
         while left:
             for message in consumer.consume(BATCH, timeout=0.2):
@@ -77,8 +77,8 @@ def read(settings: Settings, topics: list[str] | None = None) -> list[Lying]:
         consumer.close()
 
 
-def _lying(message: Any) -> Lying:
-    return Lying(
+def _lying(message: Any) -> EncodedRecord:
+    return EncodedRecord(
         str(message.topic()),
         message.partition(),
         message.offset(),
@@ -89,7 +89,7 @@ def _lying(message: Any) -> Lying:
     )
 
 
-def decode(records: list[Lying], codec: Codec, partitions: int) -> Log:
+def decode(records: list[EncodedRecord], codec: Codec, partitions: int) -> Log:
     """The records by what they are. Raises Undecodable for a fact or a reply: nobody may write such."""
     log = Log({number: [] for number in range(partitions)}, [], [], [], [])
     for one in records:

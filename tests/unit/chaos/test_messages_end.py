@@ -9,11 +9,11 @@ import pytest
 
 from agents_sdk.core.facts import Fact, MessageEvent, RunEvent
 from tests.support.chaos import laws
-from tests.support.chaos.log import Log, Lying
+from tests.support.chaos.log import EncodedRecord, Log
 
 
 def log(*facts: Fact) -> Log:
-    where = Lying("bp.messages", 0, 0, 0, None, None)
+    where = EncodedRecord("bp.messages", 0, 0, 0, None, None)
     return Log({}, [(where, fact) for fact in facts], [], [], [])
 
 

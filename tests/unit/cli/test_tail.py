@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backplane.cli.output import CommandError
-from backplane.cli.tail import BEGINNING, END, Filter, From, Shown, formatted, parse_offset, parse_time
+from backplane.cli.tail import BEGINNING, END, Filter, Shown, StartOffset, formatted, parse_offset, parse_time
 
 ONE = Shown("bp.runs", 3, 17, 1_795_521_600_000, "kéy", [("a", "1"), ("b", "2")], '{"kind":"RunStarted"}', 99)
 
@@ -15,12 +15,12 @@ ONE = Shown("bp.runs", 3, 17, 1_795_521_600_000, "kéy", [("a", "1"), ("b", "2")
     [
         ("beginning", BEGINNING),
         ("end", END),
-        ("17", From(offset=17)),
-        ("-100", From(offset=-101)),
-        ("s@1795521600000", From(at_ms=1_795_521_600_000)),
+        ("17", StartOffset(offset=17)),
+        ("-100", StartOffset(offset=-101)),
+        ("s@1795521600000", StartOffset(at_ms=1_795_521_600_000)),
     ],
 )
-def test_offsets(text: str, wanted: From) -> None:
+def test_offsets(text: str, wanted: StartOffset) -> None:
     """As kcat takes them."""
     assert parse_offset(text) == wanted
 

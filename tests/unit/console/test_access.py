@@ -11,7 +11,7 @@ from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from agents_sdk.settings import load_settings
-from backplane.console.access import CSRF, POLICY, Guard, bounded, forged, form_of, many_of
+from backplane.console.access import CSRF, POLICY, AccessMiddleware, bounded, forged, form_of, many_of
 from backplane.console.sessions import Sessions
 
 TOKEN = "a-token-of-some-length"
@@ -40,7 +40,7 @@ def _sessions(token: str = "") -> Sessions:
     return Sessions(load_settings(kafka={"bootstrap.servers": "127.0.0.1:1"}), token)
 
 
-async def _answer(app: Guard, path: str = "/", **headers: str) -> httpx.Response:
+async def _answer(app: AccessMiddleware, path: str = "/", **headers: str) -> httpx.Response:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         return await client.get(path, headers=headers)
 
@@ -52,7 +52,7 @@ async def _inner(scope: Any, receive: Any, send: Any) -> None:
 
 async def test_every_answer_forbids_foreign_scripts_and_frames() -> None:
     """No inline script or style, nothing from outside, no frame around us."""
-    answer = await _answer(Guard(_inner, _sessions(), "127.0.0.1"))
+    answer = await _answer(AccessMiddleware(_inner, _sessions(), "127.0.0.1"))
 
     assert answer.text == "in"
     assert answer.headers["content-security-policy"] == POLICY
@@ -64,7 +64,7 @@ async def test_every_answer_forbids_foreign_scripts_and_frames() -> None:
 
 async def test_a_stranger_is_sent_to_the_login_or_told() -> None:
     """A browser gets the page, a program the reason; neither what lies behind."""
-    guard = Guard(_inner, _sessions(TOKEN), "0.0.0.0")
+    guard = AccessMiddleware(_inner, _sessions(TOKEN), "0.0.0.0")
 
     page = await _answer(guard, "/runs?status=failed", accept="text/html")
     program = await _answer(guard, "/runs", accept="*/*")
@@ -77,7 +77,7 @@ async def test_a_stranger_is_sent_to_the_login_or_told() -> None:
 
 async def test_a_foreign_name_gets_nothing() -> None:
     """Not even a page that is open to all."""
-    answer = await _answer(Guard(_inner, _sessions(), "127.0.0.1"), "/static/x", host="evil.example")
+    answer = await _answer(AccessMiddleware(_inner, _sessions(), "127.0.0.1"), "/static/x", host="evil.example")
 
     assert (answer.status_code, "evil.example" in answer.text) == (421, True)
 
@@ -96,7 +96,7 @@ async def test_a_foreign_name_gets_nothing() -> None:
 )
 async def test_another_site_may_only_link_here(headers: dict[str, str], status: int) -> None:
     """A link opens a page; pictures, frames and scripts of another site get nothing."""
-    assert (await _answer(Guard(_inner, _sessions(), "127.0.0.1"), **headers)).status_code == status
+    assert (await _answer(AccessMiddleware(_inner, _sessions(), "127.0.0.1"), **headers)).status_code == status
 
 
 def _sent(*chunks: bytes, whole: bool = True) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from backplane.access.principals import Principal
-from backplane.console.desk import Desk
+from backplane.console.desk import ConsoleContext
 from backplane.console.routes import streams
 from backplane.insight import figures
 
@@ -27,9 +27,9 @@ PLACE: dict[str, Any] = {"topic": "bp.refusals", "partition": 2, "offset": 0}
 )
 def test_a_fact_without_a_run_has_a_page(monkeypatch: pytest.MonkeyPatch, found: dict[str, Any]) -> None:
     """The store's row has the fields that say something: a refusal about no run has no run."""
-    desk = Desk.__new__(Desk)
+    desk = ConsoleContext.__new__(ConsoleContext)
     monkeypatch.setattr(streams, "desk_of", lambda _: desk)
-    monkeypatch.setattr(Desk, "store", property(lambda _: None))
+    monkeypatch.setattr(ConsoleContext, "store", property(lambda _: None))
     monkeypatch.setattr(figures, "record", lambda *_: dict(found))
     request = Request(
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backplane.console.provenance import told
+from backplane.console.provenance import provenance_of
 from backplane.insight.lineage import Lineage
 from tests.support.family_story import events_of
 from tests.support.stories import Story
@@ -33,7 +33,7 @@ def test_what_set_the_writer_off_is_the_message_it_handles_and_no_answer_that_it
     """The answer came later, to a question of the writer's own."""
     root = Lineage(events_of(asking())).up("draft")
     assert root is not None
-    trigger = told(root, RUN).trigger
+    trigger = provenance_of(root, RUN).trigger
     assert trigger is not None
     assert (trigger.kind, trigger.name, trigger.agent) == ("MessagePublished", "plan.ready", "planner")
 
@@ -42,7 +42,7 @@ def test_what_set_off_the_one_who_was_asked_is_the_question() -> None:
     """Seen from what it wrote."""
     root = Lineage(events_of(asking())).up("checked")
     assert root is not None
-    trigger = told(root, RUN).trigger
+    trigger = provenance_of(root, RUN).trigger
     assert trigger is not None
     assert (trigger.kind, trigger.agent) == ("RequestSent", "writer")
 
@@ -59,6 +59,6 @@ def test_what_set_a_handler_off_is_told_though_what_it_read_was_set_off_by_the_s
     story.send("SetState", "second", handling=two, key="draft", value="1")
     root = Lineage(events_of(story)).up("draft")
     assert root is not None
-    trigger = told(root, RUN).trigger
+    trigger = provenance_of(root, RUN).trigger
     assert trigger is not None
     assert trigger.kind == "RunStarted"

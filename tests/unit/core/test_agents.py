@@ -8,7 +8,7 @@ import pytest
 
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import OPERATOR
-from agents_sdk.core.ledger import Book, evolve, timers
+from agents_sdk.core.ledger import PartitionState, evolve, timers
 from agents_sdk.core.ledger.agents import touched
 from tests.support.ledger_desk import Desk, kinds
 
@@ -100,7 +100,7 @@ def test_it_may_come_back_and_facts_folded_again_do_not_bring_it_back(desk: Desk
     desk.register("gone", subscriptions=["go"])
     desk.start()
     delivered = desk.deliver("gone")
-    folded = Book()
+    folded = PartitionState()
     for _ in range(2):
         for fact in desk.facts:
             evolve(folded, fact)

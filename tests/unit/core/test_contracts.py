@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from agents_sdk.core.facts import ContractEvent
-from agents_sdk.core.ledger import Book
+from agents_sdk.core.ledger import PartitionState
 from agents_sdk.core.ledger.contracts import most_specific
 from agents_sdk.core.ledger.evolve import copy, evolve
 from backplane.topics.contracts import newest
@@ -100,7 +100,7 @@ def test_a_contract_holds_from_its_place_in_the_order_on(desk: Desk) -> None:
 def test_an_older_contract_folded_late_does_not_replace_a_newer_one(desk: Desk) -> None:
     """As with agents: a snapshot may have the newer one already."""
     facts = [contract(desk, "n", {"type": kind}).facts[0] for kind in ("integer", "string")]
-    book = Book()
+    book = PartitionState()
     for fact in (*facts, facts[0]):
         evolve(book, fact)
     assert book.contracts == desk.book.contracts

@@ -12,7 +12,7 @@ from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command, RunBody
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.ledger.decide import DECIDERS, WITHOUT_RUN
-from agents_sdk.core.ledger.scribe import Scribe
+from agents_sdk.core.ledger.scribe import FactBuilder
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
 
@@ -208,7 +208,9 @@ def test_every_fact_of_a_run_says_where_the_run_stands_in_its_tree(desk: Desk) -
 
 def test_each_fact_of_a_command_has_an_id_of_its_own() -> None:
     """Also where they are about no run, as a declaration and the grant that it brings."""
-    scribe = Scribe(Command(command_id="c", kind="RegisterAgent", run_id="", agent="a", correlation_id="c"), 7, 1, None)
+    scribe = FactBuilder(
+        Command(command_id="c", kind="RegisterAgent", run_id="", agent="a", correlation_id="c"), 7, 1, None
+    )
     facts = [scribe.write(AgentEvent, "AgentRegistered", name="a") for _ in range(3)]
 
     assert len({fact.event_id for fact in facts}) == 3

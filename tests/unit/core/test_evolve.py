@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents_sdk.core.ledger import Book, evolve, state_hash, undecodable
+from agents_sdk.core.ledger import PartitionState, evolve, state_hash, undecodable
 from agents_sdk.core.ledger.evolve import Gap, copy
 from agents_sdk.core.ledger.state import FORGOTTEN_TOGETHER, HISTORY_LIMIT, RECENT_LIMIT
 from tests.support.ledger_desk import Desk, answer
@@ -20,7 +20,7 @@ def test_a_missing_fact_stops_the_fold() -> None:
     desk.start()
     desk.send("SetState", key="k", value="1")
     desk.send("SetState", key="k", value="2")
-    book = Book()
+    book = PartitionState()
     evolve(book, desk.facts[0])
     with pytest.raises(Gap, match="run r is at run_seq 1, StateWritten has 3"):
         evolve(book, desk.facts[2])
@@ -120,6 +120,6 @@ def test_an_undecodable_record_is_a_refusal_that_only_advances_the_book() -> Non
     """Its id comes from its place; its message and key are cut."""
     fact: Any = undecodable(b"\xff" * 999, 4, 5, "undecodable", "x" * 9_999)
     assert (fact.code, len(fact.message), fact.run_seq) == ("undecodable", 2_000, 0)
-    book = Book()
+    book = PartitionState()
     evolve(book, fact)
-    assert book == Book(applied=4)
+    assert book == PartitionState(applied=4)

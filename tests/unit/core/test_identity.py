@@ -11,7 +11,7 @@ import pytest
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, Proof
-from agents_sdk.core.ledger import Book, Step, apply, evolve, identity, issued
+from agents_sdk.core.ledger import PartitionState, Step, apply, evolve, identity, issued
 from agents_sdk.core.replay import Logged, replay
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -249,7 +249,7 @@ def test_recovered_book_knows_the_same_keys(desk: Guarded, monkeypatch: pytest.M
         desk.send("SetState", key="k", value=str(value))
     desk.operator("IssueKey", name="client", generation=2, grace_ms=60_000)
     desk.operator("RevokeKey", name="other", generation=1)
-    book = Book()
+    book = PartitionState()
     for fact in (*desk.facts, *desk.facts):
         evolve(book, fact)
     assert (book.keys, book.identity_required, book.spent) == (

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents_sdk.core.commands import AttemptBody
-from agents_sdk.core.facts import YOURS
+from agents_sdk.core.facts import EXECUTE_LOCALLY
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
 
@@ -38,7 +38,11 @@ def test_the_caller_is_told_to_begin_when_the_intent_is_recorded(desk: Desk) -> 
     assert (kinds(first), kinds(again)) == (["CallRequested"], [])
     assert first.facts[0].local  # type: ignore[attr-defined]
     for step in (first, again):
-        assert (answer(step).status, answer(step).code, answer(step).event_id) == ("ok", YOURS, first.facts[0].event_id)
+        assert (answer(step).status, answer(step).code, answer(step).event_id) == (
+            "ok",
+            EXECUTE_LOCALLY,
+            first.facts[0].event_id,
+        )
         assert detail(step) == {"attempts": 0, "budget_nano_usd": 9, "spent_nano_usd": 0}
 
 

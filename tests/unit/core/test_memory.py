@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents_sdk.core.ledger import Book
+from agents_sdk.core.ledger import PartitionState
 from agents_sdk.core.ledger.evolve import Gap, evolve
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -102,4 +102,4 @@ def test_a_memory_whose_first_facts_are_lost_is_a_gap(desk: Desk) -> None:
     desk.send("SetState", key="k", value="1", run_id=LESSONS)
     second = desk.send("SetState", key="k", value="2", run_id=LESSONS).facts[0]
     with pytest.raises(Gap):
-        evolve(Book(), second)
+        evolve(PartitionState(), second)

@@ -12,7 +12,7 @@ from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.commands import AttemptBody
 from agents_sdk.core.facts import RefusalEvent, StateEvent
 from agents_sdk.core.identity import LEDGER
-from agents_sdk.core.ledger import Book, apply, evolve, room
+from agents_sdk.core.ledger import PartitionState, apply, evolve, room
 from agents_sdk.core.ledger import state as ledger_state
 from agents_sdk.core.ledger.contracts import _validator
 from agents_sdk.core.ledger.issued import issued
@@ -288,7 +288,7 @@ def test_a_fact_of_a_run_that_is_not_known_moves_the_offset_alone() -> None:
         event_id="e", kind="StateWritten", run_id="r", run_seq=7, correlation_id="", causation_id="", agent="one", at=0,
         command_id="c", command_offset=5, key="k",
     )  # fmt: skip
-    book = Book()
+    book = PartitionState()
     evolve(book, fact)
     assert (book.runs, book.applied) == ({}, 5)
 
@@ -309,7 +309,7 @@ def test_a_record_that_names_a_letter_which_is_kept_no_longer_folds(monkeypatch:
     desk.send("DiscardCall", capability="", dead_call_id=dead_calls[0], reason="r")
     assert kinds(desk.send("RedriveCall", capability="", dead_call_id=dead_calls[1]))[-1] == "CallRedriven"
     monkeypatch.setattr(import_module("agents_sdk.core.ledger.evolve"), "DEAD_LIMIT", 1)
-    book = Book()
+    book = PartitionState()
     for fact in desk.facts:
         evolve(book, fact)
     assert list(book.runs["r"].dead) == [letters[1].delivery_id]

@@ -9,7 +9,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.identity import OPERATOR, Proof
-from agents_sdk.core.ledger import Book, evolve
+from agents_sdk.core.ledger import PartitionState, evolve
 from agents_sdk.core.ledger.breakers import breaker_id
 from agents_sdk.core.ledger.references import referenced
 from agents_sdk.core.ledger.rights import covered, granting, required
@@ -62,7 +62,7 @@ def test_facts_about_rights_that_come_late_change_nothing() -> None:
     desk.grant("one", reads=["a"])
     desk.grant("one", reads=["b"])
     facts = [fact for fact in desk.facts if isinstance(fact, AgentEvent)]
-    book = Book()
+    book = PartitionState()
     for fact in (*facts, *facts):
         evolve(book, fact)
     assert book.grants == desk.book.grants

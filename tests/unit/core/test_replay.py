@@ -8,7 +8,7 @@ import msgspec
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent, StateEvent
-from agents_sdk.core.ledger import INTERNAL_ERROR, Book, Limits, apply, evolve
+from agents_sdk.core.ledger import INTERNAL_ERROR, Limits, PartitionState, apply, evolve
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT
 from agents_sdk.core.replay import Logged, Verdict, replay
 from tests.support.ledger_desk import Desk
@@ -80,7 +80,7 @@ def test_a_failure_of_the_ledger_is_the_same_whatever_its_words() -> None:
     """It is written again instead of deciding; the text may be cut otherwise today, what it says may not differ."""
     commands, facts, declared = recorded()
     last = commands[-1]
-    known = Book()
+    known = PartitionState()
     for fact in declared:
         evolve(known, fact)
     for logged in commands[:-1]:

@@ -10,7 +10,7 @@ from hypothesis import event, given
 
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.kinds import RUN_ENDS
-from agents_sdk.core.ledger import Book, apply
+from agents_sdk.core.ledger import PartitionState, apply
 from agents_sdk.core.ledger.evolve import copy
 from agents_sdk.core.resumption import NotResumable, resumption
 from agents_sdk.resume import _start, commands, resumed_as
@@ -159,7 +159,7 @@ def test_any_run_that_ended_badly_goes_on_with_its_state_and_each_open_message_o
         _taken(copy(history.book), run_id, plan, max(entry.offset for entry in history.entries))
 
 
-def _taken(book: Book, run_id: str, plan: Any, offset: int) -> None:
+def _taken(book: PartitionState, run_id: str, plan: Any, offset: int) -> None:
     """The ledger takes all of it, but for agents that are gone."""
     about = scope(resumed_as(run_id))
     at = 10**15

@@ -7,7 +7,7 @@ import msgspec
 from agents_sdk.core.facts import BreakerEvent, Reply
 from backplane.executor.ports import Clock
 from backplane.recovery.breakers import Breakers
-from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
+from tests.support.calls import Outbox, ScriptedProviders, capability, failure, registry, requested, settler
 
 KEY = "breaker/probe/one/outage"
 
@@ -32,7 +32,7 @@ def heard(kind: str, *, until: int, offset: int = 1, holder: str = "") -> Breake
 
 async def test_the_call_after_the_one_that_opened_a_breaker_is_rerouted() -> None:
     """Nobody waits for the ledger; the report says why the provider was not asked, the fleet which attempts did it."""
-    asking, outbox, known = Asking(one=lambda _: failure("outage")), Outbox(), strict("one", "two")
+    asking, outbox, known = ScriptedProviders(one=lambda _: failure("outage")), Outbox(), strict("one", "two")
     settling = settler(known, asking, outbox)  # type: ignore[arg-type]  # a Registry
 
     for call in ("a", "b", "c"):
@@ -48,7 +48,7 @@ async def test_the_call_after_the_one_that_opened_a_breaker_is_rerouted() -> Non
 
 async def test_a_breaker_that_others_opened_counts_here_too() -> None:
     """And where no other provider is left, the failure says until when."""
-    asking, outbox, breakers = Asking(), Outbox(), Breakers()
+    asking, outbox, breakers = ScriptedProviders(), Outbox(), Breakers()
     breakers.take(heard("BreakerOpened", until=Clock().now_us() + 60_000_000))
 
     await settler(strict("one"), asking, outbox, breakers=breakers).settle(requested("c"))  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ async def test_a_breaker_that_others_opened_counts_here_too() -> None:
 
 async def test_one_call_probes_a_breaker_that_is_due_and_closes_it() -> None:
     """Its attempt is the probe, under a name of its own; the next calls go as always."""
-    asking, outbox, breakers = Asking(), Outbox(), Breakers()
+    asking, outbox, breakers = ScriptedProviders(), Outbox(), Breakers()
     breakers.take(heard("BreakerOpened", until=1))
     settling = settler(strict("one", "two"), asking, outbox, breakers=breakers)  # type: ignore[arg-type]
 
@@ -80,7 +80,7 @@ async def test_one_call_probes_a_breaker_that_is_due_and_closes_it() -> None:
 
 async def test_a_probe_that_fails_opens_the_breaker_again() -> None:
     """The call itself falls back."""
-    asking, outbox, breakers = Asking(one=[failure("outage")]), Outbox(), Breakers()
+    asking, outbox, breakers = ScriptedProviders(one=[failure("outage")]), Outbox(), Breakers()
     breakers.take(heard("BreakerOpened", until=1))
     settling = settler(strict("one", "two"), asking, outbox, breakers=breakers)  # type: ignore[arg-type]
 
@@ -96,7 +96,7 @@ async def test_a_probe_that_is_not_granted_is_not_made() -> None:
     until = Clock().now_us() + 60_000_000
     taken = Reply(command_id="", reply_to="", status="refused", code="breaker_open", detail=f'{{"open_until":{until}}}')
     for answer in (taken, None):
-        asking, outbox, breakers = Asking(), Outbox(), Breakers()
+        asking, outbox, breakers = ScriptedProviders(), Outbox(), Breakers()
         breakers.take(heard("BreakerOpened", until=1))
         outbox.granted = answer
 
@@ -108,9 +108,9 @@ async def test_a_probe_that_is_not_granted_is_not_made() -> None:
 
 async def test_the_callers_mistakes_open_no_breaker() -> None:
     """invalid_request and content_refused say nothing about the provider; a breaker of 0 failures never opens."""
-    asking, outbox = Asking(one=lambda _: failure("invalid_request")), Outbox()
+    asking, outbox = ScriptedProviders(one=lambda _: failure("invalid_request")), Outbox()
     settling = settler(strict("one"), asking, outbox)  # type: ignore[arg-type]
-    never = settler(strict("one", failures=0), Asking(one=lambda _: failure("outage")), outbox)  # type: ignore[arg-type]
+    never = settler(strict("one", failures=0), ScriptedProviders(one=lambda _: failure("outage")), outbox)  # type: ignore[arg-type]
 
     for call in range(5):
         await settling.settle(requested(f"a{call}"))

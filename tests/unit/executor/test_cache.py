@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from backplane.executor.cache import ResultCache
 from backplane.executor.ports import Clock
 from backplane.executor.settle import Settler
-from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
+from tests.support.calls import Outbox, ScriptedProviders, capability, failure, registry, requested, settler
 
 CACHED: dict[str, Any] = {"cache": {"ttl_seconds": 60}}
 
@@ -24,7 +24,7 @@ class Hand(Clock):
         return self.now
 
 
-def caching(asking: Asking, outbox: Outbox, *capabilities: Any, clock: Clock | None = None) -> Settler:
+def caching(asking: ScriptedProviders, outbox: Outbox, *capabilities: Any, clock: Clock | None = None) -> Settler:
     return settler(registry(*capabilities), asking, outbox, cache=ResultCache(10_000), clock=clock)
 
 
@@ -38,7 +38,7 @@ async def test_an_equal_read_is_answered_without_an_attempt_and_costs_nothing() 
     """A fact like any other, marked; what differs in a param asks again."""
     price = {"id": "list", "per_call_nano_usd": 7}
     paid = [{"name": "one", "kind": "python", "function": "a:b", "price": price}]
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     settling = caching(asking, outbox, capability(providers=paid, **CACHED))
 
     for call, params in (("a", {"q": 1}), ("b", {"q": 1}), ("c", {"q": 2})):
@@ -52,7 +52,7 @@ async def test_an_equal_read_is_answered_without_an_attempt_and_costs_nothing() 
 
 async def test_a_result_is_not_given_again_after_its_time() -> None:
     """Nor where the manifest declares none."""
-    asking, outbox, clock = Asking(), Outbox(), Hand()
+    asking, outbox, clock = ScriptedProviders(), Outbox(), Hand()
     settling = caching(asking, outbox, capability(**CACHED), capability(name="live"), clock=clock)
 
     await settling.settle(requested("a"))
@@ -66,7 +66,7 @@ async def test_a_result_is_not_given_again_after_its_time() -> None:
 
 async def test_what_was_no_result_of_the_capability_itself_is_not_kept() -> None:
     """Failures, substitutes and what another capability gave: the next call tries again."""
-    asking, outbox = Asking(one=lambda _: failure("auth")), Outbox()
+    asking, outbox = ScriptedProviders(one=lambda _: failure("auth")), Outbox()
     helped = capability("one", fallback=["other"], **CACHED)
     settling = caching(asking, outbox, helped, capability("two", name="other"))
     degraded = caching(asking, outbox, capability("one", degraded_result={}, **CACHED))
@@ -81,7 +81,7 @@ async def test_what_was_no_result_of_the_capability_itself_is_not_kept() -> None
 
 async def test_another_set_of_providers_is_another_result() -> None:
     """A provider that is switched off must not go on answering from memory."""
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     settling = caching(asking, outbox, capability("one", "two", **CACHED))
 
     await settling.settle(requested("a"))

@@ -12,7 +12,7 @@ import pytest
 
 from agents_sdk.deaths import LIMIT, NOTHING, Deaths
 from backplane.executor.engine import CallEngine
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from tests.support.calls import capability, registry, requested, settler
 from tests.unit.executor.test_engine import Rig, numbered, until
 
@@ -50,7 +50,7 @@ async def test_a_capability_that_kills_at_each_call_is_called_no_more(tmp_path: 
         await engine.deliver(0, numbered(requested("d"), requested("e"), start=4))
         await until(lambda: rig.finished.get(0) == 6)
         assert rig.asking.asked == ["one"]
-        known.put(Contract(capability(), "test.yaml", 8))
+        known.put(RegisteredCapability(capability(), "test.yaml", 8))
         await engine.deliver(0, numbered(requested("f"), start=6))
         await until(lambda: rig.finished.get(0) == 7)
         assert rig.asking.asked == ["one", "one"]

@@ -9,16 +9,16 @@ import pytest
 
 from agents_sdk.core.facts import CallEvent, Reply
 from backplane.executor.engine import CallEngine
-from backplane.executor.open_call import Past
+from backplane.executor.open_call import PriorAttempts
 from backplane.executor.settle import OutboxBroken
-from tests.support.calls import Asking, Outbox, call_event, capability, registry, requested, settler
+from tests.support.calls import Outbox, ScriptedProviders, call_event, capability, registry, requested, settler
 
 
 class Rig:
     """An engine with its surroundings recorded."""
 
     def __init__(self, *, max_in_flight: int = 64, side_effects: str = "read") -> None:
-        self.asking, self.outbox = Asking(), Outbox()
+        self.asking, self.outbox = ScriptedProviders(), Outbox()
         self.finished: dict[int, int] = {}
         self.crashes: list[Exception] = []
         known = registry(capability(side_effects=side_effects))
@@ -124,7 +124,7 @@ async def test_what_a_predecessor_spent_is_gone_from_the_budget_of_a_call() -> N
     engine.own({0})
     await engine.deliver(0, numbered(*(requested(name, budget_nano_usd=100) for name in ("a", "b"))))
     assert [call.call_id for call in engine.held(0)] == ["a", "b"]
-    engine.ready(0, past={"a": Past(60, 1)})
+    engine.ready(0, past={"a": PriorAttempts(60, 1)})
     await until(lambda: rig.finished.get(0) == 2)
 
     outcomes = {command.outcome.call_id: command.outcome for command in rig.outbox.commands if command.outcome}
@@ -332,7 +332,7 @@ async def test_what_a_predecessor_did_counts_for_calls_of_later_batches() -> Non
     rig = Rig()
     rig.engine.own([0])
     await rig.engine.deliver(0, numbered(requested("a")))
-    rig.engine.ready(0, {"done"}, {"tried": Past(60, 2)}, until=4)
+    rig.engine.ready(0, {"done"}, {"tried": PriorAttempts(60, 2)}, until=4)
     await rig.engine.deliver(0, numbered(requested("done"), requested("tried"), start=1))
     outcome = call_event("CallCompleted", "done")
     await rig.engine.deliver(0, numbered(outcome, requested("new"), start=3))

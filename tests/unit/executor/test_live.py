@@ -9,7 +9,7 @@ from agents_sdk.core.registry import CapabilityManifest, Switch
 from agents_sdk.settings_model import Settings
 from backplane.executor.live import LiveRegistry
 from backplane.manifests import publish
-from backplane.manifests.registry import Contract, UnknownCapability
+from backplane.manifests.registry import RegisteredCapability, UnknownCapability
 from tests.properties.test_codec import CODEC
 from tests.support.calls import capability
 
@@ -24,12 +24,12 @@ def took(live: LiveRegistry, record: CapabilityManifest, offset: int) -> None:
 def test_what_cannot_be_read_is_passed_over(text: str) -> None:
     """The version before goes on to count, until there is one that can be read; a removed one is gone."""
     live = LiveRegistry(Settings(), CODEC)
-    first = publish.record_of(Contract(capability(), ""), "applied", "")
+    first = publish.record_of(RegisteredCapability(capability(), ""), "applied", "")
     took(live, first, 3)
     took(live, msgspec.structs.replace(first, manifest=text), 4)
     assert live.registry.get("probe").version == 4
 
-    took(live, publish.record_of(Contract(capability(timeout_seconds=5), ""), "applied", ""), 7)
+    took(live, publish.record_of(RegisteredCapability(capability(timeout_seconds=5), ""), "applied", ""), 7)
     assert (live.registry.get("probe").version, live.registry.get("probe").capability.timeout_seconds) == (8, 5)
     live._follower.catalogue.drop(CapabilityManifest, "probe")
     live._changed([(CapabilityManifest, "probe")])
@@ -40,7 +40,9 @@ def test_what_cannot_be_read_is_passed_over(text: str) -> None:
 def test_what_counts_is_said_again_where_something_older_lies_behind_it() -> None:
     """Compaction would keep the older one alone. Records as they count, removals with their time; until it is done."""
     live = LiveRegistry(Settings(), CODEC)
-    first = msgspec.structs.replace(publish.record_of(Contract(capability(), ""), "applied", ""), applied_at=10)
+    first = msgspec.structs.replace(
+        publish.record_of(RegisteredCapability(capability(), ""), "applied", ""), applied_at=10
+    )
     off = Switch(target="probe", state="disabled", set_at=20, signature=b"signed")
     said: list[CapabilityManifest | Switch] = [first, off]
     for offset, record in enumerate(said):

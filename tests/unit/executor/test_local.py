@@ -16,9 +16,9 @@ from agents_sdk.scope import Scope
 from backplane.executor import settle
 from backplane.executor.engine import CallEngine
 from backplane.executor.local import LocalCaller
-from backplane.manifests.registry import Contract, Registry
+from backplane.manifests.registry import RegisteredCapability, Registry
 from backplane.recovery.outcome import Answer
-from tests.support.calls import Asking, Outbox, call_event, capability, failure, registry, requested, settler
+from tests.support.calls import Outbox, ScriptedProviders, call_event, capability, failure, registry, requested, settler
 from tests.support.core_requests import CoreRequests
 from tests.support.ledger_desk import EXECUTOR, Desk
 
@@ -29,11 +29,11 @@ PROVIDERS = [{"name": name, "kind": "python", "function": FUNCTION} for name in 
 class Rig:
     """An agent that makes its calls of ``probe`` itself, with the ledger's core behind it."""
 
-    def __init__(self, asking: Asking | None = None, **fields: Any) -> None:
+    def __init__(self, asking: ScriptedProviders | None = None, **fields: Any) -> None:
         self.desk = Desk()
         self.desk.register("agent")
         self.desk.start()
-        self.asking = asking or Asking()
+        self.asking = asking or ScriptedProviders()
         self.before: list[Any] = []
         requests = CoreRequests(self.desk, self._before)
         self.scope = Scope(requests, "r", "agent", correlation_id="r")
@@ -59,7 +59,7 @@ async def test_the_intent_is_recorded_before_the_provider_is_asked_and_the_outco
         seen.append(rig.kinds())
         return Answer(result={"a": 1})
 
-    rig = Rig(Asking(one=look))
+    rig = Rig(ScriptedProviders(one=look))
 
     done = await rig.execute()
 
@@ -73,7 +73,7 @@ async def test_the_intent_is_recorded_before_the_provider_is_asked_and_the_outco
 
 async def test_recovery_is_the_executors() -> None:
     """Attempts are repeated and told one by one; the next provider is asked; a failure has its story."""
-    rig = Rig(Asking(one=[failure(), failure("auth")], two=[failure("auth")]))
+    rig = Rig(ScriptedProviders(one=[failure(), failure("auth")], two=[failure("auth")]))
 
     with pytest.raises(CallFailed) as raised:
         await rig.execute()
@@ -86,7 +86,7 @@ async def test_recovery_is_the_executors() -> None:
 
 async def test_no_breaker_of_the_fleet_hears_of_it() -> None:
     """What fails in this process may work in others; here it is passed over."""
-    rig = Rig(Asking(one=[failure("outage")] * 9), retry={"max_attempts": 1})
+    rig = Rig(ScriptedProviders(one=[failure("outage")] * 9), retry={"max_attempts": 1})
 
     for _ in range(9):
         await rig.execute()
@@ -179,7 +179,7 @@ async def test_a_call_that_became_unsafe_since_it_was_asked_for_is_left_to_execu
 async def test_what_cannot_be_made_here_is_left_to_executors(fields: dict[str, Any], config: str, why: str) -> None:
     """And it is said why."""
     known = registry(capability(**{"providers": PROVIDERS, **fields}))
-    caller = LocalCaller({"probe"}, known, Asking(), Rig().scope.requests, 1_000)
+    caller = LocalCaller({"probe"}, known, ScriptedProviders(), Rig().scope.requests, 1_000)
 
     assert why in caller.unfit("probe", config)
     assert not caller.takes("probe", config)
@@ -188,12 +188,12 @@ async def test_what_cannot_be_made_here_is_left_to_executors(fields: dict[str, A
 async def test_what_is_not_named_or_not_enabled_is_left_to_executors() -> None:
     """However well it could be made here."""
     catalogue = Catalogue()
-    known = Registry([Contract(capability(providers=PROVIDERS), "test.yaml")], catalogue)
+    known = Registry([RegisteredCapability(capability(providers=PROVIDERS), "test.yaml")], catalogue)
     requests = Rig().scope.requests
-    caller = LocalCaller({"probe"}, known, Asking(), requests, 1_000)
+    caller = LocalCaller({"probe"}, known, ScriptedProviders(), requests, 1_000)
 
     assert caller.takes("probe", "")
-    assert not LocalCaller({"other"}, known, Asking(), requests, 1_000).takes("probe", "")
+    assert not LocalCaller({"other"}, known, ScriptedProviders(), requests, 1_000).takes("probe", "")
     catalogue.take(Switch(target="probe", state="paused", policy="wait", reason="repairs"), 0, 0.0)
     assert not caller.takes("probe", "")
 
@@ -202,7 +202,7 @@ class Executors:
     """An executor's engine with one partition."""
 
     def __init__(self) -> None:
-        self.asking, self.outbox, self.finished = Asking(), Outbox(), dict[int, int]()
+        self.asking, self.outbox, self.finished = ScriptedProviders(), Outbox(), dict[int, int]()
         known = settler(registry(capability()), self.asking, self.outbox)
         self.engine = CallEngine(
             known, max_in_flight=1, done=self.finished.__setitem__, crash=lambda error: pytest.fail(str(error))

@@ -11,8 +11,8 @@ import pytest
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.registry import Switch
 from backplane.executor.engine import CallEngine
-from backplane.manifests.registry import Contract, Registry
-from tests.support.calls import Asking, Outbox, call_event, capability, requested, settler
+from backplane.manifests.registry import RegisteredCapability, Registry
+from tests.support.calls import Outbox, ScriptedProviders, call_event, capability, requested, settler
 
 
 class Rig:
@@ -20,11 +20,11 @@ class Rig:
 
     def __init__(self, policy: str = "wait", **fields: Any) -> None:
         self.catalogue = Catalogue()
-        self.asking, self.outbox = Asking(), Outbox()
+        self.asking, self.outbox = ScriptedProviders(), Outbox()
         self.finished: dict[int, int] = {}
         self.switch("paused", policy)
         known = [capability("one", **fields), capability("two", name="other")]
-        registry = Registry([Contract(each, "test.yaml") for each in known], self.catalogue)
+        registry = Registry([RegisteredCapability(each, "test.yaml") for each in known], self.catalogue)
         self.engine = CallEngine(
             settler(registry, self.asking, self.outbox), max_in_flight=1, done=self.finished.__setitem__,
             crash=lambda error: pytest.fail(str(error)),

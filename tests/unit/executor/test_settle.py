@@ -13,16 +13,16 @@ from agents_sdk.core.facts import Reply
 from agents_sdk.core.registry import Switch
 from backplane.executor.ports import Clock
 from backplane.executor.settle import SettledElsewhere
-from backplane.manifests.registry import Contract, Registry
+from backplane.manifests.registry import RegisteredCapability, Registry
 from backplane.recovery.outcome import Answer, AttemptRequest, Failure, Usage
-from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
+from tests.support.calls import Outbox, ScriptedProviders, capability, failure, registry, requested, settler
 
 
 async def test_a_call_answered_at_once_sends_attempt_and_outcome_together() -> None:
     """A success is one command: the outcome, with the attempt that led to it; its id derives from the call."""
     outbox = Outbox()
 
-    await settler(registry(capability()), Asking(), outbox).settle(requested("c"))
+    await settler(registry(capability()), ScriptedProviders(), outbox).settle(requested("c"))
 
     assert outbox.kinds() == ["CompleteCall"]
     (outcome,) = outbox.commands
@@ -40,7 +40,7 @@ async def test_costs_are_counted_on_attempts_and_summed_in_the_outcome() -> None
     price = {"id": "list-1", "per_call_nano_usd": 7, "per_input_token_nano_usd": 2, "charge_failures": True}
     known = registry(capability(providers=[{"name": "one", "kind": "python", "function": "a:b", "price": price}]))
     outbox = Outbox()
-    asking = Asking(one=[failure(), Answer(result={}, usage=Usage(input_tokens=10))])
+    asking = ScriptedProviders(one=[failure(), Answer(result={}, usage=Usage(input_tokens=10))])
 
     await settler(known, asking, outbox).settle(requested("c"))
 
@@ -53,7 +53,7 @@ async def test_an_unpriced_provider_is_not_a_free_one() -> None:
     """Without a price the attempt's price_id is empty."""
     outbox = Outbox()
 
-    await settler(registry(capability()), Asking(), outbox).settle(requested("c"))
+    await settler(registry(capability()), ScriptedProviders(), outbox).settle(requested("c"))
 
     body = outbox.commands[0].attempt
     assert body is not None
@@ -63,7 +63,7 @@ async def test_an_unpriced_provider_is_not_a_free_one() -> None:
 async def test_a_rate_limited_provider_is_left_for_the_next() -> None:
     """A Retry-After beyond patience means falling back at once; both attempts are told, numbered over all providers."""
     outbox = Outbox()
-    asking = Asking(one=[failure("rate_limited", retry_after=30.0)])
+    asking = ScriptedProviders(one=[failure("rate_limited", retry_after=30.0)])
 
     await settler(registry(capability("one", "two")), asking, outbox).settle(requested("c"))
 
@@ -78,7 +78,7 @@ async def test_a_rate_limited_provider_is_left_for_the_next() -> None:
 async def test_transient_failures_are_retried_until_attempts_run_out() -> None:
     """Three attempts, then FailCall with the last class and the whole story."""
     outbox = Outbox()
-    asking = Asking(one=lambda _: failure("transient"))
+    asking = ScriptedProviders(one=lambda _: failure("transient"))
 
     await settler(registry(capability()), asking, outbox).settle(requested("c"))
 
@@ -91,7 +91,7 @@ async def test_transient_failures_are_retried_until_attempts_run_out() -> None:
 async def test_a_failed_attempt_is_told_before_the_next_begins() -> None:
     """Whoever watches the log sees the failure while the fallback is still under way."""
     outbox = Outbox()
-    asking = Asking()
+    asking = ScriptedProviders()
 
     def refuse(_: AttemptRequest) -> Failure:
         asking.gate.clear()  # the next one is held
@@ -111,7 +111,9 @@ async def test_an_unknown_capability_fails_with_the_nearest_names() -> None:
     """The caller learns what it may have meant."""
     outbox = Outbox()
 
-    await settler(registry(capability(name="web_search")), Asking(), outbox).settle(requested("c", "web_serch"))
+    await settler(registry(capability(name="web_search")), ScriptedProviders(), outbox).settle(
+        requested("c", "web_serch")
+    )
 
     assert outbox.kinds() == ["FailCall"]
     assert outbox.outcome().error_code == "unknown_capability"
@@ -124,7 +126,7 @@ async def test_an_unknown_capability_fails_with_the_nearest_names() -> None:
 async def test_params_that_break_the_schema_fail_without_an_attempt(params: object, told: str) -> None:
     """error_class invalid_request, the message begins with the path."""
     schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
-    outbox, asking = Outbox(), Asking()
+    outbox, asking = Outbox(), ScriptedProviders()
     fact = msgspec.structs.replace(requested("c"), params=ids.canonical(params))
 
     await settler(registry(capability(params=schema)), asking, outbox).settle(fact)
@@ -138,7 +140,9 @@ async def test_params_that_are_no_json_fail() -> None:
     """Garbage in a fact ends as a failed call, not as a stuck one."""
     outbox = Outbox()
 
-    await settler(registry(capability()), Asking(), outbox).settle(msgspec.structs.replace(requested("c"), params="{"))
+    await settler(registry(capability()), ScriptedProviders(), outbox).settle(
+        msgspec.structs.replace(requested("c"), params="{")
+    )
 
     assert outbox.outcome().error_code == "invalid_params"
 
@@ -146,7 +150,7 @@ async def test_params_that_are_no_json_fail() -> None:
 async def test_defaults_of_the_schema_reach_the_provider() -> None:
     """A parameter that is not given has its declared default."""
     schema = {"type": "object", "properties": {"n": {"type": "integer", "default": 5}}}
-    asking = Asking(one=lambda request: Answer(result=dict(request.params)))
+    asking = ScriptedProviders(one=lambda request: Answer(result=dict(request.params)))
     outbox = Outbox()
 
     await settler(registry(capability(params=schema)), asking, outbox).settle(requested("c"))
@@ -157,7 +161,7 @@ async def test_defaults_of_the_schema_reach_the_provider() -> None:
 async def test_a_result_that_breaks_its_schema_falls_back() -> None:
     """A provider that answers nonsense is as good as one that fails; what it used is still charged."""
     schema = {"type": "object", "required": ["hits"]}
-    asking = Asking(two=[Answer(result={"hits": []})])
+    asking = ScriptedProviders(two=[Answer(result={"hits": []})])
     outbox = Outbox()
 
     await settler(registry(capability("one", "two", result=schema)), asking, outbox).settle(requested("c"))
@@ -170,7 +174,7 @@ async def test_a_result_that_breaks_its_schema_falls_back() -> None:
 
 async def test_a_result_above_the_limit_falls_back() -> None:
     """Nothing that the log refuses is sent to it."""
-    asking = Asking(one=[Answer(result={"text": "x" * 2_000})])
+    asking = ScriptedProviders(one=[Answer(result={"text": "x" * 2_000})])
     outbox = Outbox()
 
     await settler(registry(capability("one", "two")), asking, outbox).settle(requested("c"))
@@ -185,9 +189,9 @@ async def test_a_result_that_json_cannot_say_costs_one_attempt() -> None:
     """A provider's bug ends in the story of the call."""
     outbox = Outbox()
 
-    await settler(registry(capability("one", "two")), Asking(one=[Answer(result={"f": object()})]), outbox).settle(
-        requested("c")
-    )
+    await settler(
+        registry(capability("one", "two")), ScriptedProviders(one=[Answer(result={"f": object()})]), outbox
+    ).settle(requested("c"))
 
     assert outbox.outcome().provider == "two"
 
@@ -197,7 +201,7 @@ async def test_a_degraded_result_is_marked_and_says_why() -> None:
     known = registry(capability(degraded_result={"hits": []}))
     outbox = Outbox()
 
-    await settler(known, Asking(one=[failure("auth")]), outbox).settle(requested("c"))
+    await settler(known, ScriptedProviders(one=[failure("auth")]), outbox).settle(requested("c"))
 
     outcome = outbox.outcome()
     assert (outcome.result, outcome.degraded) == ('{"hits":[]}', True)
@@ -206,7 +210,7 @@ async def test_a_degraded_result_is_marked_and_says_why() -> None:
 
 async def test_an_unsafe_call_is_claimed_before_each_attempt() -> None:
     """Intent before effect, also for retries."""
-    asking = Asking(one=[failure("rate_limited"), Answer(result={})])
+    asking = ScriptedProviders(one=[failure("rate_limited"), Answer(result={})])
     outbox = Outbox()
 
     await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"))
@@ -217,7 +221,7 @@ async def test_an_unsafe_call_is_claimed_before_each_attempt() -> None:
 
 async def test_an_unsafe_call_of_unknown_outcome_is_not_tried_again() -> None:
     """A timeout after sending may have had its effect: neither retry nor fallback."""
-    asking = Asking(one=[failure("transient", uncertain=True)])
+    asking = ScriptedProviders(one=[failure("transient", uncertain=True)])
     outbox = Outbox()
 
     await settler(registry(capability("one", "two", side_effects="unsafe")), asking, outbox).settle(requested("c"))
@@ -228,7 +232,7 @@ async def test_an_unsafe_call_of_unknown_outcome_is_not_tried_again() -> None:
 
 async def test_an_unsafe_call_claimed_by_another_executor_is_not_made() -> None:
     """After a takeover nobody knows whether the effect happened: the call ends so, the provider is not asked."""
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", message="by another")
 
     await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"))
@@ -240,7 +244,7 @@ async def test_an_unsafe_call_claimed_by_another_executor_is_not_made() -> None:
 
 async def test_an_unsafe_call_that_is_settled_already_is_left_alone() -> None:
     """A claim refused because the call has its outcome sends nothing at all."""
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     outbox.answer = Reply(command_id="", reply_to="", status="refused", code="call_settled", message="done")
 
     with pytest.raises(SettledElsewhere):
@@ -254,7 +258,9 @@ async def test_the_callers_time_is_shared_by_all_attempts() -> None:
     known = registry(capability(retry={"max_attempts": 20, "wait_initial_seconds": 0.02}))
     outbox = Outbox()
 
-    await settler(known, Asking(one=lambda _: failure()), outbox, clock=Patient()).settle(requested("c", timeout_ms=50))
+    await settler(known, ScriptedProviders(one=lambda _: failure()), outbox, clock=Patient()).settle(
+        requested("c", timeout_ms=50)
+    )
 
     assert outbox.outcome().error_code == "deadline_exceeded"
     assert outbox.outcome().attempts < 5
@@ -263,7 +269,7 @@ async def test_the_callers_time_is_shared_by_all_attempts() -> None:
 
 async def test_without_a_ready_provider_the_call_says_what_is_missing() -> None:
     """A secret that is not set is named, not its value."""
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     asking.skipped = (("one", "lacks $API_KEY"),)
 
     await settler(registry(capability()), asking, outbox).settle(requested("c"))
@@ -275,7 +281,7 @@ async def test_without_a_ready_provider_the_call_says_what_is_missing() -> None:
 async def test_what_a_call_asks_for_goes_over_what_the_capability_declares_field_by_field() -> None:
     """One attempt less and a substitute of the caller's own; the waits are still the capability's."""
     known = registry(capability(degraded_result={"hits": ["declared"]}))
-    outbox, asking = Outbox(), Asking(one=lambda _: failure())
+    outbox, asking = Outbox(), ScriptedProviders(one=lambda _: failure())
     config = '{"degraded_result":{"hits":[]},"retry":{"max_attempts":2}}'
 
     await settler(known, asking, outbox).settle(requested("c", config=config))
@@ -289,7 +295,7 @@ async def test_a_call_may_refuse_a_degraded_result() -> None:
     known = registry(capability(degraded_result={"hits": []}))
     outbox = Outbox()
 
-    await settler(known, Asking(one=[failure("auth")]), outbox).settle(
+    await settler(known, ScriptedProviders(one=[failure("auth")]), outbox).settle(
         requested("c", config='{"degraded_result":null}')
     )
 
@@ -308,7 +314,7 @@ async def test_a_call_may_refuse_a_degraded_result() -> None:
 async def test_a_config_that_is_none_fails_without_an_attempt(config: str, told: str) -> None:
     """Whoever wrote it into the log, past the SDK's check: the caller is told which field."""
     known = registry(capability(result={"type": "object", "required": ["hits"]}))
-    outbox, asking = Outbox(), Asking()
+    outbox, asking = Outbox(), ScriptedProviders()
 
     await settler(known, asking, outbox).settle(requested("c", config=config))
 
@@ -333,7 +339,7 @@ async def _until(reached: object) -> None:
 
 async def test_the_manifests_version_is_named_by_attempt_and_outcome_and_the_rank_is_the_calls_own() -> None:
     """Whoever reads the facts knows by which manifest; a call's config goes over the capability's rank."""
-    outbox, asking = Outbox(), Asking()
+    outbox, asking = Outbox(), ScriptedProviders()
     one = settler(registry(capability(rank="fastest")), asking, outbox)
 
     await one.settle(requested("c"))
@@ -349,8 +355,8 @@ async def test_a_disabled_capability_is_refused_with_the_reason() -> None:
     """No provider is asked."""
     catalogue = Catalogue()
     catalogue.take(Switch(target="probe", state="disabled", reason="too dear"), 0, 0.0)
-    known = Registry([Contract(capability(), "x.yaml", 7)], catalogue)
-    outbox, asking = Outbox(), Asking()
+    known = Registry([RegisteredCapability(capability(), "x.yaml", 7)], catalogue)
+    outbox, asking = Outbox(), ScriptedProviders()
 
     await settler(known, asking, outbox).settle(requested("c"))
 
@@ -362,7 +368,7 @@ async def test_a_disabled_capability_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize(("assignment", "asked"), [(3, ["one"]), (2, [])])
 async def test_a_claim_that_is_held_by_this_very_incarnation_is_its_own(assignment: int, asked: list[str]) -> None:
     """The grant was lost, and the ledger keeps no answers for ever. Another incarnation of this executor is another."""
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     detail = f'{{"executor":"me","assignment":{assignment},"lease_us":0,"fencing_token":1}}'
     outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", detail=detail)
 

@@ -7,11 +7,11 @@ import pytest
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Reply
-from backplane.executor.open_call import Past
+from backplane.executor.open_call import PriorAttempts
 from backplane.executor.ports import Clock
 from backplane.manifests.registry import Registry
 from backplane.recovery.outcome import Answer, AttemptRequest, Reconciled
-from tests.support.calls import Asking, Outbox, capability, failure, registry, requested, settler
+from tests.support.calls import Outbox, ScriptedProviders, capability, failure, registry, requested, settler
 
 
 def _reconcilable(**fields: object) -> Registry:
@@ -21,7 +21,7 @@ def _reconcilable(**fields: object) -> Registry:
 
 async def test_a_provider_that_can_tell_settles_an_unsafe_attempt_of_unknown_outcome() -> None:
     """It happened: the call has its result, and nothing was done twice."""
-    asking, outbox = Asking(one=[failure("transient", uncertain=True)]), Outbox()
+    asking, outbox = ScriptedProviders(one=[failure("transient", uncertain=True)]), Outbox()
     asking.says = Reconciled("happened", Answer(result={"id": 7}))
 
     await settler(_reconcilable(), asking, outbox).settle(requested("c"))
@@ -33,7 +33,7 @@ async def test_a_provider_that_can_tell_settles_an_unsafe_attempt_of_unknown_out
 
 async def test_an_unsafe_attempt_that_had_no_effect_is_made_again() -> None:
     """The provider says so; the next attempt is claimed like any other."""
-    asking, outbox = Asking(one=[failure("transient", uncertain=True), Answer(result={})]), Outbox()
+    asking, outbox = ScriptedProviders(one=[failure("transient", uncertain=True), Answer(result={})]), Outbox()
     asking.says = Reconciled("not_happened")
 
     await settler(_reconcilable(), asking, outbox).settle(requested("c"))
@@ -45,7 +45,7 @@ async def test_an_unsafe_attempt_that_had_no_effect_is_made_again() -> None:
 async def test_what_a_dead_executor_claimed_is_settled_by_its_provider_and_paid() -> None:
     """The attempt was never told; whoever finds out that it happened tells it."""
     price = {"id": "list", "per_call_nano_usd": 7}
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", message="by another")
     asking.says = Reconciled("happened", Answer(result={"id": 7}))
 
@@ -60,7 +60,7 @@ async def test_what_a_dead_executor_claimed_is_settled_by_its_provider_and_paid(
 async def test_a_claim_is_settled_only_when_nobody_can_be_in_the_middle_of_it() -> None:
     """The executor that claimed it may be alive and slow, and the provider after it: both have to be done before it is
     asked."""
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     claimed_at = Clock().now_us()
     outbox.answer = Reply(
         command_id="", reply_to="", status="refused", code="attempt_taken",
@@ -76,7 +76,7 @@ async def test_a_claim_is_settled_only_when_nobody_can_be_in_the_middle_of_it() 
 
 async def test_an_effect_whose_result_nobody_can_tell_fails_as_lost() -> None:
     """It is not repeated, and no result is made up for it."""
-    asking, outbox = Asking(one=[failure("transient", uncertain=True)]), Outbox()
+    asking, outbox = ScriptedProviders(one=[failure("transient", uncertain=True)]), Outbox()
     asking.says = Reconciled("happened")
 
     await settler(_reconcilable(), asking, outbox).settle(requested("c"))
@@ -87,7 +87,7 @@ async def test_an_effect_whose_result_nobody_can_tell_fails_as_lost() -> None:
 
 async def test_a_reconcile_that_raises_leaves_the_outcome_unknown() -> None:
     """A bug in a provider's reconcile must neither repeat an effect nor stop the call."""
-    asking, outbox = Asking(one=[failure("transient", uncertain=True)]), Outbox()
+    asking, outbox = ScriptedProviders(one=[failure("transient", uncertain=True)]), Outbox()
 
     async def broken(*_: object) -> Reconciled:
         raise RuntimeError("a bug")
@@ -117,7 +117,7 @@ async def test_another_capability_helps_with_its_params_and_result_mapped() -> N
 
     outbox = Outbox()
 
-    await settler(known, Asking(one=[failure("auth")], shelf=shelf), outbox).settle(
+    await settler(known, ScriptedProviders(one=[failure("auth")], shelf=shelf), outbox).settle(
         requested("c", params={"query": "x"})
     )
 
@@ -148,7 +148,7 @@ async def test_a_fallback_that_cannot_help_is_told_and_does_no_harm(fallback: ob
     outbox = Outbox()
     config = ids.canonical({"fallback": [fallback]})
 
-    await settler(known, Asking(one=[failure("auth")]), outbox).settle(requested("c", config=config))
+    await settler(known, ScriptedProviders(one=[failure("auth")]), outbox).settle(requested("c", config=config))
 
     assert (outbox.outcome().error_class, outbox.outcome().error_code) == ("auth", "providers_exhausted")
     told = msgspec.json.decode(outbox.outcome().report)["alternatives"]
@@ -164,7 +164,7 @@ async def test_a_fallback_whose_result_does_not_fit_counts_as_a_failure() -> Non
     )
     outbox = Outbox()
 
-    await settler(known, Asking(one=[failure("auth")]), outbox).settle(requested("c"))
+    await settler(known, ScriptedProviders(one=[failure("auth")]), outbox).settle(requested("c"))
 
     assert outbox.kinds() == ["RecordAttempt", "FailCall"]
     assert '"hits" is a required property' in outbox.outcome().said
@@ -172,7 +172,7 @@ async def test_a_fallback_whose_result_does_not_fit_counts_as_a_failure() -> Non
 
 async def test_a_call_names_which_providers_follow_the_first() -> None:
     """In its order; those it does not name are not asked."""
-    outbox, asking = Outbox(), Asking(one=[failure("auth")], three=[failure("auth")])
+    outbox, asking = Outbox(), ScriptedProviders(one=[failure("auth")], three=[failure("auth")])
     config = '{"fallback":[{"provider":"three"},{"provider":"two"}]}'
 
     await settler(registry(capability("one", "two", "three", "four")), asking, outbox).settle(
@@ -185,7 +185,7 @@ async def test_a_call_names_which_providers_follow_the_first() -> None:
 async def test_an_unsafe_fallback_of_a_safe_call_is_claimed() -> None:
     """What counts is what is done, not what was asked for."""
     known = registry(capability("one", fallback=["order"]), capability("shop", name="order", side_effects="unsafe"))
-    asking, outbox = Asking(one=[failure("auth")]), Outbox()
+    asking, outbox = ScriptedProviders(one=[failure("auth")]), Outbox()
 
     await settler(known, asking, outbox).settle(requested("c"))
 
@@ -195,7 +195,7 @@ async def test_an_unsafe_fallback_of_a_safe_call_is_claimed() -> None:
 async def test_a_failed_call_tells_what_to_do_next() -> None:
     """Every attempt with its error and latency, every alternative, the cause and the action."""
     outbox = Outbox()
-    asking = Asking(one=[failure("auth", message="bad key")])
+    asking = ScriptedProviders(one=[failure("auth", message="bad key")])
     asking.skipped = (("two", "lacks $API_KEY"),)
 
     await settler(registry(capability("one", "two")), asking, outbox).settle(requested("c"))
@@ -223,8 +223,8 @@ async def test_a_call_that_just_goes_well_carries_no_report() -> None:
     """Nor does the caller's own mistake: nobody else has to be told."""
     outbox, mistaken = Outbox(), Outbox()
 
-    await settler(registry(capability()), Asking(), outbox).settle(requested("c"))
-    await settler(registry(capability()), Asking(), mistaken).settle(requested("c", "prob"))
+    await settler(registry(capability()), ScriptedProviders(), outbox).settle(requested("c"))
+    await settler(registry(capability()), ScriptedProviders(), mistaken).settle(requested("c", "prob"))
 
     assert (outbox.outcome().report, mistaken.outcome().report) == ("", "")
 
@@ -240,7 +240,7 @@ async def test_whoever_takes_a_call_over_meets_the_claims_of_its_predecessor_whe
         capability("one", fallback=["order"]),
         capability(name="order", side_effects="unsafe", providers=providers),
     )
-    asking, outbox = Asking(one=lambda _: failure("transient")), Outbox()
+    asking, outbox = ScriptedProviders(one=lambda _: failure("transient")), Outbox()
     outbox.answer = Reply(
         command_id="", reply_to="", status="refused", code="attempt_taken", detail='{"asked":"order/kiosk"}'
     )
@@ -255,7 +255,7 @@ async def test_whoever_takes_a_call_over_meets_the_claims_of_its_predecessor_whe
 
 async def test_a_claim_for_a_provider_that_is_no_more_ends_as_unknown() -> None:
     """Nobody is left to be asked, and another provider knows nothing of it."""
-    asking, outbox = Asking(), Outbox()
+    asking, outbox = ScriptedProviders(), Outbox()
     outbox.answer = Reply(
         command_id="", reply_to="", status="refused", code="attempt_taken", detail='{"asked":"probe/gone"}'
     )
@@ -270,7 +270,7 @@ async def test_whoever_takes_a_call_over_numbers_its_attempts_on() -> None:
     """An attempt is known by its number: one with the number of a predecessor's would be taken for that, and neither
     be told nor paid."""
     outbox = Outbox()
-    await settler(registry(capability(retry={"max_attempts": 3})), Asking(one=[failure("outage")]), outbox).settle(
-        requested("c"), Past(60, 2)
-    )
+    await settler(
+        registry(capability(retry={"max_attempts": 3})), ScriptedProviders(one=[failure("outage")]), outbox
+    ).settle(requested("c"), PriorAttempts(60, 2))
     assert [command.attempt.attempt for command in outbox.commands if command.attempt] == [3, 4]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from backplane.insight.impact import Blast
+from backplane.insight.impact import Impact
 from backplane.insight.lineage import Lineage
 from tests.support.stories import article
 from tests.unit.insight.test_lineage import events, illustrated, shape, walk
 
 EVENTS = events(article())
-DOWN = Blast(EVENTS)
+DOWN = Impact(EVENTS)
 UP = Lineage(EVENTS)
 VERSIONS = sorted({(event.key, event.version) for event in EVENTS if event.kind == "StateWritten"})
 
@@ -81,7 +81,7 @@ def test_a_call_led_to_what_its_caller_did_with_the_outcome() -> None:
     made = next(event for event in told if event.kind == "CallCompleted" and event.call_id == image.call_id)
 
     for place in (image, made):
-        root = Blast(told).of_event(place.event_id)
+        root = Impact(told).of_event(place.event_id)
         assert root is not None
         assert (root.relation, root.event) == ("called", made)
         assert shape(root) == ["sent MessagePublished"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent
 from backplane.insight.answers import Event
-from backplane.insight.failure_causes import Causes, failing, related
+from backplane.insight.failure_causes import FailureCauses, failing, related
 from backplane.insight.postmortem import PostMortem, explain
 from tests.support.family_story import CHECK, EDIT, Family, Remembered, events_of
 from tests.support.stories import Story, article
@@ -276,7 +276,7 @@ def _do(story: Story, job: MessageEvent, step: str, attempt: int) -> None:
 
 def naive_closure(events: Sequence[Event], ends: Sequence[str]) -> set[str]:
     """All that the ends rest on, by going over every pair until nothing is new."""
-    causes = Causes(events)
+    causes = FailureCauses(events)
     pairs = {(event.event_id, cause.event_id) for event in events for cause in causes.of(event)}
     found = set(ends)
     while fresh := {cause for event, cause in pairs if event in found and cause not in found}:
@@ -290,7 +290,7 @@ def test_the_first_cause_is_the_earliest_and_each_step_rests_on_the_one_before(s
     """Whatever happens in a run: as a naive walk over all pairs of facts has it; money is counted once."""
     story = told(steps)
     events = events_of(story)
-    causes = Causes(events)
+    causes = FailureCauses(events)
     found = post_mortem(story)
 
     assert all(failing(cause) and cause.run_seq < event.run_seq for event in events for cause in causes.of(event))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agents_sdk.core.commands import Command
-from agents_sdk.core.ledger import Book
+from agents_sdk.core.ledger import PartitionState
 from agents_sdk.core.ledger.state import Run
 from backplane.ledger.alarms import Alarms, BrokerClock
 from tests.support.eventually import assert_soon
@@ -29,7 +29,7 @@ class Desk:
     def __init__(self) -> None:
         run = Run(run_id="r", workflow="w", correlation_id="c", start_command="s", complete_when="explicit")
         run.timers["run"] = DUE
-        self.book = Book(runs={"r": run})
+        self.book = PartitionState(runs={"r": run})
         self.clock = Clock()
         self.sent: list[Command] = []
         self.passed = Clock()

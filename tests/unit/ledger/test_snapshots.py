@@ -9,9 +9,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from agents_sdk.core.ledger import Book, Limits
+from agents_sdk.core.ledger import Limits, PartitionState
 from agents_sdk.core.ledger import changes as folding
-from agents_sdk.core.ledger.spent import KEPT, WINDOW_US, note
+from agents_sdk.core.ledger.seen_commands import KEPT, WINDOW_US, remember
 from agents_sdk.core.ledger.state import KeyState
 from backplane.ledger import snapshots
 from backplane.ledger.pieces import Changes
@@ -35,7 +35,7 @@ def stand() -> tuple[Snapshots, Table]:
     return Snapshots(cast("Any", app), 4, {}), table
 
 
-def book() -> Book:
+def book() -> PartitionState:
     """One with runs, agents, keys and spent commands."""
     desk = Desk()
     desk.register("research")
@@ -47,12 +47,12 @@ def book() -> Book:
     return desk.book
 
 
-def spend(known: Book, window: int, count: int) -> None:
+def spend(known: PartitionState, window: int, count: int) -> None:
     for number in range(count):
-        note(known.spent, f"{window}/{number}", "client", NOW + window * WINDOW_US, folding.Changes())
+        remember(known.spent, f"{window}/{number}", "client", NOW + window * WINDOW_US, folding.Changes())
 
 
-async def put(kept: Snapshots, known: Book) -> Changes:
+async def put(kept: Snapshots, known: PartitionState) -> Changes:
     if 2 not in kept._owned:
         await kept.load(2, Limits())
     changes = kept.capture(2, known, dict.fromkeys(known.runs, 3), {"bp.runs": 9})
@@ -99,7 +99,7 @@ async def test_snapshot_that_was_cut_off_still_has_the_older_book(monkeypatch: p
     await put(kept, known)
     before = {window: set(hashes) for window, hashes in known.spent.items()}
     for number in range(25, 45):
-        note(known.spent, f"0/{number}", "client", NOW, folding.Changes())
+        remember(known.spent, f"0/{number}", "client", NOW, folding.Changes())
     changes = kept.capture(2, known, {}, {"bp.runs": 99})
     await kept.write(2, [change for change in changes if "meta" not in change[0]])
     again, offsets = await kept.load(2, Limits())
@@ -113,7 +113,7 @@ async def test_snapshot_with_a_hole_is_not_used() -> None:
     await put(kept, book())
     del table[next(key for key in table if b"/spent." in key)]
     again, offsets = await kept.load(2, Limits())
-    assert (again, offsets) == (Book(), {})
+    assert (again, offsets) == (PartitionState(), {})
 
 
 async def test_what_waits_to_be_sent_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

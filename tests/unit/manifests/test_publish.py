@@ -11,15 +11,15 @@ import pytest
 from agents_sdk.core.catalogue import Catalogue
 from backplane.manifests import publish
 from backplane.manifests.model import Capability
-from backplane.manifests.registry import Contract, load_registry
+from backplane.manifests.registry import RegisteredCapability, load_registry
 from backplane.manifests.schema import URL, manifest_schema
 from tests.support.calls import capability
 
 ROOT = Path(__file__).parents[3]
 
 
-def contract(**fields: Any) -> Contract:
-    return Contract(capability(**fields), "x.yaml")
+def contract(**fields: Any) -> RegisteredCapability:
+    return RegisteredCapability(capability(**fields), "x.yaml")
 
 
 def holding(source: publish.Source, **fields: Any) -> Catalogue:

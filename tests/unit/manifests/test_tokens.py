@@ -10,7 +10,7 @@ import pytest
 from backplane.cli import app as cli
 from backplane.cli.output import ExitCode
 from backplane.manifests import tokens
-from backplane.manifests.registry import Contract, load_registry
+from backplane.manifests.registry import RegisteredCapability, load_registry
 
 
 def test_the_vocabulary_is_that_of_cl100k_base() -> None:
@@ -21,7 +21,7 @@ def test_the_vocabulary_is_that_of_cl100k_base() -> None:
 
 
 @pytest.mark.parametrize("contract", list(load_registry()), ids=lambda contract: contract.capability.name)
-def test_a_capability_costs_a_model_no_more_than_it_may(contract: Contract) -> None:
+def test_a_capability_costs_a_model_no_more_than_it_may(contract: RegisteredCapability) -> None:
     """Description and params of each manifest, as they are handed to a model."""
     (row,) = tokens.rows([contract])
     assert 0 < row.tokens <= tokens.LIMIT

@@ -11,7 +11,7 @@ import pytest
 
 from agents_sdk.core.registry import Switch
 from backplane.executor.reach import Endpoint, Reach, endpoint_of
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 from backplane.providers.attempts import Attempts
 from backplane.providers.fleet import Fleet
 from backplane.recovery.outcome import Answer, AttemptRequest, Failure, Usage
@@ -26,9 +26,9 @@ HTTP = {
 LOCAL = {"name": "local", "kind": "python", "function": "backplane.builtin.echo:echo", "concurrency": 1}
 
 
-def contract(*providers: Any) -> Contract:
+def contract(*providers: Any) -> RegisteredCapability:
     """A capability with these providers."""
-    return Contract(capability(providers=list(providers)), "test.yaml")
+    return RegisteredCapability(capability(providers=list(providers)), "test.yaml")
 
 
 def request(**fields: Any) -> AttemptRequest:
@@ -178,8 +178,8 @@ async def test_a_newer_manifest_replaces_a_provider_when_its_last_attempt_has_en
     """Calls under way keep what they have; what has not changed keeps its connections; what is replaced is closed."""
     fleet = Fleet(tmp_path, {})
     waiting, same = {**LOCAL, "name": "waiting"}, {**LOCAL, "name": "same"}
-    old = Contract(capability(providers=[waiting, same]), "", 3)
-    new = Contract(capability(providers=[{**waiting, "config": {"other": 1}}, same]), "", 4)
+    old = RegisteredCapability(capability(providers=[waiting, same]), "", 3)
+    new = RegisteredCapability(capability(providers=[{**waiting, "config": {"other": 1}}, same]), "", 4)
     closed: list[str] = []
     members = {each.name: fleet._member(old, each) for each in old.capability.providers}
     gate = asyncio.Event()

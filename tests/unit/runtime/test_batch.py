@@ -8,7 +8,7 @@ from typing import Any
 
 from faust.types import TP
 
-from backplane.runtime.batch import Batch, BatchConsumer, Reading, _ConsumerThread
+from backplane.runtime.batch import Batch, BatchConsumer, FetchPosition, _ConsumerThread
 
 Fetched = namedtuple("Fetched", "offset timestamp timestamp_type key value headers")
 COMMANDS = TP("bp.commands", 0)
@@ -28,7 +28,7 @@ class Consumer(BatchConsumer):
         self._paused_partitions = set()
         self._buffered_partitions = set()
         self._fetched = fetched
-        self._thread: Any = SimpleNamespace(readings=dict.fromkeys(fetched, Reading()))
+        self._thread: Any = SimpleNamespace(readings=dict.fromkeys(fetched, FetchPosition()))
 
     async def _wait_next_records(self, timeout: float) -> Any:
         self._fetched, fetched = {}, self._fetched
@@ -66,7 +66,7 @@ async def test_what_was_fetched_of_a_partition_that_is_not_read_is_left_out() ->
 
 def spans(*fetches: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Start and stop of each batch; a fetch is (position before, position after, records)."""
-    reading, found = Reading(), []
+    reading, found = FetchPosition(), []
     for before, after, records in fetches:
         reading.fetching(before)
         reading.fetched(after, records)
@@ -88,7 +88,7 @@ def test_a_position_that_was_set_anew_shows_as_a_hole() -> None:
 
 def test_a_position_set_anew_during_a_fetch_makes_its_start_unknown() -> None:
     """It may have passed over records: the batch joins on to nothing."""
-    reading = Reading()
+    reading = FetchPosition()
     reading.fetching(5)
     reading.fetched(22, 2, moved=True)
     assert (reading.start, reading.stop) == (-1, 22)

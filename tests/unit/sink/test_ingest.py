@@ -16,7 +16,7 @@ from backplane.sink import ingest as module
 from backplane.sink.fence import Overtaken, Place
 from backplane.sink.ingest import Ingest, Opened, StoreTaken
 from backplane.sink.rows import Record, Unreadable
-from backplane.sink.source import Fetched
+from backplane.sink.source import FetchResult
 from backplane.sink.writer import Batch, Writer
 from tests.support.eventually import assert_eventually
 from tests.support.stories import NOON
@@ -51,18 +51,18 @@ class MemorySource:
     lost = 0
 
     def __init__(self) -> None:
-        self.fetches: queue.Queue[Fetched | Exception] = queue.Queue()
+        self.fetches: queue.Queue[FetchResult | Exception] = queue.Queue()
         self.started: list[dict[Place, int]] = []
         self.committed: dict[Place, int] = {}
 
     def start(self, stored: Mapping[Place, int]) -> None:
         self.started.append(dict(stored))
 
-    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> Fetched:
+    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> FetchResult:
         try:
             found = self.fetches.get(timeout=0.02)
         except queue.Empty:
-            return Fetched([], {})
+            return FetchResult([], {})
         if isinstance(found, Exception):
             raise found
         return found
@@ -72,7 +72,7 @@ class MemorySource:
 
     def bring(self, first: int, *values: object, end: int | None = None) -> None:
         messages: list[Any] = [Message(first + number, value) for number, value in enumerate(values)]
-        self.fetches.put(Fetched(messages, {} if end is None else {("bp.decisions", 0): end}))
+        self.fetches.put(FetchResult(messages, {} if end is None else {("bp.decisions", 0): end}))
 
 
 class MemoryStore:

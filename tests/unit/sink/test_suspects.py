@@ -13,8 +13,8 @@ from agents_sdk.core.facts import DecisionEvent
 from agents_sdk.deaths import BY_ITSELF, BY_SOMEBODY
 from backplane.sink.fence import Place
 from backplane.sink.ingest import Ingest, Opened
-from backplane.sink.source import Fetched
-from backplane.sink.suspects import NOTHING, Known, Notes, after_death, ranges_of, rows_of_a_part, without_stored
+from backplane.sink.source import FetchResult
+from backplane.sink.suspects import NOTHING, Notes, Suspicions, after_death, ranges_of, rows_of_a_part, without_stored
 from tests.unit.sink.test_ingest import MemoryLetters, MemorySource, MemoryStore, Message, fact
 
 TOPIC = "bp.decisions"
@@ -44,7 +44,7 @@ def test_the_record_that_kills_is_told_apart(seed: int, points: int) -> None:
         known = without_stored(known, following)
     assert letters == {bad}
     assert deaths <= (12 if points == BY_ITSELF else 40)
-    assert known == Known({}, frozenset())
+    assert known == Suspicions({}, frozenset())
 
 
 class Backlog(MemorySource):
@@ -56,11 +56,11 @@ class Backlog(MemorySource):
         self.stop = stop
         self.ingest: Ingest | None = None
 
-    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> Fetched:
+    def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> FetchResult:
         taken, self.left = self.left[:max_rows], self.left[max_rows:]
         if not taken and self.ingest is not None and not self.ingest._handed.unfinished_tasks:
             self.stop.set()
-        return Fetched(taken, {})  # type: ignore[arg-type]  # what is asked of a message
+        return FetchResult(taken, {})  # type: ignore[arg-type]  # what is asked of a message
 
 
 def lives(path: Path, store: MemoryStore, log: list[Message]) -> str:

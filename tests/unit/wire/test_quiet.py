@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from agents_sdk.wire.quiet import EVERY_S, Sparing
+from agents_sdk.wire.quiet import EVERY_S, RateLimitedLogFilter
 
 
 def line(facility: str, client: str, text: str) -> logging.LogRecord:
@@ -21,7 +21,7 @@ def refused(client: str, after_ms: int = 0) -> logging.LogRecord:
 def test_a_trouble_is_told_once_in_a_while_whichever_client_has_it() -> None:
     """Twenty a second of each client are one line, and one more when the time is over."""
     clock = [100.0]
-    sparing = Sparing(lambda: clock[0])
+    sparing = RateLimitedLogFilter(lambda: clock[0])
     told = [sparing.filter(refused(f"consumer-{number % 3}", number % 5)) for number in range(600)]
     assert told == [True] + [False] * 599
     clock[0] += EVERY_S
@@ -31,7 +31,7 @@ def test_a_trouble_is_told_once_in_a_while_whichever_client_has_it() -> None:
 
 def test_another_trouble_is_told_at_once() -> None:
     """Of another broker, or of another kind."""
-    sparing = Sparing(lambda: 0.0)
+    sparing = RateLimitedLogFilter(lambda: 0.0)
     assert sparing.filter(refused("consumer-1"))
     assert sparing.filter(line("FAIL", "consumer-1", "[thrd:a:9/1]: a:9/1: Disconnected (after 5ms in state UP)"))
     assert sparing.filter(line("SESSTMOUT", "consumer-1", "[thrd:main]: Consumer group session timed out"))

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from backplane.console.access import many_of, own_form
-from backplane.console.approvals import Asking
-from backplane.console.desk import Desk, desk_of
+from backplane.console.approvals import WaitingAgents
+from backplane.console.desk import ConsoleContext, desk_of
 from backplane.console.render import path
 from backplane.insight import figures
 from backplane.insight.acts import acts
@@ -37,7 +37,7 @@ def show_agent(request: Request, name: str) -> Response:
         name=name,
         agent=row,
         declared=declared,
-        asking=Asking([each for each in asking.found if each.name == name], asking.problem),
+        asking=WaitingAgents([each for each in asking.found if each.name == name], asking.problem),
         acts=acts(desk.store, name),
         decisions=figures.decisions(desk.store, name, 30),
         failures=[one for one in figures.failures(desk.store, 200) if one.agent == name][:20],
@@ -54,7 +54,7 @@ async def approve(request: Request, name: str) -> Response:
     return RedirectResponse(path("agents", name), 303)
 
 
-def _approve(desk: Desk, name: str, seen: list[str], who: str) -> None:
+def _approve(desk: ConsoleContext, name: str, seen: list[str], who: str) -> None:
     from agents_sdk.grants import whoami
     from backplane.roles.office import Office
 

@@ -9,16 +9,16 @@ from typing import Any, Final, NamedTuple
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
-from agents_sdk.core.catalogue import MISSED_BEATS, Heard
+from agents_sdk.core.catalogue import MISSED_BEATS, LastHeartbeat
 from agents_sdk.core.ledger.contracts import most_specific
 from agents_sdk.core.registry import POLICIES, ExecutorBeat, Switch
 from backplane.console.access import own_form
-from backplane.console.desk import Desk, desk_of
+from backplane.console.desk import ConsoleContext, desk_of
 from backplane.console.render import path
 from backplane.console.routes.overview import DAY_S, MICROS
 from backplane.insight import figures
 from backplane.insight.provider_health import breakers
-from backplane.manifests.registry import Contract
+from backplane.manifests.registry import RegisteredCapability
 
 router = APIRouter()
 REGISTRY_S: Final = 2.0
@@ -38,7 +38,7 @@ class Provider(NamedTuple):
     switch: Switch
 
 
-class Known(NamedTuple):
+class ManifestStatus(NamedTuple):
     """One capability as the registry has it."""
 
     description: str
@@ -47,7 +47,7 @@ class Known(NamedTuple):
     state: str
     switch: Switch
     providers: list[Provider]
-    contract: Contract
+    contract: RegisteredCapability
 
 
 class Executor(NamedTuple):
@@ -61,7 +61,7 @@ class Executor(NamedTuple):
 class Live(NamedTuple):
     """The registry, or why it cannot be shown."""
 
-    known: dict[str, Known]
+    known: dict[str, ManifestStatus]
     executors: list[Executor]
     problem: str = ""
 
@@ -129,7 +129,7 @@ async def set_switch(request: Request, name: str) -> Response:
     return RedirectResponse(path("capabilities", name), 303)
 
 
-def _switch(desk: Desk, target: str, state: str, policy: str, reason: str) -> None:
+def _switch(desk: ConsoleContext, target: str, state: str, policy: str, reason: str) -> None:
     from backplane.manifests.switches import switch
 
     switch(desk.settings, desk.codec, target, state, by="console", policy=policy, reason=reason)
@@ -155,11 +155,11 @@ def _since(span: str) -> int:
     return int((time.time() - SPANS[span]) * MICROS) if SPANS[span] else 0
 
 
-def _live(desk: Desk) -> Live:
+def _live(desk: ConsoleContext) -> Live:
     return desk.kept("registry", REGISTRY_S, lambda: _read(desk))
 
 
-def _read(desk: Desk) -> Live:
+def _read(desk: ConsoleContext) -> Live:
     from agents_sdk.errors import BackplaneError
     from backplane.manifests import switches
 
@@ -176,14 +176,14 @@ def _read(desk: Desk) -> Live:
     return Live(known, executors, "; ".join(registered.unreadable))
 
 
-def _known(registered: Any, contract: Contract, now: float) -> Known:
+def _known(registered: Any, contract: RegisteredCapability, now: float) -> ManifestStatus:
     capability = contract.capability
     switch = registered.registry.switch
     providers = [
         Provider(one.name, one.kind, one.price.id if one.price else "", cannot, switch(capability.name, one.name))
         for one, (_, cannot) in zip(capability.providers, registered.standing(contract, now), strict=True)
     ]
-    return Known(
+    return ManifestStatus(
         capability.description,
         capability.side_effects,
         contract.version,
@@ -194,13 +194,13 @@ def _known(registered: Any, contract: Contract, now: float) -> Known:
     )
 
 
-def _executor(heard: Heard) -> Executor:
+def _executor(heard: LastHeartbeat) -> Executor:
     silent_s = time.monotonic() - heard.at
     alive = silent_s <= MISSED_BEATS * heard.beat.period_ms / 1000
     return Executor(heard.beat, alive, int((time.time() - silent_s) * MICROS))
 
 
-def _yaml(contract: Contract) -> str:
+def _yaml(contract: RegisteredCapability) -> str:
     import yaml
 
     data = contract.capability.model_dump(mode="json", by_alias=True, exclude_defaults=True)

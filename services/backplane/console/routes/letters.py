@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from backplane.console.access import many_of, own_form
-from backplane.console.desk import Desk, desk_of
+from backplane.console.desk import ConsoleContext, desk_of
 from backplane.dlq.letters import GROUPS, Letter, chosen, grouped
 from backplane.dlq.log import read_named
 from backplane.dlq.redrive import Outcome, discard, paced, redrive
@@ -85,7 +85,7 @@ async def give_up(request: Request) -> Response:
     return desk_of(request).page(request, "redrive.html.j2", outcomes=outcomes, really=True, verb="Discarded")
 
 
-def _discarded(desk: Desk, names: list[str], reason: str) -> list[Outcome]:
+def _discarded(desk: ConsoleContext, names: list[str], reason: str) -> list[Outcome]:
     from agents_sdk.blocking import Backplane
 
     wanted = _named(desk, names)
@@ -97,7 +97,7 @@ def _discarded(desk: Desk, names: list[str], reason: str) -> list[Outcome]:
     return outcomes
 
 
-def _redriven(desk: Desk, names: list[str], really: bool) -> list[Outcome]:
+def _redriven(desk: ConsoleContext, names: list[str], really: bool) -> list[Outcome]:
     from agents_sdk.blocking import Backplane
 
     wanted = _named(desk, names)
@@ -116,7 +116,7 @@ def _redriven(desk: Desk, names: list[str], really: bool) -> list[Outcome]:
     return outcomes
 
 
-def _named(desk: Desk, names: list[str]) -> list[Letter]:
+def _named(desk: ConsoleContext, names: list[str]) -> list[Letter]:
     if desk.workflows is not None:
         raise HTTPException(403, "dead letters are shown to those who see all runs")
     found = read_named(desk.settings, desk.codec, names)

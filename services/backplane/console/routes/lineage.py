@@ -11,13 +11,13 @@ from fastapi.responses import RedirectResponse, Response
 from agents_sdk.core import kinds
 from agents_sdk.core.artifacts import digest
 from backplane.console import graph
-from backplane.console.desk import Desk, desk_of
-from backplane.console.provenance import Hop, folded, hops, told
+from backplane.console.desk import ConsoleContext, desk_of
+from backplane.console.provenance import Hop, folded, hops, provenance_of
 from backplane.console.render import link, path
 from backplane.insight import figures
 from backplane.insight.answers import Archive, Event
 from backplane.insight.artifacts import made
-from backplane.insight.impact import Blast
+from backplane.insight.impact import Impact
 from backplane.insight.lineage import Lineage, Node
 
 router = APIRouter()
@@ -41,7 +41,7 @@ def start(request: Request, q: str = "") -> Response:
     return desk.page(request, "lineage_start.html.j2", found=figures.keys(desk.store, text=q, limit=60), q=q)
 
 
-def _of_id(desk: Desk, text: str) -> str:
+def _of_id(desk: ConsoleContext, text: str) -> str:
     """The walk from an artifact, or from a fact; empty where the text is neither."""
     if sha256 := digest(text):
         found = made(desk.store, sha256=sha256, limit=1)
@@ -65,7 +65,7 @@ def walk(
         wanted = f"has no fact {fact!r}" if fact else f"never wrote {key!r}"
         raise HTTPException(404, f"run {run.run_id} {wanted}; it wrote {there}")
     assert root.event is not None
-    below = Blast(events)
+    below = Impact(events)
     after = below.of_event(fact) if fact else below.of_state(root.event.key, root.event.version)
     found = hops(root, run.run_id)
     checks, problem = _checked(desk, root.event, found) if verify else (None, "")
@@ -76,7 +76,7 @@ def walk(
         node=root,
         says=_says(desk, run.run_id, root),
         find=find,
-        told=told(root, run.run_id),
+        provenance_of=provenance_of(root, run.run_id),
         hops=folded(found),
         checks=checks,
         problem=problem,
@@ -86,7 +86,7 @@ def walk(
     )
 
 
-def _says(desk: Desk, run_id: str, root: Node) -> str:
+def _says(desk: ConsoleContext, run_id: str, root: Node) -> str:
     """The value of a version; the beginning of what another fact holds."""
     event = root.event
     assert event is not None
@@ -96,7 +96,7 @@ def _says(desk: Desk, run_id: str, root: Node) -> str:
     return next((one.value for one in versions if one.version == event.version), "")
 
 
-def _checked(desk: Desk, root: Event, found: list[Hop]) -> tuple[dict[str, str] | None, str]:
+def _checked(desk: ConsoleContext, root: Event, found: list[Hop]) -> tuple[dict[str, str] | None, str]:
     """Fact → its differences in Kafka, empty where there is none; or why they cannot be found."""
     from confluent_kafka import KafkaException
 
@@ -120,7 +120,7 @@ def _only(nodes: list[Node]) -> Node:
     return Node(relation="", event=None, rests_on=nodes)
 
 
-def drawn_run(desk: Desk, request: Request, run_id: str) -> dict[str, Any]:
+def drawn_run(desk: ConsoleContext, request: Request, run_id: str) -> dict[str, Any]:
     """The way to the value that was written last, or to the one that is asked for."""
     known = Lineage(desk.events(run_id), Archive(desk.store))
     last = [key for key in figures.keys(desk.store, run_id, limit=1_000) if not key.deleted]
@@ -132,7 +132,7 @@ def drawn_run(desk: Desk, request: Request, run_id: str) -> dict[str, Any]:
         "node": root,
         "choices": last[:200],
         "key": key,
-        "told": told(root, run_id),
+        "told": provenance_of(root, run_id),
         **_drawing(request, root, run_id),
     }
 

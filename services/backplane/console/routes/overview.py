@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from backplane.console.charts import spend_chart
-from backplane.console.desk import Desk, desk_of
+from backplane.console.desk import ConsoleContext, desk_of
 from backplane.console.positions import written
 from backplane.insight import figures
 from backplane.insight.answers import by_parent, runs
@@ -75,7 +75,7 @@ def books(request: Request) -> Response:
     return desk.page(request, "books.html.j2", books=found, problems=list(problems(found)), kafka=kafka is not None)
 
 
-def _kafka(desk: Desk) -> Positions | None:
+def _kafka(desk: ConsoleContext) -> Positions | None:
     from confluent_kafka import KafkaException
 
     try:
@@ -84,7 +84,7 @@ def _kafka(desk: Desk) -> Positions | None:
         return None
 
 
-def stored_up_to(desk: Desk) -> dict[Place, int]:
+def stored_up_to(desk: ConsoleContext) -> dict[Place, int]:
     """The next offset of each partition in the store, where the stream of a page begins: asked before anything else
     is."""
     return {(p.topic, p.partition): p.last_offset + 1 for p in figures.positions(desk.store)}

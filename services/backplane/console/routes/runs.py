@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 from agents_sdk.resume import resumed_as
 from backplane.console.access import own_form
 from backplane.console.chunks import chunks_at
-from backplane.console.desk import Desk, desk_of
+from backplane.console.desk import ConsoleContext, desk_of
 from backplane.console.listing import CANDIDATES, COLUMNS, Asked, amount, listed, moment
 from backplane.console.order import beginning, matches
 from backplane.console.positions import written
@@ -123,7 +123,7 @@ async def resume_run(request: Request, name: str) -> Response:
     return RedirectResponse(f"/runs/{resumed}/timeline", 303)
 
 
-def _cancel(desk: Desk, run_id: str, reason: str) -> None:
+def _cancel(desk: ConsoleContext, run_id: str, reason: str) -> None:
     from agents_sdk.blocking import Backplane
 
     with Backplane.connect(desk.settings, name="console") as backplane:
@@ -131,7 +131,7 @@ def _cancel(desk: Desk, run_id: str, reason: str) -> None:
     _await(desk, run_id, ended=True)
 
 
-def _resume(desk: Desk, run_id: str) -> str:
+def _resume(desk: ConsoleContext, run_id: str) -> str:
     from agents_sdk.blocking import Backplane
 
     with Backplane.connect(desk.settings, name="console") as backplane:
@@ -140,7 +140,7 @@ def _resume(desk: Desk, run_id: str) -> str:
     return resumed
 
 
-def _await(desk: Desk, run_id: str, *, ended: bool) -> None:
+def _await(desk: ConsoleContext, run_id: str, *, ended: bool) -> None:
     """Waits until the store has heard of it, so that the page which follows shows it."""
     deadline = time.monotonic() + SEEN_S
     while time.monotonic() < deadline:
@@ -186,19 +186,19 @@ def show_tab(request: Request, name: str, tab: str) -> Response:
     )
 
 
-def _resumed(desk: Desk, run: RunRow) -> str:
+def _resumed(desk: ConsoleContext, run: RunRow) -> str:
     """The run that goes on from this one; empty while there is none."""
     if run.status not in ("failed", "cancelled"):
         return ""
     return next((found.run_id for found in runs(desk.store, 1, resumed_as(run.run_id))), "")
 
 
-def _outputs(desk: Desk, run: RunRow) -> list[figures.Key]:
+def _outputs(desk: ConsoleContext, run: RunRow) -> list[figures.Key]:
     """The keys that were written last: people ask about these first."""
     return [key for key in figures.keys(desk.store, run.run_id, limit=50) if not key.deleted][:4]
 
 
-def _timeline(desk: Desk, request: Request, run: str) -> dict[str, Any]:
+def _timeline(desk: ConsoleContext, request: Request, run: str) -> dict[str, Any]:
     story = desk.story(run)
     lines = story.lines
     chunks = chunks_at(request.query_params.get("from", ""), len(lines))
@@ -226,7 +226,7 @@ def _ticks(scale: Axis) -> list[dict[str, Any]]:
     return [{"x": round(scale.place(gap.start), 2), "end": round(scale.place(gap.end), 2)} for gap in scale.gaps]
 
 
-def _events(desk: Desk, request: Request, run: str, until: int = 0) -> dict[str, Any]:
+def _events(desk: ConsoleContext, request: Request, run: str, until: int = 0) -> dict[str, Any]:
     """``until``: the number of the last fact on a page that a stream goes on from; 0: what the address says, or all."""
     asked = _asked_events(request)
     until = until or _number(request.query_params.get("until", ""))
@@ -250,13 +250,13 @@ def _asked_events(request: Request) -> dict[str, str]:
     return {name: request.query_params.get(name, "") for name in ("kind", "agent", "q")}
 
 
-def _lineage(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+def _lineage(desk: ConsoleContext, request: Request, run: RunRow) -> dict[str, Any]:
     from backplane.console.routes.lineage import drawn_run
 
     return drawn_run(desk, request, run.run_id)
 
 
-def _cost(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+def _cost(desk: ConsoleContext, request: Request, run: RunRow) -> dict[str, Any]:
     tree = request.query_params.get("tree") == "1"
     by = {name: costs(desk.store, name, run.run_id, tree=tree) for name in COST_BY}
     total = sum(row.cost_nano_usd for row in by["agent"])
@@ -277,17 +277,17 @@ def _unpriced(rows: Sequence[Any]) -> int:
     return sum(row.unpriced for row in rows)
 
 
-def _state(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+def _state(desk: ConsoleContext, request: Request, run: RunRow) -> dict[str, Any]:
     return {"found": figures.keys(desk.store, run.run_id)}
 
 
-def _messages(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+def _messages(desk: ConsoleContext, request: Request, run: RunRow) -> dict[str, Any]:
     # the first fact of a message is the one that sent it
     sent = {event.message_id: event.event_id for event in reversed(desk.events(run.run_id)) if event.message_id}
     return {"deliveries": figures.deliveries(desk.store, run.run_id), "sent": sent}
 
 
-def _artifacts(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+def _artifacts(desk: ConsoleContext, request: Request, run: RunRow) -> dict[str, Any]:
     facts = {event.run_seq: event.event_id for event in desk.events(run.run_id)}
     found: dict[str, dict[str, Any]] = {}
     for output in figures.outputs(desk.store, run.run_id):
@@ -296,7 +296,7 @@ def _artifacts(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
     return {"found": list(found.values())}
 
 
-def _why(desk: Desk, request: Request, run: RunRow) -> dict[str, Any]:
+def _why(desk: ConsoleContext, request: Request, run: RunRow) -> dict[str, Any]:
     events = related(run.run_id, desk.events)
     found = explain(run.run_id, events, reports(desk.store, sorted({event.run_id for event in events})))
     return {"found": found, "ended": ending(run.status, found)}

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from backplane.console.desk import Desk, desk_of
+from backplane.console.desk import ConsoleContext, desk_of
 
 router = APIRouter()
 
@@ -55,7 +55,7 @@ def show_schema(request: Request, record: str, version: int = 0, against: int = 
     )
 
 
-def _registered(desk: Desk, record: str) -> tuple[list[Any], str]:
+def _registered(desk: ConsoleContext, record: str) -> tuple[list[Any], str]:
     from agents_sdk.errors import BackplaneError
     from agents_sdk.wire.registry import Registry, subject, topic_of
 

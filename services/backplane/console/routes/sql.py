@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from backplane.console.desk import Desk, desk_of
+from backplane.console.desk import ConsoleContext, desk_of
 from backplane.insight import figures
 from backplane.store.queries import QueryRefused, health, query, raw
 
@@ -44,7 +44,7 @@ def show(request: Request, q: str = "", download: str = "") -> Response:
     )
 
 
-def _answer(desk: Desk, statement: str) -> dict[str, Any]:
+def _answer(desk: ConsoleContext, statement: str) -> dict[str, Any]:
     try:
         result = query(desk.store, statement)
     except QueryRefused as refused:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
 from backplane.console import live
-from backplane.console.desk import Desk, desk_of
+from backplane.console.desk import ConsoleContext, desk_of
 from backplane.console.order import InOrder, matches
 from backplane.console.positions import mark, read, read_mark
 from backplane.console.render import environment
@@ -63,7 +63,7 @@ async def stream(
 class _Stream(StreamingResponse):
     """Gives its place back and closes its reader however it ends, also before its first event."""
 
-    def __init__(self, desk: Desk, place: int, tail: Tail, rows: live.Rows) -> None:
+    def __init__(self, desk: ConsoleContext, place: int, tail: Tail, rows: live.Rows) -> None:
         super().__init__(live.events(tail, rows), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         self._desk, self._place, self._tail = desk, place, tail
         self._rows = rows  # lives as long as its id is a place

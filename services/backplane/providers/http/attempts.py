@@ -27,7 +27,7 @@ from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.body import Allowance, Unreadable, parse
 from backplane.providers.http import media
 from backplane.providers.http.failed import Failed
-from backplane.providers.http.pages import Reading, Turn
+from backplane.providers.http.pages import PageCursor, Turn
 from backplane.providers.http.wire import FileStep, Received, Step, Wire
 from backplane.providers.throttle import Throttle
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage, counted
@@ -196,7 +196,7 @@ class HttpAttempts(Attempts):
     async def _read_pages(self, under: _Under) -> Any:
         assert self._spec.pages is not None
         limit = template(self._spec.pages.limit)(under.scope)
-        reading = Reading(self._spec.pages, limit if isinstance(limit, int) else None)
+        reading = PageCursor(self._spec.pages, limit if isinstance(limit, int) else None)
         turn: Turn | None = reading.first()
         while turn is not None:
             received = await self._send(self._main, under, turn)

@@ -32,7 +32,7 @@ class Turn:
     """In place of the whole address; "" for the declared one."""
 
 
-class Reading:
+class PageCursor:
     """One list being read."""
 
     def __init__(self, spec: Pages, limit: int | None) -> None:

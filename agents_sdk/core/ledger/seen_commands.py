@@ -22,12 +22,12 @@ WINDOW_US: Final = 120_000_000
 producer (the SDK's gives up after 60 s). It is short enough to hold the commands forgotten in it in memory."""
 KEPT: Final = 3
 
-Spent = dict[int, dict[int, None]]
+SeenCommands = dict[int, dict[int, None]]
 """Window, counted from 1970 → hashes of the commands forgotten in it, in that order. The part in a snapshot stays a
 beginning of it."""
 
 
-def note(spent: Spent, command_id: str, sender: str, at: int, changes: Changes) -> None:
+def remember(spent: SeenCommands, command_id: str, sender: str, at: int, changes: Changes) -> None:
     """Remembers a command that is forgotten at this time; ``sender`` is empty where it is not known any more: then the
     id counts as everybody's. A clock that goes back puts it in the newest window. One that was far ahead, and is right
     again, brings all windows back with it: they would never be over otherwise."""
@@ -46,7 +46,7 @@ def note(spent: Spent, command_id: str, sender: str, at: int, changes: Changes) 
     changes.put(spent[window], _hash(command_id) ^ (_mark(sender) if sender else 0), None)
 
 
-def noted(spent: Spent, command_id: str, sender: str) -> bool:
+def seen(spent: SeenCommands, command_id: str, sender: str) -> bool:
     """Whether a command of this sender was applied before and forgotten not long ago."""
     if not spent:
         return False
