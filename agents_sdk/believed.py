@@ -31,7 +31,7 @@ class Verdict(Enum):
     """It is passed over."""
 
 
-class Asked(NamedTuple):
+class SentCommand(NamedTuple):
     """One sending of a command."""
 
     issued_at: int
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
     """The key that proves the answer; empty: it was not signed."""
 
     @classmethod
-    def by(cls, key: Key | None, issued_at: int) -> Asked:
+    def by(cls, key: Key | None, issued_at: int) -> SentCommand:
         """A command that was signed with this key."""
         return cls(issued_at, "", 0, b"") if key is None else cls(issued_at, key.name, key.generation, key.answers)
 
@@ -55,7 +55,7 @@ class Answers:
         self._proven: set[tuple[str, int]] = set()
         """Name and generation of the keys by which the ledger has proven an answer."""
 
-    def judge(self, data: bytes, reply: Reply, asked: Sequence[Asked]) -> Verdict:
+    def judge(self, data: bytes, reply: Reply, asked: Sequence[SentCommand]) -> Verdict:
         """The step for an answer. ``data`` are its bytes, ``asked`` the sendings of the command, the newest last."""
         signed = [each for each in asked if each.answers]
         if not signed:
@@ -69,6 +69,6 @@ class Answers:
             return Verdict.REFUSED if about_another else Verdict.BELIEVED
         return Verdict.DOUBTFUL if told in UNPROVABLE and not self.proven(signed) else Verdict.REFUSED
 
-    def proven(self, asked: Iterable[Asked]) -> bool:
+    def proven(self, asked: Iterable[SentCommand]) -> bool:
         """Whether the ledger has ever proven an answer by one of these keys."""
         return any((each.name, each.generation) in self._proven for each in asked)

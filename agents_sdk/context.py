@@ -21,7 +21,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.core.tools import Format
-from agents_sdk.discovery import LIMIT, Found
+from agents_sdk.discovery import LIMIT, CapabilityMatch
 from agents_sdk.errors import DeliverySettled
 from agents_sdk.operations import CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
@@ -192,7 +192,7 @@ class Context(RunVerbs):
         again_before = self._began if retry_failed else 0
         return operations.execute_with_recovery(self._scope, capability, params, config, budget, again_before)
 
-    async def discover(self, need: str, *, limit: int = LIMIT) -> list[Found]:
+    async def discover(self, need: str, *, limit: int = LIMIT) -> list[CapabilityMatch]:
         """The capabilities that fit a need in words, best first, each with its description and the schema of its
         params. They are those that the agent's ``capabilities`` allow and that can be called now. The registry is that
         of this moment. When the handler runs again it may have changed, while the results of calls are those of the

@@ -25,7 +25,7 @@ HEAP_BYTES: Final = 15_000_000
 """tantivy's least."""
 
 
-class Found(NamedTuple):
+class CapabilityMatch(NamedTuple):
     """A capability that fits a need."""
 
     name: str
@@ -54,7 +54,7 @@ class Discovery:
         patterns = tuple(globs)
         return sorted(name for name in askable & self._manifests.keys() if allows(patterns, name))
 
-    def search(self, text: str, globs: Iterable[str], now: float, limit: int = LIMIT) -> list[Found]:
+    def search(self, text: str, globs: Iterable[str], now: float, limit: int = LIMIT) -> list[CapabilityMatch]:
         """The allowed capabilities that fit the words best, best first; equal ones in order of their names. Raises
         NotInstalled without tantivy."""
         allowed = self.allowed(globs, now)
@@ -75,10 +75,10 @@ class Discovery:
         manifests = [self._manifests[name] for name in names]
         return [definition(each["name"], each["description"], each["params"], format) for each in manifests]
 
-    def _found(self, name: str, score: float) -> Found:
+    def _found(self, name: str, score: float) -> CapabilityMatch:
         manifest = self._manifests[name]
         effects, params = manifest["side_effects"], manifest["params"]
-        return Found(name, manifest["description"], round(score, 4), effects, params)
+        return CapabilityMatch(name, manifest["description"], round(score, 4), effects, params)
 
     def _refresh(self) -> None:
         versions = {name: held.version for name, held in self._catalogue.manifests.items()}

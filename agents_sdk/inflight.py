@@ -47,7 +47,7 @@ def _first_wait(command: Command) -> float:
     return REGISTERED_AGAIN_S if command.kind == REGISTERS else ASK_AGAIN_S
 
 
-class Waiting:
+class CommandInFlight:
     """One command under way. ``slot`` is the shell's: what the answer is given to."""
 
     __slots__ = ("again_at", "asked", "command", "deadline", "done", "number", "slot", "wait", "wire")
@@ -70,18 +70,18 @@ class InFlight:
     """All that is under way, by command id."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Waiting] = {}
-        self._wheel: dict[int, list[Waiting]] = {}
+        self._waiting: dict[str, CommandInFlight] = {}
+        self._wheel: dict[int, list[CommandInFlight]] = {}
         self._numbers: Counter[str] = Counter()
-        self._slow: dict[str, deque[Waiting]] = {}
+        self._slow: dict[str, deque[CommandInFlight]] = {}
         """Run → its slow commands, in the order in which they were asked for last."""
-        self._overdue: list[Waiting] = []
+        self._overdue: list[CommandInFlight] = []
         """To be asked for again at the next tick, for what was sent since."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, command: Command, slot: Any, wire: Any, now: float, timeout: float | None) -> Waiting:
+    def add(self, command: Command, slot: Any, wire: Any, now: float, timeout: float | None) -> CommandInFlight:
         """Begins to wait; ``timeout`` in seconds, None for ever. Raises ValueError when the id is under way already."""
         if command.command_id in self._waiting:
             raise ValueError(f"command {command.command_id} is under way already; wait for its answer")
@@ -90,14 +90,14 @@ class InFlight:
             self._numbers[command.run_id] += 1
             number = self._numbers[command.run_id]
         deadline = inf if timeout is None else now + timeout
-        waiting = Waiting(command, slot, wire, deadline, now + _first_wait(command), number)
+        waiting = CommandInFlight(command, slot, wire, deadline, now + _first_wait(command), number)
         self._waiting[command.command_id] = waiting
         self._schedule(waiting)
         if number:
             self._note_slow(waiting)
         return waiting
 
-    def _note_slow(self, added: Waiting) -> None:
+    def _note_slow(self, added: CommandInFlight) -> None:
         run_id = added.command.run_id
         slow = self._slow.get(run_id)
         if slow is None:
@@ -115,11 +115,11 @@ class InFlight:
         if not slow:
             del self._slow[run_id]
 
-    def get(self, command_id: str) -> Waiting | None:
+    def get(self, command_id: str) -> CommandInFlight | None:
         """The waiting for a command, which goes on; None when nobody waits (any more)."""
         return self._waiting.get(command_id)
 
-    def take(self, command_id: str) -> Waiting | None:
+    def take(self, command_id: str) -> CommandInFlight | None:
         """Ends the waiting for a command; None when nobody waits (any more)."""
         waiting = self._waiting.pop(command_id, None)
         if waiting is not None:
@@ -127,15 +127,15 @@ class InFlight:
             waiting.wire = None  # the wheel holds it a while longer; its bytes need not
         return waiting
 
-    def drain(self) -> list[Waiting]:
+    def drain(self) -> list[CommandInFlight]:
         """Ends all waiting."""
         return [waiting for command_id in list(self._waiting) if (waiting := self.take(command_id))]
 
-    def due(self, now: float) -> tuple[list[Waiting], list[Waiting]]:
+    def due(self, now: float) -> tuple[list[CommandInFlight], list[CommandInFlight]]:
         """(to be sent again, given up) since the last call; those given up are no longer waited for."""
         again = [waiting for waiting in self._overdue if not waiting.done]
         self._overdue = []
-        expired: list[Waiting] = []
+        expired: list[CommandInFlight] = []
         turn = int(now / TICK_S)
         for tick in [tick for tick in self._wheel if tick <= turn]:
             for waiting in self._wheel.pop(tick):
@@ -145,7 +145,9 @@ class InFlight:
             self._forget_idle_runs()
         return again, expired
 
-    def _settle(self, waiting: Waiting, now: float, again: list[Waiting], expired: list[Waiting]) -> None:
+    def _settle(
+        self, waiting: CommandInFlight, now: float, again: list[CommandInFlight], expired: list[CommandInFlight]
+    ) -> None:
         if now >= waiting.deadline:
             self._waiting.pop(waiting.command.command_id, None)
             waiting.done = True
@@ -159,13 +161,13 @@ class InFlight:
             waiting.again_at = now + waiting.wait
         self._schedule(waiting)
 
-    def _safe_again(self, waiting: Waiting) -> bool:
+    def _safe_again(self, waiting: CommandInFlight) -> bool:
         command = waiting.command
         if command.delivery_id or command.kind in READS:
             return True
         return self._numbers[command.run_id] - waiting.number < FORGOTTEN_AFTER
 
-    def _schedule(self, waiting: Waiting) -> None:
+    def _schedule(self, waiting: CommandInFlight) -> None:
         tick = int(min(waiting.deadline, waiting.again_at) / TICK_S) + 1
         bucket = self._wheel.get(tick)
         if bucket is None:

@@ -18,7 +18,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.core.facts import Fact, Reply, RunEvent, StateEvent
 from agents_sdk.core.tools import Format
-from agents_sdk.discovery import LIMIT, Found
+from agents_sdk.discovery import LIMIT, CapabilityMatch
 from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
 from agents_sdk.scope import Scope
 from agents_sdk.state import History, Listed, Listing, State, Version
@@ -76,7 +76,7 @@ class AsyncRun(RunVerbs):
         """Ends the run as cancelled. Raises RunFinished."""
         return operations.cancel_run(self._scope, reason)
 
-    async def discover(self, need: str, *, limit: int = LIMIT) -> list[Found]:
+    async def discover(self, need: str, *, limit: int = LIMIT) -> list[CapabilityMatch]:
         """The capabilities that fit a need in words best and can be called now, best first. Each has its description
         and the schema of its params. The registry is as it is at this moment. Raises NotInstalled, Unreachable."""
         return (await self._tools()).discover(need, limit)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from agents_sdk.core.ids import canonical
 from agents_sdk.core.tools import Format, read_call, result_message
-from agents_sdk.discovery import Discovery, Found
+from agents_sdk.discovery import CapabilityMatch, Discovery
 from agents_sdk.errors import CallFailed, InvalidCommand, Oversize, ScopeDenied
 from agents_sdk.operations import CallResult
 
@@ -24,7 +24,7 @@ class Toolbox:
         self._globs = tuple(globs)
         self._clock = clock
 
-    def discover(self, need: str, limit: int) -> list[Found]:
+    def discover(self, need: str, limit: int) -> list[CapabilityMatch]:
         """The capabilities that fit the need best."""
         return self._discovery.search(need, self._globs, self._clock(), limit)
 

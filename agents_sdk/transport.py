@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agents_sdk.answers import unanswered
 from agents_sdk.artifacts import ArtifactStore
-from agents_sdk.believed import Answers, Asked, Verdict
+from agents_sdk.believed import Answers, SentCommand, Verdict
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
@@ -34,7 +34,7 @@ from agents_sdk.errors import (
     Unanswered,
     Unreachable,
 )
-from agents_sdk.inflight import SLOW_KINDS, TICK_S, InFlight, Waiting
+from agents_sdk.inflight import SLOW_KINDS, TICK_S, CommandInFlight, InFlight
 from agents_sdk.keys import Keys
 from agents_sdk.replies import ReplyReader, accepted
 from agents_sdk.scope import new_id
@@ -90,7 +90,7 @@ class _Wire(NamedTuple):
     partition: int
     """-1: where its key belongs."""
     headers: Headers
-    asked: Asked
+    asked: SentCommand
 
 
 class Transport:
@@ -284,7 +284,7 @@ class Transport:
         try:
             value, issued_at, key = self.signer.said(command)
             name = (command.run_id or command.agent).encode()
-            wire = _Wire(name, value, partition, command_headers(command), Asked.by(key, issued_at))
+            wire = _Wire(name, value, partition, command_headers(command), SentCommand.by(key, issued_at))
         except (TypeError, ValueError, AttributeError) as error:  # whatever fastavro meets in a field
             raise InvalidCommand(f"{command.kind} cannot be encoded: {error}", field="") from error
         broken = bounds.envelope_excess(command)
@@ -392,7 +392,7 @@ class Transport:
             if waiting is not None:
                 self._answered(value, reply, waiting)
 
-    def _answered(self, value: bytes, reply: Reply, waiting: Waiting) -> None:
+    def _answered(self, value: bytes, reply: Reply, waiting: CommandInFlight) -> None:
         verdict = self._answers.judge(value, reply, waiting.asked)
         if verdict is Verdict.BELIEVED:
             self._told(waiting, reply)
@@ -402,13 +402,13 @@ class Transport:
             command = waiting.command
             log.warning("%s of run %s: an answer that is not the ledger's is passed over", command.kind, command.run_id)
 
-    def _told(self, waiting: Waiting, reply: Reply) -> None:
+    def _told(self, waiting: CommandInFlight, reply: Reply) -> None:
         if self._in_flight.get(reply.command_id) is waiting:
             self._in_flight.take(reply.command_id)
             if not waiting.slot.done():
                 waiting.slot.set_result(reply)
 
-    def _told_at_last(self, waiting: Waiting, reply: Reply) -> None:
+    def _told_at_last(self, waiting: CommandInFlight, reply: Reply) -> None:
         if not self._answers.proven(waiting.asked):
             self._told(waiting, reply)
 
@@ -443,7 +443,7 @@ class Transport:
             self._fail(waiting, failure)
 
     @staticmethod
-    def _fail(waiting: Waiting, error: BackplaneError) -> None:
+    def _fail(waiting: CommandInFlight, error: BackplaneError) -> None:
         if not waiting.slot.done():
             waiting.slot.set_exception(error)
 

@@ -55,7 +55,7 @@ class Excess(NamedTuple):
     """It is a text that could be kept elsewhere and referred to."""
 
 
-class Whole(NamedTuple):
+class WholeNumber(NamedTuple):
     """A whole number."""
 
     low: int
@@ -89,7 +89,7 @@ class Json(NamedTuple):
     """JSON of the sender's own, whose limit in bytes is a setting (``limits.max_value_bytes``)."""
 
 
-class Cut(NamedTuple):
+class ShortenedText(NamedTuple):
     """A text that is shortened where it is kept: to refuse it would leave somebody waiting for what it tells."""
 
 
@@ -97,25 +97,25 @@ class Flag(NamedTuple):
     """True or false."""
 
 
-Bound = Whole | Text | Texts | Amounts | Json | Cut | Flag
+Bound = WholeNumber | Text | Texts | Amounts | Json | ShortenedText | Flag
 
 _ID: Final = Text(ID_LIMIT)
 _NAME: Final = Text(NAME_LIMIT)
 _WORD: Final = Text(WORD_LIMIT)
 _PROSE: Final = Text(PROSE_LIMIT, prose=True)
-_WAIT: Final = Whole(0, YEAR_MS)
-_TIME: Final = Whole(0, TIME_LIMIT)
-_COUNT: Final = Whole(0, COUNT_LIMIT)
-_WHOLE: Final = Whole(0, WHOLE_LIMIT)
-_LONG: Final = Whole(-(2**63), 2**63 - 1)
-_AMOUNT: Final = Whole(0, AMOUNT_LIMIT)
-_BUDGET: Final = Whole(NO_LIMIT, BUDGET_LIMIT)
+_WAIT: Final = WholeNumber(0, YEAR_MS)
+_TIME: Final = WholeNumber(0, TIME_LIMIT)
+_COUNT: Final = WholeNumber(0, COUNT_LIMIT)
+_WHOLE: Final = WholeNumber(0, WHOLE_LIMIT)
+_LONG: Final = WholeNumber(-(2**63), 2**63 - 1)
+_AMOUNT: Final = WholeNumber(0, AMOUNT_LIMIT)
+_BUDGET: Final = WholeNumber(NO_LIMIT, BUDGET_LIMIT)
 _GLOBS: Final = Texts(LIST_LIMIT, KEY_LIMIT)
 _NAMES: Final = Texts(LIST_LIMIT, WORD_LIMIT, LIST_LIMIT * WORD_LIMIT)
 
 ENVELOPE: Final[dict[str, Bound]] = {
     "command_id": _ID,
-    "kind": Cut(),
+    "kind": ShortenedText(),
     "run_id": _ID,
     "agent": _ID,
     "correlation_id": _ID,
@@ -146,7 +146,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "status": _WORD,
         "state_hash": _WORD,
         "budget_nano_usd": _BUDGET,
-        "spent_nano_usd": Whole(0, 2 * SUM_LIMIT),
+        "spent_nano_usd": WholeNumber(0, 2 * SUM_LIMIT),
         "rules": _COUNT,
         "resumed_from": _ID,
         "completed": _NAMES,
@@ -177,7 +177,13 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "sender": _WORD,
         "reason": _PROSE,
     },
-    "handler": {"attempt": _COUNT, "error_type": Cut(), "error_message": Cut(), "result": Json(), "traceback": Cut()},
+    "handler": {
+        "attempt": _COUNT,
+        "error_type": ShortenedText(),
+        "error_message": ShortenedText(),
+        "result": Json(),
+        "traceback": ShortenedText(),
+    },
     "dependency": {
         "downstream": _WORD,
         "depends_on": Texts(LIST_LIMIT, KEY_LIMIT + 8),
@@ -194,7 +200,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
     "call": {
         "capability": _WORD,
         "params": Json(),
-        "timeout_ms": Whole(-(2**63), YEAR_MS),
+        "timeout_ms": WholeNumber(-(2**63), YEAR_MS),
         "config": Text(CONFIG_LIMIT, prose=True),
         "budget_nano_usd": _BUDGET,
         "dead_call_id": _ID,
@@ -222,10 +228,10 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "latency_us": _WHOLE,
         "started_at": _TIME,
         "error_class": _WORD,
-        "error_message": Cut(),
+        "error_message": ShortenedText(),
         "executor": _NAME,
         "capability": _WORD,
-        "manifest_version": Whole(-1, WHOLE_LIMIT),
+        "manifest_version": WholeNumber(-1, WHOLE_LIMIT),
         "assignment": _COUNT,
         "lease_ms": _WAIT,
         "fencing_token": _WHOLE,
@@ -236,17 +242,17 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "provider": _NAME,
         "degraded": Flag(),
         "attempts": _COUNT,
-        "cost_nano_usd": Whole(0, SUM_LIMIT),
+        "cost_nano_usd": WholeNumber(0, SUM_LIMIT),
         "latency_us": _WHOLE,
         "error_class": _WORD,
         "error_code": _WORD,
-        "error_message": Cut(),
-        "asked_nano_usd": Whole(-1, SUM_LIMIT),
+        "error_message": ShortenedText(),
+        "asked_nano_usd": WholeNumber(-1, SUM_LIMIT),
         "cached": Flag(),
-        "report": Cut(),
-        "manifest_version": Whole(-1, WHOLE_LIMIT),
+        "report": ShortenedText(),
+        "manifest_version": WholeNumber(-1, WHOLE_LIMIT),
         "fencing_token": _WHOLE,
-        "said": Cut(),
+        "said": ShortenedText(),
         "said_by": _NAME,
     },
     "registration": {
@@ -257,7 +263,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "writes": _GLOBS,
         "capabilities": _GLOBS,
         "publishes": _GLOBS,
-        "max_deliveries": Whole(0, 1_000),
+        "max_deliveries": WholeNumber(0, 1_000),
         "supervisor": _WORD,
         "handler_timeout_ms": _WAIT,
         "budget_nano_usd": _BUDGET,
@@ -267,7 +273,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "controls": _GLOBS,
         "operator": _WORD,
     },
-    "timer": {"name": Text(ID_LIMIT + 100), "due_at": Whole(0, 2 * TIME_LIMIT)},
+    "timer": {"name": Text(ID_LIMIT + 100), "due_at": WholeNumber(0, 2 * TIME_LIMIT)},
     "contract": {
         "target": _WORD,
         "pattern": Text(KEY_LIMIT),
@@ -341,9 +347,9 @@ def _within(name: str, body: Any) -> Any:
     changes: dict[str, Any] = {}
     for field, bound in BODY_BOUNDS[name].items():
         value = getattr(body, field)
-        if isinstance(bound, Whole):
+        if isinstance(bound, WholeNumber):
             near = min(max(int(value), bound.low), bound.high)
-        elif isinstance(bound, Text | Cut):
+        elif isinstance(bound, Text | ShortenedText):
             near = value[: bound.limit] if isinstance(bound, Text) else value
             near = near if near.isascii() else near.encode(errors="replace").decode()
         else:
@@ -369,7 +375,7 @@ def _first(checks: _Checks, record: Any) -> Excess | None:
 def _broken(bounds: dict[str, Bound], record: Any) -> Iterator[Excess]:
     for field, bound in bounds.items():
         value = getattr(record, field)
-        if isinstance(bound, Whole) and not bound.low <= value <= bound.high:
+        if isinstance(bound, WholeNumber) and not bound.low <= value <= bound.high:
             message = f"{field} is {bound.low} to {bound.high}, not {shown(value)}"
             yield Excess(field, message, shown(value), bound.high, 0, prose=False)
         elif isinstance(bound, Text) and len(value) > bound.limit:
@@ -426,7 +432,7 @@ def _values(fields: list[str]) -> _Values | None:
 
 def _taken_apart(bounds: dict[str, Bound]) -> _Checks:
     texts = {field: bound for field, bound in bounds.items() if isinstance(bound, Text)}
-    wholes = {field: bound for field, bound in bounds.items() if isinstance(bound, Whole) and bound != _LONG}
+    wholes = {field: bound for field, bound in bounds.items() if isinstance(bound, WholeNumber) and bound != _LONG}
     return _Checks(
         bounds=bounds,
         texts=_values(list(texts)),

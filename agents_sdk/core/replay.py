@@ -27,7 +27,7 @@ PROOF_OF_CODE: Final = {
 }
 
 
-class Logged(msgspec.Struct, frozen=True):
+class LoggedCommand(msgspec.Struct, frozen=True):
     """A command as it lies in bp.commands."""
 
     offset: int
@@ -70,7 +70,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def replay(
-    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], recorded: Sequence[Fact], limits: Limits
+    run_id: str,
+    commands: Iterable[LoggedCommand],
+    declared: Iterable[Declared],
+    recorded: Sequence[Fact],
+    limits: Limits,
 ) -> Verdict:
     """Decides ``commands`` again, in order, among the agents, keys and contracts that were ``declared`` in the run's
     partition. It compares the facts with those ``recorded`` of the run."""
@@ -115,7 +119,7 @@ def _order(fact: Fact) -> tuple[int, int]:
 
 
 def _decide_again(
-    run_id: str, commands: Iterable[Logged], declared: Iterable[Declared], limits: Limits, known: _Recorded
+    run_id: str, commands: Iterable[LoggedCommand], declared: Iterable[Declared], limits: Limits, known: _Recorded
 ) -> tuple[list[Fact], str, int]:
     book = PartitionState(limits=limits)
     waiting: list[Declared] = sorted(declared, key=_order, reverse=True)

@@ -26,7 +26,7 @@ PROBE_S: Final = 10.0
 """How long the broker may take to answer one probe for the end of a batch."""
 
 
-class PassedOver(NamedTuple):
+class UnreadableBatch(NamedTuple):
     """A batch that cannot be read: its first offset, the offset after it, and librdkafka's words about it."""
 
     topic: str
@@ -36,7 +36,7 @@ class PassedOver(NamedTuple):
     why: str
 
 
-def consumer(config: Mapping[str, Any], passed: Callable[[PassedOver], None] | None = None) -> Consumer:
+def consumer(config: Mapping[str, Any], passed: Callable[[UnreadableBatch], None] | None = None) -> Consumer:
     """A confluent_kafka consumer that goes on after a batch it cannot read. ``passed`` is called with each such batch,
     in the thread that polls; it is logged in any case."""
     made: Consumer = _class()(dict(config))
@@ -73,7 +73,7 @@ def _class() -> type[Any]:
     class Passing(Consumer):
         """Consumer, but for the batches that it cannot read."""
 
-        _passed: Callable[[PassedOver], None] | None = None
+        _passed: Callable[[UnreadableBatch], None] | None = None
         _config: Mapping[str, Any]
 
         def poll(self, timeout: float = -1) -> Any:
@@ -98,7 +98,7 @@ def _class() -> type[Any]:
     return Passing
 
 
-def _pass_over(reader: Consumer, config: Mapping[str, Any], message: Any) -> PassedOver | None:
+def _pass_over(reader: Consumer, config: Mapping[str, Any], message: Any) -> UnreadableBatch | None:
     """Sets the reader after the batch that the message is an error about; None where that is not possible now."""
     from confluent_kafka import KafkaException, TopicPartition
 
@@ -112,7 +112,7 @@ def _pass_over(reader: Consumer, config: Mapping[str, Any], message: Any) -> Pas
         log.warning("%s[%d] offset %d cannot be read or passed over now: %s", topic, partition, start, failure)
         return None
     log.error("%s[%d]: offsets %d to %d cannot be read and are passed over: %s", topic, partition, start, stop - 1, why)
-    return PassedOver(topic, partition, start, stop, why)
+    return UnreadableBatch(topic, partition, start, stop, why)
 
 
 @cache

@@ -38,14 +38,14 @@ class TopicIds:
         self._asked: Mapping[str, Future[Any]] = {}
         self._next = 0.0
 
-    def watch(self, topic: str) -> Watched:
+    def watch(self, topic: str) -> TopicWatch:
         """The sign for one reader of a topic that it was made again."""
         with self._lock:
             if topic not in self._watched:
                 self._watched.add(topic)
                 self._next = 0.0  # at once: what it is now has to be known before it can change
                 self._look()
-            return Watched(self, topic, self._made[topic])
+            return TopicWatch(self, topic, self._made[topic])
 
     def made(self, topic: str) -> int:
         """How often the topic was made again since it was watched first."""
@@ -67,7 +67,7 @@ class TopicIds:
             self._asked = self._ask(self._watched)
 
 
-class Watched:
+class TopicWatch:
     """One reader's view of a topic. For one thread."""
 
     def __init__(self, ids: TopicIds, topic: str, made: int) -> None:

@@ -53,14 +53,14 @@ class TopicRefused(BackplaneError):
     code: ClassVar[str] = "topic_refused"
 
 
-class Existing(NamedTuple):
+class ExistingTopic(NamedTuple):
     """One topic on the broker."""
 
     partitions: int
     replication: int
 
 
-class Wanted(NamedTuple):
+class NewTopicSpec(NamedTuple):
     """One topic to be created."""
 
     name: str
@@ -77,7 +77,7 @@ def connect(settings: Settings) -> AdminClient:
     return AdminClient({"socket.timeout.ms": int(TIMEOUT_S * 1000), "log_level": 2, **settings.kafka})
 
 
-def existing(admin: AdminClient, settings: Settings) -> dict[str, Existing]:
+def existing(admin: AdminClient, settings: Settings) -> dict[str, ExistingTopic]:
     """All topics on the broker by name. Raises Unreachable."""
     from confluent_kafka import KafkaException
 
@@ -86,7 +86,7 @@ def existing(admin: AdminClient, settings: Settings) -> dict[str, Existing]:
     except KafkaException as error:
         raise mapped(error, settings, "the topics cannot be listed") from error
     return {
-        name: Existing(len(topic.partitions), max((len(p.replicas) for p in topic.partitions.values()), default=0))
+        name: ExistingTopic(len(topic.partitions), max((len(p.replicas) for p in topic.partitions.values()), default=0))
         for name, topic in found.topics.items()
         if topic.error is None
     }
@@ -108,7 +108,7 @@ def listed(client: Any, settings: Settings) -> Any:
     return client.list_topics(timeout=TIMEOUT_S - EARLY_S)
 
 
-def create(admin: AdminClient, settings: Settings, wanted: Iterable[Wanted]) -> None:
+def create(admin: AdminClient, settings: Settings, wanted: Iterable[NewTopicSpec]) -> None:
     """Creates topics and waits until they are visible; one that somebody else has just created is fine.
 
     Raises:
@@ -197,7 +197,7 @@ def ensure_inbox(settings: Settings, agent: str) -> str:
                 f"there is no topic {topics.COMMANDS!r}", hint=TopicsNotApplied.hint, topic=topics.COMMANDS
             )
         config = topic_files.find(name).broker_config(settings, like.replication)
-        create(admin, settings, [Wanted(name, like.partitions, like.replication, config)])
+        create(admin, settings, [NewTopicSpec(name, like.partitions, like.replication, config)])
     # 2. The schema, after the topic: a subject without a topic would be an orphan.
     with Registry(settings) as registry:
         register_latest(registry, name, topic_files.find(name).record)

@@ -13,7 +13,7 @@ from agents_sdk.core.facts import RefusalEvent, Reply, StateEvent
 from agents_sdk.core.identity import OPERATOR, Proof
 from agents_sdk.core.ledger import PartitionState, apply, identity
 from agents_sdk.core.ledger.rights import required
-from agents_sdk.core.ledger.step import Addressed
+from agents_sdk.core.ledger.step import AddressedReply
 from agents_sdk.keys import issued
 from agents_sdk.proofs import FACTS, ProofChecker
 from agents_sdk.topics import TOPIC_OF_FACT
@@ -43,7 +43,7 @@ def measure(stage: Stage) -> Figures:
     prover = Prover(subkey(derive(MASTER, FACTS, 0), FACT))
     guard = ProofChecker(lambda generation: prover)
     reply = Reply(command_id="c" * 36, reply_to="client-" + "c" * 36, status="ok", value='"' + "x" * 100 + '"')
-    answer, told = codec.encode(reply), Addressed(0, reply, "agent", 1)
+    answer, told = codec.encode(reply), AddressedReply(0, reply, "agent", 1)
     signed = sealer(agent.answers).sign(answer)
     count = stage.size(20_000, 2_000)
 

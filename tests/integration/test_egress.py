@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from agents_sdk.settings import NotConfigured
 from agents_sdk.settings_model import Egress, Settings
 from backplane.manifests import egress
-from backplane.manifests.egress import Policy, Said
+from backplane.manifests.egress import NamedPlaces, Policy
 from backplane.manifests.model import McpProvider
 from backplane.providers.http import HttpAttempts
 from backplane.providers.mcp import McpAttempts, Servers
@@ -89,9 +89,9 @@ def test_what_is_private_is_refused_whatever_its_form(address: str) -> None:
     network = ipaddress.ip_network(egress.unwrapped(ipaddress.ip_address(place)))
     allowed = Policy(loopback=False, rules=(egress.rule(str(network)),))
 
-    assert egress.refusal(NOTHING, Said(frozenset(), False), "name", 80, address)
+    assert egress.refusal(NOTHING, NamedPlaces(frozenset(), False), "name", 80, address)
     assert egress.refusal(NOTHING, meant, place, 80, address)
-    assert egress.refusal(allowed, Said(frozenset(), False), "name", 80, address)
+    assert egress.refusal(allowed, NamedPlaces(frozenset(), False), "name", 80, address)
     assert egress.refusal(allowed, meant, place, 80, address) == ""
     assert egress.refusal(allowed, meant, place, 81, address)
 
@@ -99,7 +99,7 @@ def test_what_is_private_is_refused_whatever_its_form(address: str) -> None:
 @pytest.mark.parametrize("address", PUBLIC)
 def test_what_is_public_is_not_asked_about(address: str) -> None:
     """Any host, any port."""
-    assert egress.refusal(NOTHING, Said(frozenset(), False), "api.example.com", 8443, address) == ""
+    assert egress.refusal(NOTHING, NamedPlaces(frozenset(), False), "api.example.com", 8443, address) == ""
 
 
 @given(st.ip_addresses())
@@ -107,7 +107,7 @@ def test_no_address_of_an_internal_network_gets_through(address: Any) -> None:
     """By a naive oracle: what Python calls private, link-local, loopback, multicast or reserved."""
     local = (address.is_private, address.is_link_local, address.is_loopback, address.is_multicast)
     if any(local):
-        assert egress.refusal(NOTHING, Said(frozenset(), False), "name", 80, str(address))
+        assert egress.refusal(NOTHING, NamedPlaces(frozenset(), False), "name", 80, str(address))
 
 
 @pytest.mark.parametrize(
@@ -225,11 +225,13 @@ async def test_a_name_that_changes_its_mind_is_resolved_once_a_connection(
 
 async def test_of_several_addresses_those_inside_are_left_out(server: Server, names: dict[str, list[str]]) -> None:
     """The first that answers of the others."""
-    from backplane.providers.gate import Way
+    from backplane.providers.gate import AllowedAddresses
 
     names["mixed.example"] = ["169.254.169.254 8.8.8.8 10.0.0.1"]
 
-    assert await Way(Policy(), egress.said([], private=False), {}).addresses("mixed.example", 80) == ["8.8.8.8"]
+    assert await AllowedAddresses(Policy(), egress.said([], private=False), {}).addresses("mixed.example", 80) == [
+        "8.8.8.8"
+    ]
 
 
 async def test_a_response_cannot_send_the_executor_inside(server: Server, tmp_path: Path) -> None:

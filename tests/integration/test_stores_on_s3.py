@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from agents_sdk.artifacts import ArtifactBroken, ArtifactStore, UnknownArtifact
 from agents_sdk.errors import Unreachable
 from backplane.builtin.storage import file_storage
-from backplane.console.previews import Files, Shown
+from backplane.console.previews import Files, PreviewPart
 from backplane.recovery.outcome import ProviderError
 from tests.support.catalogue import Bench
 
@@ -82,8 +82,8 @@ def test_the_console_shows_what_lies_in_a_bucket(s3: str, tmp_path: Path) -> Non
 
     told = files.previews(f'["{image.uri}", "{page.uri}", "{empty.uri}", "artifact:{"0" * 64}"]')
     assert [(one.kind, one.size) for one in told] == [("image", 12), ("text", 3), ("text", 0), ("missing", 0)]
-    assert files.artifact(image.sha256) == Shown(png, "image/png")
-    assert files.artifact(page.sha256) == Shown(b"<b>", "text/plain; charset=utf-8")
+    assert files.artifact(image.sha256) == PreviewPart(png, "image/png")
+    assert files.artifact(page.sha256) == PreviewPart(b"<b>", "text/plain; charset=utf-8")
     with pytest.raises(UnknownArtifact):
         files.artifact("0" * 64)
 

@@ -19,7 +19,7 @@ from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import copy
 from agents_sdk.core.ledger.state import Answer, Run
-from agents_sdk.core.replay import Logged, replay
+from agents_sdk.core.replay import LoggedCommand, replay
 from tests.properties.test_ledger_laws import CODEC, LAW, fold, same
 from tests.support.ledger_desk import Desk
 from tests.support.ledger_strategies import CHOICES, LIMITS, Entry, History, play
@@ -191,7 +191,7 @@ def test_replay_and_recovery_come_to_the_same_end(choices: bytes, number: int) -
     assert same(fold(history.facts), history.book)
     for run_id in history.book.runs:
         facts = [fact for fact in history.facts if fact.run_id == run_id]
-        commands = [Logged(e.offset, e.at, e.command) for e in history.entries if e.command.run_id == run_id]
+        commands = [LoggedCommand(e.offset, e.at, e.command) for e in history.entries if e.command.run_id == run_id]
         declared: list[Any] = [fact for fact in history.facts if type(fact).__name__ in ("AgentEvent", "ContractEvent")]
         verdict = replay(run_id, commands, declared, facts, LIMITS)
         assert verdict.identical, verdict.difference

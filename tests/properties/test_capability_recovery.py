@@ -16,12 +16,12 @@ from backplane.recovery.decide import (
     Call,
     Degrade,
     Fail,
+    PastAttempt,
     Policy,
     Reconcile,
     Route,
     Step,
     Succeed,
-    Tried,
     backoff,
     next_step,
 )
@@ -83,12 +83,12 @@ class Story:
     policy: Policy
     routes: list[Route]
     """As they were at the end."""
-    tried: list[Tried]
+    tried: list[PastAttempt]
     began: list[float]
     """When each attempt began."""
     ended: list[float]
     steps: list[Step]
-    seen: list[tuple[list[Route], list[Tried], float, float]]
+    seen: list[tuple[list[Route], list[PastAttempt], float, float]]
     """What each step was decided on."""
 
 
@@ -120,7 +120,7 @@ def stories(draw: st.DrawFn) -> Story:
         now += answer.takes
         story.ended.append(now)
         story.tried.append(
-            Tried(
+            PastAttempt(
                 route=step.route,
                 error_class=answer.error_class,  # type: ignore[arg-type]  # one of the literals
                 message="words",
@@ -130,7 +130,7 @@ def stories(draw: st.DrawFn) -> Story:
         )
 
 
-def naive(policy: Policy, routes: list[Route], tried: list[Tried], now: float, jitter: float) -> Step | str:
+def naive(policy: Policy, routes: list[Route], tried: list[PastAttempt], now: float, jitter: float) -> Step | str:
     """The oracle: the decision written down as the documentation tells it, one rule after the other, by other means
     than the core's. A failure is told by its code only."""
     end = naive_end(policy, routes, tried, now, jitter)
@@ -139,7 +139,7 @@ def naive(policy: Policy, routes: list[Route], tried: list[Tried], now: float, j
     return end
 
 
-def naive_end(policy: Policy, routes: list[Route], tried: list[Tried], now: float, jitter: float) -> Step | str:
+def naive_end(policy: Policy, routes: list[Route], tried: list[PastAttempt], now: float, jitter: float) -> Step | str:
     before = tried[-1].route if tried else -1
     open_ones = [index for index, route in enumerate(routes) if index > before and route.closed == ""]
     if tried and (tried[-1].error_class is None or tried[-1].verdict == "happened"):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents_sdk.believed import Answers, Asked, Verdict
+from agents_sdk.believed import Answers, SentCommand, Verdict
 from agents_sdk.core.facts import Reply
 from agents_sdk.proofs import COPIED, FORGED, ProofChecker
 from agents_sdk.wire.codec import RECORDS, Codec
@@ -141,7 +141,7 @@ def test_who_has_not_the_askers_key_is_believed_in_nothing(
 ) -> None:
     """Whatever the answer says and whoever signed it: only where nothing was ever proven is a refusal of the client
     itself held back, until something better comes."""
-    answers, asked = Answers("me"), [Asked(2, "a", 1, key)]
+    answers, asked = Answers("me"), [SentCommand(2, "a", 1, key)]
     if heard:
         genuine = CODEC.encode(Reply(command_id="c", reply_to="me", status="ok"))
         assert answers.judge(sealer(key).sign(genuine), Reply(command_id="c", reply_to="me", status="ok"), asked) is (
@@ -160,7 +160,7 @@ def test_what_the_ledger_proves_is_believed_but_for_what_is_about_another_sendin
 ) -> None:
     """A copy of an older record of the command is refused for its age; that says nothing of the command."""
     reply = Reply(command_id="c", reply_to="me", status=status, code=code, issued_at=issued_at)
-    asked = [Asked(1, "a", 1, key), Asked(2, "a", 1, key)]
+    asked = [SentCommand(1, "a", 1, key), SentCommand(2, "a", 1, key)]
     about_identity = status == "refused" and code not in ("", "scope")
     verdict = Answers("me").judge(sealer(key).sign(CODEC.encode(reply)), reply, asked)
     assert verdict is (Verdict.REFUSED if about_identity and issued_at != 2 else Verdict.BELIEVED)
@@ -169,4 +169,4 @@ def test_what_the_ledger_proves_is_believed_but_for_what_is_about_another_sendin
 def test_a_client_without_a_key_believes_what_it_is_told() -> None:
     """It has nothing to check with: a platform without identity works as ever."""
     reply = Reply(command_id="c", reply_to="me", status="ok")
-    assert Answers("me").judge(CODEC.encode(reply), reply, [Asked.by(None, 1)]) is Verdict.BELIEVED
+    assert Answers("me").judge(CODEC.encode(reply), reply, [SentCommand.by(None, 1)]) is Verdict.BELIEVED

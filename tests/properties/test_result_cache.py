@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.executor.cache import OVERHEAD, Cached, ResultCache
+from backplane.executor.cache import OVERHEAD, CacheEntry, ResultCache
 
 LIMIT = 3 * OVERHEAD + 60
 moves = st.lists(
@@ -24,11 +24,11 @@ moves = st.lists(
 def test_what_is_given_was_put_last_and_is_not_too_old(story: list[tuple[str, str, int, float, float]]) -> None:
     """Oracle: everything put, in order of its last use; dropped from the oldest on when the limit is passed."""
     cache, now = ResultCache(LIMIT), 0.0
-    kept: dict[str, tuple[Cached, float, int]] = {}  # in the order of the last use
+    kept: dict[str, tuple[CacheEntry, float, int]] = {}  # in the order of the last use
     for number, (move, key, size, later, ttl) in enumerate(story):
         now += later
         if move == "put":
-            value = Cached("ä" * (size // 2), f"p{number}")
+            value = CacheEntry("ä" * (size // 2), f"p{number}")
             cache.put(key, value, now, ttl)
             kept.pop(key, None)
             bytes_ = len(value.result.encode()) + len(value.provider) + OVERHEAD

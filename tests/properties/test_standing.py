@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.recovery import Rank
-from backplane.recovery.ranking import Ended, ProviderStats, Window, ordered
+from backplane.recovery.ranking import EndedAttempt, ProviderStats, Window, ordered
 
 SIZE, SPAN = 4, 10.0
 NAMES = ["a", "b", "c", "d"]
-ENDED = st.builds(Ended, st.floats(0, 50), st.booleans(), st.floats(0, 5), st.integers(0, 10**9))
+ENDED = st.builds(EndedAttempt, st.floats(0, 50), st.booleans(), st.floats(0, 5), st.integers(0, 10**9))
 OPTIONAL = st.none() | st.floats(0, 1)
 STANDINGS = st.builds(
     ProviderStats, attempts=st.integers(0, 5), healthy=OPTIONAL, latency_s=OPTIONAL, cost_nano_usd=OPTIONAL
@@ -22,7 +22,7 @@ STANDINGS = st.builds(
 
 
 @given(st.lists(ENDED, max_size=20), st.floats(0, 80))
-def test_a_window_is_the_last_attempts_within_its_span(attempts: list[Ended], later: float) -> None:
+def test_a_window_is_the_last_attempts_within_its_span(attempts: list[EndedAttempt], later: float) -> None:
     """Against an oracle that keeps them all and looks at the end."""
     attempts = sorted(attempts)
     window = Window(SIZE, SPAN)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
-from agents_sdk.core.replay import Logged
+from agents_sdk.core.replay import LoggedCommand
 from tests.support.ledger_strategies import LIMITS, play
 from tests.support.recorded import Recorded, dump, load
 
@@ -57,7 +57,7 @@ def played(choices: bytes) -> Recorded:
     run_id = max((run for run in facts if run), key=lambda run: (len(facts[run]), run), default="")
     assume(run_id)
     agents = [fact for entry in history.entries for fact in entry.facts if isinstance(fact, AgentEvent)]
-    commands = [Logged(e.offset, e.at, e.command) for e in history.entries if e.command.run_id == run_id]
+    commands = [LoggedCommand(e.offset, e.at, e.command) for e in history.entries if e.command.run_id == run_id]
     contracts = [fact for entry in history.entries for fact in entry.facts if isinstance(fact, ContractEvent)]
     return Recorded(run_id, LIMITS.max_value_bytes, commands, agents, facts[run_id], contracts)
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents_sdk.believed import Answers, Asked, Verdict
+from agents_sdk.believed import Answers, SentCommand, Verdict
 from agents_sdk.core.facts import Fact, MessageEvent, Reply
 from agents_sdk.core.identity import EXECUTOR
 from agents_sdk.core.ledger.state import PartitionState
-from agents_sdk.core.ledger.step import Addressed
+from agents_sdk.core.ledger.step import AddressedReply
 from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, Switch
 from agents_sdk.keys import Key, issued
 from agents_sdk.proofs import FACTS, FORGED, ProofChecker
@@ -131,11 +131,11 @@ def test_no_field_of_an_answer_can_be_changed() -> None:
     """Nor can it be given to another client, or be told to another agent."""
     key = issued(MASTER, "asker", 1)
     reply = Reply(command_id="c", reply_to="me", status="ok", value="1", issued_at=5)
-    (encoded,) = PROOFS.answers(PartitionState(), Addressed(0, reply, "asker", 1), CODEC.encode(reply), 0)
-    asked = [Asked.by(key, 5)]
+    (encoded,) = PROOFS.answers(PartitionState(), AddressedReply(0, reply, "asker", 1), CODEC.encode(reply), 0)
+    asked = [SentCommand.by(key, 5)]
     assert Answers("me").judge(encoded, reply, asked) is Verdict.BELIEVED
     assert Answers("you").judge(encoded, reply, asked) is Verdict.REFUSED
-    assert Answers("me").judge(encoded, reply, [Asked.by(issued(MASTER, "thief", 1), 5)]) is Verdict.REFUSED
+    assert Answers("me").judge(encoded, reply, [SentCommand.by(issued(MASTER, "thief", 1), 5)]) is Verdict.REFUSED
     signature = encoded[-32:]
     for field in set(reply.__struct_fields__) - {"signature"}:
         lie = changed(reply, field, signature=signature)

@@ -11,7 +11,7 @@ from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import OPERATOR, Proof
 from agents_sdk.core.ledger import Step, apply, identity, rights
 from agents_sdk.core.ledger.rules import RIGHTS
-from agents_sdk.core.replay import Logged
+from agents_sdk.core.replay import LoggedCommand
 from tests.support.ledger_desk import Desk
 
 NOW: Final = 1_767_261_600_000_000
@@ -27,7 +27,7 @@ class RightsDesk(Desk):
         self.proof = Proof.GOOD
         self.now = NOW
         self.generation = 1
-        self.logged: list[Logged] = []
+        self.logged: list[LoggedCommand] = []
         self.put(identity.required(0))
         self.put(rights.required(0, policy))
         self.grant("client", client=True, contracts=["*"], **ALL)
@@ -38,7 +38,7 @@ class RightsDesk(Desk):
         if not command.issued_at:
             number = 0 if command.agent.startswith("bp.") else self.generation
             command = msgspec.structs.replace(command, issued_at=self.now, key_generation=number)
-        self.logged.append(Logged(len(self.sent), self.now, command, self.proof))
+        self.logged.append(LoggedCommand(len(self.sent), self.now, command, self.proof))
         step = apply(self.book, command, len(self.sent), self.now, self.proof)
         self.sent.append(command)
         self.facts += step.facts

@@ -35,7 +35,7 @@ from agents_sdk.core.commands import (
 )
 from agents_sdk.core.facts import Fact, Reply, RunEvent
 from agents_sdk.core.ledger import Limits, PartitionState, apply, issued, timers
-from agents_sdk.core.ledger.step import Addressed
+from agents_sdk.core.ledger.step import AddressedReply
 from agents_sdk.wire.codec import Codec
 
 RUNS: Final = ("run-1", "run-2", "run-3", "nowhere")
@@ -90,7 +90,7 @@ class Entry:
     offset: int
     at: int
     facts: list[Fact]
-    replies: list[Addressed]
+    replies: list[AddressedReply]
     lived: bool
     """Its run lived when it came."""
     lives: bool
@@ -142,7 +142,7 @@ class History:
         return [fact for entry in self.entries for fact in entry.facts]
 
     @property
-    def replies(self) -> list[Addressed]:
+    def replies(self) -> list[AddressedReply]:
         """All replies, in the order they were made."""
         return [told for entry in self.entries for told in entry.replies]
 

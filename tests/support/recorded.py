@@ -15,7 +15,7 @@ import msgspec
 from agents_sdk.core import facts as shapes
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
 from agents_sdk.core.ledger import Limits
-from agents_sdk.core.replay import Logged, Verdict, replay
+from agents_sdk.core.replay import LoggedCommand, Verdict, replay
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
     run_id: str
     max_value_bytes: int
-    commands: list[Logged]
+    commands: list[LoggedCommand]
     agents: list[AgentEvent]
     facts: list[Fact]
     contracts: list[ContractEvent] = []
@@ -52,7 +52,7 @@ def load(file: Path) -> Recorded:
     return Recorded(
         run_id=plain["run_id"],
         max_value_bytes=plain["max_value_bytes"],
-        commands=msgspec.convert(plain["commands"], list[Logged]),
+        commands=msgspec.convert(plain["commands"], list[LoggedCommand]),
         agents=msgspec.convert(plain["agents"], list[AgentEvent]),
         facts=[msgspec.convert(fact, getattr(shapes, name)) for name, fact in plain["facts"]],
         contracts=msgspec.convert(plain.get("contracts", []), list[ContractEvent]),
@@ -72,7 +72,7 @@ def main() -> None:
     given = parser.parse_args()
     settings = load_settings(**({"data_dir": given.data_dir} if given.data_dir else {}))
     codec = connect_codec(settings)
-    commands = [Logged(*found) for found in read_commands(settings, codec, given.run)]
+    commands = [LoggedCommand(*found) for found in read_commands(settings, codec, given.run)]
     agents = [a for a in read_agents(settings, codec, given.run) if a.command_offset < commands[-1].offset]
     contracts = [c for c in read_contracts(settings, codec, given.run) if c.command_offset < commands[-1].offset]
     facts = read_run(settings, codec, given.run, whole=True)

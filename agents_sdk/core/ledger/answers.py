@@ -27,7 +27,7 @@ from agents_sdk.core.ledger.state import (
     Answer,
     Call,
     Delivery,
-    Finished,
+    EndedRun,
     PartitionState,
     Request,
     Run,
@@ -196,7 +196,7 @@ def request_outcome(fact: MessageEvent, request: Request) -> Answer:
     return answer
 
 
-def of_finished(finished: Finished) -> Answer:
+def of_finished(finished: EndedRun) -> Answer:
     """The answer to a waiter for a run when it has ended."""
     return Answer(
         status=finished.status,
@@ -222,7 +222,7 @@ def of_child(fact: RunEvent) -> Answer:
     )
 
 
-def _said(by: Finished | RunEvent | CallEvent) -> dict[str, str]:
+def _said(by: EndedRun | RunEvent | CallEvent) -> dict[str, str]:
     """The words of somebody else, and whose they are; nothing where there are none."""
     return {"said": by.said, "said_by": by.said_by} if by.said else {}
 

@@ -16,7 +16,7 @@ from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.references import check_artifacts, check_supervisor
 from agents_sdk.core.ledger.rules import apart, check, supervisor_of
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
-from agents_sdk.core.ledger.state import Call, Finished, PartitionState, Run
+from agents_sdk.core.ledger.state import Call, EndedRun, PartitionState, Run
 from agents_sdk.core.words import Why
 
 CAPABILITY_LIMIT = 200
@@ -223,7 +223,7 @@ def record_attempt(book: PartitionState, run: Run, command: Command, scribe: Fac
     _write_attempt(body, capability, scribe)
 
 
-def record_late(finished: Finished, command: Command, scribe: FactBuilder) -> None:
+def record_late(finished: EndedRun, command: Command, scribe: FactBuilder) -> None:
     """An attempt in a run that has ended meanwhile: recorded, since it was paid for."""
     body = command.attempt
     assert body is not None

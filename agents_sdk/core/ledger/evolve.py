@@ -64,12 +64,12 @@ from agents_sdk.core.ledger.state import (
     ChildWait,
     Delivery,
     Dependency,
-    Finished,
+    EndedRun,
     PartitionState,
     Request,
     Run,
     Version,
-    Waiting,
+    WaitingClient,
     redriven_key,
 )
 
@@ -259,7 +259,7 @@ def _finish(book: PartitionState, run: Run, fact: RunEvent, changes: Changes) ->
     changes.drop(book.runs, run.run_id)
     ending = run.answers.get(fact.command_id)
     ending = ending or Answer(event_id=fact.event_id, run_seq=fact.run_seq, agent=fact.agent)
-    ended = Finished(
+    ended = EndedRun(
         status=kinds.RUN_ENDS[fact.kind],
         result=fact.result,
         reason=fact.reason,
@@ -532,7 +532,7 @@ def _attempt_recorded(run: Run, fact: AttemptEvent, changes: Changes) -> None:
 
 
 def _awaited(run: Run, fact: RunEvent, changes: Changes) -> None:
-    changes.put(run.waiting, fact.command_id, Waiting(fact.reply_to, fact.reply_partition, fact.agent))
+    changes.put(run.waiting, fact.command_id, WaitingClient(fact.reply_to, fact.reply_partition, fact.agent))
 
 
 def _resumed(run: Run, fact: RunEvent, changes: Changes) -> None:

@@ -28,7 +28,7 @@ from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.memory import is_memory, scoped
 from agents_sdk.core.ledger.rules import check, holds, supervisor_of, takes_part
 from agents_sdk.core.ledger.scribe import Refusal
-from agents_sdk.core.ledger.state import Finished, PartitionState, Run
+from agents_sdk.core.ledger.state import EndedRun, PartitionState, Run
 
 TEXT: Final = "text"
 """The sender's own: a number, a choice, a text, which refers to nothing."""
@@ -219,7 +219,7 @@ def check_all(book: PartitionState, run: Run | None, command: Command) -> None:
         hold(book, run, command, getattr(body, field))
 
 
-def check_finished(book: PartitionState, finished: Finished, command: Command) -> None:
+def check_finished(book: PartitionState, finished: EndedRun, command: Command) -> None:
     """The memory of an ended run is only for those that may join it. Raises Refusal."""
     if book.rights_required and not reserved(command.agent):
         joins(book, command.agent, finished.workflow, finished.started_by)

@@ -105,7 +105,7 @@ class Request(msgspec.Struct, gc=False):
     """Its asker waits no longer."""
 
 
-class Waiting(msgspec.Struct, gc=False):
+class WaitingClient(msgspec.Struct, gc=False):
     """A client that waits for the end of the run."""
 
     reply_to: str
@@ -246,7 +246,7 @@ class Run(msgspec.Struct):
     """Delivery → commands of its handler whose answers are kept."""
     recent: list[str] = []
     """Commands outside handlers whose answers are kept, oldest first."""
-    waiting: dict[str, Waiting] = {}
+    waiting: dict[str, WaitingClient] = {}
     """AwaitRun command → its waiter."""
     children: dict[str, Child] = {}
     open_children: int = 0
@@ -287,7 +287,7 @@ class Run(msgspec.Struct):
         return waits.agent if waits is not None else ""
 
 
-class Finished(msgspec.Struct, gc=False):
+class EndedRun(msgspec.Struct, gc=False):
     """The memory of an ended run."""
 
     status: str
@@ -427,7 +427,7 @@ class PartitionState(msgspec.Struct):
     contract_removed_at: int = -1
     """Offset of the last command that removed a contract; an older one folded again does not bring it back."""
     runs: dict[str, Run] = {}
-    finished: dict[str, Finished] = {}
+    finished: dict[str, EndedRun] = {}
     keys: dict[str, KeyState] = {}
     """Names whose key was issued or revoked; that of any other name is the first generation."""
     identity_required: bool = False

@@ -34,7 +34,7 @@ from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.refusals import passed_over
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
-from agents_sdk.core.ledger.state import Answer, Call, ChildWait, PartitionState, Request, Run, Waiting
+from agents_sdk.core.ledger.state import Answer, Call, ChildWait, PartitionState, Request, Run, WaitingClient
 from agents_sdk.core.ledger.timers import set_by
 
 TOLD_LATER: Final = frozenset(
@@ -54,7 +54,7 @@ Check: TypeAlias = Callable[[list[Fact]], None]
 """Looks at the facts of a command before they are folded; whatever it raises refuses the command."""
 
 
-class Addressed(msgspec.Struct, frozen=True, gc=False):
+class AddressedReply(msgspec.Struct, frozen=True, gc=False):
     """A reply and the partition of bp.replies its client listens to."""
 
     partition: int
@@ -81,7 +81,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """The consequences of one command."""
 
     facts: list[Fact]
-    replies: list[Addressed]
+    replies: list[AddressedReply]
     issued: list[list[Command]] = []
     """For each fact, the commands for other runs that follow from it."""
     timers: list[tuple[str, str, int]] = []
@@ -162,7 +162,7 @@ def _applied(
     return Step(facts, _room_for(book, replies), follow, timers)
 
 
-def _room_for(book: PartitionState, replies: list[Addressed]) -> list[Addressed]:
+def _room_for(book: PartitionState, replies: list[AddressedReply]) -> list[AddressedReply]:
     """As many of the answers as may be sent for one command. A waiter for another one asks again and is answered
     alone."""
     if len(replies) < 2:
@@ -210,13 +210,13 @@ def _refused(
     return Step([fact], told, [follow], failure=failure)
 
 
-def _to_sender(command: Command, own: Reply, *, proven: bool) -> Addressed:
+def _to_sender(command: Command, own: Reply, *, proven: bool) -> AddressedReply:
     if not proven:
-        return Addressed(command.reply_partition, own)
-    return Addressed(command.reply_partition, own, command.agent, command.key_generation)
+        return AddressedReply(command.reply_partition, own)
+    return AddressedReply(command.reply_partition, own, command.agent, command.key_generation)
 
 
-def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:
+def _outcomes(run: Run, facts: list[Fact]) -> list[AddressedReply]:
     """Answers to the waiters for a call or a request that the facts settle."""
     told = []
     for fact in facts:
@@ -230,22 +230,22 @@ def _outcomes(run: Run, facts: list[Fact]) -> list[Addressed]:
             continue
         if waiting.reply_to:
             answered = reply(answer, asked, run.run_id, waiting.reply_to)
-            told.append(Addressed(waiting.reply_partition, answered, _asker(waiting)))
+            told.append(AddressedReply(waiting.reply_partition, answered, _asker(waiting)))
     return told
 
 
-def _asker(waiting: Call | Request | ChildWait | Waiting) -> str:
+def _asker(waiting: Call | Request | ChildWait | WaitingClient) -> str:
     return waiting.asker if isinstance(waiting, Request) else waiting.agent
 
 
-def _waits_for_child(run: Run, facts: list[Fact]) -> list[Addressed]:
+def _waits_for_child(run: Run, facts: list[Fact]) -> list[AddressedReply]:
     """Answers to the waiters for the child that has ended by these facts."""
     ended = facts[0] if facts else None
     if type(ended) is not RunEvent or ended.kind != kinds.CHILD_ENDED:
         return []
     told = of_child(ended)
     return [
-        Addressed(wait.reply_partition, reply(told, command_id, run.run_id, wait.reply_to), wait.agent)
+        AddressedReply(wait.reply_partition, reply(told, command_id, run.run_id, wait.reply_to), wait.agent)
         for command_id, wait in run.child_waits.items()
         if wait.child_run_id == ended.child_run_id and wait.reply_to
     ]
@@ -280,8 +280,13 @@ def of_no_command(name: str, offset: int, at: int, code: str, message: str, deta
 
 
 def _replies(
-    book: PartitionState, run: Run | None, command: Command, facts: list[Fact], outcomes: list[Addressed], proven: bool
-) -> list[Addressed]:
+    book: PartitionState,
+    run: Run | None,
+    command: Command,
+    facts: list[Fact],
+    outcomes: list[AddressedReply],
+    proven: bool,
+) -> list[AddressedReply]:
     replies = []
     if _addressed(command):
         answer = _own_answer(book, run, command, facts)
@@ -337,13 +342,13 @@ def _own_answer(book: PartitionState, run: Run | None, command: Command, facts: 
     return Answer()  # nothing to do: a registration that is known, an attempt recorded long ago
 
 
-def _farewells(book: PartitionState, run: Run) -> list[Addressed]:
+def _farewells(book: PartitionState, run: Run) -> list[AddressedReply]:
     """Tells those who wait for the run that it ended, and those who wait for its open calls, requests and children that
     no outcome comes."""
     finished = book.finished[run.run_id]
     end = of_finished(finished)
     told = [
-        Addressed(waiting.reply_partition, reply(end, command_id, run.run_id, waiting.reply_to), waiting.agent)
+        AddressedReply(waiting.reply_partition, reply(end, command_id, run.run_id, waiting.reply_to), waiting.agent)
         for command_id, waiting in run.waiting.items()
         if waiting.reply_to
     ]
@@ -359,5 +364,5 @@ def _farewells(book: PartitionState, run: Run) -> list[Addressed]:
     for command_id, wait in (unsettled | run.requests | run.child_waits).items():
         if wait.reply_to:
             answered = reply(gone, command_id, run.run_id, wait.reply_to)
-            told.append(Addressed(wait.reply_partition, answered, _asker(wait)))
+            told.append(AddressedReply(wait.reply_partition, answered, _asker(wait)))
     return told

@@ -69,7 +69,7 @@ class CallOptions:
 
 
 @dataclass(frozen=True)
-class Called:
+class SucceededCall:
     """A call that gave a result."""
 
     capability: str
@@ -114,7 +114,7 @@ class Called:
         return "" if out == STDOUT else str(out)
 
 
-def perform(capability: str, params: Mapping[str, Any], how: CallOptions) -> Called:
+def perform(capability: str, params: Mapping[str, Any], how: CallOptions) -> SucceededCall:
     """Makes the call. Raises CommandError, by whose code the process ends, for one that failed."""
     import asyncio
 
@@ -126,10 +126,10 @@ def perform(capability: str, params: Mapping[str, Any], how: CallOptions) -> Cal
         run_id, result = asyncio.run(_call(capability, params, how))
     except CallFailed as failed:
         raise told(failed) from failed
-    return Called(capability, run_id, result)
+    return SucceededCall(capability, run_id, result)
 
 
-def finish(called: Called, how: CallOptions, out: Path | None, *, as_json: bool) -> None:
+def finish(called: SucceededCall, how: CallOptions, out: Path | None, *, as_json: bool) -> None:
     """Ends a command whose result is a file: saves it and says where it is."""
     where = called.save(how, out) if out is not None or not as_json else ""
     if as_json and out != STDOUT:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backplane.cli.calling import Called, CallOptions, RunOption, TimeoutOption, given, perform
+from backplane.cli.calling import CallOptions, RunOption, SucceededCall, TimeoutOption, given, perform
 from backplane.cli.output import Budget, CommandError, DataDir, JsonFlag, interactive, message, print_json
 from backplane.cli.shown import escaped
 
@@ -46,7 +46,7 @@ def code(
     _tell(called, as_json=as_json)
 
 
-def _tell(called: Called, *, as_json: bool) -> None:
+def _tell(called: SucceededCall, *, as_json: bool) -> None:
     """Raises CommandError for an error of the snippet."""
     result: dict[str, Any] = called.result.result
     error = result["error"]

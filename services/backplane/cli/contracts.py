@@ -14,7 +14,7 @@ from backplane.cli.output import CommandError, DataDir, JsonFlag, message, print
 if TYPE_CHECKING:
     from agents_sdk.core.facts import ContractEvent
     from agents_sdk.settings import Settings
-    from backplane.topics.contracts import Applied
+    from backplane.topics.contracts import ContractChange
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Apply, show and remove contracts of state and messages."
@@ -126,7 +126,7 @@ async def _untell(settings: Settings, event: ContractEvent) -> None:
         await untell(backplane.transport, "cli", event)
 
 
-async def _tell(settings: Settings, applied: list[Applied]) -> None:
+async def _tell(settings: Settings, applied: list[ContractChange]) -> None:
     from agents_sdk.client import AsyncBackplane
     from backplane.topics.contracts import apply as tell
 

@@ -19,10 +19,10 @@ from backplane.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from backplane.insight.answers import BudgetUsage, Cost, Discarded
+    from backplane.insight.answers import BudgetUsage, Cost, DiscardedCall
 
 
-class By(StrEnum):
+class CostGrouping(StrEnum):
     """Groupings of cost."""
 
     agent = "agent"
@@ -37,7 +37,7 @@ class By(StrEnum):
 
 def cost(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="The run, `last`, or all runs without it.")] = "",
-    by: Annotated[By, typer.Option("--by", help="What to add up by.")] = By.agent,
+    by: Annotated[CostGrouping, typer.Option("--by", help="What to add up by.")] = CostGrouping.agent,
     tree: Annotated[
         bool, typer.Option("--tree", help="With all runs that it started, and those that they did.")
     ] = False,
@@ -81,7 +81,7 @@ def cost(
     asked.finish()
 
 
-def _tell_waste(rows: Iterable[Cost], unread: Sequence[Discarded], where: str) -> None:
+def _tell_waste(rows: Iterable[Cost], unread: Sequence[DiscardedCall], where: str) -> None:
     from agents_sdk.core.money import dollars
     from backplane.insight.wording import counted
 

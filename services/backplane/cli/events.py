@@ -14,7 +14,7 @@ from agents_sdk.settings import load_settings
 from backplane.cli.output import CommandError, DataDir, interactive, message
 from backplane.cli.run_name import named_run
 from backplane.cli.shown import escaped, escaped_json
-from backplane.cli.tail import END, Filter, Shown, StartOffset, formatted, parse_offset, parse_time
+from backplane.cli.tail import END, DecodedRecord, Filter, StartOffset, formatted, parse_offset, parse_time
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message, TopicPartition
@@ -59,14 +59,14 @@ def tail(
     now = time.time_ns() // 1_000_000
     begin = StartOffset(at_ms=parse_time(since, now)) if since else parse_offset(offset)
     last = parse_time(until, now) if until else None
-    formatted(form, Shown("", 0, 0, 0, "", (), "", 0))  # refused before anything is read
+    formatted(form, DecodedRecord("", 0, 0, 0, "", (), "", 0))  # refused before anything is read
     settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
     places = topic or [], partition
     records = _records(settings, connect_codec(settings), places, begin, last, end or bool(until))
     _print(records, Filter(named_run(run, data_dir), kind, agent), count, "" if as_json else form)
 
 
-def _print(records: Iterator[tuple[Shown, dict[str, Any]]], wanted: Filter, count: int, form: str) -> None:
+def _print(records: Iterator[tuple[DecodedRecord, dict[str, Any]]], wanted: Filter, count: int, form: str) -> None:
     """Those that are ``wanted``, at most ``count`` but for 0; as JSON without a format."""
     shown = 0
     for one, fact in records:
@@ -82,7 +82,7 @@ def _print(records: Iterator[tuple[Shown, dict[str, Any]]], wanted: Filter, coun
     message(f"facts: {shown}")
 
 
-def _position(one: Shown) -> dict[str, Any]:
+def _position(one: DecodedRecord) -> dict[str, Any]:
     return {
         "topic": one.topic,
         "partition": one.partition,
@@ -99,7 +99,7 @@ def _records(
     begin: StartOffset,
     last_ms: int | None,
     until_end: bool,
-) -> Iterator[tuple[Shown, dict[str, Any]]]:
+) -> Iterator[tuple[DecodedRecord, dict[str, Any]]]:
     """Records from ``begin`` on; to their ends and ``last_ms`` with ``until_end``, else for ever."""
     from confluent_kafka import KafkaError, KafkaException
 
@@ -149,7 +149,7 @@ def _places(consumer: Consumer, topics: list[str], partition: int, begin: StartO
     return found
 
 
-def _shown(message_: Message, codec: Codec) -> tuple[Shown, dict[str, Any]]:
+def _shown(message_: Message, codec: Codec) -> tuple[DecodedRecord, dict[str, Any]]:
     """The record; what is no record of ours is shown as such, not passed over."""
     import msgspec
 
@@ -165,7 +165,7 @@ def _shown(message_: Message, codec: Codec) -> tuple[Shown, dict[str, Any]]:
     headers = [(name, _text(part)) for name, part in headers_of(message_)]
     place = (str(message_.topic()), int(message_.partition() or 0), int(message_.offset() or 0))
     text = json.dumps(fact, ensure_ascii=False)
-    return Shown(*place, message_.timestamp()[1], _text(message_.key()), headers, text, len(value)), fact
+    return DecodedRecord(*place, message_.timestamp()[1], _text(message_.key()), headers, text, len(value)), fact
 
 
 def _text(part: str | bytes | None) -> str:

@@ -13,7 +13,7 @@ from backplane.cli.output import DataDir, JsonFlag, interactive, print_json
 if TYPE_CHECKING:
     from backplane.cli.data_text import Text
     from backplane.insight.answers import Event, RunRow
-    from backplane.insight.postmortem import PostMortem, Tried
+    from backplane.insight.postmortem import FailureTreatment, PostMortem
 
 SPREAD_SHOWN: Final = 20
 """Lines of what came of it; the document has them all."""
@@ -100,7 +100,7 @@ def _line(event: Event) -> str:
     return f"{in_words(event)}  {event.topic}[{event.partition}]@{event.offset}"
 
 
-def _tried(tried: Tried) -> Iterator[str]:
+def _tried(tried: FailureTreatment) -> Iterator[str]:
     redriven = f", redriven {tried.redrives} times" if tried.redrives else ""
     yield f"{tried.what} for {tried.agent}: {tried.outcome}{redriven}"
     yield from (f"  {attempt}" for attempt in tried.attempts)

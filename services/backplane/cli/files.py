@@ -10,10 +10,10 @@ import typer
 
 from backplane.cli.calling import (
     STDOUT,
-    Called,
     CallOptions,
     OutOption,
     RunOption,
+    SucceededCall,
     TimeoutOption,
     finish,
     given,
@@ -120,11 +120,11 @@ def delete(
         raise _missing(key)
 
 
-def _do(how: CallOptions, operation: str, **params: Any) -> Called:
+def _do(how: CallOptions, operation: str, **params: Any) -> SucceededCall:
     return perform("file_storage", given(operation=operation, **params), how)
 
 
-def _found(called: Called) -> Called:
+def _found(called: SucceededCall) -> SucceededCall:
     if not called.result.result["found"]:
         raise _missing(called.result.result["key"])
     return called
@@ -134,7 +134,7 @@ def _missing(key: str) -> CommandError:
     return CommandError("not_found", f"no file has the key {key!r}", "`backplane files list` shows what there is")
 
 
-def _tell(called: Called, columns: Sequence[str], rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _tell(called: SucceededCall, columns: Sequence[str], rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(called.document())
         return

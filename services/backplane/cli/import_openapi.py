@@ -13,7 +13,7 @@ MAX_VALUES = 2_000_000
 """Of a document in YAML: the largest that are published have some hundred thousand."""
 
 if TYPE_CHECKING:
-    from backplane.manifests.openapi import Draft, Skipped
+    from backplane.manifests.openapi import Draft, SkippedOperation
 
 File = Annotated[str, typer.Argument(help="OpenAPI 3 document, JSON or YAML; '-' for stdin.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write to, a file a capability; without it to stdout.")]
@@ -111,7 +111,7 @@ def _yaml(manifest: dict[str, Any]) -> str:
     return yaml.dump(manifest, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _tell_skipped(each: Draft | Skipped) -> None:
+def _tell_skipped(each: Draft | SkippedOperation) -> None:
     reason = getattr(each, "reason", "")
     if reason:
         message(f"skipped {each.operation}: {reason}")

@@ -16,7 +16,7 @@ from agents_sdk.core.money import dollars
 from agents_sdk.core.words import attributed
 from backplane.cli.data_text import Text
 from backplane.insight.answers import Event, RunRow
-from backplane.insight.causation import Placed
+from backplane.insight.causation import CausationNode
 from backplane.insight.lineage import Node
 from backplane.insight.wording import Line, counted, duration, money, tell, told
 
@@ -67,7 +67,7 @@ def paint_line(line: Line, start: int, lanes: dict[str, str], colour: bool) -> N
     sys.stdout.flush()
 
 
-def paint_tree(about: RunRow | None, placed: Sequence[Placed], colour: bool) -> None:
+def paint_tree(about: RunRow | None, placed: Sequence[CausationNode], colour: bool) -> None:
     """Header, and each line below what caused it, child runs where they were started."""
     if about:
         show(_header(about), colour)

@@ -80,7 +80,7 @@ class Filter:
         )
 
 
-class Shown(NamedTuple):
+class DecodedRecord(NamedTuple):
     """A record, decoded."""
 
     topic: str
@@ -95,7 +95,7 @@ class Shown(NamedTuple):
     """Of the value in Kafka, bytes."""
 
 
-VALUES: Final[dict[str, Callable[[Shown], object]]] = {
+VALUES: Final[dict[str, Callable[[DecodedRecord], object]]] = {
     "t": lambda one: one.topic,
     "p": lambda one: one.partition,
     "o": lambda one: one.offset,
@@ -110,7 +110,7 @@ VALUES: Final[dict[str, Callable[[Shown], object]]] = {
 """kcat's directives → what they stand for."""
 
 
-def formatted(text: str, record: Shown) -> str:
+def formatted(text: str, record: DecodedRecord) -> str:
     r"""The format string filled in: ``%t[%p]@%o %k: %s\n``. Raises CommandError for a directive that is none."""
 
     def put(found: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from agents_sdk.errors import BackplaneError, Refused, Unreachable
 from backplane.console.access import BODY_BYTES, BODY_S, AccessMiddleware
 from backplane.console.desk import ConsoleContexts, desk_of
-from backplane.console.measured import Measured
+from backplane.console.measured import RequestMetrics
 from backplane.console.rights import allowed
 from backplane.console.routes import (
     agents,
@@ -62,7 +62,7 @@ def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") ->
     app.add_exception_handler(ClientDisconnect, _cut)
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(Exception, _broken)
-    return Measured(AccessMiddleware(app, sessions, host), desks.all.metrics)
+    return RequestMetrics(AccessMiddleware(app, sessions, host), desks.all.metrics)
 
 
 def _status(error: BackplaneError) -> int:

@@ -45,7 +45,7 @@ class Box(NamedTuple):
     tone: str = ""
 
 
-class Placed(NamedTuple):
+class PlacedBox(NamedTuple):
     """A box with its place."""
 
     box: Box
@@ -59,7 +59,7 @@ class Drawing:
 
     width: int
     height: int
-    boxes: list[Placed]
+    boxes: list[PlacedBox]
     lines: list[str]
     """SVG paths."""
     folded: int
@@ -196,7 +196,9 @@ def _placed(
             at[box] = MARGIN + number * (BOX_WIDTH + COLUMN_GAP), MARGIN + top + row * (BOX_HEIGHT + ROW_GAP)
     lines = [_line(at[a], at[b]) for a, b in sorted(edges)]
     width = len(columns) * (BOX_WIDTH + COLUMN_GAP) - COLUMN_GAP + 2 * MARGIN
-    return Drawing(width, height + 2 * MARGIN, [Placed(boxes[box], *place) for box, place in at.items()], lines, folded)
+    return Drawing(
+        width, height + 2 * MARGIN, [PlacedBox(boxes[box], *place) for box, place in at.items()], lines, folded
+    )
 
 
 def _line(start: tuple[int, int], end: tuple[int, int]) -> str:

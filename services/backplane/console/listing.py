@@ -27,7 +27,7 @@ COLUMNS: Final[dict[str, Callable[[RunRow], Any]]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ListQuery:
     """A person's wishes for a list of runs."""
 
     text: str = ""
@@ -71,7 +71,7 @@ def amount(text: str) -> int:
     return round(found * NANO)
 
 
-def listed(runs: Sequence[RunRow], asked: Asked) -> list[RunRow]:
+def listed(runs: Sequence[RunRow], asked: ListQuery) -> list[RunRow]:
     """The runs that are asked for, in the order that is asked for; equal ones keep theirs."""
     text = asked.text.casefold()
     found = [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HEADER_CHARS: Final = 2_000
 
 
-class Read(NamedTuple):
+class LogRecord(NamedTuple):
     """One record."""
 
     topic: str
@@ -64,7 +64,7 @@ def ends(settings: Settings, topic: str) -> list[Ends]:
         consumer.close()
 
 
-def read_page(settings: Settings, codec: Codec, topic: str, partition: int, start: int, stop: int) -> list[Read]:
+def read_page(settings: Settings, codec: Codec, topic: str, partition: int, start: int, stop: int) -> list[LogRecord]:
     """The records of [start, stop), in their order. Raises Unreachable."""
     consumer = reader(settings.kafka)
     try:
@@ -86,20 +86,20 @@ def at_time(settings: Settings, topic: str, partition: int, at_ms: int) -> int |
         consumer.close()
 
 
-def read_one(settings: Settings, codec: Codec, topic: str, partition: int, offset: int) -> Read | None:
+def read_one(settings: Settings, codec: Codec, topic: str, partition: int, offset: int) -> LogRecord | None:
     """The record at that place; None: there is none. Raises Unreachable."""
     found = read_page(settings, codec, topic, partition, offset, offset + 1)
     return next((one for one in found if one.offset == offset), None)
 
 
-def _read(codec: Codec, message: Message) -> Read:
+def _read(codec: Codec, message: Message) -> LogRecord:
     record, problem = None, ""
     value = message.value()
     try:
         record = codec.decode(value)
     except Undecodable as error:
         problem = str(error) if value is not None else "no value"
-    return Read(
+    return LogRecord(
         str(message.topic()),
         int(message.partition() or 0),
         int(message.offset() or 0),

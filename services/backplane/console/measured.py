@@ -9,7 +9,7 @@ from backplane.metrics import catalogue
 from backplane.metrics.exposition import Metrics
 
 
-class Measured:
+class RequestMetrics:
     """Counts each answer by the pattern of its page, which FastAPI leaves in the scope. It times the beginning: the end
     of a live stream says nothing."""
 

@@ -22,7 +22,7 @@ HELD: Final = 1_000
 """Facts that a stream holds back at most."""
 
 
-class Beginning(NamedTuple):
+class StreamStart(NamedTuple):
     """Where a stream goes on."""
 
     shown: int
@@ -31,7 +31,7 @@ class Beginning(NamedTuple):
     """The next offset of each partition."""
 
 
-def beginning(events: Iterable[Event], stored: Mapping[Place, int], now_us: int) -> Beginning:
+def beginning(events: Iterable[Event], stored: Mapping[Place, int], now_us: int) -> StreamStart:
     """Where the stream begins of a page that is made from ``events``, all that the store has of a run, in their order.
     ``stored``: the next offsets of the store, asked for before the events were. A gap that is older than ``GAP_S`` is
     not waited for."""
@@ -42,7 +42,7 @@ def beginning(events: Iterable[Event], stored: Mapping[Place, int], now_us: int)
         else:
             place = event.topic, event.partition
             following[place] = min(following.get(place, event.offset), event.offset)
-    return Beginning(shown, following)
+    return StreamStart(shown, following)
 
 
 class InOrder:

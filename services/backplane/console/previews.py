@@ -50,7 +50,7 @@ class Preview(NamedTuple):
     size: int
 
 
-class Shown(NamedTuple):
+class PreviewPart(NamedTuple):
     """The part of a file that a browser gets."""
 
     content: bytes
@@ -91,13 +91,13 @@ class Files:
             return _told(sha256, "unreachable")
         return _told(sha256, kind_of(head), size)
 
-    def artifact(self, sha256: str) -> Shown:
+    def artifact(self, sha256: str) -> PreviewPart:
         """An artifact as a browser may have it. Raises UnknownArtifact, ArtifactBroken, Unreachable, TooLarge."""
         head, size = self._store.beginning(sha256, TEXT_BYTES)
         hint = f"`backplane artifacts get {sha256} --out FILE` writes it to a file"
         return shown(head, size, lambda: self._store.get(sha256), hint)
 
-    def file(self, name: str) -> Shown | None:
+    def file(self, name: str) -> PreviewPart | None:
         """A file of the folders as a browser may have it; None: it is none of them. Raises TooLarge."""
         file = inside(self._data_dir, name)
         if file is None:
@@ -106,14 +106,14 @@ class Files:
             return shown(opened.read(TEXT_BYTES), file.stat().st_size, file.read_bytes, f"it is {file}")
 
 
-def shown(head: bytes, size: int, whole: Callable[[], bytes], hint: str) -> Shown:
+def shown(head: bytes, size: int, whole: Callable[[], bytes], hint: str) -> PreviewPart:
     """An image or a film as it is, everything else as text, cut where it is long."""
     if kind := media_type(head):
         if size > MEDIA_BYTES:
             raise TooLarge(f"the file has {size:,} bytes, too many to be shown", hint=hint, size=size)
-        return Shown(whole(), kind)
+        return PreviewPart(whole(), kind)
     cut = f"\n\n… {len(head):,} of {size:,} bytes; {hint}\n".encode() if size > len(head) else b""
-    return Shown(head.decode(errors="replace").encode() + cut, "text/plain; charset=utf-8")
+    return PreviewPart(head.decode(errors="replace").encode() + cut, "text/plain; charset=utf-8")
 
 
 def paths_in(text: str) -> Iterator[str]:

@@ -24,7 +24,7 @@ NEWEST: Final = 1_000
 """Records of each partition that a list is made of: what a person looks through, and a page has memory for."""
 
 
-class Found(NamedTuple):
+class OpenLetters(NamedTuple):
     """Open letters, large ones cut."""
 
     letters: list[Letter]
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     """Records that were not looked at, since they are older than the newest ones."""
 
 
-def read_letters(settings: Settings, codec: Codec, newest: int = NEWEST) -> Found:
+def read_letters(settings: Settings, codec: Codec, newest: int = NEWEST) -> OpenLetters:
     """The open letters among the ``newest`` records of each partition of each dead-letter topic. The record that uses a
     letter up is newer than the letter, so that none of them is missed. Raises Unreachable."""
     older = 0
@@ -47,7 +47,7 @@ def read_letters(settings: Settings, codec: Codec, newest: int = NEWEST) -> Foun
                 older += start - low
                 yield from _records(consumer, topic, partition, start, stop)
 
-    return Found(_letters(settings, codec, records, whole=False), older)
+    return OpenLetters(_letters(settings, codec, records, whole=False), older)
 
 
 def read_named(settings: Settings, codec: Codec, names: Sequence[str]) -> list[Letter]:

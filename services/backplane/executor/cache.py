@@ -17,7 +17,7 @@ OVERHEAD: Final = 300
 """Bytes of an entry besides its texts: the key, two tuples, a dictionary's slot."""
 
 
-class Cached(NamedTuple):
+class CacheEntry(NamedTuple):
     """A result, and who gave it."""
 
     result: str
@@ -25,7 +25,7 @@ class Cached(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    value: Cached
+    value: CacheEntry
     until: float
     size: int
 
@@ -49,7 +49,7 @@ class ResultCache:
         params = own[0].params if own else {}
         return ids.sha256(ids.canonical([call.contract.fingerprint, providers, params]))
 
-    def get(self, key: str, now: float) -> Cached | None:
+    def get(self, key: str, now: float) -> CacheEntry | None:
         """The value, unless there is none or its time is over."""
         entry = self._entries.get(key)
         if entry is None:
@@ -60,7 +60,7 @@ class ResultCache:
         self._entries.move_to_end(key)
         return entry.value
 
-    def put(self, key: str, value: Cached, now: float, ttl_seconds: float) -> None:
+    def put(self, key: str, value: CacheEntry, now: float, ttl_seconds: float) -> None:
         """Keeps the value for its time; one that is larger than the whole cache is not kept."""
         if key in self._entries:
             self._drop(key)

@@ -15,7 +15,7 @@ from agents_sdk.recovery import RecoveryConfig
 from backplane.executor import reports
 from backplane.manifests.registry import RegisteredCapability
 from backplane.recovery import ceiling, plan, story
-from backplane.recovery.decide import Degrade, Fail, Route, Step, Succeed, Tried, Verdict
+from backplane.recovery.decide import Degrade, Fail, PastAttempt, Route, Step, Succeed, Verdict
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure
 from backplane.recovery.plan import Target
 
@@ -55,7 +55,7 @@ class OpenCall:
         self.began = began
         self.policy = plan.policy_of(contract, config, fact.timeout_ms)
         self.degraded = plan.degraded_result(contract, config)
-        self.tried: list[Tried] = []
+        self.tried: list[PastAttempt] = []
         self.reports: list[Command] = []
         self.durable: list[Awaitable[None]] = []
         self.cost = 0
@@ -164,9 +164,9 @@ def of_switch(capability: str, switch: Switch) -> Fail:
     return Fail("outage", code, f"{capability!r} is {switch.state}", said=switch.reason, said_by=said_by)
 
 
-def taken_by_another(route: int, message: str, verdict: Verdict) -> Tried:
+def taken_by_another(route: int, message: str, verdict: Verdict) -> PastAttempt:
     """The attempt that another executor has claimed."""
-    return Tried(
+    return PastAttempt(
         route=route, error_class="unknown", code=TAKEN, message=message, own=True, uncertain=True, verdict=verdict
     )
 
@@ -176,11 +176,11 @@ def _report(call: OpenCall, failure: Fail | None) -> str:
     return ids.canonical(story.report(fact.call_id, fact.capability, call.stood, call.tried, failure))
 
 
-def tried_of(route: int, outcome: AttemptOutcome, seconds: float) -> Tried:
+def tried_of(route: int, outcome: AttemptOutcome, seconds: float) -> PastAttempt:
     """The attempt as the core sees it."""
     if isinstance(outcome, Answer):
-        return Tried(route=route, latency_ms=seconds * 1000)
-    return Tried(
+        return PastAttempt(route=route, latency_ms=seconds * 1000)
+    return PastAttempt(
         route=route,
         error_class=outcome.error_class,
         code=outcome.code,

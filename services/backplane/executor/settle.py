@@ -19,7 +19,7 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent
 from backplane.executor import reports
 from backplane.executor.breaker_gate import BreakerGate
-from backplane.executor.cache import Cached, ResultCache
+from backplane.executor.cache import CacheEntry, ResultCache
 from backplane.executor.open_call import (
     NO_ATTEMPTS,
     TAKEN,
@@ -44,10 +44,10 @@ from backplane.recovery.decide import (
     OUTCOME_UNKNOWN,
     Call,
     Fail,
+    PastAttempt,
     Reconcile,
     Step,
     Succeed,
-    Tried,
     Verdict,
     next_step,
 )
@@ -158,7 +158,7 @@ class Settler:
         if self._cache is None or rule is None or target.contract is not call.contract or call.lost:
             return
         now = self._clock.monotonic()
-        self._cache.put(key, Cached(call.result, target.route.provider), now, rule.ttl_seconds)
+        self._cache.put(key, CacheEntry(call.result, target.route.provider), now, rule.ttl_seconds)
 
     def holds(self, fact: CallEvent) -> bool:
         """Whether the call has to wait: its capability is paused with that policy, or its caller makes it itself."""
@@ -240,7 +240,7 @@ class Settler:
         refused = ceiling.refusal(provider, timeout, call.fact.budget_nano_usd, call.cost, target.params)
         if refused is not None:
             told, most = refused
-            over = Tried(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=told, own=True)
+            over = PastAttempt(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=told, own=True)
             call.tried.append(over)
             call.asked = min(call.asked or most, most)
             return

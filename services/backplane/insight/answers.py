@@ -47,7 +47,7 @@ class Cost(msgspec.Struct, frozen=True):
     latency_us: int
 
 
-class Discarded(msgspec.Struct, frozen=True):
+class DiscardedCall(msgspec.Struct, frozen=True):
     """A call that served nothing: its result went into drafts alone that were replaced before anything read them. The
     view ``v_discarded`` says exactly which those are."""
 
@@ -221,11 +221,11 @@ def costs(client: Client, by: By, run: str = "", *, tree: bool = False) -> list[
     return ask(client, "cost", Cost, by=by, runs=chosen)
 
 
-def discarded(client: Client, run: str = "", *, tree: bool = False) -> list[Discarded]:
+def discarded(client: Client, run: str = "", *, tree: bool = False) -> list[DiscardedCall]:
     """The calls that served nothing, of the runs that ``costs`` would be about; the dearest first. With an empty
     ``run`` those of the newest ``RECENT_RUNS``."""
     chosen = _chosen(client, run, tree) or [each.run_id for each in runs(client, RECENT_RUNS)]
-    return ask(client, "discarded", Discarded, runs=chosen) if chosen else []
+    return ask(client, "discarded", DiscardedCall, runs=chosen) if chosen else []
 
 
 def _chosen(client: Client, run: str, tree: bool) -> list[str]:

@@ -14,7 +14,7 @@ from agents_sdk.core import kinds
 from backplane.insight.answers import Event
 
 
-class Placed(NamedTuple):
+class CausationNode(NamedTuple):
     """A fact in the tree; a list of these, parents first, is the tree. Flat, since agents that set each other off make
     it thousands deep."""
 
@@ -31,16 +31,16 @@ def cause_of(event: Event) -> str:
     return event.causation_id
 
 
-def tree(events: Sequence[Event]) -> Iterator[Placed]:
+def tree(events: Sequence[Event]) -> Iterator[CausationNode]:
     """The facts of a run and its child runs, each directly after its cause or what else that led to."""
     known = {event.event_id for event in events}
     below: dict[str, list[Event]] = {}
     for event in events:
         cause = cause_of(event)
         below.setdefault(cause if cause in known else "", []).append(event)
-    waiting = [Placed(event, 0, "") for event in reversed(below.get("", ()))]
+    waiting = [CausationNode(event, 0, "") for event in reversed(below.get("", ()))]
     while waiting:
         placed = waiting.pop()
         yield placed
         event_id = placed.event.event_id
-        waiting += [Placed(event, placed.depth + 1, event_id) for event in reversed(below.get(event_id, ()))]
+        waiting += [CausationNode(event, placed.depth + 1, event_id) for event in reversed(below.get(event_id, ()))]

@@ -65,7 +65,7 @@ class Failure(msgspec.Struct, frozen=True):
     offset: int
 
 
-class Found(msgspec.Struct, frozen=True):
+class TextMatch(msgspec.Struct, frozen=True):
     """A fact that holds a text, with the words around it."""
 
     at: int
@@ -255,7 +255,7 @@ def positions(client: Client) -> list[Position]:
     return ask(client, "positions", Position)
 
 
-class PutAside(msgspec.Struct, frozen=True):
+class StoppedPartition(msgspec.Struct, frozen=True):
     """A partition that stands still."""
 
     partition: int
@@ -265,9 +265,9 @@ class PutAside(msgspec.Struct, frozen=True):
     message: str
 
 
-def aside(client: Client) -> list[PutAside]:
+def aside(client: Client) -> list[StoppedPartition]:
     """Partitions that were put aside and not brought back. Raises QueryRefused, Unreachable."""
-    return ask(client, "aside", PutAside)
+    return ask(client, "aside", StoppedPartition)
 
 
 def pulse(client: Client, since: int) -> Pulse:
@@ -290,9 +290,9 @@ def failures(client: Client, limit: int = 20) -> list[Failure]:
     return ask(client, "failures", Failure, limit=limit)
 
 
-def found(client: Client, text: str, run: str = "", limit: int = 50) -> list[Found]:
+def found(client: Client, text: str, run: str = "", limit: int = 50) -> list[TextMatch]:
     """Facts that hold the text, the newest first; upper and lower case are alike."""
-    return ask(client, "found", Found, text=text, run=run, limit=limit)
+    return ask(client, "found", TextMatch, text=text, run=run, limit=limit)
 
 
 def keys(client: Client, run: str = "", text: str = "", limit: int = 500) -> list[Key]:

@@ -36,7 +36,7 @@ GIVEN_UP: Final = frozenset(
 TRIED: Final = frozenset(kinds.ATTEMPT_OUTCOMES)
 
 
-class Tried(msgspec.Struct, kw_only=True):
+class FailureTreatment(msgspec.Struct, kw_only=True):
     """The treatment of one call, or one message, that failed."""
 
     what: str
@@ -69,7 +69,7 @@ class PostMortem(msgspec.Struct, kw_only=True):
     """Other failures with a cause of their own, on which the end rests too."""
     spread: list[Event]
     """Other things that rest on the first cause, or were open and stopped when the run ended."""
-    tried: list[Tried]
+    tried: list[FailureTreatment]
     cost_nano_usd: int
     """Of the run's own attempts."""
     wasted_nano_usd: int
@@ -198,7 +198,9 @@ def _lost(causes: FailureCauses, own: Sequence[Event]) -> int:
     )
 
 
-def _all_tried(events: Sequence[Event], concerned: Iterable[Event], reports: Mapping[str, str]) -> list[Tried]:
+def _all_tried(
+    events: Sequence[Event], concerned: Iterable[Event], reports: Mapping[str, str]
+) -> list[FailureTreatment]:
     calls: dict[str, list[Event]] = {}
     deliveries: dict[str, list[Event]] = {}
     for event in events:
@@ -206,7 +208,7 @@ def _all_tried(events: Sequence[Event], concerned: Iterable[Event], reports: Map
             calls.setdefault(event.call_id, []).append(event)
         elif event.delivery_id:
             deliveries.setdefault(event.delivery_id, []).append(event)
-    found: dict[str, Tried] = {}
+    found: dict[str, FailureTreatment] = {}
     ended_by = {event.causation_id for event in events if event.kind in ENDS or event.kind == kinds.RUN_COMPLETED}
     for event in concerned:
         place = event.call_id or event.delivery_id
@@ -219,7 +221,7 @@ def _all_tried(events: Sequence[Event], concerned: Iterable[Event], reports: Map
     return list(found.values())
 
 
-def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> Tried:
+def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> FailureTreatment:
     request = next((event for event in about if event.kind == kinds.CALL_REQUESTED), about[0])
     outcome = next((event for event in about if event.kind in kinds.CALL_OUTCOMES), about[-1])
     attempts = [event for event in about if event.kind in TRIED]
@@ -234,7 +236,7 @@ def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> Tried:
         ended = "discarded"
     elif outcome.kind != kinds.CALL_FAILED:
         ended = "cancelled"
-    return Tried(
+    return FailureTreatment(
         what=request.capability,
         agent=request.agent,
         run_id=request.run_id,
@@ -250,7 +252,7 @@ def _call_tried(about: Sequence[Event], reports: Mapping[str, str]) -> Tried:
     )
 
 
-def _message_tried(about: Sequence[Event], ended_by: set[str]) -> Tried:
+def _message_tried(about: Sequence[Event], ended_by: set[str]) -> FailureTreatment:
     """``ended_by``: what the ends of runs were caused by. A handler that ended its run has done its work; in
     records of before nothing else says so."""
     failed = [event for event in about if event.kind == kinds.HANDLER_FAILED]
@@ -266,7 +268,7 @@ def _message_tried(about: Sequence[Event], ended_by: set[str]) -> Tried:
         ended = "discarded"
     elif kinds.DELIVERY_CANCELLED in seen:
         ended = "cancelled"
-    return Tried(
+    return FailureTreatment(
         what=failed[0].name,
         agent=failed[0].recipient,
         run_id=failed[0].run_id,

@@ -19,7 +19,7 @@ ALSO: Final = ("key", "version", "call_id", "message_id", "cost_nano_usd", "prov
 """Compared where both sides have them."""
 
 
-class Checked(NamedTuple):
+class Verification(NamedTuple):
     """One fact."""
 
     event: Event
@@ -27,7 +27,7 @@ class Checked(NamedTuple):
     """Empty: Kafka has the same."""
 
 
-def verify(events: Iterable[Event], kafka: Mapping[str, str], codec: Codec) -> list[Checked]:
+def verify(events: Iterable[Event], kafka: Mapping[str, str], codec: Codec) -> list[Verification]:
     """Each fact once. Raises KafkaException when Kafka does not answer."""
     unique = {event.event_id: event for event in events}
     consumer = reader(kafka, auto_offset_reset="error")
@@ -36,7 +36,7 @@ def verify(events: Iterable[Event], kafka: Mapping[str, str], codec: Codec) -> l
         for event in unique.values():
             consumer.assign([TopicPartition(event.topic, event.partition, event.offset)])
             message = consumer.poll(TIMEOUT_S)
-            found.append(Checked(event, _problem(event, message, codec)))
+            found.append(Verification(event, _problem(event, message, codec)))
         return found
     finally:
         consumer.close()

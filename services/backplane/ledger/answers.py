@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from agents_sdk.core.facts import Reply
 from agents_sdk.core.ledger import PartitionState
-from agents_sdk.core.ledger.step import Addressed
+from agents_sdk.core.ledger.step import AddressedReply
 from agents_sdk.wire.codec import Codec
 from backplane.ledger.outgoing import OVERHEAD
 from backplane.ledger.proofs import Proofs, place_of
@@ -42,7 +42,7 @@ class Answers:
         self._waiting: dict[tuple[str, int], list[dict[str, Any]]] = {}
         """By topic and partition."""
 
-    def add(self, addressed: Addressed, at: int) -> None:
+    def add(self, addressed: AddressedReply, at: int) -> None:
         """An answer to a command that was appended at this time. Raises whatever a field that cannot be encoded makes
         the codec raise."""
         encoded = self._encoded(addressed.reply)

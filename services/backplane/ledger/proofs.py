@@ -10,7 +10,7 @@ from agents_sdk.core.facts import AttemptEvent, BreakerEvent, CallEvent, Fact, M
 from agents_sdk.core.identity import EXECUTOR, first_generation, reserved
 from agents_sdk.core.ledger import PartitionState
 from agents_sdk.core.ledger.state import KeyState
-from agents_sdk.core.ledger.step import Addressed
+from agents_sdk.core.ledger.step import AddressedReply
 from agents_sdk.keys import read_master
 from agents_sdk.proofs import FACTS
 from agents_sdk.topics import OWN_REPLIES, REPLIES, TOPIC_OF_FACT, inbox, replies_of
@@ -82,7 +82,7 @@ class Proofs:
             for generation in generations
         ]
 
-    def answers(self, book: PartitionState, addressed: Addressed, encoded: bytes, at: int) -> list[bytes]:
+    def answers(self, book: PartitionState, addressed: AddressedReply, encoded: bytes, at: int) -> list[bytes]:
         """The records of an answer, each proven to the asker by one of the keys that it may have. Unproven where nobody
         proved to have asked."""
         agent = addressed.agent
@@ -94,7 +94,7 @@ class Proofs:
         return [self._answer(agent, number).sign(encoded) for number in numbers]
 
 
-def place_of(addressed: Addressed) -> tuple[str, int]:
+def place_of(addressed: AddressedReply) -> tuple[str, int]:
     """Topic and partition of an answer: who may read no others has a topic of its own."""
     if addressed.partition == OWN_REPLIES and addressed.agent:
         return replies_of(addressed.agent), 0

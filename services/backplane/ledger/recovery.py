@@ -26,7 +26,7 @@ from agents_sdk.wire.proof import Place
 from backplane.ledger.accept import appended_at
 from backplane.ledger.aside import PUT_ASIDE
 from backplane.runtime.batch import Record
-from backplane.runtime.log import Located, read_merged, read_range
+from backplane.runtime.log import LocatedRecord, read_merged, read_range
 
 log = logging.getLogger("backplane.ledger")
 
@@ -126,7 +126,7 @@ def _begin(guard: ProofChecker, partition: int, book: PartitionState) -> None:
         guard.sequence.begin(topic, partition, Place(book.applied, NUMBERS))
 
 
-def _fold(book: PartitionState, located: Located, *, whole: bool, passed: Passed) -> bool:
+def _fold(book: PartitionState, located: LocatedRecord, *, whole: bool, passed: Passed) -> bool:
     try:
         evolve(book, cast(Fact, located.record))
         return True

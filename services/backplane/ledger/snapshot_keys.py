@@ -45,7 +45,7 @@ def successor(keys: Iterable[str], chance: str) -> str:
     return f"{newest + 1:08x}-{chance}"
 
 
-class Owned:
+class OwnedKeys:
     """One owner's view of one partition's keys."""
 
     def __init__(self, partition: int, token: str) -> None:

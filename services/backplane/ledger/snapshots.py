@@ -25,12 +25,12 @@ import msgspec
 from faust import streams
 
 from agents_sdk.core.ledger import Limits, PartitionState
-from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, Finished, Grant, KeyState, Run
+from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, EndedRun, Grant, KeyState, Run
 from agents_sdk.scope import new_id
 from agents_sdk.topics import COMMANDS, FACT_TOPICS
 from backplane.ledger.pieces import Changes, Pieces
 from backplane.ledger.seals import NotProven, Seal
-from backplane.ledger.snapshot_keys import ENDED, LIVE, META, SPENT, Key, Owned, successor
+from backplane.ledger.snapshot_keys import ENDED, LIVE, META, SPENT, Key, OwnedKeys, successor
 from backplane.runtime.partitions import EndOffsets
 
 log = logging.getLogger("backplane.ledger")
@@ -89,7 +89,7 @@ class Snapshots:
         self._seals: dict[int, Seal] = {}
         self._app = app
         self._ends = EndOffsets(kafka)
-        self._owned: dict[int, Owned] = {}
+        self._owned: dict[int, OwnedKeys] = {}
         self._pieces: dict[int, Pieces] = {}
         self._table: Any = app.Table(
             "snapshots",
@@ -119,7 +119,7 @@ class Snapshots:
     def _decoded(self, partition: int, limits: Limits) -> tuple[PartitionState, dict[str, int]]:
         book = PartitionState(limits=limits)
         stored = self._believed(partition)
-        owned = self._owned[partition] = Owned(partition, successor(stored, new_id()[-12:]))
+        owned = self._owned[partition] = OwnedKeys(partition, successor(stored, new_id()[-12:]))
         metas = {key: _meta(value) for key, value in stored.items() if Key.of(key).kind == META}
         newest = max(metas, key=lambda key: (metas[key].applied, sum(metas[key].offsets.values())), default="")
         if not newest:
@@ -133,8 +133,8 @@ class Snapshots:
         book.breakers = meta.breakers
         for field in RIGHTS:
             setattr(book, field, getattr(meta, field))
-        book.spent = _spent_of(meta, Owned(partition, Key.of(newest).token), stored)
-        ended: dict[str, tuple[int, Finished]] = {}
+        book.spent = _spent_of(meta, OwnedKeys(partition, Key.of(newest).token), stored)
+        ended: dict[str, tuple[int, EndedRun]] = {}
         best: dict[str, tuple[tuple[int, int, str], str]] = {}
         """Run → how new its record is, and its key."""
         for key, value in stored.items():
@@ -145,7 +145,7 @@ class Snapshots:
                     book.runs[run.run_id] = run
                     best[run.run_id] = (run.seq, 0, token), key
             elif kind == ENDED:
-                order, finished = msgspec.msgpack.decode(value, type=tuple[int, Finished])
+                order, finished = msgspec.msgpack.decode(value, type=tuple[int, EndedRun])
                 book.runs.pop(run_id, None)
                 if run_id not in ended or (finished.seq, order, token) > best[run_id][0]:
                     ended[run_id] = order, finished
@@ -159,7 +159,7 @@ class Snapshots:
         """The partition's entries, whole. Raises NotProven, and then all of them go with the next snapshot; KeyError
         where a piece is missing."""
         pieces = self._pieces[partition] = Pieces(partition)
-        self._owned[partition] = Owned(partition, successor((), new_id()[-12:]))
+        self._owned[partition] = OwnedKeys(partition, successor((), new_id()[-12:]))
         entries = dict(self._stored(partition))
         if self._seal_key is not None:
             seal = self._seals[partition] = Seal(self._seal_key, partition)
@@ -253,7 +253,7 @@ class Snapshots:
                 await asyncio.wait_for(buffer.message_sent.wait(), 1.0)
 
 
-def _spent(owned: Owned, book: PartitionState) -> dict[int, Changes]:
+def _spent(owned: OwnedKeys, book: PartitionState) -> dict[int, Changes]:
     """By window, its hashes in keys of a size that the changelog takes."""
     found: dict[int, Changes] = {}
     for window, hashes in book.spent.items():
@@ -268,7 +268,7 @@ def _spent(owned: Owned, book: PartitionState) -> dict[int, Changes]:
     return found
 
 
-def _spent_of(meta: Meta, owner: Owned, stored: Mapping[str, bytes]) -> dict[int, dict[int, None]]:
+def _spent_of(meta: Meta, owner: OwnedKeys, stored: Mapping[str, bytes]) -> dict[int, dict[int, None]]:
     """The records of ``_spent``. Raises KeyError where a part is missing."""
     found: dict[int, dict[int, None]] = {}
     for window, count in meta.spent.items():

@@ -70,7 +70,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
 
 
-class Said(NamedTuple):
+class NamedPlaces(NamedTuple):
     """The places that a manifest names, and whether they may be private though their names do not show it."""
 
     places: frozenset[tuple[str, int]]
@@ -94,9 +94,9 @@ def policy_of(settings: Settings) -> Policy:
         raise NotConfigured(f"egress.allow: {error}", hint=hint) from error
 
 
-def said(urls: Iterable[str], *, private: bool) -> Said:
+def said(urls: Iterable[str], *, private: bool) -> NamedPlaces:
     """The addresses that a manifest means."""
-    return Said(frozenset(place for url in urls if (place := place_of(url)) is not None), private)
+    return NamedPlaces(frozenset(place for url in urls if (place := place_of(url)) is not None), private)
 
 
 def place_of(url: str) -> tuple[str, int] | None:
@@ -128,7 +128,7 @@ def rule(text: str) -> Rule:
         return Rule(None, entry.rstrip(".").lower(), number)
 
 
-def refusal(policy: Policy, meant: Said, host: str, port: int, address: str) -> str:
+def refusal(policy: Policy, meant: NamedPlaces, host: str, port: int, address: str) -> str:
     """Why this address is not connected to; "" where it may be."""
     inner = unwrapped(ipaddress.ip_address(address.partition("%")[0]))
     if public(inner):

@@ -36,7 +36,7 @@ class NoDocument(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedOperation:
     """An operation that no draft was made of."""
 
     operation: str
@@ -51,7 +51,7 @@ class Draft:
     manifest: dict[str, Any]
 
 
-def drafts(document: Any, *, base_url: str = "", prefix: str = "") -> Iterator[Draft | Skipped]:
+def drafts(document: Any, *, base_url: str = "", prefix: str = "") -> Iterator[Draft | SkippedOperation]:
     """A draft of each operation, in the document's order, or why there is none. ``base_url`` goes before the
     document's own; ``prefix`` before every name. Raises NoDocument."""
     version = document.get("openapi") if isinstance(document, Mapping) else None
@@ -69,7 +69,7 @@ def drafts(document: Any, *, base_url: str = "", prefix: str = "") -> Iterator[D
             try:
                 manifest = api.capability(path, method, resolve(document, item), declared, taken)
             except Unsupported as reason:
-                yield Skipped(operation, str(reason))
+                yield SkippedOperation(operation, str(reason))
             else:
                 taken.add(manifest["name"])
                 yield Draft(operation, manifest)

@@ -31,7 +31,7 @@ class Phase(StrEnum):
     STOPPED = "stopped"
 
 
-class Overall(StrEnum):
+class PlatformState(StrEnum):
     """The state of the platform that follows from its parts."""
 
     STARTING = "starting"
@@ -155,14 +155,14 @@ def due(nodes: Mapping[str, Node], states: Mapping[str, State], now: float) -> l
     return [name for name in nodes if wanted(name)]
 
 
-def fold(nodes: Mapping[str, Node], states: Mapping[str, State], was_ready: bool) -> Overall:
+def fold(nodes: Mapping[str, Node], states: Mapping[str, State], was_ready: bool) -> PlatformState:
     """The state of the platform that follows from its parts, for one that ``was_ready`` before or not."""
     phases = [states[name].phase for name, node in nodes.items() if not node.optional]
     if Phase.FAILED in phases:
-        return Overall.FAILED
+        return PlatformState.FAILED
     if all(phase in FIRM for phase in phases):
-        return Overall.READY
-    return Overall.DEGRADED if was_ready else Overall.STARTING
+        return PlatformState.READY
+    return PlatformState.DEGRADED if was_ready else PlatformState.STARTING
 
 
 def stop_waves(nodes: Mapping[str, Node]) -> list[list[str]]:

@@ -12,7 +12,7 @@ import psutil
 from backplane.access.principals import service_token
 from backplane.platform import probes
 from backplane.platform.layout import Layout
-from backplane.platform.policy import Overall
+from backplane.platform.policy import PlatformState
 
 GONE: Final = "gone"
 """The record has a process that there is not: the supervisor could not write down how it ended, on a full disk say."""
@@ -40,8 +40,8 @@ def read(layout: Layout) -> dict[str, Any]:
     said = asyncio.run(_work(record.get("parts", {}), service_token(layout.data_dir)))
     parts = [_part(name, part, said.lags.get(name, {})) for name, part in record.get("parts", {}).items()]
     state = record.get("state", "starting")
-    if state == Overall.READY and (said.aside or any(part["state"] == GONE for part in parts)):
-        state = Overall.DEGRADED.value
+    if state == PlatformState.READY and (said.aside or any(part["state"] == GONE for part in parts)):
+        state = PlatformState.DEGRADED.value
     supervisor = record.get("supervisor", {})
     own = {"pid": supervisor.get("pid"), "rss_mb": _rss_mb(supervisor.get("pid"))}
     return {

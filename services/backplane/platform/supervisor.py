@@ -31,7 +31,7 @@ from backplane.platform.child import Child
 from backplane.platform.errors import PartFailed, PlatformError
 from backplane.platform.layout import Layout
 from backplane.platform.parts import SPARE, Launch, Part, Site, base_environment
-from backplane.platform.policy import Overall, Phase, State
+from backplane.platform.policy import Phase, PlatformState, State
 
 START_LIMIT_S: Final = 90.0
 """A part that does not answer by then is taken for stuck. A cold start on a busy machine takes 20 s."""
@@ -136,7 +136,7 @@ class Supervisor:
             "offers": self._layout.read_record().get("offers", {}),
             "parts": {},
         }
-        self._layout.write_record({"state": Overall.STARTING.value, **early})
+        self._layout.write_record({"state": PlatformState.STARTING.value, **early})
         try:
             self._layout.check_room()
             cache = cache_dir()
@@ -146,7 +146,7 @@ class Supervisor:
             make_master(self._layout.keys)
             self._announce()
         except (PlatformError, KeyUnusable) as error:
-            self._layout.write_record({"state": Overall.FAILED.value, **early, "supervisor": {}, **_told(error)})
+            self._layout.write_record({"state": PlatformState.FAILED.value, **early, "supervisor": {}, **_told(error)})
             raise
 
     def _announce(self) -> None:
@@ -176,9 +176,9 @@ class Supervisor:
                     await self._sleep()
         finally:
             # Also when something here is wrong: no part outlives this function.
-            self._publish(Overall.FAILED if failure else Overall.STOPPING, failure)
+            self._publish(PlatformState.FAILED if failure else PlatformState.STOPPING, failure)
             await self._stop_all()
-            self._publish(Overall.FAILED if failure else Overall.STOPPED, failure)
+            self._publish(PlatformState.FAILED if failure else PlatformState.STOPPED, failure)
         if failure is not None:
             raise failure
 
@@ -298,12 +298,12 @@ class Supervisor:
         return None
 
     def _note_ready(self) -> None:
-        if not self._was_ready and self._overall() is Overall.READY:
+        if not self._was_ready and self._overall() is PlatformState.READY:
             self._was_ready = True
-            self._publish(Overall.READY)
+            self._publish(PlatformState.READY)
             self._say("platform", f"ready after {time.time() - self._began:.1f} s")
 
-    def _overall(self) -> Overall:
+    def _overall(self) -> PlatformState:
         return policy.fold(self._nodes, {name: each.state for name, each in self._running.items()}, self._was_ready)
 
     async def _stop_all(self) -> None:
@@ -341,8 +341,8 @@ class Supervisor:
             each.child.send_rest()  # processes that it had started and left running
         each.child = each.probe = None
 
-    def _publish(self, overall: Overall, failure: PlatformError | None = None) -> None:
-        over = overall is Overall.STOPPED or (overall is Overall.FAILED and not self._alive())
+    def _publish(self, overall: PlatformState, failure: PlatformError | None = None) -> None:
+        over = overall is PlatformState.STOPPED or (overall is PlatformState.FAILED and not self._alive())
         record: dict[str, Any] = {
             "state": overall.value,
             "last_pid": os.getpid(),

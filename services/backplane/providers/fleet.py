@@ -30,7 +30,7 @@ from backplane.providers.python import Resources
 from backplane.providers.throttle import Throttle
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from backplane.recovery.pricing import charge
-from backplane.recovery.ranking import Ended, ProviderStats, Window, ordered
+from backplane.recovery.ranking import EndedAttempt, ProviderStats, Window, ordered
 
 THREADS: Final = max(4, 2 * (os.cpu_count() or 1))
 """For plain Python functions: enough to overlap waiting, few enough that CPU-bound ones do not starve the loop."""
@@ -134,7 +134,7 @@ class Fleet:
         ok = isinstance(outcome, Answer)
         if isinstance(outcome, Failure) and outcome.error_class in CALLERS:
             return
-        ended = Ended(time.monotonic(), ok, seconds, charge(provider.price, outcome).nano_usd)
+        ended = EndedAttempt(time.monotonic(), ok, seconds, charge(provider.price, outcome).nano_usd)
         self._windows[contract.capability.name, provider.name].add(ended)
 
     def standing(self, capability: str, provider: str) -> ProviderStats:

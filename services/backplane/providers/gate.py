@@ -19,11 +19,14 @@ NEXT_S: Final = 3.0
 """For one address of several to answer."""
 
 
-class Way:
+class AllowedAddresses:
     """The addresses that one provider may reach."""
 
     def __init__(
-        self, policy: egress.Policy, meant: egress.Said | Callable[[], egress.Said], environment: Mapping[str, str]
+        self,
+        policy: egress.Policy,
+        meant: egress.NamedPlaces | Callable[[], egress.NamedPlaces],
+        environment: Mapping[str, str],
     ) -> None:
         self._policy = policy
         self._meant = meant
@@ -34,7 +37,7 @@ class Way:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         resolved = list(dict.fromkeys(str(each[4][0]) for each in found))
-        meant = self._meant() if not isinstance(self._meant, egress.Said) else self._meant
+        meant = self._meant() if not isinstance(self._meant, egress.NamedPlaces) else self._meant
         refusals = {each: egress.refusal(self._policy, meant, host, port, each) for each in resolved}
         allowed = [each for each in resolved if not refusals[each]]
         if not allowed:
@@ -59,7 +62,7 @@ class Way:
 class _Checked:
     """A network backend of httpcore that connects to allowed addresses only."""
 
-    def __init__(self, inner: Any, way: Way) -> None:
+    def __init__(self, inner: Any, way: AllowedAddresses) -> None:
         self._inner = inner
         self._way = way
 
@@ -100,7 +103,7 @@ def _library(backend: Any) -> Any:
     return importlib.import_module(type(backend).__module__.partition(".")[0])
 
 
-def transport(library: ModuleType, way: Way, **options: Any) -> Any:
+def transport(library: ModuleType, way: AllowedAddresses, **options: Any) -> Any:
     """A transport of ``library`` (httpx or httpx2) for this way; ``options`` are those of its AsyncHTTPTransport."""
 
     class Gate(library.AsyncBaseTransport):  # type: ignore[misc, name-defined]  # of a library known at run time
@@ -123,7 +126,7 @@ def transport(library: ModuleType, way: Way, **options: Any) -> Any:
     return Gate()
 
 
-def _made(library: ModuleType, way: Way, proxy: str | None, options: dict[str, Any]) -> Any:
+def _made(library: ModuleType, way: AllowedAddresses, proxy: str | None, options: dict[str, Any]) -> Any:
     made = library.AsyncHTTPTransport(proxy=proxy, trust_env=False, **options)
     if proxy is None:
         pool = made._pool

@@ -21,7 +21,7 @@ from backplane.manifests.template import ABSENT, expression, template
 from backplane.providers import classify, mcp_result
 from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.body import Unreadable
-from backplane.providers.mcp_sessions import SEEN, WORDS_S, Seen, Server, Servers, Session, leaves
+from backplane.providers.mcp_sessions import SEEN, WORDS_S, SeenResponses, Server, Servers, Session, leaves
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, counted
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class McpAttempts(Attempts):
     async def _call(self, under: _Under, arguments: dict[str, Any]) -> AttemptOutcome:
         from mcp import MCPError
 
-        seen = Seen()
+        seen = SeenResponses()
         SEEN.set(seen)
         try:
             client = await under.session.client()

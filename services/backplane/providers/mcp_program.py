@@ -19,7 +19,7 @@ MAX_LINE: Final = 32 * 1024 * 1024
 """Bytes of one message: results have texts and structures beside each other, and images as base64."""
 
 
-class Running:
+class RunningProgram:
     """The program of one session, once it is started."""
 
     def __init__(self) -> None:
@@ -36,7 +36,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def speaking(command: list[str], env: Mapping[str, str], cwd: Path, running: Running) -> AsyncIterator[Any]:
+async def speaking(
+    command: list[str], env: Mapping[str, str], cwd: Path, running: RunningProgram
+) -> AsyncIterator[Any]:
     """(read stream, write stream) of the program while the block runs. Raises OSError where it cannot be started."""
     process = await asyncio.create_subprocess_exec(
         *command,

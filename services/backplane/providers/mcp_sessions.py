@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from backplane.manifests.egress import Policy, said
 from backplane.manifests.model import McpProvider
 from backplane.providers import gate
-from backplane.providers.gate import Way
-from backplane.providers.mcp_program import MAX_LINE, Running, speaking
+from backplane.providers.gate import AllowedAddresses
+from backplane.providers.mcp_program import MAX_LINE, RunningProgram, speaking
 from backplane.providers.redaction import Redaction
 from backplane.providers.variables import variables
 
@@ -35,7 +35,7 @@ MODES: Final = ("auto", "legacy")
 those days may end at the question, or not answer it."""
 
 
-class Seen:
+class SeenResponses:
     """The HTTP responses to the requests of one attempt."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Seen:
         """Of the last response that was no success; 0: there was none."""
 
 
-SEEN: ContextVar[Seen | None] = ContextVar("seen", default=None)
+SEEN: ContextVar[SeenResponses | None] = ContextVar("seen", default=None)
 """Of the attempt under way; the transport's tasks inherit it."""
 
 
@@ -66,7 +66,7 @@ class Session:
         self.mode = mode
         self.redaction = Redaction()
         self.users = 0
-        self.running = Running()
+        self.running = RunningProgram()
         self._over = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[Client] = loop.create_future()
@@ -133,7 +133,7 @@ class Session:
             name, prefix = ("authorization", "Bearer ") if auth.kind == "bearer" else (auth.name, auth.prefix)
             headers[name] = prefix + secret
         hooks: Any = {"response": [_looked_at]}
-        way = Way(self._policy, said([url], private=self._spec.private), self._environment)
+        way = AllowedAddresses(self._policy, said([url], private=self._spec.private), self._environment)
         through = gate.transport(httpx2, way)
         # every attempt has a deadline of its own over all of it
         client = httpx2.AsyncClient(transport=through, headers=headers, timeout=None, event_hooks=hooks)  # see above

@@ -58,7 +58,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class PastAttempt:
     """One attempt that was made; ``error_class`` None: it succeeded."""
 
     route: int
@@ -128,7 +128,9 @@ class Degrade:
 Step: TypeAlias = Call | Reconcile | Succeed | Fail | Degrade
 
 
-def next_step(policy: Policy, routes: Sequence[Route], tried: Sequence[Tried], elapsed: float, jitter: float) -> Step:
+def next_step(
+    policy: Policy, routes: Sequence[Route], tried: Sequence[PastAttempt], elapsed: float, jitter: float
+) -> Step:
     """The step after ``tried``, ``elapsed`` seconds into the call. ``routes``: as they stand now, always the same
     ones in the same order; ``jitter``: a number in [0, 1)."""
     step = _step(policy, routes, tried, elapsed, jitter)
@@ -137,7 +139,7 @@ def next_step(policy: Policy, routes: Sequence[Route], tried: Sequence[Tried], e
     return step
 
 
-def _step(policy: Policy, routes: Sequence[Route], tried: Sequence[Tried], elapsed: float, jitter: float) -> Step:
+def _step(policy: Policy, routes: Sequence[Route], tried: Sequence[PastAttempt], elapsed: float, jitter: float) -> Step:
     left = policy.deadline - elapsed
     if not tried:
         first = _next_open(routes, 0)
@@ -168,7 +170,9 @@ def _step(policy: Policy, routes: Sequence[Route], tried: Sequence[Tried], elaps
     return _failed(last.error_class, "providers_exhausted", "every provider failed", routes, tried)
 
 
-def _failed(error_class: ErrorClass, code: str, told: str, routes: Sequence[Route], tried: Sequence[Tried]) -> Fail:
+def _failed(
+    error_class: ErrorClass, code: str, told: str, routes: Sequence[Route], tried: Sequence[PastAttempt]
+) -> Fail:
     """The failure in our own words; what providers said stands beside them."""
     said = _joined((routes[each.route].provider, each.error_class, each.message) for each in tried if not each.own)
     speakers = dict.fromkeys(routes[each.route].provider for each in tried if not each.own and each.message)
@@ -198,7 +202,7 @@ def backoff(retry: Retry, number: int, jitter: float) -> float:
     return jitter * min(retry.wait_max_seconds, retry.wait_initial_seconds * factor)
 
 
-def _wait_for_same(route: Route, tried: Sequence[Tried], jitter: float, another: bool) -> float | None:
+def _wait_for_same(route: Route, tried: Sequence[PastAttempt], jitter: float, another: bool) -> float | None:
     """Seconds until the route that failed last may be asked again; None: it is not asked again. A provider that wants
     to be left alone for longer than ``wait_max_seconds`` is waited for only when there is no other."""
     last = tried[-1]
@@ -214,7 +218,7 @@ def _wait_for_same(route: Route, tried: Sequence[Tried], jitter: float, another:
     return max(wait, last.retry_after)
 
 
-def told_of(routes: Sequence[Route], tried: Sequence[Tried]) -> str:
+def told_of(routes: Sequence[Route], tried: Sequence[PastAttempt]) -> str:
     """The attempts in order and our own words, the same failure of the same provider in a row once."""
     return _joined((routes[each.route].provider, each.error_class, each.message if each.own else "") for each in tried)
 

@@ -20,7 +20,7 @@ SPAN_S: Final = 600.0
 """How long an attempt counts: a provider that had a bad day is given another chance after ten minutes."""
 
 
-class Ended(NamedTuple):
+class EndedAttempt(NamedTuple):
     """An attempt that ended."""
 
     at: float
@@ -46,10 +46,10 @@ class Window:
     """The last attempts at one provider."""
 
     def __init__(self, attempts: int = ATTEMPTS, span_s: float = SPAN_S) -> None:
-        self._ended: deque[Ended] = deque(maxlen=attempts)
+        self._ended: deque[EndedAttempt] = deque(maxlen=attempts)
         self._span = span_s
 
-    def add(self, ended: Ended) -> None:
+    def add(self, ended: EndedAttempt) -> None:
         """The next attempt that ended; ``at`` never goes back."""
         self._ended.append(ended)
 

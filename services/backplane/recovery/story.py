@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from backplane.recovery.ceiling import OVER_BUDGET
-from backplane.recovery.decide import OUTCOME_UNKNOWN, Fail, Route, Tried
+from backplane.recovery.decide import OUTCOME_UNKNOWN, Fail, PastAttempt, Route
 
 ATTEMPTS_LIMIT: Final = 50
 """Attempts listed one by one, the last ones: a report must fit into the reply that carries it."""
@@ -48,7 +48,7 @@ def cause_of(failure: Fail) -> str:
 
 
 def report(
-    call_id: str, capability: str, routes: Sequence[Route], tried: Sequence[Tried], failure: Fail | None
+    call_id: str, capability: str, routes: Sequence[Route], tried: Sequence[PastAttempt], failure: Fail | None
 ) -> dict[str, Any]:
     """The story as JSON: ``attempts`` (the last 50) and ``alternatives`` (every route: how often it was asked, and why
     not where it was not). For a failure it has its ``cause`` and the recommended ``action``."""
@@ -70,7 +70,7 @@ def report(
     return told
 
 
-def _attempt(number: int, routes: Sequence[Route], attempt: Tried) -> dict[str, Any]:
+def _attempt(number: int, routes: Sequence[Route], attempt: PastAttempt) -> dict[str, Any]:
     route = routes[attempt.route]
     told = {
         "attempt": number,
@@ -84,7 +84,7 @@ def _attempt(number: int, routes: Sequence[Route], attempt: Tried) -> dict[str, 
     return {**told, "verdict": attempt.verdict} if attempt.verdict else told
 
 
-def _alternative(index: int, route: Route, tried: Sequence[Tried], failure: Fail | None) -> dict[str, Any]:
+def _alternative(index: int, route: Route, tried: Sequence[PastAttempt], failure: Fail | None) -> dict[str, Any]:
     made = [attempt for attempt in tried if attempt.code != OVER_BUDGET]
     asked = sum(attempt.route == index for attempt in made)
     told = {"capability": route.capability, "provider": route.provider, "asked": asked}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import Fact
 from agents_sdk.core.ledger import Limits
-from agents_sdk.core.replay import Declared, Logged, Verdict, replay
+from agents_sdk.core.replay import Declared, LoggedCommand, Verdict, replay
 from agents_sdk.errors import UnknownRun
 from agents_sdk.history import read_agents, read_commands, read_contracts, read_run
 
@@ -56,5 +56,5 @@ def _replayed(
 ) -> Verdict:
     ended = any(fact.kind in kinds.RUN_ENDS for fact in facts)
     last = None if ended else max(fact.command_offset for fact in facts)
-    commands = [Logged(*found) for found in read_commands(settings, codec, run_id, last_offset=last)]
+    commands = [LoggedCommand(*found) for found in read_commands(settings, codec, run_id, last_offset=last)]
     return replay(run_id, commands, declared, facts, limits)

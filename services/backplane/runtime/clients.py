@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, Producer
 
-from agents_sdk.wire.consuming import PassedOver, consumer
+from agents_sdk.wire.consuming import UnreadableBatch, consumer
 from agents_sdk.wire.quiet import RECONNECT_MS
 
 MESSAGE_MAX_BYTES: Final = 4_000_000
@@ -39,7 +39,9 @@ def producer(kafka: Mapping[str, str], **properties: Any) -> Producer:
     )
 
 
-def reader(kafka: Mapping[str, str], passed: Callable[[PassedOver], None] | None = None, **properties: Any) -> Consumer:
+def reader(
+    kafka: Mapping[str, str], passed: Callable[[UnreadableBatch], None] | None = None, **properties: Any
+) -> Consumer:
     """A consumer for ``assign``: committed records only, no group, no commits; it reads only its assignment. ``passed``
     is called with each batch that cannot be read, see ``agents_sdk.wire.consuming``."""
     return consumer(

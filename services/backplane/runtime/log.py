@@ -31,7 +31,7 @@ SILENT_S: Final = 30.0
 """How long a reader may get neither a record nor an end. librdkafka says nothing of a broker that it cannot read."""
 
 
-class Located(NamedTuple):
+class LocatedRecord(NamedTuple):
     """A decoded record with its place in the log."""
 
     topic: str
@@ -102,7 +102,7 @@ class _Merge:
         """Topics whose reader got an end before theirs, and since when."""
         self.consumer = consumer
         self.partition = partition
-        self.buffers: dict[str, deque[Located]] = {topic: deque() for topic in starts}
+        self.buffers: dict[str, deque[LocatedRecord]] = {topic: deque() for topic in starts}
         self.open = set(starts)
         self.silence = _Silence()
         self.paused: set[str] = set()
@@ -117,7 +117,7 @@ class _Merge:
                 continue
             record = accept(message)
             if record is not None:
-                self.buffers[topic].append(Located(topic, message.offset() or 0, message.timestamp()[1], record))
+                self.buffers[topic].append(LocatedRecord(topic, message.offset() or 0, message.timestamp()[1], record))
         for topic, buffer in self.buffers.items():
             if len(buffer) > PAUSE_ABOVE and topic not in self.paused:
                 self.paused.add(topic)
@@ -153,7 +153,7 @@ def read_merged(
     accept: Accept,
     order: Callable[[object], tuple[int, ...]],
     ends: Mapping[str, int] | None = None,
-) -> Iterator[Located]:
+) -> Iterator[LocatedRecord]:
     """The committed records of one partition number of several topics, from ``starts`` to the present end, merged by
     ``order``. Each topic must already be in that order. ``accept`` gives what a message is, or None: it is passed over.
     ``ends`` are offsets that are known to be committed or aborted below: what is not visible yet is waited for. Raises

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from agents_sdk.settings import Settings
     from backplane.sink.audit import Audit
-    from backplane.sink.ingest import Ingest, Opened
+    from backplane.sink.ingest import Ingest, IngestPorts
     from backplane.sink.reconcile import Positions
     from backplane.sink.source import FactSource
     from backplane.sink.suspects import Notes
@@ -158,10 +158,10 @@ def _positions(source: FactSource, ingest: Ingest) -> Positions | None:
         return None
 
 
-def _open(settings: Settings, engine: Engine | None, audit: Audit) -> Opened:
+def _open(settings: Settings, engine: Engine | None, audit: Audit) -> IngestPorts:
     """The store, migrated, with nothing of a predecessor still under way, and the codec."""
     from agents_sdk.wire.registry import connect_codec
-    from backplane.sink.ingest import Opened
+    from backplane.sink.ingest import IngestPorts
     from backplane.sink.rebuild import rebuild_if_asked
     from backplane.sink.stage import Stages
     from backplane.sink.writer import Writer
@@ -182,7 +182,7 @@ def _open(settings: Settings, engine: Engine | None, audit: Audit) -> Opened:
         time.sleep(SETTLE_S)
     if engine is None:
         _wait_for_others(writer)
-    opened = Opened(Writer(client, database, stages, shared=engine is None), codec.decode)
+    opened = IngestPorts(Writer(client, database, stages, shared=engine is None), codec.decode)
     audit.start()
     return opened
 

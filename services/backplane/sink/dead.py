@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from agents_sdk.core.identity import SINK
 from agents_sdk.topics import dead_letter
-from agents_sdk.wire.consuming import PassedOver, headers_of
+from agents_sdk.wire.consuming import UnreadableBatch, headers_of
 from agents_sdk.wire.dead_letters import DeadLetter, dead_letter_headers
 from agents_sdk.wire.instants import utc
 from backplane.runtime.clients import producer
@@ -51,7 +51,7 @@ class DeadLetters:
             self._write(topic, None, None, dead_letter_headers(letter))
         self.written += 1
 
-    def passed_over(self, batch: PassedOver) -> None:
+    def passed_over(self, batch: UnreadableBatch) -> None:
         """A letter for a batch that cannot be read: it names the place where the records lie."""
         letter = DeadLetter(
             topic=batch.topic,

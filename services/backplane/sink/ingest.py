@@ -88,7 +88,7 @@ class Letters(Protocol):
     def flush(self) -> None: ...
 
 
-class Opened(NamedTuple):
+class IngestPorts(NamedTuple):
     """The outside of the loop, besides the source."""
 
     store: Store
@@ -133,7 +133,7 @@ class Ingest:
         self,
         source: Source,
         letters: Letters,
-        connect: Callable[[], Opened],
+        connect: Callable[[], IngestPorts],
         stop: threading.Event,
         guard: ProofChecker | None = None,
         notes: Notes | None = None,

@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 from agents_sdk.core.identity import SINK
 from agents_sdk.proofs import ProofChecker
 from agents_sdk.topics import FACT_TOPICS
-from agents_sdk.wire.consuming import PassedOver
+from agents_sdk.wire.consuming import UnreadableBatch
 from agents_sdk.wire.topic_ids import topic_ids
 from backplane.runtime.clients import reader
 from backplane.runtime.partitions import EndOffsets
@@ -51,7 +51,7 @@ class FactSource:
         kafka: Mapping[str, str],
         topics: Iterable[str] = FACT_TOPICS,
         guard: ProofChecker | None = None,
-        passed: Callable[[PassedOver], None] | None = None,
+        passed: Callable[[UnreadableBatch], None] | None = None,
     ) -> None:
         """``guard`` gets how far each partition was read before, ``passed`` each batch that cannot be read."""
         self._kafka = kafka

@@ -48,7 +48,7 @@ SELECTED: Final = {
 """Columns that are not as they were parsed → what they are."""
 
 
-class Staged(NamedTuple):
+class StagedRows(NamedTuple):
     """Rows for one table."""
 
     table: str
@@ -103,7 +103,7 @@ class Stage:
         for name, value in PLAIN.items():
             handle.query(f"SET {name} = {value}")
 
-    def fill(self, records: Sequence[EncodedRecord]) -> list[Staged]:
+    def fill(self, records: Sequence[EncodedRecord]) -> list[StagedRows]:
         """Parses the records; what is to be inserted, the edges first. Empty: look at them one by one."""
         groups: dict[bytes, list[EncodedRecord]] = {}
         for record in records:
@@ -128,8 +128,8 @@ class Stage:
         columns = tuple(name for name in COLUMNS if name in used)
         selected = ", ".join(f"{SELECTED[name]} AS {name}" if name in SELECTED else name for name in columns)
         return [
-            Staged("edges", NAMES, EDGES.format(edges=edges_sql(), run_id=SELECTED["run_id"]), len(records)),
-            Staged("events", columns, f"SELECT {selected} FROM {TABLE}", len(records)),  # noqa: S608 — names of ours
+            StagedRows("edges", NAMES, EDGES.format(edges=edges_sql(), run_id=SELECTED["run_id"]), len(records)),
+            StagedRows("events", columns, f"SELECT {selected} FROM {TABLE}", len(records)),  # noqa: S608 — names of ours
         ]
 
     def _create(self, columns: Iterable[str]) -> None:
@@ -162,7 +162,7 @@ class Stage:
     def _ask(self, query: str) -> str:
         return bytes(self._handle.query(query, "TSVRaw").bytes()).decode().rstrip("\n")
 
-    def native(self, staged: Staged) -> bytes:
+    def native(self, staged: StagedRows) -> bytes:
         """The rows in ClickHouse's own format, for a server elsewhere. They are one block: a server names an insert by
         its token and the number of its blocks."""
         return bytes(self._handle.query(f"{staged.select} {ONE_BLOCK}", "Native").bytes())

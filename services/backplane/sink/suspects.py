@@ -27,7 +27,7 @@ Ranges = Mapping[Place, tuple[int, int]]
 """Topic and partition → the first and the last offset of a batch there."""
 
 
-class Suspected(NamedTuple):
+class SuspectRange(NamedTuple):
     """Consecutive records, one of which may kill."""
 
     first: int
@@ -39,7 +39,7 @@ class Suspected(NamedTuple):
 class Suspicions(NamedTuple):
     """Knowledge after the deaths so far."""
 
-    suspected: dict[Place, Suspected]
+    suspected: dict[Place, SuspectRange]
     deadly: frozenset[tuple[str, int, int]]
     """Topic, partition and offset of each record that is not touched again."""
 
@@ -50,17 +50,17 @@ NOTHING: Final = Suspicions({}, frozenset())
 def after_death(known: Suspicions, under_way: Iterable[Ranges], points: int) -> Suspicions:
     """Knowledge after the process has died at these batches; records that were not in them are suspected no more.
     Pure."""
-    suspected: dict[Place, Suspected] = {}
+    suspected: dict[Place, SuspectRange] = {}
     at: dict[Place, tuple[int, int]] = {}
     for ranges in under_way:
         for place, (first, last) in ranges.items():
             low, high = at.get(place, (first, last))
             at[place] = min(first, low), max(last, high)
     for place, (first, last) in at.items():
-        one = known.suspected.get(place, Suspected(first, last, 0))
+        one = known.suspected.get(place, SuspectRange(first, last, 0))
         low, high = max(first, one.first), min(last, one.last)
         both = low <= high
-        suspected[place] = Suspected(low, high, one.points + points) if both else Suspected(first, last, points)
+        suspected[place] = SuspectRange(low, high, one.points + points) if both else SuspectRange(first, last, points)
     deadly = {(*place, at[place][0]) for place in at if len(at) == 1 and at[place][0] == at[place][1]}
     deadly = {one for one in deadly if suspected[one[0], one[1]].points >= LIMIT}
     for topic, partition, _ in deadly:
@@ -68,7 +68,7 @@ def after_death(known: Suspicions, under_way: Iterable[Ranges], points: int) -> 
     return Suspicions(suspected, known.deadly | deadly)
 
 
-def taken_apart(known: Suspicions) -> dict[Place, Suspected]:
+def taken_apart(known: Suspicions) -> dict[Place, SuspectRange]:
     """The records that are stored a part at a time."""
     return {place: one for place, one in known.suspected.items() if one.points >= LIMIT}
 
@@ -154,7 +154,7 @@ def _listed(ranges: Ranges) -> list[list[Any]]:
 def _read(path: Path) -> Suspicions:
     said = json.loads(path.read_text())
     known = Suspicions(
-        {(topic, partition): Suspected(*one) for topic, partition, *one in said["suspected"]},
+        {(topic, partition): SuspectRange(*one) for topic, partition, *one in said["suspected"]},
         frozenset((topic, partition, offset) for topic, partition, offset in said["deadly"]),
     )
     pid, began, kills = said["process"]

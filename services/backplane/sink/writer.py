@@ -26,7 +26,7 @@ from backplane.sink.rows import Block, Record, events, inserts, month
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from backplane.sink.stage import Stage, Staged, Stages
+    from backplane.sink.stage import Stage, StagedRows, Stages
 
 SEEN_S: Final = 60.0
 """How old a look at the tables may be when something is inserted. ClickHouse remembers the names of 10,000 inserts; a
@@ -47,7 +47,7 @@ class Step(NamedTuple):
     """One insert of a batch."""
 
     table: str
-    block: Block | Staged
+    block: Block | StagedRows
     token: str
     month: str
     """YYYYMM of its rows."""
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     token: str
     steps: list[Step]
     stage: Stage | None = None
-    """Where its rows are, when ClickHouse parsed them; then each step's block is a ``Staged``."""
+    """Where its rows are, when ClickHouse parsed them; then each step's block is a ``StagedRows``."""
 
 
 class Writer:
@@ -137,7 +137,7 @@ class Writer:
         steps = [Step(part.table, part, part.table, of, self._tops_of(part, stage, records)) for part in staged]
         return self._batch([step for step in steps if step.tops or self._fence is None], stage)
 
-    def _tops_of(self, part: Staged, stage: Stage, records: Sequence[EncodedRecord]) -> Mapping[Place, int]:
+    def _tops_of(self, part: StagedRows, stage: Stage, records: Sequence[EncodedRecord]) -> Mapping[Place, int]:
         if self._fence is None:
             return {}
         return _tops(records) if part.table == "events" else stage.tops_of_edges()
@@ -213,7 +213,7 @@ class Writer:
         )
         self._client.data_insert(context)
 
-    def _insert_staged(self, stage: Stage, staged: Staged, settings: dict[str, Any]) -> None:
+    def _insert_staged(self, stage: Stage, staged: StagedRows, settings: dict[str, Any]) -> None:
         from clickhouse_connect.driver.exceptions import DatabaseError
 
         table = f"{self._database}.{staged.table}"

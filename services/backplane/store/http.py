@@ -71,7 +71,7 @@ NOT_LET_IN: Final = (
 TOO_SLOW: Final = f"Code: 159. DB::Exception: the body did not arrive within {BODY_S:.0f} s. (TIMEOUT_EXCEEDED)"
 
 
-class Asked(NamedTuple):
+class StatementRequest(NamedTuple):
     """One request, taken apart."""
 
     sql: str
@@ -182,7 +182,7 @@ async def _known(door: Door, request: web.Request) -> Principal:
     return found
 
 
-async def _in_time(asked: Awaitable[Asked]) -> Asked:
+async def _in_time(asked: Awaitable[StatementRequest]) -> StatementRequest:
     """The request, if its body arrives in time. Raises QueryFailed."""
     try:
         async with asyncio.timeout(BODY_S):
@@ -191,7 +191,7 @@ async def _in_time(asked: Awaitable[Asked]) -> Asked:
         raise QueryFailed(TOO_SLOW) from error
 
 
-async def _asked(request: web.Request, query_id: str, known: Principal, database: str) -> Asked:
+async def _asked(request: web.Request, query_id: str, known: Principal, database: str) -> StatementRequest:
     given: dict[str, str] = dict(request.query)
     sql = given.get("query", "")
     if request.method == "POST":
@@ -205,7 +205,7 @@ async def _asked(request: web.Request, query_id: str, known: Principal, database
     if not sql.strip():
         sql = "SELECT 'Ok.'"
     named = given.get("database") or request.headers.get("X-ClickHouse-Database") or ""
-    return Asked(
+    return StatementRequest(
         sql,
         {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")},
         _settings({name: value for name, value in given.items() if not name.startswith("param_")}),
@@ -251,7 +251,7 @@ def _settings(given: Mapping[str, str]) -> dict[str, str]:
     return made
 
 
-async def _answered(request: web.Request, engine: Engine, asked: Asked) -> web.StreamResponse:
+async def _answered(request: web.Request, engine: Engine, asked: StatementRequest) -> web.StreamResponse:
     answer = await asyncio.to_thread(
         engine.query,
         asked.sql,
@@ -282,7 +282,7 @@ async def _answered(request: web.Request, engine: Engine, asked: Asked) -> web.S
     return response
 
 
-def _headers(asked: Asked, answer: Answer) -> dict[str, str]:
+def _headers(asked: StatementRequest, answer: Answer) -> dict[str, str]:
     return {
         "Content-Type": "application/json; charset=UTF-8" if "JSON" in answer.format else "text/plain; charset=UTF-8",
         "X-ClickHouse-Format": answer.format,

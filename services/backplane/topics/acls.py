@@ -21,7 +21,7 @@ from agents_sdk.topics import (
     replies_of,
 )
 from agents_sdk.wire.topic_files import AGENT, Topic, find, load_all
-from agents_sdk.wire.topics_admin import TIMEOUT_S, Wanted, connect, create, ensure_inbox, existing, mapped
+from agents_sdk.wire.topics_admin import TIMEOUT_S, NewTopicSpec, connect, create, ensure_inbox, existing, mapped
 
 if TYPE_CHECKING:
     from agents_sdk.settings import Settings
@@ -88,7 +88,7 @@ def own_topics(settings: Settings, agent: str) -> None:
     if wanted not in there:
         replication = there[REPLIES].replication
         config = find(REPLIES).broker_config(settings, replication)
-        create(admin, settings, [Wanted(wanted, 1, replication, config)])
+        create(admin, settings, [NewTopicSpec(wanted, 1, replication, config)])
 
 
 def _topic(user: str, topic: str, operation: str) -> Acl:

@@ -15,7 +15,7 @@ from agents_sdk.errors import BackplaneError
 from agents_sdk.wire import topic_files, topics_admin
 from agents_sdk.wire.registry import LEVEL, Registered, Registry, subject
 from agents_sdk.wire.topic_files import Topic
-from agents_sdk.wire.topics_admin import Existing, Wanted
+from agents_sdk.wire.topics_admin import ExistingTopic, NewTopicSpec
 from backplane.topics.compatibility import Difference, Schema, broken_by
 
 if TYPE_CHECKING:
@@ -194,12 +194,14 @@ def partitions_of(settings: Settings, file: Topic) -> int:
     return settings.topics.partitions if file.partitions == "default" else file.partitions
 
 
-def _wanted(settings: Settings, file: Topic) -> Wanted:
+def _wanted(settings: Settings, file: Topic) -> NewTopicSpec:
     replication = settings.topics.replication
-    return Wanted(file.topic, partitions_of(settings, file), replication, file.broker_config(settings, replication))
+    return NewTopicSpec(
+        file.topic, partitions_of(settings, file), replication, file.broker_config(settings, replication)
+    )
 
 
-def _refuse_other_partitions(settings: Settings, files: Sequence[Topic], there: dict[str, Existing]) -> None:
+def _refuse_other_partitions(settings: Settings, files: Sequence[Topic], there: dict[str, ExistingTopic]) -> None:
     wrong = {
         name: (found.partitions, partitions_of(settings, file))
         for name, found in sorted(there.items())
@@ -216,7 +218,7 @@ def _refuse_other_partitions(settings: Settings, files: Sequence[Topic], there: 
     )
 
 
-def _line(new: Wanted) -> str:
+def _line(new: NewTopicSpec) -> str:
     properties = ", ".join(f"{key}={value}" for key, value in sorted(new.config.items()))
     return f"{new.partitions} partitions, {new.replication} replicas, {properties}"
 

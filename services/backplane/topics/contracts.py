@@ -26,7 +26,7 @@ DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 2020-12 (500), which pydantic writes. The common part of both dialects is compared; the ledger checks all."""
 
 
-class Applied(NamedTuple):
+class ContractChange(NamedTuple):
     """The change of one contract, made or planned."""
 
     contract: Contract
@@ -47,17 +47,17 @@ def declared(module: ModuleType) -> list[Contract]:
     return list(found.values())
 
 
-def compared(registry: Registry, contracts: Sequence[Contract]) -> list[Applied]:
+def compared(registry: Registry, contracts: Sequence[Contract]) -> list[ContractChange]:
     """The changes that applying them would make. Raises SchemaRejected for the first that is not compatible,
     Unreachable."""
     return [_compared(registry, contract) for contract in contracts]
 
 
-def _compared(registry: Registry, contract: Contract) -> Applied:
+def _compared(registry: Registry, contract: Contract) -> ContractChange:
     schema = _schema(contract)
     known = registry.lookup(contract.subject, schema, JSON)
     if known is not None:
-        return Applied(contract, "unchanged", known)
+        return ContractChange(contract, "unchanged", known)
     versions = registry.versions(contract.subject)
     if versions and not registry.accepts(contract.subject, schema, JSON):
         raise SchemaRejected(
@@ -65,15 +65,15 @@ def _compared(registry: Registry, contract: Contract) -> Applied:
             hint="add only what may be missing, or choose another pattern",
             subject=contract.subject,
         )
-    return Applied(contract, "changed" if versions else "new", 0)
+    return ContractChange(contract, "changed" if versions else "new", 0)
 
 
-def registered(registry: Registry, contracts: Sequence[Contract]) -> list[Applied]:
+def registered(registry: Registry, contracts: Sequence[Contract]) -> list[ContractChange]:
     """Registers their schemas, all or, where one is not compatible, none. Raises as ``compared``."""
     return [_registered(registry, applied) for applied in compared(registry, contracts)]
 
 
-def _registered(registry: Registry, applied: Applied) -> Applied:
+def _registered(registry: Registry, applied: ContractChange) -> ContractChange:
     subject = applied.contract.subject
     if applied.status == "unchanged":
         return applied
@@ -83,7 +83,7 @@ def _registered(registry: Registry, applied: Applied) -> Applied:
     return applied._replace(schema_id=schema_id)
 
 
-async def apply(transport: Transport, sender: str, applied: Sequence[Applied]) -> None:
+async def apply(transport: Transport, sender: str, applied: Sequence[ContractChange]) -> None:
     """Tells every partition of the ledger; the same contract again changes nothing. Raises InvalidCommand, ScopeDenied,
     Unanswered, Unreachable."""
     for one in applied:

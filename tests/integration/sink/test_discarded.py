@@ -11,7 +11,7 @@ import clickhouse_connect
 import pytest
 
 from agents_sdk.core.facts import Fact, MessageEvent
-from backplane.insight.answers import Discarded, discarded
+from backplane.insight.answers import DiscardedCall, discarded
 from tests.integration.sink.conftest import Database, Done
 from tests.support.family_story import Family
 from tests.support.stories import records
@@ -148,7 +148,7 @@ def client(database: Database, port: int) -> Iterator[Any]:
     found.close()
 
 
-def costs_of(found: list[Discarded]) -> dict[tuple[str, str], int]:
+def costs_of(found: list[DiscardedCall]) -> dict[tuple[str, str], int]:
     return {(one.run_id, one.call_id): one.cost_nano_usd for one in found}
 
 

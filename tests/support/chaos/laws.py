@@ -27,7 +27,7 @@ from agents_sdk.core.facts import (
     StateEvent,
 )
 from agents_sdk.core.ledger import Limits, PartitionState, Proof, apply, undecodable
-from agents_sdk.core.replay import Declared, Logged, recorded_proofs, replay
+from agents_sdk.core.replay import Declared, LoggedCommand, recorded_proofs, replay
 from agents_sdk.topics import CALLS, INBOX_PREFIX, TOPIC_OF_FACT, dead_letter, inbox
 from agents_sdk.wire.codec import Undecodable
 from tests.support.chaos.journal import Execution
@@ -324,11 +324,11 @@ def unsafe_once(log: Log, done: list[Execution]) -> list[str]:
 
 def runs_replay(log: Log, limits: Limits) -> list[str]:
     """Each run that ended replays identical, to the state hash that its end says."""
-    commands: dict[str, list[Logged]] = defaultdict(list)
+    commands: dict[str, list[LoggedCommand]] = defaultdict(list)
     for records in log.commands.values():
         for one, command in records:
             if isinstance(command, Command) and command.run_id:
-                commands[command.run_id].append(Logged(one.offset, one.at_ms * 1000, command))
+                commands[command.run_id].append(LoggedCommand(one.offset, one.at_ms * 1000, command))
     recorded: dict[str, list[Fact]] = defaultdict(list)
     declared: dict[int, list[Declared]] = defaultdict(list)
     place: dict[str, int] = {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from backplane.cli.output import CommandError
-from backplane.cli.tail import BEGINNING, END, Filter, Shown, StartOffset, formatted, parse_offset, parse_time
+from backplane.cli.tail import BEGINNING, END, DecodedRecord, Filter, StartOffset, formatted, parse_offset, parse_time
 
-ONE = Shown("bp.runs", 3, 17, 1_795_521_600_000, "kéy", [("a", "1"), ("b", "2")], '{"kind":"RunStarted"}', 99)
+ONE = DecodedRecord("bp.runs", 3, 17, 1_795_521_600_000, "kéy", [("a", "1"), ("b", "2")], '{"kind":"RunStarted"}', 99)
 
 
 @pytest.mark.parametrize(

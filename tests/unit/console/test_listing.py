@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.console.listing import COLUMNS, NANO, Asked, amount, listed, moment
+from backplane.console.listing import COLUMNS, NANO, ListQuery, amount, listed, moment
 from backplane.console.render import age
 from backplane.insight.answers import RunRow
 
@@ -48,7 +48,7 @@ def test_a_list_holds_what_was_asked_in_its_order(
     runs: list[RunRow], text: str, since: int, until: int, least: int, sort: str, down: bool
 ) -> None:
     """Each run that fits, once, and no other; neighbours are in order."""
-    asked = Asked(text, since, until, least, sort=sort, descending=down)
+    asked = ListQuery(text, since, until, least, sort=sort, descending=down)
     found = listed(runs, asked)
 
     fits = [

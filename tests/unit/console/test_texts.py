@@ -19,7 +19,7 @@ from backplane.console.previews import (
     TEXT_BYTES,
     Files,
     Preview,
-    Shown,
+    PreviewPart,
     TooLarge,
     inside,
     paths_in,
@@ -75,8 +75,8 @@ def test_an_artifact_is_shown_as_what_it_is_and_never_runs(tmp_path: Path) -> No
     assert [one.kind for one in told] == ["image", "text", "video", "text", "text", "missing"]
     assert [one.size for one in told] == [len(PNG), 9, 12, TEXT_BYTES + 1, 0, 0]
     kept = {one.title: files.artifact(one.href.rsplit("/", 1)[1]) for one in told[:5]}
-    assert kept[image] == Shown(PNG, "image/png")
-    assert kept[page] == Shown("<script>\ufffd".encode(), "text/plain; charset=utf-8")
+    assert kept[image] == PreviewPart(PNG, "image/png")
+    assert kept[page] == PreviewPart("<script>\ufffd".encode(), "text/plain; charset=utf-8")
     assert kept[empty].content == b""
     assert kept[long].content.startswith(b"x" * TEXT_BYTES + b"\n\n")
     assert len(kept[long].content) < TEXT_BYTES + 300

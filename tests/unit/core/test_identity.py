@@ -12,7 +12,7 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, Proof
 from agents_sdk.core.ledger import PartitionState, Step, apply, evolve, identity, issued
-from agents_sdk.core.replay import Logged, replay
+from agents_sdk.core.replay import LoggedCommand, replay
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
 FOLD = import_module("agents_sdk.core.ledger.evolve")
@@ -29,7 +29,7 @@ class Guarded(Desk):
         self.proof = Proof.GOOD
         self.now = NOW
         self.generation = 1
-        self.logged: list[Logged] = []
+        self.logged: list[LoggedCommand] = []
         self.put(identity.required(0))
 
     def put(self, command: Command, at: int | None = None) -> Step:
@@ -37,7 +37,7 @@ class Guarded(Desk):
         if not command.issued_at:
             number = 0 if command.agent.startswith("bp.") else self.generation
             command = msgspec.structs.replace(command, issued_at=self.now, key_generation=number)
-        self.logged.append(Logged(len(self.sent), self.now, command, self.proof))
+        self.logged.append(LoggedCommand(len(self.sent), self.now, command, self.proof))
         step = apply(self.book, command, len(self.sent), self.now, self.proof)
         self.sent.append(command)
         self.facts += step.facts

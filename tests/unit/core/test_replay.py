@@ -10,11 +10,11 @@ from agents_sdk.core import ids
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent, StateEvent
 from agents_sdk.core.ledger import INTERNAL_ERROR, Limits, PartitionState, apply, evolve
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT
-from agents_sdk.core.replay import Logged, Verdict, replay
+from agents_sdk.core.replay import LoggedCommand, Verdict, replay
 from tests.support.ledger_desk import Desk
 
 
-def recorded() -> tuple[list[Logged], list[Fact], list[AgentEvent]]:
+def recorded() -> tuple[list[LoggedCommand], list[Fact], list[AgentEvent]]:
     """Commands of a run that has ended, its facts, and what was declared."""
     desk = Desk()
     desk.register("one")
@@ -22,7 +22,9 @@ def recorded() -> tuple[list[Logged], list[Fact], list[AgentEvent]]:
     desk.send("SetState", key="k", value="1")
     desk.send("SetState", key="k", value="2")
     desk.send("CompleteRun", result="1")
-    commands = [Logged(offset, 1_000 * offset, command) for offset, command in enumerate(desk.sent) if command.run_id]
+    commands = [
+        LoggedCommand(offset, 1_000 * offset, command) for offset, command in enumerate(desk.sent) if command.run_id
+    ]
     facts = [fact for fact in desk.facts if fact.run_id == "r"]
     return commands, facts, [fact for fact in desk.facts if isinstance(fact, AgentEvent)]
 

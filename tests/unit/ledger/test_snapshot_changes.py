@@ -9,7 +9,7 @@ import msgspec
 
 from agents_sdk.core.ledger.state import Run
 from backplane.ledger.pieces import Changes
-from backplane.ledger.snapshot_keys import Owned
+from backplane.ledger.snapshot_keys import OwnedKeys
 from backplane.ledger.snapshots import Snapshots
 from tests.support.ledger_desk import Desk
 
@@ -20,7 +20,7 @@ def snapshot(desk: Desk) -> Changes:
     """The changes of all that was touched; capturing needs neither table nor broker."""
     dirty = {command.run_id: number for number, command in enumerate(desk.sent)}
     kept = Snapshots(cast("Any", MagicMock()), 1, {})
-    kept._owned[0] = Owned(0, "")
+    kept._owned[0] = OwnedKeys(0, "")
     return kept.capture(0, desk.book, dirty, {})
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from backplane.cli.app import run
 from backplane.manifests.manifest import parse
-from backplane.manifests.openapi import Draft, NoDocument, Skipped, drafts
+from backplane.manifests.openapi import Draft, NoDocument, SkippedOperation, drafts
 from backplane.manifests.template import template, url_path
 
 DOCUMENT: dict[str, Any] = yaml.safe_load("""
@@ -95,7 +95,7 @@ components:
 """)
 
 
-def by_operation(**options: Any) -> dict[str, Draft | Skipped]:
+def by_operation(**options: Any) -> dict[str, Draft | SkippedOperation]:
     return {each.operation: each for each in drafts(DOCUMENT, **options)}
 
 
@@ -194,7 +194,7 @@ def test_a_form_has_its_fields_one_by_one() -> None:
 )
 def test_what_no_draft_is_made_of_is_told(operation: str, reason: str) -> None:
     """With its reason."""
-    assert by_operation()[operation] == Skipped(operation, reason)
+    assert by_operation()[operation] == SkippedOperation(operation, reason)
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"openapi": "3.0.0"}, {"swagger": "2.0", "paths": {}}, "openapi"])
@@ -239,7 +239,7 @@ def test_the_command_refuses_what_it_cannot_read(tmp_path: Any, text: str, code:
     assert run(["capabilities", "import-openapi", str(tmp_path / "none.yaml")]) == 3
 
 
-def of_parameter(parameter: dict[str, Any], path: str = "/things", **components: Any) -> Draft | Skipped:
+def of_parameter(parameter: dict[str, Any], path: str = "/things", **components: Any) -> Draft | SkippedOperation:
     document = {
         "openapi": "3.1.0",
         "info": {"title": "Things"},
@@ -309,7 +309,7 @@ def test_what_cannot_be_sent_as_declared_is_skipped_with_the_reason(parameter: d
     """Never sent otherwise."""
     found = of_parameter({"name": "f", "in": "query", **parameter}, "/x/{f}" if "in" in parameter else "/x")
 
-    assert isinstance(found, Skipped), found
+    assert isinstance(found, SkippedOperation), found
     assert "'f'" in found.reason
     assert why in found.reason
 

@@ -7,8 +7,8 @@ import pytest
 from backplane.platform.policy import (
     Backoff,
     Node,
-    Overall,
     Phase,
+    PlatformState,
     State,
     became_ready,
     due,
@@ -44,7 +44,7 @@ def test_part_that_died_before_it_was_ready_is_given_up() -> None:
     state = exited(started(State(), 1.0), Node(), "exit code 1: no", 2.0, 0.0)
 
     assert (state.phase, state.last_exit) == (Phase.FAILED, "exit code 1: no")
-    assert fold({"kafka": Node()}, {"kafka": state}, False) is Overall.FAILED
+    assert fold({"kafka": Node()}, {"kafka": state}, False) is PlatformState.FAILED
 
 
 def test_part_that_ended_well_before_it_was_ready_is_given_up_too() -> None:
@@ -101,11 +101,11 @@ def test_answer_after_death_counts_for_nothing() -> None:
 def test_platform_is_ready_without_its_optional_parts() -> None:
     """Training may still run, or have failed."""
     states = dict.fromkeys(NODES, READY) | {"training": State(Phase.STARTING)}
-    assert fold(NODES, states, False) is Overall.READY
+    assert fold(NODES, states, False) is PlatformState.READY
 
     states["ledger"] = State(Phase.BACKOFF)
-    assert fold(NODES, states, True) is Overall.DEGRADED
-    assert fold(NODES, states, False) is Overall.STARTING
+    assert fold(NODES, states, True) is PlatformState.DEGRADED
+    assert fold(NODES, states, False) is PlatformState.STARTING
 
 
 def test_services_stop_before_kafka_and_the_registry() -> None:

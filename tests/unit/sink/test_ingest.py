@@ -14,7 +14,7 @@ from agents_sdk.core.facts import DecisionEvent, Fact, Reply
 from agents_sdk.wire.codec import Undecodable
 from backplane.sink import ingest as module
 from backplane.sink.fence import Overtaken, Place
-from backplane.sink.ingest import Ingest, Opened, StoreTaken
+from backplane.sink.ingest import Ingest, IngestPorts, StoreTaken
 from backplane.sink.rows import Record, Unreadable
 from backplane.sink.source import FetchResult
 from backplane.sink.writer import Batch, Writer
@@ -134,7 +134,7 @@ class Running:
     def __init__(self, store: MemoryStore) -> None:
         self.source, self.store, self.letters = MemorySource(), store, MemoryLetters()
         self.stop = threading.Event()
-        self.ingest = Ingest(self.source, self.letters, lambda: Opened(store, self.decode), self.stop)
+        self.ingest = Ingest(self.source, self.letters, lambda: IngestPorts(store, self.decode), self.stop)
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -278,10 +278,10 @@ def test_a_sink_waits_while_another_one_writes() -> None:
     """It says why, and begins when the other one stands still."""
     stop, taken = threading.Event(), threading.Event()
 
-    def connect() -> Opened:
+    def connect() -> IngestPorts:
         if not taken.is_set():
             raise StoreTaken("another sink writes to it")
-        return Opened(MemoryStore(), Running.decode)
+        return IngestPorts(MemoryStore(), Running.decode)
 
     ingest = Ingest(MemorySource(), MemoryLetters(), connect, stop)
     thread = threading.Thread(target=ingest.run)

@@ -12,7 +12,7 @@ import pytest
 from agents_sdk.core.facts import DecisionEvent
 from agents_sdk.deaths import BY_ITSELF, BY_SOMEBODY
 from backplane.sink.fence import Place
-from backplane.sink.ingest import Ingest, Opened
+from backplane.sink.ingest import Ingest, IngestPorts
 from backplane.sink.source import FetchResult
 from backplane.sink.suspects import NOTHING, Notes, Suspicions, after_death, ranges_of, rows_of_a_part, without_stored
 from tests.unit.sink.test_ingest import MemoryLetters, MemorySource, MemoryStore, Message, fact
@@ -70,7 +70,7 @@ def lives(path: Path, store: MemoryStore, log: list[Message]) -> str:
     if not child:
         stop, letters = threading.Event(), MemoryLetters()
         source = Backlog(log, stop)
-        source.ingest = Ingest(source, letters, lambda: Opened(store, lambda v: v), stop, notes=Notes(path))
+        source.ingest = Ingest(source, letters, lambda: IngestPorts(store, lambda v: v), stop, notes=Notes(path))
         source.ingest.run()
         os.write(writer, str([offset for offset, _ in letters.put_aside]).encode())
         os._exit(0)

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from backplane.console.access import COOKIE_S, own_form
 from backplane.console.desk import desk_of
-from backplane.console.previews import Shown
+from backplane.console.previews import PreviewPart
 from backplane.console.render import STATIC
 from backplane.console.routes.login import local
 from backplane.insight import figures
@@ -50,7 +50,7 @@ def file(request: Request, name: str) -> Response:
     return _locked(found)
 
 
-def _locked(shown: Shown) -> Response:
+def _locked(shown: PreviewPart) -> Response:
     """Content of others: it may run nothing and ask for nothing."""
     locked = {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "private, max-age=3600"}
     return Response(shown.content, media_type=shown.media_type, headers=locked)

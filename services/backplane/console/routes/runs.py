@@ -14,7 +14,7 @@ from agents_sdk.resume import resumed_as
 from backplane.console.access import own_form
 from backplane.console.chunks import chunks_at
 from backplane.console.desk import ConsoleContext, desk_of
-from backplane.console.listing import CANDIDATES, COLUMNS, Asked, amount, listed, moment
+from backplane.console.listing import CANDIDATES, COLUMNS, ListQuery, amount, listed, moment
 from backplane.console.order import beginning, matches
 from backplane.console.positions import written
 from backplane.console.routes.overview import stored_up_to
@@ -79,13 +79,13 @@ def list_runs(request: Request, workflow: str = "", status: str = "", tag: str =
     )
 
 
-def _asked(given: dict[str, str]) -> Asked:
+def _asked(given: dict[str, str]) -> ListQuery:
     """Raises HTTPException where a field says what it cannot say."""
     sort = given["sort"] or "started"
     if sort not in COLUMNS:
         raise HTTPException(400, f"sort is one of {', '.join(COLUMNS)}")
     try:
-        return Asked(
+        return ListQuery(
             given["q"],
             moment(given["since"]),
             moment(given["until"]),

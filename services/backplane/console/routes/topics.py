@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from backplane.console.desk import desk_of
-from backplane.console.log import Ends, Read, at_time, ends, read_page
+from backplane.console.log import Ends, LogRecord, at_time, ends, read_page
 
 router = APIRouter()
 PAGE: Final = 50
@@ -47,7 +47,7 @@ def show_topic(
         raise HTTPException(404, str(error)) from error
     marks = ends(desk.settings, topic)
     chosen = _chosen(marks, partition)
-    records: list[Read] = []
+    records: list[LogRecord] = []
     start = stop = 0
     if chosen is not None:
         start, stop = _span(desk.settings, topic, chosen, offset, at)
@@ -99,7 +99,7 @@ def _milliseconds(text: str) -> int:
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _text(one: Read) -> str:
+def _text(one: LogRecord) -> str:
     if one.record is None:
         return ""
     values = msgspec.to_builtins(one.record)

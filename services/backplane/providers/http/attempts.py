@@ -28,7 +28,7 @@ from backplane.providers.body import Allowance, Unreadable, parse
 from backplane.providers.http import media
 from backplane.providers.http.failed import Failed
 from backplane.providers.http.pages import PageCursor, Turn
-from backplane.providers.http.wire import FileStep, Received, Step, Wire
+from backplane.providers.http.wire import FileStep, HttpResponse, Step, Wire
 from backplane.providers.throttle import Throttle
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled, Usage, counted
 
@@ -213,7 +213,7 @@ class HttpAttempts(Attempts):
         while True:
             await asyncio.sleep(wait)
             seen = await self._glance(step, under)
-            if isinstance(seen, Received):
+            if isinstance(seen, HttpResponse):
                 failures, wait = 0, spec.interval_seconds
                 if done(seen.body):
                     return seen.body
@@ -223,7 +223,7 @@ class HttpAttempts(Attempts):
                 raise Failed(seen)
             wait = max(spec.interval_seconds, seen.retry_after or 0.0)
 
-    async def _glance(self, step: Step, under: _Under) -> Received | Failure:
+    async def _glance(self, step: Step, under: _Under) -> HttpResponse | Failure:
         """One look at work under way; a failure is one of looking. Raises Failed when the work itself has failed, which
         a successful response says that a rule makes a failure."""
         try:
@@ -237,7 +237,7 @@ class HttpAttempts(Attempts):
             return _no_json(received)
         return failure or received
 
-    async def _send(self, step: Step, under: _Under, turn: Turn) -> Received:
+    async def _send(self, step: Step, under: _Under, turn: Turn) -> HttpResponse:
         """A response that is a success. Raises Failed for one that is not."""
         received = await self._exchange(step, under, turn)
         failure = self._failure_of(received)
@@ -251,7 +251,7 @@ class HttpAttempts(Attempts):
             under.created = True
         return received
 
-    async def _exchange(self, step: Step, under: _Under, turn: Turn) -> Received:
+    async def _exchange(self, step: Step, under: _Under, turn: Turn) -> HttpResponse:
         if under.requests and self._throttle is not None:
             full = await self._throttle.another(under.until)
             if full is not None:
@@ -260,12 +260,12 @@ class HttpAttempts(Attempts):
         going_out = under.going_out if step is self._main else _nothing
         return await self._wire.send(step, under.scope, turn, under.allowance, going_out)
 
-    def _refuse_failures(self, received: Received) -> None:
+    def _refuse_failures(self, received: HttpResponse) -> None:
         failure = self._failure_of(received)
         if failure is not None:
             raise Failed(failure)
 
-    def _failure_of(self, received: Received) -> Failure | None:
+    def _failure_of(self, received: HttpResponse) -> Failure | None:
         return classify.of_response(
             received.status,
             received.reason,
@@ -336,7 +336,7 @@ def make(spec: HttpProvider, around: Surroundings) -> HttpAttempts:
     )
 
 
-def _json_of(received: Received, *, needed: bool = True) -> Any:
+def _json_of(received: HttpResponse, *, needed: bool = True) -> Any:
     """The response's JSON; None for one without content where none is needed or announced. Raises Failed."""
     if received.body is not ABSENT:
         return received.body
@@ -345,13 +345,13 @@ def _json_of(received: Received, *, needed: bool = True) -> Any:
     raise Failed(_no_json(received))
 
 
-def _no_json(received: Received) -> Failure:
+def _no_json(received: HttpResponse) -> Failure:
     kind = received.headers.get("content-type", "no content type")
     message = f"HTTP {received.status} with {received.size} bytes that are no JSON ({kind})"
     return Failure(error_class="transient", code="malformed_response", message=message, uncertain=True)
 
 
-def _reconciled(asked: Reconcile, received: Received) -> Reconciled:
+def _reconciled(asked: Reconcile, received: HttpResponse) -> Reconciled:
     told = f"HTTP {received.status}"
     open_still = received.status >= 500 or 300 <= received.status < 400 or received.status in UNASKED
     if open_still or received.body is ABSENT:

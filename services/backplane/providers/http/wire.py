@@ -16,13 +16,13 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from backplane.manifests.egress import Policy, Said, said
+from backplane.manifests.egress import NamedPlaces, Policy, said
 from backplane.manifests.model import Ask, ClientCredentials, HttpProvider, SecretAuth
 from backplane.manifests.template import ABSENT, Scope, template, url_path
 from backplane.providers import gate
 from backplane.providers.body import ENCODINGS, Allowance, parse, read, text_of
 from backplane.providers.classify import FIRST_FAILURE
-from backplane.providers.gate import Way
+from backplane.providers.gate import AllowedAddresses
 from backplane.providers.http.pages import Turn
 from backplane.providers.http.tokens import Tokens
 from backplane.providers.redaction import Redaction
@@ -33,7 +33,7 @@ UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class HttpResponse:
     """A response, read to its end; nothing in it shows a secret."""
 
     status: int
@@ -112,7 +112,7 @@ class Wire:
 
     async def send(
         self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, going_out: Callable[[bool], None]
-    ) -> Received:
+    ) -> HttpResponse:
         """The response. ``going_out`` gets True right before the request's first byte is written, and False once that
         request was refused for certain. A token that is refused is fetched again, once. Raises Failed, Unreadable and
         httpx's errors."""
@@ -142,7 +142,7 @@ class Wire:
 
     async def _once(
         self, step: Step, scope: Scope, turn: Turn, allowance: Allowance, token: str, going_out: Callable[[bool], None]
-    ) -> Received:
+    ) -> HttpResponse:
         request = self._build(step, scope, turn, token)
         self._watch(request, going_out)
         response = await self._http().send(request, stream=True)
@@ -153,7 +153,7 @@ class Wire:
         kind = response.headers.get("content-type", "")
         text = text_of(raw, kind, lenient=response.status_code >= FIRST_FAILURE)  # only its words are wanted
         body = ABSENT if text is None else self.redaction.tree(parse(self.redaction.text(text)))
-        return Received(
+        return HttpResponse(
             status=response.status_code,
             reason=response.reason_phrase,
             headers=response.headers,
@@ -216,7 +216,7 @@ class Wire:
             for name in ("httpx", "httpcore"):
                 logging.getLogger(name).setLevel(logging.WARNING)
             limits = httpx.Limits(max_connections=self._spec.concurrency, keepalive_expiry=30.0)
-            way = Way(self._policy, self._said, self._environment)
+            way = AllowedAddresses(self._policy, self._said, self._environment)
             # one deadline over the whole attempt is set by HttpAttempts; httpx's own would start again for every chunk
             self._client = httpx.AsyncClient(
                 transport=self._transport or gate.transport(httpx, way, limits=limits, verify=_trusted()),
@@ -225,7 +225,7 @@ class Wire:
             )
         return self._client
 
-    def _said(self) -> Said:
+    def _said(self) -> NamedPlaces:
         """The manifest's addresses now: one that it takes from a file may have changed."""
         return said(self._addresses(), private=self._spec.private)
 
