@@ -22,6 +22,17 @@ IMPURE: Final = {"time", "random", "os", "asyncio", "logging", "secrets", "threa
 """Modules through which a decision would see a clock, chance or the world."""
 IMPURE_ATTRIBUTES: Final = {"uuid1", "uuid4", "uuid7", "now", "utcnow", "today"}
 IMPURE_CALLS: Final = {"open", "print", "input", "uuid1", "uuid4", "uuid7"}
+ROOMS: Final[dict[str, set[str]]] = {
+    "manifests": {"recovery", "providers", "executor", "builtin"},
+    "recovery": {"providers", "executor", "builtin"},
+    "providers": {"executor", "builtin"},
+    "executor": {"builtin"},
+    "builtin": {"executor"},
+    "store": {"sink", "insight", "console"},
+    "sink": {"insight", "console"},
+    "insight": {"console"},
+}
+"""Room → rooms that lie above it, or beside it: it imports nothing from these. No room imports the CLI."""
 VAGUE: Final = {"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"}
 FILE_LINES: Final = 400
 FUNCTION_LINES: Final = 40
@@ -52,7 +63,8 @@ def within(module: str, packages: set[str]) -> bool:
 
 def import_faults(path: Path, text: str) -> list[str]:
     """Imports that point the wrong way: services → agents_sdk → core, never back; the local platform only from it and
-    the CLI; the CLI from nowhere else, since what it and the console both say belongs to neither."""
+    the CLI; the CLI from nowhere else, since what it and the console both say belongs to neither; no room from one
+    above it (``ROOMS``)."""
     modules = set(imported(text, ".".join(path.parent.parts).removeprefix("services.")))
     faults: set[str] = set()
     if path.parts[0] == "agents_sdk":
@@ -66,6 +78,9 @@ def import_faults(path: Path, text: str) -> list[str]:
     if path.parts[:3] not in (("services", "backplane", "platform"), ("services", "backplane", "cli")):
         faults |= {module for module in modules if within(module, {"backplane.platform", "backplane.cli"})}
     faults |= {module for module in modules if within(module, {"tests"})}
+    if path.parts[:2] == ("services", "backplane"):
+        above = {f"backplane.{room}" for room in ROOMS.get(path.parts[2], ())}
+        faults |= {module for module in modules if within(module, above)}
     return sorted(faults)
 
 
@@ -147,6 +162,13 @@ def test_files_of_tests_are_short_or_say_why_not() -> None:
         ("services/backplane/ledger/x.py", "import backplane.platform.platform", "backplane.platform.platform"),
         ("services/backplane/dlq/x.py", "def f():\n    from backplane.cli.paint import show", "backplane.cli.paint"),
         ("services/backplane/cli/x.py", "import tests.support", "tests.support"),
+        ("services/backplane/store/x.py", "from backplane.sink.source import GROUP", "backplane.sink.source"),
+        (
+            "services/backplane/recovery/x.py",
+            "def f():\n    from backplane.providers import python",
+            "backplane.providers",
+        ),
+        ("services/backplane/manifests/model/x.py", "from ...builtin import publish", "backplane.builtin"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(path: str, text: str, fault: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.executor import claim_check
 from backplane.manifests.registry import load_registry
+from backplane.providers import claim_check
 from backplane.providers.python import ProviderContext, Resources
 from backplane.recovery.outcome import Answer
 

@@ -23,10 +23,11 @@ from backplane.executor.reports import ClaimOf
 from backplane.executor.settle import Settler
 from backplane.manifests.model import Provider
 from backplane.manifests.registry import RegisteredCapability, Registry
-from backplane.providers.fleet import Claim, Ranking
+from backplane.providers.fleet import Claim
 from backplane.recovery.breakers import Breakers
 from backplane.recovery.decide import Route
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
+from backplane.recovery.ranking import Ranking
 from tests.support.calls import capability
 from tests.support.ledger_desk import Desk
 

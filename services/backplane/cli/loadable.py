@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LOAD: Final = """
 import json, sys
 from pathlib import Path
-from backplane.providers.python import load
+from backplane.manifests.python_functions import load
 from backplane.runtime.import_path import admit
 admit(Path.cwd())
 asked, problems = json.load(sys.stdin), {}

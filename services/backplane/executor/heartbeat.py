@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from agents_sdk.core.registry import ExecutorBeat, Record
 from agents_sdk.errors import BackplaneError
 from agents_sdk.registrar import Registrar
-from backplane.executor.reach import Endpoint, Reach, endpoint_of
+from backplane.providers.reach import Endpoint, Reach, endpoint_of
 
 if TYPE_CHECKING:
     from backplane.executor.live import LiveRegistry

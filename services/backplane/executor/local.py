@@ -32,9 +32,9 @@ from backplane.executor.reports import ClaimOf
 from backplane.executor.settle import SettledElsewhere, Settler
 from backplane.manifests.egress import policy_of
 from backplane.manifests.model import environment
+from backplane.manifests.python_functions import LOADING, load
 from backplane.manifests.registry import Registry, UnknownCapability
 from backplane.providers.fleet import Fleet
-from backplane.providers.python import LOADING, load
 from backplane.recovery.breakers import Breakers
 from backplane.recovery.decide import Route
 

@@ -13,9 +13,10 @@ from agents_sdk.recovery import Rank
 from backplane.executor.reports import ClaimOf
 from backplane.manifests.model import Provider
 from backplane.manifests.registry import RegisteredCapability
-from backplane.providers.fleet import Claim, Ranking
+from backplane.providers.fleet import Claim
 from backplane.recovery.decide import Route
 from backplane.recovery.outcome import AttemptOutcome, AttemptRequest, Reconciled
+from backplane.recovery.ranking import Ranking
 
 
 class Outbox(Protocol):

@@ -37,7 +37,7 @@ from backplane.executor.open_call import (
 from backplane.executor.ports import Clock, Outbox, ProviderGateway
 from backplane.executor.reports import ClaimOf
 from backplane.manifests.registry import RegisteredCapability, Registry, UnknownCapability
-from backplane.providers.fleet import Claim, Ranking
+from backplane.providers.fleet import Claim
 from backplane.recovery import ceiling, plan
 from backplane.recovery.breakers import Breakers
 from backplane.recovery.decide import (
@@ -55,6 +55,7 @@ from backplane.recovery.estimate import capped, usage_at_most
 from backplane.recovery.outcome import Answer, AttemptOutcome, Failure, Reconciled
 from backplane.recovery.plan import Target
 from backplane.recovery.pricing import charge
+from backplane.recovery.ranking import Ranking
 
 EXECUTOR_DIED: Final = "executor_died"
 LOCAL_SLACK_S: Final = 5.0

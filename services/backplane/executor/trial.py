@@ -10,11 +10,11 @@ from typing import Any
 import uuid_utils
 
 from agents_sdk.core import ids
-from backplane.executor.reach import Reach, endpoint_of
 from backplane.manifests.egress import Policy
 from backplane.manifests.model import Provider, environment
 from backplane.manifests.registry import RegisteredCapability
 from backplane.providers.fleet import Fleet
+from backplane.providers.reach import Reach, endpoint_of
 from backplane.recovery.outcome import Answer, AttemptRequest
 from backplane.recovery.pricing import charge
 

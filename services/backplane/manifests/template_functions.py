@@ -30,14 +30,14 @@ class ManifestFunctions(Functions):
     @signature({"types": ["object"]}, {"types": ["string"]})
     def _func_article_slug(self, article: Mapping[str, Any], run_id: str) -> str:
         """The name in its address: the article's own, else of its title and the run."""
-        from backplane.builtin.publish import slug_for
+        from backplane.manifests.articles import slug_for
 
         return slug_for(article, run_id)
 
     @signature({"types": ["object"]})
     def _func_article_html(self, article: Mapping[str, Any]) -> str:
         """The article's paragraphs and sources as HTML that holds nothing but text, structure and harmless links."""
-        from backplane.builtin.publish import body_of
+        from backplane.manifests.articles import body_of
 
         return body_of(article)
 

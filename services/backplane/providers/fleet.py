@@ -17,20 +17,20 @@ from agents_sdk.core.catalogue import ENABLED
 from agents_sdk.core.registry import Switch
 from agents_sdk.core.words import quoted
 from agents_sdk.recovery import Rank
-from backplane.executor import claim_check
-from backplane.executor.reach import missing_program
 from backplane.manifests.egress import Policy
 from backplane.manifests.model import Capability, Provider
 from backplane.manifests.registry import RegisteredCapability
+from backplane.providers import claim_check
 from backplane.providers.attempts import Attempts, Surroundings
 from backplane.providers.body import TooDeep, refuse_depth
 from backplane.providers.kinds import made
 from backplane.providers.mcp_sessions import Servers
 from backplane.providers.python import Resources
+from backplane.providers.reach import missing_program
 from backplane.providers.throttle import Throttle
 from backplane.recovery.outcome import Answer, AttemptOutcome, AttemptRequest, Failure, Reconciled
 from backplane.recovery.pricing import charge
-from backplane.recovery.ranking import EndedAttempt, ProviderStats, Window, ordered
+from backplane.recovery.ranking import EndedAttempt, ProviderStats, Ranking, Window, ordered
 
 THREADS: Final = max(4, 2 * (os.cpu_count() or 1))
 """For plain Python functions: enough to overlap waiting, few enough that CPU-bound ones do not starve the loop."""
@@ -61,16 +61,6 @@ class _Member:
     """Attempts under way or waiting."""
     retired: bool = False
     """A newer manifest has this provider otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """A capability's providers as they stand now."""
-
-    ready: tuple[str, ...]
-    """Names, in rank order."""
-    skipped: tuple[tuple[str, str], ...]
-    """(name, why it is not asked, in words that go on from its name)."""
 
 
 class Fleet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import inspect
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeVar
 from agents_sdk.artifacts import ArtifactStore, UnknownArtifact
 from agents_sdk.errors import Unreachable
 from backplane.manifests.model import PythonProvider
+from backplane.manifests.python_functions import LOADING, load
 from backplane.providers.attempts import Attempts, Surroundings
 from backplane.recovery.outcome import (
     Answer,
@@ -30,8 +30,6 @@ from backplane.recovery.outcome import (
 )
 
 T = TypeVar("T")
-LOADING: Final = (ImportError, AttributeError, TypeError)
-"""Faults of a function's path."""
 UNTOLD: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes")
 """Facts that a bare result of a function does not have."""
 MESSAGE_LIMIT: Final = 500
@@ -168,15 +166,6 @@ class PythonAttempts(Attempts):
 def make(spec: PythonProvider, around: Surroundings) -> PythonAttempts:
     """A Python function, ready to be asked."""
     return PythonAttempts(spec, around.data_dir, around.resources, around.pool, around.artifacts, around.threads)
-
-
-def load(path: str) -> Callable[..., Any]:
-    """The function of ``package.module:function``. Raises one of LOADING."""
-    module, _, name = path.partition(":")
-    function = getattr(importlib.import_module(module), name)
-    if not callable(function):
-        raise TypeError(f"{name!r} is not callable")
-    return function  # type: ignore[no-any-return]  # callable, checked above
 
 
 def _timed(function: Callable[..., Any], params: Mapping[str, Any], context: ProviderContext) -> AttemptOutcome:

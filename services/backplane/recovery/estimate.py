@@ -84,6 +84,6 @@ def _body(tree: bytes) -> Rendered:
 
 @lru_cache(maxsize=256)
 def _function(path: str) -> Any:
-    from backplane.providers.python import load
+    from backplane.manifests.python_functions import load
 
     return load(path)

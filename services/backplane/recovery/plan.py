@@ -15,8 +15,8 @@ from agents_sdk.recovery import Fallback, RecoveryConfig, Retry, read_config
 from backplane.manifests.model import Provider
 from backplane.manifests.registry import Misfit, RegisteredCapability, Registry, UnknownCapability
 from backplane.manifests.template import Rendered, TemplateError, template
-from backplane.providers.fleet import Ranking
 from backplane.recovery.decide import Policy, Route
+from backplane.recovery.ranking import Ranking
 
 Ranked: TypeAlias = Callable[[RegisteredCapability], Ranking]
 """Which of a capability's providers can be asked now, by rank."""

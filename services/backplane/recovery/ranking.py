@@ -42,6 +42,16 @@ class ProviderStats:
     """Mean of those that succeeded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A capability's providers as they stand now."""
+
+    ready: tuple[str, ...]
+    """Names, in rank order."""
+    skipped: tuple[tuple[str, str], ...]
+    """(name, why it is not asked, in words that go on from its name)."""
+
+
 class Window:
     """The last attempts at one provider."""
 

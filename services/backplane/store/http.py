@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from aiohttp import web
 
+from agents_sdk.core.identity import SINK
 from backplane.access.gate import Gate
 from backplane.access.principals import ANYBODY, Principal, login_of, token_of
 from backplane.access.row_rules import filters
@@ -26,7 +27,6 @@ from backplane.metrics import catalogue
 from backplane.metrics.exposition import CONTENT_TYPE, Metrics
 from backplane.runtime.http_guard import BODY_S, HANDLER_ARGS, guarded
 from backplane.runtime.origin import loopback
-from backplane.sink.source import GROUP
 from backplane.store.engine import LIMITS, Answer, Engine, QueryFailed
 from backplane.store.formats import FORMATTING
 
@@ -154,7 +154,7 @@ def make_server(engine: Engine | None, health: Health, door: Door | None = None,
         said = await health()
         for row, name in TOTALS.items():
             metrics.reach(row, said.get(name, 0))
-        return web.Response(body=metrics.told(said, GROUP), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=metrics.told(said, SINK), headers={"Content-Type": CONTENT_TYPE})
 
     async def query(request: web.Request) -> web.StreamResponse:
         if engine is None:

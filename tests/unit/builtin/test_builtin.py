@@ -17,6 +17,7 @@ from PIL import Image
 from agents_sdk.artifacts import UnknownArtifact
 from backplane.builtin import corpus, drafting, image, prose, publish, search, sentences, tokens
 from backplane.builtin.search_server import Quota, SearchServer
+from backplane.manifests import articles
 from backplane.recovery.outcome import ProviderError
 from tests.support.catalogue import Bench
 
@@ -358,8 +359,8 @@ def test_no_script_gets_into_a_page(text: str) -> None:
 
 def test_raw_html_is_shown_as_text_and_foreign_images_are_left_out() -> None:
     """Two layers, each needed: Markdown passes no HTML through, the sanitiser drops what Markdown itself may make."""
-    assert publish.html_of("a <b>c</b>") == "<p>a &lt;b&gt;c&lt;/b&gt;</p>"
-    assert publish.html_of("see ![x](http://tracker.example/x.png)") == "<p>see </p>"
+    assert articles.html_of("a <b>c</b>") == "<p>a &lt;b&gt;c&lt;/b&gt;</p>"
+    assert articles.html_of("see ![x](http://tracker.example/x.png)") == "<p>see </p>"
 
 
 def test_only_pictures_among_the_artifacts_can_be_a_hero(bench: Bench, run: Callable[..., Any]) -> None:
@@ -384,4 +385,4 @@ def test_only_pictures_among_the_artifacts_can_be_a_hero(bench: Bench, run: Call
 )
 def test_slugs_are_safe_folder_names(text: str, slug: str) -> None:
     """No path leaves the site."""
-    assert publish.slug_of(text) == slug
+    assert articles.slug_of(text) == slug

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agents_sdk.core.registry import Switch
-from backplane.executor.reach import Endpoint, Reach, endpoint_of
 from backplane.manifests.registry import RegisteredCapability
 from backplane.providers.attempts import Attempts
 from backplane.providers.fleet import Fleet
+from backplane.providers.reach import Endpoint, Reach, endpoint_of
 from backplane.recovery.outcome import Answer, AttemptRequest, Failure, Usage
 from tests.support.calls import capability, failure
 

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from agents_sdk.artifacts import ArtifactStore
-from backplane.executor.claim_check import carries_files, checked
+from backplane.providers.claim_check import carries_files, checked
 from backplane.recovery.outcome import Answer, Blob, Failure, Usage
 
 
