@@ -73,9 +73,8 @@ def cost(
         )
     else:
         _print_costs(by.value, rows)
-        message(
-            f"total {dollars(total)}" + (f", and {counted(unpriced, 'attempt')} without a price" if unpriced else "")
-        )
+        missing = f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""
+        message(f"total {dollars(total)}{missing}")
         _tell_waste(rows, unread, "" if asked.run else f" of the newest {RECENT_RUNS} runs")
         tell_budgets(purses, message)
     asked.finish()
