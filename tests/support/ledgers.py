@@ -28,6 +28,14 @@ def kafka_environment(settings: Settings) -> dict[str, str]:
     return {f"BACKPLANE_KAFKA__{name.replace('.', '_')}".upper(): value for name, value in settings.kafka.items()}
 
 
+def registry_environment(settings: Settings) -> dict[str, str]:
+    """The same of the registry."""
+    registry = settings.registry
+    secret = registry.password.get_secret_value()
+    login = {"BACKPLANE_REGISTRY__USERNAME": registry.username, "BACKPLANE_REGISTRY__PASSWORD": secret}
+    return {"BACKPLANE_REGISTRY__URL": registry.url, **(login if registry.username else {})}
+
+
 class LedgerProcess:
     """One worker, with a snapshot every ``facts_between`` facts. ``fresh`` gives it a port and a table of its own."""
 
@@ -47,7 +55,7 @@ class LedgerProcess:
         env = {
             **os.environ,
             **kafka_environment(self.settings),
-            "BACKPLANE_REGISTRY__URL": self.settings.registry.url,
+            **registry_environment(self.settings),
             "BACKPLANE_LIMITS__MAX_VALUE_BYTES": str(self.settings.limits.max_value_bytes),
             "TEST_FACTS_BETWEEN": str(self._facts_between),
             # as on a local platform: a name that is new is granted what it declares

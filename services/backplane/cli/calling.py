@@ -189,4 +189,5 @@ def told(failed: CallFailed) -> CommandError:
     code = str(failed.fields.get("error_code", "call_failed"))
     error_class = str(failed.fields.get("error_class", ""))
     hint = f"class {error_class}, {failed.fields.get('attempts', 0)} attempts, call {failed.fields.get('call_id', '')}"
-    return CommandError(CODES.get(code) or CLASSES.get(error_class) or code, failed.message, hint)
+    kind = CODES.get(code) or CLASSES.get(error_class) or code
+    return CommandError(kind, failed.message, hint, said=failed.said, said_by=failed.said_by)

@@ -84,13 +84,16 @@ EXIT_CODES: Final[dict[str, ExitCode]] = {
 
 
 class CommandError(Exception):
-    """An error of the command line itself, for which no typed error exists: ``code``, message, next step."""
+    """An error of the command line itself, for which no typed error exists: ``code``, message, next step. ``said``: the
+    words of somebody else about it, and who said them."""
 
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "", *, said: str = "", said_by: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.hint = hint
+        self.said = said
+        self.said_by = said_by
 
 
 def interactive() -> bool:
@@ -132,7 +135,8 @@ def _text(cell: Any) -> str:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """``error`` as ``{code, message, hint}``, whatever its type."""
+    """``error`` as ``{code, message, hint}``, whatever its type; with ``said`` and ``said_by`` where somebody else said
+    something about it."""
     if isinstance(error, typer.TyperException):
         usage = error.exit_code == ExitCode.USAGE
         context = getattr(error, "ctx", None)
@@ -142,7 +146,9 @@ def described(error: BaseException) -> dict[str, Any]:
         return {"code": "interrupted", "message": "interrupted", "hint": ""}
     code = getattr(error, "code", None)
     if isinstance(code, str):
-        return {"code": code, "message": getattr(error, "message", str(error)), "hint": getattr(error, "hint", "")}
+        found = {"code": code, "message": getattr(error, "message", str(error)), "hint": getattr(error, "hint", "")}
+        said = getattr(error, "said", "")
+        return found | ({"said": said, "said_by": getattr(error, "said_by", "")} if said else {})
     lacking = extras.missing(error)
     if lacking:
         return {"code": "not_installed", "message": lacking[0], "hint": lacking[1]}
@@ -178,10 +184,18 @@ def report(error: BaseException, *, as_json: bool = False, debug: bool = False) 
     if as_json:
         message(escaped_json(json.dumps(about, ensure_ascii=False)))
     elif code is not ExitCode.INTERRUPTED:
-        message(f"error: {about['message']}")
+        message(f"error: {_with_words(about)}")
         if about["hint"]:
             message(f"hint: {about['hint']}")
     return int(code)
+
+
+def _with_words(about: dict[str, Any]) -> str:
+    if not about.get("said"):
+        return str(about["message"])
+    from agents_sdk.core.words import attributed
+
+    return attributed(about["message"], about["said"], about["said_by"])
 
 
 def _kind(error: BaseException) -> ExitCode:
