@@ -213,6 +213,36 @@ def test_a_browser_that_was_away_misses_nothing(platform: LocalPlatform, base: s
         window.close()
 
 
+def test_a_page_whose_stream_does_not_begin_asks_again(platform: LocalPlatform, base: str, browser: Any) -> None:
+    """A console that is busy or away when the page has just come refuses the stream, or does not answer."""
+    with Backplane.connect(platform.settings, name="viewer") as backplane:
+        started = backplane.start_run(complete_when="explicit", workflow="watched")
+        started.state.set("n", 0)
+
+        def stored() -> None:
+            assert httpx.get(f"{base}/runs/{started.id}/events").status_code == 200
+
+        assert_eventually(stored, limit_s=30)
+        window = Window(browser, base, expected=("net::ERR_", "503", "htmx:"))
+        page = window.page
+        refusals = [lambda route: route.abort(), lambda route: route.fulfill(status=503, body="busy")]
+
+        def refused(route: Any) -> None:
+            if refusals:
+                refusals.pop()(route)
+            else:
+                route.continue_()
+
+        page.route("**/live?**", refused)
+        window.open(f"/runs/{started.id}/events")
+        for number in range(1, 4):
+            started.state.set("n", number)
+        page.wait_for_selector("#e5", timeout=60_000)
+        assert refusals == []
+        assert window.complaints == []
+        window.close()
+
+
 def _shows(listed: Any, last: int) -> None:
     def all_of_them() -> None:
         assert listed() == list(range(1, last + 1))

@@ -76,7 +76,7 @@ def walk(
         node=root,
         says=_says(desk, run.run_id, root),
         find=find,
-        provenance_of=provenance_of(root, run.run_id),
+        told=provenance_of(root, run.run_id),
         hops=folded(found),
         checks=checks,
         problem=problem,

@@ -69,6 +69,24 @@
 
   document.addEventListener("reload", () => location.reload());
 
+  // hx-sse connects again when a stream breaks, but not when its first connection fails: then the page asks again itself.
+  const FIRST_MS = 500;
+  const LATEST_MS = 30_000;
+  let wait = FIRST_MS;
+  let asking = 0;
+  function follow(event) {
+    const live = event.target;
+    if (live.id !== "live" || live._htmx?.sse || asking) return;
+    asking = setTimeout(() => {
+      asking = 0;
+      if (live.isConnected && !live._htmx?.sse) htmx.trigger(live, "follow");
+    }, wait);
+    wait = Math.min(wait * 2, LATEST_MS);
+  }
+  document.addEventListener("htmx:finally:request", follow);
+  document.addEventListener("htmx:sse:close", follow);
+  document.addEventListener("htmx:sse:after:connection", () => { wait = FIRST_MS; });
+
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const money = (value) => value === 0 ? "$0" : value >= 0.01 ? `$${value.toFixed(2)}` : `$${value.toPrecision(2)}`;
 
