@@ -166,8 +166,9 @@ def show_tab(request: Request, name: str, tab: str) -> Response:
         run = desk.run(run.run_id)
         live = {"since": written(stored), "run": run.run_id, "tab": tab}
     tabs = TABS if run.failures or run.status in ("failed", "cancelled") or tab == "why" else TABS[:-1]
-    made = LISTS[tab](desk, request, run.run_id) if tab in LISTS else MAKERS[tab](desk, request, run)
-    if live and tab == "events":
+    if not (live and tab == "events"):
+        made = LISTS[tab](desk, request, run.run_id) if tab in LISTS else MAKERS[tab](desk, request, run)
+    else:
         begun = beginning(desk.events(run.run_id), stored, int(time.time() * 1e6))
         live |= {"since": written(begun.following), "after": str(begun.shown), **_asked_events(request)}
         made = _events(desk, request, run.run_id, begun.shown)
