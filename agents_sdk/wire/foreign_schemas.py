@@ -23,6 +23,9 @@ log = logging.getLogger("backplane.registry")
 
 AGAIN_S: Final = 5.0
 """How old "unknown" may be: an id becomes known when somebody applies schemas."""
+FRESH_S: Final = 1.0
+"""How old a reading may be that says for certain that an id is unknown. A schema is registered before a process
+starts that writes with it, which takes longer. A flood of alien ids costs one reading a second."""
 WAIT_S: Final = 2.0
 """A registry that is well answers within 0.1 s."""
 QUIET_S: Final = 60.0
@@ -49,6 +52,8 @@ class ForeignSchemas:
         """The last reading found something new."""
         self._failure: BackplaneError | None = None
         self._reading: _Reading | None = None
+        self._certain_at = -FRESH_S
+        """When the last reading for ``certain`` began that was answered."""
 
     def read(self, registry: Registry) -> None:
         """Reads what is registered now, where this checkout's schemas are: a subject's only version is ours, and is
@@ -60,9 +65,11 @@ class ForeignSchemas:
         """The schema with this id, by what the registry has now. Raises LookupError when it is none of ours,
         Unreachable when the registry does not answer."""
         found = self._known.get(schema_id)
-        if found is None:
+        if found is None and self._clock() >= self._certain_at + FRESH_S:
+            began = self._clock()
             with Registry(self._settings) as registry:
                 self._read_all(registry)
+            self._certain_at = began
             found = self._known.get(schema_id)
         if found is None:
             raise LookupError(f"no schema of ours has the id {schema_id} in the registry")

@@ -19,7 +19,7 @@ from agents_sdk.settings_model import Settings
 from agents_sdk.wire import foreign_schemas
 from agents_sdk.wire import registry as registry_module
 from agents_sdk.wire.codec import RECORDS, Codec, Undecodable
-from agents_sdk.wire.foreign_schemas import AGAIN_S, ForeignSchemas
+from agents_sdk.wire.foreign_schemas import AGAIN_S, FRESH_S, ForeignSchemas
 from tests.support.eventually import assert_eventually
 
 
@@ -157,12 +157,14 @@ def test_all_who_ask_while_a_reading_is_under_way_get_its_answer(server: Server)
 
 def test_a_record_of_the_platforms_own_is_asked_for_now(server: Server) -> None:
     """Whatever was unknown a moment ago; and where the registry is away that is said, and the version not unknown."""
-    fetch = ForeignSchemas(server.settings, clock=Clock())
+    clock = Clock()
+    fetch = ForeignSchemas(server.settings, clock=clock)
     codec = Codec(dict.fromkeys(RECORDS, 1), fetch, fetch.certain)
     value = b"\0" + (72).to_bytes(4, "big") + b"x"
     with pytest.raises(Undecodable, match="the id 72") as unknown:
         codec.decode_own(value)
     assert unknown.value.code == "unknown_schema"
+    clock.now += FRESH_S
     server.status = 503
     with pytest.raises(Unreachable):
         codec.decode_own(value)
@@ -213,6 +215,15 @@ def test_registry_that_is_away_makes_ids_unknown_but_for_the_patient(server: Ser
     assert unknown.value.code == "unknown_schema"
     with pytest.raises(Unreachable):
         ForeignSchemas(server.settings, patient=True)(71)
+
+
+def test_thousands_of_alien_ids_cost_the_platforms_own_readers_one_reading(server: Server) -> None:
+    """A recovery meets them all within a second."""
+    fetch = ForeignSchemas(server.settings, clock=Clock())
+    for schema_id in range(1_000, 4_000):
+        with pytest.raises(LookupError, match=f"the id {schema_id} "):
+            fetch.certain(schema_id)
+    assert len(server.asked) < 50
 
 
 @pytest.mark.parametrize(
