@@ -327,10 +327,15 @@ def test_malformed_requests_leave_no_traceback(site: Site) -> None:
     port = urlsplit(site.base).port
     told = len(log.read_text())
     for raw in MALFORMED:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as wire, contextlib.suppress(ConnectionError):
-            wire.sendall(raw)
-            wire.shutdown(socket.SHUT_WR)
-            assert b" 500 " not in wire.recv(65_536).split(b"\r\n", 1)[0], raw[:100]
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
+            answer = b""
+            # A server that cuts off may do so before our last word: ENOTCONN, which is no ConnectionError.
+            with contextlib.suppress(OSError):
+                wire.sendall(raw)
+                wire.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                answer = wire.recv(65_536)
+            assert b" 500 " not in answer.split(b"\r\n", 1)[0], raw[:100]
         assert httpx.get(f"{site.base}/health").status_code == 200
     assert "Traceback" not in log.read_text()[told:]
 
