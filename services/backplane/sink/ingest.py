@@ -64,7 +64,7 @@ class Source(Protocol):
 
     lost: int
 
-    def start(self, stored: Mapping[Place, int]) -> None: ...
+    def start(self, stored: Mapping[Place, int], stamps: Mapping[Place, int]) -> None: ...
     def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> Any: ...
     def commit(self, following: Mapping[Place, int]) -> None: ...
 
@@ -73,6 +73,7 @@ class Store(Protocol):
     """The operations of ``backplane.sink.writer.Writer``."""
 
     def stored(self) -> dict[Place, int]: ...
+    def stamps(self, stored: Mapping[Place, int]) -> dict[Place, int]: ...
     def stage(self, records: list[EncodedRecord]) -> Batch | None: ...
     def prepare(self, records: list[Record]) -> Batch: ...
     def write(self, batch: Batch) -> None: ...
@@ -160,7 +161,8 @@ class Ingest:
             return
         stored = opened.store.stored()
         self.status.following = {place: offset + 1 for place, offset in stored.items()}
-        if self._until_done(lambda: self._started(stored), "Kafka cannot be read") is None:
+        stamps = opened.store.stamps(stored)
+        if self._until_done(lambda: self._started(stored, stamps), "Kafka cannot be read") is None:
             return
         self.status.state = "running"
         reading = threading.Thread(target=self._read_on, args=opened, name="sink-reader", daemon=True)
@@ -174,8 +176,8 @@ class Ingest:
         if self._failure is not None:
             raise self._failure
 
-    def _started(self, stored: Mapping[Place, int]) -> bool:
-        self._source.start(stored)
+    def _started(self, stored: Mapping[Place, int], stamps: Mapping[Place, int]) -> bool:
+        self._source.start(stored, stamps)
         return True
 
     def _read_on(self, store: Store, decode: Callable[[bytes | None], object]) -> None:

@@ -12,7 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from agents_sdk.core.identity import SINK
 from agents_sdk.proofs import ProofChecker
@@ -20,6 +28,7 @@ from agents_sdk.topics import FACT_TOPICS
 from agents_sdk.wire.consuming import UnreadableBatch
 from agents_sdk.wire.topic_ids import topic_ids
 from backplane.runtime.clients import reader
+from backplane.runtime.log import read_range
 from backplane.runtime.partitions import EndOffsets
 from backplane.runtime.places import last_place
 from backplane.sink.fence import Place
@@ -32,6 +41,9 @@ CHUNK: Final = 1_000
 """Messages taken from librdkafka at a time; of large ones fewer, so that a chunk stays within the batch's bytes."""
 DISCOVERY_S: Final = 3.0
 """How often topics that are not there yet, or got more partitions, are looked for."""
+
+
+AGAIN: Final = "the topic was deleted and made again"
 
 
 class FetchResult(NamedTuple):
@@ -81,12 +93,43 @@ class FactSource:
         are not read; others are."""
         self._stored: dict[Place, int] = {}
 
-    def start(self, stored: Mapping[Place, int]) -> None:
-        """Goes to the record after ``stored`` of every partition. Raises KafkaException where Kafka does not answer."""
+    def start(self, stored: Mapping[Place, int], stamps: Mapping[Place, int] | None = None) -> None:
+        """Goes to the record after ``stored`` of every partition. ``stamps``: the broker's timestamps of these records,
+        in ms, by which a topic that was made again is recognized. Raises KafkaException where Kafka does not answer."""
         self._stored = dict(stored)
+        self._compare(stamps or {})
         if self._guard is not None:
             self._remember(self._guard)
         self._discover()
+
+    def _compare(self, stamps: Mapping[Place, int]) -> None:
+        """Partitions whose record at the stored place is another than the store has are not read."""
+        consumer = reader(self._kafka)
+        try:
+            for place, stamp in stamps.items():
+                for message in self._record(consumer, place):
+                    kind, found = message.timestamp()
+                    if kind != TIMESTAMP_NOT_AVAILABLE and found != stamp:
+                        why = f"{AGAIN}: the record at offset {message.offset()} is not the one that the store has"
+                        log.error("%s[%d] is not read: %s; give the sink an empty database", *place, why)
+                        self.ahead[place] = why
+        finally:
+            consumer.close()
+
+    def _record(self, consumer: Consumer, place: Place) -> Iterable[Message]:
+        """The record that the store has last, if Kafka still has it."""
+        offset = self._stored[place]
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() in (
+                KafkaError._UNKNOWN_TOPIC,
+                KafkaError.UNKNOWN_TOPIC_OR_PART,
+                KafkaError._UNKNOWN_PARTITION,
+            ):
+                return ()
+            raise
+        return read_range(consumer, *place, offset, offset + 1) if low <= offset < high else ()
 
     def _remember(self, guard: ProofChecker) -> None:
         """Copies of stored facts are recognized by the last of it."""
@@ -116,7 +159,7 @@ class FactSource:
         places = [place for place in self._assigned if place[0] == topic]
         self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
         self._assigned.difference_update(places)
-        self.ahead |= dict.fromkeys(places, "the topic was deleted and made again")
+        self.ahead |= dict.fromkeys(places, AGAIN)
 
     def _beginning(self, place: Place) -> TopicPartition | None:
         """Where to go on; None where the store is ahead of Kafka."""

@@ -93,6 +93,17 @@ class Writer:
         rows = self._client.query(query).result_rows
         return {(topic, partition): offset for topic, partition, offset in rows}
 
+    def stamps(self, stored: Mapping[Place, int]) -> dict[Place, int]:
+        """The broker's timestamps, ms, of the records at these places."""
+        if not stored:
+            return {}
+        rows = self._client.query(
+            f"SELECT DISTINCT topic, partition, toUnixTimestamp64Milli(appended_at) FROM {self._database}.events "  # noqa: S608 — names of ours
+            "WHERE (topic, partition, offset) IN {places:Array(Tuple(String, Int32, Int64))}",
+            parameters={"places": [(*place, offset) for place, offset in stored.items()]},
+        ).result_rows
+        return {(topic, partition): stamp for topic, partition, stamp in rows}
+
     def _look(self, table: str) -> State:
         columns = "_partition_id AS month, topic, partition, max(offset)"
         found = self._client.query(

@@ -114,8 +114,9 @@ def test_facts_deleted_before_they_were_read_are_told(settings: Settings, sink: 
     assert "facts lost: bp.decisions" in sink.log.read_text()
 
 
-def test_a_store_of_another_cluster_is_refused(settings: Settings, sink: SinkProcess) -> None:
-    """Offsets that Kafka does not have: those partitions are not read, with the reason."""
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+def test_a_store_of_another_cluster_is_refused(settings: Settings, sink: SinkProcess, *, filled: bool) -> None:
+    """Offsets that Kafka does not have, or has for other records: those partitions are not read, with the reason."""
     tell(settings)
     sink.wait_until_caught_up()
     sink.stop()
@@ -124,6 +125,8 @@ def test_a_store_of_another_cluster_is_refused(settings: Settings, sink: SinkPro
         future.result(10)
     assert_eventually(lambda: _gone(kafka, "bp.refusals"))
     apply_topics(settings)
+    if filled:
+        _fill(settings, "bp.refusals", 10)
 
     sink.start()
 
@@ -131,8 +134,20 @@ def test_a_store_of_another_cluster_is_refused(settings: Settings, sink: SinkPro
         assert any(place.startswith("bp.refusals[") for place in sink.health().get("ahead", {}))
 
     assert_eventually(told, limit_s=60)
-    assert "bp.refusals" in sink.log.read_text()
-    assert "is not read: the store has it up to offset" in sink.log.read_text()
+    log = sink.log.read_text()
+    assert "bp.refusals" in log
+    assert ("was deleted and made again" if filled else "is not read: the store has it up to offset") in log
+
+
+def _fill(settings: Settings, topic: str, count: int) -> None:
+    """As many records in each partition, so that the places of its readers are there."""
+    story = article(str(uuid.uuid4()), int(time.time() * 1_000_000))
+    codec, out = connect_codec(settings), producer(settings.kafka)
+    value = codec.encode(next(fact for fact in story.facts if TOPIC_OF_FACT[type(fact)] == topic))
+    for number in range(settings.topics.partitions):
+        for _ in range(count):
+            out.produce(topic, key="", value=value, partition=number)
+    assert out.flush(30) == 0
 
 
 def _gone(kafka: AdminClient, topic: str) -> None:

@@ -55,7 +55,8 @@ class MemorySource:
         self.started: list[dict[Place, int]] = []
         self.committed: dict[Place, int] = {}
 
-    def start(self, stored: Mapping[Place, int]) -> None:
+    def start(self, stored: Mapping[Place, int], stamps: Mapping[Place, int]) -> None:
+        assert stored.keys() == stamps.keys()
         self.started.append(dict(stored))
 
     def fetch(self, max_rows: int, max_bytes: int, linger_s: float) -> FetchResult:
@@ -89,6 +90,9 @@ class MemoryStore:
 
     def stored(self) -> dict[Place, int]:
         return {("bp.decisions", 0): max([4, *(record.offset for record in self.written)])}
+
+    def stamps(self, stored: Mapping[Place, int]) -> dict[Place, int]:
+        return dict.fromkeys(stored, 1)
 
     def resume(self) -> None:
         self.resumed += 1
