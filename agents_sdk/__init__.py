@@ -1,5 +1,5 @@
-"""The imports of an author of agents. Exports only. A name is loaded when it is first used: the commands and the
-services import parts of this package and must not pay for the rest."""
+"""The imports of an author of agents. Exports only. A name is loaded when it is first used. The commands and the
+services import parts of this package, and must not pay for the rest."""
 
 from __future__ import annotations
 

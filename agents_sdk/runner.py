@@ -197,7 +197,7 @@ class AgentsRunner:
             folder.mkdir(parents=True, exist_ok=True)
             return Deaths(folder / f"{hashlib.sha256(self._instance.encode()).hexdigest()[:32]}.deliveries")
         except OSError as error:
-            log.warning("a message that kills its process cannot be told: %s", error)
+            log.warning("a message that kills its process cannot be recognised: %s", error)
             return None
 
     async def _found(self) -> tuple[Settings, Codec]:

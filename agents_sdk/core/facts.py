@@ -29,10 +29,16 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """A run began or ended, or one of its children did. Kinds: RunStarted, RunCompleted, RunFailed, RunCancelled,
-    RunAwaited (a client waits for the end), ChildStarted, ChildAwaited, ChildCancelled (it is told to end),
-    ChildOrphaned (its parent ended first: it is told to end), ChildEnded (with its outcome), RunResumed (all that a
-    resumed run takes over is there)."""
+    """A run began or ended, or one of its children did. Its kinds:
+
+    - RunStarted, RunCompleted, RunFailed, RunCancelled.
+    - RunAwaited: a client waits for the end.
+    - RunResumed: all that a resumed run takes over is there.
+    - ChildStarted, ChildAwaited.
+    - ChildCancelled: the child has to end.
+    - ChildOrphaned: its parent ended first, so the child has to end.
+    - ChildEnded: with its outcome.
+    """
 
     workflow: str = ""
     input: str = ""
@@ -78,13 +84,20 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """A message moved. Kinds: MessagePublished (to whoever subscribes), MessageSent (to one agent), MessageDelivered
-    (put in one agent's inbox; the record of bp.inbox.*), HandlerStarted (with a timeout, or where another process may
-    have begun), HandlerCompleted, HandlerFailed, MessageDeadLettered (no attempts left, or too late), DeliveryCancelled
-    (its run ended first; a record of bp.inbox.* as well), MessageRedriven (put in the inbox anew), EscalationRaised (to
-    the supervisor or the operator), RequestSent (its sender waits for the answer), RequestAwaited (the asker
-    asks again), RequestWithdrawn (it waits no longer), RequestAnswered, RequestFailed, RequestExpired,
-    RequestCancelled (its run ended first), MessageDiscarded (an operator gave the dead letter up)."""
+    """A message moved. Its kinds:
+
+    - MessagePublished: to all who subscribe. MessageSent: to one agent.
+    - MessageDelivered: put in one agent's inbox; it is the record of bp.inbox.*.
+    - HandlerStarted: with a timeout, or where another process may have begun.
+    - HandlerCompleted, HandlerFailed.
+    - MessageDeadLettered: no attempts are left, or it is too late.
+    - DeliveryCancelled: its run ended first; it is a record of bp.inbox.* as well.
+    - MessageRedriven: put in the inbox again. MessageDiscarded: an operator gave the dead letter up.
+    - EscalationRaised: to the supervisor or the operator.
+    - RequestSent: its sender waits for the answer. RequestAwaited: the asker asks again.
+    - RequestWithdrawn: the asker waits no longer. RequestCancelled: its run ended first.
+    - RequestAnswered, RequestFailed, RequestExpired.
+    """
 
     name: str
     message_id: str = ""
@@ -127,9 +140,14 @@ class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
 
 
 class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
-    """A capability call was asked for or settled. Kinds: CallRequested (the intent; committed before any provider is
-    called), CallCompleted, CallFailed, CallAwaited (a restarted caller asks again for the answer), CallCancelled (its
-    run ended first), CallRedriven (the failed call is made anew), CallDiscarded (an operator gave it up)."""
+    """A capability call was asked for or settled. Its kinds:
+
+    - CallRequested: the intent; it is committed before any provider is called.
+    - CallCompleted, CallFailed.
+    - CallAwaited: a restarted caller asks again for the answer.
+    - CallCancelled: its run ended first.
+    - CallRedriven: the failed call is made again. CallDiscarded: an operator gave it up.
+    """
 
     call_id: str
     capability: str

@@ -116,8 +116,8 @@ def resumption(facts: Sequence[Fact]) -> Resumption:
 
 
 def _again(at: int, deadline_at: int) -> int:
-    """The time that it had, in ms, at least 1. A deadline that had passed when it began (a child of a late run) is one
-    of the new run as well; 0 would be none."""
+    """The time that it had, in ms, at least 1. The deadline may have passed when it began, as with a child of a late
+    run. Then the new run has a deadline too; 0 would be none."""
     return max((deadline_at - at) // MICROS_A_MS, 1) if deadline_at else 0
 
 

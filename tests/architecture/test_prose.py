@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.prose import ROOT, Fault, allowed, counted, faults_of, of_markdown, of_python
+from tests.support.prose import FROZEN, ROOT, Fault, allowed, counted, faults_of, of_markdown, of_python
 
 FREE: tuple[str, ...] = ("docs/", "examples/", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
 """No exception is allowed here."""
@@ -34,6 +34,16 @@ def test_pages_have_no_exception() -> None:
 def test_the_baseline_names_files_that_are_there() -> None:
     """An entry of a file that is gone would allow another one."""
     assert [path for path in allowed() if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(("path", "text"), sorted(FROZEN))
+def test_a_frozen_text_is_excused_in_its_own_file_alone(path: str, text: str) -> None:
+    """It is there, and is a fault anywhere else. So no entry outlives its text, and none is copied."""
+    module = (ROOT / path).read_text()
+
+    assert text in module
+    assert of_python(module, path) == []
+    assert [fault.text for fault in of_python(module)] == [text]
 
 
 @pytest.mark.parametrize(

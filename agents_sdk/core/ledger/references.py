@@ -6,8 +6,8 @@ decider of the kind, since it held them before rights were granted. The others a
 rights are required.
 
 Three kinds of agents may refer to an artifact. One may read ``artifacts/<sha256>``; one may read a state key whose
-value refers to it. The third was given the reference: as a result of a call or a request, in a message, or as the
-outcome of a child run. To know a hash is no right.
+value refers to it. The third was given the reference. It came as a result of a call or a request, in a message, or
+as the outcome of a child run. To know a hash is no right.
 """
 
 # long because: the table of rights beside what holds them: apart, nobody would see what a right means

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agents_sdk.settings import Settings
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The store's schema; filling it anew from Kafka.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The store's schema; filling it again from Kafka.")
 
 WAIT_S: Final = 600.0
 POLL_S: Final = 0.5
@@ -26,7 +26,7 @@ POLL_S: Final = 0.5
 
 @app.callback()
 def group() -> None:
-    """The store's schema; filling it anew from Kafka."""
+    """The store's schema; filling it again from Kafka."""
 
 
 def _settings(data_dir: Path | None) -> Settings:
@@ -165,5 +165,5 @@ def _wait(settings: Settings, old: int) -> None:
             if lacking is not None:
                 message(f"{lacking} facts to read")
         time.sleep(POLL_S)
-    message("the store is still reading; `backplane status` shows how far behind it is")
+    message("the store is still reading; `backplane status` shows how many facts it lacks")
     raise typer.Exit(ExitCode.NOT_VERIFIED)

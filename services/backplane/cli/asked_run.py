@@ -65,7 +65,7 @@ class AskedRun:
         if self.run and not self.seen.whole:
             lacking = self.seen.last_seq - self.seen.facts
             message(f"warning: the store lacks {lacking} facts of this run; what is shown is not all of it")
-            message("hint: try again in a moment; `backplane status` shows how far behind the store is")
+            message("hint: try again in a moment; `backplane status` shows how many facts the store lacks")
             raise typer.Exit(ExitCode.NOT_VERIFIED)
 
 

@@ -18,7 +18,7 @@ from backplane.cli.run_name import RunName, named_run
 
 def cancel(
     run: RunName,
-    reason: Annotated[str, typer.Option(help="Why, for whoever reads its record.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the run's record.")] = "",
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:

@@ -42,8 +42,8 @@ def apply(
 ) -> None:
     """Apply manifests: agents and executors that run take them over within two seconds.
 
-    Nothing is applied when one of them is malformed (told as file:line:column), or would break callers: params may
-    widen, results have to keep what they promised.
+    Nothing is applied when one of them is malformed or would break callers. The error names file, line and column.
+    Params may widen; results have to keep what they promised.
     """
     from backplane.manifests import publish
     from backplane.manifests.registry import examine_folder, load_registry
@@ -123,7 +123,7 @@ def remove(name: str, dry_run: DryRun = False, data_dir: DataDir = None) -> None
 
 def disable(
     target: Target,
-    reason: Annotated[str, typer.Option("--reason", help="Told to whoever calls it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; each caller reads it in the error.")] = "",
     dry_run: DryRun = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -136,7 +136,7 @@ def pause(
     policy: Annotated[
         Policy, typer.Option("--policy", help="wait: calls are held until it is resumed, or their time is over.")
     ] = Policy.wait,
-    reason: Annotated[str, typer.Option("--reason", help="Told to whoever calls it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; each caller reads it in the error.")] = "",
     dry_run: DryRun = False,
     data_dir: DataDir = None,
 ) -> None:

@@ -172,7 +172,7 @@ def _label(node: Node) -> Text:
     if node.run_id:
         text.append(f"  in run {node.run_id}", "not bold magenta")
     if node.repeated:
-        text.append("  (told above)", "not bold dim")
+        text.append("  (shown above)", "not bold dim")
     text.append(f"  {event.topic}[{event.partition}]@{event.offset}", "not bold dim")
     return text
 

@@ -59,7 +59,7 @@ def reconcile(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
         message(f"problem: {problem}")
     behind = sum(one.behind for one in books.accounts)
     message(
-        "the books do not balance" if found else "the books balance" + (f"; {behind} offsets behind" if behind else "")
+        "the books do not balance" if found else "the books balance" + (f"; {behind} offsets to read" if behind else "")
     )
     if found:
         raise typer.Exit(ExitCode.FAILURE)

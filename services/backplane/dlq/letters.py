@@ -85,7 +85,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         if self.about.redrive_count >= REDRIVE_LIMIT:
             return f"it was redriven {self.about.redrive_count} times and died each time; mend what it dies of"
         if self.call_id and self.cause == OUTCOME_UNKNOWN:
-            return "whether its effect happened is not known; look, and call anew if it did not"
+            return "whether its effect happened is not known; look, and call again if it did not"
         if not self.delivery_id and not self.call_id and not self.about.topic.startswith((INBOX_PREFIX, COMMANDS)):
             return f"the record lies in {self.about.topic} still; mend its reader, which then reads it from there"
         return ""

@@ -186,7 +186,7 @@ class Executor:
         records = [(record.offset, self._request(batch.partition, record)) for record in batch.records]
         end = self._app.consumer.highwater(TP(CALLS, batch.partition))
         if end and end < self.engine.next(batch.partition):
-            log.error("%s[%d] ends at %d, before what was read: it was made anew", CALLS, batch.partition, end)
+            log.error("%s[%d] ends at %d, before what was read: it was made again", CALLS, batch.partition, end)
             self._begin_again({batch.partition})
             assignment = self.engine.assignment(batch.partition)
         await self.engine.deliver(batch.partition, records)

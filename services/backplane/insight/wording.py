@@ -153,7 +153,7 @@ def _not_answered(event: Event, _: Context) -> Line:
 
 
 def _escalated(event: Event, _: Context) -> Line:
-    return Line(event.at, event.sender, "↑", f"could not handle {event.name}: {event.recipient} is told", "bad")
+    return Line(event.at, event.sender, "↑", f"could not handle {event.name}: {event.recipient} is informed", "bad")
 
 
 def _redriven(event: Event, _: Context) -> Line:

@@ -203,7 +203,7 @@ class PartitionLedger:
         if self.foreign:
             self._notices.tell(
                 f"{COMMANDS}[{self.number}]",
-                f"{COMMANDS}[{self.number}] was made anew: it ends at {end}, the facts are about another log",
+                f"{COMMANDS}[{self.number}] was made again: it ends at {end}, the facts are about another log",
                 "nothing in it is decided; restore the topic, or begin with fact topics that are empty as well",
             )
         return self.foreign

@@ -68,7 +68,7 @@ def broken(old: Capability, new: Capability) -> list[Broken]:
     ]
     effects = ("read", "idempotent", "unsafe")
     if effects.index(new.side_effects) > effects.index(old.side_effects):
-        message = f"callers were told {old.side_effects!r}; {new.side_effects!r} is a capability of another name"
+        message = f"callers rely on {old.side_effects!r}; {new.side_effects!r} is a capability of another name"
         found.append(Broken("side_effects", message))
     return found
 

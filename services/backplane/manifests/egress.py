@@ -118,7 +118,7 @@ def rule(text: str) -> Rule:
     elif entry.count(":") == 1:
         entry, _, port = entry.partition(":")
     if not entry or (port and not (port.isdecimal() and 0 < int(port) < 65_536)):
-        raise ValueError(f"{text!r} is no host, network or name, with a port behind a colon where it has one")
+        raise ValueError(f"{text!r} is no host, network or name; a port stands after a colon")
     number = int(port) if port else None
     try:
         return Rule(ipaddress.ip_network(entry, strict=False), "", number)

@@ -1,9 +1,9 @@
 """A fact as a span. Pure: ``opening`` and ``span`` are functions of values. Ids derive from the facts' own, so a fact
 that is projected again gives the same span again.
 
-Laws (tests/unit/otel and tests/properties/test_spans.py hold them). Every kind of fact is classified. It opens
-something that lasts (``OPENS``), is a part of something that does (``PART``), or gives exactly one span, of its own
-moment or closing another. A span's parent is the cause of the fact: the handler, call or run that the causation id
+Laws (tests/unit/otel/test_spans.py holds them). Every kind of fact is classified. It opens something that lasts
+(``OPENS``), or is a part of something that lasts (``PART``), or gives exactly one span. That span is of its own moment,
+or closes what another opened. A span's parent is the cause of the fact: the handler, call or run that the causation id
 names. So a run and its children are one tree under one trace id. Tokens and cost are on attempts alone, the leaves.
 """
 

@@ -1,15 +1,17 @@
-"""Failures of the local platform, by the next act of the person at the keyboard.
+"""Failures of the local platform, by the next act of the person at the keyboard::
 
-BackplaneError
-└── PlatformError
-    ├── DataDirTaken      another supervisor owns the data directory: stop it, or choose another
-    ├── NotRunning        there is no platform to ask: start it
-    ├── ArtifactMissing   a jar cannot be fetched: mend the network, try again
-    ├── ArtifactBroken    a jar is not what the lock file says: remove it, try again
-    ├── DiskFull          make room
-    ├── JavaMissing       Java cannot be executed
-    ├── PartFailed        a part did not come up; the last lines of its log are in the message
-    └── UnknownPart       no part of that name
+    BackplaneError
+    └── PlatformError
+        ├── DataDirTaken      another supervisor owns the data directory: stop it, or choose another
+        ├── NotRunning        there is no platform to ask: start it
+        ├── ArtifactMissing   a jar cannot be fetched: mend the network, try again
+        ├── ArtifactBroken    a jar is not what the lock file says: remove it, try again
+        ├── DiskFull          make room
+        ├── JavaMissing       Java cannot be executed
+        ├── PartFailed        a part did not come up; the last lines of its log are in the message
+        └── UnknownPart       no part of that name
+
+Each names in its docstring the fields that it carries.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Where a platform keeps its things in the data directory, and who owns that directory.
+"""Where a platform keeps its things in the data directory, and who owns that directory::
 
-<data_dir>/platform.json   what runs: ports, pids, addresses; replaced atomically, kept after `down` for its ports
-<data_dir>/platform.lock   held (flock) by the supervisor as long as it lives; the kernel frees it, however it dies
-<data_dir>/logs/           one file a part
-<data_dir>/keys/           the master key and the keys issued here, each readable by its owner only
-<data_dir>/<part>/         what the part stores
+    <data_dir>/platform.json   what runs: ports, pids, addresses; replaced atomically, kept after `down` for its ports
+    <data_dir>/platform.lock   held (flock) by the supervisor as long as it lives; the kernel frees it, however it dies
+    <data_dir>/logs/           one file a part
+    <data_dir>/keys/           the master key and the keys issued here, each readable by its owner only
+    <data_dir>/<part>/         what the part stores
+
+``Layout`` gives each of these paths a name.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def usage_at_most(provider: Provider, params: Mapping[str, Any]) -> Usage:
             return told if isinstance(told, Usage) else UNTOLD
         return replace(UNTOLD, input_tokens=_prompt_tokens(provider, params))
     except Exception:  # whatever an author's function or template raises here: the declared bounds hold then
-        log.exception("what %s may use up cannot be told from its params", provider.name)
+        log.exception("the usage of %s cannot be estimated from its params", provider.name)
         return UNTOLD
 
 
