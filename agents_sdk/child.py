@@ -13,6 +13,7 @@ from agents_sdk import operations
 from agents_sdk.answers import RunResult, child_error, detail, run_result
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command, RunBody
+from agents_sdk.core.ids import RunId
 from agents_sdk.scope import Scope
 from agents_sdk.values import time_limit
 
@@ -39,12 +40,13 @@ class Child:
             Unanswered: it goes on still.
         """
         return self._ended(
-            self._parent.command(kinds.AWAIT_CHILD, RunBody(child_run_id=self.id)), time_limit("timeout", timeout)
+            self._parent.command(kinds.AWAIT_CHILD, RunBody(child_run_id=RunId(self.id))),
+            time_limit("timeout", timeout),
         )
 
     def cancel(self, reason: str = "") -> Coroutine[Any, Any, None]:
         """Tells the child to end as cancelled; it goes on until it has heard. Raises RunFinished where it has ended."""
-        return self._told(self._parent.command(kinds.CANCEL_CHILD, RunBody(child_run_id=self.id, reason=reason)))
+        return self._told(self._parent.command(kinds.CANCEL_CHILD, RunBody(child_run_id=RunId(self.id), reason=reason)))
 
     async def _ended(self, command: Command, timeout: float | None) -> RunResult:
         reply = await self._parent.sent(command, timeout)

@@ -13,6 +13,7 @@ from agents_sdk.answers import call_failed, detail, request_failed
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import CallBody, Command, DecisionBody, DependencyBody, MessageBody, RunBody
 from agents_sdk.core.facts import EXECUTE_LOCALLY, CallEvent, Reply
+from agents_sdk.core.ids import CallId, DeliveryId, RunId
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.failed_calls import OUTCOME_UNKNOWN
 from agents_sdk.core.ledger.rules import RULES
@@ -86,21 +87,21 @@ def send(
 def redrive(scope: Scope, delivery_id: str) -> Coroutine[Any, Any, str]:
     """Puts a dead letter of the run in its agent's inbox again; the id of the fact. Raises InvalidCommand (no such dead
     letter, or redriven too often), ScopeDenied, RunFinished, UnknownRun, Unanswered, Unreachable."""
-    return _event_id(scope.ask(kinds.REDRIVE, MessageBody(name="", dead_delivery_id=delivery_id)))
+    return _event_id(scope.ask(kinds.REDRIVE, MessageBody(name="", dead_delivery_id=DeliveryId(delivery_id))))
 
 
 def discard(scope: Scope, delivery_id: str, reason: str, agent: str = "", name: str = "") -> Coroutine[Any, Any, str]:
     """Gives a dead letter up, for a reason; the id of the fact. ``agent`` and ``name`` of its message, for the record
     of a letter whose run has ended. Raises InvalidCommand (no reason, no such letter), ScopeDenied, Unanswered,
     Unreachable."""
-    body = MessageBody(name=name, recipient=agent, dead_delivery_id=delivery_id, reason=reason)
+    body = MessageBody(name=name, recipient=agent, dead_delivery_id=DeliveryId(delivery_id), reason=reason)
     return _event_id(scope.ask(kinds.DISCARD, body))
 
 
 def discard_call(scope: Scope, call_id: str, reason: str, capability: str = "") -> Coroutine[Any, Any, str]:
     """Gives a failed call up, as ``discard``."""
     return _event_id(
-        scope.ask(kinds.DISCARD_CALL, CallBody(capability=capability, dead_call_id=call_id, reason=reason))
+        scope.ask(kinds.DISCARD_CALL, CallBody(capability=capability, dead_call_id=CallId(call_id), reason=reason))
     )
 
 
@@ -218,7 +219,7 @@ def start_body(
         input=values.to_json(input, scope.limit, "input"),
         complete_when=complete_when,
         deadline_ms=values.milliseconds("deadline_seconds", deadline_seconds),
-        child_run_id=child_run_id,
+        child_run_id=RunId(child_run_id),
         budget_nano_usd=values.nano_usd("budget", budget),
         rules=RULES,
         tags=list(tags),
@@ -229,7 +230,7 @@ def redrive_call(scope: Scope, call_id: str) -> Coroutine[Any, Any, CallResult]:
     """Makes a failed call of the run again, as a call of its own. Raises InvalidCommand (no such failed call, its
     outcome is unknown, or redriven too often), ScopeDenied, and what ``execute`` raises."""
     return _settled(
-        scope, scope.command(kinds.REDRIVE_CALL, CallBody(capability="", dead_call_id=call_id)), CALL_TIMEOUT_S
+        scope, scope.command(kinds.REDRIVE_CALL, CallBody(capability="", dead_call_id=CallId(call_id))), CALL_TIMEOUT_S
     )
 
 
@@ -306,7 +307,7 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
         cost_nano_usd=int(fields.get("cost_nano_usd", 0)),
         latency_ms=int(fields.get("latency_us", 0)) / 1000,
         degraded=bool(fields.get("degraded", False)),
-        call_id=command.command_id,
+        call_id=CallId(command.command_id),
         event_id=reply.event_id,
         reason=str(fields.get("reason", "")),
         cached=bool(fields.get("cached", False)),
@@ -346,7 +347,7 @@ async def _made_here(scope: Scope, command: Command, call: CallBody, yours: Repl
         at=0,
         command_id=command.command_id,
         command_offset=0,
-        call_id=command.command_id,
+        call_id=CallId(command.command_id),
         capability=call.capability,
         params=call.params,
         timeout_ms=call.timeout_ms,

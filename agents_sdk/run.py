@@ -17,6 +17,7 @@ from agents_sdk.answers import RunResult, run_result, why_of
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import RunBody, StateBody
 from agents_sdk.core.facts import Fact, Reply, RunEvent, StateEvent
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.tools import Format
 from agents_sdk.discovery import LIMIT, CapabilityMatch
 from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
@@ -207,7 +208,7 @@ class RunState(State):
 
 
 def _reply(**fields: Any) -> Reply:
-    return Reply(command_id="", reply_to="", status="ok", **fields)
+    return Reply(command_id=CommandId(""), reply_to="", status="ok", **fields)
 
 
 def _value_in(versions: Sequence[StateEvent], key: str, version: int, at: int) -> Reply:

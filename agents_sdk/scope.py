@@ -15,6 +15,7 @@ from agents_sdk.answers import checked
 from agents_sdk.core import bounds, ids
 from agents_sdk.core.commands import BODY_OF_KIND, Body, Command
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ids import CommandId, DeliveryId, RunId
 from agents_sdk.core.kinds import CommandKind
 from agents_sdk.errors import InvalidCommand, Oversize
 from agents_sdk.local import LocalCalls
@@ -125,13 +126,13 @@ class Scope:
         that the ledger would refuse."""
         check_bounds(kind, body)
         return Command(
-            command_id=command_id or self.next_id(),
+            command_id=CommandId(command_id or self.next_id()),
             kind=kind,
-            run_id=self.run_id,
+            run_id=RunId(self.run_id),
             agent=self.agent,
             correlation_id=self.correlation_id,
             causation_id=self.causation_id,
-            delivery_id=self.delivery_id,
+            delivery_id=DeliveryId(self.delivery_id),
             reply_to=self.requests.client_id,
             reply_partition=self.requests.reply_partition,
             **{BODY_OF_KIND[kind]: body},  # type: ignore[arg-type]  # BODY_OF_KIND names the field of this body

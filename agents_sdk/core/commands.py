@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from agents_sdk.core import kinds
+from agents_sdk.core.ids import CallId, CommandId, DeliveryId, RunId
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -19,19 +20,19 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workflow: str = ""
     input: str = ""
     complete_when: str = ""
-    parent_run_id: str = ""
-    root_run_id: str = ""
+    parent_run_id: RunId = RunId("")
+    root_run_id: RunId = RunId("")
     result: str = ""
     reason: str = ""
     deadline_ms: int = 0
     deadline_at: int = 0
-    child_run_id: str = ""
+    child_run_id: RunId = RunId("")
     status: str = ""
     state_hash: str = ""
     budget_nano_usd: int = -1
     spent_nano_usd: int = 0
     rules: int = 0
-    resumed_from: str = ""
+    resumed_from: RunId = RunId("")
     completed: list[str] = msgspec.field(default_factory=list)
     published: list[str] = msgspec.field(default_factory=list)
     tags: list[str] = msgspec.field(default_factory=list)
@@ -61,8 +62,8 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recipient: str = ""
     data: str = ""
     deadline_ms: int = 0
-    dead_delivery_id: str = ""
-    request_id: str = ""
+    dead_delivery_id: DeliveryId = DeliveryId("")
+    request_id: CommandId = CommandId("")
     sender: str = ""
     reason: str = ""
 
@@ -104,7 +105,7 @@ class CallBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timeout_ms: int = 0
     config: str = ""
     budget_nano_usd: int = -1
-    dead_call_id: str = ""
+    dead_call_id: CallId = CallId("")
     redrives: int = 0
     local: bool = False
     reason: str = ""
@@ -114,7 +115,7 @@ class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """StartAttempt, RecordAttempt; CompleteCall and FailCall may have it besides their own: the attempt that led to the
     outcome."""
 
-    call_id: str
+    call_id: CallId
     attempt: int = 0
     provider: str = ""
     model: str = ""
@@ -145,7 +146,7 @@ class AttemptBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """CompleteCall, FailCall."""
 
-    call_id: str
+    call_id: CallId
     result: str = ""
     provider: str = ""
     degraded: bool = False
@@ -278,13 +279,13 @@ Body = (
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request to the ledger; one body is set, the one that belongs to ``kind``, and ``attempt`` beside an outcome."""
 
-    command_id: str
+    command_id: CommandId
     kind: str
-    run_id: str
+    run_id: RunId
     agent: str
     correlation_id: str
     causation_id: str = ""
-    delivery_id: str = ""
+    delivery_id: DeliveryId = DeliveryId("")
     reply_to: str = ""
     reply_partition: int = 0
     run: RunBody | None = None

@@ -10,22 +10,24 @@ from typing import Final
 
 import msgspec
 
+from agents_sdk.core.ids import CallId, CommandId, DeliveryId, RunId
+
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The envelope that every fact carries."""
 
     event_id: str
     kind: str
-    run_id: str
+    run_id: RunId
     run_seq: int
     correlation_id: str
     causation_id: str
     agent: str
     at: int
-    command_id: str
+    command_id: CommandId
     command_offset: int
-    parent_run_id: str = ""
-    root_run_id: str = ""
+    parent_run_id: RunId = RunId("")
+    root_run_id: RunId = RunId("")
 
 
 class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -50,13 +52,13 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     reply_partition: int = 0
     recipients: int = 0
     deadline_at: int = 0
-    child_run_id: str = ""
+    child_run_id: RunId = RunId("")
     status: str = ""
     budget_nano_usd: int = -1
     spent_nano_usd: int = 0
     reserved_nano_usd: int = 0
     rules: int = 0
-    resumed_from: str = ""
+    resumed_from: RunId = RunId("")
     completed: list[str] = msgspec.field(default_factory=list)
     published: list[str] = msgspec.field(default_factory=list)
     tags: list[str] = msgspec.field(default_factory=list)
@@ -101,7 +103,7 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
 
     name: str
     message_id: str = ""
-    delivery_id: str = ""
+    delivery_id: DeliveryId = DeliveryId("")
     workflow: str = ""
     sender: str = ""
     recipient: str = ""
@@ -112,7 +114,7 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     error_message: str = ""
     deadline_at: int = 0
     cause: str = ""
-    request_id: str = ""
+    request_id: CommandId = CommandId("")
     result: str = ""
     reply_to: str = ""
     reply_partition: int = 0
@@ -149,7 +151,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     - CallRedriven: the failed call is made again. CallDiscarded: an operator gave it up.
     """
 
-    call_id: str
+    call_id: CallId
     capability: str
     params: str = ""
     result: str = ""
@@ -169,8 +171,8 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     asked_nano_usd: int = 0
     cached: bool = False
     report: str = ""
-    redrive_of: str = ""
-    redriven_as: str = ""
+    redrive_of: CallId = CallId("")
+    redriven_as: CallId = CallId("")
     redrives: int = 0
     manifest_version: int = 0
     artifacts: list[str] = msgspec.field(default_factory=list)
@@ -184,7 +186,7 @@ class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
     """One provider was tried once for one call: the leaf that cost is counted on. Kinds: AttemptStarted (only for
     unsafe capabilities: claims the call before the effect), AttemptSucceeded, AttemptFailed."""
 
-    call_id: str
+    call_id: CallId
     attempt: int
     capability: str = ""
     provider: str = ""
@@ -296,9 +298,9 @@ EXECUTE_LOCALLY: Final = "yours"
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The ledger's answer to the sender of one command."""
 
-    command_id: str
+    command_id: CommandId
     reply_to: str
-    run_id: str = ""
+    run_id: RunId = RunId("")
     status: str
     version: int = 0
     value: str = ""

@@ -6,13 +6,23 @@ Not here: anything that makes an id from a clock or from chance.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any, NewType
 
 import msgspec
 import uuid_utils
 
 NAMESPACE = uuid_utils.UUID("6f1d1c1e-6e0b-5a57-9d3e-0c1f5f0b7a10")
 """Namespace of ids derived from something that is not a UUID itself."""
+
+if TYPE_CHECKING:
+    RunId = NewType("RunId", str)
+    CommandId = NewType("CommandId", str)
+    DeliveryId = NewType("DeliveryId", str)
+    CallId = NewType("CallId", str)
+    """A call has the id of the command that asked for it."""
+else:
+    # Names for the type checker only: a reader of a record's types sees text, and no call is made for an id.
+    RunId = CommandId = DeliveryId = CallId = str
 
 _encoder = msgspec.json.Encoder(order="sorted")
 

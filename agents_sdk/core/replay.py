@@ -15,6 +15,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact, RefusalEvent
 from agents_sdk.core.identity import Proof
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import INTERNAL_ERROR, Limits, PartitionState, apply, evolve, state_hash
 from agents_sdk.core.ledger.evolve import Gap
 
@@ -70,7 +71,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def replay(
-    run_id: str,
+    run_id: RunId,
     commands: Iterable[LoggedCommand],
     declared: Iterable[Declared],
     recorded: Sequence[Fact],
@@ -119,7 +120,7 @@ def _order(fact: Fact) -> tuple[int, int]:
 
 
 def _decide_again(
-    run_id: str, commands: Iterable[LoggedCommand], declared: Iterable[Declared], limits: Limits, known: _Recorded
+    run_id: RunId, commands: Iterable[LoggedCommand], declared: Iterable[Declared], limits: Limits, known: _Recorded
 ) -> tuple[list[Fact], str, int]:
     book = PartitionState(limits=limits)
     waiting: list[Declared] = sorted(declared, key=_order, reverse=True)
@@ -141,7 +142,7 @@ def _decide_again(
     return decided, state_hash(run) if run is not None else final, count
 
 
-def _folded_hash(run_id: str, facts: Iterable[Fact], limits: Limits) -> str:
+def _folded_hash(run_id: RunId, facts: Iterable[Fact], limits: Limits) -> str:
     book = PartitionState(limits=limits)
     for fact in facts:
         if fact.kind in kinds.RUN_ENDS:

@@ -16,6 +16,7 @@ import msgspec
 from agents_sdk.core import kinds
 from agents_sdk.core.bounds import LIST_LIMIT
 from agents_sdk.core.facts import DependencyEvent, Fact, MessageEvent, RunEvent, StateEvent
+from agents_sdk.core.ids import DeliveryId, RunId
 from agents_sdk.core.ledger.deliveries import ENDED_RUN
 from agents_sdk.core.money import NO_LIMIT
 
@@ -46,7 +47,7 @@ class OpenMessage(msgspec.Struct, frozen=True):
     recipient: str
     sender: str
     data: str
-    delivery_id: str
+    delivery_id: DeliveryId
     event_id: str
     """Of the fact that says what became of it."""
 
@@ -66,7 +67,7 @@ class OpenDependency(msgspec.Struct, frozen=True):
 class Resumption(msgspec.Struct, frozen=True):
     """All that is taken over."""
 
-    run_id: str
+    run_id: RunId
     workflow: str
     input: str
     complete_when: str
@@ -142,7 +143,7 @@ def _state(facts: Sequence[Fact], at: int) -> list[KeptValue]:
 
 def _open_messages(messages: Sequence[MessageEvent], end: RunEvent) -> Iterator[OpenMessage]:
     """In the order in which they were delivered."""
-    first: dict[str, MessageEvent] = {}
+    first: dict[DeliveryId, MessageEvent] = {}
     handler_of: dict[str, str] = {}
     ends: dict[str, MessageEvent] = {}
     sent: dict[str, str] = {}

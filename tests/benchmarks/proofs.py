@@ -11,6 +11,7 @@ import msgspec
 from agents_sdk.core.commands import Command, RegistrationBody, RunBody, StateBody
 from agents_sdk.core.facts import RefusalEvent, Reply, StateEvent
 from agents_sdk.core.identity import OPERATOR, Proof
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import PartitionState, apply, identity
 from agents_sdk.core.ledger.rights import required
 from agents_sdk.core.ledger.step import AddressedReply
@@ -42,7 +43,9 @@ def measure(stage: Stage) -> Figures:
     headers = [*fact_headers(fact), *proofs.fact(fact, key, value, place)]
     prover = Prover(subkey(derive(MASTER, FACTS, 0), FACT))
     guard = ProofChecker(lambda generation: prover)
-    reply = Reply(command_id="c" * 36, reply_to="client-" + "c" * 36, status="ok", value='"' + "x" * 100 + '"')
+    reply = Reply(
+        command_id=CommandId("c" * 36), reply_to="client-" + "c" * 36, status="ok", value='"' + "x" * 100 + '"'
+    )
     answer, told = codec.encode(reply), AddressedReply(0, reply, "agent", 1)
     signed = sealer(agent.answers).sign(answer)
     count = stage.size(20_000, 2_000)
@@ -104,9 +107,9 @@ def _command_us(stage: Stage, costs: Costs, count: int) -> dict[str, float]:
 def _write(number: int) -> Command:
     body = StateBody(key=f"k{number % 50}", value='"' + "x" * 300 + '"')
     return Command(
-        command_id=f"0193aaaa-0000-7000-8000-{number:012}",
+        command_id=CommandId(f"0193aaaa-0000-7000-8000-{number:012}"),
         kind="SetState",
-        run_id="run",
+        run_id=RunId("run"),
         agent="agent",
         correlation_id="run",
         reply_to="client",
@@ -135,9 +138,15 @@ def _book(rights: bool) -> PartitionState:
 def _sent(kind: str, run_id: str, agent: str = "agent", **body: Any) -> Command:
     generation = 0 if agent == OPERATOR else 1
     return Command(
-        command_id=kind, kind=kind, run_id=run_id, agent=agent, correlation_id="", key_generation=generation,
-        issued_at=NOW, **body,
-    )  # fmt: skip
+        command_id=CommandId(kind),
+        kind=kind,
+        run_id=RunId(run_id),
+        agent=agent,
+        correlation_id="",
+        key_generation=generation,
+        issued_at=NOW,
+        **body,
+    )
 
 
 def _decided(stage: Stage, costs: Costs, records: list[bytes], *, rights: bool, proven: bool) -> float:

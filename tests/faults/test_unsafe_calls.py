@@ -13,6 +13,7 @@ import pytest
 
 from agents_sdk import AsyncBackplane, CallFailed, OutcomeUnknown
 from agents_sdk.core.facts import CallEvent, MessageEvent
+from agents_sdk.core.ids import CallId
 from agents_sdk.history import read_run
 from agents_sdk.operations import CallResult
 from agents_sdk.wire.registry import connect_codec
@@ -99,7 +100,7 @@ async def test_no_effect_happens_twice_and_each_call_ends(shot_at: LocalPlatform
     assert done <= till.effects.keys()
     assert till.effects.keys() <= done | unknown
     assert all(cannot_tell(call) for call in unknown)
-    assert {settled[call].event_id for call in unknown} <= escalated
+    assert {settled[CallId(call)].event_id for call in unknown} <= escalated
     assert shooting.cancelled()
     assert len(gunman.hits) >= max(2, CALLS // 200)
     assert reconciled, "no kill met a call: nothing was proved"

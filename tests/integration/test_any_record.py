@@ -23,6 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings
 from agents_sdk.core.commands import Command, RunBody, SkipBody, StateBody
 from agents_sdk.core.facts import RefusalEvent
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.partition import partition_of
 from agents_sdk.keys import Keys
 from agents_sdk.scope import new_id
@@ -187,9 +188,20 @@ async def test_foreign_record_in_a_fact_topic_stops_neither_the_ledger_nor_its_n
     """Bytes, another topic's record, a fact of the far future, a batch that cannot be inflated: all are passed over by
     the ledger that takes the partition over, and it says so."""
     refusal = RefusalEvent(
-        event_id=new_id(), kind="CommandRefused", run_id="", run_seq=0, correlation_id="", causation_id="", agent="",
-        at=0, command_id="x", command_offset=2**62, command_kind="", code="x", message="forged",
-    )  # fmt: skip
+        event_id=new_id(),
+        kind="CommandRefused",
+        run_id=RunId(""),
+        run_seq=0,
+        correlation_id="",
+        causation_id="",
+        agent="",
+        at=0,
+        command_id=CommandId("x"),
+        command_offset=2**62,
+        command_kind="",
+        code="x",
+        message="forged",
+    )
     ghost = msgspec.structs.replace(refusal, run_id=new_id(), run_seq=7, command_offset=0)
     for partition in range(PARTITIONS):
         for topic, value in (

@@ -16,6 +16,7 @@ import pytest
 
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact, Reply
+from agents_sdk.core.ids import CommandId
 from agents_sdk.topics import COMMANDS, FACT_TOPICS, REPLIES
 from agents_sdk.wire import headers
 from agents_sdk.wire.codec import Undecodable
@@ -104,7 +105,7 @@ def test_records_in_kafka_are_as_the_contracts_say(platform: LocalPlatform, caps
 
 def test_the_check_of_headers_can_fail() -> None:
     """A header of another record is found."""
-    reply = Reply(command_id="c", reply_to="me", status="ok")
+    reply = Reply(command_id=CommandId("c"), reply_to="me", status="ok")
     lying = EncodedRecord(REPLIES, 0, 0, 0, b"me", b"", headers.reply_headers(reply))
     described(lying, reply)
     for wrong in (msgspec.structs.replace(reply, reply_to="you"), msgspec.structs.replace(reply, command_id="d")):

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from agents_sdk.core.ids import CallId, RunId
 from backplane.manifests.model import HttpProvider
 from backplane.providers.http import HttpAttempts
 from backplane.recovery.outcome import Answer, AttemptRequest, Failure
@@ -49,7 +50,12 @@ async def ask(server: Server, path: str, *, timeout: float = 5.0, environment: A
     try:
         return await attempts.attempt(
             AttemptRequest(
-                call_id="call-1", run_id="r", agent="a", attempt=1, params={"q": "ä b"}, timeout_seconds=timeout
+                call_id=CallId("call-1"),
+                run_id=RunId("r"),
+                agent="a",
+                attempt=1,
+                params={"q": "ä b"},
+                timeout_seconds=timeout,
             )
         )
     finally:
@@ -230,7 +236,9 @@ async def test_attempts_share_connections(server: Server) -> None:
         }
     )
     attempts = HttpAttempts(spec, {}, Path("/nonexistent"))
-    request = AttemptRequest(call_id="c", run_id="r", agent="a", attempt=1, params={}, timeout_seconds=20)
+    request = AttemptRequest(
+        call_id=CallId("c"), run_id=RunId("r"), agent="a", attempt=1, params={}, timeout_seconds=20
+    )
 
     outcomes = await asyncio.gather(*(attempts.attempt(request) for _ in range(100)))
     await attempts.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from agents_sdk.core.ids import CallId, RunId
 from backplane.cli.app import run
 from backplane.manifests.registry import Registry, load_registry
 from backplane.providers.fleet import Fleet
@@ -90,7 +91,9 @@ async def call(registry: Registry, fleet: Fleet, name: str, params: dict[str, An
     """The outcome of the capability's only provider, params and result held against the draft's schemas."""
     contract = registry.get(name)
     assert contract.check_params(params) is None
-    request = AttemptRequest(call_id="c", run_id="r", agent="a", attempt=1, params=params, timeout_seconds=30)
+    request = AttemptRequest(
+        call_id=CallId("c"), run_id=RunId("r"), agent="a", attempt=1, params=params, timeout_seconds=30
+    )
     outcome = await fleet.attempt(contract, contract.capability.providers[0], request)
     if isinstance(outcome, Answer):
         assert contract.check_result(outcome.result) is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents_sdk.artifacts import ArtifactStore
+from agents_sdk.core.ids import CallId, RunId
 from backplane.manifests.model import HttpProvider
 from backplane.manifests.registry import RegisteredCapability, Registry, load_registry
 from backplane.providers.fleet import Fleet
@@ -50,8 +51,8 @@ async def ask(
         provider = provider.model_copy(update={"poll": poll})
     assert contract.check_params(vendor.params) is None
     request = AttemptRequest(
-        call_id="call-1",
-        run_id="run-1",
+        call_id=CallId("call-1"),
+        run_id=RunId("run-1"),
         agent="a",
         attempt=1,
         params=contract.with_defaults(vendor.params),

@@ -13,6 +13,7 @@ from agents_sdk.core.authors import AUTHORS, ENVELOPE, EXCEPTIONS, NAME, PAYLOAD
 from agents_sdk.core.commands import BODY_OF_KIND, Command, TimerBody
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, Reply, RunEvent
 from agents_sdk.core.identity import EXECUTOR, LEDGER
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState, apply
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.rules import RULES
@@ -216,7 +217,7 @@ def test_each_field_of_an_escalation_has_an_author() -> None:
     desk.send(
         "DeclareDependency", depends_on=["state:x"], downstream="liar", trigger_when="all_completed", deadline_ms=1
     )
-    for name, due in sorted(desk.book.runs["r"].timers.items()):
+    for name, due in sorted(desk.book.runs[RunId("r")].timers.items()):
         desk.put(Command(**_timer(name, due)), at=due)
     told = [
         {name: text for name, text in story.items() if name not in ("attempts", "redrives")} for story in stories(desk)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from agents_sdk.core.commands import BreakerBody, Command
 from agents_sdk.core.facts import BreakerEvent
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import PartitionState, apply
 from agents_sdk.core.ledger.breakers import OPEN_MAX_MS, breaker_id, state_after
 from agents_sdk.core.ledger.evolve import copy, evolve
 from backplane.recovery.breakers import TRIPPING, Breakers
 
-KEY = breaker_id("search", "one", "outage")
+KEY = RunId(breaker_id("search", "one", "outage"))
 EXECUTORS = ["a", "b", "c"]
 commands = st.lists(
     st.tuples(
@@ -34,9 +35,14 @@ def sent(kind: str, executor: str, number: int) -> Command:
         probe_ms=PROBE_MS, caused_by=[f"attempt {number}"],
     )  # fmt: skip
     return Command(
-        command_id=f"c{number}", kind=kind, run_id=KEY, agent="bp.executor", correlation_id="", reply_to="me",
+        command_id=CommandId(f"c{number}"),
+        kind=kind,
+        run_id=KEY,
+        agent="bp.executor",
+        correlation_id="",
+        reply_to="me",
         breaker=body,
-    )  # fmt: skip
+    )
 
 
 @given(commands)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents_sdk.core.ids import CallId
 from agents_sdk.recovery import Retry
 from backplane.recovery.decide import (
     MESSAGE_LIMIT,
@@ -233,7 +234,7 @@ def test_a_report_has_every_attempt_every_alternative_and_a_next_step(story: Sto
     """What was asked and what was not add up to all routes; each that was not has a reason."""
     end = story.steps[-1]
     failure = end.because if isinstance(end, Degrade) else end if isinstance(end, Fail) else None
-    told = report("call", "c0", story.routes, story.tried, failure)
+    told = report(CallId("call"), "c0", story.routes, story.tried, failure)
 
     assert [attempt["attempt"] for attempt in told["attempts"]] == list(range(1, len(story.tried) + 1))[-50:]
     assert [each["provider"] for each in told["alternatives"]] == [route.provider for route in story.routes]

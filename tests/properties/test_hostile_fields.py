@@ -19,6 +19,7 @@ from agents_sdk import schemas
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, AttemptBody, Command
 from agents_sdk.core.facts import Fact, RefusalEvent
+from agents_sdk.core.ids import CallId, RunId
 from agents_sdk.core.ledger import Limits, PartitionState, Proof, Step, apply, evolve, issued
 from agents_sdk.core.ledger.evolve import copy
 from agents_sdk.core.ledger.sizes import CLOSING
@@ -150,7 +151,7 @@ def full_desk() -> Desk:
 
 DESK: Final = full_desk()
 BOOK: Final = msgspec.msgpack.encode(DESK.book)
-RUN: Final = DESK.book.runs["r"]
+RUN: Final = DESK.book.runs[RunId("r")]
 DELIVERY: Final = next(id_ for id_, one in RUN.deliveries.items() if one.recipient == "alpha")
 SOUND: Final[dict[str, dict[str, Any]]] = {
     "StartRun": {"run_id": "new", "workflow": "w", "complete_when": "idle"},
@@ -333,7 +334,7 @@ def test_a_hostile_outcome_may_stand_beside_a_hostile_attempt() -> None:
     """Two bodies in one command: both are held against their bounds."""
     outcome = sound("CompleteCall")
     for number in WHOLES:
-        attempt = AttemptBody(call_id="call", attempt=number, cost_nano_usd=number, capability="s")
+        attempt = AttemptBody(call_id=CallId("call"), attempt=number, cost_nano_usd=number, capability="s")
         held(copy(DESK.book), msgspec.structs.replace(outcome, attempt=attempt), NOW)
 
 
@@ -346,7 +347,7 @@ def test_what_an_executor_tells_is_brought_within_its_bounds_and_accepted(kind: 
             continue
         step = held(msgspec.msgpack.decode(BOOK, type=PartitionState), bounds.within(command), NOW)
         assert step.facts[0].kind != "CommandRefused", (field, step.facts[0])
-    surrogate = AttemptBody(call_id="call", attempt=1, model="\ud800", error_message="\udfff")
+    surrogate = AttemptBody(call_id=CallId("call"), attempt=1, model="\ud800", error_message="\udfff")
     outcome = msgspec.structs.replace(sound("CompleteCall"), attempt=surrogate)
     assert held(msgspec.msgpack.decode(BOOK, type=PartitionState), bounds.within(outcome), NOW).failure is None
     same = sound(kind)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import EXECUTE_LOCALLY, AgentEvent, Fact
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.ledger import PartitionState, apply, evolve, undecodable
 from agents_sdk.core.ledger.decide import decide
 from agents_sdk.core.ledger.evolve import copy
@@ -228,7 +229,7 @@ def test_a_repeated_command_adds_no_fact_and_is_answered_like_the_first_time(his
 def test_who_asked_is_told_once_and_nobody_waits_when_the_run_has_ended(history: History) -> None:
     """A reply goes to an address that asked, at most once for each time it asked, and in the end all are told."""
     for run_id in list(history.book.runs):
-        history.send(Command(command_id=f"end {run_id}", kind="CancelRun", run_id=run_id, agent="client",
+        history.send(Command(command_id=CommandId(f"end {run_id}"), kind="CancelRun", run_id=run_id, agent="client",
                              correlation_id="", run=RunBody()))  # fmt: skip
     asked: Counter[tuple[str, str, str, int]] = Counter()
     told: Counter[tuple[str, str, str, int]] = Counter()

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given
 
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.kinds import RUN_ENDS
 from tests.properties.test_ledger_laws import LAW
 from tests.support.ledger_strategies import HISTORIES, History
@@ -39,7 +40,7 @@ def test_a_request_ends_once_with_its_delivery_and_its_asker_is_told(history: Hi
                 runs[known.request_id] = fact.run_id
             elif fact.kind in RUN_ENDS:
                 gone = [name for name in waiting if runs[name] == fact.run_id]
-                assert all(told[name].reply.code == "run_finished" for name in gone if waiting[name][0])
+                assert all(told[CommandId(name)].reply.code == "run_finished" for name in gone if waiting[name][0])
                 for name in gone:
                     del waiting[name]
 

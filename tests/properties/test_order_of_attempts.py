@@ -10,6 +10,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from agents_sdk import Agent, Context, Event, Retry
+from agents_sdk.core.ids import DeliveryId, RunId
 from tests.support.inbox_world import Process, World
 
 ATTEMPTS: Final = 3
@@ -54,7 +55,7 @@ class Story:
     async def handle(self, ctx: Context, happened: Event) -> None:
         number: int = happened.data
         self.begun.append((ctx.run_id, number, happened.attempt))
-        held = self.world.desk.book.runs[ctx.run_id].deliveries.get(happened.delivery_id)
+        held = self.world.desk.book.runs[RunId(ctx.run_id)].deliveries.get(DeliveryId(happened.delivery_id))
         if held is None or held.attempt != happened.attempt:
             self.known_to_be_over.append(self.begun[-1])
         await ctx.state.set(f"done.{number}", happened.attempt)
@@ -97,7 +98,7 @@ class Story:
             await asyncio.sleep(0)
 
     def open(self) -> bool:
-        return any(self.world.desk.book.runs[run_id].pending.get("worker") for run_id in RUNS)
+        return any(self.world.desk.book.runs[RunId(run_id)].pending.get("worker") for run_id in RUNS)
 
     def expected(self, run_id: str) -> list[tuple[int, int]]:
         """The oracle: messages one after the other, each tried until it is done or given up."""

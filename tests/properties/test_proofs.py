@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.believed import Answers, SentCommand, Verdict
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ids import CommandId
 from agents_sdk.proofs import COPIED, FORGED, ProofChecker
 from agents_sdk.wire.codec import RECORDS, Codec
 from agents_sdk.wire.proof import PROOF, Place, Prover, Sequence, generation_of, sealer, subkey
@@ -143,11 +144,11 @@ def test_who_has_not_the_askers_key_is_believed_in_nothing(
     itself held back, until something better comes."""
     answers, asked = Answers("me"), [SentCommand(2, "a", 1, key)]
     if heard:
-        genuine = CODEC.encode(Reply(command_id="c", reply_to="me", status="ok"))
-        assert answers.judge(sealer(key).sign(genuine), Reply(command_id="c", reply_to="me", status="ok"), asked) is (
-            Verdict.BELIEVED
-        )
-    reply = Reply(command_id="c", reply_to=reply_to, status=status, code=code, issued_at=issued_at)
+        genuine = CODEC.encode(Reply(command_id=CommandId("c"), reply_to="me", status="ok"))
+        assert answers.judge(
+            sealer(key).sign(genuine), Reply(command_id=CommandId("c"), reply_to="me", status="ok"), asked
+        ) is (Verdict.BELIEVED)
+    reply = Reply(command_id=CommandId("c"), reply_to=reply_to, status=status, code=code, issued_at=issued_at)
     encoded = CODEC.encode(reply)
     unprovable = status == "refused" and code in ("forged", "unauthenticated", "misplaced") and not heard
     for data in (encoded, *([sealer(other).sign(encoded)] if other != key else [])):
@@ -159,7 +160,7 @@ def test_what_the_ledger_proves_is_believed_but_for_what_is_about_another_sendin
     status: str, code: str, issued_at: int, key: bytes
 ) -> None:
     """A copy of an older record of the command is refused for its age; that says nothing of the command."""
-    reply = Reply(command_id="c", reply_to="me", status=status, code=code, issued_at=issued_at)
+    reply = Reply(command_id=CommandId("c"), reply_to="me", status=status, code=code, issued_at=issued_at)
     asked = [SentCommand(1, "a", 1, key), SentCommand(2, "a", 1, key)]
     about_identity = status == "refused" and code not in ("", "scope")
     verdict = Answers("me").judge(sealer(key).sign(CODEC.encode(reply)), reply, asked)
@@ -168,5 +169,5 @@ def test_what_the_ledger_proves_is_believed_but_for_what_is_about_another_sendin
 
 def test_a_client_without_a_key_believes_what_it_is_told() -> None:
     """It has nothing to check with: a platform without identity works as ever."""
-    reply = Reply(command_id="c", reply_to="me", status="ok")
+    reply = Reply(command_id=CommandId("c"), reply_to="me", status="ok")
     assert Answers("me").judge(CODEC.encode(reply), reply, [SentCommand.by(None, 1)]) is Verdict.BELIEVED

@@ -18,6 +18,7 @@ import pytest
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BreakerBody, Command, HandlerBody, StateBody
 from agents_sdk.core.facts import BreakerEvent, Reply
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import breakers, timers
 from agents_sdk.core.ledger.scribe import FactBuilder
 from agents_sdk.core.ledger.state import Breaker
@@ -129,10 +130,10 @@ class Handlers(Late):
             super().act(action)
             return
         for name, due in self._due():
-            self.lines[ledger].append(timers.fired("r", "", name, due))
+            self.lines[ledger].append(timers.fired(RunId("r"), "", name, due))
 
     def _due(self) -> list[tuple[str, int]]:
-        run = self.desk.book.runs.get("r")
+        run = self.desk.book.runs.get(RunId("r"))
         return [(name, due) for name, due in run.timers.items() if due <= self.now] if run is not None else []
 
     def _say(self, name: str, kind: str, command: str, attempt: int, body: Any = None) -> None:
@@ -140,9 +141,9 @@ class Handlers(Late):
         delivery = self.delivery
         self.lines[name].append(
             Command(
-                command_id=ids.derive(delivery.delivery_id, command),
+                command_id=CommandId(ids.derive(delivery.delivery_id, command)),
                 kind=kind,
-                run_id="r",
+                run_id=RunId("r"),
                 agent="one",
                 correlation_id="",
                 causation_id=delivery.event_id,
@@ -203,10 +204,15 @@ class Probes(Late):
         body = BreakerBody(capability="search", provider="one", error_class="outage", executor=name, **limits)
         self.lines.setdefault(name, []).append(
             Command(
-                command_id=f"{what} {name}", kind=kind, run_id=self.KEY, agent=EXECUTOR, correlation_id="",
-                reply_to=name, breaker=body,
+                command_id=CommandId(f"{what} {name}"),
+                kind=kind,
+                run_id=RunId(self.KEY),
+                agent=EXECUTOR,
+                correlation_id="",
+                reply_to=name,
+                breaker=body,
             )
-        )  # fmt: skip
+        )
 
     def _answered(self, name: str, command: Command, reply: Reply) -> None:
         if command.kind != "ProbeBreaker" or reply.status != "ok":

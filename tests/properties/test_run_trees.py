@@ -11,6 +11,7 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.ledger import timers
 from tests.support.forest import Forest
@@ -50,7 +51,7 @@ class Ending(Forest):
     def _late(self, run_id: str) -> None:
         run = self.runs()[run_id]
         for name, due in list(run.timers.items()):
-            if self.send(timers.fired(run_id, "", name, due), at=due):
+            if self.send(timers.fired(RunId(run_id), "", name, due), at=due):
                 self.said[run_id] = "failed"
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.identity import Proof, first_generation
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.signature import LENGTH, Verifier, derive, sign
 from tests.properties.test_codec import CODEC, any_command
@@ -117,7 +118,12 @@ def test_key_is_that_of_the_standard() -> None:
 def test_signing_twice_is_refused() -> None:
     """The second signature would cover the first, and nobody would look for that."""
     command = Command(
-        command_id="c", kind="GetState", run_id="r", agent="a", correlation_id="r", state=StateBody(key="k")
+        command_id=CommandId("c"),
+        kind="GetState",
+        run_id=RunId("r"),
+        agent="a",
+        correlation_id="r",
+        state=StateBody(key="k"),
     )
     with pytest.raises(ValueError, match="signature already"):
         sign(sign(CODEC.encode(command), MASTER), MASTER)
@@ -127,5 +133,7 @@ def test_agents_and_the_platform_have_no_keys_in_common() -> None:
     """A generation 0 of an agent and a generation 1 of the platform do not count, whoever derived them."""
     body = StateBody(key="k")
     for agent, generation in (("research", 0), ("research", -1), ("bp.executor", 1)):
-        command = Command(command_id="c", kind="GetState", run_id="r", agent=agent, correlation_id="r", state=body)
+        command = Command(
+            command_id=CommandId("c"), kind="GetState", run_id=RunId("r"), agent=agent, correlation_id="r", state=body
+        )
         assert proof(signed(msgspec.structs.replace(command, key_generation=generation))) is Proof.FORGED

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Limits, PartitionState, evolve
 from agents_sdk.core.ledger.agents import touched
 from backplane.ledger.pieces import Changes
@@ -47,7 +48,7 @@ class World:
     late: list[Changes] = field(default_factory=list)
     desk: Desk = field(default_factory=Desk)
     kept: Snapshots = field(init=False)
-    dirty: dict[str, int] = field(default_factory=dict)
+    dirty: dict[RunId, int] = field(default_factory=dict)
     commands: int = 0
 
     def __post_init__(self) -> None:

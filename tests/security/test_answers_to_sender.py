@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Step, evolve
 from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.replay import replay
@@ -74,7 +75,7 @@ def test_who_waits_is_told_though_somebody_repeats_its_command(desk: RightsDesk,
     if what == "call":
         desk.send("CompleteCall", agent=EXECUTOR, call_id=asked["call"].command_id, result=SECRET)
     elif what == "request":
-        delivery = next(iter(desk.book.runs["r"].deliveries))
+        delivery = next(iter(desk.book.runs[RunId("r")].deliveries))
         desk.send("CompleteHandler", agent="boss", delivery_id=delivery, result=SECRET)
     elif what == "run":
         desk.send("CompleteRun", result=SECRET)
@@ -116,7 +117,7 @@ def test_a_recovered_book_refuses_the_same(desk: RightsDesk) -> None:
     book = PartitionState()
     for fact in (*desk.facts, *desk.facts):
         evolve(book, fact)
-    run, live = book.runs["r"], desk.book.runs["r"]
+    run, live = book.runs[RunId("r")], desk.book.runs[RunId("r")]
     ids = [command.command_id for command in desk.sent]
     assert [run.sender_of(id_) for id_ in ids] == [live.sender_of(id_) for id_ in ids]
     assert book.grants == desk.book.grants

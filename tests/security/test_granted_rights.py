@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, RegistrationBody
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.identity import OPERATOR
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState, evolve, rights
 from agents_sdk.core.ledger.rules import RIGHTS, allows, budget_of, supervisor_of
 from tests.support.guarded_desk import ALL, RightsDesk, code, rule
@@ -41,7 +42,7 @@ def test_who_has_no_rights_changes_nothing_by_any_command(who: str, kind: str) -
         desk.register(who)
     if kind == "RegisterAgent":
         return
-    before = msgspec.msgpack.encode(known(desk)), msgspec.structs.astuple(desk.book.runs["r"])[:10]
+    before = msgspec.msgpack.encode(known(desk)), msgspec.structs.astuple(desk.book.runs[RunId("r")])[:10]
     shape = BODIES[BODY_OF_KIND[kind]]
     fields: dict[str, Any] = {"key": "k", "name": "other", "recipient": "other", "capability": "c", "call_id": "c"}
     fields |= {"partition": 0, "offset": 0}
@@ -51,7 +52,7 @@ def test_who_has_no_rights_changes_nothing_by_any_command(who: str, kind: str) -
     step = desk.send(kind, agent=who, **about, **{k: v for k, v in fields.items() if k in shape.__struct_fields__})
     assert code(step) == "not_granted"
     assert step.facts[0].run_seq == 0
-    assert (msgspec.msgpack.encode(known(desk)), msgspec.structs.astuple(desk.book.runs["r"])[:10]) == before
+    assert (msgspec.msgpack.encode(known(desk)), msgspec.structs.astuple(desk.book.runs[RunId("r")])[:10]) == before
 
 
 def test_the_first_declaration_is_granted_and_a_wider_one_is_not() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agents_sdk.believed import Answers, SentCommand, Verdict
 from agents_sdk.core.facts import Fact, MessageEvent, Reply
 from agents_sdk.core.identity import EXECUTOR
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.ledger.step import AddressedReply
 from agents_sdk.core.registry import CapabilityManifest, ExecutorBeat, Record, Switch
@@ -130,7 +131,7 @@ def test_deliveries_survive_a_rotation_of_the_key_both_ways() -> None:
 def test_no_field_of_an_answer_can_be_changed() -> None:
     """Nor can it be given to another client, or be told to another agent."""
     key = issued(MASTER, "asker", 1)
-    reply = Reply(command_id="c", reply_to="me", status="ok", value="1", issued_at=5)
+    reply = Reply(command_id=CommandId("c"), reply_to="me", status="ok", value="1", issued_at=5)
     (encoded,) = PROOFS.answers(PartitionState(), AddressedReply(0, reply, "asker", 1), CODEC.encode(reply), 0)
     asked = [SentCommand.by(key, 5)]
     assert Answers("me").judge(encoded, reply, asked) is Verdict.BELIEVED

@@ -20,6 +20,7 @@ from agents_sdk.core import artifacts
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import RefusalEvent, Reply
 from agents_sdk.core.identity import OPERATOR
+from agents_sdk.core.ids import CommandId, DeliveryId, RunId
 from agents_sdk.core.ledger import Step
 from tests.support.guarded_desk import RightsDesk
 from tests.support.ledger_desk import EXECUTOR
@@ -151,17 +152,17 @@ class World:
         body = shape(
             **{field: self._value(field, name) for field in shape.__struct_fields__ if self._fits(kind, field)}
         )
-        known = [command.command_id for command in self.desk.sent if command.run_id == run_id] or ["none"]
+        known = [command.command_id for command in self.desk.sent if command.run_id == run_id] or [CommandId("none")]
         life = self.monitor.runs.get(run_id)
         deliveries = [*life.deliveries, *life.settled] if life is not None else []
         events = list(life.events) if life is not None else []
         return Command(
-            command_id=self.one_of(known) if not self.next() % 8 else f"attack-{len(self.desk.sent)}",
+            command_id=CommandId(self.one_of(known) if not self.next() % 8 else f"attack-{len(self.desk.sent)}"),
             kind=kind,
-            run_id=run_id,
+            run_id=RunId(run_id),
             agent=name,
             correlation_id="",
-            delivery_id=self.one_of(deliveries) if deliveries and not self.next() % 3 else "",
+            delivery_id=DeliveryId(self.one_of(deliveries) if deliveries and not self.next() % 3 else ""),
             causation_id=self.one_of(events) if events and not self.next() % 5 else "",
             reply_to=f"address of {name}",
             **{BODY_OF_KIND[kind]: body},  # type: ignore[arg-type]  # the field of this body

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from agents_sdk.core import artifacts
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import references
 from agents_sdk.core.ledger.references import NEEDS
 from tests.support.guarded_desk import RightsDesk, code, rule
@@ -277,12 +278,12 @@ def test_an_agent_that_takes_no_part_can_do_nothing_in_a_run() -> None:
         "RecordDecision": {"action": "a"},
         "DeclareDependency": {"downstream": "outside", "depends_on": ["other"], "trigger_when": "all_completed"},
     }
-    before = msgspec.msgpack.encode(desk.book.runs["r"].account)
+    before = msgspec.msgpack.encode(desk.book.runs[RunId("r")].account)
     for kind, fields in tried.items():
         step = desk.send(kind, agent="outside", **fields)
         assert code(step) == "scope", kind
         assert answer(step).value == ""
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RunId("r")]
     assert (msgspec.msgpack.encode(run.account), len(run.children), len(run.state["k"])) == (before, 0, 1)
 
 
@@ -336,7 +337,7 @@ def test_redrives_need_a_right() -> None:
     desk.agent("weak", workflows=["w"], subscriptions=["none"], supervisors=["boss"])
     desk.register("weak", subscriptions=["none"], supervisor="boss", max_deliveries=1)
     desk.fail(desk.send("SendMessage", name="go", recipient="weak").facts[-1])
-    (dead,) = desk.book.runs["r"].dead
+    (dead,) = desk.book.runs[RunId("r")].dead
     assert rule(desk.send("Redrive", agent="narrow", name="", dead_delivery_id=dead)) == "controls"
     assert kinds(desk.send("Redrive", agent="boss", name="", dead_delivery_id=dead)) == [
         "MessageRedriven",

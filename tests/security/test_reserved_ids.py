@@ -11,6 +11,7 @@ import pytest
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AttemptEvent
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.state import PartitionState
@@ -48,8 +49,8 @@ HOW = ("SetState", "CallCapability", "Ask", "AwaitRun")
 @pytest.mark.parametrize("how", HOW)
 def test_a_deadline_passes_though_its_id_was_reserved(desk: RightsDesk, how: str) -> None:
     """The id of a timer follows from run, name and time."""
-    due = desk.book.runs["r"].timers["run"]
-    timer = fired("r", "r", "run", due)
+    due = desk.book.runs[RunId("r")].timers["run"]
+    timer = fired(RunId("r"), "r", "run", due)
     reserve(desk, timer.command_id, how)
     desk.now = due
     assert "RunFailed" in kinds(desk.put(timer))
@@ -89,7 +90,7 @@ def test_a_parent_is_told_of_its_childs_end_though_the_id_was_reserved(desk: Rig
     (start,) = issued(desk.facts[-1])
     desk.put(start)
     ending = "0193aaaa-0000-7000-8000-000000000001"
-    event = ids.derive(ending, f"child/{desk.book.runs['child'].seq + 1}")
+    event = ids.derive(ending, f"child/{desk.book.runs[RunId('child')].seq + 1}")
     reserve(desk, ids.derive(event, "ReportChild"), how)
     desk.send("CompleteRun", agent="intruder", run_id="child", command_id=ending, result="1")
     ended = desk.facts[-1]

@@ -9,6 +9,7 @@ from typing import Any
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Reply
+from agents_sdk.core.ids import CallId, CommandId, RunId
 from agents_sdk.recovery import Rank
 from backplane.executor.cache import ResultCache
 from backplane.executor.ports import Clock
@@ -36,15 +37,15 @@ def call_event(kind: str, call_id: str, **fields: Any) -> CallEvent:
     return CallEvent(
         event_id=f"event of {call_id}",
         kind=kind,
-        run_id="r",
+        run_id=RunId("r"),
         run_seq=1,
         correlation_id="r",
         causation_id="",
         agent="asker",
         at=0,
-        command_id=call_id,
+        command_id=CommandId(call_id),
         command_offset=0,
-        call_id=call_id,
+        call_id=CallId(call_id),
         **given,
     )
 
@@ -76,12 +77,12 @@ class Outbox:
         self.answers: list[Reply] = []
         """To the first claims; ``answer`` to the others."""
         self.probes: list[Command] = []
-        self.granted: Reply | None = Reply(command_id="", reply_to="", status="ok")
+        self.granted: Reply | None = Reply(command_id=CommandId(""), reply_to="", status="ok")
         """What is answered to a probe."""
         self.claims: list[tuple[str, int]] = []
         self.durable = asyncio.Event()
         self.durable.set()
-        self.answer = Reply(command_id="", reply_to="", status="ok")
+        self.answer = Reply(command_id=CommandId(""), reply_to="", status="ok")
 
     async def _acknowledged(self) -> None:
         await self.durable.wait()

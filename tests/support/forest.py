@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import PartitionState, apply, issued
 from agents_sdk.core.ledger.state import Run
 from agents_sdk.core.partition import partition_of
@@ -47,7 +48,12 @@ class Forest:
         name = BODY_OF_KIND[kind]
         fields: dict[str, Any] = {name: BODIES[name](**body)}
         return Command(
-            command_id=command_id or f"{self.sent}", kind=kind, run_id=run_id, agent=agent, correlation_id="", **fields
+            command_id=CommandId(command_id or f"{self.sent}"),
+            kind=kind,
+            run_id=RunId(run_id),
+            agent=agent,
+            correlation_id="",
+            **fields,
         )
 
     def say(self, kind: str, run_id: str, **fields: Any) -> list[Fact]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agents_sdk.core.ids import CallId, RunId
 from backplane.manifests.model import HttpProvider
 from backplane.providers.http import HttpAttempts
 from backplane.recovery.outcome import AttemptOutcome, AttemptRequest
@@ -16,7 +17,7 @@ def request(
 ) -> AttemptRequest:
     """An attempt of run r."""
     return AttemptRequest(
-        call_id=call_id, run_id="r", agent="a", attempt=1, params=params or {}, timeout_seconds=timeout
+        call_id=CallId(call_id), run_id=RunId("r"), agent="a", attempt=1, params=params or {}, timeout_seconds=timeout
     )
 
 

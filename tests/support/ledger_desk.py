@@ -9,6 +9,7 @@ import msgspec
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import Fact, Reply
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Limits, PartitionState, Proof, Step, apply
 from agents_sdk.core.ledger.rules import RULES
 
@@ -32,7 +33,9 @@ class Desk:
         body = shape(**{name: value for name, value in fields.items() if name in shape.__struct_fields__})
         envelope = {name: value for name, value in fields.items() if name not in shape.__struct_fields__}
         default = {"command_id": f"command-{len(self.sent)}", "correlation_id": "", "reply_to": "me"}
-        command = Command(kind=kind, agent=agent, run_id=run_id, **{**default, BODY_OF_KIND[kind]: body, **envelope})
+        command = Command(
+            kind=kind, agent=agent, run_id=RunId(run_id), **{**default, BODY_OF_KIND[kind]: body, **envelope}
+        )
         return self.put(command)
 
     def put(self, command: Command, at: int | None = None) -> Step:

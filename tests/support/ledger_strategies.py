@@ -34,6 +34,7 @@ from agents_sdk.core.commands import (
     StateBody,
 )
 from agents_sdk.core.facts import Fact, Reply, RunEvent
+from agents_sdk.core.ids import CallId, CommandId, DeliveryId, RunId
 from agents_sdk.core.ledger import Limits, PartitionState, apply, issued, timers
 from agents_sdk.core.ledger.step import AddressedReply
 from agents_sdk.wire.codec import Codec
@@ -232,14 +233,19 @@ class Author:
         process = f"process-{b // 5 % 2}"
         name = {"StartAttempt": f"start/{c % 2}/{process}", "RecordAttempt": f"attempt/{c % 2}"}.get(kind)
         name = name or ("outcome" if c % 3 else f"outcome/{process}")
-        attempt = AttemptBody(call_id=call_id, attempt=c % 2, capability="search", cost_nano_usd=7, executor=process)
+        attempt = AttemptBody(
+            call_id=CallId(call_id), attempt=c % 2, capability="search", cost_nano_usd=7, executor=process
+        )
         report = ("", '{"attempts":[]}')[a % 2]
         outcome = OutcomeBody(
-            call_id=call_id, result=VALUES[c % len(VALUES)], attempts=1, cost_nano_usd=7, report=report,
+            call_id=CallId(call_id), result=VALUES[c % len(VALUES)], attempts=1, cost_nano_usd=7, report=report,
             error_code=("", "outcome_unknown")[b // 10 % 2],
         )  # fmt: skip
         if b % 31 == 30:
-            attempt, outcome = AttemptBody(call_id="no call", capability=""), OutcomeBody(call_id="no call")
+            attempt, outcome = (
+                AttemptBody(call_id=CallId("no call"), capability=""),
+                OutcomeBody(call_id=CallId("no call")),
+            )
             name = f"{name}/no call"  # another command: nobody says two things under one id
         return self.command(
             a, b, c, kind,
@@ -253,8 +259,8 @@ class Author:
         """Mostly who may: of a local call its caller or, later, an executor."""
         if not c % 16:
             return "ghost"
-        run = self.history.book.runs.get(run_id)
-        call = run.calls.get(call_id) if run is not None else None
+        run = self.history.book.runs.get(RunId(run_id))
+        call = run.calls.get(CallId(call_id)) if run is not None else None
         return call.agent if call is not None and call.local and c % 4 else "bp.executor"
 
     def hear(self, a: int, b: int, c: int) -> Command | None:
@@ -393,7 +399,7 @@ def _withdraw(author: Author, a: int, b: int, c: int) -> Command | None:
     run_id, request_id = asked[a % len(asked)]
     request = runs[run_id].requests[request_id]
     delivery = runs[run_id].deliveries.get(request.asked_in)
-    body = MessageBody(name=request.name, request_id=request_id if c % 8 else "none")
+    body = MessageBody(name=request.name, request_id=request_id if c % 8 else CommandId("none"))
     own = {"agent": request.asker, "delivery_id": request.asked_in} if b % 8 else {}
     return author.command(
         a, b, c, "WithdrawRequest", run_id=run_id, message=body, causation_id=delivery.events[-1] if delivery else "",
@@ -408,23 +414,25 @@ def _redrive(author: Author, a: int, b: int, c: int) -> Command | None:
     if not dead:
         return None
     run_id, delivery_id = dead[a % len(dead)]
-    body = MessageBody(name="", dead_delivery_id=delivery_id if c % 8 else "none")
+    body = MessageBody(name="", dead_delivery_id=delivery_id if c % 8 else DeliveryId("none"))
     return author.command(a, b, c, "Redrive", run_id=run_id, message=body)
 
 
 def _discard(author: Author, a: int, b: int, c: int) -> Command | None:
     """A dead letter or a failed call that is given up, of a live run mostly."""
     runs = author.history.book.runs
-    dead = [(run_id, "message", one) for run_id, run in runs.items() for one in run.dead]
-    dead += [(run_id, "call", one) for run_id, run in runs.items() for one in run.failed_calls]
+    dead = [(run_id, "message", str(one)) for run_id, run in runs.items() for one in run.dead]
+    dead += [(run_id, "call", str(one)) for run_id, run in runs.items() for one in run.failed_calls]
     if not dead:
         return None
     run_id, what, letter = dead[a % len(dead)]
     reason = "" if c % 8 == 3 else "old"
     if what == "call":
-        body = CallBody(capability="search", dead_call_id=letter if c % 8 else "none", reason=reason)
+        body = CallBody(capability="search", dead_call_id=CallId(letter if c % 8 else "none"), reason=reason)
         return author.command(a, b, c, "DiscardCall", run_id=run_id, call=body)
-    told = MessageBody(name="go", recipient="alpha", dead_delivery_id=letter if c % 8 else "none", reason=reason)
+    told = MessageBody(
+        name="go", recipient="alpha", dead_delivery_id=DeliveryId(letter if c % 8 else "none"), reason=reason
+    )
     return author.command(a, b, c, "Discard", run_id=run_id if b % 4 else RUNS[0], message=told)
 
 
@@ -442,7 +450,7 @@ def _resume(author: Author, a: int, b: int, c: int) -> Command | None:
             message = MessageBody(name="draft.ready", recipient=AGENTS[c % 4], data=VALUES[c % 3], sender="beta")
             return author.command(a, b, c, "Resend", run_id=run_id, message=message)
         case _:
-            return author.command(a, b, c, "ResumeRun", run_id=run_id, run=RunBody(resumed_from="before"))
+            return author.command(a, b, c, "ResumeRun", run_id=run_id, run=RunBody(resumed_from=RunId("before")))
 
 
 def _redrive_call(author: Author, a: int, b: int, c: int) -> Command | None:
@@ -452,7 +460,7 @@ def _redrive_call(author: Author, a: int, b: int, c: int) -> Command | None:
     if not dead:
         return None
     run_id, call_id = dead[a % len(dead)]
-    body = CallBody(capability="", dead_call_id=call_id if c % 8 else "none")
+    body = CallBody(capability="", dead_call_id=call_id if c % 8 else CallId("none"))
     return author.command(a, b, c, "RedriveCall", run_id=run_id, call=body)
 
 
@@ -500,14 +508,14 @@ def _child(author: Author, a: int, b: int, c: int) -> Command:
     if kind == "StartChild":
         given = RUNS[a % len(RUNS)] if c % 16 == 15 else ""
         body = RunBody(
-            workflow="w", input=VALUES[a % 3], complete_when=("explicit", "idle")[c % 2], child_run_id=given,
+            workflow="w", input=VALUES[a % 3], complete_when=("explicit", "idle")[c % 2], child_run_id=RunId(given),
             deadline_ms=(0, 0, 9)[a % 3],
         )  # fmt: skip
         return author.command(a, b, c, kind, run=body)
     if not author.started:
-        return author.command(a, b, c, kind, run=RunBody(child_run_id="nobody"))
+        return author.command(a, b, c, kind, run=RunBody(child_run_id=RunId("nobody")))
     parent, child = author.started[-1 - a % len(author.started)]
-    return author.command(a, b, c, kind, run_id=parent, run=RunBody(child_run_id=child, reason="because"))
+    return author.command(a, b, c, kind, run_id=parent, run=RunBody(child_run_id=RunId(child), reason="because"))
 
 
 def _timer(author: Author, a: int, b: int, c: int) -> Command | None:

@@ -14,6 +14,7 @@ import msgspec
 
 from agents_sdk.core import facts as shapes
 from agents_sdk.core.facts import AgentEvent, ContractEvent, Fact
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Limits
 from agents_sdk.core.replay import LoggedCommand, Verdict, replay
 
@@ -36,7 +37,7 @@ class Recorded(msgspec.Struct, frozen=True):
         """The verdict on this record, with ``facts``, ``commands``, ``agents`` or ``contracts`` changed."""
         record = msgspec.structs.replace(self, **changed)
         limits = Limits(max_value_bytes=record.max_value_bytes)
-        return replay(record.run_id, record.commands, [*record.agents, *record.contracts], record.facts, limits)
+        return replay(RunId(record.run_id), record.commands, [*record.agents, *record.contracts], record.facts, limits)
 
 
 def dump(record: Recorded, file: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from agents_sdk.core import commands as c
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Fact, MessageEvent
+from agents_sdk.core.ids import CommandId, DeliveryId, RunId
 from agents_sdk.core.ledger.state import PartitionState
 from agents_sdk.core.ledger.step import apply
 from agents_sdk.topics import TOPIC_OF_FACT
@@ -37,13 +38,13 @@ class Story:
         name = c.BODY_OF_KIND[kind]
         made_of: dict[str, Any] = {name: c.BODIES[name](**body)}
         command = c.Command(
-            command_id=ids.derive(self.run_id, f"command/{self._number}"),
+            command_id=CommandId(ids.derive(self.run_id, f"command/{self._number}")),
             kind=kind,
-            run_id="" if kind in c.ABOUT_NO_RUN else self.run_id,
+            run_id=RunId("" if kind in c.ABOUT_NO_RUN else self.run_id),
             agent=agent,
             correlation_id=self.run_id,
             causation_id=handling.event_id if handling else cause,
-            delivery_id=handling.delivery_id if handling else "",
+            delivery_id=handling.delivery_id if handling else DeliveryId(""),
             **made_of,
         )
         made = apply(self.book, command, self.offset, self.at).facts

@@ -13,6 +13,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, Fact
 from agents_sdk.core.identity import OPERATOR
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import timers
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
@@ -67,7 +68,7 @@ def absent(book: PartitionState, term: str) -> bool:
     return ":" not in term and term not in book.agents
 
 
-def touched(book: PartitionState, fact: Fact) -> dict[str, dict[str, int]]:
+def touched(book: PartitionState, fact: Fact) -> dict[RunId, dict[str, int]]:
     """Run → the timers that the removal has set there, where it set some."""
     if fact.kind != kinds.AGENT_REMOVED:
         return {}

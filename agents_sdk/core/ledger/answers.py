@@ -19,6 +19,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.memory import scoped
 from agents_sdk.core.ledger.rights import withheld
@@ -227,7 +228,7 @@ def _said(by: EndedRun | RunEvent | CallEvent) -> dict[str, str]:
     return {"said": by.said, "said_by": by.said_by} if by.said else {}
 
 
-def reply(answer: Answer, command_id: str, run_id: str, reply_to: str, issued_at: int = 0) -> Reply:
+def reply(answer: Answer, command_id: CommandId, run_id: RunId, reply_to: str, issued_at: int = 0) -> Reply:
     """The record that carries an answer to its client; ``issued_at`` is that of the command, where it is answered at
     once."""
     return Reply(

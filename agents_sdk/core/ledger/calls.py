@@ -11,6 +11,7 @@ from agents_sdk.core import artifacts, kinds
 from agents_sdk.core.commands import AttemptBody, CallBody, Command, OutcomeBody
 from agents_sdk.core.facts import AttemptEvent, CallEvent
 from agents_sdk.core.identity import EXECUTOR
+from agents_sdk.core.ids import CallId
 from agents_sdk.core.ledger import budgets, failed_calls, payloads, reports, room
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.references import check_artifacts, check_supervisor
@@ -55,7 +56,7 @@ def ask(book: PartitionState, run: Run, command: Command, body: CallBody, scribe
     scribe.write(
         CallEvent,
         kinds.CALL_REQUESTED,
-        call_id=command.command_id,
+        call_id=CallId(command.command_id),
         capability=body.capability,
         params=body.params or "{}",
         timeout_ms=max(body.timeout_ms, 0),
@@ -107,9 +108,15 @@ def _check_known(dead: Call) -> None:
         raise Refusal("invalid_command", message, field="dead_call_id", cause=dead.cause)
 
 
-def _write_redriven(command: Command, call_id: str, dead: Call, redrives: int, scribe: FactBuilder) -> None:
-    fields = {"call_id": call_id, "capability": dead.capability, "redriven_as": command.command_id}
-    scribe.write(CallEvent, kinds.CALL_REDRIVEN, **fields, redrives=redrives)
+def _write_redriven(command: Command, call_id: CallId, dead: Call, redrives: int, scribe: FactBuilder) -> None:
+    scribe.write(
+        CallEvent,
+        kinds.CALL_REDRIVEN,
+        call_id=call_id,
+        capability=dead.capability,
+        redriven_as=CallId(command.command_id),
+        redrives=redrives,
+    )
 
 
 def await_again(command: Command, call: Call, scribe: FactBuilder) -> None:
@@ -117,14 +124,14 @@ def await_again(command: Command, call: Call, scribe: FactBuilder) -> None:
     scribe.write(
         CallEvent,
         kinds.CALL_AWAITED,
-        call_id=command.command_id,
+        call_id=CallId(command.command_id),
         capability=call.capability,
         reply_to=command.reply_to,
         reply_partition=command.reply_partition,
     )
 
 
-def _open_call(run: Run, call_id: str) -> Call:
+def _open_call(run: Run, call_id: CallId) -> Call:
     call = run.calls.get(call_id)
     if call is None:
         raise Refusal("unknown_call", f"the run has no call {call_id!r}", call_id=call_id)
@@ -322,7 +329,7 @@ def _words_of_agent(book: PartitionState, command: Command) -> bool:
     return book.rights_required and command.agent != EXECUTOR
 
 
-def _story(book: PartitionState, run: Run, command: Command, body: OutcomeBody) -> dict[str, str]:
+def _story(book: PartitionState, run: Run, command: Command, body: OutcomeBody) -> dict[str, Any]:
     """The thing that a result replaces, or came of: empty where all went well. An executor of before says why a result
     is degraded, but has no report; its facts stay what they were."""
     if not body.report:

@@ -12,6 +12,7 @@ from typing import Final
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import RunEvent
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import budgets, ending, room, timers
 from agents_sdk.core.ledger.rules import apart
 from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
@@ -38,7 +39,7 @@ def start(book: PartitionState, run: Run, command: Command, scribe: FactBuilder)
     assert body is not None
     check_start(body)
     room.check_open(run, 1)
-    child_run_id = body.child_run_id or ids.derive(command.command_id, "child")
+    child_run_id = body.child_run_id or RunId(ids.derive(command.command_id, "child"))
     if child_run_id == run.run_id or child_run_id in run.children:
         raise Refusal("run_exists", f"run {child_run_id} was started before", run_id=child_run_id)
     scribe.write(
@@ -59,7 +60,7 @@ def _deadline(run: Run, own: int) -> int:
     return min((due for due in (own, run.timers.get(timers.RUN, 0)) if due), default=0)
 
 
-def _child(run: Run, command: Command) -> tuple[str, Child]:
+def _child(run: Run, command: Command) -> tuple[RunId, Child]:
     body = command.run
     assert body is not None
     child = run.children.get(body.child_run_id)
@@ -75,7 +76,7 @@ def await_end(book: PartitionState, run: Run, command: Command, scribe: FactBuil
     await_again(run, command, child_run_id, scribe)
 
 
-def await_again(run: Run, command: Command, child_run_id: str, scribe: FactBuilder) -> None:
+def await_again(run: Run, command: Command, child_run_id: RunId, scribe: FactBuilder) -> None:
     """Notes where the outcome of the child has to go."""
     if command.command_id not in run.child_waits:
         room.check_waits(run)

@@ -168,7 +168,7 @@ def remove(book: PartitionState, command: Command, scribe: FactBuilder) -> None:
     body = _body(book, command)
     known = book.contracts.get(_place(body.target, body.workflow), {}).get(body.pattern)
     if known is not None:
-        fields = {"target": body.target, "pattern": body.pattern, "workflow": body.workflow}
+        fields: dict[str, Any] = {"target": body.target, "pattern": body.pattern, "workflow": body.workflow}
         scribe.write(ContractEvent, kinds.CONTRACT_REMOVED, **fields, contract_version=known.version)
 
 

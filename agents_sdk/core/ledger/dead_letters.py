@@ -17,6 +17,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.identity import LEDGER
+from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.ledger import requests
 from agents_sdk.core.ledger.agents import REMOVED
 from agents_sdk.core.ledger.deliveries import EXPIRED, about, deliver, known_agent
@@ -38,10 +39,10 @@ REDRIVE_LIMIT: Final = 10
 def bury(
     book: PartitionState,
     run: Run,
-    delivery_id: str,
+    delivery_id: DeliveryId,
     delivery: Delivery,
     cause: str,
-    error: dict[str, str],
+    error: dict[str, Any],
     scribe: FactBuilder,
 ) -> None:
     """MessageDeadLettered, and the news for the asker, the supervisor, or the operator."""
@@ -65,7 +66,7 @@ def bury(
 
 
 def _story(
-    run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: FactBuilder
+    run: Run, delivery_id: DeliveryId, delivery: Delivery, cause: str, error: dict[str, Any], scribe: FactBuilder
 ) -> dict[str, Any]:
     """The failure, as its supervisor or the operator reads it."""
     story: dict[str, Any] = {
@@ -89,7 +90,7 @@ def _story(
     return story
 
 
-def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, str], scribe: FactBuilder) -> Why:
+def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, Any], scribe: FactBuilder) -> Why:
     """Why a message that could not be handled ends the run."""
     reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
     said = ": ".join(text for field in ("error_type", "error_message") if (text := error.get(field, "")))

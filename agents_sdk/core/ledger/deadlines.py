@@ -9,6 +9,7 @@ from typing import Final
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import StateEvent
+from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.ledger import dead_letters, dependencies, handlers
 from agents_sdk.core.ledger.agents import REMOVED
 from agents_sdk.core.ledger.deliveries import EXPIRED, HANDLER_TIMEOUT, TIMED_OUT
@@ -44,23 +45,25 @@ def _value_expires(_: PartitionState, run: Run, key: str, scribe: FactBuilder) -
     scribe.write(StateEvent, kinds.STATE_EXPIRED, key=key, version=newest.version + 1)
 
 
-def _message_is_late(book: PartitionState, run: Run, delivery_id: str, scribe: FactBuilder) -> None:
+def _message_is_late(book: PartitionState, run: Run, rest: str, scribe: FactBuilder) -> None:
+    delivery_id = DeliveryId(rest)
     text = "the deadline of the message has passed"
     error = {"code": EXPIRED, "reason": text} if apart(run) else {"error_message": text}
     dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], EXPIRED, error, scribe)
 
 
-def _agent_is_gone(book: PartitionState, run: Run, delivery_id: str, scribe: FactBuilder) -> None:
+def _agent_is_gone(book: PartitionState, run: Run, rest: str, scribe: FactBuilder) -> None:
+    delivery_id = DeliveryId(rest)
     text = f"agent {run.deliveries[delivery_id].recipient!r} was removed"
     error = {"code": REMOVED, "reason": text} if apart(run) else {"error_message": text}
     dead_letters.bury(book, run, delivery_id, run.deliveries[delivery_id], REMOVED, error, scribe)
 
 
 def _handler_is_late(book: PartitionState, run: Run, attempt: str, scribe: FactBuilder) -> None:
-    delivery_id, _, number = attempt.rpartition("/")
+    name, _, number = attempt.rpartition("/")
     message = "the process that ran it neither ended nor gave it up in time"
     error = handlers.of_ledger(run, TIMED_OUT, message)
-    handlers.fail_attempt(book, run, delivery_id, int(number), HANDLER_TIMEOUT, error, scribe=scribe)
+    handlers.fail_attempt(book, run, DeliveryId(name), int(number), HANDLER_TIMEOUT, error, scribe=scribe)
 
 
 def _dependency_is_late(book: PartitionState, run: Run, dependency_id: str, scribe: FactBuilder) -> None:

@@ -14,6 +14,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import BODY_OF_KIND, Command, RunBody
 from agents_sdk.core.facts import DecisionEvent, Fact, RefusalEvent, RunEvent
 from agents_sdk.core.identity import CODES, EXECUTOR, LEDGER, Proof
+from agents_sdk.core.ids import CallId
 from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import (
     agents,
@@ -156,7 +157,7 @@ def _repeated(book: PartitionState, run: Run | None, command: Command, scribe: F
     if own in run.answers or own != command_id:
         return own in run.answers
     asked = (
-        run.calls.get(command_id)
+        run.calls.get(CallId(command_id))
         or run.requests.get(command_id)
         or run.waiting.get(command_id)
         or run.child_waits.get(command_id)

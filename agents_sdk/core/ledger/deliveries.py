@@ -8,6 +8,7 @@ from typing import Any
 
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
 from agents_sdk.core.ledger.state import Delivery, PartitionState, Run
 
@@ -45,7 +46,7 @@ def deliver(
         kinds.MESSAGE_DELIVERED,
         name=name,
         message_id=message_id,
-        delivery_id=scribe.next_event_id(),
+        delivery_id=DeliveryId(scribe.next_event_id()),
         workflow=workflow,
         sender=sender,
         recipient=recipient,
@@ -56,7 +57,7 @@ def deliver(
     )
 
 
-def about(run: Run, delivery_id: str, delivery: Delivery) -> dict[str, Any]:
+def about(run: Run, delivery_id: DeliveryId, delivery: Delivery) -> dict[str, Any]:
     """The fields of every fact about the delivery."""
     return {
         "name": delivery.name,

@@ -62,8 +62,13 @@ def _check(book: PartitionState, run: Run | None, command: Command, agent: str) 
 
 def _write_call(command: Command, capability: str, scribe: FactBuilder) -> None:
     assert command.call is not None
-    fields = {"call_id": command.call.dead_call_id, "capability": capability}
-    scribe.write(CallEvent, kinds.CALL_DISCARDED, **fields, reason=command.call.reason[:TEXT_LIMIT])
+    scribe.write(
+        CallEvent,
+        kinds.CALL_DISCARDED,
+        call_id=command.call.dead_call_id,
+        capability=capability,
+        reason=command.call.reason[:TEXT_LIMIT],
+    )
 
 
 def _write_message(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import CallEvent, DependencyEvent, Fact, MessageEvent, RunEvent
+from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import budgets
 from agents_sdk.core.ledger.deliveries import ENDED_RUN, RUN_ENDED
@@ -72,14 +73,14 @@ def end(run: Run, scribe: FactBuilder, kind: FactKind, *, result: str = "", why:
     )
 
 
-def told(run: Run, why: Why) -> dict[str, str]:
+def told(run: Run, why: Why) -> dict[str, Any]:
     """The fields of a fact of the run that say why."""
     return why._asdict() if apart(run) else {"reason": why.reason}
 
 
-def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[str, Delivery | MessageEvent]]:
+def _open_deliveries(run: Run, before: list[Fact]) -> Iterator[tuple[DeliveryId, Delivery | MessageEvent]]:
     """The deliveries that are open after the facts that the command caused so far."""
-    deliveries: dict[str, Any] = dict(run.deliveries)
+    deliveries: dict[DeliveryId, Any] = {**run.deliveries}
     for fact in before:
         if fact.kind == kinds.MESSAGE_DELIVERED:  # pragma: no cover — no command delivers and ends the run
             deliveries[fact.delivery_id] = fact  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
@@ -121,7 +122,7 @@ def _cancel_dependencies(run: Run, before: list[Fact], scribe: FactBuilder) -> N
 
 
 def _cancel_delivery(
-    run: Run, delivery_id: str, delivery: Delivery | MessageEvent, scribe: FactBuilder, why: Why
+    run: Run, delivery_id: DeliveryId, delivery: Delivery | MessageEvent, scribe: FactBuilder, why: Why
 ) -> None:
     short = why._replace(reason=why.reason[:TEXT_LIMIT], said=why.said[:TEXT_LIMIT])
     asked = {"request_id": delivery.request_id, "cause": RUN_ENDED, **told(run, short)} if run.rules else {}
@@ -129,7 +130,12 @@ def _cancel_delivery(
 
 
 def _write_about(
-    run: Run, kind: FactKind, delivery_id: str, delivery: Delivery | MessageEvent, scribe: FactBuilder, **more: str
+    run: Run,
+    kind: FactKind,
+    delivery_id: DeliveryId,
+    delivery: Delivery | MessageEvent,
+    scribe: FactBuilder,
+    **more: Any,
 ) -> None:
     scribe.write(
         MessageEvent,

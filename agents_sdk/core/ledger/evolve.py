@@ -30,6 +30,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
+from agents_sdk.core.ids import CallId, CommandId, DeliveryId
 from agents_sdk.core.ledger import (
     agents,
     breakers,
@@ -201,7 +202,7 @@ def _advance(book: PartitionState, run: Run, fact: Fact, changes: Changes) -> No
         _finish(book, run, fact, changes)
     else:
         own = run.answered_as(fact.command_id, fact.agent)
-        if own not in run.answers and (own not in run.calls and own not in run.requests):
+        if own not in run.answers and (CallId(own) not in run.calls and own not in run.requests):
             _remember(book, run, fact, own, changes)
     _forget_old(book, run, fact.at, changes)
 
@@ -222,13 +223,13 @@ def _forget_old(book: PartitionState, run: Run, at: int, changes: Changes) -> No
             seen_commands.remember(book.spent, command_id, sender, at, changes)
 
 
-def _delivery_of(run: Run, fact: Fact) -> str:
+def _delivery_of(run: Run, fact: Fact) -> DeliveryId:
     """The pending delivery whose handler caused the fact; empty for none. The causation of a handler's command is the
     MessageDelivered it handles, whose latest attempt is on record."""
-    return run.attempts.get(fact.causation_id, "")
+    return run.attempts.get(fact.causation_id, DeliveryId(""))
 
 
-def _remember(book: PartitionState, run: Run, fact: Fact, own: str, changes: Changes) -> None:
+def _remember(book: PartitionState, run: Run, fact: Fact, own: CommandId, changes: Changes) -> None:
     """Keeps the answer that the fact is, under its own name, for as long as its command may come again."""
     if fact.kind in UNANSWERED or (type(fact) is MessageEvent and fact.cause == ENDED_RUN):
         return
@@ -241,18 +242,19 @@ def _remember(book: PartitionState, run: Run, fact: Fact, own: str, changes: Cha
     _retain(run, own, _delivery_of(run, fact), changes)
 
 
-def _retain(run: Run, command_id: str, delivery_id: str, changes: Changes) -> None:
+def _retain(run: Run, command_id: CommandId, delivery_id: DeliveryId, changes: Changes) -> None:
     if delivery_id:
         changes.append_to(run.issued, delivery_id, command_id)
         return
     changes.append(run.recent, command_id)
 
 
-def _forget(run: Run, command_id: str, changes: Changes) -> None:
+def _forget(run: Run, command_id: CommandId, changes: Changes) -> None:
     changes.drop(run.answers, command_id)
-    call = run.calls.get(command_id)
+    call_id = CallId(command_id)
+    call = run.calls.get(call_id)
     if call is not None and call.settled:
-        changes.drop(run.calls, command_id)
+        changes.drop(run.calls, call_id)
 
 
 def _finish(book: PartitionState, run: Run, fact: RunEvent, changes: Changes) -> None:
@@ -450,7 +452,7 @@ def _close(run: Run, dependency_id: str, changes: Changes) -> None:
 def _met(run: Run, fact: DependencyEvent, changes: Changes) -> None:
     _close(run, fact.dependency_id, changes)
     if fact.command_id == fact.dependency_id:  # met as it was declared: the answer to its sender says so
-        answer = run.answers[fact.dependency_id]
+        answer = run.answers[fact.command_id]
         told = ids.canonical({"dependency_id": fact.dependency_id, "satisfied": True})
         changes.assign(answer, "detail", told)
 
@@ -478,7 +480,7 @@ def _call_requested(run: Run, fact: CallEvent, changes: Changes) -> None:
     changes.put(run.calls, fact.call_id, call)
     budgets.drawn(run, fact.agent, fact.budget_nano_usd, changes)
     if delivery_id:  # a client's is known while it is open, and retained from its end on
-        _retain(run, fact.call_id, delivery_id, changes)
+        _retain(run, CommandId(fact.call_id), delivery_id, changes)
 
 
 def _call_awaited(run: Run, fact: CallEvent, changes: Changes) -> None:
@@ -488,7 +490,7 @@ def _call_awaited(run: Run, fact: CallEvent, changes: Changes) -> None:
 
 
 def _call_settled(run: Run, fact: CallEvent, changes: Changes) -> None:
-    call = run.calls[fact.call_id]
+    call, command_id = run.calls[fact.call_id], CommandId(fact.call_id)
     budgets.settled(run, call, changes)
     if fact.kind == kinds.CALL_FAILED and fact.report:
         failed_calls.keep(run, fact, call, DEAD_LIMIT, changes)
@@ -498,13 +500,13 @@ def _call_settled(run: Run, fact: CallEvent, changes: Changes) -> None:
     changes.assign(run, "open_calls", run.open_calls - 1)
     told = outcome(fact)
     told.agent = call.agent
-    changes.put(run.answers, fact.call_id, told)
+    changes.put(run.answers, command_id, told)
     if fact.local and fact.command_id in run.answers:  # the answer that its attempt began
         changes.put(run.answers, fact.command_id, told)
     if not call.delivery_id:
-        changes.append(run.recent, fact.call_id)
+        changes.append(run.recent, command_id)
     elif call.delivery_id in run.settled:
-        _forget(run, fact.call_id, changes)
+        _forget(run, command_id, changes)
 
 
 def _call_redriven(run: Run, fact: CallEvent, changes: Changes) -> None:
@@ -564,7 +566,7 @@ def _child_ended(run: Run, fact: RunEvent, changes: Changes) -> None:
         _told_of_child(run, command_id, changes.take(run.child_waits, command_id), known, changes)
 
 
-def _told_of_child(run: Run, command_id: str, wait: ChildWait, known: Answer, changes: Changes) -> None:
+def _told_of_child(run: Run, command_id: CommandId, wait: ChildWait, known: Answer, changes: Changes) -> None:
     if not wait.delivery_id or wait.delivery_id not in run.settled:
         changes.put(run.answers, command_id, msgspec.structs.replace(known, agent=wait.agent))
         _retain(run, command_id, wait.delivery_id, changes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from agents_sdk.core import kinds
 from agents_sdk.core.bounds import YEAR_MS
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.ledger import dead_letters, payloads, requests, retry, timers
 from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
 from agents_sdk.core.ledger.references import check_artifacts
@@ -82,7 +83,7 @@ def fail(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) 
     fail_attempt(book, run, command.delivery_id, body.attempt, cause, error, body.traceback, scribe=scribe)
 
 
-def of_ledger(run: Run, code: str, reason: str) -> dict[str, str]:
+def of_ledger(run: Run, code: str, reason: str) -> dict[str, Any]:
     """The fields of a failure that the ledger itself has found, in its own words."""
     if not apart(run):
         return {"error_type": code[:ERROR_TYPE_LIMIT], "error_message": reason[:TEXT_LIMIT]}
@@ -92,10 +93,10 @@ def of_ledger(run: Run, code: str, reason: str) -> dict[str, str]:
 def fail_attempt(
     book: PartitionState,
     run: Run,
-    delivery_id: str,
+    delivery_id: DeliveryId,
     attempt: int,
     cause: str,
-    error: dict[str, str],
+    error: dict[str, Any],
     traceback: str = "",
     *,
     scribe: FactBuilder,
@@ -103,7 +104,7 @@ def fail_attempt(
     """An attempt failed, by any reporter. ``error`` are the fields of the fact that say how."""
     delivery = run.deliveries[delivery_id]
     fields = about(run, delivery_id, delivery)
-    where = {"traceback": traceback[:TRACEBACK_LIMIT]} if traceback else {}
+    where: dict[str, Any] = {"traceback": traceback[:TRACEBACK_LIMIT]} if traceback else {}
     scribe.write(MessageEvent, kinds.HANDLER_FAILED, **fields, attempt=attempt, cause=cause, **error, **where)
     if attempt < delivery.attempt:
         return  # an earlier attempt, reported late by a worker that lost the inbox: a newer one is under way

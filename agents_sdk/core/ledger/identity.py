@@ -13,6 +13,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import ABOUT_NO_RUN, Command, KeyBody
 from agents_sdk.core.facts import AgentEvent, RefusalEvent
 from agents_sdk.core.identity import CODES, LEDGER, OPERATOR, Proof, reserved
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
 from agents_sdk.core.ledger.seen_commands import WINDOW_US, seen
@@ -87,9 +88,9 @@ def _valid(known: KeyState, generation: int, at: int) -> bool:
 def required(partition: int) -> Command:
     """The first command of a ledger that can check signatures, in a partition: from there on they are required."""
     return Command(
-        command_id=ids.derive(kinds.REQUIRE_IDENTITY, str(partition)),
+        command_id=CommandId(ids.derive(kinds.REQUIRE_IDENTITY, str(partition))),
         kind=kinds.REQUIRE_IDENTITY,
-        run_id="",
+        run_id=RunId(""),
         agent=LEDGER,
         correlation_id="",
         key=KeyBody(),

@@ -16,6 +16,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import Fact, RefusalEvent, RunEvent
 from agents_sdk.core.identity import CODES, LEDGER
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.kinds import CommandKind
 
 
@@ -26,9 +27,9 @@ def issued(fact: Fact) -> list[Command]:
     return [command] if command is not None else []
 
 
-def _command(fact: Fact, kind: CommandKind, run_id: str, body: RunBody) -> Command:
+def _command(fact: Fact, kind: CommandKind, run_id: RunId, body: RunBody) -> Command:
     return Command(
-        command_id=ids.derive(fact.event_id, kind),
+        command_id=CommandId(ids.derive(fact.event_id, kind)),
         kind=kind,
         run_id=run_id,
         agent=LEDGER,
@@ -81,7 +82,7 @@ def _report_refused(fact: RefusalEvent) -> Command | None:
     a copy of one."""
     if fact.command_kind != kinds.START_RUN or fact.agent != LEDGER or fact.code in CODES:
         return None
-    parent_run_id = msgspec.json.decode(fact.detail).get("parent_run_id", "") if fact.detail else ""
+    parent_run_id = RunId(msgspec.json.decode(fact.detail).get("parent_run_id", "") if fact.detail else "")
     if not parent_run_id:
         return None
     reason = f"not started: {fact.message}"

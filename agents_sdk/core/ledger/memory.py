@@ -11,6 +11,7 @@ from typing import Final
 
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Run
 
@@ -34,12 +35,12 @@ RECENT_LIMIT: Final = 16_384
 run only. A handler that is run again after that many others used the memory is answered as if it were new."""
 
 
-def is_memory(run_id: str) -> bool:
+def is_memory(run_id: RunId) -> bool:
     """Whether this is about a memory and not about a run."""
     return run_id.startswith(PREFIX)
 
 
-def scoped(run_id: str, key: str) -> str:
+def scoped(run_id: RunId, key: str) -> str:
     """The name that globs of roles and contracts are held against: a run's keys as they are, a memory's as
     ``memory/<namespace>/<key>``."""
     return f"{run_id}/{key}" if is_memory(run_id) else key
@@ -68,6 +69,6 @@ def opens(command: Command) -> bool:
     return bool(NAMESPACE.fullmatch(command.run_id.removeprefix(PREFIX)))
 
 
-def unopened(run_id: str) -> Run:
+def unopened(run_id: RunId) -> Run:
     """A memory before its first fact."""
-    return Run(run_id=run_id, workflow="", correlation_id=run_id, start_command="", complete_when="explicit")
+    return Run(run_id=run_id, workflow="", correlation_id=run_id, start_command=CommandId(""), complete_when="explicit")

@@ -8,6 +8,7 @@ from typing import Any
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.kinds import FactKind
 from agents_sdk.core.ledger import contracts, room, timers
 from agents_sdk.core.ledger.deliveries import checked_name, deliver, known_agent
@@ -34,7 +35,7 @@ def sent(
     kind: FactKind,
     recipients: Iterable[str],
     *,
-    request_id: str = "",
+    request_id: CommandId | None = None,
     **more: Any,
 ) -> None:
     """Writes ``kind``, the fact that a message was sent, and its delivery to each recipient; ``more`` are further

@@ -24,6 +24,7 @@ from agents_sdk.core import artifacts, kinds
 from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RunEvent, StateEvent
 from agents_sdk.core.identity import reserved
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.memory import is_memory, scoped
 from agents_sdk.core.ledger.rules import check, holds, supervisor_of, takes_part
@@ -287,7 +288,7 @@ def _starts(book: PartitionState, run: Run | None, command: Command, workflow: s
     check(book, command.agent, STARTS, "start runs of", workflow=workflow)
 
 
-def _child(book: PartitionState, run: Run | None, command: Command, child_run_id: str) -> None:
+def _child(book: PartitionState, run: Run | None, command: Command, child_run_id: RunId) -> None:
     child = run.children.get(child_run_id) if run is not None else None
     if child is None or child.agent == command.agent:
         return

@@ -8,6 +8,7 @@ from agents_sdk.core import bounds, ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import LEDGER
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
 from agents_sdk.core.ledger.sizes import SHORT, writable
 
@@ -55,13 +56,13 @@ def passed_over(
     return RefusalEvent(
         event_id=ids.derive(writable(command.command_id, len(command.command_id)), f"{run_id}@{offset}"),
         kind=kinds.COMMAND_REFUSED,
-        run_id=run_id,
+        run_id=RunId(run_id),
         run_seq=0,
         correlation_id=_cut(command.correlation_id),
         causation_id=_cut(command.causation_id),
         agent=_cut(command.agent),
         at=at,
-        command_id=_cut(command.command_id),
+        command_id=CommandId(_cut(command.command_id)),
         command_offset=offset,
         command_kind=writable(command.kind, SHORT),
         code=code,

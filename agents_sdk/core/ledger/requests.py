@@ -7,9 +7,12 @@ the same answer. An asker that waits no longer says so, which changes nothing fo
 
 from __future__ import annotations
 
+from typing import Any
+
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent
+from agents_sdk.core.ids import CommandId, DeliveryId
 from agents_sdk.core.ledger.deliveries import EXPIRED, about, known_agent
 from agents_sdk.core.ledger.messages import checked, sent
 from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
@@ -52,7 +55,7 @@ def _check_waiting(run: Run, command: Command, recipient: str) -> None:
     raise Refusal("invalid_command", message, field="recipient", cycle=cycle)
 
 
-def _waited_for(run: Run) -> set[str]:
+def _waited_for(run: Run) -> set[CommandId]:
     """Requests whose askers are still waiting, as far as is known: not those that were withdrawn. A handler that has
     said something else since has perhaps given the answer up. Or it does both side by side, and then the deadline of
     the request ends the cycle: so one without a deadline counts. The last questions were perhaps asked together."""
@@ -95,17 +98,17 @@ def await_again(command: Command, request: Request, scribe: FactBuilder) -> None
     )
 
 
-def _of(request: Request) -> dict[str, str]:
+def _of(request: Request) -> dict[str, Any]:
     return {"name": request.name, "sender": request.asker, "recipient": request.recipient}
 
 
-def answer(run: Run, delivery_id: str, delivery: Delivery, result: str, scribe: FactBuilder) -> None:
+def answer(run: Run, delivery_id: DeliveryId, delivery: Delivery, result: str, scribe: FactBuilder) -> None:
     """The handler of a request has returned: RequestAnswered."""
     scribe.write(MessageEvent, kinds.REQUEST_ANSWERED, **about(run, delivery_id, delivery), result=result or "null")
 
 
 def fail(
-    run: Run, delivery_id: str, delivery: Delivery, cause: str, error: dict[str, str], scribe: FactBuilder
+    run: Run, delivery_id: DeliveryId, delivery: Delivery, cause: str, error: dict[str, Any], scribe: FactBuilder
 ) -> None:
     """No answer will come: RequestFailed, or RequestExpired where its time was up."""
     fields = {**about(run, delivery_id, delivery), "cause": cause, **error}

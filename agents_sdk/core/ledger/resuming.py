@@ -8,6 +8,8 @@ a client that dies on the way says the rest when it is asked again.
 
 from __future__ import annotations
 
+from typing import Any
+
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, RunBody
 from agents_sdk.core.facts import MessageEvent, RunEvent, StateEvent
@@ -69,7 +71,7 @@ def resend(book: PartitionState, run: Run, command: Command, scribe: FactBuilder
     room.check_open(run, 1)
     name, recipient = checked_name(body.name), known_agent(book, body.recipient)
     sender = body.sender or command.agent
-    fields = {"workflow": run.workflow, "sender": sender, "data": body.data}
+    fields: dict[str, Any] = {"workflow": run.workflow, "sender": sender, "data": body.data}
     sent = scribe.write(MessageEvent, kinds.MESSAGE_SENT, name=name, recipient=recipient, recipients=1, **fields)
     deliver(scribe, run.workflow, sent.event_id, name, sender, recipient, body.data, origin=command.agent)
 

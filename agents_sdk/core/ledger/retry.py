@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from agents_sdk.core import ids
+from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.ledger.scribe import Refusal
 
 ATTEMPTS_LIMIT: Final = 1_000
@@ -89,7 +90,7 @@ def policy_for(retries: Mapping[str, str], subscriptions: Iterable[str], name: s
     return msgspec.json.decode(text, type=Policy) if text else AT_ONCE
 
 
-def wait_ms(policy: Policy, attempt: int, delivery_id: str) -> int:
+def wait_ms(policy: Policy, attempt: int, delivery_id: DeliveryId) -> int:
     """How long is waited after the failure of this attempt, milliseconds."""
     wait = min(policy.initial_ms, policy.max_ms)
     for _ in range(attempt - 1):

@@ -21,6 +21,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, GrantBody, RegistrationBody
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, reserved
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import budgets, room
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.rules import ALL, RIGHTS, declared
@@ -182,9 +183,9 @@ def required(partition: int, policy: str, after: int = -1) -> Command:
     """The command of a ledger that can check signatures, in a partition: from there on rights are granted, by this
     policy. ``after``: the last offset applied, so that it is another command each time."""
     return Command(
-        command_id=ids.derive(kinds.REQUIRE_GRANTS, f"{partition}/{policy}/{after}"),
+        command_id=CommandId(ids.derive(kinds.REQUIRE_GRANTS, f"{partition}/{policy}/{after}")),
         kind=kinds.REQUIRE_GRANTS,
-        run_id="",
+        run_id=RunId(""),
         agent=LEDGER,
         correlation_id="",
         grant=GrantBody(policy=policy),

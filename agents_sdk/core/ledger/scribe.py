@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.ids import CallId, CommandId, DeliveryId, RunId
 from agents_sdk.core.kinds import FactKind
 
 F = TypeVar("F", bound=Fact)
@@ -31,12 +32,12 @@ class FactBuilder:
         self.facts: list[Fact] = []
         self.marks = False
         """Whether deliveries say whose doing they are."""
-        self.parent_run_id = ""
-        self.root_run_id = ""
+        self.parent_run_id = RunId("")
+        self.root_run_id = RunId("")
         """Where the run of the command stands in its tree; both empty where the command is about no run."""
 
     @property
-    def delivery_id(self) -> str:
+    def delivery_id(self) -> DeliveryId:
         """The delivery whose handler sent the command; empty outside a handler."""
         return self._command.delivery_id
 
@@ -59,8 +60,26 @@ class FactBuilder:
     def _next_seq(self) -> int:
         return 0 if self.seq is None else self.seq + len(self.facts) + 1
 
-    def write(self, record: type[F], kind: FactKind, **fields: Any) -> F:
-        """Appends the next fact of the command and returns it."""
+    def write(
+        self,
+        record: type[F],
+        kind: FactKind,
+        *,
+        delivery_id: DeliveryId | None = None,
+        call_id: CallId | None = None,
+        request_id: CommandId | None = None,
+        child_run_id: RunId | None = None,
+        **fields: Any,
+    ) -> F:
+        """Appends the next fact of the command and returns it. The ids are named, so that each is of its type."""
+        if delivery_id is not None:
+            fields["delivery_id"] = delivery_id
+        if call_id is not None:
+            fields["call_id"] = call_id
+        if request_id is not None:
+            fields["request_id"] = request_id
+        if child_run_id is not None:
+            fields["child_run_id"] = child_run_id
         command, seq = self._command, self._next_seq()
         fact = record(
             event_id=self._event_id(seq),

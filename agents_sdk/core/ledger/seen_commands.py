@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Final
 
 from agents_sdk.core.commands import Command
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.scribe import Refusal
 
@@ -27,7 +28,7 @@ SeenCommands = dict[int, dict[int, None]]
 beginning of it."""
 
 
-def remember(spent: SeenCommands, command_id: str, sender: str, at: int, changes: Changes) -> None:
+def remember(spent: SeenCommands, command_id: CommandId, sender: str, at: int, changes: Changes) -> None:
     """Remembers a command that is forgotten at this time; ``sender`` is empty where it is not known any more: then the
     id counts as everybody's. A clock that goes back puts it in the newest window. One that was far ahead, and is right
     again, brings all windows back with it: they would never be over otherwise."""
@@ -46,7 +47,7 @@ def remember(spent: SeenCommands, command_id: str, sender: str, at: int, changes
     changes.put(spent[window], _hash(command_id) ^ (_mark(sender) if sender else 0), None)
 
 
-def seen(spent: SeenCommands, command_id: str, sender: str) -> bool:
+def seen(spent: SeenCommands, command_id: CommandId, sender: str) -> bool:
     """Whether a command of this sender was applied before and forgotten not long ago."""
     if not spent:
         return False
@@ -61,7 +62,7 @@ def replayed(command: Command) -> Refusal:
     return Refusal("replayed", message, command_id=command.command_id)
 
 
-def _hash(command_id: str) -> int:
+def _hash(command_id: CommandId) -> int:
     return int.from_bytes(blake2b(command_id.encode(), digest_size=8).digest(), "big")
 
 

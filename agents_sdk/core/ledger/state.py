@@ -14,6 +14,7 @@ import msgspec
 
 from agents_sdk.core import ids
 from agents_sdk.core.identity import reserved
+from agents_sdk.core.ids import CallId, CommandId, DeliveryId, RunId
 
 HISTORY_LIMIT = 1000
 """Versions of a key kept for reads as of a version while the run lives; older ones are in bp.state and ClickHouse."""
@@ -78,7 +79,7 @@ class Delivery(msgspec.Struct, gc=False):
     events: list[str]
     """Event ids of its MessageDelivered facts, one an attempt."""
     deadline_at: int = 0
-    request_id: str = ""
+    request_id: CommandId = CommandId("")
     """The sender waits for the return value of its handler."""
     at: int = 0
     """When the attempt was put in the inbox."""
@@ -94,7 +95,7 @@ class Request(msgspec.Struct, gc=False):
     asker: str
     recipient: str
     name: str
-    asked_in: str
+    asked_in: DeliveryId
     """The delivery whose handler waits; empty for a client."""
     asked_at: int
     deadline_at: int
@@ -126,7 +127,7 @@ class Call(msgspec.Struct, gc=False):
     capability: str
     reply_to: str
     reply_partition: int
-    delivery_id: str
+    delivery_id: DeliveryId
     settled: bool = False
     started: dict[int, str] = {}
     """Attempts claimed by an executor (unsafe capabilities only): attempt → executor."""
@@ -172,8 +173,8 @@ class Child(msgspec.Struct, gc=False):
 class ChildWait(msgspec.Struct, gc=False):
     """A waiter for the end of a child."""
 
-    child_run_id: str
-    delivery_id: str
+    child_run_id: RunId
+    delivery_id: DeliveryId
     reply_to: str
     reply_partition: int
     agent: str = ""
@@ -201,13 +202,13 @@ class Dependency(msgspec.Struct, gc=False):
 class Run(msgspec.Struct):
     """One live run: the fold of its facts."""
 
-    run_id: str
+    run_id: RunId
     workflow: str
     correlation_id: str
-    start_command: str
+    start_command: CommandId
     complete_when: str
-    parent_run_id: str = ""
-    root_run_id: str = ""
+    parent_run_id: RunId = RunId("")
+    root_run_id: RunId = RunId("")
     rules: int = 0
     """Which version of the ledger's rules decides it; see ``rules.RULES``."""
     resuming: bool = False
@@ -216,41 +217,41 @@ class Run(msgspec.Struct):
     state: dict[str, list[Version]] = {}
     history_chars: dict[str, int] = {}
     """Key → characters of its kept versions."""
-    deliveries: dict[str, Delivery] = {}
-    attempts: dict[str, str] = {}
+    deliveries: dict[DeliveryId, Delivery] = {}
+    attempts: dict[str, DeliveryId] = {}
     """Event id of each MessageDelivered of a pending delivery → that delivery."""
-    settled: set[str] = set()
+    settled: set[DeliveryId] = set()
     pending: dict[str, int] = {}
     """Agent → deliveries not handled yet."""
     completed: dict[str, str] = {}
     """Agent → event id of its latest HandlerCompleted."""
-    dead: dict[str, Delivery] = {}
+    dead: dict[DeliveryId, Delivery] = {}
     """Dead letters that may be redriven; the newest ``DEAD_LIMIT``."""
     redriven: dict[str, int] = {}
     """Message and recipient → how often it was redriven."""
-    requests: dict[str, Request] = {}
+    requests: dict[CommandId, Request] = {}
     """Those that wait for their answer."""
     dependencies: dict[str, Dependency] = {}
     awaited: dict[str, list[str]] = {}
     """Terms of open dependencies → those dependencies, in the order they were declared."""
     published: dict[str, str] = {}
     """Name of a message → event id of its first MessagePublished."""
-    calls: dict[str, Call] = {}
+    calls: dict[CallId, Call] = {}
     open_calls: int = 0
-    failed_calls: dict[str, Call] = {}
+    failed_calls: dict[CallId, Call] = {}
     """Those that may be redriven; the newest ``DEAD_LIMIT``."""
-    answers: dict[str, Answer] = {}
+    answers: dict[CommandId, Answer] = {}
     attempted: set[str] = set()
     """Call and number of each attempt that was recorded: see ``calls.attempt_key``."""
-    issued: dict[str, list[str]] = {}
+    issued: dict[DeliveryId, list[CommandId]] = {}
     """Delivery → commands of its handler whose answers are kept."""
-    recent: list[str] = []
+    recent: list[CommandId] = []
     """Commands outside handlers whose answers are kept, oldest first."""
-    waiting: dict[str, WaitingClient] = {}
+    waiting: dict[CommandId, WaitingClient] = {}
     """AwaitRun command → its waiter."""
-    children: dict[str, Child] = {}
+    children: dict[RunId, Child] = {}
     open_children: int = 0
-    child_waits: dict[str, ChildWait] = {}
+    child_waits: dict[CommandId, ChildWait] = {}
     """AwaitChild command → its waiter, while the child goes on."""
     timers: dict[str, int] = {}
     """Name → when it is due, microseconds UTC; see ``timers``."""
@@ -266,19 +267,19 @@ class Run(msgspec.Struct):
     files_in: dict[str, set[str]] = {}
     """SHA-256 of an artifact → state keys with a version that refers to it."""
 
-    def answered_as(self, command_id: str, sender: str) -> str:
+    def answered_as(self, command_id: CommandId, sender: str) -> CommandId:
         """Under which name the answer to a command is remembered: its id. The ids of the platform's own commands follow
         from public knowledge. One that somebody else has used is remembered under a name of its own."""
         if reserved(sender) and self.sender_of(command_id) not in ("", sender):
-            return f"{command_id} of {sender}"
+            return CommandId(f"{command_id} of {sender}")
         return command_id
 
-    def sender_of(self, command_id: str) -> str:
+    def sender_of(self, command_id: CommandId) -> str:
         """The sender of the command of this id; empty where it is not known, or not remembered."""
         answer = self.answers.get(command_id)
         if answer is not None and answer.agent:
             return answer.agent
-        call, request = self.calls.get(command_id), self.requests.get(command_id)
+        call, request = self.calls.get(CallId(command_id)), self.requests.get(command_id)
         if call is not None:
             return call.agent
         if request is not None:
@@ -296,9 +297,9 @@ class EndedRun(msgspec.Struct, gc=False):
     state_hash: str
     event_id: str
     seq: int
-    parent_run_id: str = ""
-    root_run_id: str = ""
-    answers: dict[str, Answer] = {}
+    parent_run_id: RunId = RunId("")
+    root_run_id: RunId = RunId("")
+    answers: dict[CommandId, Answer] = {}
     """Of the commands that started and ended the run, whose senders may not have heard of it."""
     attempted: set[str] = set()
     workflow: str = ""
@@ -307,7 +308,7 @@ class EndedRun(msgspec.Struct, gc=False):
     said: str = ""
     said_by: str = ""
 
-    def answer_to(self, command_id: str, sender: str) -> Answer | None:
+    def answer_to(self, command_id: CommandId, sender: str) -> Answer | None:
         """The answer that is remembered for the command. A part of the platform is not given another sender's:
         its ids can be computed, and so used, by others."""
         known = self.answers.get(command_id)
@@ -426,8 +427,8 @@ class PartitionState(msgspec.Struct):
     """Target (state, message), with ``@workflow`` where only one is held to it → pattern → contract."""
     contract_removed_at: int = -1
     """Offset of the last command that removed a contract; an older one folded again does not bring it back."""
-    runs: dict[str, Run] = {}
-    finished: dict[str, EndedRun] = {}
+    runs: dict[RunId, Run] = {}
+    finished: dict[RunId, EndedRun] = {}
     keys: dict[str, KeyState] = {}
     """Names whose key was issued or revoked; that of any other name is the first generation."""
     identity_required: bool = False

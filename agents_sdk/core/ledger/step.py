@@ -17,6 +17,7 @@ from agents_sdk.core import bounds, ids, kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, Reply, RunEvent
 from agents_sdk.core.identity import Proof
+from agents_sdk.core.ids import CallId, CommandId, RunId
 from agents_sdk.core.ledger import calls, sizes
 from agents_sdk.core.ledger.answers import (
     execute_locally,
@@ -84,7 +85,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     replies: list[AddressedReply]
     issued: list[list[Command]] = []
     """For each fact, the commands for other runs that follow from it."""
-    timers: list[tuple[str, str, int]] = []
+    timers: list[tuple[RunId, str, int]] = []
     """Run, name and time (microseconds UTC) of each timer that the facts set."""
     failure: Failure | None = None
     """Set where the step is the refusal of a command that raised; the shell logs it and writes a dead letter."""
@@ -222,7 +223,7 @@ def _outcomes(run: Run, facts: list[Fact]) -> list[AddressedReply]:
     for fact in facts:
         waiting: Call | Request
         if type(fact) is CallEvent and fact.kind in kinds.CALL_OUTCOMES:
-            waiting, answer, asked = run.calls[fact.call_id], outcome(fact), fact.call_id
+            waiting, answer, asked = run.calls[fact.call_id], outcome(fact), CommandId(fact.call_id)
         elif type(fact) is MessageEvent and fact.kind in kinds.REQUEST_ENDS:
             waiting, asked = run.requests[fact.request_id], fact.request_id
             answer = request_outcome(fact, waiting)
@@ -264,13 +265,13 @@ def of_no_command(name: str, offset: int, at: int, code: str, message: str, deta
     return RefusalEvent(
         event_id=ids.derive(name, "0"),
         kind=kinds.COMMAND_REFUSED,
-        run_id="",
+        run_id=RunId(""),
         run_seq=0,
         correlation_id="",
         causation_id="",
         agent="",
         at=at,
-        command_id=name,
+        command_id=CommandId(name),
         command_offset=offset,
         command_kind="",
         code=code,
@@ -324,7 +325,7 @@ def _own_answer(book: PartitionState, run: Run | None, command: Command, facts: 
     told = ended.answer_to(command.command_id, sender) if ended is not None else None
     if told is not None:
         return told
-    call = run.calls.get(command.command_id) if run is not None else None
+    call = run.calls.get(CallId(command.command_id)) if run is not None else None
     if call is not None and calls.is_callers(call, command):
         return execute_locally(call)
     if command.kind == kinds.REGISTER_AGENT and command.registration is not None:
@@ -358,8 +359,8 @@ def _farewells(book: PartitionState, run: Run) -> list[AddressedReply]:
         message=f"run {run.run_id} ended ({finished.status}) before there was an outcome",
         detail=ids.canonical({"run_id": run.run_id, "status": finished.status}),
     )
-    unsettled: dict[str, Call | Request | ChildWait] = {
-        id_: call for id_, call in run.calls.items() if not call.settled
+    unsettled: dict[CommandId, Call | Request | ChildWait] = {
+        CommandId(id_): call for id_, call in run.calls.items() if not call.settled
     }
     for command_id, wait in (unsettled | run.requests | run.child_waits).items():
         if wait.reply_to:

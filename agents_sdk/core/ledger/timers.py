@@ -14,6 +14,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, TimerBody
 from agents_sdk.core.facts import Fact, StateEvent
 from agents_sdk.core.identity import LEDGER
+from agents_sdk.core.ids import CommandId, DeliveryId, RunId
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.scribe import Refusal
 from agents_sdk.core.ledger.state import Run
@@ -37,7 +38,7 @@ def due_at(at: int, deadline_ms: int, field: str = "deadline_ms") -> int:
     return at + deadline_ms * MICROS_A_MS if deadline_ms else 0
 
 
-def handler(delivery_id: str, attempt: int) -> str:
+def handler(delivery_id: DeliveryId, attempt: int) -> str:
     """The timer of one attempt at a delivery."""
     return f"{HANDLER}/{delivery_id}/{attempt}"
 
@@ -47,7 +48,7 @@ def dependency(dependency_id: str) -> str:
     return f"{DEPENDENCY}/{dependency_id}"
 
 
-def gone(delivery_id: str) -> str:
+def gone(delivery_id: DeliveryId) -> str:
     """The timer of a delivery whose agent was removed: set by no fact of its run, see ``agents``."""
     return f"{GONE}/{delivery_id}"
 
@@ -68,10 +69,10 @@ def fold(run: Run, fact: Fact, changes: Changes) -> None:
         changes.put(run.timers, timer[0], timer[1])
 
 
-def fired(run_id: str, correlation_id: str, name: str, due: int, ring: int = 0) -> Command:
+def fired(run_id: RunId, correlation_id: str, name: str, due: int, ring: int = 0) -> Command:
     """The command that says a timer is due, for the ``ring``-th time."""
     return Command(
-        command_id=ids.derive(run_id, f"timer/{name}/{due}/{ring}"),
+        command_id=CommandId(ids.derive(run_id, f"timer/{name}/{due}/{ring}")),
         kind=kinds.TIMER_FIRED,
         run_id=run_id,
         agent=LEDGER,

@@ -18,6 +18,7 @@ from typing import Final
 
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.ids import CallId
 from agents_sdk.deaths import Deaths, ProcessDied, noted
 from agents_sdk.lanes import OffsetTracker
 from backplane.executor.open_call import NO_ATTEMPTS, PriorAttempts
@@ -253,7 +254,7 @@ class CallEngine:
             owned.settled.clear()
             owned.past.clear()
 
-    def _outcome(self, owned: _Partition, call_id: str) -> None:
+    def _outcome(self, owned: _Partition, call_id: CallId) -> None:
         """A call is settled: by us, most of the time; by its run's end, or a predecessor, else."""
         self._told.pop(call_id, None)
         if owned.held is not None:
@@ -335,7 +336,7 @@ class CallEngine:
                 self.report(job.partition.number)
             self._pump()
 
-    def _remember(self, call_id: str) -> None:
+    def _remember(self, call_id: CallId) -> None:
         """An outcome of the call is in bp.commands; whether it is decided is for the log to say."""
         self._told[call_id] = None
         if len(self._told) > TOLD_LIMIT:

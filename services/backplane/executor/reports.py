@@ -11,6 +11,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import AttemptBody, BreakerBody, Command, OutcomeBody
 from agents_sdk.core.facts import CallEvent
 from agents_sdk.core.identity import EXECUTOR
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.kinds import CommandKind
 from agents_sdk.core.ledger.breakers import PREFIX
 from backplane.manifests.model import Provider
@@ -56,7 +57,7 @@ def started(
     """StartAttempt: the claim before an unsafe effect, numbered by itself. Its id names the incarnation (executor and
     assignment). Repeated by the same one it has the same answer; by any other it is another command, and refused."""
     return Command(
-        command_id=ids.derive(fact.call_id, f"start/{claim.number}/{executor}/{claim.assignment}"),
+        command_id=CommandId(ids.derive(fact.call_id, f"start/{claim.number}/{executor}/{claim.assignment}")),
         kind=kinds.START_ATTEMPT,
         run_id=fact.run_id,
         agent=EXECUTOR,
@@ -125,9 +126,9 @@ def breaker(
     """OpenBreaker, ProbeBreaker or CloseBreaker; ``limits`` are open_ms or probe_ms."""
     capability, provider, error_class = key.removeprefix(PREFIX).split("/")
     return Command(
-        command_id=ids.derive(fact.call_id, f"{kind}/{key}/{executor}/{','.join(caused_by)}"),
+        command_id=CommandId(ids.derive(fact.call_id, f"{kind}/{key}/{executor}/{','.join(caused_by)}")),
         kind=kind,
-        run_id=key,
+        run_id=RunId(key),  # a breaker has a partition as a run has
         agent=EXECUTOR,
         correlation_id=fact.correlation_id,
         causation_id=fact.event_id,
@@ -235,7 +236,7 @@ def _outcome(fact: CallEvent, kind: CommandKind, body: OutcomeBody) -> Command:
 def _told(fact: CallEvent, kind: CommandKind, name: str, **body: AttemptBody | OutcomeBody) -> Command:
     """A report about a call, under an id that derives from the call's."""
     return Command(
-        command_id=ids.derive(fact.call_id, name),
+        command_id=CommandId(ids.derive(fact.call_id, name)),
         kind=kind,
         run_id=fact.run_id,
         agent=EXECUTOR,

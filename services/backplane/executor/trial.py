@@ -10,6 +10,7 @@ from typing import Any
 import uuid_utils
 
 from agents_sdk.core import ids
+from agents_sdk.core.ids import CallId, RunId
 from backplane.manifests.egress import Policy
 from backplane.manifests.model import Provider, environment
 from backplane.manifests.registry import RegisteredCapability
@@ -102,8 +103,8 @@ class Trial:
 
     def _request(self, provider: Provider) -> AttemptRequest:
         return AttemptRequest(
-            call_id=f"test-{uuid_utils.uuid7()}",
-            run_id="",
+            call_id=CallId(f"test-{uuid_utils.uuid7()}"),
+            run_id=RunId(""),
             agent="cli",
             attempt=1,
             params=self._params,

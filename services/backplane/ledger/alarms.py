@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from agents_sdk.core.commands import Command
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState, timers
 
 log = logging.getLogger("backplane.ledger")
@@ -53,7 +54,7 @@ class BrokerClock:
 class _Alarm(NamedTuple):
     rings_at: float
     """Seconds since 1970."""
-    run_id: str
+    run_id: RunId
     name: str
     due: int
     rang: int = 0
@@ -76,7 +77,7 @@ class Alarms:
         self._sift_at = SIFT_AT
         self._sooner = asyncio.Event()
 
-    def set(self, run_id: str, name: str, due: int) -> None:
+    def set(self, run_id: RunId, name: str, due: int) -> None:
         """Keeps watch over a timer; ``due`` in microseconds since 1970."""
         self._push(_Alarm(due / 1_000_000, run_id, name, due))
 
@@ -90,7 +91,7 @@ class Alarms:
     def _sift(self) -> None:
         """Leaves one alarm for each timer that the book has: most runs end long before their deadline, and a timer may
         be set twice."""
-        kept: dict[tuple[str, str, int], _Alarm] = {}
+        kept: dict[tuple[RunId, str, int], _Alarm] = {}
         for alarm in sorted(self._heap):
             if self._stands(alarm):
                 kept.setdefault((alarm.run_id, alarm.name, alarm.due), alarm)
@@ -109,12 +110,12 @@ class Alarms:
         if self._clock() - before > AWAKE_S:
             self._sooner.set()
 
-    def early(self, run_id: str, name: str, due: int, at: int) -> None:
+    def early(self, run_id: RunId, name: str, due: int, at: int) -> None:
         """An alarm rang at this time by the broker's clock, before its own, as it does where this machine's clock is
         ahead. It rings again when the missing time has passed. Both in microseconds since 1970."""
         self._push(_Alarm(self._clock() + (due - at) / 1_000_000, run_id, name, due, number=at))
 
-    def set_all(self, timers_of: Iterable[tuple[str, dict[str, int]]]) -> None:
+    def set_all(self, timers_of: Iterable[tuple[RunId, dict[str, int]]]) -> None:
         """Keeps watch over the timers of (run, timers)."""
         for run_id, names in timers_of:
             for name, due in names.items():

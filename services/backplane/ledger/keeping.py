@@ -10,6 +10,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState
 from backplane.ledger.debt import Debt, due, inherited
 from backplane.ledger.pieces import Changes
@@ -29,7 +30,7 @@ class Keeping:
         self._partition = partition
         self._snapshots = snapshots
         self._drained = drained
-        self.dirty: dict[str, int] = {}
+        self.dirty: dict[RunId, int] = {}
         """Runs touched since the last snapshot → the command that touched them last."""
         self._debt = Debt()
         self._writing: asyncio.Task[None] | None = None
@@ -68,14 +69,14 @@ class Keeping:
             return
         self._writing = asyncio.create_task(self._write(changes, dirty, debt))
 
-    async def _write(self, changes: Changes, dirty: dict[str, int], debt: Debt) -> None:
+    async def _write(self, changes: Changes, dirty: dict[RunId, int], debt: Debt) -> None:
         try:
             await self._snapshots.write(self._partition, changes)
         except Exception:
             log.exception("partition %d: snapshot not written", self._partition)
             self._failed(dirty, debt)
 
-    def _failed(self, dirty: dict[str, int], debt: Debt) -> None:
+    def _failed(self, dirty: dict[RunId, int], debt: Debt) -> None:
         """The next one has to have these runs as well, or it would be believed without them."""
         self.dirty = {**dirty, **self.dirty}
         self._debt = self._debt.joined(debt)

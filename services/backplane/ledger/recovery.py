@@ -15,6 +15,7 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from agents_sdk.core.facts import Fact, RefusalEvent
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState, evolve
 from agents_sdk.core.ledger.agents import touched
 from agents_sdk.core.ledger.evolve import Gap
@@ -78,7 +79,7 @@ def recover(
     codec: Codec,
     partition: int,
     book: PartitionState,
-    dirty: dict[str, int],
+    dirty: dict[RunId, int],
     starts: Mapping[str, int],
     ends: Mapping[str, int],
     commands_end: int,

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from agents_sdk.core.ids import RunId
+
 LIVE: Final = "run"
 ENDED: Final = "end"
 META: Final = "meta"
@@ -51,9 +53,9 @@ class OwnedKeys:
     def __init__(self, partition: int, token: str) -> None:
         self.partition = partition
         self.token = token
-        self._others: dict[str, str] = {}
+        self._others: dict[RunId, str] = {}
         """Run → ``kind.token`` of its record, where another owner wrote it."""
-        self._ended: dict[str, None] = {}
+        self._ended: dict[RunId, None] = {}
         """Ended runs with a record, by any writer."""
         self._spent: set[str] = set()
         """Keys of spent commands that this owner wrote."""
@@ -65,7 +67,7 @@ class OwnedKeys:
         who = f"{self.partition}/{kind}.{self.token}" if self.token else f"{self.partition}/{kind}"
         return f"{who}/{name}" if name else who
 
-    def chosen(self, best: Mapping[str, str], stored: Iterable[str]) -> None:
+    def chosen(self, best: Mapping[RunId, str], stored: Iterable[str]) -> None:
         """The findings: run → the key of its record, and all keys there are."""
         kept = set(best.values())
         for run_id, key in best.items():
@@ -78,21 +80,21 @@ class OwnedKeys:
         # before anything that is left is removed
         self._left = [key for key in stored if key not in kept]
 
-    def live(self, run_id: str) -> tuple[str, list[str]]:
+    def live(self, run_id: RunId) -> tuple[str, list[str]]:
         """The key of a live run's record, and the keys that it replaces."""
         return self.key(LIVE, run_id), self._replaced(run_id)
 
-    def ended(self, run_id: str) -> tuple[str, list[str]]:
+    def ended(self, run_id: RunId) -> tuple[str, list[str]]:
         """The same of an ended run."""
         self._ended[run_id] = None
         return self.key(ENDED, run_id), [*self._replaced(run_id), self.key(LIVE, run_id)]
 
-    def forgotten(self, run_id: str) -> list[str]:
+    def forgotten(self, run_id: RunId) -> list[str]:
         """The keys of a run of which nothing is kept."""
         self._ended.pop(run_id, None)
         return [*self._replaced(run_id), self.key(LIVE, run_id), self.key(ENDED, run_id)]
 
-    def forgotten_ends(self, known: Iterable[str]) -> list[str]:
+    def forgotten_ends(self, known: Iterable[RunId]) -> list[str]:
         """The keys of ended runs that are no longer among the known ones."""
         still = set(known)
         return [key for run_id in [one for one in self._ended if one not in still] for key in self.forgotten(run_id)]
@@ -109,6 +111,6 @@ class OwnedKeys:
         left, self._left = self._left, []
         return left
 
-    def _replaced(self, run_id: str) -> list[str]:
+    def _replaced(self, run_id: RunId) -> list[str]:
         who = self._others.pop(run_id, None)
         return [] if who is None else [f"{self.partition}/{who}/{run_id}"]

@@ -24,6 +24,7 @@ import faust
 import msgspec
 from faust import streams
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Limits, PartitionState
 from agents_sdk.core.ledger.state import FINISHED_LIMIT, AgentSpec, Breaker, Contract, EndedRun, Grant, KeyState, Run
 from agents_sdk.scope import new_id
@@ -134,11 +135,12 @@ class Snapshots:
         for field in RIGHTS:
             setattr(book, field, getattr(meta, field))
         book.spent = _spent_of(meta, OwnedKeys(partition, Key.of(newest).token), stored)
-        ended: dict[str, tuple[int, EndedRun]] = {}
-        best: dict[str, tuple[tuple[int, int, str], str]] = {}
+        ended: dict[RunId, tuple[int, EndedRun]] = {}
+        best: dict[RunId, tuple[tuple[int, int, str], str]] = {}
         """Run → how new its record is, and its key."""
         for key, value in stored.items():
-            kind, token, run_id = Key.of(key)
+            kind, token, name = Key.of(key)
+            run_id = RunId(name)
             if kind == LIVE and run_id not in ended:
                 run = msgspec.msgpack.decode(value, type=Run)
                 if run_id not in best or (run.seq, 0, token) > best[run_id][0]:
@@ -184,7 +186,7 @@ class Snapshots:
         return {topic: end for (topic, _), end in self._ends.of(places, committed=False).items()}
 
     def capture(
-        self, partition: int, book: PartitionState, dirty: Mapping[str, int], offsets: dict[str, int]
+        self, partition: int, book: PartitionState, dirty: Mapping[RunId, int], offsets: dict[str, int]
     ) -> Changes:
         """The table changes that make a snapshot, encoded now; ``dirty`` are the runs touched since the last one, with
         the offset that touched them last."""

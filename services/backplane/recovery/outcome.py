@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias
 
+from agents_sdk.core.ids import CallId, RunId
 from backplane.manifests.model import ErrorClass
 
 Verdict: TypeAlias = Literal["happened", "not_happened", "unknown"]
@@ -90,9 +91,9 @@ def counted(told: Mapping[str, Any], expected: Iterable[str] = ()) -> Usage:
 class AttemptRequest:
     """One attempt at one provider."""
 
-    call_id: str
+    call_id: CallId
     """Also the idempotency key: the same in every attempt at this call."""
-    run_id: str
+    run_id: RunId
     agent: str
     attempt: int
     params: Mapping[str, Any]

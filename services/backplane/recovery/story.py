@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from agents_sdk.core.ids import CallId
 from backplane.recovery.ceiling import OVER_BUDGET
 from backplane.recovery.decide import OUTCOME_UNKNOWN, Fail, PastAttempt, Route
 
@@ -48,7 +49,7 @@ def cause_of(failure: Fail) -> str:
 
 
 def report(
-    call_id: str, capability: str, routes: Sequence[Route], tried: Sequence[PastAttempt], failure: Fail | None
+    call_id: CallId, capability: str, routes: Sequence[Route], tried: Sequence[PastAttempt], failure: Fail | None
 ) -> dict[str, Any]:
     """The story as JSON: ``attempts`` (the last 50) and ``alternatives`` (every route: how often it was asked, and why
     not where it was not). For a failure it has its ``cause`` and the recommended ``action``."""

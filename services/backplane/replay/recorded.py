@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Limits
 from agents_sdk.core.replay import Declared, LoggedCommand, Verdict, replay
 from agents_sdk.errors import UnknownRun
@@ -57,4 +58,4 @@ def _replayed(
     ended = any(fact.kind in kinds.RUN_ENDS for fact in facts)
     last = None if ended else max(fact.command_offset for fact in facts)
     commands = [LoggedCommand(*found) for found in read_commands(settings, codec, run_id, last_offset=last)]
-    return replay(run_id, commands, declared, facts, limits)
+    return replay(RunId(run_id), commands, declared, facts, limits)

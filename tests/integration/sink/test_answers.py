@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from agents_sdk.core import facts
+from agents_sdk.core.ids import RunId
 from agents_sdk.errors import UnknownRun
 from backplane.insight import answers, figures
 from backplane.store.queries import QueryRefused, ask, query
@@ -244,7 +245,7 @@ def test_budgets_in_the_store_are_those_of_the_ledger(database: Database, port: 
 
     whole, writer = answers.budgets(client, story.run_id)
 
-    run = story.book.runs[story.run_id]
+    run = story.book.runs[RunId(story.run_id)]
     for purse, limit, account in ((whole, 5_000, run.account), (writer, 1_000, run.accounts["writer"])):
         assert (purse.limit_nano_usd, purse.spent_nano_usd) == (limit, account.spent)
         assert purse.reserved_nano_usd == account.reserved

@@ -11,6 +11,7 @@ import clickhouse_connect
 import pytest
 
 from agents_sdk.core.facts import Fact, MessageEvent
+from agents_sdk.core.ids import RunId
 from backplane.insight.answers import DiscardedCall, discarded
 from tests.integration.sink.conftest import Database, Done
 from tests.support.family_story import Family
@@ -84,7 +85,7 @@ class Writing(Family):
             self.step()
 
     def step(self) -> None:
-        run = self.book.runs.get(self.own)
+        run = self.book.runs.get(RunId(self.own))
         if run is None or not run.deliveries:
             return
         delivery_id = self.chance.choice(list(run.deliveries))

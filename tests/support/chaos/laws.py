@@ -26,6 +26,7 @@ from agents_sdk.core.facts import (
     RunEvent,
     StateEvent,
 )
+from agents_sdk.core.ids import CallId, RunId
 from agents_sdk.core.ledger import Limits, PartitionState, Proof, apply, undecodable
 from agents_sdk.core.replay import Declared, LoggedCommand, recorded_proofs, replay
 from agents_sdk.topics import CALLS, INBOX_PREFIX, TOPIC_OF_FACT, dead_letter, inbox
@@ -170,7 +171,12 @@ def _mistake(told: Told, by_event: Mapping[str, Fact], caused: list[Fact]) -> st
     if isinstance(fact, CallEvent):
         value = fact.result if fact.kind == "CallCompleted" else ""
         asked = [one for one in caused if one.kind == "CallRequested"]
-        same = fact.call_id == command.command_id and fact.kind in OUTCOMES and value == reply.value and len(asked) == 1
+        same = (
+            fact.call_id == CallId(command.command_id)
+            and fact.kind in OUTCOMES
+            and value == reply.value
+            and len(asked) == 1
+        )
         return "" if same else f"the outcome is {fact}"
     if command.kind == "AwaitRun":
         same = isinstance(fact, RunEvent) and ENDS.get(fact.kind) == reply.status and fact.state_hash in reply.detail
@@ -195,7 +201,7 @@ def _state_mistake(fact: StateEvent, command: Command, reply: Reply) -> str:
 
 def counters(told: list[Told], log: Log, key: str) -> list[str]:
     """A compare-and-set counter ends at the number of acknowledged increments."""
-    acknowledged: Counter[str] = Counter()
+    acknowledged: Counter[RunId] = Counter()
     for each in told:
         state = each.command.state
         if each.command.kind == "SetState" and state is not None and state.key == key and state.guarded:
@@ -282,9 +288,9 @@ def intent_before_effect(log: Log, done: list[Execution]) -> list[str]:
         if isinstance(fact, CallEvent) and fact.kind == "CallRequested"
     }
     return [
-        f"call {each.call_id} was executed at {each.began_ns // 1_000_000}, its intent is of {asked.get(each.call_id)}"
+        f"call {each.call_id} was executed at {each.began_ns // 1_000_000}, its intent is of {asked.get(call_id)}"
         for each in done
-        if each.began_ns // 1_000_000 < asked.get(each.call_id, 1 << 62)
+        if each.began_ns // 1_000_000 < asked.get(call_id := CallId(each.call_id), 1 << 62)
     ]
 
 
@@ -342,7 +348,7 @@ def runs_replay(log: Log, limits: Limits) -> list[str]:
         ends = [fact for fact in facts if fact.kind in ENDS]
         if not run or not ends:
             continue
-        verdict = replay(run, commands[run], declared[place[run]], facts, limits)
+        verdict = replay(RunId(run), commands[run], declared[place[run]], facts, limits)
         hashes = {verdict.recorded_state_hash, verdict.replayed_state_hash, *(_hash(end) for end in ends)}
         if not verdict.identical or len(hashes) != 1 or len(ends) != 1:
             wrong.append(f"run {run}: {verdict}")

@@ -7,6 +7,7 @@ import pytest
 from agents_sdk import answers
 from agents_sdk.core.commands import BODY_OF_KIND, CallBody, Command, MessageBody, RunBody, StateBody
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ids import CallId, CommandId, RunId
 from agents_sdk.errors import REFUSALS, Refused, VersionConflict
 
 
@@ -47,10 +48,15 @@ def test_fields_named_like_parameters_of_the_error_do_no_harm() -> None:
     ("kind", "body", "said", "about"),
     [
         ("AwaitRun", RunBody(), "run r has not ended in the time allowed; it goes on", "r"),
-        ("AwaitChild", RunBody(child_run_id="c1"), "child run c1 has not ended in the time allowed; it goes on", "c1"),
+        (
+            "AwaitChild",
+            RunBody(child_run_id=RunId("c1")),
+            "child run c1 has not ended in the time allowed; it goes on",
+            "c1",
+        ),
         ("Ask", MessageBody(name="go", recipient="bob"), "'bob' has not answered 'go' in time; run r goes on", "r"),
         ("CallCapability", CallBody(capability="search"), "the call of 'search' has no outcome", "r"),
-        ("RedriveCall", CallBody(capability="", dead_call_id="x"), "the call has no outcome", "r"),
+        ("RedriveCall", CallBody(capability="", dead_call_id=CallId("x")), "the call has no outcome", "r"),
     ],
 )
 def test_a_wait_that_is_over_says_what_goes_on_and_how_to_look_again(
@@ -67,6 +73,11 @@ def test_a_wait_that_is_over_says_what_goes_on_and_how_to_look_again(
 def test_a_command_without_an_answer_may_be_sent_again() -> None:
     """Other kinds wait for the ledger alone."""
     command = Command(
-        command_id="c", kind="SetState", run_id="r", agent="a", correlation_id="", state=StateBody(key="k")
+        command_id=CommandId("c"),
+        kind="SetState",
+        run_id=RunId("r"),
+        agent="a",
+        correlation_id="",
+        state=StateBody(key="k"),
     )
     assert "sending the same command again is safe" in answers.unanswered(command).hint

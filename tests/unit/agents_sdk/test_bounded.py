@@ -14,6 +14,7 @@ from agents_sdk import operations, values
 from agents_sdk.child import start_child
 from agents_sdk.core import bounds
 from agents_sdk.core.commands import Command, MessageBody
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.errors import InvalidCommand, Oversize
 from agents_sdk.scope import Scope
 from agents_sdk.state import State
@@ -153,10 +154,12 @@ def test_the_transport_refuses_what_no_broker_takes() -> None:
     transport = Transport.__new__(Transport)
     transport.signer = type("Signer", (), {"said": lambda _, command: (command.message.data.encode(), 0, None)})()
     body = MessageBody(name="n", data="x" * (COMMAND_BYTES + 1))
-    command = Command(command_id="1", kind="Publish", run_id="r", agent="a", correlation_id="", message=body)
+    command = Command(
+        command_id=CommandId("1"), kind="Publish", run_id=RunId("r"), agent="a", correlation_id="", message=body
+    )
     with pytest.raises(Oversize, match="artifact"):
         transport._encoded(command, -1)
-    huge = Command(command_id="x" * 2_000, kind="Publish", run_id="r", agent="a", correlation_id="")
+    huge = Command(command_id=CommandId("x" * 2_000), kind="Publish", run_id=RunId("r"), agent="a", correlation_id="")
     transport.signer = type("Signer", (), {"said": lambda _, command: (b"", 0, None)})()
     with pytest.raises(InvalidCommand, match="command_id") as raised:
         transport._encoded(huge, -1)

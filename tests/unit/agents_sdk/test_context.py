@@ -14,21 +14,22 @@ from agents_sdk.context import Context, HandlerStopped
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
+from agents_sdk.core.ids import CommandId, DeliveryId, RunId
 from agents_sdk.errors import CallFailed, InvalidCommand, Oversize, ScopeDenied
 
 DELIVERY = MessageEvent(
     event_id="0d6d1b16-7a1c-5a8e-9e0b-6a3b6b8a7c11",
     kind="MessageDelivered",
-    run_id="run-1",
+    run_id=RunId("run-1"),
     run_seq=2,
     correlation_id="corr-1",
     causation_id="",
     agent="client",
     at=0,
-    command_id="",
+    command_id=CommandId(""),
     command_offset=0,
     name="run.started",
-    delivery_id="b7c0a3a0-0b1e-5a55-8a70-0c1f5f0b7a10",
+    delivery_id=DeliveryId("b7c0a3a0-0b1e-5a55-8a70-0c1f5f0b7a10"),
     recipient="research",
     attempt=2,
 )

@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 
 from agents_sdk.core.commands import Command
+from agents_sdk.core.ids import CommandId, DeliveryId, RunId
 from agents_sdk.inflight import ASK_AGAIN_MAX_S, ASK_AGAIN_S, COUNTED_RUNS, FORGOTTEN_AFTER, TICK_S, InFlight
 
 
 def command(name: str, kind: str = "SetState", run: str = "r", delivery: str = "") -> Command:
-    return Command(command_id=name, kind=kind, run_id=run, agent="a", correlation_id=run, delivery_id=delivery)
+    return Command(
+        command_id=CommandId(name),
+        kind=kind,
+        run_id=RunId(run),
+        agent="a",
+        correlation_id=run,
+        delivery_id=DeliveryId(delivery),
+    )
 
 
 def names(waitings: list) -> list[str]:  # type: ignore[type-arg]  # of Waiting

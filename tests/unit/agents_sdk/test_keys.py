@@ -9,6 +9,7 @@ import pytest
 
 from agents_sdk.core.commands import Command, StateBody
 from agents_sdk.core.identity import Proof
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.keys import (
     LOOK_AGAIN_S,
     Key,
@@ -121,7 +122,12 @@ def test_signer_stamps_the_present_and_signs_for_whoever_speaks(tmp_path: Path) 
     now = [1_767_261_600.0]
     signer = Signer(CODEC, Keys(folder=tmp_path, master=master), lambda: now[0])
     command = Command(
-        command_id="c", kind="GetState", run_id="r", agent="research", correlation_id="r", state=StateBody(key="k")
+        command_id=CommandId("c"),
+        kind="GetState",
+        run_id=RunId("r"),
+        agent="research",
+        correlation_id="r",
+        state=StateBody(key="k"),
     )
     for at in (1_767_261_600, 1_767_261_660):
         now[0] = float(at)

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from agents_sdk.core.commands import Command, RunBody, StateBody
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.errors import InvalidCommand, Overloaded, Oversize, Unanswered, Unreachable
 from agents_sdk.transport import Transport
 from agents_sdk.wire.codec import RECORDS, Codec
@@ -52,11 +53,13 @@ class Connected:
 
     def ask(self, name: str, timeout: float | None = 30.0, kind: str = "SetState") -> asyncio.Task[Reply]:
         body: dict[str, Any] = {"run": RunBody()} if kind == "AwaitRun" else {"state": StateBody(key="k", value="1")}
-        command = Command(command_id=name, kind=kind, run_id="r", agent="a", correlation_id="r", **body)
+        command = Command(
+            command_id=CommandId(name), kind=kind, run_id=RunId("r"), agent="a", correlation_id="r", **body
+        )
         return asyncio.get_running_loop().create_task(self.transport.request(command, timeout))
 
     def answer(self, *names: str) -> None:
-        replies = [Reply(command_id=name, reply_to="x", status="ok") for name in names]
+        replies = [Reply(command_id=CommandId(name), reply_to="x", status="ok") for name in names]
         self.transport._arrived([CODEC.encode(reply) for reply in replies])
 
     @property
@@ -219,9 +222,9 @@ async def test_field_of_the_wrong_type_is_refused_before_it_is_sent() -> None:
     """The room it took is free again."""
     connected = Connected(max_in_flight=1)
     bad = Command(
-        command_id="x",
+        command_id=CommandId("x"),
         kind="GetState",
-        run_id="r",
+        run_id=RunId("r"),
         agent="a",
         correlation_id="r",
         state=StateBody(key=5),  # type: ignore[arg-type]  # that is the point
@@ -240,7 +243,7 @@ async def test_undecodable_answer_stops_nobody() -> None:
     connected = Connected()
     task = connected.ask("a")
     await settle()
-    connected.transport._arrived([b"junk", CODEC.encode(Reply(command_id="a", reply_to="x", status="ok"))])
+    connected.transport._arrived([b"junk", CODEC.encode(Reply(command_id=CommandId("a"), reply_to="x", status="ok"))])
 
     assert (await task).status == "ok"
 

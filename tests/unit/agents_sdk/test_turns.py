@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.commands import CallBody, Command, StateBody
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.inflight import ASK_AGAIN_AFTER, InFlight
 from agents_sdk.turns import WINDOW, Turns
 
@@ -113,12 +114,23 @@ def test_a_slow_command_is_asked_for_again_by_count(kind: str) -> None:
     """Its outcome may have come, and its answer been lost, while many others were sent."""
     flight = InFlight()
     slow = Command(
-        command_id="slow", kind=kind, run_id="r", agent="a", correlation_id="", call=CallBody(capability="s")
+        command_id=CommandId("slow"),
+        kind=kind,
+        run_id=RunId("r"),
+        agent="a",
+        correlation_id="",
+        call=CallBody(capability="s"),
     )
     flight.add(slow, None, None, 0.0, None)
     for number in range(3 * ASK_AGAIN_AFTER):
-        write = Command(command_id=str(number), kind="SetState", run_id="r", agent="a", correlation_id="",
-                        state=StateBody(key="k", value="1"))  # fmt: skip
+        write = Command(
+            command_id=CommandId(str(number)),
+            kind="SetState",
+            run_id=RunId("r"),
+            agent="a",
+            correlation_id="",
+            state=StateBody(key="k", value="1"),
+        )
         flight.add(write, None, None, 0.0, None)
         flight.take(str(number))
     assert {waiting.command.command_id for waiting in flight.due(0.1)[0]} == {"slow"}

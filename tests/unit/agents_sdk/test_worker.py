@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from agents_sdk import Agent, CallFailed, Context, Event, Retry
+from agents_sdk.core.ids import RunId
 from tests.support.inbox_world import WIDTH, Process, World
 from tests.support.ledger_desk import EXECUTOR
 
@@ -43,12 +44,12 @@ async def test_handlers_that_wait_for_answers_take_up_no_room() -> None:
     try:
         await turns()
         assert sorted(begun) == sorted(runs)
-        assert [run for run in runs if "done" in world.desk.book.runs[run].state] == runs[-1:]
+        assert [run for run in runs if "done" in world.desk.book.runs[RunId(run)].state] == runs[-1:]
         for asked in [fact for fact in world.desk.facts if fact.kind == "MessageDelivered"]:
             if asked.recipient == "expert":  # type: ignore[attr-defined]  # the kind says it is a MessageEvent
                 world.put(world.desk.within, asked, "CompleteHandler", attempt=1, result='"yes"')
         await turns()
-        assert all("done" in world.desk.book.runs[run].state for run in runs)
+        assert all("done" in world.desk.book.runs[RunId(run)].state for run in runs)
         assert process.worker._lanes.waits == process.worker._lanes.busy == 0
     finally:
         process.kill()

@@ -13,6 +13,7 @@ import pytest
 from agents_sdk import Agent, Context, Event, worker
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.errors import InvalidCommand
 from tests.support.inbox_world import Process, World
 from tests.support.message_ends import unended
@@ -91,7 +92,7 @@ async def handled(agent: Agent, *, answers: tuple[Reply, ...] = (), foreign: boo
     for _ in range(TURNS):
         process.feed()
         await asyncio.sleep(0)
-    pending = world.desk.book.runs["r"].pending.get(agent.name) if "r" in world.desk.book.runs else 0
+    pending = world.desk.book.runs[RunId("r")].pending.get(agent.name) if "r" in world.desk.book.runs else 0
     assert not pending
     assert process.memory.tracker.unfinished == 0
     process.kill()
@@ -136,7 +137,7 @@ async def test_a_handler_may_raise_what_it_likes(act: Callable[[], None], gather
 
 def refused(code: str) -> Reply:
     """What the ledger may say without it being the end of the delivery."""
-    return Reply(command_id="", reply_to="", status="refused", code=code, message=code)
+    return Reply(command_id=CommandId(""), reply_to="", status="refused", code=code, message=code)
 
 
 @pytest.mark.parametrize("code", ["overloaded", "internal_error", "forged", "stale", "a code of tomorrow"])

@@ -8,6 +8,7 @@ import pytest
 
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import OPERATOR
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState, evolve, timers
 from agents_sdk.core.ledger.agents import touched
 from tests.support.ledger_desk import Desk, kinds
@@ -77,7 +78,7 @@ def test_a_dependency_that_cannot_be_met_any_more_ends_its_run(
     remove(desk)
     assert ("r" in desk.book.finished) == ends
     if ends:
-        ended = desk.book.finished["r"]
+        ended = desk.book.finished[RunId("r")]
         assert (ended.code, ended.reason) == ("agent_removed", "agent 'stays' waited in vain: 'gone' removed")
         assert (ended.said, ended.said_by) == ("gone, event:x", "client")
 
@@ -87,7 +88,7 @@ def test_a_dependency_that_would_trigger_it_ends_its_run(desk: Desk) -> None:
     desk.start()
     desk.send("DeclareDependency", downstream="gone", depends_on=["event:x"], trigger_when="all_completed")
     remove(desk)
-    assert desk.book.finished["r"].status == "failed"
+    assert desk.book.finished[RunId("r")].status == "failed"
 
 
 def test_it_may_come_back_and_facts_folded_again_do_not_bring_it_back(desk: Desk) -> None:
@@ -105,7 +106,7 @@ def test_it_may_come_back_and_facts_folded_again_do_not_bring_it_back(desk: Desk
         for fact in desk.facts:
             evolve(folded, fact)
     assert "gone" in folded.agents
-    assert folded.runs["r"].timers == desk.book.runs["r"].timers == {}
+    assert folded.runs[RunId("r")].timers == desk.book.runs[RunId("r")].timers == {}
     assert kinds(desk.complete(delivered)) == ["HandlerCompleted"]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from agents_sdk.core.bounds import YEAR_MS
 from agents_sdk.core.facts import AgentEvent
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Limits, Step, evolve, room
 from agents_sdk.core.ledger.failed_calls import REPORT_LIMIT
 from tests.properties.test_ledger_laws import CODEC
@@ -40,12 +41,12 @@ def test_a_large_message_reaches_few_and_not_hundreds(data: str) -> None:
     """The refusal says how much it would be, and what to do instead; nobody got it."""
     assert kinds(audience(20).send("Publish", name="news", data=data)).count("MessageDelivered") == 20
     desk = audience(100)
-    before = msgspec.msgpack.encode(desk.book.runs["r"])
+    before = msgspec.msgpack.encode(desk.book.runs[RunId("r")])
     step = desk.send("Publish", name="news", data=data)
     assert (kinds(step), answer(step).code) == (["CommandRefused"], "oversize")
     assert detail(step)["size"] > detail(step)["limit"] == Limits().max_caused_bytes
     assert "artifact" in answer(step).message
-    assert msgspec.msgpack.encode(desk.book.runs["r"]) == before
+    assert msgspec.msgpack.encode(desk.book.runs[RunId("r")]) == before
     assert kinds(desk.send("Publish", name="news", data="1")).count("MessageDelivered") == 100
 
 

@@ -10,6 +10,7 @@ from agents_sdk.core import bounds
 from agents_sdk.core.bounds import KEY_LIMIT, LIST_LIMIT, PROSE_LIMIT
 from agents_sdk.core.commands import BODY_OF_KIND, Command, DependencyBody
 from agents_sdk.core.identity import Proof
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import breakers, identity, rights, timers
 from agents_sdk.core.ledger.refusals import ENVELOPE_LIMIT
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, Refusal
@@ -63,7 +64,12 @@ def test_a_command_without_its_body_is_refused(kind: str) -> None:
     desk.proof = Proof.GOOD
     senders = dict.fromkeys(breakers.KINDS, EXECUTOR) | identity.SENDERS | rights.SENDERS
     command = Command(
-        command_id="bare", kind=kind, run_id="r", agent=senders.get(kind, "client"), correlation_id="", reply_to="me"
+        command_id=CommandId("bare"),
+        kind=kind,
+        run_id=RunId("r"),
+        agent=senders.get(kind, "client"),
+        correlation_id="",
+        reply_to="me",
     )
     step = desk.put(command)
     assert [fact.kind for fact in step.facts] == ["CommandRefused"]

@@ -8,6 +8,7 @@ import pytest
 
 from agents_sdk.core import money
 from agents_sdk.core.facts import CallEvent
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import issued
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
@@ -52,7 +53,7 @@ def test_a_retry_and_its_outcome_draw_on_one_reservation_and_release_the_rest() 
     fact = call(desk, 60)
     attempt(desk, fact, 25)
     attempt(desk, fact, 10)
-    account = desk.book.runs["r"].account
+    account = desk.book.runs[RunId("r")].account
     assert (account.spent, account.reserved) == (35, 25)
     desk.send("CompleteCall", agent=EXECUTOR, call_id=fact.call_id, result="1")
     assert (account.spent, account.reserved) == (35, 0)

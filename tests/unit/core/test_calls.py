@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agents_sdk.core.commands import AttemptBody, Command, OutcomeBody
+from agents_sdk.core.ids import CallId, RunId
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
 
@@ -95,7 +96,7 @@ def test_a_caller_is_told_though_its_handler_has_ended_meanwhile(desk: Desk) -> 
     desk.complete(delivery)
     step = desk.send("CompleteCall", agent=EXECUTOR, reply_to="", call_id=call_id, result="1")
     assert (answer(step).command_id, answer(step).value) == (call_id, "1")
-    assert call_id not in desk.book.runs["r"].calls
+    assert CallId(call_id) not in desk.book.runs[RunId("r")].calls
 
 
 def record(desk: Desk, call_id: str, **fields: Any) -> list[str]:
@@ -131,9 +132,9 @@ def test_an_attempt_is_paid_for_once(desk: Desk) -> None:
 def settle(desk: Desk, call_id: str, kind: str, number: int) -> list[str]:
     """The outcome of a call with the attempt that led to it, in one command."""
     made = AttemptBody(
-        call_id=call_id, attempt=number, capability="search", error_class="outage" if kind == "FailCall" else ""
+        call_id=CallId(call_id), attempt=number, capability="search", error_class="outage" if kind == "FailCall" else ""
     )
-    outcome = OutcomeBody(call_id=call_id, result="1")
+    outcome = OutcomeBody(call_id=CallId(call_id), result="1")
     common: dict[str, Any] = {
         "command_id": f"{call_id} {kind} {number}",
         "kind": kind,

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from agents_sdk.core.commands import Command
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import Step, issued
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -135,12 +136,12 @@ def test_a_child_is_late_at_the_latest_when_its_parent_is() -> None:
     """Its own deadline where that is sooner, its parent's where it is not, none where there is none."""
     desk = Desk()
     desk.start(deadline_ms=1_000)
-    parent_due = desk.book.runs["r"].timers["run"]
+    parent_due = desk.book.runs[RunId("r")].timers["run"]
     for own in (0, 5_000):
         assert start(desk, deadline_ms=own)[1].facts[0].deadline_at == parent_due  # type: ignore[attr-defined]
     child, step = start(desk, deadline_ms=10)
     assert step.facts[0].deadline_at < parent_due  # type: ignore[attr-defined]
-    assert desk.book.runs[child].timers == {"run": step.facts[0].deadline_at}  # type: ignore[attr-defined]
+    assert desk.book.runs[RunId(child)].timers == {"run": step.facts[0].deadline_at}  # type: ignore[attr-defined]
     desk.start(run_id="free")
     assert start(desk, run_id="free")[1].facts[0].deadline_at == 0  # type: ignore[attr-defined]
 
@@ -219,7 +220,7 @@ def test_what_a_handler_is_told_of_children_is_kept_until_its_delivery_is_handle
     desk.put(report)
     desk.within(delivery, "AwaitChild", 1, child_run_id=child)
     told = desk.sent[-1].command_id
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RunId("r")]
     assert (told in run.answers, list(run.child_waits)) == (True, [open_wait])
     desk.complete(delivery)
     assert (told in run.answers, list(run.child_waits)) == (False, [open_wait])

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from agents_sdk.core.commands import AttemptBody
+from agents_sdk.core.ids import CallId
 from agents_sdk.core.ledger import Step
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
@@ -57,7 +58,7 @@ def test_an_outcome_of_one_whose_claim_was_followed_by_another_is_refused_and_it
 
     late = desk.send("FailCall", **outcome, fencing_token=1)
     assert (answer(late).code, detail(late)["executor"]) == ("attempt_taken", "y")
-    attempt = AttemptBody(call_id=call_id, attempt=1, cost_nano_usd=7, provider="p", capability="search")
+    attempt = AttemptBody(call_id=CallId(call_id), attempt=1, cost_nano_usd=7, provider="p", capability="search")
     assert kinds(desk.send("FailCall", **outcome, fencing_token=1, attempt=attempt)) == ["AttemptSucceeded"]
     assert kinds(desk.send("FailCall", **outcome, fencing_token=2))[0] == "CallFailed"
 

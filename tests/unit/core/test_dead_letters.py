@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import timers
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from tests.support.ledger_desk import Desk, answer, detail, kinds
@@ -55,7 +56,7 @@ def test_what_the_supervisor_fails_on_goes_to_the_operator_and_ends_the_run(desk
     step = desk.fail(told)
     assert kinds(step) == [*FAILED, "RunFailed"]
     assert step.facts[2].recipient == "operator"  # type: ignore[attr-defined]  # an EscalationRaised
-    assert "'boss' failed 1 times on 'escalation.raised'" in desk.book.finished["r"].reason
+    assert "'boss' failed 1 times on 'escalation.raised'" in desk.book.finished[RunId("r")].reason
 
 
 def test_a_supervisor_that_does_not_exist_is_the_operator(desk: Desk) -> None:
@@ -68,7 +69,7 @@ def test_what_came_too_late_escalates_and_ends_no_run(desk: Desk) -> None:
     for recipient, expected in (("one", "boss"), ("alone", "operator")):
         delivery: Any = desk.send("SendMessage", name="go", recipient=recipient, deadline_ms=1).facts[-1]
         due = delivery.deadline_at
-        step = desk.put(timers.fired("r", "", f"message/{delivery.delivery_id}", due), due)
+        step = desk.put(timers.fired(RunId("r"), "", f"message/{delivery.delivery_id}", due), due)
         assert kinds(step)[:2] == ["MessageDeadLettered", "EscalationRaised"]
         assert step.facts[1].recipient == expected  # type: ignore[attr-defined]  # an EscalationRaised
         assert "RunFailed" not in kinds(step)
@@ -80,7 +81,7 @@ def test_a_late_dependency_is_the_supervisors_of_who_waits(desk: Desk) -> None:
         "DeclareDependency", downstream="one", depends_on=["state:k", "boss"], trigger_when="any_completed",
         deadline_ms=1, command_id="d",
     ).facts[0]  # fmt: skip
-    step = desk.put(timers.fired("r", "", "dependency/d", declared.deadline_at), declared.deadline_at)
+    step = desk.put(timers.fired(RunId("r"), "", "dependency/d", declared.deadline_at), declared.deadline_at)
     assert kinds(step) == ["DependencyExpired", "EscalationRaised", "MessageDelivered"]
     story = msgspec.json.decode(step.facts[-1].data)  # type: ignore[attr-defined]
     assert (story["cause"], story["missing"]) == ("expired", ["state:k", "boss"])

@@ -11,6 +11,7 @@ import pytest
 from agents_sdk.core import ids
 from agents_sdk.core.commands import BODY_OF_KIND, Command, RunBody
 from agents_sdk.core.facts import AgentEvent
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger.decide import DECIDERS, WITHOUT_RUN
 from agents_sdk.core.ledger.scribe import FactBuilder
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
@@ -38,7 +39,7 @@ def test_an_idle_run_completes_when_handlers_calls_and_dependencies_are_done(des
     assert kinds(desk.complete(step.facts[-1])) == ["HandlerCompleted"]
     step = desk.send("FailCall", agent=EXECUTOR, call_id=call_id)
     assert kinds(step) == ["CallFailed", "RunCompleted"]
-    assert desk.book.finished["r"].reason == "idle"
+    assert desk.book.finished[RunId("r")].reason == "idle"
 
 
 def test_an_explicit_run_ends_only_by_command(desk: Desk) -> None:
@@ -110,7 +111,7 @@ def test_a_repeated_start_gets_its_answer_though_many_commands_came_between(
         desk.send("GetState", key="k", reply_to="")
     step = desk.put(desk.sent[0])
     assert (step.facts, answer(step)) == ([], first)
-    assert len(desk.book.runs["r"].answers) <= 101
+    assert len(desk.book.runs[RunId("r")].answers) <= 101
 
 
 def test_a_repeated_refusal_is_the_same_refusal(desk: Desk) -> None:
@@ -153,7 +154,9 @@ def test_a_registration_under_a_run_is_refused(desk: Desk) -> None:
     assert (answer(step).status, detail(step)["field"]) == ("refused", "run_id")
 
 
-SOUND = Command(command_id="1", kind="StartRun", run_id="s", agent="a", correlation_id="", reply_to="me")
+SOUND = Command(
+    command_id=CommandId("1"), kind="StartRun", run_id=RunId("s"), agent="a", correlation_id="", reply_to="me"
+)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,9 @@ def test_a_malformed_command_is_refused_by_field(desk: Desk, changes: dict[str, 
 def test_a_refusal_of_a_huge_command_is_small(desk: Desk) -> None:
     """It quotes the command, but must fit into a record whatever the command was."""
     desk.start()
-    step = desk.put(Command(command_id="1", kind="\0" * 900_000, run_id="r", agent="a", correlation_id=""))
+    step = desk.put(
+        Command(command_id=CommandId("1"), kind="\0" * 900_000, run_id=RunId("r"), agent="a", correlation_id="")
+    )
     assert sum(len(str(getattr(step.facts[0], name))) for name in step.facts[0].__struct_fields__) < 4_000
 
 
@@ -209,7 +214,10 @@ def test_every_fact_of_a_run_says_where_the_run_stands_in_its_tree(desk: Desk) -
 def test_each_fact_of_a_command_has_an_id_of_its_own() -> None:
     """Also where they are about no run, as a declaration and the grant that it brings."""
     scribe = FactBuilder(
-        Command(command_id="c", kind="RegisterAgent", run_id="", agent="a", correlation_id="c"), 7, 1, None
+        Command(command_id=CommandId("c"), kind="RegisterAgent", run_id=RunId(""), agent="a", correlation_id="c"),
+        7,
+        1,
+        None,
     )
     facts = [scribe.write(AgentEvent, "AgentRegistered", name="a") for _ in range(3)]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger.state import Dependency
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -80,8 +81,8 @@ def test_a_chain_of_dependencies_may_be_longer_than_the_stack(desk: Desk) -> Non
     """The search for cycles does not recurse: 3,000 agents in a row are no RecursionError."""
     for number in range(3_000):
         waits = Dependency(downstream=f"a{number + 1}", depends_on=[f"a{number}"], name="go")
-        desk.book.runs["r"].dependencies[f"d{number}"] = waits
-    desk.book.runs["r"].dependencies["last"] = Dependency(downstream="a0", depends_on=["one"], name="go")
+        desk.book.runs[RunId("r")].dependencies[f"d{number}"] = waits
+    desk.book.runs[RunId("r")].dependencies["last"] = Dependency(downstream="a0", depends_on=["one"], name="go")
     step = desk.send("DeclareDependency", downstream="one", depends_on=["two"], trigger_when="all_completed")
     assert kinds(step) == ["DependencyDeclared"]
     desk.register("a3000")

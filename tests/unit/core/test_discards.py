@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents_sdk.core.ids import RunId
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
 
@@ -71,9 +72,9 @@ def test_the_record_of_an_ended_run_stays_as_it_is(kind: str, fields: dict[str, 
     desk = Desk()
     desk.start()
     desk.send("FailRun", reason="no")
-    seq = desk.book.finished["r"].seq
+    seq = desk.book.finished[RunId("r")].seq
     step = desk.send(kind, reason="old", **fields)
     assert [(fact.kind[-9:], fact.run_seq, fact.run_id) for fact in step.facts] == [("Discarded", 0, "r")]
     assert answer(step).status == "ok"
     assert kinds(desk.again()) == []
-    assert desk.book.finished["r"].seq == seq
+    assert desk.book.finished[RunId("r")].seq == seq

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger.timers import fired
 from tests.support.endings import unended
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, kinds
@@ -87,7 +88,7 @@ def test_whatever_is_open_has_its_end_in_the_record(how: str) -> None:
     for kind, fields in begins.items():
         desk.within(delivery, kind, kind, **fields)
     if how == "deadline":
-        step = desk.put(fired("r", "", "run", 60_000_000 + desk.facts[2].at), at=60_000_000 + desk.facts[2].at)
+        step = desk.put(fired(RunId("r"), "", "run", 60_000_000 + desk.facts[2].at), at=60_000_000 + desk.facts[2].at)
     else:
         step = desk.fail(delivery) if how == "dead letter" else desk.within(delivery, how, "end")
     assert step.facts[-1].kind in ("RunCompleted", "RunFailed", "RunCancelled")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState, evolve, state_hash, undecodable
 from agents_sdk.core.ledger.evolve import Gap, copy
 from agents_sdk.core.ledger.state import FORGOTTEN_TOGETHER, HISTORY_LIMIT, RECENT_LIMIT
@@ -41,7 +42,7 @@ def test_answers_and_versions_are_kept_up_to_their_limits() -> None:
     desk.start()
     for number in range(RECENT_LIMIT + RECENT_LIMIT // FORGOTTEN_TOGETHER):
         desk.send("SetState", key="k", value=str(number), reply_to="")
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RunId("r")]
     assert (len(run.answers), len(run.recent)) == (RECENT_LIMIT + 1, RECENT_LIMIT)
     assert len(run.state["k"]) == HISTORY_LIMIT
     assert answer(desk.send("GetState", key="k", version=1)).code == "invalid_command"
@@ -55,7 +56,7 @@ def test_large_versions_are_kept_up_to_their_size() -> None:
         desk.start(rules=rules)
         for _ in range(12):
             desk.send("SetState", key="k", value=large, reply_to="")
-        run = desk.book.runs["r"]
+        run = desk.book.runs[RunId("r")]
         assert [version.version for version in run.state["k"]] == list(range(13 - kept, 13))
         assert answer(desk.send("GetState", key="k", version=1)).status == ("ok" if rules == 1 else "refused")
     assert run.history_chars["k"] == kept * len(large)
@@ -67,7 +68,7 @@ def test_small_versions_after_large_ones_are_all_kept() -> None:
     desk.start()
     for number in range(HISTORY_LIMIT + 20):
         desk.send("SetState", key="k", value=str(number), reply_to="")
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RunId("r")]
     assert len(run.state["k"]) == HISTORY_LIMIT
     assert run.history_chars["k"] == sum(len(version.value) for version in run.state["k"])
 
@@ -80,7 +81,7 @@ def test_what_a_handler_sent_is_forgotten_with_its_delivery() -> None:
     delivery = desk.deliver("one")
     for number in range(5):
         desk.within(delivery, "SetState", number, key="k", value="1")
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RunId("r")]
     kept = len(run.answers)
     desk.complete(delivery)
     assert len(run.answers) == kept - 5 + 1
@@ -95,7 +96,7 @@ def test_the_state_hash_is_of_keys_versions_and_values() -> None:
         desk.start()
         for key, value in writes:
             desk.send("SetState" if value else "DeleteState", key=key, **({"value": value} if value else {}))
-        return state_hash(desk.book.runs["r"])
+        return state_hash(desk.book.runs[RunId("r")])
 
     assert hashed(("a", "1"), ("b", "2")) == hashed(("b", "2"), ("a", "1"))
     states = [(("a", "1"),), (("a", "2"),), (("a", "1"), ("a", "1")), (("b", "1"),), (("a", "1"), ("a", "")), ()]

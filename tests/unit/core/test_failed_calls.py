@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger.dead_letters import REDRIVE_LIMIT
 from agents_sdk.core.ledger.evolve import copy
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
@@ -63,7 +64,7 @@ def test_the_callers_own_mistake_is_told_to_the_caller_alone(desk: Desk) -> None
 
     assert kinds(step) == ["CallFailed"]
     assert answer(step).status == "failed"
-    assert desk.book.runs["r"].failed_calls == {}
+    assert desk.book.runs[RunId("r")].failed_calls == {}
 
 
 def test_the_caller_is_told_the_whole_story(desk: Desk) -> None:

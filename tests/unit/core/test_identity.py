@@ -11,6 +11,7 @@ import pytest
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import RefusalEvent
 from agents_sdk.core.identity import EXECUTOR, LEDGER, OPERATOR, Proof
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.ledger import PartitionState, Step, apply, evolve, identity, issued
 from agents_sdk.core.replay import LoggedCommand, replay
 from tests.support.ledger_desk import Desk, answer, detail, kinds
@@ -82,17 +83,17 @@ def test_command_without_a_good_signature_is_refused(desk: Guarded, proof: Proof
     for sender in ("client", EXECUTOR, LEDGER):
         step = desk.send("SetState", agent=sender, key="k", value="1")
         assert (code(step), answer(step).code) == (expected, expected)
-    assert desk.book.runs["r"].state == {}
+    assert desk.book.runs[RunId("r")].state == {}
 
 
 def test_refused_stranger_leaves_no_trace_in_the_run(desk: Guarded) -> None:
     """The run does not advance, and the id that the stranger used is still free for its owner."""
     desk.start()
-    before = msgspec.msgpack.encode(desk.book.runs["r"])
+    before = msgspec.msgpack.encode(desk.book.runs[RunId("r")])
     desk.proof = Proof.FORGED
     refusal = desk.send("SetState", key="k", value="1", command_id="mine").facts[0]
     assert (refusal.run_id, refusal.run_seq) == ("r", 0)
-    assert msgspec.msgpack.encode(desk.book.runs["r"]) == before
+    assert msgspec.msgpack.encode(desk.book.runs[RunId("r")]) == before
     desk.proof = Proof.GOOD
     assert answer(desk.send("SetState", key="k", value="2", command_id="mine")).status == "ok"
 
@@ -221,7 +222,7 @@ def test_forgotten_command_is_not_applied_again(desk: Guarded, monkeypatch: pyte
     assert code(desk.put(copied)) == "replayed"
     desk.now += 2 * SECOND
     assert code(desk.put(copied)) == "stale"
-    assert len(desk.book.runs["r"].state["k"]) == 2
+    assert len(desk.book.runs[RunId("r")].state["k"]) == 2
 
 
 def test_older_declaration_of_an_agent_does_not_come_back(desk: Guarded) -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from agents_sdk.core.commands import AttemptBody
 from agents_sdk.core.facts import EXECUTE_LOCALLY
+from agents_sdk.core.ids import CallId
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
 
 
@@ -26,7 +27,7 @@ def call(desk: Desk, **fields: Any) -> str:
 
 
 def complete(desk: Desk, call_id: str, attempt_of: str = "", number: int = 1) -> Any:
-    attempt = AttemptBody(call_id=attempt_of or call_id, attempt=number, capability="search", cost_nano_usd=7)
+    attempt = AttemptBody(call_id=CallId(attempt_of or call_id), attempt=number, capability="search", cost_nano_usd=7)
     return desk.send("CompleteCall", agent="one", call_id=call_id, result="[]", provider="p", attempt=attempt)
 
 

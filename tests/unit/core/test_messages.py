@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents_sdk.core.ids import RunId
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
 
@@ -63,7 +64,7 @@ def test_a_failed_handler_gets_the_message_again_then_it_is_dead_and_the_run_fai
     step = desk.fail(second)
     assert kinds(step) == ["HandlerFailed", "MessageDeadLettered", "EscalationRaised", "RunFailed"]
     assert step.facts[1].error_type == "ValueError"  # type: ignore[attr-defined]
-    ended = desk.book.finished["r"]
+    ended = desk.book.finished[RunId("r")]
     assert (ended.code, ended.reason) == ("handler_failed", "agent 'one' failed 2 times on 'go'")
     assert (ended.said, ended.said_by) == ("ValueError: no", "one")
 
@@ -74,7 +75,7 @@ def test_a_late_report_of_an_earlier_attempt_changes_nothing(desk: Desk) -> None
     second: Any = desk.fail(first).facts[-1]
     step = desk.within(first, "FailHandler", attempt=1, command_id="late")
     assert kinds(step) == ["HandlerFailed"]
-    assert desk.book.runs["r"].deliveries[first.delivery_id].attempt == 2
+    assert desk.book.runs[RunId("r")].deliveries[first.delivery_id].attempt == 2
     assert kinds(desk.complete(second)) == ["HandlerCompleted"]
 
 
@@ -102,4 +103,4 @@ def test_a_redelivered_handler_gets_the_first_answers_again(desk: Desk) -> None:
     desk.complete(second)
     assert answer(desk.within(second, "SetState", 0, key="k", value="3")).code == "delivery_settled"
     assert answer(desk.within(first, "SetState", 1, key="k", value="4")).code == "delivery_settled"
-    assert len(desk.book.runs["r"].state["k"]) == 1
+    assert len(desk.book.runs[RunId("r")].state["k"]) == 1

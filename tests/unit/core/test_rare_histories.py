@@ -12,6 +12,7 @@ from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.commands import AttemptBody
 from agents_sdk.core.facts import RefusalEvent, StateEvent
 from agents_sdk.core.identity import LEDGER
+from agents_sdk.core.ids import CallId, CommandId, RunId
 from agents_sdk.core.ledger import PartitionState, apply, evolve, room
 from agents_sdk.core.ledger import state as ledger_state
 from agents_sdk.core.ledger.contracts import _validator
@@ -74,7 +75,7 @@ def test_what_the_last_attempt_cost_is_in_the_end_that_its_outcome_causes() -> N
     working = desk.deliver("one")
     call_id = desk.call(budget_nano_usd=30)
     desk.complete(working)
-    attempt = AttemptBody(call_id=call_id, attempt=1, capability="search", cost_nano_usd=7)
+    attempt = AttemptBody(call_id=CallId(call_id), attempt=1, capability="search", cost_nano_usd=7)
     ended: list[Any] = desk.send("CompleteCall", agent=EXECUTOR, call_id=call_id, result="1", attempt=attempt).facts
     assert [fact.kind for fact in ended] == ["AttemptSucceeded", "CallCompleted", "RunCompleted"]
     assert (ended[-1].spent_nano_usd, ended[-1].reserved_nano_usd) == (7, 0)
@@ -83,9 +84,21 @@ def test_what_the_last_attempt_cost_is_in_the_end_that_its_outcome_causes() -> N
 def test_a_child_that_was_started_for_nobody_is_reported_to_nobody() -> None:
     """The refusal of a start names the parent where there is one."""
     fact = RefusalEvent(
-        event_id="e", kind="CommandRefused", run_id="r", run_seq=0, correlation_id="", causation_id="", agent=LEDGER,
-        at=0, command_id="c", command_offset=0, command_kind="StartRun", code="run_exists", message="no", detail="{}",
-    )  # fmt: skip
+        event_id="e",
+        kind="CommandRefused",
+        run_id=RunId("r"),
+        run_seq=0,
+        correlation_id="",
+        causation_id="",
+        agent=LEDGER,
+        at=0,
+        command_id=CommandId("c"),
+        command_offset=0,
+        command_kind="StartRun",
+        code="run_exists",
+        message="no",
+        detail="{}",
+    )
     assert issued(fact) == []
     assert len(issued(msgspec.structs.replace(fact, detail='{"parent_run_id":"p"}'))) == 1
 
@@ -118,7 +131,7 @@ def test_only_the_newest_dead_letters_of_a_run_are_kept(monkeypatch: pytest.Monk
         desk.fail(letter)
     for call_id in dead_calls:
         desk.send("FailCall", agent=EXECUTOR, call_id=call_id, error_class="outage", report="{}")
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RunId("r")]
     assert list(run.dead) == [letter.delivery_id for letter in letters[1:]]
     assert list(run.failed_calls) == dead_calls[1:]
     known = {"name": "", "reason": "r"}
@@ -242,9 +255,18 @@ def test_a_definition_that_refers_on_is_kept_whole_with_what_it_refers_to() -> N
 def test_the_roster_is_of_agents_and_passes_others_over() -> None:
     """A reader may meet facts of another kind in the topic."""
     fact = StateEvent(
-        event_id="e", kind="StateWritten", run_id="r", run_seq=1, correlation_id="", causation_id="", agent="one", at=0,
-        command_id="c", command_offset=0, key="k",
-    )  # fmt: skip
+        event_id="e",
+        kind="StateWritten",
+        run_id=RunId("r"),
+        run_seq=1,
+        correlation_id="",
+        causation_id="",
+        agent="one",
+        at=0,
+        command_id=CommandId("c"),
+        command_offset=0,
+        key="k",
+    )
     assert roster({0: [fact]}, [fact], 1) == []
 
 
@@ -285,9 +307,18 @@ def test_a_process_that_is_told_to_end_leaves_the_book_as_it_was(kind: str) -> N
 def test_a_fact_of_a_run_that_is_not_known_moves_the_offset_alone() -> None:
     """The run began before what is kept of the log."""
     fact = StateEvent(
-        event_id="e", kind="StateWritten", run_id="r", run_seq=7, correlation_id="", causation_id="", agent="one", at=0,
-        command_id="c", command_offset=5, key="k",
-    )  # fmt: skip
+        event_id="e",
+        kind="StateWritten",
+        run_id=RunId("r"),
+        run_seq=7,
+        correlation_id="",
+        causation_id="",
+        agent="one",
+        at=0,
+        command_id=CommandId("c"),
+        command_offset=5,
+        key="k",
+    )
     book = PartitionState()
     evolve(book, fact)
     assert (book.runs, book.applied) == ({}, 5)
@@ -312,8 +343,8 @@ def test_a_record_that_names_a_letter_which_is_kept_no_longer_folds(monkeypatch:
     book = PartitionState()
     for fact in desk.facts:
         evolve(book, fact)
-    assert list(book.runs["r"].dead) == [letters[1].delivery_id]
-    assert list(book.runs["r"].failed_calls) == [dead_calls[2]]
+    assert list(book.runs[RunId("r")].dead) == [letters[1].delivery_id]
+    assert list(book.runs[RunId("r")].failed_calls) == [dead_calls[2]]
 
 
 def test_a_client_that_asks_again_from_elsewhere_is_told_there() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent, StateEvent
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import INTERNAL_ERROR, Limits, PartitionState, apply, evolve
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT
 from agents_sdk.core.replay import LoggedCommand, Verdict, replay
@@ -32,7 +33,7 @@ def recorded() -> tuple[list[LoggedCommand], list[Fact], list[AgentEvent]]:
 def again(facts: list[Fact]) -> Verdict:
     """Of the recorded run, with these facts in place of its own."""
     commands, _, declared = recorded()
-    return replay("r", commands, declared, facts, Limits())
+    return replay(RunId("r"), commands, declared, facts, Limits())
 
 
 def test_the_state_of_a_run_that_has_ended_is_compared_too() -> None:
@@ -88,17 +89,28 @@ def test_a_failure_of_the_ledger_is_the_same_whatever_its_words() -> None:
     for logged in commands[:-1]:
         apply(known, logged.command, logged.offset, logged.at)
     said: Any = RefusalEvent(
-        event_id="", kind="CommandRefused", run_id="", run_seq=0, correlation_id="", causation_id="", agent="", at=0,
-        command_id="", command_offset=last.offset, command_kind="", code=INTERNAL_ERROR, message="x" * TEXT_LIMIT,
+        event_id="",
+        kind="CommandRefused",
+        run_id=RunId(""),
+        run_seq=0,
+        correlation_id="",
+        causation_id="",
+        agent="",
+        at=0,
+        command_id=CommandId(""),
+        command_offset=last.offset,
+        command_kind="",
+        code=INTERNAL_ERROR,
+        message="x" * TEXT_LIMIT,
         detail='{"stage":"decide"}',
-    )  # fmt: skip
+    )
     failed = apply(known, last.command, last.offset, last.at, failed=said).facts[0]
     before = [*declared_last(facts), failed]
-    assert replay("r", commands, declared, before, Limits()).difference is None
+    assert replay(RunId("r"), commands, declared, before, Limits()).difference is None
     longer = msgspec.structs.replace(failed, message="x" * (TEXT_LIMIT + 9))
-    assert replay("r", commands, declared, [*before[:-1], longer], Limits()).difference is None
+    assert replay(RunId("r"), commands, declared, [*before[:-1], longer], Limits()).difference is None
     other = msgspec.structs.replace(failed, detail='{"stage":"encode"}', message="x" * (TEXT_LIMIT + 9), agent="y")
-    assert replay("r", commands, declared, [*before[:-1], other], Limits()).difference is not None
+    assert replay(RunId("r"), commands, declared, [*before[:-1], other], Limits()).difference is not None
 
 
 def declared_last(facts: list[Fact]) -> list[Fact]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agents_sdk.core import ids
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import Step
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -182,7 +183,7 @@ def test_an_answer_to_an_asker_that_is_gone_is_kept_for_nobody(desk: Desk) -> No
     second = ask(desk, first, "two").facts[-1]
     desk.complete(first)
     assert kinds(desk.complete(second)) == ["HandlerCompleted", "RequestAnswered"]
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RunId("r")]
     assert (run.requests, [name for name in run.answers if name == second.request_id]) == ({}, [])  # type: ignore[attr-defined]
 
 
@@ -191,7 +192,7 @@ def test_who_waits_when_the_run_ends_is_told_so(desk: Desk) -> None:
     desk.send("Ask", name="clarify", recipient="two", command_id="question")
     step = desk.send("CancelRun")
     told = {addressed.reply.command_id: addressed.reply.code for addressed in step.replies}
-    assert told["question"] == "run_finished"
+    assert told[CommandId("question")] == "run_finished"
 
 
 def test_an_agent_asks_only_what_it_may_publish_and_whom_there_is(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import event, given
 
 from agents_sdk.core.facts import Fact
+from agents_sdk.core.ids import RunId
 from agents_sdk.core.kinds import RUN_ENDS
 from agents_sdk.core.ledger import PartitionState, apply
 from agents_sdk.core.ledger.evolve import copy
@@ -171,7 +172,7 @@ def _taken(book: PartitionState, run_id: str, plan: Any, offset: int) -> None:
             if command.kind == "DeclareDependency"
             else codes <= {"unknown_agent"}
         )
-    run = book.runs.get(about.run_id)
+    run = book.runs.get(RunId(about.run_id))
     if run is not None:
         kept = {key: (versions[-1].version, versions[-1].value) for key, versions in run.state.items()}
         assert kept == {one.key: (one.version, one.value) for one in plan.state}

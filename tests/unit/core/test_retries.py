@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.ledger import retry
 from tests.support.ledger_desk import Desk, answer, detail, kinds
 
@@ -109,8 +110,8 @@ POLICIES = st.builds(
 def test_a_wait_is_what_the_policy_says_within_its_jitter(of: retry.Policy, attempt: int, delivery_id: str) -> None:
     """Against exact arithmetic; the same for the same delivery and attempt."""
     whole = min(of.initial_ms * (of.factor_percent / 100) ** min(attempt - 1, 20), of.max_ms)
-    wait = retry.wait_ms(of, attempt, delivery_id)
-    assert wait == retry.wait_ms(of, attempt, delivery_id)
+    wait = retry.wait_ms(of, attempt, DeliveryId(delivery_id))
+    assert wait == retry.wait_ms(of, attempt, DeliveryId(delivery_id))
     assert 0 <= wait <= of.max_ms
     if attempt <= 20:
         assert wait <= whole + 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from agents_sdk.core.facts import BreakerEvent, Reply
+from agents_sdk.core.ids import CommandId, RunId
 from backplane.executor.ports import Clock
 from backplane.recovery.breakers import Breakers
 from tests.support.calls import Outbox, ScriptedProviders, capability, failure, registry, requested, settler
 
-KEY = "breaker/probe/one/outage"
+KEY = RunId("breaker/probe/one/outage")
 
 
 def strict(*providers: str, failures: int = 2) -> object:
@@ -25,7 +26,7 @@ def heard(kind: str, *, until: int, offset: int = 1, holder: str = "") -> Breake
     """What the ledger says about the breaker of provider one."""
     return BreakerEvent(
         event_id="e", kind=kind, run_id=KEY, run_seq=0, correlation_id="", causation_id="", agent="bp.executor", at=0,
-        command_id="c", command_offset=offset, capability="probe", provider="one", error_class="outage",
+        command_id=CommandId("c"), command_offset=offset, capability="probe", provider="one", error_class="outage",
         open_until=until, opened=1, executor=holder,
     )  # fmt: skip
 
@@ -94,7 +95,9 @@ async def test_a_probe_that_fails_opens_the_breaker_again() -> None:
 async def test_a_probe_that_is_not_granted_is_not_made() -> None:
     """Another executor makes it, or the ledger does not answer: the call goes to the next provider."""
     until = Clock().now_us() + 60_000_000
-    taken = Reply(command_id="", reply_to="", status="refused", code="breaker_open", detail=f'{{"open_until":{until}}}')
+    taken = Reply(
+        command_id=CommandId(""), reply_to="", status="refused", code="breaker_open", detail=f'{{"open_until":{until}}}'
+    )
     for answer in (taken, None):
         asking, outbox, breakers = ScriptedProviders(), Outbox(), Breakers()
         breakers.take(heard("BreakerOpened", until=1))

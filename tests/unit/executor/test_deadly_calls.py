@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agents_sdk.core.ids import CallId
 from agents_sdk.deaths import LIMIT, NOTHING, Deaths
 from backplane.executor.engine import CallEngine
 from backplane.manifests.registry import RegisteredCapability
@@ -82,7 +83,7 @@ async def test_a_call_that_kills_its_executor_is_put_aside(tmp_path: Path, side_
         assert rig.asking.asked == ["one"]
         assert aside == [("deadly", "10 executors died while they made this call")]
         outcomes = {one.outcome.call_id: one.outcome for one in rig.outbox.commands if one.outcome is not None}
-        assert (outcomes["deadly"].error_code, outcomes["other"].error_code) == (code, "")
-        assert "10 executors died" in outcomes["deadly"].error_message
-        assert json.loads(outcomes["deadly"].report)["action"]
+        assert (outcomes[CallId("deadly")].error_code, outcomes[CallId("other")].error_code) == (code, "")
+        assert "10 executors died" in outcomes[CallId("deadly")].error_message
+        assert json.loads(outcomes[CallId("deadly")].report)["action"]
         assert deaths.of("deadly") == NOTHING

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from agents_sdk.core.facts import CallEvent, Reply
+from agents_sdk.core.ids import CallId, CommandId
 from backplane.executor.engine import CallEngine
 from backplane.executor.open_call import PriorAttempts
 from backplane.executor.settle import OutboxBroken
@@ -128,8 +129,8 @@ async def test_what_a_predecessor_spent_is_gone_from_the_budget_of_a_call() -> N
     await until(lambda: rig.finished.get(0) == 2)
 
     outcomes = {command.outcome.call_id: command.outcome for command in rig.outbox.commands if command.outcome}
-    assert (outcomes["a"].error_code, outcomes["a"].cost_nano_usd) == ("budget_exceeded", 60)
-    assert (outcomes["b"].error_code, outcomes["b"].cost_nano_usd) == ("", 60)
+    assert (outcomes[CallId("a")].error_code, outcomes[CallId("a")].cost_nano_usd) == ("budget_exceeded", 60)
+    assert (outcomes[CallId("b")].error_code, outcomes[CallId("b")].cost_nano_usd) == ("", 60)
     assert engine.held(0) == []
 
 
@@ -315,7 +316,7 @@ async def test_a_call_whose_outcome_was_sent_is_begun_again_only_if_that_did_not
     await rig.live().deliver(0, numbered(requested("a")))
     await until(lambda: rig.finished.get(0) == 1)
     if code:
-        rig.outbox.answer = Reply(command_id="", reply_to="", status="refused", code=code)
+        rig.outbox.answer = Reply(command_id=CommandId(""), reply_to="", status="refused", code=code)
 
     rig.engine.own([])
     rig.live()
@@ -343,14 +344,15 @@ async def test_what_a_predecessor_did_counts_for_calls_of_later_batches() -> Non
     assert sorted(made) == ["a", "new", "tried"]
     attempts = {name: one.attempt.attempt for name, one in made.items() if one.attempt is not None}
     assert attempts == {"a": 1, "new": 1, "tried": 3}
-    assert made["tried"].outcome is not None
-    assert made["tried"].outcome.cost_nano_usd == 60
+    tried = made[CallId("tried")].outcome
+    assert tried is not None
+    assert tried.cost_nano_usd == 60
 
 
 async def test_a_call_whose_outcome_was_said_before_the_takeover_is_not_made() -> None:
     """It was in the log of commands and not decided when the past was read: the ledger's answer tells."""
     rig = Rig()
-    rig.outbox.answer = Reply(command_id="", reply_to="", status="refused", code="call_settled")
+    rig.outbox.answer = Reply(command_id=CommandId(""), reply_to="", status="refused", code="call_settled")
     rig.engine.own([0])
     await rig.engine.deliver(0, numbered(requested("a")))
     rig.engine.ready(0, until=1)

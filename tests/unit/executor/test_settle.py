@@ -10,6 +10,7 @@ import pytest
 from agents_sdk.core import ids
 from agents_sdk.core.catalogue import Catalogue
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.registry import Switch
 from backplane.executor.ports import Clock
 from backplane.executor.settle import SettledElsewhere
@@ -233,7 +234,9 @@ async def test_an_unsafe_call_of_unknown_outcome_is_not_tried_again() -> None:
 async def test_an_unsafe_call_claimed_by_another_executor_is_not_made() -> None:
     """After a takeover nobody knows whether the effect happened: the call ends so, the provider is not asked."""
     asking, outbox = ScriptedProviders(), Outbox()
-    outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", message="by another")
+    outbox.answer = Reply(
+        command_id=CommandId(""), reply_to="", status="refused", code="attempt_taken", message="by another"
+    )
 
     await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"))
 
@@ -245,7 +248,7 @@ async def test_an_unsafe_call_claimed_by_another_executor_is_not_made() -> None:
 async def test_an_unsafe_call_that_is_settled_already_is_left_alone() -> None:
     """A claim refused because the call has its outcome sends nothing at all."""
     asking, outbox = ScriptedProviders(), Outbox()
-    outbox.answer = Reply(command_id="", reply_to="", status="refused", code="call_settled", message="done")
+    outbox.answer = Reply(command_id=CommandId(""), reply_to="", status="refused", code="call_settled", message="done")
 
     with pytest.raises(SettledElsewhere):
         await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"))
@@ -370,7 +373,7 @@ async def test_a_claim_that_is_held_by_this_very_incarnation_is_its_own(assignme
     """The grant was lost, and the ledger keeps no answers for ever. Another incarnation of this executor is another."""
     asking, outbox = ScriptedProviders(), Outbox()
     detail = f'{{"executor":"me","assignment":{assignment},"lease_us":0,"fencing_token":1}}'
-    outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", detail=detail)
+    outbox.answer = Reply(command_id=CommandId(""), reply_to="", status="refused", code="attempt_taken", detail=detail)
 
     await settler(registry(capability(side_effects="unsafe")), asking, outbox).settle(requested("c"), assignment=3)
 

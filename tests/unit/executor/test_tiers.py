@@ -7,6 +7,7 @@ import pytest
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import Reply
+from agents_sdk.core.ids import CommandId
 from backplane.executor.open_call import PriorAttempts
 from backplane.executor.ports import Clock
 from backplane.manifests.registry import Registry
@@ -46,7 +47,9 @@ async def test_what_a_dead_executor_claimed_is_settled_by_its_provider_and_paid(
     """The attempt was never told; whoever finds out that it happened tells it."""
     price = {"id": "list", "per_call_nano_usd": 7}
     asking, outbox = ScriptedProviders(), Outbox()
-    outbox.answer = Reply(command_id="", reply_to="", status="refused", code="attempt_taken", message="by another")
+    outbox.answer = Reply(
+        command_id=CommandId(""), reply_to="", status="refused", code="attempt_taken", message="by another"
+    )
     asking.says = Reconciled("happened", Answer(result={"id": 7}))
 
     await settler(_reconcilable(price=price), asking, outbox).settle(requested("c"))
@@ -63,7 +66,7 @@ async def test_a_claim_is_settled_only_when_nobody_can_be_in_the_middle_of_it() 
     asking, outbox = ScriptedProviders(), Outbox()
     claimed_at = Clock().now_us()
     outbox.answer = Reply(
-        command_id="", reply_to="", status="refused", code="attempt_taken",
+        command_id=CommandId(""), reply_to="", status="refused", code="attempt_taken",
         detail=f'{{"executor":"other","started_at":{claimed_at}}}',
     )  # fmt: skip
     asking.says = Reconciled("happened", Answer(result={}))
@@ -242,7 +245,7 @@ async def test_whoever_takes_a_call_over_meets_the_claims_of_its_predecessor_whe
     )
     asking, outbox = ScriptedProviders(one=lambda _: failure("transient")), Outbox()
     outbox.answer = Reply(
-        command_id="", reply_to="", status="refused", code="attempt_taken", detail='{"asked":"order/kiosk"}'
+        command_id=CommandId(""), reply_to="", status="refused", code="attempt_taken", detail='{"asked":"order/kiosk"}'
     )
     asking.says = Reconciled("happened", Answer(result={"id": 7}))
 
@@ -257,7 +260,7 @@ async def test_a_claim_for_a_provider_that_is_no_more_ends_as_unknown() -> None:
     """Nobody is left to be asked, and another provider knows nothing of it."""
     asking, outbox = ScriptedProviders(), Outbox()
     outbox.answer = Reply(
-        command_id="", reply_to="", status="refused", code="attempt_taken", detail='{"asked":"probe/gone"}'
+        command_id=CommandId(""), reply_to="", status="refused", code="attempt_taken", detail='{"asked":"probe/gone"}'
     )
 
     await settler(_reconcilable(), asking, outbox).settle(requested("c"))

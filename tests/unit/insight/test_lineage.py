@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from agents_sdk.core.ids import RunId
 from backplane.insight.answers import Event
 from backplane.insight.lineage import Lineage, Node, one_path
 from tests.support.stories import Story, article
@@ -112,7 +113,7 @@ def test_a_circle_of_reads_and_writes_ends() -> None:
     story.register("a", ["run.started", "again"])
     story.send("StartRun", "client", workflow="w", complete_when="explicit")
     for _ in range(30):
-        name = "again" if story.book.runs[story.run_id].completed else "run.started"
+        name = "again" if story.book.runs[RunId(story.run_id)].completed else "run.started"
         job = story.delivered("a", name)
         story.send("GetState", "a", handling=job, key="x")
         story.send("SetState", "a", handling=job, key="x", value="1")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent
+from agents_sdk.core.ids import RunId
 from backplane.insight.answers import Event
 from backplane.insight.failure_causes import FailureCauses, failing, related
 from backplane.insight.postmortem import PostMortem, explain
@@ -237,7 +238,7 @@ def told(steps: Sequence[str]) -> Story:
         story.register(name, ["run.started", "again"])
     story.send("StartRun", "client", workflow="w", complete_when="explicit")
     for number, step in enumerate(steps):
-        run = story.book.runs.get(RUN)
+        run = story.book.runs.get(RunId(RUN))
         if run is None or not run.deliveries:
             break
         open_ = list(run.deliveries.items())

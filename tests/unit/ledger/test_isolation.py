@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agents_sdk.core.commands import Command, RunBody, SkipBody, StateBody
 from agents_sdk.core.facts import RefusalEvent
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.settings import load_settings
 from agents_sdk.topics import COMMANDS, REFUSALS, STATE, dead_letter
 from agents_sdk.wire.codec import RECORDS, Codec
@@ -123,7 +124,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def command(number: int, kind: str = "SetState", **fields: Any) -> bytes:
     given: dict[str, Any] = {"run_id": "r", "agent": "a", "correlation_id": "r", "reply_to": "me"}
     given |= {"state": StateBody(key=f"k{number}", value="1")} if kind == "SetState" else {}
-    return CODEC.encode(Command(command_id=f"c{number}", kind=kind, **{**given, **fields}))
+    return CODEC.encode(Command(command_id=CommandId(f"c{number}"), kind=kind, **{**given, **fields}))
 
 
 START = command(0, "StartRun", run=RunBody(workflow="w", complete_when="explicit"))
@@ -179,7 +180,7 @@ async def test_what_encoding_raises_leaves_the_book_as_it_was(bench: Bench, monk
     await bench.send(START, command(1))
     monkeypatch.setattr(Outbox, "records", records)
     assert bench.letters() == [(1, "encode", "Odd")]
-    assert "k1" not in bench.ledger.book.runs["r"].state
+    assert "k1" not in bench.ledger.book.runs[RunId("r")].state
     await bench.send(command(3))
     assert bench.states() == 1
 

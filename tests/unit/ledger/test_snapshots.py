@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from agents_sdk.core.ids import CommandId
 from agents_sdk.core.ledger import Limits, PartitionState
 from agents_sdk.core.ledger import changes as folding
 from agents_sdk.core.ledger.seen_commands import KEPT, WINDOW_US, remember
@@ -49,7 +50,7 @@ def book() -> PartitionState:
 
 def spend(known: PartitionState, window: int, count: int) -> None:
     for number in range(count):
-        remember(known.spent, f"{window}/{number}", "client", NOW + window * WINDOW_US, folding.Changes())
+        remember(known.spent, CommandId(f"{window}/{number}"), "client", NOW + window * WINDOW_US, folding.Changes())
 
 
 async def put(kept: Snapshots, known: PartitionState) -> Changes:
@@ -99,7 +100,7 @@ async def test_snapshot_that_was_cut_off_still_has_the_older_book(monkeypatch: p
     await put(kept, known)
     before = {window: set(hashes) for window, hashes in known.spent.items()}
     for number in range(25, 45):
-        remember(known.spent, f"0/{number}", "client", NOW, folding.Changes())
+        remember(known.spent, CommandId(f"0/{number}"), "client", NOW, folding.Changes())
     changes = kept.capture(2, known, {}, {"bp.runs": 99})
     await kept.write(2, [change for change in changes if "meta" not in change[0]])
     again, offsets = await kept.load(2, Limits())

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from agents_sdk.artifacts import ArtifactStore
+from agents_sdk.core.ids import CallId, RunId
 from backplane.manifests.model import PythonProvider
 from backplane.providers.python import ProviderContext, PythonAttempts, Resources
 from backplane.recovery.outcome import Answer, AttemptRequest, Failure, ProviderError, Usage
@@ -76,7 +77,9 @@ async def ask(pool: ThreadPoolExecutor, function: str, timeout: float = 5.0) -> 
     """One attempt at the function."""
     name = function if ":" in function else f"{MODULE}:{function}"
     spec = PythonProvider(name="p", kind="python", function=name, config={"k": 1})
-    request = AttemptRequest(call_id="c", run_id="r", agent="a", attempt=1, params={}, timeout_seconds=timeout)
+    request = AttemptRequest(
+        call_id=CallId("c"), run_id=RunId("r"), agent="a", attempt=1, params={}, timeout_seconds=timeout
+    )
     return await PythonAttempts(spec, Path("/data"), Resources(), pool, ArtifactStore(Path("/data"))).attempt(request)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agents_sdk.core.facts import DecisionEvent, Fact, Reply
+from agents_sdk.core.ids import CommandId
 from agents_sdk.wire.codec import Undecodable
 from backplane.sink import ingest as module
 from backplane.sink.fence import Overtaken, Place
@@ -234,7 +235,7 @@ def test_while_the_store_is_down_at_most_three_batches_are_held() -> None:
     [
         (Undecodable("undecodable", "first byte is 9"), "undecodable"),
         (Undecodable("unknown_schema", "no schema has the id 7"), "unknown_schema"),
-        (Reply(command_id="c", reply_to="r", status="ok"), "undecodable"),
+        (Reply(command_id=CommandId("c"), reply_to="r", status="ok"), "undecodable"),
         (fact(1, at=-5), "unmappable"),
     ],
 )
