@@ -53,8 +53,11 @@ wheel: $(STAMP) ## Build the wheel into dist/
 check: $(STAMP) ## What needs no broker: format, lint, types, unit tests, laws, architecture (under a minute)
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/ruff check $(CHECKED)
-	$(BIN)/mypy
-	$(PYTEST) -q -n $(WORKERS) --dist worksteal $(wildcard tests/unit tests/properties tests/architecture)
+	@# Types beside the tests: both go on to their ends, and either fails the target.
+	$(BIN)/mypy & types=$$!; \
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal $(wildcard tests/unit tests/properties tests/architecture) \
+	  && failed=0 || failed=1; \
+	wait $$types && exit $$failed
 
 .PHONY: browser
 browser: ## Install Chromium, which the console is tested in, where there is none and apt-get can
