@@ -24,6 +24,8 @@ AGAIN_S: Final = 5.0
 """Between two attempts to read while Kafka is away."""
 POLL_S: Final = 0.2
 """How long closing may take; a record wakes the thread at once."""
+FOLLOW_WAIT_MS: Final = 500
+"""How long the broker holds a fetch while nothing is new: a record ends the wait."""
 
 
 class BreakerTopic:
@@ -77,24 +79,41 @@ class BreakerTopic:
             log.debug("follower of the breakers stopped: %s", error)  # the loop was closed under us
 
     def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Reads from the beginning, as often as it is called: a fact that comes again changes nothing."""
-        consumer = clients.reader(self._kafka)
+        """Reads from the beginning, as often as it is called: a fact that comes again changes nothing. The reader of
+        what is there asks often, since an empty partition answers late. The one after it waits for news."""
+        consumer = clients.reader(self._kafka, fetch_wait_max_ms=clients.QUICK_MS)
         try:
-            left = self._assign(consumer)
-            while not self._stop.is_set() and not self._topic.made_again():
-                if not left:
-                    loop.call_soon_threadsafe(self.known.set)
-                    left = {-1}  # said once
-                message = consumer.poll(POLL_S)
-                if message is not None:
-                    self._read(loop, message, left)
+            partitions = range(count_of(consumer, BREAKERS))
+            places = dict.fromkeys(partitions, 0)
+            left = set(partitions)
+            self._follow(loop, consumer, places, left, lambda: bool(left))
+        finally:
+            consumer.close()
+        if left:  # it is to stop, or the topic was made again
+            return
+        loop.call_soon_threadsafe(self.known.set)
+        consumer = clients.reader(self._kafka, fetch_wait_max_ms=FOLLOW_WAIT_MS)
+        try:
+            self._follow(loop, consumer, places, set(), lambda: True)
         finally:
             consumer.close()
 
-    def _assign(self, consumer: Consumer) -> set[int]:
-        partitions = set(range(count_of(consumer, BREAKERS)))
-        consumer.assign([TopicPartition(BREAKERS, partition, 0) for partition in partitions])
-        return partitions
+    def _follow(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        consumer: Consumer,
+        places: dict[int, int],
+        left: set[int],
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Reads from ``places`` and moves them while it is ``wanted``; ``left`` loses each that is read to its end."""
+        consumer.assign([TopicPartition(BREAKERS, *place) for place in places.items()])
+        while wanted() and not self._stop.is_set() and not self._topic.made_again():
+            message = consumer.poll(POLL_S)
+            if message is not None:
+                self._read(loop, message, left)
+                if message.error() is None:
+                    places[message.partition() or 0] = (message.offset() or 0) + 1
 
     def _read(self, loop: asyncio.AbstractEventLoop, message: Message, left: set[int]) -> None:
         error = message.error()
