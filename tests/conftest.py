@@ -17,6 +17,7 @@ from backplane.platform.ports import bounds
 
 if TYPE_CHECKING:
     from backplane.platform.platform import LocalPlatform
+    from tests.support.prepared import Prepared
 
 TESTS: Final = Path(__file__).parent
 SEALED: Final = ("unit", "properties", "architecture")
@@ -103,23 +104,34 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Data directories with topics, schemas and manifests in them; one original for all processes of a session."""
+    from tests.support.prepared import Prepared
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+    return Prepared(shared / "prepared")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Kafka, the registry, our topics and schemas, and nobody who decides; one for the session. Change nothing that was
     there before: who does, or starts a ledger, has a broker of its own."""
     from backplane.platform.platform import LocalPlatform
 
-    with LocalPlatform(tmp_path_factory.mktemp("broker"), parts=("kafka", "registry", "topics")) as running:
+    where = prepared.copy(tmp_path_factory.mktemp("broker"))
+    with LocalPlatform(where, parts=("kafka", "registry", "topics")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def platform(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """The whole platform; one for the session. Use names of your own for runs, agents and capabilities: others use it
     too. Capabilities of a test are applied while it runs; their Python functions may lie in ``tests.support``."""
     from backplane.platform.platform import LocalPlatform
 
     path = os.pathsep.join(map(str, IMPORTABLE))
-    with LocalPlatform(tmp_path_factory.mktemp("platform"), env={"PYTHONPATH": path}) as running:
+    with LocalPlatform(prepared.copy(tmp_path_factory.mktemp("platform")), env={"PYTHONPATH": path}) as running:
         yield running
 
 

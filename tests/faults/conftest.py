@@ -8,11 +8,12 @@ import pytest
 
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import target
+from tests.support.prepared import Prepared
 
 
 @pytest.fixture(scope="package")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def platform(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Two ledgers, two executors; what they say stays in the logs of its directory. One for the tier: judge your own
     runs, not all there are; who judges those has a platform of its own."""
-    with target(tmp_path_factory.mktemp("shot-at")) as running:
+    with target(prepared.copy(tmp_path_factory.mktemp("shot-at"))) as running:
         yield running

@@ -20,6 +20,7 @@ from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.schedule import Gunman
 from tests.support.eventually import assert_soon
 from tests.support.http_server import Reply, Server, serving
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PRICE: Final = 1_000_000
@@ -39,7 +40,7 @@ def provider() -> Iterator[Server]:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, provider: Server) -> Iterator[LocalPlatform]:
+def platform(tmp_path: Path, prepared: Prepared, provider: Server) -> Iterator[LocalPlatform]:
     manifest = {
         "name": "oracle",
         "description": "Costs and does not answer, for the test of budgets.",
@@ -65,7 +66,7 @@ def platform(tmp_path: Path, provider: Server) -> Iterator[LocalPlatform]:
         ],
     }
     parts = ("kafka", "registry", "topics", "ledger", "executor")
-    with LocalPlatform(tmp_path / "budgets", parts=parts) as started:
+    with LocalPlatform(prepared.copy(tmp_path / "budgets"), parts=parts) as started:
         (started.layout.data_dir / "oracle.url").write_text(provider.url)
         folder = tmp_path / "manifests"
         folder.mkdir()

@@ -32,6 +32,7 @@ from backplane.runtime import clients
 from backplane.runtime.log import read_range
 from tests.support.charging.till import Till
 from tests.support.eventually import assert_soon
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT: Final = Path(__file__).parents[2]
@@ -55,10 +56,10 @@ class PatientTill(Till):
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[LocalPlatform]:
+def platform(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
     """One ledger, one executor."""
     made = LocalPlatform(
-        tmp_path / "claims",
+        prepared.copy(tmp_path / "claims"),
         parts=("kafka", "registry", "topics", "ledger", "executor"),
         env={"BACKPLANE_CAPABILITIES__PATHS": str(MANIFESTS)},
     )

@@ -24,16 +24,17 @@ from backplane.platform import status
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.log import read
 from tests.support.deadly.platform import ROOT
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SUPPORT: Final = Path(__file__).parents[1] / "support" / "deadly"
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def platform(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """One ledger, one executor."""
     made = LocalPlatform(
-        tmp_path_factory.mktemp("deadly"),
+        prepared.copy(tmp_path_factory.mktemp("deadly")),
         parts=("kafka", "registry", "topics", "ledger", "executor"),
         env={"BACKPLANE_CAPABILITIES__PATHS": str(SUPPORT / "capabilities"), "PYTHONPATH": str(ROOT)},
         table="tests.support.deadly.platform:TABLE",

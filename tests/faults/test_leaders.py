@@ -18,6 +18,7 @@ from backplane.runtime import clients
 from backplane.runtime.again import passes
 from backplane.runtime.partitions import EndOffsets
 from tests.support.eventually import assert_eventually
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PLACES: Final = [(topic, 0) for topic in (*FACT_TOPICS, COMMANDS)]
@@ -26,9 +27,9 @@ FREEZE_S: Final = 5.0
 
 
 @pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[LocalPlatform]:
+def kafka(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
     """A broker that this test may kill."""
-    with LocalPlatform(tmp_path / "leaders", parts=("kafka", "registry", "topics")) as running:
+    with LocalPlatform(prepared.copy(tmp_path / "leaders"), parts=("kafka", "registry", "topics")) as running:
         yield running
 
 

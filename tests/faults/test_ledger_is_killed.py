@@ -13,6 +13,7 @@ from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import target
 from tests.support.chaos.schedule import Gunman, plan
 from tests.support.chaos.trial import judge, summary, trial
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 SEED: Final = int(os.environ.get("SEED", "1"))
@@ -24,9 +25,9 @@ BEFORE_S: Final = 2.0
 
 
 @pytest.fixture(scope="module")
-def shot_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def shot_at(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Two ledgers, two executors; what they say stays in the logs of its directory."""
-    with target(tmp_path_factory.mktemp("shot-at")) as running:
+    with target(prepared.copy(tmp_path_factory.mktemp("shot-at"))) as running:
         yield running
 
 

@@ -24,6 +24,7 @@ from backplane.sink.edges import edges_of
 from backplane.sink.reconcile import Positions, problems, reconcile
 from backplane.sink.source import positions
 from backplane.topics.apply import apply_schemas, apply_topics
+from tests.support.prepared import Prepared
 from tests.support.sinks import EncodedRecord, SinkProcess, committed
 from tests.support.stories import article
 
@@ -95,9 +96,9 @@ class Flow:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def settings(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[Settings]:
     """Of a broker of its own: the audit is of all there is in the topics."""
-    with LocalPlatform(tmp_path_factory.mktemp("sunk"), parts=("kafka", "registry")) as running:
+    with LocalPlatform(prepared.copy(tmp_path_factory.mktemp("sunk")), parts=("kafka", "registry")) as running:
         apply_topics(running.settings)
         apply_schemas(running.settings)
         yield running.settings

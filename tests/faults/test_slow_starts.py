@@ -22,6 +22,7 @@ from backplane.platform.ports import choose
 from backplane.runtime import clients
 from backplane.runtime.log import read_range
 from tests.support.eventually import assert_eventually
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT: Final = Path(__file__).parents[2]
@@ -104,9 +105,9 @@ def agents(settings: Settings, name: str) -> Process:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Iterator[LocalPlatform]:
+def away(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
     """A platform that has run before, and does not now. Its ledger is the test's."""
-    made = LocalPlatform(tmp_path / "away", parts=("kafka", "registry", "topics"))
+    made = LocalPlatform(prepared.copy(tmp_path / "away"), parts=("kafka", "registry", "topics"))
     made.start()
     yield made
     made.stop()

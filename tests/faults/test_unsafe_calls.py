@@ -20,6 +20,7 @@ from agents_sdk.wire.registry import connect_codec
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.schedule import Gunman
 from tests.support.charging.till import TAKES_S, Till, cannot_tell
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_500)]
 SEED: Final = int(os.environ.get("SEED", "1"))
@@ -34,10 +35,10 @@ VICTIMS: Final = ("executor", "executor-2")
 
 
 @pytest.fixture
-def shot_at(tmp_path: Path) -> Iterator[LocalPlatform]:
+def shot_at(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Two executors that may be shot."""
     target = LocalPlatform(
-        tmp_path / "charging",
+        prepared.copy(tmp_path / "charging"),
         parts=("kafka", "registry", "topics", "ledger", "executor"),
         workers={"executor": 2},
         env={"BACKPLANE_CAPABILITIES__PATHS": str(HERE / "capabilities")},

@@ -11,7 +11,8 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ from tests.support.deadly_ledger import DEADLY
 from tests.support.eventually import assert_eventually, assert_soon
 from tests.support.ledgers import LedgerProcess, put
 from tests.support.live_agents import own, running
+from tests.support.prepared import Prepared
 from tests.support.raw_records import CODECS, Raw, RawProducer, batch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -47,9 +49,11 @@ PARTITIONS: Final = 4
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def servers(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Kafka and the registry, with topics and schemas, and nobody who decides."""
-    with LocalPlatform(tmp_path_factory.mktemp("any-record"), parts=("kafka", "registry", "topics")) as running:
+    with LocalPlatform(
+        prepared.copy(tmp_path_factory.mktemp("any-record")), parts=("kafka", "registry", "topics")
+    ) as running:
         yield running
 
 
@@ -126,19 +130,30 @@ def command(kind: str = "SetState", **fields: Any) -> Command:
     return Command(kind=kind, **{**given, **fields})
 
 
-HOSTILE: Final = {
-    "a header's name that is not UTF-8": batch([Raw(b"k", b"v", [(b"\xff\xfe", b"x")]), Raw(b"k", b"v")]),
-    "a NUL in a header's name, and no name": batch([Raw(b"k", b"v", [(b"a\0b", b"x"), (b"", None)])]),
-    "100,000 headers": batch([Raw(b"k", b"v", [(b"h", b"")] * 100_000)]),
-    "headers of 900 kB": batch([Raw(b"k", b"v", [(b"h", b"x" * 900_000)])]),
-    "no key and no value": batch([Raw(None, None), Raw(b"", b"")]),
-    "a time before 1970": batch([Raw(None, b"x")], first_ms=-1),
-    "a time long before 1970": batch([Raw(None, b"x")], first_ms=-(2**62)),
-    "a key of 1 MB": batch([Raw(b"\xff" * 1_000_000, b"x")]),
-    "a value of 2 MB": batch([Raw(b"k", b"\0" * 2_000_000)]),
-    **{f"a bomb in {codec}": batch([Raw(b"k", b"\0" * 150_000_000)] * 2, codec) for codec in ("gzip", "lz4", "zstd")},
-    **{f"another client's {codec}": batch([Raw(b"k", b"v"), Raw(b"k", b"v")], codec) for codec in CODECS},
+def bomb(codec: str) -> bytes:
+    """300 MB, once they are inflated."""
+    return batch([Raw(b"k", b"\0" * 150_000_000)] * 2, codec)
+
+
+HOSTILE: Final[dict[str, Callable[[], bytes]]] = {
+    "a header's name that is not UTF-8": lambda: batch([Raw(b"k", b"v", [(b"\xff\xfe", b"x")]), Raw(b"k", b"v")]),
+    "a NUL in a header's name, and no name": lambda: batch([Raw(b"k", b"v", [(b"a\0b", b"x"), (b"", None)])]),
+    "100,000 headers": lambda: batch([Raw(b"k", b"v", [(b"h", b"")] * 100_000)]),
+    "headers of 900 kB": lambda: batch([Raw(b"k", b"v", [(b"h", b"x" * 900_000)])]),
+    "no key and no value": lambda: batch([Raw(None, None), Raw(b"", b"")]),
+    "a time before 1970": lambda: batch([Raw(None, b"x")], first_ms=-1),
+    "a time long before 1970": lambda: batch([Raw(None, b"x")], first_ms=-(2**62)),
+    "a key of 1 MB": lambda: batch([Raw(b"\xff" * 1_000_000, b"x")]),
+    "a value of 2 MB": lambda: batch([Raw(b"k", b"\0" * 2_000_000)]),
+    **{f"a bomb in {codec}": partial(bomb, codec) for codec in ("gzip", "lz4", "zstd")},
+    **{f"another client's {codec}": partial(batch, [Raw(b"k", b"v"), Raw(b"k", b"v")], codec) for codec in CODECS},
 }
+
+
+@cache
+def hostile(what: str) -> bytes:
+    """Made when it is sent: a bomb takes a second, and each process of the tests collects all of them."""
+    return HOSTILE[what]()
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -148,7 +163,7 @@ async def test_record_that_kafka_takes_is_refused_and_the_next_one_is_decided(
     """In every partition; each batch leaves a refusal and a dead letter, and the ledger lives."""
     places = []
     for partition in range(PARTITIONS):
-        offset = await asyncio.to_thread(raw.send, COMMANDS, partition, HOSTILE[what])
+        offset = await asyncio.to_thread(raw.send, COMMANDS, partition, hostile(what))
         places.append((partition, offset + (1 if "bomb" in what else 0)))
     await canary(backplane)
     found = await asyncio.to_thread(letters, settings, places)
@@ -212,7 +227,7 @@ async def test_foreign_record_in_a_fact_topic_stops_neither_the_ledger_nor_its_n
         ):
             await asyncio.to_thread(raw.send, topic, partition, batch([Raw(b"k", value)]))
         for what in ("a bomb in zstd", "a header's name that is not UTF-8", "no key and no value"):
-            await asyncio.to_thread(raw.send, RUNS, partition, HOSTILE[what])
+            await asyncio.to_thread(raw.send, RUNS, partition, hostile(what))
     await canary(backplane)
     with LedgerProcess(settings) as second:
         second.wait_until_ready()
@@ -225,14 +240,14 @@ async def test_foreign_record_in_a_fact_topic_stops_neither_the_ledger_nor_its_n
 
 
 @pytest.mark.parametrize("codec_name", ["gzip", "zstd"])
-async def test_a_bomb_that_was_the_last_command_costs_a_takeover_no_memory(
+async def test_a_madethat_was_the_last_command_costs_a_takeover_no_memory(
     codec_name: str, settings: Settings, ledger: LedgerProcess, raw: RawProducer
 ) -> None:
     """Who takes a partition over looks at the last command that was decided; it reads it within its bounds."""
     places = []
     for partition in range(PARTITIONS):
-        bomb = HOSTILE[f"a bomb in {codec_name}"]
-        places.append((partition, await asyncio.to_thread(raw.send, COMMANDS, partition, bomb) + 1))
+        made = hostile(f"a bomb in {codec_name}")
+        places.append((partition, await asyncio.to_thread(raw.send, COMMANDS, partition, made) + 1))
     await asyncio.to_thread(letters, settings, places)
     with LedgerProcess(settings) as second:
         second.wait_until_ready()

@@ -17,6 +17,7 @@ from backplane.platform.platform import LocalPlatform
 from backplane.store.queries import connect_store, query
 from tests.support.eventually import assert_soon
 from tests.support.live_agents import own
+from tests.support.prepared import Prepared
 from tests.support.troubled.providers import MENDED
 
 pytestmark = pytest.mark.timeout(240)
@@ -31,10 +32,10 @@ FAILED: Final = """
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def settings(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[Settings]:
     """Of a platform with two executors and capabilities that fail as they are told."""
     target = LocalPlatform(
-        tmp_path_factory.mktemp("breakers"),
+        prepared.copy(tmp_path_factory.mktemp("breakers")),
         workers={"executor": 2},
         env={"PYTHONPATH": str(SUPPORT.parents[2]), "BACKPLANE_CAPABILITIES__PATHS": str(SUPPORT / "capabilities")},
     )

@@ -14,6 +14,7 @@ from agents_sdk import AsyncBackplane, Settings
 from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import LedgerProcess
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 LARGE: Final = 8
@@ -24,9 +25,11 @@ BETWEEN: Final = 60
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def settings(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[Settings]:
     """Kafka and the registry, with topics and schemas; the ledger is the test's own."""
-    with LocalPlatform(tmp_path_factory.mktemp("large"), parts=("kafka", "registry", "topics")) as running:
+    with LocalPlatform(
+        prepared.copy(tmp_path_factory.mktemp("large")), parts=("kafka", "registry", "topics")
+    ) as running:
         yield running.settings
 
 

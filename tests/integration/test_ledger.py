@@ -42,6 +42,7 @@ from tests.support.chaos import laws
 from tests.support.chaos.log import EncodedRecord, decode, read
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import LedgerProcess, put
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LIMIT: Final = 50_000
@@ -49,9 +50,11 @@ PARTITIONS: Final = 4
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def servers(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Kafka and the registry, with topics and schemas, and nobody who decides."""
-    with LocalPlatform(tmp_path_factory.mktemp("ledger"), parts=("kafka", "registry", "topics")) as running:
+    with LocalPlatform(
+        prepared.copy(tmp_path_factory.mktemp("ledger")), parts=("kafka", "registry", "topics")
+    ) as running:
         yield running
 
 

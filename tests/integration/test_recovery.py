@@ -19,6 +19,7 @@ from backplane.cli.app import run as backplane_cli
 from backplane.platform.platform import LocalPlatform
 from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own, running
+from tests.support.prepared import Prepared
 from tests.support.troubled.providers import MENDED
 
 pytestmark = pytest.mark.timeout(180)
@@ -26,10 +27,10 @@ SUPPORT: Final = Path(__file__).parents[1] / "support" / "troubled"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def settings(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[Settings]:
     """Of a platform with capabilities that fail as they are told; its own, for letters are redriven by cause."""
     target = LocalPlatform(
-        tmp_path_factory.mktemp("troubled"),
+        prepared.copy(tmp_path_factory.mktemp("troubled")),
         parts=("kafka", "registry", "topics", "ledger", "executor"),
         env={"PYTHONPATH": str(SUPPORT.parents[2]), "BACKPLANE_CAPABILITIES__PATHS": str(SUPPORT / "capabilities")},
     )

@@ -25,6 +25,7 @@ from backplane.cli.output import ExitCode
 from tests.support.chaos.log import read
 from tests.support.eventually import assert_eventually
 from tests.support.http_server import Asked, Reply, Server, serving
+from tests.support.prepared import Prepared
 
 if TYPE_CHECKING:
     from backplane.platform.platform import LocalPlatform
@@ -132,7 +133,9 @@ def mirror() -> Iterator[Server]:
 
 
 @pytest.fixture
-def platform_with_canary(mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
+def platform_with_canary(
+    mirror: Server, tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalPlatform]:
     """A platform whose executor has the secret in its environment; and logs all it can."""
     from backplane.platform.platform import LocalPlatform
 
@@ -145,7 +148,7 @@ def platform_with_canary(mirror: Server, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("CANARY_PAIR", f"me:{CANARY}")
     monkeypatch.setenv("CANARY_TOKEN_URL", f"{mirror.url}/token")
     monkeypatch.setenv("BACKPLANE_CAPABILITIES__PATHS", json.dumps([str(folder)]))
-    with LocalPlatform(tmp_path / "data") as running:
+    with LocalPlatform(prepared.copy(tmp_path / "data")) as running:
         yield running
 
 

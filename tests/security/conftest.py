@@ -11,13 +11,14 @@ from agents_sdk.wire.registry import connect_codec
 from backplane.platform.platform import LocalPlatform
 from tests.conftest import TESTS
 from tests.support.dishonest import Dishonest
+from tests.support.prepared import Prepared
 
 
-@pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+@pytest.fixture(scope="package")
+def platform(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """The whole platform, for attacks."""
     env = {"PYTHONPATH": str(TESTS.parent)}
-    with LocalPlatform(tmp_path_factory.mktemp("attacked"), env=env) as running:
+    with LocalPlatform(prepared.copy(tmp_path_factory.mktemp("attacked")), env=env) as running:
         yield running
 
 

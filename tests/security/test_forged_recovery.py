@@ -24,15 +24,16 @@ from backplane.platform.platform import LocalPlatform
 from tests.support.dishonest import Dishonest
 from tests.support.eventually import assert_eventually
 from tests.support.ledgers import LedgerProcess
+from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SNAPSHOTS = "bp.ledger-snapshots-changelog"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Iterator[Settings]:
+def settings(tmp_path: Path, prepared: Prepared) -> Iterator[Settings]:
     """Kafka and the registry, with topics and schemas; the ledger is the test's own."""
-    with LocalPlatform(tmp_path / "recovered", parts=("kafka", "registry", "topics")) as running:
+    with LocalPlatform(prepared.copy(tmp_path / "recovered"), parts=("kafka", "registry", "topics")) as running:
         yield running.settings
 
 

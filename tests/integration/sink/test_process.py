@@ -26,6 +26,7 @@ from backplane.platform.platform import LocalPlatform
 from backplane.runtime.clients import producer, reader
 from backplane.topics.apply import apply_topics
 from tests.support.eventually import assert_eventually
+from tests.support.prepared import Prepared
 from tests.support.sinks import SinkProcess, committed
 from tests.support.stories import Story, article
 
@@ -33,9 +34,11 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def settings(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[Settings]:
     """A broker of this module alone: it deletes facts and a topic, and each sink takes all facts there are."""
-    with LocalPlatform(tmp_path_factory.mktemp("facts"), parts=("kafka", "registry", "topics")) as running:
+    with LocalPlatform(
+        prepared.copy(tmp_path_factory.mktemp("facts")), parts=("kafka", "registry", "topics")
+    ) as running:
         yield running.settings
 
 

@@ -17,15 +17,18 @@ from backplane.platform.platform import LocalPlatform
 from backplane.runtime.clients import producer
 from backplane.store.queries import connect_store
 from tests.support.eventually import assert_eventually
+from tests.support.prepared import Prepared
 from tests.support.stories import Story, article
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+def platform(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """One whose store is all that this module's facts are in: what others left would be compared as well."""
-    with LocalPlatform(tmp_path_factory.mktemp("platform"), parts=("kafka", "registry", "topics", "sink")) as running:
+    with LocalPlatform(
+        prepared.copy(tmp_path_factory.mktemp("platform")), parts=("kafka", "registry", "topics", "sink")
+    ) as running:
         yield running
 
 
