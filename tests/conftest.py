@@ -37,6 +37,18 @@ def tier(path: Path) -> str:
     return path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
 
 
+SHOT_AT: Final = (
+    "test_agents_are_killed.py",
+    "test_answers_survive.py",
+    "test_askers_are_killed.py",
+    "test_families_of_runs.py",
+    "test_overload.py",
+    "test_topics_made_again.py",
+)
+"""Modules of the faults that use the platform of their tier."""
+BESIDE_NOBODY: Final = ("test_committer.py", "test_registry_topics.py")
+"""Modules that use ``broker``."""
+
 KEPT: Final = ("BACKPLANE_CACHE_DIR", "BACKPLANE_MAVEN_URL", PORTS)
 """What the tests take from the environment: how the platform's files come here, and which ports are theirs."""
 PAID: Final = (
@@ -75,6 +87,28 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # as a shell starts what it puts into the background: our children would inherit it, and not end at Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``: modules that share a platform are one unit of work, so one process starts it."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # it has no stubs
+
+    class ByServers(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(super()._split_scope(nodeid))
+
+    return ByServers(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def unit_of(module: str) -> str:
+    """The name of what a test module, as in node ids, shares a process with; its own where it shares none."""
+    path = Path(module)
+    if path.parts[:2] == ("tests", "security"):
+        return "security"
+    if path.parts[:2] == ("tests", "faults") and path.name in SHOT_AT:
+        return "faults"
+    return "broker" if path.name in BESIDE_NOBODY else module
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

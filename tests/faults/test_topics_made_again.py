@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ from tests.support.eventually import assert_eventually
 from tests.support.live_agents import Process, processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    with LocalPlatform(tmp_path_factory.mktemp("again"), parts=("kafka", "registry", "topics", "ledger")) as running:
-        yield running
 
 
 def ends(settings: Settings, topic: str) -> list[int]:

@@ -55,9 +55,9 @@ def test_every_operation_becomes_a_capability_or_is_told(
 
 
 @pytest.mark.slow
-async def test_a_draft_is_answered_by_the_real_api(broker: LocalPlatform, tmp_path: Path) -> None:
+async def test_a_draft_is_answered_by_the_real_api(platform: LocalPlatform, tmp_path: Path) -> None:
     """Registers a schema, lists it, reads it back, and is refused what is not there: by manifests nobody touched."""
-    url, path = broker.settings.registry.url, document("ccompat/v7", tmp_path)
+    url, path = platform.settings.registry.url, document("ccompat/v7", tmp_path)
     told = json.loads(path.read_text())
     told |= {"security": [{"login": []}]}
     told["components"]["securitySchemes"] = {"login": {"type": "http", "scheme": "basic"}}
@@ -65,7 +65,7 @@ async def test_a_draft_is_answered_by_the_real_api(broker: LocalPlatform, tmp_pa
     made = tmp_path / "made"
     assert run(["capabilities", "import-openapi", str(path), "--out", str(made), "--base-url", url]) == 0
     [secret] = {name for file in made.iterdir() for name in re.findall(r"\w+_API_KEY", file.read_text())}
-    login = broker.settings.registry
+    login = platform.settings.registry
     fleet = Fleet(tmp_path, {secret: f"{login.username}:{login.password.get_secret_value()}"})
     registry = load_registry([made])
     try:
