@@ -265,11 +265,10 @@ def test_a_store_that_is_down_stops_the_sink_and_nothing_else(settings: Settings
         assert own.stop() == 0
 
 
-def test_the_store_answers_while_kafka_is_away(sink: SinkProcess, settings: Settings) -> None:
+def test_the_store_answers_while_kafka_is_away(settings: Settings, tmp_path: Path) -> None:
     """Whoever looks for what happened does so most when something is down."""
-    own = SinkProcess(
-        settings.model_copy(update={"kafka": {"bootstrap.servers": "127.0.0.1:1"}}), sink.data_dir.parent / "alone"
-    )
+    away = settings.model_copy(update={"kafka": {"bootstrap.servers": "127.0.0.1:1"}})
+    own = SinkProcess(away, tmp_path / "data")
     with own:
 
         def answers() -> None:
