@@ -13,9 +13,10 @@ STAMP := $(VENV)/.installed
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(VENV)/tools/bin/uv)
 # The certificates of this machine, which behind a company's proxy are not those that uv brings along.
 export UV_SYSTEM_CERTS ?= 1
-# How many processes share the tests of `check` and `test`; those with servers by modules, each process with servers of
-# its own.
+# How many processes share the tests of `check`, which keep the processors busy; and how many share those with servers, by
+# modules, each with servers of its own. A third of the time they wait for a session to end or a group to be joined.
 WORKERS ?= 2
+SERVED_WORKERS ?= 3
 TIERS := unit properties architecture integration security scenarios faults replay
 CHECKED := agents_sdk services tests examples docs
 PYTEST := $(BIN)/python -m pytest
@@ -68,7 +69,9 @@ browser: ## Install Chromium, which the console is tested in, where there is non
 test: check ## Everything: check, then every tier that needs the platform
 	@# Compiled once: where bytecode is not written, each of some five hundred processes would do so for itself.
 	$(BIN)/python -m compileall -q $(CHECKED)
-	$(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	@# Start-up archives of the two JVMs, where they are missing: a platform makes them beside its work, and slows it.
+	$(BIN)/python -m backplane.platform.training
+	$(PYTEST) -q -n $(SERVED_WORKERS) --dist loadfile --no-loadscope-reorder \
 	  tests --ignore tests/unit --ignore tests/properties --ignore tests/architecture --ignore tests/benchmarks
 
 test-%: $(STAMP) ## One tier, e.g. `make test-unit`; SEED=… for faults
@@ -98,6 +101,10 @@ down: $(STAMP) ## Stop it
 .PHONY: demo
 demo: $(STAMP) ## The whole story on this machine
 	$(BIN)/backplane demo
+
+.PHONY: pictures
+pictures: $(STAMP) ## Each page of the console, light, dark and narrow, as a picture in var/screenshots
+	PICTURES=1 $(PYTEST) -q tests/scenarios/test_console.py tests/scenarios/test_console_buttons.py
 
 .PHONY: bench
 bench: $(STAMP) ## Throughput and latency, as ratios to raw Kafka; BENCH="--quick --only ledger"

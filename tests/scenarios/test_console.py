@@ -106,8 +106,7 @@ def test_everything_is_seen_by_clicking(
     base: str, run: str, browser: Any, scheme: str, viewport: Any, rules: tuple[str, ...]
 ) -> None:
     """All sections and all tabs of the run, light and dark, wide and narrow: no complaint of the browser, nothing that
-    keeps people out (in the dark and in a narrow window: of what may differ there), nothing wider than the window; a
-    picture of each is kept."""
+    keeps people out (in the dark and in a narrow window: of what may differ there), nothing wider than the window."""
     window = Window(browser, base, color_scheme=scheme, **({"viewport": viewport} if viewport else {}))
     page, name = window.page, f"{'narrow' if viewport else 'wide'}-{scheme}"
     window.open("/")

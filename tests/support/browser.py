@@ -13,6 +13,8 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 SCREENSHOTS: Final = ROOT / "var" / "screenshots"
+PICTURES: Final = os.environ.get("PICTURES") == "1"
+"""Asked for by ``make pictures``: a hundred of them take half a minute."""
 AXE: Final = ROOT / "tests" / "assets" / "axe.min.js"
 RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 NARROW: Final = {"width": 390, "height": 844}
@@ -72,7 +74,9 @@ class Window:
         return int(answer.status) if answer else 0
 
     def shot(self, name: str) -> None:
-        """Keeps a picture of what is seen."""
+        """Keeps a picture of what is seen, where pictures are asked for."""
+        if not PICTURES:
+            return
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
 
