@@ -165,10 +165,12 @@ def open_store(url: str) -> ObjectStore:
         return from_url(url, retry_config={"max_retries": RETRIES, "retry_timeout": PATIENCE})
     except (BaseError, ValueError) as error:
         hint = "give a URL such as s3://bucket/prefix, and its credentials in the environment"
-        raise Unreachable(f"{shown(url)!r} is no store: {shown(told(error))}", hint=hint, server=shown(url)) from error
+        raise Unreachable(
+            f"{shown(url)!r} is no store: {shown(words_of(error))}", hint=hint, server=shown(url)
+        ) from error
 
 
-def told(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     """The words of obstore, without the dump of its own structures."""
     return str(error).partition("\n\nDebug source")[0].strip()
 
@@ -185,7 +187,9 @@ def _driver_errors(sha256: str) -> Iterator[None]:
         raise UnknownArtifact(f"no artifact {sha256} is in the store", hint=hint, sha256=sha256) from error
     except (BaseError, OSError) as error:
         hint = "check `artifacts.url` in the settings, its credentials and the disk"
-        raise Unreachable(f"the artifact store cannot be used: {told(error)}", hint=hint, server="artifacts") from error
+        raise Unreachable(
+            f"the artifact store cannot be used: {words_of(error)}", hint=hint, server="artifacts"
+        ) from error
 
 
 def _place(sha256: str) -> str:

@@ -60,14 +60,14 @@ class Answers:
         signed = [each for each in asked if each.answers]
         if not signed:
             return Verdict.BELIEVED
-        told = reply.code if reply.status == "refused" and reply.code in CODES else ""
+        refusal_code = reply.code if reply.status == "refused" and reply.code in CODES else ""
         proof = next((each for each in reversed(signed) if sealer(each.answers).genuine(data)), None)
         if proof is not None and reply.reply_to == self._client_id:
             self._proven.add((proof.name, proof.generation))
             # one that is about an older sending, or a copy of it, says nothing of the newest
-            about_another = bool(told) and reply.issued_at != asked[-1].issued_at
+            about_another = bool(refusal_code) and reply.issued_at != asked[-1].issued_at
             return Verdict.REFUSED if about_another else Verdict.BELIEVED
-        return Verdict.DOUBTFUL if told in UNPROVABLE and not self.proven(signed) else Verdict.REFUSED
+        return Verdict.DOUBTFUL if refusal_code in UNPROVABLE and not self.proven(signed) else Verdict.REFUSED
 
     def proven(self, asked: Iterable[SentCommand]) -> bool:
         """Whether the ledger has ever proven an answer by one of these keys."""

@@ -46,7 +46,7 @@ class Child:
 
     def cancel(self, reason: str = "") -> Coroutine[Any, Any, None]:
         """Tells the child to end as cancelled; it goes on until it has heard. Raises RunFinished where it has ended."""
-        return self._told(self._parent.command(kinds.CANCEL_CHILD, RunBody(child_run_id=RunId(self.id), reason=reason)))
+        return self._send(self._parent.command(kinds.CANCEL_CHILD, RunBody(child_run_id=RunId(self.id), reason=reason)))
 
     async def _ended(self, command: Command, timeout: float | None) -> RunResult:
         reply = await self._parent.sent(command, timeout)
@@ -54,7 +54,7 @@ class Child:
             raise child_error(self.id, reply)
         return run_result(self.id, reply)
 
-    async def _told(self, command: Command) -> None:
+    async def _send(self, command: Command) -> None:
         await self._parent.sent(command)
 
     def __repr__(self) -> str:

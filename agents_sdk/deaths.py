@@ -260,8 +260,8 @@ async def noted(deaths: Deaths | None, name: str) -> AsyncIterator[None]:
 
 def points_of(ended: str, pid: int, out_of_memory: bool) -> int:
     """Points of a death: ``ended`` is what the environment says of the process that ended last. Pure."""
-    told, _, code = ended.partition(":")
-    known = told == str(pid) and code.lstrip("-").isdigit()
+    ended_pid, _, code = ended.partition(":")
+    known = ended_pid == str(pid) and code.lstrip("-").isdigit()
     by_itself = known and int(code) != -9 and int(code) != -15
     return BY_ITSELF if by_itself or out_of_memory else BY_SOMEBODY
 

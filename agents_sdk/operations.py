@@ -290,13 +290,13 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
     call = command.call
     assert call is not None
     first, asked = command, 0
-    reply = await _told(scope, command, wait)
+    reply = await _outcome_of(scope, command, wait)
     while _may_be_asked_again(reply, again_before) and asked < REDRIVE_LIMIT:
         asked += 1
         again = msgspec.structs.replace(call, dead_call_id=command.command_id, redrives=asked)
         # of the first one's id, not the next of the handler's: the later calls keep theirs
         command = msgspec.structs.replace(first, command_id=scope.id_of(first.command_id, f"again/{asked}"), call=again)
-        reply = await _told(scope, command, wait)
+        reply = await _outcome_of(scope, command, wait)
     if reply.status != "ok":
         raise call_failed(reply, call.capability)
     fields = detail(reply)
@@ -316,7 +316,7 @@ async def _settled(scope: Scope, command: Command, wait: float, again_before: in
     )
 
 
-async def _told(scope: Scope, command: Command, wait: float) -> Reply:
+async def _outcome_of(scope: Scope, command: Command, wait: float) -> Reply:
     """The outcome of a call, by any maker of its attempts."""
     reply = await scope.sent(command, wait)
     if reply.code != EXECUTE_LOCALLY:
@@ -355,11 +355,11 @@ async def _made_here(scope: Scope, command: Command, call: CallBody, yours: Repl
         budget_nano_usd=limits["budget_nano_usd"],
         local=True,
     )
-    told = await scope.local.settle(fact, limits["spent_nano_usd"], limits.get("attempts", 0))
-    if told is None or told.status == "refused" or not told.detail:
+    reply = await scope.local.settle(fact, limits["spent_nano_usd"], limits.get("attempts", 0))
+    if reply is None or reply.status == "refused" or not reply.detail:
         remote = msgspec.structs.replace(call, local=False)
         return await scope.sent(msgspec.structs.replace(command, call=remote), wait)
-    return msgspec.structs.replace(told, command_id=command.command_id)
+    return msgspec.structs.replace(reply, command_id=command.command_id)
 
 
 async def _answered(scope: Scope, command: Command, wait: float | None, type_: type[T] | None) -> Any:

@@ -234,8 +234,8 @@ async def register(transport: Transport, agent: Agent, patience: Patience | None
     replies = await broadcast(transport, agent.name, kinds.REGISTER_AGENT, agent.registration(), patience=patience)
     missing = sorted({each for reply in replies for each in detail(reply).get("not_granted", ())})
     if missing:
-        told = f"{', '.join(missing)}; `backplane agents approve {agent.name}` grants it"
-        log.warning("agent %s asks for what was not granted: %s", agent.name, told)
+        request = f"{', '.join(missing)}; `backplane agents approve {agent.name}` grants it"
+        log.warning("agent %s asks for what was not granted: %s", agent.name, request)
     return missing
 
 

@@ -395,22 +395,22 @@ class Transport:
     def _answered(self, value: bytes, reply: Reply, waiting: CommandInFlight) -> None:
         verdict = self._answers.judge(value, reply, waiting.asked)
         if verdict is Verdict.BELIEVED:
-            self._told(waiting, reply)
+            self._resolve(waiting, reply)
         elif verdict is Verdict.DOUBTFUL:
-            self._loop.call_later(DOUBT_S, self._told_at_last, waiting, reply)
+            self._loop.call_later(DOUBT_S, self._resolve_unproven, waiting, reply)
         else:
             command = waiting.command
             log.warning("%s of run %s: an answer that is not the ledger's is passed over", command.kind, command.run_id)
 
-    def _told(self, waiting: CommandInFlight, reply: Reply) -> None:
+    def _resolve(self, waiting: CommandInFlight, reply: Reply) -> None:
         if self._in_flight.get(reply.command_id) is waiting:
             self._in_flight.take(reply.command_id)
             if not waiting.slot.done():
                 waiting.slot.set_result(reply)
 
-    def _told_at_last(self, waiting: CommandInFlight, reply: Reply) -> None:
+    def _resolve_unproven(self, waiting: CommandInFlight, reply: Reply) -> None:
         if not self._answers.proven(waiting.asked):
-            self._told(waiting, reply)
+            self._resolve(waiting, reply)
 
     def _tick(self) -> None:
         assert self._producer is not None

@@ -28,7 +28,7 @@ class RateLimitedLogFilter(logging.Filter):
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now = now
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is written."""
@@ -36,10 +36,10 @@ class RateLimitedLogFilter(logging.Filter):
         facility, _, rest = text.partition(" ")
         like = f"{facility} {_NUMBERS.sub('', rest.rpartition(']: ')[2])}"
         now = self._now()
-        if now - self._told.get(like, float("-inf")) < EVERY_S:
+        if now - self._logged_at.get(like, float("-inf")) < EVERY_S:
             return False
-        self._told = {line: at for line, at in self._told.items() if now - at < EVERY_S}
-        self._told[like] = now
+        self._logged_at = {line: at for line, at in self._logged_at.items() if now - at < EVERY_S}
+        self._logged_at[like] = now
         return True
 
 

@@ -58,9 +58,9 @@ class TopicIds:
             return
         for topic, future in self._asked.items():
             if not future.cancelled() and future.exception() is None:  # else the broker is away, or the topic is
-                told = str(future.result().topic_id)
-                self._made[topic] += self._ids.setdefault(topic, told) != told
-                self._ids[topic] = told
+                topic_id = str(future.result().topic_id)
+                self._made[topic] += self._ids.setdefault(topic, topic_id) != topic_id
+                self._ids[topic] = topic_id
         self._asked = {}
         if self._clock() >= self._next:
             self._next = self._clock() + EVERY_S

@@ -17,7 +17,7 @@ from backplane.manifests.model import Price
 from backplane.manifests.registry import BUILT_IN
 from backplane.manifests.tokens import count
 from backplane.recovery.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider, refusal
-from backplane.recovery.estimate import UNTOLD, capped, tokens_at_most, usage_at_most
+from backplane.recovery.estimate import UNKNOWN_USAGE, capped, tokens_at_most, usage_at_most
 from backplane.recovery.outcome import Answer, ProviderError, Usage
 from backplane.recovery.pricing import charge
 
@@ -118,7 +118,7 @@ def test_what_nobody_can_tell_keeps_its_declared_bounds() -> None:
     """A function that fails, files among the params, a model that is on no list."""
     price = Price(id="list", per_input_token_nano_usd=2, max_input_tokens=50, usage_at_most="no.such:function")
     broken = PROVIDERS["extractive"].model_copy(update={"price": price})
-    assert usage_at_most(broken, {}) == UNTOLD
+    assert usage_at_most(broken, {}) == UNKNOWN_USAGE
     assert of_provider(broken, 1, {}) == 100
     files = {"topic": "x", "sources": [{"id": "s", "text": "artifact:" + "ab" * 32}]}
     assert usage_at_most(PROVIDERS["anthropic"], files).input_tokens == -1

@@ -143,7 +143,7 @@ def check(statements: Any, engine: Any, sql: str) -> None:
     try:
         statement = statements.check(sql, {})
     except QueryFailed as refused:
-        raise Refused("refused_sql", told(str(refused))) from refused
+        raise Refused("refused_sql", plain_message(str(refused))) from refused
     if not statement.selects:
         raise Refused("refused_sql", "only SELECT is answered here")
     if statement.format:
@@ -162,11 +162,11 @@ def _run(engine: Any, sql: str, format_: str = "TSVRaw") -> bytes:
     try:
         result = engine.query(sql, format_)
     except RuntimeError as error:
-        raise Refused("bad_sql", told(str(error))) from error
+        raise Refused("bad_sql", plain_message(str(error))) from error
     return bytes(result.bytes()) if result is not None else b""
 
 
-def told(text: str) -> str:
+def plain_message(text: str) -> str:
     """ClickHouse's message without its own frame, its version and its stack."""
     plain = FRAME.sub("", text.partition(", Stack trace")[0])
     return " ".join(plain.split())[:MESSAGE_CHARS]

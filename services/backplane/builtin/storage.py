@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore
 
-from agents_sdk.artifacts import open_folder, open_store, told
+from agents_sdk.artifacts import open_folder, open_store, words_of
 from backplane.manifests.model import Reference
 from backplane.providers.python import ProviderContext
 from backplane.recovery.outcome import Blob, ProviderError
@@ -46,11 +46,13 @@ def file_storage(params: Mapping[str, Any], context: ProviderContext) -> dict[st
         message = f"the key {key!r} is taken; put it elsewhere, or without if_absent"
         raise ProviderError("invalid_request", message, code="exists") from error
     except ValueError as error:
-        raise ProviderError("invalid_request", f"{key!r} is no key: {told(error)}", code="bad_key") from error
+        raise ProviderError("invalid_request", f"{key!r} is no key: {words_of(error)}", code="bad_key") from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise ProviderError("auth", f"the store refuses our credentials: {told(error)}") from error
+        raise ProviderError("auth", f"the store refuses our credentials: {words_of(error)}") from error
     except (BaseError, OSError) as error:
-        raise ProviderError("outage", f"the store cannot be used: {told(error)}", code="store_unreachable") from error
+        raise ProviderError(
+            "outage", f"the store cannot be used: {words_of(error)}", code="store_unreachable"
+        ) from error
 
 
 def _put(store: ObjectStore, key: str, params: Mapping[str, Any], context: ProviderContext) -> dict[str, Any]:

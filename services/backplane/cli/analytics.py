@@ -44,7 +44,7 @@ def status(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     settings = _settings(data_dir)
     client = connect_store(settings)
     done = applied(client, settings.clickhouse.database)
-    told = [
+    states = [
         {
             "migration": one.name,
             "state": "missing" if one.number not in done else "applied" if done[one.number] == one.sha256 else "edited",
@@ -56,15 +56,15 @@ def status(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
         import msgspec
 
         print_json(
-            {"database": settings.clickhouse.database, "migrations": told, "tables": msgspec.to_builtins(tables)}
+            {"database": settings.clickhouse.database, "migrations": states, "tables": msgspec.to_builtins(tables)}
         )
     else:
-        print_rows(("migration", "state"), [tuple(one.values()) for one in told])
+        print_rows(("migration", "state"), [tuple(one.values()) for one in states])
         print_rows(
             ("table", "rows", "parts", "on disk", "bodies"),
             [(one.name, one.rows, one.parts, _mb(one.bytes_on_disk), _mb(one.body_bytes)) for one in tables],
         )
-    if any(one["state"] != "applied" for one in told):
+    if any(one["state"] != "applied" for one in states):
         message(
             "hint: `backplane analytics migrate` applies what is missing; after an edit, `backplane analytics rebuild`"
         )
@@ -84,7 +84,7 @@ def migrate(
     """Apply the migrations that are missing to a ClickHouse server. The embedded engine does so at each start."""
     from backplane.store.migrate import migrate as apply
     from backplane.store.migrate import migrations
-    from backplane.store.queries import connect_store, errors_told
+    from backplane.store.queries import connect_store, store_errors
 
     settings = _settings(data_dir)
     if dry_run:
@@ -98,7 +98,7 @@ def migrate(
             "the embedded engine migrates by itself when it starts; `backplane analytics status` shows how far it is"
         )
         return
-    with errors_told():
+    with store_errors():
         done = apply(client, settings.clickhouse.database, cluster)
     for name in done:
         message(f"applied: {name}")

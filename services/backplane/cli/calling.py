@@ -97,9 +97,9 @@ class SucceededCall:
         from backplane.insight.wording import counted
 
         result = self.result
-        told = f"{self.capability} by {result.provider}{', DEGRADED' if result.degraded else ''}"
+        head = f"{self.capability} by {result.provider}{', DEGRADED' if result.degraded else ''}"
         tried, cost = counted(result.attempts, "attempt"), dollars(result.cost_nano_usd)
-        return f"{told}: {tried}, {result.latency_ms:.1f} ms, {cost}; run {self.run_id}"
+        return f"{head}: {tried}, {result.latency_ms:.1f} ms, {cost}; run {self.run_id}"
 
     def save(self, how: CallOptions, out: Path | None) -> str:
         """Writes the artifact of the result to ``out``. Gives the text for stdout: the file, or without one the
@@ -125,7 +125,7 @@ def perform(capability: str, params: Mapping[str, Any], how: CallOptions) -> Suc
             how = replace(how, run=named_run(how.run, how.data_dir))
         run_id, result = asyncio.run(_call(capability, params, how))
     except CallFailed as failed:
-        raise told(failed) from failed
+        raise command_error(failed) from failed
     return SucceededCall(capability, run_id, result)
 
 
@@ -184,7 +184,7 @@ async def _in_own_run(
     return run.id, result
 
 
-def told(failed: CallFailed) -> CommandError:
+def command_error(failed: CallFailed) -> CommandError:
     """A failed call as an error of the command line, with the exit code of its kind."""
     code = str(failed.fields.get("error_code", "call_failed"))
     error_class = str(failed.fields.get("error_class", ""))

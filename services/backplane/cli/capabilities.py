@@ -135,13 +135,13 @@ def _costs_at_most(provider: Provider, capability: Capability) -> dict[str, str]
     from agents_sdk.core.money import usd
     from backplane.recovery.ceiling import UNBOUNDED, ceiling_nano_usd, of_provider
 
-    def told(most: int) -> str:
+    def amount(most: int) -> str:
         return "no upper bound" if most >= UNBOUNDED else usd(most)
 
     seconds = min(provider.timeout_seconds, capability.timeout_seconds)
-    amounts = {"any_call": told(ceiling_nano_usd(provider.price, seconds))}
+    amounts = {"any_call": amount(ceiling_nano_usd(provider.price, seconds))}
     if capability.example is not None:
-        return {"example": told(of_provider(provider, seconds, capability.example)), **amounts}
+        return {"example": amount(of_provider(provider, seconds, capability.example)), **amounts}
     return amounts
 
 

@@ -43,10 +43,10 @@ def code(
         seed=seed,
     )
     called = perform("code_execution", params, CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir))
-    _tell(called, as_json=as_json)
+    _print_result(called, as_json=as_json)
 
 
-def _tell(called: SucceededCall, *, as_json: bool) -> None:
+def _print_result(called: SucceededCall, *, as_json: bool) -> None:
     """Raises CommandError for an error of the snippet."""
     result: dict[str, Any] = called.result.result
     error = result["error"]

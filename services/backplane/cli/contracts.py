@@ -54,7 +54,7 @@ def apply(
     with Registry(settings) as registry:
         applied = (contracts.compared if dry_run else contracts.registered)(registry, declared)
     if not dry_run:
-        asyncio.run(_tell(settings, applied))
+        asyncio.run(_announce(settings, applied))
     rows = [
         (one.contract.target, one.contract.pattern, one.contract.workflow or ALL, one.contract.reducer, one.status)
         for one in applied
@@ -126,12 +126,12 @@ async def _untell(settings: Settings, event: ContractEvent) -> None:
         await untell(backplane.transport, "cli", event)
 
 
-async def _tell(settings: Settings, applied: list[ContractChange]) -> None:
+async def _announce(settings: Settings, applied: list[ContractChange]) -> None:
     from agents_sdk.client import AsyncBackplane
-    from backplane.topics.contracts import apply as tell
+    from backplane.topics.contracts import apply as apply_contracts
 
     async with AsyncBackplane.connect(settings, name="cli") as backplane:
-        await tell(backplane.transport, "cli", applied)
+        await apply_contracts(backplane.transport, "cli", applied)
 
 
 def _held(data_dir: Path | None) -> list[ContractEvent]:

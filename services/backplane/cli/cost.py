@@ -75,12 +75,12 @@ def cost(
         _print_costs(by.value, rows)
         missing = f", and {counted(unpriced, 'attempt')} without a price" if unpriced else ""
         message(f"total {dollars(total)}{missing}")
-        _tell_waste(rows, unread, "" if asked.run else f" of the newest {RECENT_RUNS} runs")
-        tell_budgets(purses, message)
+        _print_waste(rows, unread, "" if asked.run else f" of the newest {RECENT_RUNS} runs")
+        print_budgets(purses, message)
     asked.finish()
 
 
-def _tell_waste(rows: Iterable[Cost], unread: Sequence[DiscardedCall], where: str) -> None:
+def _print_waste(rows: Iterable[Cost], unread: Sequence[DiscardedCall], where: str) -> None:
     from agents_sdk.core.money import dollars
     from backplane.insight.wording import counted
 
@@ -95,7 +95,7 @@ def budget_document(purse: BudgetUsage) -> dict[str, Any]:
     return {**msgspec.to_builtins(purse), "left_nano_usd": purse.left_nano_usd}
 
 
-def tell_budgets(purses: Iterable[BudgetUsage], say: Callable[[str], None]) -> None:
+def print_budgets(purses: Iterable[BudgetUsage], say: Callable[[str], None]) -> None:
     from agents_sdk.core.money import dollars
 
     for purse in purses:

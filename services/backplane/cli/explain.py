@@ -44,10 +44,10 @@ def explain(run: RunArgument, wait: Wait = True, as_json: JsonFlag = False, data
 
 
 def _document(found: PostMortem) -> dict[str, Any]:
-    told = {**msgspec.to_builtins(found), "first_cause": _fact(found.first_cause) if found.first_cause else None}
+    document = {**msgspec.to_builtins(found), "first_cause": _fact(found.first_cause) if found.first_cause else None}
     for name in ("chain", "other_causes", "spread"):
-        told[name] = [_fact(event) for event in getattr(found, name)]
-    return told
+        document[name] = [_fact(event) for event in getattr(found, name)]
+    return document
 
 
 def _fact(event: Event) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     from backplane.insight.wording import duration, ending
 
     ended = ending(about.status, found)
-    told = attributed(about.reason, about.said, about.said_by)
-    reason = f": {told}" if told and found.verdict in ("failed", "cancelled") else ""
+    words = attributed(about.reason, about.said, about.said_by)
+    reason = f": {words}" if words and found.verdict in ("failed", "cancelled") else ""
     yield Text.assemble((found.run_id, "bold"), f"  {about.workflow}  ", (f"{ended}{reason}", "bold"))
     if found.first_cause is None:
         return

@@ -51,7 +51,7 @@ def put(
     else:
         artifact = how.upload(file)
     called = _do(how, "put", key=key, artifact=artifact, if_absent=if_absent or None)
-    _tell(called, ("key", "size", "mime", "etag"), [called.result.result], as_json=as_json)
+    _print_files(called, ("key", "size", "mime", "etag"), [called.result.result], as_json=as_json)
 
 
 @app.command()
@@ -81,7 +81,7 @@ def head(
 ) -> None:
     """Tell what is known of a file without getting it."""
     called = _found(_do(CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "head", key=key))
-    _tell(called, ("key", "size", "mime", "modified_at", "etag"), [called.result.result], as_json=as_json)
+    _print_files(called, ("key", "size", "mime", "modified_at", "etag"), [called.result.result], as_json=as_json)
 
 
 @app.command("list")
@@ -99,7 +99,7 @@ def list_(
         CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "list", prefix=prefix, limit=limit
     )
     files = called.result.result["files"]
-    _tell(called, ("key", "size", "modified_at", "etag"), files, as_json=as_json)
+    _print_files(called, ("key", "size", "modified_at", "etag"), files, as_json=as_json)
     if called.result.result.get("truncated"):
         message(f"there are more; these are the first {len(files)}")
 
@@ -115,7 +115,7 @@ def delete(
 ) -> None:
     """Delete a file. The exit code is 3 where there is none."""
     called = _do(CallOptions(run=run, timeout=timeout, budget=budget, data_dir=data_dir), "delete", key=key)
-    _tell(called, ("key", "deleted"), [called.result.result], as_json=as_json)
+    _print_files(called, ("key", "deleted"), [called.result.result], as_json=as_json)
     if not called.result.result["deleted"]:
         raise _missing(key)
 
@@ -134,7 +134,9 @@ def _missing(key: str) -> CommandError:
     return CommandError("not_found", f"no file has the key {key!r}", "`backplane files list` shows what there is")
 
 
-def _tell(called: SucceededCall, columns: Sequence[str], rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _print_files(
+    called: SucceededCall, columns: Sequence[str], rows: Sequence[dict[str, Any]], *, as_json: bool
+) -> None:
     if as_json:
         print_json(called.document())
         return

@@ -13,7 +13,7 @@ import typer
 from agents_sdk.core import kinds
 from backplane.cli.output import CommandError, ExitCode, interactive, message
 from backplane.cli.shown import escaped_json
-from backplane.insight.wording import Line, tell
+from backplane.insight.wording import Line, lines_of
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -151,10 +151,10 @@ class Teller:
         if event.kind in BEGINS:
             self._open[about] = [event]
         if event.kind not in PARTS:
-            yield from tell([event])
+            yield from lines_of([event])
         elif known := self._open.get(about):
             known.append(event)
-            (line,) = tell(known)
+            (line,) = lines_of(known)
             if event.kind == kinds.ATTEMPT_FAILED:
                 yield replace(line.under[-1], text=f"{event.capability}: {line.under[-1].text}")
             elif event.kind not in kinds.ATTEMPT_OUTCOMES:

@@ -33,8 +33,8 @@ def health(
     for each in open_ones:
         state = "half-open" if each.last == kinds.BREAKER_PROBED else "open"
         seen = of_late.pop((each.capability, each.provider), None)
-        told = f"{state}: {each.error_class}" + (f", {each.times} times in a row" if each.times > 1 else "")
-        rows.append((each.capability, each.provider, told, _at(each.until_us), *_counts(seen), each.caused_by))
+        state_text = f"{state}: {each.error_class}" + (f", {each.times} times in a row" if each.times > 1 else "")
+        rows.append((each.capability, each.provider, state_text, _at(each.until_us), *_counts(seen), each.caused_by))
     rows += [(*provider, "closed", "", *_counts(seen), []) for provider, seen in of_late.items()]
     if not as_json:
         rows = [(*row[:-1], f"{len(row[-1])} attempts" if row[-1] else "") for row in rows]

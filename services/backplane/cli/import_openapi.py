@@ -46,7 +46,7 @@ def import_openapi(
         made = [each for each in made if isinstance(each, Draft) and _name(each).replace("_", "") in wanted]
     good = [(draft, text) for draft in made if isinstance(draft, Draft) and (text := _checked(draft)) is not None]
     for each in made:
-        _tell_skipped(each)
+        _print_skipped(each)
     if not good:
         raise CommandError("not_found", f"{file}: no capability can be made of it", "see the reasons above")
     if as_json:
@@ -111,7 +111,7 @@ def _yaml(manifest: dict[str, Any]) -> str:
     return yaml.dump(manifest, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _tell_skipped(each: Draft | SkippedOperation) -> None:
+def _print_skipped(each: Draft | SkippedOperation) -> None:
     reason = getattr(each, "reason", "")
     if reason:
         message(f"skipped {each.operation}: {reason}")

@@ -48,13 +48,13 @@ def lineage(
         print("\n".join(_dot(root, down)))
     elif as_json:
         path = [node.event.event_id for node in one_path(root) if node.event]
-        told = {"run_id": asked.run, "direction": "down" if down else "up", "path": path, "root": _node(root, down)}
-        print_json({**told, **({} if checked is None else {"verified": checked})})
+        document = {"run_id": asked.run, "direction": "down" if down else "up", "path": path, "root": _node(root, down)}
+        print_json({**document, **({} if checked is None else {"verified": checked})})
     else:
         from backplane.cli.paint import paint_lineage
 
         paint_lineage(root, colour=interactive())
-    _tell(checked)
+    _print_checks(checked)
     asked.finish()
 
 
@@ -116,7 +116,7 @@ def _verified(settings: Any, root: Node) -> list[dict[str, Any]]:
     ]
 
 
-def _tell(checked: list[dict[str, Any]] | None) -> None:
+def _print_checks(checked: list[dict[str, Any]] | None) -> None:
     if checked is None:
         return
     wrong = [one for one in checked if one["problem"]]

@@ -208,14 +208,14 @@ def try_out(
         raise CommandError("usage", misfit, f"see `backplane capabilities show {name}`")
     trial = Trial(contract, params, view.data_dir, policy_of(settings_model.load({"data_dir": view.data_dir})))
     wanted = [provider] if provider else names
-    told = asyncio.run(trial.run(wanted, None if as_json else _tell))
+    results = asyncio.run(trial.run(wanted, None if as_json else _print_step))
     if as_json:
-        print_json({"capability": name, "version": contract.version, "params": params, "providers": told})
-    if not any(each["ok"] for each in told):
+        print_json({"capability": name, "version": contract.version, "params": params, "providers": results})
+    if not any(each["ok"] for each in results):
         raise CommandError("failure", f"no provider of {name!r} gave a result", "each step above says why")
 
 
-def _tell(provider: str, step: str, outcome: str) -> None:
+def _print_step(provider: str, step: str, outcome: str) -> None:
     print(f"{provider}\t{step}\t{outcome}", flush=True)
 
 

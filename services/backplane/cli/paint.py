@@ -18,7 +18,7 @@ from backplane.cli.data_text import Text
 from backplane.insight.answers import Event, RunRow
 from backplane.insight.causation import CausationNode
 from backplane.insight.lineage import Node
-from backplane.insight.wording import Line, counted, duration, money, tell, told
+from backplane.insight.wording import Line, counted, duration, events_with_lines, lines_of, money
 
 LANES: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 TONES: Final = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}
@@ -52,7 +52,7 @@ def paint_run(about: RunRow | None, events: Sequence[Event], colour: bool) -> No
     table = Table.grid(padding=(0, 2, 0, 0))
     for justify in ("right", "left", "left", "right", "right"):
         table.add_column(justify=justify, overflow="fold", no_wrap=not colour)
-    for line in tell(events):
+    for line in lines_of(events):
         _add(table, line, start, lanes, 0)
     show(table, colour)
     if about:
@@ -71,7 +71,7 @@ def paint_tree(about: RunRow | None, placed: Sequence[CausationNode], colour: bo
     """Header, and each line below what caused it, child runs where they were started."""
     if about:
         show(_header(about), colour)
-    lines = {event.event_id: line for event, line in told([one.event for one in placed])}
+    lines = {event.event_id: line for event, line in events_with_lines([one.event for one in placed])}
     depths: dict[str, int] = {"": -1}
     run_of = {one.event.event_id: one.event.run_id for one in placed}
     for one in placed:
@@ -121,8 +121,8 @@ def _add(table: Table, line: Line, start: int, lanes: dict[str, str], depth: int
 def _header(about: RunRow) -> Text:
     text = Text.assemble((about.run_id, "bold"), "  ", (about.workflow, "bold"), "  ")
     text.append(about.status, STATUS.get(about.status, ""))
-    if told := attributed(about.reason, about.said, about.said_by):
-        text.append(f"  {told}", "red")
+    if reason := attributed(about.reason, about.said, about.said_by):
+        text.append(f"  {reason}", "red")
     if about.parent_run_id:
         text.append(f"  started by {about.parent_run_id}", "dim")
     return text
@@ -167,8 +167,8 @@ def _label(node: Node) -> Text:
     text = Text(_what(node, event), style="bold")
     if node.agent:
         text.append("  by ", "not bold dim").append(node.agent, "not bold cyan")
-    if told := event.rationale if node.relation == "decided" else event.body if node.relation == "called" else "":
-        text.append(f"  {_cut(told, BODY_LIMIT)}", "not bold")
+    if quote := event.rationale if node.relation == "decided" else event.body if node.relation == "called" else "":
+        text.append(f"  {_cut(quote, BODY_LIMIT)}", "not bold")
     if node.run_id:
         text.append(f"  in run {node.run_id}", "not bold magenta")
     if node.repeated:

@@ -44,7 +44,7 @@ def reconcile(as_json: JsonFlag = False, data_dir: DataDir = None) -> None:
     books = ask_store(client, kafka)
     found = list(problems(books))
     if as_json:
-        print_json({**books.told(), "kafka": kafka is not None, **msgspec.to_builtins(books)})
+        print_json({**books.summary(), "kafka": kafka is not None, **msgspec.to_builtins(books)})
     else:
         rows = [
             (

@@ -33,7 +33,7 @@ def replay(
         print_json(as_document(run_id, verdict))
     else:
         print(f"run       {run_id}")
-        for line in told(verdict):
+        for line in verdict_lines(verdict):
             print(line)
     if not verdict.identical:
         raise typer.Exit(ExitCode.NOT_VERIFIED)
@@ -65,7 +65,7 @@ def as_document(run_id: str, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def told(verdict: Verdict) -> list[str]:
+def verdict_lines(verdict: Verdict) -> list[str]:
     """The verdict in lines for a person."""
     lines = [f"compared  {verdict.facts} facts, decided again from {verdict.commands} commands"]
     if verdict.recorded_state_hash == verdict.replayed_state_hash:

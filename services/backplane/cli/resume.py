@@ -42,13 +42,13 @@ def resume(
             message(f"run: {resumed.id}")
         ended = resumed.wait(timeout)
     if as_json:
-        told = {name: getattr(ended, name) for name in ("status", "result", "code", "reason", "said", "said_by")}
-        print_json({**document, **told})
+        outcome = {name: getattr(ended, name) for name in ("status", "result", "code", "reason", "said", "said_by")}
+        print_json({**document, **outcome})
     else:
         from agents_sdk.core.words import attributed
 
-        told_by = attributed(ended.reason, ended.said, ended.said_by)
-        message(f"{ended.status}{f': {told_by}' if told_by else ''}")
+        why = attributed(ended.reason, ended.said, ended.said_by)
+        message(f"{ended.status}{f': {why}' if why else ''}")
         print_json(ended.result)
     if ended.status != "completed":
         raise typer.Exit(ExitCode.FAILURE)

@@ -9,7 +9,7 @@ import typer
 
 from agents_sdk.settings import load_settings
 from backplane.cli.asked_run import AskedRun, RunArgument, Wait, slim
-from backplane.cli.cost import budget_document, tell_budgets
+from backplane.cli.cost import budget_document, print_budgets
 from backplane.cli.output import (
     CommandError,
     DataDir,
@@ -48,14 +48,18 @@ def run(
     asked = AskedRun(run, data_dir, wait)
     purses = budgets(asked.client, asked.run)
     about = ask_runs(asked.client, 1, asked.run)
-    tell = _tell_tree if tree else _tell_timeline
-    events = tell(asked, about[0] if about else None, as_json)
+    show = _show_tree if tree else _show_timeline
+    events = show(asked, about[0] if about else None, as_json)
     if as_json:
         head = msgspec.to_builtins(about[0]) if about else {"run_id": asked.run}
-        told = {"complete": asked.seen.whole, "budgets": [budget_document(purse) for purse in purses], "events": events}
-        print_json({**head, **told})
+        rest = {
+            "complete": asked.seen.whole,
+            "budgets": [budget_document(purse) for purse in purses],
+            "events": events,
+        }
+        print_json({**head, **rest})
     else:
-        tell_budgets(purses, print)
+        print_budgets(purses, print)
     asked.finish()
 
 
@@ -67,7 +71,7 @@ def _follow(run: str, tree: bool, as_json: bool, data_dir: Any) -> None:
     follow(load_settings(**({"data_dir": data_dir} if data_dir else {})), run, as_json=as_json)
 
 
-def _tell_timeline(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
+def _show_timeline(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
     """For a person, or as the events of a document."""
     from backplane.insight.answers import timeline
 
@@ -79,8 +83,8 @@ def _tell_timeline(asked: AskedRun, about: RunRow | None, as_json: bool) -> list
     return [{**slim(event), "run_seq": event.run_seq} for event in events] if as_json else []
 
 
-def _tell_tree(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
-    """As ``_tell_timeline``; of a document's events each has its depth and the one above it."""
+def _show_tree(asked: AskedRun, about: RunRow | None, as_json: bool) -> list[dict[str, Any]]:
+    """As ``_show_timeline``; of a document's events each has its depth and the one above it."""
     from backplane.insight.answers import family, timeline
     from backplane.insight.causation import tree
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from backplane.cli.output import CommandError, DataDir, JsonFlag, print_json, print_rows
-from backplane.cli.topics import DryRun, tell
+from backplane.cli.topics import DryRun, print_changes
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show schemas; register and compare them.")
 
@@ -26,7 +26,7 @@ def apply(dry_run: DryRun = False, data_dir: DataDir = None, as_json: JsonFlag =
 
     changes = apply_schemas(_settings(data_dir), dry_run)
     print_rows(("action", "name", "detail"), [(c.action, c.name, c.detail) for c in changes], as_json=as_json)
-    tell(len(changes), "schemas", dry_run=dry_run)
+    print_changes(len(changes), "schemas", dry_run=dry_run)
 
 
 @app.command(name="list")

@@ -50,8 +50,8 @@ def start(
     else:
         from agents_sdk.core.words import attributed
 
-        told = attributed(ended.reason, ended.said, ended.said_by)
-        message(f"{ended.status}{f': {told}' if told else ''}")
+        reason = attributed(ended.reason, ended.said, ended.said_by)
+        message(f"{ended.status}{f': {reason}' if reason else ''}")
         print_json(ended.result)
         why = "" if ended.status == "completed" else f", why with `backplane explain {run.id}`"
         message(f"see it with `backplane run {run.id}`{why}")
@@ -61,11 +61,11 @@ def start(
 
 def _nobody(workflow: str, run: Run, wait: bool) -> None:
     """Nobody handles the workflow's start: a run that would be waited for without an end is ended."""
-    told = f"nobody handles the workflow {workflow!r}: no registered agent of it handles run.started"
+    problem = f"nobody handles the workflow {workflow!r}: no registered agent of it handles run.started"
     hint = "start its agents first (`backplane agents run MODULE`); `backplane agents list` shows who is there"
     if not wait:
-        message(f"warning: {told}")
+        message(f"warning: {problem}")
         message(f"hint: {hint}")
         return
-    run.cancel(told)
-    raise CommandError("not_found", f"{told}; run {run.id} was cancelled", hint)
+    run.cancel(problem)
+    raise CommandError("not_found", f"{problem}; run {run.id} was cancelled", hint)

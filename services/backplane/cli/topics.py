@@ -26,7 +26,7 @@ def apply(dry_run: DryRun = False, data_dir: DataDir = None, as_json: JsonFlag =
 
     changes = apply_topics(load_settings(**({"data_dir": data_dir} if data_dir else {})), dry_run)
     print_rows(("action", "name", "detail"), [(c.action, c.name, c.detail) for c in changes], as_json=as_json)
-    tell(len(changes), "topics", dry_run=dry_run)
+    print_changes(len(changes), "topics", dry_run=dry_run)
 
 
 @app.command(name="list")
@@ -78,10 +78,10 @@ def acls(
         print_json([each._asdict() for each in wanted])
     else:
         print("\n".join(rules.commands(wanted)))
-    tell(len(wanted), "acls", dry_run=not apply_)
+    print_changes(len(wanted), "acls", dry_run=not apply_)
 
 
-def tell(count: int, what: str, *, dry_run: bool) -> None:
+def print_changes(count: int, what: str, *, dry_run: bool) -> None:
     """On stderr: how many changes were made, or would be."""
     if not count:
         message(f"{what}: nothing to do")

@@ -57,7 +57,7 @@ def make_app(settings: Settings, *, token: str = "", host: str = "127.0.0.1") ->
     app.state.sessions = sessions = Sessions(settings, token)
     for page in PAGES:
         app.include_router(page.router, dependencies=[Depends(allowed)])
-    app.add_exception_handler(BackplaneError, _told)
+    app.add_exception_handler(BackplaneError, _error_response)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(ClientDisconnect, _cut)
     app.add_exception_handler(404, _not_found)
@@ -71,7 +71,7 @@ def _status(error: BackplaneError) -> int:
     return STATUS_OF.get(error.code, 409 if isinstance(error, Refused) else 500)
 
 
-def _told(request: Request, error: Any) -> Response:
+def _error_response(request: Request, error: Any) -> Response:
     """A typed error as a page: what, and what to do next."""
     return desk_of(request).page(
         request, "problem.html.j2", _status(error), what=error.message, hint=error.hint, code=error.code

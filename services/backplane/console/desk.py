@@ -21,7 +21,7 @@ from backplane.console.render import environment
 from backplane.console.rights import SECTIONS_OF_ALL
 from backplane.console.timeline import Axis, axis
 from backplane.insight.answers import MAX_EVENTS, Event, RunRow, find_run, progress, runs, timeline
-from backplane.insight.wording import Line, tell
+from backplane.insight.wording import Line, lines_of
 from backplane.metrics.exposition import Metrics
 from backplane.store.queries import connect_store
 
@@ -71,7 +71,7 @@ class Story:
     @cached_property
     def lines(self) -> list[Line]:
         """Its timeline."""
-        return list(tell(self.events))
+        return list(lines_of(self.events))
 
     @cached_property
     def axis(self) -> Axis:

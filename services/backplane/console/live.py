@@ -56,7 +56,7 @@ class Pace:
     def __init__(self, every_s: float = 1.0, after_s: float = 2.5) -> None:
         self._every_s = every_s
         self._after_s = after_s
-        self._told_at = float("-inf")
+        self._sent_at = float("-inf")
         self._last_at = float("-inf")
         self._settled = True
 
@@ -68,9 +68,9 @@ class Pace:
             return False
         if now - self._last_at >= self._after_s:
             self._settled = True
-        elif not came or now - self._told_at < self._every_s:
+        elif not came or now - self._sent_at < self._every_s:
             return False
-        self._told_at = now
+        self._sent_at = now
         return True
 
 

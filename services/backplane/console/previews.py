@@ -69,7 +69,7 @@ class Files:
         found: dict[str, Preview] = {}
         reachable = True
         for sha256 in artifacts.named(text):
-            one = self._artifact(sha256) if reachable else _told(sha256, "unreachable")
+            one = self._artifact(sha256) if reachable else _placeholder(sha256, "unreachable")
             # a store that does not answer is waited for once, not once a file
             reachable = one.kind != "unreachable"
             found[one.href] = one
@@ -86,10 +86,10 @@ class Files:
         try:
             head, size = self._store.beginning(sha256, SIGN_BYTES)
         except UnknownArtifact:
-            return _told(sha256, "missing")
+            return _placeholder(sha256, "missing")
         except Unreachable:
-            return _told(sha256, "unreachable")
-        return _told(sha256, kind_of(head), size)
+            return _placeholder(sha256, "unreachable")
+        return _placeholder(sha256, kind_of(head), size)
 
     def artifact(self, sha256: str) -> PreviewPart:
         """An artifact as a browser may have it. Raises UnknownArtifact, ArtifactBroken, Unreachable, TooLarge."""
@@ -153,5 +153,5 @@ def inside(data_dir: Path, name: str) -> Path | None:
         return None
 
 
-def _told(sha256: str, kind: str, size: int = 0) -> Preview:
+def _placeholder(sha256: str, kind: str, size: int = 0) -> Preview:
     return Preview(f"/artifacts/{sha256}", artifacts.reference(sha256), kind, size)

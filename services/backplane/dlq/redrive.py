@@ -109,7 +109,7 @@ def _call(backplane: Backplane, settings: Settings, letter: Letter) -> Outcome:
         return Outcome(letter, "redriven", f"and failed again: {failed.message}")
     except Refused as refused:
         return Outcome(letter, "refused", refused.message)
-    return Outcome(letter, "redriven", _told(result))
+    return Outcome(letter, "redriven", _result_text(result))
 
 
 def _call_elsewhere(backplane: Backplane, settings: Settings, letter: Letter) -> Outcome:
@@ -120,16 +120,16 @@ def _call_elsewhere(backplane: Backplane, settings: Settings, letter: Letter) ->
     try:
         result = run.repeat_call(letter.record)
         run.complete(result.result)
-        told = _told(result)
+        text = _result_text(result)
     except CallFailed as failed:
         run.fail(failed.message)
-        told = f"and failed again: {failed.message}"
+        text = f"and failed again: {failed.message}"
     except Refused as refused:
         run.cancel(refused.message)
         return Outcome(letter, "refused", refused.message)
     mark(settings, letter)
-    return Outcome(letter, "redriven", f"in run {run.id}, since its own has ended; {told}")
+    return Outcome(letter, "redriven", f"in run {run.id}, since its own has ended; {text}")
 
 
-def _told(result: CallResult) -> str:
+def _result_text(result: CallResult) -> str:
     return f"{'degraded ' if result.degraded else ''}result by {result.provider}"

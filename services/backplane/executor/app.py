@@ -319,7 +319,7 @@ class Executor:
         return record if isinstance(record, CallEvent) else None
 
     def _put_aside(self, fact: CallEvent, why: str) -> None:
-        self.notices.tell(
+        self.notices.report(
             f"capability {fact.capability}",
             f"call {fact.call_id} of {fact.capability} is put aside: {why}",
             f"`backplane capabilities disable {fact.capability}`, or mend its provider; the call is a dead letter",

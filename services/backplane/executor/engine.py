@@ -27,7 +27,7 @@ from backplane.manifests.registry import UnknownCapability
 
 log = logging.getLogger("backplane.executor")
 
-TOLD_LIMIT: Final = 20_000
+REPORTED_LIMIT: Final = 20_000
 """Calls remembered whose outcome was sent: more than a partition that comes back may bring again, 100 bytes each."""
 CALLS_OF_A_KIND: Final = 3
 """Calls of one manifest that were put aside one after the other, from which on its calls stop: each would cost two
@@ -48,7 +48,7 @@ class _Job:
     dropped: bool = False
     waited: bool = False
     """It was parked for as long as the call could wait."""
-    told: bool = False
+    reported: bool = False
     """An outcome of the call may have been sent before, by this process or a predecessor."""
 
 
@@ -96,7 +96,7 @@ class CallEngine:
         self._running: set[_Job] = set()
         self._orphans: dict[str, _Job] = {}
         """Unsafe calls of lost partitions, still running: delivered again, they must not start a second time."""
-        self._told: dict[str, None] = {}
+        self._reported: dict[str, None] = {}
         """Calls whose outcome was sent from here and was not read in the log yet. Delivered again, such a call is begun
         only when it is known that the outcome did not count."""
         self._assignments = 0
@@ -237,14 +237,14 @@ class CallEngine:
                 orphan.partition, orphan.offset, orphan.dropped = owned, offset, False
                 owned.jobs[fact.call_id] = orphan
                 return
-            job = owned.jobs[fact.call_id] = _Job(owned, offset, fact, told=fact.call_id in self._told)
+            job = owned.jobs[fact.call_id] = _Job(owned, offset, fact, reported=fact.call_id in self._reported)
             self._inherit(owned, job)
             (self._waiting if owned.held is None else owned.held).append(job)
 
     @staticmethod
     def _inherit(owned: _Partition, job: _Job) -> None:
         """The acts of predecessors about a call that they may have made."""
-        job.told = job.told or job.offset < owned.until
+        job.reported = job.reported or job.offset < owned.until
         job.past = owned.past.pop(job.fact.call_id, job.past)
 
     @staticmethod
@@ -256,7 +256,7 @@ class CallEngine:
 
     def _outcome(self, owned: _Partition, call_id: CallId) -> None:
         """A call is settled: by us, most of the time; by its run's end, or a predecessor, else."""
-        self._told.pop(call_id, None)
+        self._reported.pop(call_id, None)
         if owned.held is not None:
             owned.settled.add(call_id)
             return
@@ -338,9 +338,9 @@ class CallEngine:
 
     def _remember(self, call_id: CallId) -> None:
         """An outcome of the call is in bp.commands; whether it is decided is for the log to say."""
-        self._told[call_id] = None
-        if len(self._told) > TOLD_LIMIT:
-            del self._told[next(iter(self._told))]
+        self._reported[call_id] = None
+        if len(self._reported) > REPORTED_LIMIT:
+            del self._reported[next(iter(self._reported))]
 
     async def _settle(self, job: _Job) -> None:
         fact = job.fact
@@ -360,7 +360,9 @@ class CallEngine:
             return
         try:
             async with noted(deaths, fact.call_id):
-                await self._settler.settle(fact, job.past, assignment=job.partition.assignment, told_before=job.told)
+                await self._settler.settle(
+                    fact, job.past, assignment=job.partition.assignment, reported_before=job.reported
+                )
             if deaths is not None and deaths.of(kind).deaths:
                 deaths.end(kind)
         except ProcessDied as died:

@@ -122,7 +122,7 @@ class LocalCaller:
         except Exception as error:  # a bug of ours must fail this call, visibly, and no other
             log.exception("call %s met an error of its recovery", fact.call_id)
             await settler.give_up(fact, error)
-        return outbox.told
+        return outbox.answer
 
     def _ended(self, fact: CallEvent, task: asyncio.Task[Reply | None]) -> None:
         self._under_way.discard(task)
@@ -134,7 +134,7 @@ class _Outbox:
     """One call's way to the ledger: the agent itself reports about it."""
 
     def __init__(self, requests: Requests, agent: str) -> None:
-        self.told: Reply | None = None
+        self.answer: Reply | None = None
         """The ledger's answer to the outcome."""
         self._requests = requests
         self._agent = agent
@@ -155,7 +155,7 @@ class _Outbox:
             )
             reply = await self._requests.request(own, REQUEST_TIMEOUT_S)
             if command.outcome is not None:
-                self.told = reply
+                self.answer = reply
 
     async def probe(self, command: Command) -> Reply | None:
         """Granted: there is nobody else to probe."""

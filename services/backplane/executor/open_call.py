@@ -111,8 +111,8 @@ def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
     }
     if isinstance(step, Succeed):
         if call.lost:
-            told, speaker = "the effect happened, but not what it gave is known", call.routes[step.route].provider
-            step = Fail("unknown", "result_lost", told, step.route, call.lost, f"provider {speaker}")
+            message, speaker = "the effect happened, but not what it gave is known", call.routes[step.route].provider
+            step = Fail("unknown", "result_lost", message, step.route, call.lost, f"provider {speaker}")
         else:
             # a reconciled or a rerouted call is worth its story, one that just went well is not
             report = _report(call, None) if len(call.tried) > 1 or call.tried[-1].verdict else ""
@@ -139,7 +139,7 @@ def outcome_command(call: OpenCall, step: Step, latency_us: int) -> Command:
 
 def unmade(fact: CallEvent, failure: Fail) -> Command:
     """The command that ends a call without a reportable attempt, with its story."""
-    told = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
+    encoded = ids.canonical(story.report(fact.call_id, fact.capability, [], [], failure))
     return reports.failed(
         fact,
         error_class=failure.error_class,
@@ -147,7 +147,7 @@ def unmade(fact: CallEvent, failure: Fail) -> Command:
         message=failure.message,
         said=failure.said,
         said_by=failure.said_by,
-        report=told,
+        report=encoded,
     )
 
 

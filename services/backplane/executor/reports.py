@@ -94,7 +94,7 @@ def attempted(
     """RecordAttempt: what one provider did, took and cost; ``claim`` is the assignment and token it was made under."""
     failure = outcome if isinstance(outcome, Failure) else None
     cost = charge(provider.price, outcome)
-    return _told(
+    return _command(
         fact,
         kinds.RECORD_ATTEMPT,
         f"attempt/{number}",
@@ -230,10 +230,10 @@ def together(reports: Sequence[Command], outcome: Command) -> list[Command]:
 
 
 def _outcome(fact: CallEvent, kind: CommandKind, body: OutcomeBody) -> Command:
-    return _told(fact, kind, "outcome", outcome=body)
+    return _command(fact, kind, "outcome", outcome=body)
 
 
-def _told(fact: CallEvent, kind: CommandKind, name: str, **body: AttemptBody | OutcomeBody) -> Command:
+def _command(fact: CallEvent, kind: CommandKind, name: str, **body: AttemptBody | OutcomeBody) -> Command:
     """A report about a call, under an id that derives from the call's."""
     return Command(
         command_id=CommandId(ids.derive(fact.call_id, name)),

@@ -108,10 +108,10 @@ class Settler:
         self._guard = BreakerGate(breakers or Breakers(), outbox, executor, clock)
 
     async def settle(
-        self, fact: CallEvent, past: PriorAttempts = NO_ATTEMPTS, *, assignment: int = 1, told_before: bool = False
+        self, fact: CallEvent, past: PriorAttempts = NO_ATTEMPTS, *, assignment: int = 1, reported_before: bool = False
     ) -> None:
         """Returns when the call's outcome is durable; its budget has to bear what was spent in its ``past`` too.
-        ``assignment`` counts those of partitions to this executor. ``told_before``: an earlier
+        ``assignment`` counts those of partitions to this executor. ``reported_before``: an earlier
         incarnation or a predecessor may have sent an outcome, whose decision is waited for before anything is done.
         Raises OutboxBroken and SettledElsewhere."""
         admitted = self._admit(fact)
@@ -120,7 +120,7 @@ class Settler:
             return
         admitted.cost, admitted.earlier = past.spent_nano_usd, past.attempts
         admitted.assignment = assignment
-        if told_before and not await self._still_open(admitted):
+        if reported_before and not await self._still_open(admitted):
             raise SettledElsewhere("its outcome was sent before, and was decided")
         key = self._cache.key(admitted) if self._cache is not None else None
         if key is not None and await self._from_cache(admitted, key):
@@ -240,8 +240,10 @@ class Settler:
         timeout = min(provider.timeout_seconds, call.policy.deadline - (call.asked_at - call.began))
         refused = ceiling.refusal(provider, timeout, call.fact.budget_nano_usd, call.cost, target.params)
         if refused is not None:
-            told, most = refused
-            over = PastAttempt(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=told, own=True)
+            message, most = refused
+            over = PastAttempt(
+                route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=message, own=True
+            )
             call.tried.append(over)
             call.asked = min(call.asked or most, most)
             return
@@ -336,8 +338,8 @@ class Settler:
         self, call: OpenCall, target: Target, number: int, timeout: float, claim: Claim | None
     ) -> AttemptOutcome:
         if timeout <= 0:
-            told = "the call's time was over before it began"
-            return Failure(error_class="transient", code="timeout", message=told, own=True)
+            message = "the call's time was over before it began"
+            return Failure(error_class="transient", code="timeout", message=message, own=True)
         assert target.provider is not None
         try:
             request = request_for(call, target, number, timeout)

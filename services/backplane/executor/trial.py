@@ -20,7 +20,7 @@ from backplane.recovery.outcome import Answer, AttemptRequest
 from backplane.recovery.pricing import charge
 
 SHOWN_CHARS = 300
-Tell = Callable[[str, str, str], None]
+Reporter = Callable[[str, str, str], None]
 """(provider, step, outcome)."""
 
 
@@ -55,35 +55,35 @@ class Trial:
         self._params = contract.with_defaults(params)
         self._data_dir = data_dir
 
-    async def run(self, providers: Sequence[str], tell: Tell | None) -> list[dict[str, Any]]:
+    async def run(self, providers: Sequence[str], report: Reporter | None) -> list[dict[str, Any]]:
         """Asks these providers in turn; for each its steps, and whether it gave a result that keeps the contract."""
         fleet = Fleet(self._data_dir, environment(), policy=self._policy)
         try:
             chosen = [each for each in self._contract.capability.providers if each.name in providers]
-            return [await self._try(fleet, each, tell) for each in chosen]
+            return [await self._try(fleet, each, report) for each in chosen]
         finally:
             await fleet.close()
 
-    async def _try(self, fleet: Fleet, provider: Provider, tell: Tell | None) -> dict[str, Any]:
+    async def _try(self, fleet: Fleet, provider: Provider, report: Reporter | None) -> dict[str, Any]:
         steps: dict[str, str] = {}
 
-        def told(step: str, outcome: str) -> None:
+        def note(step: str, outcome: str) -> None:
             steps[step] = outcome
-            if tell is not None:
-                tell(provider.name, step, outcome)
+            if report is not None:
+                report(provider.name, step, outcome)
 
-        return {"provider": provider.name, "ok": await self._steps(fleet, provider, told), "steps": steps}
+        return {"provider": provider.name, "ok": await self._steps(fleet, provider, note), "steps": steps}
 
-    async def _steps(self, fleet: Fleet, provider: Provider, told: Callable[[str, str], None]) -> bool:
+    async def _steps(self, fleet: Fleet, provider: Provider, note: Callable[[str, str], None]) -> bool:
         lack = fleet.lack(provider)
-        told("secrets and endpoint", f"lacks {lack}" if lack else "found")
+        note("secrets and endpoint", f"lacks {lack}" if lack else "found")
         if lack:
             return False
         endpoint = endpoint_of(provider, environment(), self._data_dir)
         if endpoint is not None:
             reach = Reach()
             await reach.look([endpoint])
-            told("connection", reach.down.get(endpoint, f"{endpoint} answers"))
+            note("connection", reach.down.get(endpoint, f"{endpoint} answers"))
             if endpoint in reach.down:
                 return False
         began = time.monotonic()
@@ -94,11 +94,11 @@ class Trial:
         charged = charge(provider.price, outcome)
         cost = f"{charged.nano_usd / 1e9:.9f} USD" if charged.price_id else "unpriced"
         if not isinstance(outcome, Answer):
-            told("attempt", f"{outcome.error_class} ({outcome.code}) after {took}, {cost}: {outcome.message}")
+            note("attempt", f"{outcome.error_class} ({outcome.code}) after {took}, {cost}: {outcome.message}")
             return False
-        told("attempt", ", ".join(filter(None, [f"answered in {took}", outcome.model, spent, cost])))
+        note("attempt", ", ".join(filter(None, [f"answered in {took}", outcome.model, spent, cost])))
         misfit = self._contract.check_result(outcome.result)
-        told("result", f"breaks the contract: {misfit}" if misfit else _shown(outcome.result))
+        note("result", f"breaks the contract: {misfit}" if misfit else _shown(outcome.result))
         return misfit is None
 
     def _request(self, provider: Provider) -> AttemptRequest:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from backplane.insight.answers import Archive
 
-TOLD: Final = 10
+SHOWN_LIMIT: Final = 10
 """Calls that made, or were given, a file which are followed; the newest."""
 LIMIT: Final = 1_000
 
@@ -66,7 +66,7 @@ def uses(client: Client, sha256: str, limit: int = LIMIT) -> list[Use]:
 def came_from(client: Client, archive: Archive, sha256: str, run: str, depth: int) -> Node | None:
     """The calls that made a file, or the agent that put it, in one run or in all, each with its grounds. None: there it
     was not made, put or given to a call."""
-    makers = made(client, run=run, sha256=sha256, limit=TOLD)
+    makers = made(client, run=run, sha256=sha256, limit=SHOWN_LIMIT)
     found = [
         _in_run(node, one.run_id)
         for one in makers
@@ -83,7 +83,7 @@ def led_to(client: Client, archive: Archive, sha256: str, run: str, depth: int) 
     root = Node(relation="artifact", event=None, state=reference(sha256), rests_on=[])
     calls: set[str] = set()
     involved: list[ArtifactOrigin | Use] = [
-        *made(client, run=run, sha256=sha256, limit=TOLD),
+        *made(client, run=run, sha256=sha256, limit=SHOWN_LIMIT),
         *_given(client, sha256, run),
     ]
     for one in involved:
@@ -97,7 +97,7 @@ def led_to(client: Client, archive: Archive, sha256: str, run: str, depth: int) 
 
 
 def _given(client: Client, sha256: str, run: str) -> list[Use]:
-    return [one for one in uses(client, sha256) if not run or one.run_id == run][:TOLD]
+    return [one for one in uses(client, sha256) if not run or one.run_id == run][:SHOWN_LIMIT]
 
 
 def _in_run(node: Node, run_id: str) -> Node:

@@ -151,21 +151,21 @@ class FailureCauses:
             yield from (letter for letter in letters if letter.run_seq < event.run_seq)
 
     def _of_child(self, event: Event) -> Iterator[Event]:
-        told = self._by_id.get(event.causation_id)
-        if told is not None and failing(told):
-            yield told
+        source = self._by_id.get(event.causation_id)
+        if source is not None and failing(source):
+            yield source
 
     def _of_end(self, event: Event) -> Iterator[Event]:
         """The cause of the dead letter; the parent that ended first; trouble of the handler that ended the run. After a
         deadline: the failures in all work that was still open."""
         letters = [other for other in self._commands[event.command_id] if other.kind == kinds.MESSAGE_DEAD_LETTERED]
-        told = self._by_id.get(event.causation_id)
+        source = self._by_id.get(event.causation_id)
         if letters:
             yield from letters
-        elif told is not None and told.kind == kinds.CHILD_ORPHANED:
-            yield from (other for other in self._commands.get(told.command_id, ()) if other.kind in ENDS)
-        elif told is not None and told.kind == kinds.CHILD_CANCELLED:
-            yield from self._met(self.handler_of(told), told, _words(told))
+        elif source is not None and source.kind == kinds.CHILD_ORPHANED:
+            yield from (other for other in self._commands.get(source.command_id, ()) if other.kind in ENDS)
+        elif source is not None and source.kind == kinds.CHILD_CANCELLED:
+            yield from self._met(self.handler_of(source), source, _words(source))
         elif handler := self.handler_of(event):
             yield from self._met(handler, event, _words(event))
         else:

@@ -116,8 +116,8 @@ class Impact:
             yield Node(relation="answered", event=event, agent=event.agent, rests_on=after)
         elif event.kind in OUTSIDE:
             seen.add(event.event_id)
-            told = self._outcomes.get(event.call_id, event) if event.call_id else event
-            yield Node(relation=OUTSIDE[event.kind], event=told, agent=event.agent, rests_on=[])
+            settled = self._outcomes.get(event.call_id, event) if event.call_id else event
+            yield Node(relation=OUTSIDE[event.kind], event=settled, agent=event.agent, rests_on=[])
 
     def _handled(self, delivered: Event, seen: set[str], depth: int) -> Node | None:
         """Acts of the receivers of the message; a delivery that was repeated appears once."""

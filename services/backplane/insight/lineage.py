@@ -204,13 +204,13 @@ class Lineage:
         """The values that the handler had read from memories by then."""
         if self._others is None or not depth:
             return
-        told: set[tuple[str, str, int]] = set()
+        places: set[tuple[str, str, int]] = set()
         for read in self._memory_reads().get(handler, ()):
             place = (read.run_id, read.key, read.version)
-            if read.at > at or read.event_id in seen or place in told:
+            if read.at > at or read.event_id in seen or place in places:
                 continue
             seen.add(read.event_id)
-            told.add(place)
+            places.add(place)
             yield self._memory(read, seen, depth)
 
     def _memory_reads(self) -> dict[str, list[Event]]:

@@ -184,8 +184,8 @@ def _spread(
                 waiting.append(other)
     stopped = [other for end in own if end.kind in ENDS for other in causes.stopped_by(end)]
     found.update((other.event_id, other) for other in stopped)
-    told = {event.event_id for event in chain}
-    return sorted((event for event in found.values() if event.event_id not in told), key=_when)
+    shown = {event.event_id for event in chain}
+    return sorted((event for event in found.values() if event.event_id not in shown), key=_when)
 
 
 def _lost(causes: FailureCauses, own: Sequence[Event]) -> int:

@@ -67,13 +67,13 @@ class Context:
     handled: dict[tuple[str, int], Event]
 
 
-def tell(events: Sequence[Event]) -> Iterator[Line]:
+def lines_of(events: Sequence[Event]) -> Iterator[Line]:
     """The run's lines in its order; attempts and outcomes stand under the call they belong to."""
-    return (line for _, line in told(events))
+    return (line for _, line in events_with_lines(events))
 
 
-def told(events: Sequence[Event]) -> Iterator[tuple[Event, Line]]:
-    """As ``tell``, each line with the fact it is about."""
+def events_with_lines(events: Sequence[Event]) -> Iterator[tuple[Event, Line]]:
+    """As ``lines_of``, each line with the fact it is about."""
     context = Context({}, {})
     for event in events:
         if event.call_id and event.kind != kinds.CALL_REQUESTED:
@@ -103,8 +103,8 @@ def _resumed(event: Event, _: Context) -> Line:
 def _ended(event: Event, _: Context) -> Line:
     word = event.kind.removeprefix("Run").lower()
     reason = "nothing left to do" if event.reason == "idle" else event.reason
-    told = attributed(reason, event.said, event.said_by)
-    why = f": {told}" if told else ""
+    words = attributed(reason, event.said, event.said_by)
+    why = f": {words}" if words else ""
     return Line(event.at, event.agent, "■", f"run {word}{why}", "good" if word == "completed" else "bad")
 
 
@@ -233,7 +233,7 @@ def _why(event: Event) -> str:
     return attributed(event.reason, event.said, event.said_by)
 
 
-def _child_told(event: Event, _: Context) -> Line:
+def _child_cancelled(event: Event, _: Context) -> Line:
     return Line(event.at, event.agent, "□", f"cancels {event.child_run_id}: {_why(event)}".rstrip(": "), "warn")
 
 
@@ -277,8 +277,8 @@ WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     kinds.RUN_FAILED: _ended,
     kinds.RUN_CANCELLED: _ended,
     kinds.CHILD_STARTED: _child_started,
-    kinds.CHILD_CANCELLED: _child_told,
-    kinds.CHILD_ORPHANED: _child_told,
+    kinds.CHILD_CANCELLED: _child_cancelled,
+    kinds.CHILD_ORPHANED: _child_cancelled,
     kinds.CHILD_ENDED: _child_ended,
     kinds.DELIVERY_CANCELLED: _stopped,
     kinds.CALL_CANCELLED: _call_stopped,
@@ -318,8 +318,8 @@ def error_of(event: Event) -> str:
     """How it failed: a word for the cause, and the platform's words or those of who failed. The words of a third stand
     in quotes at the end."""
     cause = event.error_code or event.error_class or event.error_type
-    told = ": ".join(text for text in (cause, event.error_message or event.reason) if text)
-    return attributed(told, event.said, event.said_by)
+    failure = ": ".join(text for text in (cause, event.error_message or event.reason) if text)
+    return attributed(failure, event.said, event.said_by)
 
 
 def in_words(event: Event) -> str:
@@ -332,7 +332,7 @@ def in_words(event: Event) -> str:
             return f"the call of {event.capability} failed: {error}"
         case kinds.CALL_COMPLETED:
             return f"a substitute stands in for {event.capability}: {error}".rstrip(": ")
-    text = next(tell([event])).text
+    text = next(lines_of([event])).text
     if event.kind in (kinds.RUN_FAILED, kinds.RUN_CANCELLED):
         return text
     return f"{event.recipient or event.downstream or event.agent} {text}"

@@ -46,8 +46,8 @@ class Answers:
         """An answer to a command that was appended at this time. Raises whatever a field that cannot be encoded makes
         the codec raise."""
         encoded = self._encoded(addressed.reply)
-        told = self._proofs.answers(self._book(), addressed, encoded, at) if self._proofs is not None else [encoded]
-        messages = [{"key": addressed.reply.reply_to, "value": value} for value in told]
+        values = self._proofs.answers(self._book(), addressed, encoded, at) if self._proofs is not None else [encoded]
+        messages = [{"key": addressed.reply.reply_to, "value": value} for value in values]
         self._waiting.setdefault(place_of(addressed), []).extend(messages)
 
     def _encoded(self, reply: Reply) -> bytes:

@@ -179,7 +179,7 @@ class Ledger:
         found = {}
         for part in self.opened():
             if part.aside is not None:
-                part.tell_aside()
+                part.report_aside()
                 since, why = round(part.aside.since), part.aside.why
                 found[str(part.number)] = {"offset": part.aside.record.offset, "since": since, "why": why}
         return found
@@ -203,8 +203,10 @@ def record_limit(settings: Settings) -> int:
     except BackplaneError as error:
         log.warning("the topics' own limits are not known: %s", error.message)
         found = {}
-    told = [int(properties["max.message.bytes"]) for properties in found.values() if "max.message.bytes" in properties]
-    return min([max_message_bytes(settings), MESSAGE_MAX_BYTES, *told])
+    bounds = [
+        int(properties["max.message.bytes"]) for properties in found.values() if "max.message.bytes" in properties
+    ]
+    return min([max_message_bytes(settings), MESSAGE_MAX_BYTES, *bounds])
 
 
 def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:

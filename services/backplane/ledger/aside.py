@@ -36,7 +36,7 @@ class Aside(NamedTuple):
         return f"{self.deaths} workers died at the record of offset {self.record.offset}"
 
 
-def told(partition: int, aside: Aside, applied: int, at: int) -> RefusalEvent:
+def put_aside_fact(partition: int, aside: Aside, applied: int, at: int) -> RefusalEvent:
     """The fact that a partition was put aside. It stands at the last command that was applied: the record at which the
     partition stands is not."""
     name = ids.derive("put aside", f"{partition}/{aside.record.offset}/{at}")

@@ -227,7 +227,7 @@ class Committer:
 
     def _instead(self, record: Outgoing, why: str) -> Outgoing | None:
         assert record.instead is not None
-        self._notices.tell(
+        self._notices.report(
             f"topic {record.topic}",
             f"{record.topic} does not take a record of partition {self.partition}: {why}",
             "an agent makes its inbox when it starts, `backplane topics apply` makes the other topics; "
@@ -259,12 +259,12 @@ class Committer:
         producer.begin_transaction()
         for number, (topic, key, value, headers, by_key, _) in enumerate(records):
             place = BY_KEY if by_key else self.partition
-            told = partial(self._undelivered, number)
+            on_delivery = partial(self._undelivered, number)
             try:
-                producer.produce(topic, value, key, place, told, headers=cast(Any, headers))
+                producer.produce(topic, value, key, place, on_delivery, headers=cast(Any, headers))
             except BufferError:
                 producer.flush(COMMIT_TIMEOUT_S)
-                producer.produce(topic, value, key, place, told, headers=cast(Any, headers))
+                producer.produce(topic, value, key, place, on_delivery, headers=cast(Any, headers))
             except KafkaException as refused:
                 if records[number].instead is None:
                     raise

@@ -37,7 +37,7 @@ class Notices:
         self.total = 0
         """How often something was noticed, ever."""
 
-    def tell(self, about: str, what: str, mend: str) -> None:
+    def report(self, about: str, what: str, mend: str) -> None:
         """Notes that it is so now; ``mend``: what the operator does about it."""
         now = self._clock()
         before = self._kept.pop(about, None)

@@ -40,7 +40,7 @@ from agents_sdk.wire.codec import Codec, Undecodable
 from backplane.ledger.accept import accepted, appended_at
 from backplane.ledger.alarms import Alarms
 from backplane.ledger.answers import Answers
-from backplane.ledger.aside import SKIPPED, Aside, skipped, skips, told
+from backplane.ledger.aside import SKIPPED, Aside, put_aside_fact, skipped, skips
 from backplane.ledger.committer import Committer, Group
 from backplane.ledger.keeping import Keeping
 from backplane.ledger.marks import Marks
@@ -121,7 +121,7 @@ class PartitionLedger:
         self._reread = partial(reread, number)
         self._marks = marks
         self.foreign = False  # the log of commands is not the one that the facts are about
-        self._told_aside = -1  # the record before which it stands by a fact of before
+        self._aside_recorded = -1  # the record before which it stands by a fact of before
         self.aside: Aside | None = None  # where the partition stands still, if it does
         self._notices = notices
         proofs = proofs_of(settings, number)
@@ -189,7 +189,7 @@ class PartitionLedger:
             aside = put_aside_at(consumer, self._codec, self.number, book.applied, fact_guard(self._settings))
             if aside is not None:
                 self._marks.stand(self.number, *aside)
-                self._told_aside = aside[0]
+                self._aside_recorded = aside[0]
             self.foreign = book.applied >= commands_end
         finally:
             consumer.close()
@@ -201,7 +201,7 @@ class PartitionLedger:
         """Whether the log of commands, which ends at ``end``, is not the one that the facts are about; says so."""
         self.foreign = self.foreign or end < self._next
         if self.foreign:
-            self._notices.tell(
+            self._notices.report(
                 f"{COMMANDS}[{self.number}]",
                 f"{COMMANDS}[{self.number}] was made again: it ends at {end}, the facts are about another log",
                 "nothing in it is decided; restore the topic, or begin with fact topics that are empty as well",
@@ -210,7 +210,7 @@ class PartitionLedger:
 
     def _passed_over(self, topic: str, offset: int, why: str) -> None:
         """A record of a fact topic is no fact, or none that fits."""
-        self._notices.tell(
+        self._notices.report(
             f"{topic}[{self.number}]",
             f"{topic}[{self.number}] offset {offset} is no fact of this ledger and is passed over: {why}",
             f"see who may write to {topic}: `backplane events tail -t {topic} -p {self.number} -o {offset} -c 1`",
@@ -272,17 +272,17 @@ class PartitionLedger:
     def _put_aside(self, record: Record, facts: list[Fact], out: list[Outgoing]) -> None:
         """The partition stands still before a record at which workers died, and says so."""
         aside = self.aside = Aside(record, self._marks.died[self.number][1], time.time())
-        if record.offset != self._told_aside:  # else a worker of before has written it
-            fact = told(self.number, aside, self.book.applied, appended_at(record))
+        if record.offset != self._aside_recorded:  # else a worker of before has written it
+            fact = put_aside_fact(self.number, aside, self.book.applied, appended_at(record))
             facts.append(fact)
             out += self._outbox.records([fact], BEHIND_ALL)
-        self.tell_aside()
+        self.report_aside()
 
-    def tell_aside(self) -> None:
+    def report_aside(self) -> None:
         """Says again that the partition stands still, if it does."""
         if self.aside is not None:
             offset = self.aside.record.offset
-            self._notices.tell(
+            self._notices.report(
                 f"partition {self.number}",
                 f"partition {self.number} is put aside: {self.aside.why}",
                 f"`backplane ledger skip {self.number} {offset} --reason TEXT` refuses that record, and it goes on",
@@ -306,8 +306,8 @@ class PartitionLedger:
         try:
             command = accepted(self._codec, record)
             proof = self._proof(record, command)
-            told_so = skips(self.number, aside, self.book, command, appended_at(record), proof)
-            return command.skip.reason if told_so and command.skip is not None else ""
+            applies = skips(self.number, aside, self.book, command, appended_at(record), proof)
+            return command.skip.reason if applies and command.skip is not None else ""
         except Exception:  # noqa: BLE001 — it is decided in its turn; here it is only not the command that is looked for
             return ""
 

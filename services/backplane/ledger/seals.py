@@ -42,14 +42,18 @@ class Seal:
 
     def check(self, stored: dict[str, bytes]) -> None:
         """Takes the seal out of the entries. Raises NotProven; then the next ``seal`` removes what is there."""
-        told, following = stored.pop(self._sum_key, b""), stored.pop(self._next_key, b"")
+        stored_sum, following = stored.pop(self._sum_key, b""), stored.pop(self._next_key, b"")
         digests = {key: self._digest(key, value) for key, value in stored.items()}
         self._digests, self._foreign = digests, set()
-        if stored and told != self._told(_total(digests.values())) and not self._interrupted(told, following):
+        if (
+            stored
+            and stored_sum != self._sum_seal(_total(digests.values()))
+            and not self._interrupted(stored_sum, following)
+        ):
             self._digests, self._foreign = {}, set(stored)
             raise NotProven("its entries are not those that a ledger of this platform wrote")
 
-    def _interrupted(self, told: bytes, following: bytes) -> bool:
+    def _interrupted(self, stored_sum: bytes, following: bytes) -> bool:
         """Whether the entries are those of a snapshot whose successor was being written."""
         noted = self._noted(following)
         if noted is None:
@@ -64,7 +68,7 @@ class Seal:
             stopped = stopped or there != new
             if old:
                 before[key] = old
-        return told == self._told(_total(before.values())) or not (told or before)
+        return stored_sum == self._sum_seal(_total(before.values())) or not (stored_sum or before)
 
     def seal(self, changes: Changes) -> Changes:
         """The changes, with their proofs before and after."""
@@ -79,17 +83,17 @@ class Seal:
             if new:
                 after[key] = new
         following = self._signed(msgspec.msgpack.encode(noted))
-        told: Changes = [(self._sum_key, self._told(_total(after.values())))]
+        sum_change: Changes = [(self._sum_key, self._sum_seal(_total(after.values())))]
         if len(following) > PIECE_BYTES:
-            return [*changes, *gone, *told]
-        return [(self._next_key, following), *changes, *gone, *told]
+            return [*changes, *gone, *sum_change]
+        return [(self._next_key, following), *changes, *gone, *sum_change]
 
     def _digest(self, key: str, value: bytes) -> bytes:
         hashed = self._keyed.copy()
         hashed.update(b"entry" + len(key).to_bytes(4, "big") + key.encode() + value)
         return hashed.digest()
 
-    def _told(self, total: int) -> bytes:
+    def _sum_seal(self, total: int) -> bytes:
         hashed = self._keyed.copy()
         hashed.update(b"sum" + total.to_bytes(SUM_BYTES, "big"))
         return hashed.digest()

@@ -234,10 +234,10 @@ def _form(document: Mapping[str, Any], body: Mapping[str, Any], encoding: str) -
 
 
 def _description(path: str, method: str, operation: Mapping[str, Any]) -> str:
-    told = _short(str(operation.get("summary") or operation.get("description") or ""))
-    if not told and operation.get("operationId"):
-        told = _snake(str(operation["operationId"])).replace("_", " ").capitalize() + "."
-    return told if len(told) >= SHORTEST else f"{told} ({method.upper()} {path})".strip()
+    summary = _short(str(operation.get("summary") or operation.get("description") or ""))
+    if not summary and operation.get("operationId"):
+        summary = _snake(str(operation["operationId"])).replace("_", " ").capitalize() + "."
+    return summary if len(summary) >= SHORTEST else f"{summary} ({method.upper()} {path})".strip()
 
 
 def _short(text: str) -> str:

@@ -61,17 +61,17 @@ def bring_up_to_date(settings: Settings, codec: Codec, release: str) -> list[str
 
     own = list(load_registry(settings.capabilities.paths))
     catalogue = read_catalogue(settings, codec)
-    told: list[str] = []
+    lines: list[str] = []
     written: list[CapabilityManifest] = []
     for source in OWN:
         changes = plan(catalogue, [each for each in own if source_of(each) == source], source)
         written += records(changes, source, release)
         for each in changes:
             if each.status in ("new", "changed"):
-                told.append(f"manifest {each.status}: {each.contract.capability.name}")
-            told += [f"manifest refused: {each.contract.source}: {line}" for line in each.refused]
+                lines.append(f"manifest {each.status}: {each.contract.capability.name}")
+            lines += [f"manifest refused: {each.contract.source}: {line}" for line in each.refused]
     Registrar(settings, codec).put(written)
-    return told
+    return lines
 
 
 def plan(

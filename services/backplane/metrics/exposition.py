@@ -66,7 +66,7 @@ class Metrics:
         self._kept[row].clear()
         self._known.pop(row, None)
 
-    def told(self, health: Mapping[str, Any], group: str = "") -> bytes:
+    def render(self, health: Mapping[str, Any], group: str = "") -> bytes:
         """The exposition, after taking the process's own health: ready or not, and each lag of its consumer group, if
         it is one."""
         self.set(catalogue.UP, health.get("status") == "ok")

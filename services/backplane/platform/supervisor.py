@@ -146,7 +146,9 @@ class Supervisor:
             make_master(self._layout.keys)
             self._announce()
         except (PlatformError, KeyUnusable) as error:
-            self._layout.write_record({"state": PlatformState.FAILED.value, **early, "supervisor": {}, **_told(error)})
+            self._layout.write_record(
+                {"state": PlatformState.FAILED.value, **early, "supervisor": {}, **_error_fields(error)}
+            )
             raise
 
     def _announce(self) -> None:
@@ -356,7 +358,7 @@ class Supervisor:
             "parts": {name: self._describe(each) for name, each in self._running.items()},
         }
         if failure is not None:
-            record |= _told(failure)
+            record |= _error_fields(failure)
         if record != self._published:
             try:
                 self._layout.write_record(record)
@@ -403,7 +405,7 @@ def part_failed(name: str, reason: str, log: Path) -> PartFailed:
     )
 
 
-def _told(error: BackplaneError) -> dict[str, Any]:
+def _error_fields(error: BackplaneError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
 
 

@@ -78,19 +78,19 @@ def of_exception(error: Exception, *, answered: bool) -> Failure:
     known = of_error(error)
     if known is not None:
         return known
-    told = (str(error).splitlines() or [""])[0][:QUOTE_LIMIT]
+    quoted = (str(error).splitlines() or [""])[0][:QUOTE_LIMIT]
     if isinstance(error, ProxyUnusable):
-        told = f"{error.message}: {error.hint}"[:QUOTE_LIMIT]
-        return Failure(error_class="unknown", code=error.code, message=told, own=True)
+        quoted = f"{error.message}: {error.hint}"[:QUOTE_LIMIT]
+        return Failure(error_class="unknown", code=error.code, message=quoted, own=True)
     if isinstance(error, Unreadable | Refused):
-        return Failure(error_class="unknown", code=error.code, message=told)
+        return Failure(error_class="unknown", code=error.code, message=quoted)
     if isinstance(error, JMESPathError):
         if answered:
-            message = f"the response is not as its manifest expects: {told}"
+            message = f"the response is not as its manifest expects: {quoted}"
             return Failure(error_class="transient", code="malformed_response", message=message)
-        message = f"no request can be made of this: {told}"
+        message = f"no request can be made of this: {quoted}"
         return Failure(error_class="invalid_request", code="unfit_params", message=message)
-    named = f"{type(error).__name__}: {told}"
+    named = f"{type(error).__name__}: {quoted}"
     if answered:
         return Failure(error_class="unknown", code="broken_response", message=f"its response cannot be used: {named}")
     if isinstance(error, UnicodeError):
@@ -158,11 +158,11 @@ def _of_body(
     status: int, body: Any, retry_after: str | None, now: dt.datetime, *, error_bodies: bool, cut_off: str
 ) -> Failure | None:
     """The failure that a body is whose status says success."""
-    told = said.error_of(body, default_class) if error_bodies else None
-    if told is not None:
-        message = f"HTTP {status} with an error: {' '.join(filter(None, [told.code, told.words]))}"
+    reported = said.error_of(body, default_class) if error_bodies else None
+    if reported is not None:
+        message = f"HTTP {status} with an error: {' '.join(filter(None, [reported.code, reported.words]))}"
         return Failure(
-            error_class=told.error_class,
+            error_class=reported.error_class,
             code="error_body",
             message=message[:QUOTE_LIMIT],
             retry_after=parse_retry_after(retry_after, now),

@@ -35,8 +35,8 @@ def read_line(line: bytes, request_id: str, result: Callable[[Any], Any]) -> Att
         return _malformed("a line that is no JSON object")
     if said.get("id") != request_id:
         return None
-    told = said.get("usage")
-    used: dict[str, Any] = told if isinstance(told, dict) else {}
+    reported = said.get("usage")
+    used: dict[str, Any] = reported if isinstance(reported, dict) else {}
     if "error" in said:
         return _failure(said["error"], counted(used))
     if "result" not in said:
@@ -50,13 +50,13 @@ def read_line(line: bytes, request_id: str, result: Callable[[Any], Any]) -> Att
 
 def _failure(error: Any, usage: Usage) -> Failure:
     """Its words about its failure; an unlisted class counts as unknown."""
-    told = error if isinstance(error, dict) else {"message": str(error)}
-    error_class: ErrorClass = next((known for known in CLASSES if known == told.get("class")), "unknown")
-    retry_after = told.get("retry_after")
+    details = error if isinstance(error, dict) else {"message": str(error)}
+    error_class: ErrorClass = next((known for known in CLASSES if known == details.get("class")), "unknown")
+    retry_after = details.get("retry_after")
     return Failure(
         error_class=error_class,
-        code=str(told.get("code") or error_class)[:100],
-        message=str(told.get("message") or "it gave no reason")[:MESSAGE_LIMIT],
+        code=str(details.get("code") or error_class)[:100],
+        message=str(details.get("message") or "it gave no reason")[:MESSAGE_LIMIT],
         retry_after=float(retry_after) if isinstance(retry_after, int | float) and retry_after >= 0 else None,
         uncertain=error_class in DOUBTFUL,
         usage=usage,

@@ -31,7 +31,7 @@ __all__ = ["McpAttempts", "Servers"]
 
 MESSAGE_LIMIT: Final = 500
 """Characters of a tool's own words in a message."""
-UNTOLD: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes", "cpu_seconds")
+UNCOUNTED: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes", "cpu_seconds")
 """Facts that a result of MCP does not have."""
 
 _BY_CODE: Final[dict[int, tuple[ErrorClass, str, bool]]] = {
@@ -155,12 +155,12 @@ class McpAttempts(Attempts):
         if size > self._spec.max_bytes:
             message = f"its result is above {self._spec.max_bytes} bytes"
             return Failure(error_class="unknown", code="response_too_large", message=message, uncertain=True)
-        told = mcp_result.scope(
+        document = mcp_result.scope(
             session.redaction.tree(result.structured_content),
             [session.redaction.tree(block) for block in content],
             session.redaction.raw,
         )
-        return Answer(result=self._result(told), usage=counted({}, UNTOLD))
+        return Answer(result=self._result(document), usage=counted({}, UNCOUNTED))
 
     def _failed(self, text: str) -> Failure:
         rule = next((rule for rule in self._spec.errors if rule.text.lower() in text.lower()), None)
@@ -201,9 +201,9 @@ def _refused(error: Any, status: int) -> Failure:
     know the session, and says so in one of many ways. A status that refuses means that nothing was done."""
     if status >= classify.FIRST_FAILURE and error.code not in REFUSED:
         uncertain = status not in classify.REFUSALS
-        told = classify.default_class(status) or "unknown"
-        error_class: ErrorClass = "transient" if told == "invalid_request" else told
-        code = "session_ended" if told == "invalid_request" else f"http_{status}"
+        by_status = classify.default_class(status) or "unknown"
+        error_class: ErrorClass = "transient" if by_status == "invalid_request" else by_status
+        code = "session_ended" if by_status == "invalid_request" else f"http_{status}"
         message = f"{code}: HTTP {status}: {error.message}"
         return Failure(error_class=error_class, code=code, message=message, uncertain=uncertain)
     error_class, code, uncertain = _BY_CODE.get(error.code, ("unknown", f"mcp_{error.code}", True))
@@ -211,18 +211,18 @@ def _refused(error: Any, status: int) -> Failure:
 
 
 def _not_connected(error: BaseException, words: str) -> Failure:
-    told = "; ".join([f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error)] + [words] * bool(words))
+    details = "; ".join([f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error)] + [words] * bool(words))
     refused = next((leaf for leaf in leaves(error) if isinstance(leaf, Refused | ProxyUnusable)), None)
     if refused is not None:
         return classify.of_exception(refused, answered=False)
     status = next((code for leaf in leaves(error) if (code := _status(leaf))), None)
     error_class: ErrorClass = "auth" if status in (401, 403) else "outage"
-    return Failure(error_class=error_class, code="not_connected", message=f"no session with the MCP server: {told}")
+    return Failure(error_class=error_class, code="not_connected", message=f"no session with the MCP server: {details}")
 
 
 def _broken(error: BaseException) -> Failure:
-    told = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
-    return Failure(error_class="transient", code="session_broken", message=told, uncertain=True)
+    details = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
+    return Failure(error_class="transient", code="session_broken", message=details, uncertain=True)
 
 
 def _status(error: BaseException) -> int | None:

@@ -68,17 +68,17 @@ async def speaking(
             await program.close()
 
 
-async def _hear(process: asyncio.subprocess.Process, told: Any) -> None:
+async def _hear(process: asyncio.subprocess.Process, incoming: Any) -> None:
     """Each line that is a message; others are none of ours: programs print what they like."""
     from mcp.shared.message import SessionMessage
     from mcp_types import jsonrpc_message_adapter
 
     assert process.stdout is not None
-    async with told:
+    async with incoming:
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             while line := await _line(process.stdout):
                 with contextlib.suppress(ValueError):
-                    await told.send(SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False)))
+                    await incoming.send(SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False)))
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:
@@ -91,7 +91,7 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return b""
 
 
-async def _say(process: asyncio.subprocess.Process, asked: Any, told: Any) -> None:
+async def _say(process: asyncio.subprocess.Process, asked: Any, incoming: Any) -> None:
     assert process.stdin is not None
     try:
         async with asked:
@@ -100,4 +100,4 @@ async def _say(process: asyncio.subprocess.Process, asked: Any, told: Any) -> No
                 process.stdin.write(text.encode() + b"\n")
                 await process.stdin.drain()
     except OSError:
-        await told.aclose()  # a waiting request gets the end of the session as its answer
+        await incoming.aclose()  # a waiting request gets the end of the session as its answer

@@ -33,9 +33,9 @@ def scope(
     text = "\n".join(str(block.get("text", "")) for block in content if block.get("type") == "text")
     value = structured
     if structured is None:
-        told = parse(text)
-        structured = None if told is ABSENT else told
-        value = {"text": text} if told is ABSENT else told
+        parsed = parse(text)
+        structured = None if parsed is ABSENT else parsed
+        value = {"text": text} if parsed is ABSENT else parsed
     if files:
         value = {**(value if isinstance(value, dict) else {"value": value}), "files": files}
     return {"value": value, "structured": structured, "text": text, "content": content, "files": files}

@@ -30,7 +30,7 @@ from backplane.recovery.outcome import (
 )
 
 T = TypeVar("T")
-UNTOLD: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes")
+UNCOUNTED: Final = ("input_tokens", "output_tokens", "images", "seconds", "bytes")
 """Facts that a bare result of a function does not have."""
 MESSAGE_LIMIT: Final = 500
 """Characters of an exception's text in a message."""
@@ -181,12 +181,12 @@ def _timed(function: Callable[..., Any], params: Mapping[str, Any], context: Pro
 def _answer(value: Any) -> Answer:
     """The function's result; its counts are those of an untyped program."""
     if not isinstance(value, Answer):
-        return Answer(result=value, usage=counted({}, UNTOLD))
+        return Answer(result=value, usage=counted({}, UNCOUNTED))
     usage: object = value.usage
     if not isinstance(usage, Usage):  # nobody checks the types of a provider's own code
-        return replace(value, usage=counted({}, UNTOLD))
-    told = counted({each.name: getattr(usage, each.name) for each in fields(Usage)})
-    return replace(value, usage=replace(told, uncounted=told.uncounted | usage.uncounted))
+        return replace(value, usage=counted({}, UNCOUNTED))
+    counted_usage = counted({each.name: getattr(usage, each.name) for each in fields(Usage)})
+    return replace(value, usage=replace(counted_usage, uncounted=counted_usage.uncounted | usage.uncounted))
 
 
 def _cancelled() -> bool:

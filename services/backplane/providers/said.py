@@ -139,8 +139,8 @@ def _errors(body: Mapping[str, Any]) -> Iterator[Any]:
     yield base if isinstance(base, dict) and base.get("status_code") not in (0, None) else None
     yield body if str(body.get("__type", "")).endswith(("Exception", "Error")) else None
     coded = [body[name] for name in ("code", "errcode", "error_code", "errorCode", "status_code") if name in body]
-    told = alone and "data" not in body and "result" not in body and _own(body)
-    yield body if told and coded and str(coded[0]).lower() not in _FINE else None
+    is_error = alone and "data" not in body and "result" not in body and _own(body)
+    yield body if is_error and coded and str(coded[0]).lower() not in _FINE else None
 
 
 def _answers(body: Any) -> Iterator[Mapping[str, Any]]:

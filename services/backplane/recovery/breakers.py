@@ -74,7 +74,7 @@ class Breakers:
         for key in sorted(self._by_provider.get((capability, provider), ())):
             state = self._states[key]
             if now < state.until:
-                return Gate(closed=_told(key, state))
+                return Gate(closed=_reason_closed(key, state))
             due = due or key
         return Gate(probe=due) if due else PASSES
 
@@ -141,7 +141,7 @@ class Breakers:
             del self._by_provider[capability, provider]
 
 
-def _told(key: str, state: Breaker) -> str:
+def _reason_closed(key: str, state: Breaker) -> str:
     error_class = key.rpartition("/")[2]
     at = utc(state.until).isoformat(timespec="seconds")
     doing = "is being probed" if state.state == "half_open" else f"is open until {at}"

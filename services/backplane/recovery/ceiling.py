@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agents_sdk.core.money import LIMIT, NO_LIMIT, usd
 from backplane.manifests.model import Price, Provider
-from backplane.recovery.estimate import UNTOLD, usage_at_most
+from backplane.recovery.estimate import UNKNOWN_USAGE, usage_at_most
 from backplane.recovery.outcome import Usage
 from backplane.recovery.pricing import most_by_model
 
@@ -30,7 +30,7 @@ _WRITTEN: Final = ("per_output_token_nano_usd", "per_output_audio_token_nano_usd
 _BOUNDED: Final = frozenset({"per_call_nano_usd", "per_cpu_second_nano_usd", *_READ, *_WRITTEN})
 
 
-def ceiling_nano_usd(price: Price | None, timeout_seconds: float, usage: Usage = UNTOLD, model: str = "") -> int:
+def ceiling_nano_usd(price: Price | None, timeout_seconds: float, usage: Usage = UNKNOWN_USAGE, model: str = "") -> int:
     """The highest cost of one attempt that takes no longer than this; ``UNBOUNDED`` where nothing says. ``usage`` is
     the most that it may use, by its params; fields below 0 say nothing. ``model``: the one that is asked. A provider
     without a price costs nothing in the books."""
@@ -59,9 +59,9 @@ def _counted(price: Price, timeout_seconds: float, usage: Usage, model: str) -> 
     return UNBOUNDED if by_model is None else total + by_model
 
 
-def _least(told: int, declared: int | None) -> int | None:
+def _least(guess: int, declared: int | None) -> int | None:
     """The lower of two bounds, of which either may be missing."""
-    return min((bound for bound in (told if told >= 0 else None, declared) if bound is not None), default=None)
+    return min((bound for bound in (guess if guess >= 0 else None, declared) if bound is not None), default=None)
 
 
 def of_provider(provider: Provider, timeout_seconds: float, params: Mapping[str, Any]) -> int:

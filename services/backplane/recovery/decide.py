@@ -155,8 +155,8 @@ def _step(policy: Policy, routes: Sequence[Route], tried: Sequence[PastAttempt],
     if route.unsafe and last.uncertain and last.verdict != "not_happened":
         if route.reconcilable and not last.verdict:
             return Reconcile(last.route, len(tried))
-        told = "the effect may have happened, so it was not tried again"
-        return _failed("unknown", OUTCOME_UNKNOWN, told, routes, tried)
+        reason = "the effect may have happened, so it was not tried again"
+        return _failed("unknown", OUTCOME_UNKNOWN, reason, routes, tried)
     following = _next_open(routes, last.route + 1)
     wait = _wait_for_same(route, tried, jitter, following is not None)
     if wait is not None and wait < left:
@@ -165,13 +165,13 @@ def _step(policy: Policy, routes: Sequence[Route], tried: Sequence[PastAttempt],
         return Call(following, len(tried) + 1)
     assert last.error_class is not None
     if following is not None or wait is not None:
-        told = f"its {policy.deadline:g} s were over"
-        return _failed(last.error_class, "deadline_exceeded", told, routes, tried)
+        reason = f"its {policy.deadline:g} s were over"
+        return _failed(last.error_class, "deadline_exceeded", reason, routes, tried)
     return _failed(last.error_class, "providers_exhausted", "every provider failed", routes, tried)
 
 
 def _failed(
-    error_class: ErrorClass, code: str, told: str, routes: Sequence[Route], tried: Sequence[PastAttempt]
+    error_class: ErrorClass, code: str, reason: str, routes: Sequence[Route], tried: Sequence[PastAttempt]
 ) -> Fail:
     """The failure in our own words; what providers said stands beside them."""
     said = _joined((routes[each.route].provider, each.error_class, each.message) for each in tried if not each.own)
@@ -179,7 +179,7 @@ def _failed(
     return Fail(
         error_class,
         code,
-        f"{told}: {told_of(routes, tried)}"[:MESSAGE_LIMIT],
+        f"{reason}: {attempts_text(routes, tried)}"[:MESSAGE_LIMIT],
         tried[-1].route,
         said[:MESSAGE_LIMIT] if speakers else "",
         f"provider {', '.join(speakers)}" if speakers else "",
@@ -191,8 +191,8 @@ def _next_open(routes: Sequence[Route], start: int) -> int | None:
 
 
 def _nobody(routes: Sequence[Route]) -> Fail:
-    told = "; ".join(f"{route}: {route.closed}" for route in routes)
-    message = "no provider of this capability can be asked" + (f": {told}" if told else "")
+    reason = "; ".join(f"{route}: {route.closed}" for route in routes)
+    message = "no provider of this capability can be asked" + (f": {reason}" if reason else "")
     return Fail("outage", "no_provider", message[:MESSAGE_LIMIT])
 
 
@@ -218,7 +218,7 @@ def _wait_for_same(route: Route, tried: Sequence[PastAttempt], jitter: float, an
     return max(wait, last.retry_after)
 
 
-def told_of(routes: Sequence[Route], tried: Sequence[PastAttempt]) -> str:
+def attempts_text(routes: Sequence[Route], tried: Sequence[PastAttempt]) -> str:
     """The attempts in order and our own words, the same failure of the same provider in a row once."""
     return _joined((routes[each.route].provider, each.error_class, each.message if each.own else "") for each in tried)
 

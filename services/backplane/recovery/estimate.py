@@ -30,7 +30,7 @@ FRAME_TOKENS: Final = 600
 """Tokens that a vendor adds around messages and tools: Anthropic says up to 530 for a tool that must be used."""
 PIECE: Final = 1_000
 """Characters that are counted at a time: a tokenizer's time grows with the square of a word without end."""
-UNTOLD: Final = Usage(input_tokens=-1, output_tokens=-1, cpu_seconds=-1.0)
+UNKNOWN_USAGE: Final = Usage(input_tokens=-1, output_tokens=-1, cpu_seconds=-1.0)
 """Nothing is known; a field below 0 says nothing."""
 
 
@@ -39,15 +39,15 @@ def usage_at_most(provider: Provider, params: Mapping[str, Any]) -> Usage:
     estimate that fails says nothing."""
     price = provider.price
     if price is None:
-        return UNTOLD
+        return UNKNOWN_USAGE
     try:
         if price.usage_at_most:
-            told = _function(price.usage_at_most)(params)
-            return told if isinstance(told, Usage) else UNTOLD
-        return replace(UNTOLD, input_tokens=_prompt_tokens(provider, params))
+            usage = _function(price.usage_at_most)(params)
+            return usage if isinstance(usage, Usage) else UNKNOWN_USAGE
+        return replace(UNKNOWN_USAGE, input_tokens=_prompt_tokens(provider, params))
     except Exception:  # whatever an author's function or template raises here: the declared bounds hold then
         log.exception("the usage of %s cannot be estimated from its params", provider.name)
-        return UNTOLD
+        return UNKNOWN_USAGE
 
 
 def capped(outcome: AttemptOutcome, most: Usage) -> AttemptOutcome:

@@ -63,13 +63,13 @@ _WITHIN: Final = (
 """(part, whole)."""
 
 
-def counted(told: Mapping[str, Any], expected: Iterable[str] = ()) -> Usage:
+def counted(reported: Mapping[str, Any], expected: Iterable[str] = ()) -> Usage:
     """The use that a provider reports, by field. A count that is none (a text, a fraction, a number below nothing or
     beyond what can be) is uncounted. So are ``expected`` ones that are missing, and parts that are more than their
     whole."""
-    uncounted = {name for name in expected if told.get(name) is None}
+    uncounted = {name for name in expected if reported.get(name) is None}
     found: dict[str, Any] = {}
-    for name, value in told.items():
+    for name, value in reported.items():
         if value is None or name not in COUNTS | MEASURES:
             continue
         number = isinstance(value, int | float if name in MEASURES else int) and not isinstance(value, bool)
@@ -82,7 +82,7 @@ def counted(told: Mapping[str, Any], expected: Iterable[str] = ()) -> Usage:
             uncounted |= {part, whole}
     if found.get("cached_tokens", 0) + found.get("cache_write_tokens", 0) > found.get("input_tokens", 0):
         uncounted.add("input_tokens")
-    tier = told.get("tier")
+    tier = reported.get("tier")
     named = tier.strip().lower()[:40] if isinstance(tier, str) else ""
     return Usage(**found, tier="" if named in USUAL else named, uncounted=frozenset(uncounted))
 

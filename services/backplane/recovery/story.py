@@ -54,7 +54,7 @@ def report(
     """The story as JSON: ``attempts`` (the last 50) and ``alternatives`` (every route: how often it was asked, and why
     not where it was not). For a failure it has its ``cause`` and the recommended ``action``."""
     first = max(len(tried) - ATTEMPTS_LIMIT, 0)
-    told: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "attempts": [
             _attempt(number + 1, routes, tried[number])
             for number in range(first, len(tried))
@@ -66,14 +66,14 @@ def report(
         provider = "the provider" if failure.route is None else routes[failure.route].provider
         cause = cause_of(failure)
         action = ACTION_OF_CODE.get(failure.code) or ACTION_OF_CLASS[failure.error_class]
-        told["cause"] = cause
-        told["action"] = action.format(provider=provider, call_id=call_id, capability=capability, cause=cause)
-    return told
+        entry["cause"] = cause
+        entry["action"] = action.format(provider=provider, call_id=call_id, capability=capability, cause=cause)
+    return entry
 
 
 def _attempt(number: int, routes: Sequence[Route], attempt: PastAttempt) -> dict[str, Any]:
     route = routes[attempt.route]
-    told = {
+    entry = {
         "attempt": number,
         "capability": route.capability,
         "provider": route.provider,
@@ -82,17 +82,17 @@ def _attempt(number: int, routes: Sequence[Route], attempt: PastAttempt) -> dict
         "message": attempt.message[:TEXT_LIMIT],
         "latency_ms": round(attempt.latency_ms, 1),
     }
-    return {**told, "verdict": attempt.verdict} if attempt.verdict else told
+    return {**entry, "verdict": attempt.verdict} if attempt.verdict else entry
 
 
 def _alternative(index: int, route: Route, tried: Sequence[PastAttempt], failure: Fail | None) -> dict[str, Any]:
     made = [attempt for attempt in tried if attempt.code != OVER_BUDGET]
     asked = sum(attempt.route == index for attempt in made)
-    told = {"capability": route.capability, "provider": route.provider, "asked": asked}
+    entry = {"capability": route.capability, "provider": route.provider, "asked": asked}
     if asked:
-        return told
+        return entry
     refused = next((attempt.message for attempt in tried if attempt.route == index), "")
-    return {**told, "why_not": (refused or _why_not(route, failure))[:TEXT_LIMIT]}
+    return {**entry, "why_not": (refused or _why_not(route, failure))[:TEXT_LIMIT]}
 
 
 def _why_not(route: Route, failure: Fail | None) -> str:

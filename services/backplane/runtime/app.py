@@ -103,9 +103,9 @@ async def watched() -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def on_crash(app: faust.App, told: Callable[[], None]) -> None:
-    """``told`` is called when the app ends because of an exception, before anything else is."""
-    cast(_App, app).told_of_crash = (*getattr(app, "told_of_crash", ()), told)
+def on_crash(app: faust.App, callback: Callable[[], None]) -> None:
+    """``callback`` is called when the app ends because of an exception, before anything else is."""
+    cast(_App, app).crash_callbacks = (*getattr(app, "crash_callbacks", ()), callback)
 
 
 def batches(app: faust.App, topic: str) -> Any:
@@ -138,7 +138,7 @@ def serve_metrics(
     @app.page("/metrics")
     async def page(self: Any, request: Any) -> Any:
         # the headers, since aiohttp takes no content type with a charset as such
-        return self.bytes(metrics.told(await health(), group), headers={"Content-Type": CONTENT_TYPE})
+        return self.bytes(metrics.render(await health(), group), headers={"Content-Type": CONTENT_TYPE})
 
 
 def serve(app: faust.App, path: str, answer: Callable[[], dict[str, Any]]) -> None:
@@ -169,15 +169,15 @@ class _Tables(TableManager):
 class _App(faust.App):
     """Faust's app, which is gone for certain when it has crashed."""
 
-    told_of_crash: tuple[Callable[[], None], ...]
+    crash_callbacks: tuple[Callable[[], None], ...]
     peers: Peers
     """The other workers of its group on this machine."""
 
     async def crash(self, reason: BaseException) -> None:
         """As faust's; ends the process if that takes too long."""
         self.ended_by: BaseException | None = reason
-        for told in getattr(self, "told_of_crash", ()):
-            told()
+        for callback in getattr(self, "crash_callbacks", ()):
+            callback()
         last = threading.Timer(CRASH_LIMIT_S, os._exit, (1,))
         last.daemon = True
         last.start()

@@ -42,7 +42,7 @@ def _own_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], CLIENTS))
 
 
-async def _told(gate: Gate, request: web.Request) -> bool:
+async def _unrestricted(gate: Gate, request: web.Request) -> bool:
     """Whether the sender may know about all runs."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     found = await asyncio.to_thread(gate.principal, headers, request.query)
@@ -74,8 +74,8 @@ def guarded(listening: str, paths: Collection[str] = (), gate: Gate | None = Non
             return web.Response(status=refused.status, text=f"{refused.reason}\n", headers=HEADERS)
         if paths and request.path not in paths:
             return web.Response(status=404, text="no such page\n", headers=HEADERS)
-        told = gate is None or await _told(gate, request)
-        if not told and request.path != HEALTH:
+        unrestricted = gate is None or await _unrestricted(gate, request)
+        if not unrestricted and request.path != HEALTH:
             return web.Response(status=401, text="show a token: Authorization: Bearer …\n", headers=HEADERS)
         try:
             response: web.StreamResponse = await handler(request)
@@ -85,7 +85,7 @@ def guarded(listening: str, paths: Collection[str] = (), gate: Gate | None = Non
         except ConnectionError:
             log.debug("the client of %s went away", request.path)
             return web.Response()
-        if not told:
+        if not unrestricted:
             response = _status_alone(response)
         if not response.prepared:
             response.headers.update(HEADERS)

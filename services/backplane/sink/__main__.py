@@ -210,7 +210,7 @@ async def health(ingest: Ingest, source: FactSource, letters: Any, audit: Audit)
         "dead_letters": letters.written,
         "lost": source.lost,
         "ahead": {f"{topic}[{number}]": why for (topic, number), why in source.ahead.items()},
-        "books": audit.told,
+        "books": audit.summary,
     }
     if status.error:
         said["error"] = status.error

@@ -26,7 +26,7 @@ ONE_CORE: Final = {"max_threads": 1}
 
 
 class Audit:
-    """A thread that asks; ``told`` is what the last check found."""
+    """A thread that asks; ``summary`` is what the last check found."""
 
     def __init__(
         self, connect: Callable[[], Client], kafka: Callable[[], Positions | None], stop: threading.Event
@@ -36,7 +36,7 @@ class Audit:
         self._kafka = kafka
         self._stop = stop
         self._thread = threading.Thread(target=self._run, name="sink-audit", daemon=True)
-        self.told: dict[str, Any] | None = None
+        self.summary: dict[str, Any] | None = None
         """None before the first check."""
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class Audit:
                 self._note(reconcile(client, self._kafka()))
             except Exception as error:  # noqa: BLE001 — whatever it is, ingestion goes on, and the page says so
                 log.warning("books not checked: %s", error)
-                self.told = {**(self.told or {}), "error": str(error)}
+                self.summary = {**(self.summary or {}), "error": str(error)}
             pause = max(PAUSE_S, SHARE * (time.monotonic() - began))
         if client is not None:
             client.close()
@@ -72,4 +72,4 @@ class Audit:
     def _note(self, books: ReconciliationReport) -> None:
         for problem in problems(books):
             log.error("books do not balance: %s", problem)
-        self.told = books.told()
+        self.summary = books.summary()

@@ -144,11 +144,13 @@ def edges_count_sql() -> str:
     return f"toUInt64({CAUSE.count_sql()}) + {_by_kind(Rule.count_sql, '0')}"
 
 
-def _by_kind(told: Callable[[Rule], str], otherwise: str) -> str:
+def _by_kind(expression: Callable[[Rule], str], otherwise: str) -> str:
     names_of: dict[Rule, list[str]] = {}
     for kind, rule in BY_KIND.items():
         names_of.setdefault(rule, []).append(kind)
-    cases = ", ".join(f"kind IN ({', '.join(map(repr, names))}), {told(rule)}" for rule, names in names_of.items())
+    cases = ", ".join(
+        f"kind IN ({', '.join(map(repr, names))}), {expression(rule)}" for rule, names in names_of.items()
+    )
     return f"multiIf({cases}, {otherwise})"
 
 

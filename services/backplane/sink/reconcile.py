@@ -89,7 +89,7 @@ class ReconciliationReport(msgspec.Struct, frozen=True):
     checked_at_ms: int
     took_ms: int
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """A health page's report about them."""
         found = list(problems(self))
         return {

@@ -152,11 +152,11 @@ def record_of(fact: Row) -> str:
 def _in_no_record(filled: dict[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """The columns that say in which record a fact is, and which run it is about where it is in none."""
     numbers, meant = filled["run_seq"], filled["run_id"]
-    told = {
+    ids_of_runs = {
         name: [value if number else "" for value, number in zip(filled[name], numbers, strict=True)]
         for name in ("run_id", "parent_run_id", "root_run_id")
     }
-    return {**told, ABOUT: ["" if number else run for run, number in zip(meant, numbers, strict=True)]}
+    return {**ids_of_runs, ABOUT: ["" if number else run for run, number in zip(meant, numbers, strict=True)]}
 
 
 @lru_cache(maxsize=1024)

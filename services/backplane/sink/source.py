@@ -257,8 +257,8 @@ def positions(kafka: Mapping[str, str]) -> tuple[dict[Place, int], dict[Place, i
     try:
         known = consumer.list_topics(timeout=TIMEOUT_S).topics
         places = [(topic, number) for topic in FACT_TOPICS if topic in known for number in known[topic].partitions]
-        told = consumer.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
-        following = {(one.topic, one.partition): max(one.offset, 0) for one in told}
+        answers = consumer.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
+        following = {(one.topic, one.partition): max(one.offset, 0) for one in answers}
         return EndOffsets(kafka).of(places), following
     finally:
         consumer.close()

@@ -142,19 +142,19 @@ def make_server(engine: Engine | None, health: Health, door: Door | None = None,
     async def ping(_: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
 
-    async def tell_health(request: web.Request) -> web.Response:
+    async def health_page(request: web.Request) -> web.Response:
         said = await health()
         shown = said if await asyncio.to_thread(door.principal, request) else {"status": said.get("status", "")}
         return web.json_response(shown, status=200 if said.get("status") == "ok" else 503)
 
-    async def tell_metrics(request: web.Request) -> web.Response:
+    async def metrics_page(request: web.Request) -> web.Response:
         known = await asyncio.to_thread(door.principal, request)
         if known is None or known.restricted:
             return web.Response(status=401, text="show a token of somebody who may see all: Authorization: Bearer …\n")
         said = await health()
         for row, name in TOTALS.items():
             metrics.reach(row, said.get(name, 0))
-        return web.Response(body=metrics.told(said, SINK), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=metrics.render(said, SINK), headers={"Content-Type": CONTENT_TYPE})
 
     async def query(request: web.Request) -> web.StreamResponse:
         if engine is None:
@@ -169,8 +169,8 @@ def make_server(engine: Engine | None, health: Health, door: Door | None = None,
             return _failed(failure, query_id)
 
     app.router.add_get("/ping", ping)
-    app.router.add_get("/health", tell_health)
-    app.router.add_get("/metrics", tell_metrics)
+    app.router.add_get("/health", health_page)
+    app.router.add_get("/metrics", metrics_page)
     app.router.add_route("*", "/", query)
     return app
 

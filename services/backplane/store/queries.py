@@ -122,19 +122,19 @@ def ask(client: Client, name: str, answer: type[A], **parameters: Any) -> list[A
 
 def query(client: Client, sql: str, parameters: dict[str, Any] | None = None) -> Any:
     """Answers of the store. Raises as ``ask``."""
-    with errors_told():
+    with store_errors():
         return client.query(sql, parameters=parameters)
 
 
 def raw(client: Client, sql: str, fmt: str | None) -> bytes:
     """The store's answer, as ClickHouse writes it in this format, or in the one that the statement names. Raises as
     ``ask``."""
-    with errors_told():
+    with store_errors():
         return client.raw_query(sql, fmt=fmt)
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """The driver's errors as ours; a test proves that none gets by."""
     from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
 

@@ -161,10 +161,10 @@ def refusals(record: str, version: int, local: Mapping[int, Schema], registered:
     older += [(f"{record}.v{number}.avsc", schema) for number, schema in local.items() if number < version]
     broken = broken_by(local[version], [schema for _, schema in older])
     # The latest one that is broken says most; the others would repeat it.
-    return _told(f"{record}.v{version}.avsc", older[broken[-1][0]][0], broken[-1][1]) if broken else []
+    return _report(f"{record}.v{version}.avsc", older[broken[-1][0]][0], broken[-1][1]) if broken else []
 
 
-def _told(new: str, old: str, changes: Iterable[Difference]) -> list[str]:
+def _report(new: str, old: str, changes: Iterable[Difference]) -> list[str]:
     return [f"  {new} is incompatible with {old}:", *(f"    {change}" for change in changes)]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from agents_sdk.core.ledger.rules import RULES
 from backplane.insight import answers
-from backplane.insight.wording import tell
+from backplane.insight.wording import lines_of
 from backplane.store.queries import query
 from tests.integration.sink.conftest import Database
 from tests.support.stories import NOON, Story, records
@@ -79,7 +79,7 @@ def test_what_a_run_leaves_open_is_told_in_one_word(database: Database, client: 
     }
     (row,) = answers.runs(client, 1, RUN)
     assert row.status == ENDS[kind]
-    texts = [line.text for line in tell(answers.timeline(client, RUN))]
+    texts = [line.text for line in lines_of(answers.timeline(client, RUN))]
     assert any("waits no longer for go" in text for text in texts)
 
 

@@ -39,7 +39,7 @@ def test_a_store_with_each_fact_once_balances(client: Any) -> None:
     books = check(client, {**ENDS, ("bp.agents", 3): 0})
 
     assert list(problems(books)) == []
-    assert books.told()["rows"] == sum(one.rows for one in books.accounts) == len(LYING)
+    assert books.summary()["rows"] == sum(one.rows for one in books.accounts) == len(LYING)
     assert {(one.topic, one.partition) for one in books.accounts} == {*ENDS, ("bp.agents", 3)}
     assert all(one.edges == one.edges_due for one in books.accounts)
     assert sum(one.edges for one in books.accounts) > len(LYING) / 2
@@ -82,7 +82,7 @@ def test_a_store_that_is_behind_balances_and_says_so(database: Database, client:
     books = check(client, ENDS, following)
 
     assert list(problems(books)) == []
-    assert books.told()["behind"] == ENDS["bp.decisions", 0]
+    assert books.summary()["behind"] == ENDS["bp.decisions", 0]
 
 
 def test_without_kafka_the_store_is_checked_all_the_same(client: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from agents_sdk.errors import CallFailed
 from backplane.cli import app as cli
 from backplane.cli.call import gather, show
-from backplane.cli.calling import told
+from backplane.cli.calling import command_error
 from backplane.cli.output import CommandError, ExitCode, report
 
 
@@ -61,7 +61,7 @@ def test_a_failed_call_has_an_exit_code(error_code: str, error_class: str, exit_
     failed = CallFailed("call failed")
     failed.fields.update(error_code=error_code, error_class=error_class, attempts=2, call_id="c")
 
-    assert report(told(failed)) == exit_code
+    assert report(command_error(failed)) == exit_code
 
 
 def test_a_list_of_objects_is_shown_as_rows(capsys: pytest.CaptureFixture[str]) -> None:

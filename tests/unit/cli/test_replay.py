@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agents_sdk.core.replay import Difference, Verdict
-from backplane.cli.replay import as_document, told
+from backplane.cli.replay import as_document, verdict_lines
 
 
 def verdict(difference: Difference | None = None, replayed: str = "aa") -> Verdict:
@@ -12,7 +12,7 @@ def verdict(difference: Difference | None = None, replayed: str = "aa") -> Verdi
 
 def test_an_identical_replay_is_told_in_three_lines() -> None:
     """Facts compared, the state's hash, the verdict."""
-    assert told(verdict()) == [
+    assert verdict_lines(verdict()) == [
         "compared  4 facts, decided again from 3 commands",
         "state     aa recorded and re-computed",
         "verdict   identical",
@@ -21,7 +21,7 @@ def test_an_identical_replay_is_told_in_three_lines() -> None:
 
 def test_another_state_is_told_with_both_hashes() -> None:
     """Equal facts with an unequal state are not identical."""
-    lines = told(verdict(replayed="bb"))
+    lines = verdict_lines(verdict(replayed="bb"))
 
     assert lines[1:] == ["state     aa recorded", "          bb re-computed", "verdict   DIFFERENT"]
 
@@ -32,7 +32,7 @@ def test_the_first_difference_is_told_with_both_values() -> None:
         run_seq=7, command_offset=9, fields={"version": (2, 1)}, recorded="StateWritten", decided="StateWritten"
     )
 
-    assert told(verdict(found))[2:] == [
+    assert verdict_lines(verdict(found))[2:] == [
         "verdict   DIFFERENT",
         "first     at run_seq 7, command offset 9: StateWritten differs",
         "          version: 2 recorded, 1 decided again",
@@ -44,15 +44,15 @@ def test_a_fact_on_one_side_only_is_told_as_such() -> None:
     missing = Difference(run_seq=7, command_offset=9, fields={}, recorded=None, decided="StateRead")
     surplus = Difference(run_seq=7, command_offset=9, fields={}, recorded="StateRead", decided=None)
 
-    assert told(verdict(missing))[-1].endswith("StateRead was decided again and is not recorded")
-    assert told(verdict(surplus))[-1].endswith("StateRead is recorded and was not decided again")
+    assert verdict_lines(verdict(missing))[-1].endswith("StateRead was decided again and is not recorded")
+    assert verdict_lines(verdict(surplus))[-1].endswith("StateRead is recorded and was not decided again")
 
 
 def test_a_long_value_is_cut() -> None:
     """A whole document in a line helps nobody."""
     long = Difference(run_seq=1, command_offset=1, fields={"value": ("x" * 900, "")}, recorded="A", decided="A")
 
-    assert len(told(verdict(long))[-1]) < 200
+    assert len(verdict_lines(verdict(long))[-1]) < 200
 
 
 def test_the_document_names_difference_and_hashes() -> None:

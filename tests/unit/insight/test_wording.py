@@ -8,11 +8,11 @@ from agents_sdk.core.facts import Fact, RunEvent
 from agents_sdk.core.money import dollars
 from backplane.insight import wording as story
 from backplane.insight.lineage import Lineage
-from backplane.insight.wording import duration, money, tell
+from backplane.insight.wording import duration, lines_of, money
 from tests.support.stories import Story, article
 from tests.unit.insight.test_lineage import events
 
-LINES = list(tell(events(article())))
+LINES = list(lines_of(events(article())))
 
 
 def line(beginning: str) -> story.Line:
@@ -57,7 +57,7 @@ def test_a_run_that_fails_shows_every_attempt_at_its_handler() -> None:
         job = run.delivered("a", "run.started")
         run.send("FailHandler", "a", handling=job, attempt=attempt, error_type="KeyError", error_message="'x'")
 
-    told = [found.text for found in tell(events(run))]
+    told = [found.text for found in lines_of(events(run))]
 
     assert [text for text in told if text.startswith("handles")] == [
         "handles run.started from client",
@@ -90,7 +90,7 @@ def test_child_runs_and_what_an_end_leaves_open_are_told() -> None:
     """Who was started, how it ended, and what was stopped."""
     run = delegation()
     children = [fact.child_run_id for fact in run.facts if isinstance(fact, RunEvent) and fact.kind == "ChildStarted"]
-    told = "\n".join(found.text for found in tell(events(run)))
+    told = "\n".join(found.text for found in lines_of(events(run)))
     for number, child in enumerate(children):
         told = told.replace(child, f"child {number}")
     assert told.splitlines()[3:] == [

@@ -11,6 +11,6 @@ def test_label_sets_are_bounded() -> None:
     metrics = Metrics("ledger")
     for number in range(LABEL_SETS + 50):
         metrics.count(catalogue.FACTS, kind=f"kind-{number}")
-    told = metrics.told({"status": "ok"}).decode()
-    assert told.count("backplane_facts_total{") == LABEL_SETS + 1
-    assert f'backplane_facts_total{{kind="{OTHERS}"}} 50.0' in told
+    render = metrics.render({"status": "ok"}).decode()
+    assert render.count("backplane_facts_total{") == LABEL_SETS + 1
+    assert f'backplane_facts_total{{kind="{OTHERS}"}} 50.0' in render

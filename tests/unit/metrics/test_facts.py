@@ -94,7 +94,7 @@ def test_what_is_counted_is_told_with_its_labels() -> None:
         AttemptEvent, "AttemptSucceeded", call_id="c", attempt=1, capability="x", provider="p", cost_nano_usd=10**8
     )
     count_facts(metrics, [spent, fact(CallEvent, "CallCompleted", call_id="c", capability="x", latency_us=2_000)])
-    text = metrics.told({"status": "ok", "lag": {"bp.commands[3]": 7}}, "bp.ledger").decode()
+    text = metrics.render({"status": "ok", "lag": {"bp.commands[3]": 7}}, "bp.ledger").decode()
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -105,7 +105,7 @@ def test_what_is_counted_is_told_with_its_labels() -> None:
     assert samples["backplane_ready", ()] == 1
     lag = (("consumergroup", "bp.ledger"), ("partition", "3"), ("topic", "bp.commands"))
     assert samples["kafka_consumergroup_lag", lag] == 7
-    assert "kafka_consumergroup_lag{" not in metrics.told({"status": "starting"}, "bp.ledger").decode()
+    assert "kafka_consumergroup_lag{" not in metrics.render({"status": "starting"}, "bp.ledger").decode()
 
 
 def test_a_total_counted_elsewhere_never_goes_back() -> None:
@@ -113,4 +113,4 @@ def test_a_total_counted_elsewhere_never_goes_back() -> None:
     metrics = Metrics("sink")
     for total in (5, 9, 9, 3):
         metrics.reach(catalogue.ROWS, total)
-    assert "backplane_sink_rows_total 9.0" in metrics.told({}, "bp.sink").decode()
+    assert "backplane_sink_rows_total 9.0" in metrics.render({}, "bp.sink").decode()

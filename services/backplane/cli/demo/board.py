@@ -53,13 +53,13 @@ class Doing:
 
     def take(self, fact: Fact) -> str:
         """Folds a fact; the agent that it is about, empty where it is of no interest here."""
-        agent, state, what = self._told(fact)
+        agent, state, what = self._state_of(fact)
         if agent in self.now:
             self.now[agent] = (state, what or self.now[agent][1])
             return agent
         return ""
 
-    def _told(self, fact: Fact) -> tuple[str, str, str]:
+    def _state_of(self, fact: Fact) -> tuple[str, str, str]:
         match fact:
             case MessageEvent(kind=kinds.MESSAGE_DELIVERED):
                 return fact.recipient, "working", f"handles {fact.name}"

@@ -61,8 +61,8 @@ def demo(
         message(f"Five agents in two processes write about “{topic}”, from {_described(folder)}.")
     from agents_sdk.settings import data_dir as settle_data_dir
     from backplane.cli.demo.board import board
+    from backplane.cli.demo.report import document, print_report
     from backplane.cli.demo.stage import Stage
-    from backplane.cli.demo.telling import document, tell
     from backplane.platform.layout import Layout
 
     with _terminated_is_interrupted(), Stage(Layout(settle_data_dir(data_dir)), folder) as stage:
@@ -73,7 +73,7 @@ def demo(
         if as_json:
             print_json(document(ending, seconds=round(seconds, 3), first_event_seconds=round(first_event_s, 3)))
         else:
-            tell(ending)
+            print_report(ending)
             _part(ending, seconds, first_event_s, stage.own, f" --data-dir {data_dir}" if data_dir else "")
         sys.stdout.flush()
     _judge(ending)

@@ -76,7 +76,7 @@ def walk(
         node=root,
         says=_says(desk, run.run_id, root),
         find=find,
-        told=provenance_of(root, run.run_id),
+        provenance=provenance_of(root, run.run_id),
         hops=folded(found),
         checks=checks,
         problem=problem,
@@ -127,12 +127,12 @@ def drawn_run(desk: ConsoleContext, request: Request, run_id: str) -> dict[str, 
     key = request.query_params.get("key", "") or (last[0].key if last else "")
     root = known.up(key)
     if root is None:
-        return {"node": None, "choices": last, "key": key, "told": None}
+        return {"node": None, "choices": last, "key": key, "provenance": None}
     return {
         "node": root,
         "choices": last[:200],
         "key": key,
-        "told": provenance_of(root, run_id),
+        "provenance": provenance_of(root, run_id),
         **_drawing(request, root, run_id),
     }
 

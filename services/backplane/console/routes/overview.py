@@ -37,7 +37,7 @@ def metrics(request: Request) -> Response:
     """Counts of this process, for Prometheus."""
     desk = desk_of(request)
     desk.metrics.set(catalogue.STREAMS, len(desk.streams))
-    return Response(desk.metrics.told({"status": "ok"}), headers={"Content-Type": CONTENT_TYPE})
+    return Response(desk.metrics.render({"status": "ok"}), headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/")

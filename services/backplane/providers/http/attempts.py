@@ -297,9 +297,9 @@ class HttpAttempts(Attempts):
 
     def _measured(self, body: Any) -> tuple[Usage, str]:
         """The tokens and the model, as a response tells them; what it should tell and does not is uncounted."""
-        told = {name: _found(find, body) for name, find in self._extras.items()}
-        model = told.pop("model", None)
-        return counted(told, EXPECTED), str(model) if model else ""
+        fields = {name: _found(find, body) for name, find in self._extras.items()}
+        model = fields.pop("model", None)
+        return counted(fields, EXPECTED), str(model) if model else ""
 
     def _made(self, scope: dict[str, Any]) -> Usage:
         """Further use, as the manifest measures it."""
@@ -352,18 +352,18 @@ def _no_json(received: HttpResponse) -> Failure:
 
 
 def _reconciled(asked: Reconcile, received: HttpResponse) -> Reconciled:
-    told = f"HTTP {received.status}"
+    shown = f"HTTP {received.status}"
     open_still = received.status >= 500 or 300 <= received.status < 400 or received.status in UNASKED
     if open_still or received.body is ABSENT:
-        return Reconciled("unknown", message=told)
+        return Reconciled("unknown", message=shown)
     if received.status in SUCCESS and (error := said.error_of(received.body, classify.default_class)) is not None:
-        return Reconciled("unknown", message=f"{told} with an error: {error.code} {error.words}"[:300])
+        return Reconciled("unknown", message=f"{shown} with an error: {error.code} {error.words}"[:300])
     scope = {"status": received.status, "body": received.body}
     happened = expression(asked.happened)(scope)
     if happened is not True:
-        return Reconciled("not_happened" if happened is False else "unknown", message=told)
+        return Reconciled("not_happened" if happened is False else "unknown", message=shown)
     result = expression(asked.result)(scope) if asked.result else None
-    return Reconciled("happened", Answer(result=result), told)
+    return Reconciled("happened", Answer(result=result), shown)
 
 
 def _nothing(sent: bool) -> None:

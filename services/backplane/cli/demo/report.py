@@ -24,7 +24,7 @@ NANO_PLACES: Final = 9
 EXCERPT: Final = 150
 
 
-def tell(ending: Ending) -> None:
+def print_report(ending: Ending) -> None:
     """All of it."""
     colour = interactive()
     _page(ending, colour)
@@ -105,9 +105,9 @@ def _verdict(ending: Ending, colour: bool) -> None:
         )
         show(Text.assemble(("identical", "bold green"), f": {about}"), colour)
         return
-    from backplane.cli.replay import told
+    from backplane.cli.replay import verdict_lines
 
-    show(Text("\n".join(told(verdict)), "red"), colour)
+    show(Text("\n".join(verdict_lines(verdict)), "red"), colour)
 
 
 def document(ending: Ending, **more: Any) -> dict[str, Any]:
