@@ -1,4 +1,4 @@
-"""The platform that most modules of this tier shoot at."""
+"""The platform whose processes most modules of this tier kill."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ from tests.support.prepared import Prepared
 def platform(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Two ledgers, two executors; what they say stays in the logs of its directory. One for the tier: judge your own
     runs, not all there are; who judges those has a platform of its own."""
-    with target(prepared.copy(tmp_path_factory.mktemp("shot-at"))) as running:
+    with target(prepared.copy(tmp_path_factory.mktemp("target"))) as running:
         yield running

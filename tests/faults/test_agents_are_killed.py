@@ -38,11 +38,11 @@ async def test_each_delivery_has_its_effects_once_and_in_order(platform: LocalPl
     """Two thousand deliveries: one completion, one write and one message each, in the order in which they were sent."""
     began, each = time.monotonic(), DELIVERIES // RUNS
     codec = await asyncio.to_thread(connect_codec, platform.settings)
-    async with fire(platform) as (backplane, gunman):
+    async with fire(platform) as (backplane, killer):
         started = (backplane.start_run("faults.twins", complete_when="explicit") for _ in range(RUNS))
         runs = await asyncio.gather(*started)
         for wave in range(HITS + 1):
-            await hit(gunman, wave)
+            await hit(killer, wave)
             numbers = range(each * wave // (HITS + 1), each * (wave + 1) // (HITS + 1))
             sent = (run.send(twin.name, "twin.work", n) for n in numbers for run in runs)
             await asyncio.gather(*sent)
@@ -60,14 +60,14 @@ async def test_each_delivery_has_its_effects_once_and_in_order(platform: LocalPl
         assert [fact.key for fact in by_kind["StateWritten"]] == order
         assert [fact.data for fact in by_kind["MessagePublished"]] == [str(number) for number in range(each)]
     took = time.monotonic() - began
-    print(f"SEED={SEED}: {RUNS * each} deliveries, {len(gunman.hits)} kills, {took:.0f} s")
-    assert len(gunman.hits) >= HITS
+    print(f"SEED={SEED}: {RUNS * each} deliveries, {len(killer.hits)} kills, {took:.0f} s")
+    assert len(killer.hits) >= HITS
 
 
 async def test_a_trigger_reads_every_write_it_waited_for(platform: LocalPlatform) -> None:
     """Ten thousand reads in all, each by a handler that a dependency triggered, while ledgers and agents are killed."""
     began, count = time.monotonic(), READS // KEYS
-    async with fire(platform, "ledger", "ledger-2") as (backplane, gunman):
+    async with fire(platform, "ledger", "ledger-2") as (backplane, killer):
 
         async def one() -> list[int]:
             run = await backplane.start_run("faults.causes", KEYS)
@@ -81,10 +81,10 @@ async def test_a_trigger_reads_every_write_it_waited_for(platform: LocalPlatform
 
         async def in_turn(number: int) -> list[int]:
             async with room:
-                await hit(gunman, number * (HITS + 1) // count)
+                await hit(killer, number * (HITS + 1) // count)
                 return await one()
 
         found = await asyncio.gather(*(in_turn(number) for number in range(count)))
-    print(f"SEED={SEED}: {count * KEYS} reads, {len(gunman.hits)} kills, {time.monotonic() - began:.0f} s")
+    print(f"SEED={SEED}: {count * KEYS} reads, {len(killer.hits)} kills, {time.monotonic() - began:.0f} s")
     assert all(numbers == list(range(KEYS)) for numbers in found)
-    assert len(gunman.hits) >= HITS
+    assert len(killer.hits) >= HITS

@@ -17,7 +17,7 @@ from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import LEDGERS
-from tests.support.chaos.schedule import Gunman
+from tests.support.chaos.schedule import Killer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 SEED: Final = int(os.environ.get("SEED", "1"))
@@ -30,7 +30,7 @@ ROUNDS: Final = int(os.environ.get("FAULT_ROUNDS", "3"))
 
 async def test_every_write_is_applied_once_and_told_as_it_was(platform: LocalPlatform) -> None:
     """A new key each, so that a write that is applied twice has a second version."""
-    chance, gunman = random.Random(SEED), Gunman(platform, {})
+    chance, killer = random.Random(SEED), Killer(platform, {})
     clients = [AsyncBackplane.connect(platform.settings, name=f"writer-{number}") for number in range(CLIENTS)]
     for client in clients:
         await client.open()
@@ -51,8 +51,8 @@ async def test_every_write_is_applied_once_and_told_as_it_was(platform: LocalPla
             while len(told) < wanted:
                 await asyncio.sleep(0.001)
             for victim in LEDGERS:
-                gunman.shoot(victim)
-            await asyncio.gather(*(gunman.back(victim) for victim in LEDGERS))
+                killer.kill(victim)
+            await asyncio.gather(*(killer.back(victim) for victim in LEDGERS))
             await asyncio.gather(*writes)
         await run.complete()
     finally:
@@ -66,4 +66,4 @@ async def test_every_write_is_applied_once_and_told_as_it_was(platform: LocalPla
     assert set(written.values()) == {1}
     # a client that is new asks first, and is granted its rights then
     assert not [fact for fact in facts if fact.kind == "CommandRefused" and fact.code != "not_granted"]
-    print(f"SEED={SEED}: {len(told)} writes of {CLIENTS} clients, {len(gunman.hits)} kills of ledgers")
+    print(f"SEED={SEED}: {len(told)} writes of {CLIENTS} clients, {len(killer.hits)} kills of ledgers")

@@ -35,7 +35,7 @@ async def test_a_request_is_answered_once_however_often_its_asker_is_killed(plat
     try:
         async with under_fire(platform, module="askers.py", agents=(asker, expert), seed=SEED, kills=KILLS) as (
             backplane,
-            gunman,
+            killer,
         ):
             started = (backplane.start_run("faults.asking", complete_when="explicit") for _ in range(RUNS))
             runs = await asyncio.gather(*started)
@@ -62,10 +62,10 @@ async def test_a_request_is_answered_once_however_often_its_asker_is_killed(plat
         assert [fact.data for fact in facts if fact.kind == "MessagePublished"] == [str(n) for n in range(each)]
     took = time.monotonic() - began
     print(
-        f"SEED={SEED}: {RUNS * each} requests, {len(gunman.hits)} kills, "
+        f"SEED={SEED}: {RUNS * each} requests, {len(killer.hits)} kills, "
         f"{interrupted} interrupted, {again} awaited again, {took:.0f} s"
     )
-    assert len(gunman.hits) >= 3
+    assert len(killer.hits) >= 3
     assert interrupted, "nobody was killed while it waited: the test showed nothing"
 
 

@@ -17,7 +17,7 @@ from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
 from backplane.cli import app as cli
 from backplane.platform.platform import LocalPlatform
-from tests.support.chaos.schedule import Gunman
+from tests.support.chaos.schedule import Killer
 from tests.support.eventually import assert_soon
 from tests.support.http_server import Reply, Server, serving
 from tests.support.prepared import Prepared
@@ -80,7 +80,7 @@ async def test_no_call_costs_more_than_its_budget_whoever_makes_its_attempts(
 ) -> None:
     """Each executor makes one attempt of each call and is killed while it waits for the next: in the end each call had
     as many attempts as its budget pays for, and says that there is no money for another one."""
-    settings, gunman = platform.settings, Gunman(platform, {})
+    settings, killer = platform.settings, Killer(platform, {})
     codec = await asyncio.to_thread(connect_codec, settings)
     async with AsyncBackplane.connect(settings) as backplane:
         run = await backplane.start_run("budgets", complete_when="explicit")
@@ -96,8 +96,8 @@ async def test_no_call_costs_more_than_its_budget_whoever_makes_its_attempts(
 
         for lives in ENOUGH_FOR:
             await assert_soon(lambda: had(lives), 120)  # noqa: B023
-            gunman.shoot("executor")
-            await gunman.back("executor")
+            killer.kill("executor")
+            await killer.back("executor")
         ends = await asyncio.gather(*calls, return_exceptions=True)
         recorded = await attempts()
         await run.complete()

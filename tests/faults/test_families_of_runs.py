@@ -21,7 +21,7 @@ from agents_sdk.wire.registry import connect_codec
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos import log
 from tests.support.chaos.platform import LEDGERS
-from tests.support.chaos.schedule import Gunman
+from tests.support.chaos.schedule import Killer
 from tests.support.eventually import assert_soon
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -29,7 +29,7 @@ SEED: Final = int(os.environ.get("SEED", "1"))
 WORKFLOW: Final = "family"
 FAMILIES: Final = 30
 CHILDREN: Final = 5
-SHOTS: Final = 8
+KILLS: Final = 8
 SHOT_EVERY_S: Final = (0.5, 2.0)
 
 
@@ -76,26 +76,26 @@ def persistent(backplane: AsyncBackplane) -> None:
     transport.request = patient  # type: ignore[method-assign]  # every command passes here
 
 
-async def shoot(gunman: Gunman, chance: random.Random) -> None:
-    for _ in range(SHOTS):
+async def kill(killer: Killer, chance: random.Random) -> None:
+    for _ in range(KILLS):
         victim = chance.choice(LEDGERS)
-        await gunman.back(victim)
+        await killer.back(victim)
         await asyncio.sleep(chance.uniform(*SHOT_EVERY_S))
-        gunman.shoot(victim)
+        killer.kill(victim)
 
 
 async def test_each_child_starts_once_is_reported_once_and_does_not_outlive_its_parent(platform: LocalPlatform) -> None:
     """Whatever is killed in between: one start, one report to a parent that goes on, and nobody is left alive."""
     print(f"SEED={SEED}")
     chance = random.Random(SEED)
-    gunman = Gunman(platform, {})
+    killer = Killer(platform, {})
     async with AsyncBackplane.connect(platform.settings, name="kin") as backplane:
         persistent(backplane)
         async with asyncio.TaskGroup() as group:
-            group.create_task(shoot(gunman, chance))
+            group.create_task(kill(killer, chance))
             for number in range(FAMILIES):
                 group.create_task(family(backplane, random.Random(f"{SEED}/{number}")))
-        assert len(gunman.hits) == SHOTS
+        assert len(killer.hits) == KILLS
         await assert_soon(lambda: judged(platform), 120)
 
 

@@ -18,7 +18,7 @@ from agents_sdk import AsyncBackplane
 from agents_sdk.runner import AgentsRunner
 from tests.support.chaos import agents as module
 from tests.support.chaos.platform import PARTS, AgentsProcess, laned
-from tests.support.chaos.schedule import AGENTS, Gunman
+from tests.support.chaos.schedule import AGENTS, Killer
 from tests.support.chaos.weather import Weather, plan
 from tests.support.eventually import assert_soon
 from tests.support.soak import Load, Memory
@@ -47,7 +47,7 @@ async def test_what_a_process_keeps_follows_what_is_open(tmp_path: Path) -> None
                 await asyncio.sleep(0.1)
             load = Load(SEED)
             working = asyncio.create_task(load.run(backplane))
-            weather = Weather(platform, Gunman(platform, {}), {}, lanes)
+            weather = Weather(platform, Killer(platform, {}), {}, lanes)
             faults = [fault for fault in plan(SEED, 8, 2.0) if fault.victim not in AGENTS]
             await asyncio.gather(weather.carry_out(faults), asyncio.sleep(SHORT_S))
             load.stop()
@@ -77,7 +77,7 @@ async def test_resident_memory_does_not_grow(tmp_path: Path) -> None:
     with laned(tmp_path / "soak", SEED, parts=(*PARTS, "sink", "console")) as (platform, lanes):
         settings = platform.settings
         agents = {name: AgentsProcess(settings.data_dir, name, env=platform._env) for name in AGENTS}
-        gunman = Gunman(platform, agents)
+        killer = Killer(platform, agents)
         parts = ("kafka", "registry", "sink", "console", "ledger", "executor")
         pids: dict[str, Callable[[], int]] = {name: partial(platform.pid, name) for name in parts}
         try:
@@ -89,7 +89,7 @@ async def test_resident_memory_does_not_grow(tmp_path: Path) -> None:
             async with AsyncBackplane.connect(settings, name="soak") as backplane:
                 watching = asyncio.create_task(memory.watch(max(MINUTES * 60 / 400, 1.0)))
                 working = asyncio.create_task(load.run(backplane))
-                await _storm(Weather(platform, gunman, agents, lanes))
+                await _storm(Weather(platform, killer, agents, lanes))
                 load.stop()
                 await working
                 watching.cancel()

@@ -18,7 +18,7 @@ from agents_sdk.history import read_run
 from agents_sdk.operations import CallResult
 from agents_sdk.wire.registry import connect_codec
 from backplane.platform.platform import LocalPlatform
-from tests.support.chaos.schedule import Gunman
+from tests.support.chaos.schedule import Killer
 from tests.support.charging.till import TAKES_S, Till, cannot_tell
 from tests.support.prepared import Prepared
 
@@ -29,14 +29,14 @@ CALLS: Final = int(os.environ.get("UNSAFE_CALLS", "100"))
 RUNS: Final = 8
 AT_ONCE: Final = 8
 BETWEEN: Final = (5, 40)
-"""Calls that reach the provider between two shots: so each finds calls under way."""
+"""Calls that reach the provider between two kills, so each kill finds calls under way."""
 HERE: Final = Path(__file__).parents[1] / "support" / "charging"
 VICTIMS: Final = ("executor", "executor-2")
 
 
 @pytest.fixture
-def shot_at(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
-    """Two executors that may be shot."""
+def target_platform(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
+    """Two executors that may be killed."""
     target = LocalPlatform(
         prepared.copy(tmp_path / "charging"),
         parts=("kafka", "registry", "topics", "ledger", "executor"),
@@ -47,7 +47,7 @@ def shot_at(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
         yield running
 
 
-async def shoot(till: Till, gunman: Gunman) -> None:
+async def kill(till: Till, killer: Killer) -> None:
     """SIGKILL of an executor at seeded moments, until somebody stops this."""
     chance = random.Random(SEED)
     mark = 0
@@ -56,9 +56,9 @@ async def shoot(till: Till, gunman: Gunman) -> None:
         while till.begun < mark:
             await asyncio.sleep(0.01)
         victim = chance.choice(VICTIMS)
-        await gunman.back(victim, ready=False)
+        await killer.back(victim, ready=False)
         await asyncio.sleep(chance.uniform(0, TAKES_S))
-        gunman.shoot(victim)
+        killer.kill(victim)
 
 
 async def charge(backplane: AsyncBackplane, run: str, room: asyncio.Semaphore) -> CallResult | CallFailed:
@@ -69,20 +69,20 @@ async def charge(backplane: AsyncBackplane, run: str, room: asyncio.Semaphore) -
             return failed
 
 
-async def test_no_effect_happens_twice_and_each_call_ends(shot_at: LocalPlatform) -> None:
+async def test_no_effect_happens_twice_and_each_call_ends(target_platform: LocalPlatform) -> None:
     """Each call completes with its one effect, or says that its outcome is unknown and is escalated; what was not
     done is never reported as done, nor the other way round."""
     print(f"SEED={SEED} UNSAFE_CALLS={CALLS}")
-    settings = shot_at.settings
+    settings = target_platform.settings
     with Till(settings.data_dir, SEED) as till:
         async with AsyncBackplane.connect(settings) as backplane:
             runs = [(await backplane.start_run("charging", complete_when="explicit")) for _ in range(RUNS)]
-            gunman = Gunman(shot_at, {})
-            shooting = asyncio.create_task(shoot(till, gunman))
+            killer = Killer(target_platform, {})
+            killing = asyncio.create_task(kill(till, killer))
             room = asyncio.Semaphore(AT_ONCE)
             ends = await asyncio.gather(*(charge(backplane, runs[n % RUNS].id, room) for n in range(CALLS)))
-            shooting.cancel()
-            await asyncio.wait([shooting])
+            killing.cancel()
+            await asyncio.wait([killing])
             for run in runs:
                 await run.complete()
         codec = await asyncio.to_thread(connect_codec, settings)
@@ -93,7 +93,7 @@ async def test_no_effect_happens_twice_and_each_call_ends(shot_at: LocalPlatform
     done = {end.call_id for end in ends if isinstance(end, CallResult)}
     unknown = {str(end.fields["call_id"]) for end in ends if isinstance(end, OutcomeUnknown)}
     reconciled = {call for call in done if till.asked[call]}
-    print(f"{len(gunman.hits)} kills: {len(done)} done ({len(reconciled)} settled by asking), {len(unknown)} unknown")
+    print(f"{len(killer.hits)} kills: {len(done)} done ({len(reconciled)} settled by asking), {len(unknown)} unknown")
     twice = {call for call, times in till.effects.items() if times > 1}
     assert not twice, [fact for fact in facts if getattr(fact, "call_id", "") in twice]
     assert len(settled) == CALLS
@@ -102,6 +102,6 @@ async def test_no_effect_happens_twice_and_each_call_ends(shot_at: LocalPlatform
     assert till.effects.keys() <= done | unknown
     assert all(cannot_tell(call) for call in unknown)
     assert {settled[CallId(call)].event_id for call in unknown} <= escalated
-    assert shooting.cancelled()
-    assert len(gunman.hits) >= max(2, CALLS // 200)
+    assert killing.cancelled()
+    assert len(killer.hits) >= max(2, CALLS // 200)
     assert reconciled, "no kill met a call: nothing was proved"

@@ -17,7 +17,7 @@ from tests.support.chaos.journal import payments
 from tests.support.chaos.payers import Payers
 from tests.support.chaos.platform import AgentsProcess, laned
 from tests.support.chaos.registers import Registers
-from tests.support.chaos.schedule import AGENTS, Gunman
+from tests.support.chaos.schedule import AGENTS, Killer
 from tests.support.chaos.trial import judge, summary, trial
 from tests.support.chaos.weather import Weather, guest_environment, plan
 
@@ -50,8 +50,8 @@ async def test_promises_hold_in_any_weather(seed: int, tmp_path: Path) -> None:
         registers, payers = Registers(seed), Payers(seed)
         happened: dict[str, int] = {}
 
-        async def deeds(gunman: Gunman) -> None:
-            weather = Weather(platform, gunman, agents, lanes)
+        async def deeds(killer: Killer) -> None:
+            weather = Weather(platform, killer, agents, lanes)
             await weather.carry_out(faults)
             happened.update(weather.happened)
 

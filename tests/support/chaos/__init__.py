@@ -1,1 +1,1 @@
-"""What the fault tests are made of: a platform that is shot at, work that is watched, and the laws that must hold."""
+"""What the fault tests are made of: a platform that is killed, watched work, and the laws that must hold."""

@@ -1,4 +1,4 @@
-"""The platform that is shot at: two ledgers, two executors, two processes of agents."""
+"""The platform whose processes are killed: two ledgers, two executors, two processes of agents."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ LANED: Final = tuple(
 def laned(
     data_dir: Path, seed: int, parts: Sequence[str] = PARTS, **env: str
 ) -> Iterator[tuple[LocalPlatform, dict[str, Lane]]]:
-    """The platform that is shot at, started, and the lanes of its workers."""
+    """The platform whose processes are killed, started, and the lanes of its workers."""
     names = ("lane-1", "lane-2")
     chosen = ports.choose([*names, *(f"{name}/door" for name in names)], {})
     told = {name: (chosen[name], chosen[f"{name}/door"]) for name in names}

@@ -24,14 +24,14 @@ BACK_LIMIT_S: Final = 90.0
 
 
 @dataclass(frozen=True)
-class Shot:
+class PlannedKill:
     """One moment of the plan."""
 
     after_s: float
     """Since the one before."""
     victims: tuple[str, ...]
     again_s: float = 0.0
-    """Shot again so long after they answer at all again, not ready yet: while they recover."""
+    """Killed again so long after they answer at all again, not ready yet: while they recover."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,22 @@ class Hit:
     victim: str
 
 
-def plan(seed: int, count: int) -> list[Shot]:
-    """``count`` shots; all victims have had their turn before one has it again."""
+def plan(seed: int, count: int) -> list[PlannedKill]:
+    """``count`` kills; all victims have had their turn before one has it again."""
     chance = random.Random(seed)
     dealt: list[tuple[str, ...]] = []
-    shots = []
+    planned_kills = []
     for number in range(count):
         if not dealt:
             dealt = list(DEALT)
             chance.shuffle(dealt)
         victims = dealt.pop()
         again = chance.uniform(0.01, 1.0) if number % 4 == 1 and victims[0] in LEDGERS else 0.0
-        shots.append(Shot(chance.uniform(0.7, 2.2), victims, again))
-    return shots
+        planned_kills.append(PlannedKill(chance.uniform(0.7, 2.2), victims, again))
+    return planned_kills
 
 
-class Gunman:
+class Killer:
     """Carries a plan out; ``hits`` is what he did."""
 
     def __init__(self, platform: LocalPlatform, agents: dict[str, AgentsProcess]) -> None:
@@ -65,19 +65,19 @@ class Gunman:
         self._agents = agents
         self.hits: list[Hit] = []
 
-    async def carry_out(self, shots: list[Shot]) -> None:
-        for shot in shots:
-            for victim in shot.victims:
+    async def carry_out(self, planned_kills: list[PlannedKill]) -> None:
+        for planned in planned_kills:
+            for victim in planned.victims:
                 await self.back(victim)
-            await asyncio.sleep(shot.after_s)
-            for victim in shot.victims:
-                self.shoot(victim)
-            if shot.again_s:
-                await self.back(shot.victims[0], ready=False)
-                await asyncio.sleep(shot.again_s)
-                self.shoot(shot.victims[0])
+            await asyncio.sleep(planned.after_s)
+            for victim in planned.victims:
+                self.kill(victim)
+            if planned.again_s:
+                await self.back(planned.victims[0], ready=False)
+                await asyncio.sleep(planned.again_s)
+                self.kill(planned.victims[0])
 
-    def shoot(self, victim: str) -> None:
+    def kill(self, victim: str) -> None:
         """SIGKILL."""
         if victim in self._agents:
             self._agents[victim].kill()

@@ -26,7 +26,7 @@ from tests.support.chaos.journal import executions
 from tests.support.chaos.log import Log, barrier, decode, read
 from tests.support.chaos.observer import Observer
 from tests.support.chaos.platform import LEDGERS, AgentsProcess
-from tests.support.chaos.schedule import AGENTS, Gunman, Hit
+from tests.support.chaos.schedule import AGENTS, Hit, Killer
 from tests.support.chaos.workload import COUNTER, Result, Workload
 from tests.support.eventually import assert_soon
 from tests.support.message_ends import unended
@@ -35,7 +35,7 @@ SHOWN: Final = 12
 """Complaints that are printed of each law."""
 COMMITTED_LIMIT_S: Final = 60.0
 WATCH_EVERY_S: Final = 0.3
-Deeds = Callable[[Gunman], Awaitable[None]]
+Deeds = Callable[[Killer], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ async def trial(
             AGENTS[0]: AgentsProcess(settings.data_dir, AGENTS[0], instance="first"),
             AGENTS[1]: AgentsProcess(settings.data_dir, AGENTS[1]),
         }
-    gunman = Gunman(platform, agents)
+    killer = Killer(platform, agents)
     with contextlib.ExitStack() as stack:
         for process in agents.values():
             stack.callback(process.kill)
@@ -88,7 +88,7 @@ async def trial(
             work = Workload(backplane, seed)
             others = (one.run(backplane) for one in beside)
             working: asyncio.Future[Any] = asyncio.ensure_future(asyncio.gather(work.run(), *others))
-            doing: asyncio.Future[Any] = asyncio.ensure_future(deeds(gunman))
+            doing: asyncio.Future[Any] = asyncio.ensure_future(deeds(killer))
             watching = asyncio.create_task(_watch(agents))
             await asyncio.wait([working, doing], return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
@@ -102,7 +102,7 @@ async def trial(
     log = decode(await asyncio.to_thread(read, settings), codec, settings.topics.partitions)
     limits = Limits(max_value_bytes=settings.limits.max_value_bytes)
     done = executions(settings.data_dir)
-    return Outcome(log, upto, work.result, gunman.hits, observer.seen_ns, done, limits)
+    return Outcome(log, upto, work.result, killer.hits, observer.seen_ns, done, limits)
 
 
 async def _watch(agents: dict[str, AgentsProcess]) -> None:

@@ -18,12 +18,12 @@ from agents_sdk.wire.codec import Codec
 from agents_sdk.wire.topics_admin import ensure_inbox
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.platform import AgentsProcess
-from tests.support.chaos.schedule import Gunman
+from tests.support.chaos.schedule import Killer
 from tests.support.eventually import assert_soon
 
 LIMIT_S: Final = 300.0
 LOOK_S: Final = 0.25
-"""Between two looks at a run: each is a command to the ledgers that are shot at, and a fact."""
+"""Between two looks at a run: each is a command to the ledgers that are killed, and a fact."""
 
 
 async def all_handled(settings: Settings, codec: Codec, run: AsyncRun, agent: str, last_key: str, count: int) -> None:
@@ -41,12 +41,12 @@ async def all_handled(settings: Settings, codec: Codec, run: AsyncRun, agent: st
     await assert_soon(ended, LIMIT_S, LOOK_S)
 
 
-async def hit(gunman: Gunman, times: int) -> None:
+async def hit(killer: Killer, times: int) -> None:
     """Waits until so many have been killed: work that is begun behind it is there for the next kill, however fast the
     machine is."""
 
     async def counted() -> None:
-        assert len(gunman.hits) >= times
+        assert len(killer.hits) >= times
 
     await assert_soon(counted, LIMIT_S)
 
@@ -54,25 +54,25 @@ async def hit(gunman: Gunman, times: int) -> None:
 @contextlib.asynccontextmanager
 async def under_fire(
     platform: LocalPlatform, *parts: str, module: str, agents: Sequence[Agent], seed: int, kills: int
-) -> AsyncIterator[tuple[AsyncBackplane, Gunman]]:
+) -> AsyncIterator[tuple[AsyncBackplane, Killer]]:
     """Two processes of ``module``; one of them, or of ``parts``, is killed, ``kills`` times at most, while it lasts.
     ``agents`` are registered before."""
     names = ("first", "second")
     data_dir = platform.settings.data_dir
     processes = {name: AgentsProcess(data_dir, f"{module}-{name}", instance=name, module=module) for name in names}
-    gunman, chance = Gunman(platform, processes), random.Random(seed)
+    killer, chance = Killer(platform, processes), random.Random(seed)
 
     async def ready(victim: str) -> None:
         """Work is done between two kills, however long a process takes to start on a busy machine."""
         assert victim not in processes or processes[victim].ready()
 
-    async def shoot() -> None:
+    async def kill() -> None:
         for _ in range(kills):
             victim = chance.choice((*names, *parts))
-            await gunman.back(victim)
+            await killer.back(victim)
             await assert_soon(partial(ready, victim), 120)
             await asyncio.sleep(chance.uniform(0.1, 1.0))
-            gunman.shoot(victim)
+            killer.kill(victim)
 
     with contextlib.ExitStack() as stack:
         async with AsyncBackplane.connect(platform.settings, name="witness") as backplane:
@@ -83,9 +83,9 @@ async def under_fire(
             for process in processes.values():
                 stack.callback(process.kill)
                 process.start()
-            shooting = asyncio.create_task(shoot())
+            killing = asyncio.create_task(kill())
             try:
-                yield backplane, gunman
+                yield backplane, killer
             finally:
-                shooting.cancel()
-                await asyncio.gather(shooting, return_exceptions=True)
+                killing.cancel()
+                await asyncio.gather(killing, return_exceptions=True)

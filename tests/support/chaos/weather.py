@@ -26,7 +26,7 @@ from backplane.platform.errors import NotRunning
 from backplane.platform.platform import LocalPlatform
 from tests.support.chaos.lane import Lane
 from tests.support.chaos.platform import EXECUTORS, LEDGERS, ROOT, AgentsProcess
-from tests.support.chaos.schedule import AGENTS, Gunman
+from tests.support.chaos.schedule import AGENTS, Killer
 
 WORKERS: Final = (*LEDGERS, *EXECUTORS, *AGENTS)
 LANES: Final = ("lane-1", "lane-2")
@@ -89,10 +89,10 @@ class Weather:
     """Carries a plan out; ``happened`` counts by kind."""
 
     def __init__(
-        self, platform: LocalPlatform, gunman: Gunman, agents: Mapping[str, AgentsProcess], lanes: Mapping[str, Lane]
+        self, platform: LocalPlatform, killer: Killer, agents: Mapping[str, AgentsProcess], lanes: Mapping[str, Lane]
     ) -> None:
         self._platform = platform
-        self._gunman = gunman
+        self._killer = killer
         self._agents = agents
         self._lanes = lanes
         self._clock = clock_file(platform.layout.data_dir)
@@ -139,7 +139,7 @@ class Weather:
     async def _kill(self, fault: Fault) -> None:
         await self._pid(fault.victim)
         with contextlib.suppress(NotRunning, ProcessLookupError):
-            self._gunman.shoot(fault.victim)
+            self._killer.kill(fault.victim)
 
     async def _slow(self, fault: Fault) -> None:
         lane = self._lanes[fault.victim]
