@@ -37,7 +37,7 @@ def tier(path: Path) -> str:
     return path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
 
 
-SHOT_AT: Final = (
+KILLED: Final = (
     "test_agents_are_killed.py",
     "test_answers_survive.py",
     "test_askers_are_killed.py",
@@ -106,7 +106,7 @@ def unit_of(module: str) -> str:
     path = Path(module)
     if path.parts[:2] == ("tests", "security"):
         return "security"
-    if path.parts[:2] == ("tests", "faults") and path.name in SHOT_AT:
+    if path.parts[:2] == ("tests", "faults") and path.name in KILLED:
         return "faults"
     return "broker" if path.name in BESIDE_NOBODY else module
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from tests.conftest import BESIDE_NOBODY, SEALED, SERVED, SHOT_AT
+from tests.conftest import BESIDE_NOBODY, KILLED, SEALED, SERVED
 from tests.support.durations import BUDGETS_S
 
 ROOT: Final = Path(__file__).parents[2]
@@ -38,6 +38,6 @@ def test_modules_that_share_a_platform_run_in_one_process() -> None:
     faults = {path.name: path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py")}
     own = ("def platform(", "laned(", "LocalPlatform(")
     sharing = {name for name, text in faults.items() if "platform: " in text and not any(one in text for one in own)}
-    assert sharing == set(SHOT_AT)
+    assert sharing == set(KILLED)
     others = {path.name: path.read_text() for path in (ROOT / "tests" / "integration").rglob("test_*.py")}
     assert {name for name, text in others.items() if re.search(r"[(]broker: ", text)} == set(BESIDE_NOBODY)

@@ -25,13 +25,13 @@ BEFORE_S: Final = 2.0
 
 
 @pytest.fixture(scope="module")
-def target_platform(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
+def killed(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Two ledgers, two executors; what they say stays in the logs of its directory."""
     with target(prepared.copy(tmp_path_factory.mktemp("target"))) as running:
         yield running
 
 
-async def test_everything_is_killed(target_platform: LocalPlatform) -> None:
+async def test_everything_is_killed(killed: LocalPlatform) -> None:
     """SIGKILL of ledgers, executors and agents at seeded moments, alone, together and while they recover: each command
     is applied once, no answer was wrong, no call was executed after its outcome was recorded."""
     print(f"SEED={SEED}")
@@ -39,14 +39,14 @@ async def test_everything_is_killed(target_platform: LocalPlatform) -> None:
     async def deeds(killer: Killer) -> None:
         await killer.carry_out(plan(SEED, KILLS))
 
-    outcome = await trial(target_platform, SEED, deeds)
+    outcome = await trial(killed, SEED, deeds)
     print(summary(outcome, SEED))
     judge(outcome)
     assert len(outcome.hits) >= KILLS
     assert len(outcome.result.ended) >= 40
 
 
-async def test_zombie_is_fenced(target_platform: LocalPlatform) -> None:
+async def test_zombie_is_fenced(killed: LocalPlatform) -> None:
     """A ledger sleeps for longer than its session, while another one takes its partitions over, and wakes in the
     middle of its work: what it still writes does not appear, and what it still answers is right."""
 
@@ -57,12 +57,12 @@ async def test_zombie_is_fenced(target_platform: LocalPlatform) -> None:
                 await asyncio.sleep(ASLEEP_S)
             await asyncio.sleep(BEFORE_S)
 
-    outcome = await trial(target_platform, SEED, deeds)
+    outcome = await trial(killed, SEED, deeds)
     print(summary(outcome, SEED))
     judge(outcome)
 
 
-async def test_broker_is_killed(target_platform: LocalPlatform) -> None:
+async def test_broker_is_killed(killed: LocalPlatform) -> None:
     """The broker is killed and comes back with what it had acknowledged: nothing is lost, nothing is there twice."""
 
     async def deeds(killer: Killer) -> None:
@@ -71,6 +71,6 @@ async def test_broker_is_killed(target_platform: LocalPlatform) -> None:
         await killer.back("kafka")
         await asyncio.sleep(3 * BEFORE_S)
 
-    outcome = await trial(target_platform, SEED, deeds)
+    outcome = await trial(killed, SEED, deeds)
     print(summary(outcome, SEED))
     judge(outcome)

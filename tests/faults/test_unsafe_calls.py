@@ -35,7 +35,7 @@ VICTIMS: Final = ("executor", "executor-2")
 
 
 @pytest.fixture
-def target_platform(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
+def killed(tmp_path: Path, prepared: Prepared) -> Iterator[LocalPlatform]:
     """Two executors that may be killed."""
     target = LocalPlatform(
         prepared.copy(tmp_path / "charging"),
@@ -69,15 +69,15 @@ async def charge(backplane: AsyncBackplane, run: str, room: asyncio.Semaphore) -
             return failed
 
 
-async def test_no_effect_happens_twice_and_each_call_ends(target_platform: LocalPlatform) -> None:
+async def test_no_effect_happens_twice_and_each_call_ends(killed: LocalPlatform) -> None:
     """Each call completes with its one effect, or says that its outcome is unknown and is escalated; what was not
     done is never reported as done, nor the other way round."""
     print(f"SEED={SEED} UNSAFE_CALLS={CALLS}")
-    settings = target_platform.settings
+    settings = killed.settings
     with Till(settings.data_dir, SEED) as till:
         async with AsyncBackplane.connect(settings) as backplane:
             runs = [(await backplane.start_run("charging", complete_when="explicit")) for _ in range(RUNS)]
-            killer = Killer(target_platform, {})
+            killer = Killer(killed, {})
             killing = asyncio.create_task(kill(till, killer))
             room = asyncio.Semaphore(AT_ONCE)
             ends = await asyncio.gather(*(charge(backplane, runs[n % RUNS].id, room) for n in range(CALLS)))
