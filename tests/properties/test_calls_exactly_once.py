@@ -22,7 +22,7 @@ from backplane.executor import reports
 from backplane.executor.engine import CallEngine
 from backplane.executor.reports import ClaimOf
 from tests.support.executor_world import CALL, LEAP_S, Process, World
-from tests.support.search import Found, search
+from tests.support.search import Found, replayed, search
 
 WHOLE: Final = bool(os.environ.get("MODEL_WHOLE"))
 """Longer histories with more faults at once: minutes instead of seconds."""
@@ -170,6 +170,22 @@ def test_no_history_has_an_effect_twice_or_an_outcome_that_is_not_true(faults: d
 
     assert not found.wrong, " → ".join(found.history)
     assert found.histories > 100
+
+
+LOST: Final = {
+    "who lost the call begins another attempt": ("own X", "leap", "own Y", *["decide"] * 4),
+    "who lost the call says an end that another claimed": ("own X", "leap", "own Y", "own X", *["decide"] * 4),
+}
+
+
+@pytest.mark.parametrize("history", LOST.values(), ids=LOST.keys())
+def test_an_executor_without_the_partition_begins_and_ends_nothing_of_others(history: tuple[str, ...]) -> None:
+    """The owner had said that the outcome is unknown; then the effect happened. The whole search found both."""
+    world = replayed(lambda: Histories(**FAULTS["the provider cannot be asked"]), history)
+    try:
+        assert world.wrong() == ""
+    finally:
+        world.close()
 
 
 def _claims_without_incarnation(started: Callable[..., Command]) -> Callable[..., Command]:

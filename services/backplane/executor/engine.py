@@ -361,7 +361,11 @@ class CallEngine:
         try:
             async with noted(deaths, fact.call_id):
                 await self._settler.settle(
-                    fact, job.past, assignment=job.partition.assignment, reported_before=job.reported
+                    fact,
+                    job.past,
+                    assignment=job.partition.assignment,
+                    reported_before=job.reported,
+                    ours=lambda: not job.dropped,
                 )
             if deaths is not None and deaths.of(kind).deaths:
                 deaths.end(kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -75,6 +75,8 @@ class OpenCall:
         whatever else was tried before them."""
         self.assignment = 0
         """Of partitions to this executor: with its name, the incarnation that settles the call."""
+        self.ours: Callable[[], bool] = lambda: True
+        """Whether its partition is still this executor's."""
         self.token = 0
         """Fencing token of our newest claim; 0: none was granted."""
         self.shut: dict[int, str] = {}
@@ -86,6 +88,19 @@ class OpenCall:
     @property
     def routes(self) -> list[Route]:
         return [target.route for target in self.targets]
+
+
+class AttemptTaken(Exception):
+    """Another executor claimed the attempt before us."""
+
+    def __init__(self, message: str, started_at: float, asked: str, lease_seconds: float | None) -> None:
+        super().__init__(message)
+        self.started_at = started_at
+        """When it did, seconds since the epoch by its own clock."""
+        self.lease_seconds = lease_seconds
+        """How long its effect may still happen; None: an executor of before, which does not say."""
+        self.asked = asked
+        """The route it was about to ask, as text."""
 
 
 def request_for(call: OpenCall, target: Target, number: int, timeout: float) -> AttemptRequest:

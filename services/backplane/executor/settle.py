@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -23,6 +24,7 @@ from backplane.executor.cache import CacheEntry, ResultCache
 from backplane.executor.open_call import (
     NO_ATTEMPTS,
     TAKEN,
+    AttemptTaken,
     OpenCall,
     PriorAttempts,
     broken,
@@ -58,6 +60,7 @@ from backplane.recovery.pricing import charge
 from backplane.recovery.ranking import Ranking
 
 EXECUTOR_DIED: Final = "executor_died"
+LOST: Final = "its partition is another executor's, which goes on with it"
 LOCAL_SLACK_S: Final = 5.0
 """For the outcome of a call that its caller makes itself; to make it twice would do no harm, but cost."""
 
@@ -68,19 +71,6 @@ class OutboxBroken(Exception):
 
 class SettledElsewhere(Exception):
     """The call has its outcome, or its run has ended: nothing is left to do."""
-
-
-class _Taken(Exception):
-    """Another executor claimed the attempt before us."""
-
-    def __init__(self, message: str, started_at: float, asked: str, lease_seconds: float | None) -> None:
-        super().__init__(message)
-        self.started_at = started_at
-        """When it did, seconds since the epoch by its own clock."""
-        self.lease_seconds = lease_seconds
-        """How long its effect may still happen; None: an executor of before, which does not say."""
-        self.asked = asked
-        """The route it was about to ask, as text."""
 
 
 class Settler:
@@ -108,18 +98,24 @@ class Settler:
         self._guard = BreakerGate(breakers or Breakers(), outbox, executor, clock)
 
     async def settle(
-        self, fact: CallEvent, past: PriorAttempts = NO_ATTEMPTS, *, assignment: int = 1, reported_before: bool = False
+        self,
+        fact: CallEvent,
+        past: PriorAttempts = NO_ATTEMPTS,
+        *,
+        assignment: int = 1,
+        reported_before: bool = False,
+        ours: Callable[[], bool] = lambda: True,
     ) -> None:
         """Returns when the call's outcome is durable; its budget has to bear what was spent in its ``past`` too.
-        ``assignment`` counts those of partitions to this executor. ``reported_before``: an earlier
-        incarnation or a predecessor may have sent an outcome, whose decision is waited for before anything is done.
-        Raises OutboxBroken and SettledElsewhere."""
+        ``assignment`` counts those of partitions to this executor. ``reported_before``: an earlier incarnation or a
+        predecessor may have sent an outcome; its decision is waited for first. ``ours``: whether the call's partition
+        is still ours; no attempt begins after it was lost. Raises OutboxBroken and SettledElsewhere."""
         admitted = self._admit(fact)
         if isinstance(admitted, Command):
             await self._outbox.send([admitted])
             return
         admitted.cost, admitted.earlier = past.spent_nano_usd, past.attempts
-        admitted.assignment = assignment
+        admitted.assignment, admitted.ours = assignment, ours
         if reported_before and not await self._still_open(admitted):
             raise SettledElsewhere("its outcome was sent before, and was decided")
         key = self._cache.key(admitted) if self._cache is not None else None
@@ -254,7 +250,7 @@ class Settler:
             return
         try:
             outcome = await self._ask(call, target, step.attempt, timeout, claim)
-        except _Taken as taken:
+        except AttemptTaken as taken:
             self._taken(call, step, taken)
             return
         call.settled_at = self._clock.monotonic() + provider.settle_seconds
@@ -264,7 +260,7 @@ class Settler:
         call.tried.append(tried_of(step.route, outcome, seconds))
         self._asking.observe(target.contract, provider, outcome, seconds)
 
-    def _taken(self, call: OpenCall, step: Call, taken: _Taken) -> None:
+    def _taken(self, call: OpenCall, step: Call, taken: AttemptTaken) -> None:
         """The attempt is another executor's, perhaps at another provider: that one has to say what became of it."""
         named = (index for index, route in enumerate(call.routes) if str(route) == taken.asked)
         index = next(named, step.route)
@@ -301,7 +297,10 @@ class Settler:
         call.cost += charge(target.provider.price, outcome).nano_usd
 
     async def _claim(self, call: OpenCall, step: Call, started_at: int, lease_seconds: float) -> None:
-        """Returns when the attempt is ours to make. Raises _Taken, and SettledElsewhere when the call is over."""
+        """Returns when the attempt is ours to make. Raises AttemptTaken, and SettledElsewhere when the call is over or
+        another executor's. That one may have said its end already."""
+        if not call.ours():
+            raise SettledElsewhere(LOST)
         call.claims += 1
         said = ClaimOf(call.claims, call.assignment, started_at, math.ceil(lease_seconds * 1000))
         reply = await self._outbox.claim(call.fact, said, call.targets[step.route].route)
@@ -309,7 +308,7 @@ class Settler:
         ours = (fields.get("executor"), fields.get("assignment")) == (self._executor, call.assignment)
         if reply.code == TAKEN and not ours:
             lease_us = fields.get("lease_us")
-            raise _Taken(
+            raise AttemptTaken(
                 f"{reply.message}, and that executor is gone",
                 fields.get("started_at", 0) / 1e6,
                 fields.get("asked", ""),
@@ -317,8 +316,8 @@ class Settler:
             )
         if reply.status != "ok" and reply.code != TAKEN:
             raise SettledElsewhere(f"{reply.code}: {reply.message}")
-        # Taken by ourselves: the grant was lost, and the ledger has forgotten that it gave it. Claims are numbered as
-        # they are granted, so the number is the token.
+        # Taken by ourselves: the grant was lost, and the ledger has forgotten it. Claims are numbered as they are
+        # granted, so the number is the token.
         call.token = call.claims if reply.code == TAKEN else fields.get("fencing_token", 0)
         call.asked_at = self._clock.monotonic()
 
@@ -347,7 +346,7 @@ class Settler:
             if target.provider.price is not None and target.provider.price.usage_at_most:
                 outcome = capped(outcome, usage_at_most(target.provider, target.params))
             return self._accept(call, target, outcome) if isinstance(outcome, Answer) else outcome
-        except (_Taken, SettledElsewhere):
+        except (AttemptTaken, SettledElsewhere):
             raise
         except Exception as error:  # noqa: BLE001  # a bug in a provider's code must cost one attempt, not the call
             message = f"{type(error).__name__}: {error}"
@@ -391,6 +390,10 @@ class Settler:
         return answer
 
     async def _finish(self, call: OpenCall, step: Step) -> None:
+        if not call.ours() and not call.token:  # its new owner knows as much, and may have begun
+            if call.reports:
+                await self._outbox.send(call.reports)
+            raise SettledElsewhere(LOST)
         latency_us = round((self._clock.monotonic() - call.began) * 1e6)
         outcome = outcome_command(call, step, latency_us)
         call.durable.append(self._outbox.send(reports.together(call.reports, outcome)))
