@@ -61,6 +61,7 @@ from backplane.recovery.ranking import Ranking
 
 EXECUTOR_DIED: Final = "executor_died"
 LOST: Final = "its partition is another executor's, which goes on with it"
+OVER: Final = "the call's time was over before it began"
 LOCAL_SLACK_S: Final = 5.0
 """For the outcome of a call that its caller makes itself; to make it twice would do no harm, but cost."""
 
@@ -140,10 +141,9 @@ class Settler:
         if hit is None:
             return False
         latency_us = round((self._clock.monotonic() - call.began) * 1e6)
-        version = call.contract.version
         outcome = reports.completed(
             call.fact, hit.result, provider=hit.provider, attempts=0, cost=0, latency_us=latency_us, cached=True,
-            manifest_version=version,
+            manifest_version=call.contract.version,
         )  # fmt: skip
         await self._outbox.send([outcome])
         return True
@@ -297,8 +297,7 @@ class Settler:
         call.cost += charge(target.provider.price, outcome).nano_usd
 
     async def _claim(self, call: OpenCall, step: Call, started_at: int, lease_seconds: float) -> None:
-        """Returns when the attempt is ours to make. Raises AttemptTaken, and SettledElsewhere when the call is over or
-        another executor's. That one may have said its end already."""
+        """Returns when the attempt is ours to make. Raises AttemptTaken, and SettledElsewhere when the call is not."""
         if not call.ours():
             raise SettledElsewhere(LOST)
         call.claims += 1
@@ -322,9 +321,8 @@ class Settler:
         call.asked_at = self._clock.monotonic()
 
     async def _still_open(self, call: OpenCall) -> bool:
-        """Whether the call has no outcome, though an executor of before may have sent one. The claim lies after that
-        command in the log, so the answer to it is the decision about both. Claims of unsafe attempts are made anyhow,
-        and answer this as well."""
+        """Whether the call has no outcome, though an executor of before may have sent one. The claim lies after it in
+        the log, so its answer decides both. Claims of unsafe attempts are made anyhow, and answer this as well."""
         target = next((each for each in call.targets if each.provider is not None), None)
         if target is None or target.route.unsafe:
             return True
@@ -337,8 +335,8 @@ class Settler:
         self, call: OpenCall, target: Target, number: int, timeout: float, claim: Claim | None
     ) -> AttemptOutcome:
         if timeout <= 0:
-            message = "the call's time was over before it began"
-            return Failure(error_class="transient", code="timeout", message=message, own=True)
+            over = "the call's time was over before it began"
+            return Failure(error_class="transient", code="timeout", message=over, own=True)
         assert target.provider is not None
         try:
             request = request_for(call, target, number, timeout)
@@ -390,7 +388,7 @@ class Settler:
         return answer
 
     async def _finish(self, call: OpenCall, step: Step) -> None:
-        if not call.ours() and not call.token:  # its new owner knows as much, and may have begun
+        if not call.ours() and not call.token:  # the new owner knows as much, and may have said an end
             if call.reports:
                 await self._outbox.send(call.reports)
             raise SettledElsewhere(LOST)
