@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support.eventually import assert_eventually
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 ROOT: Final = Path(__file__).parents[2]
+BACKUP_PAGE: Final = ROOT / "docs" / "operate" / "backup.md"
 TYPING: Final = ROOT / "tests" / "typing" / "public_names.py"
 PROJECT: Final = {
     "services/__init__.py": "",
@@ -45,6 +47,25 @@ async def add(ctx, event):
 KEPT: Final = ("BACKPLANE_CACHE_DIR", "BACKPLANE_MAVEN_URL", "BACKPLANE_PORTS")
 
 
+OTHERS: Final = ("3.12", "3.13")
+"""Versions of Python beside the one of this environment that the distribution is for."""
+
+AGENTS_S: Final = 60.0
+"""Until agents are ready: the first process of a new environment compiles all that it imports."""
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of that version on this machine that runs: beside the one of this environment, or on the path."""
+    beside = sorted(Path(sys.base_prefix).parent.glob(f"*{version}.*/bin/python{version}"))
+    for candidate in [*map(str, beside), shutil.which(f"python{version}")]:
+        if (
+            candidate
+            and subprocess.run([candidate, "-c", "import ssl"], capture_output=True, check=False).returncode == 0
+        ):
+            return candidate
+    return None
+
+
 def uv() -> str:
     """The uv that the environment of the checkout was made with."""
     own = Path(sys.prefix) / "tools" / "bin" / "uv"
@@ -54,7 +75,7 @@ def uv() -> str:
 class Installed:
     """An environment of its own with the wheel in it, and what runs there."""
 
-    def __init__(self, home: Path, wheel: Path, extra: str) -> None:
+    def __init__(self, home: Path, wheel: Path, extra: str, python: str = sys.executable) -> None:
         self.home = home
         self.bin = home / "env" / "bin"
         self.project = home / "project"
@@ -65,7 +86,7 @@ class Installed:
             **{name: os.environ[name] for name in KEPT if name in os.environ},
         }
         home.mkdir()
-        subprocess.run([uv(), "venv", "--quiet", "--python", sys.executable, str(home / "env")], check=True)
+        subprocess.run([uv(), "venv", "--quiet", "--python", python, str(home / "env")], check=True)
         pinned = home / "pinned.txt"
         lock = (ROOT / "requirements.lock").read_text().splitlines()
         locked = (line.removesuffix(" \\") for line in lock if re.match(r"[a-z0-9]", line))
@@ -125,6 +146,11 @@ def test_the_sdk_alone_imports_fast_types_and_says_what_is_missing(
         assert "pip install 'agent-backplane[platform]'" in refused, refused
     assert "no platform found" in sdk.run("backplane", "start", "orders", code=5).stderr
     assert "Start a run" in sdk.run("backplane", "--help").stdout
+    check_types(sdk)
+
+
+def check_types(sdk: Installed) -> None:
+    """Code of an author is checked against what is installed; its wrong lines are found."""
     mypy = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", "--cache-dir", str(sdk.home / "cache")]
     checked = subprocess.run(
         [*mypy, "--python-executable", str(sdk.bin / "python"), str(shutil.copy(TYPING, sdk.home))],
@@ -143,23 +169,121 @@ def test_the_demo_runs_from_the_wheel(whole: Installed) -> None:
     assert shown["replay"]["identical"] is True
 
 
-def test_the_platform_and_an_agent_run_beside_a_project(whole: Installed) -> None:
-    """The agent's module imports what is its project's."""
+@pytest.fixture(scope="module")
+def running(whole: Installed) -> Installed:
+    """Its platform is up."""
     whole.run("backplane", "up", "--detach")
-    command = [str(whole.bin / "backplane"), "agents", "run", "agents.py"]
-    said = whole.home / "agents.log"
+    return whole
+
+
+def test_the_platform_and_an_agent_run_beside_a_project(running: Installed) -> None:
+    """The agent's module imports what is its project's."""
+    assert total(running) == [120.0, "north", "order"]
+
+
+@pytest.mark.parametrize("version", [each for each in OTHERS if not sys.version.startswith(f"{each}.")])
+def test_another_python_has_the_sdk_and_an_agent(
+    tmp_path_factory: pytest.TempPathFactory, wheel: Path, running: Installed, version: str
+) -> None:
+    """The SDK alone is installed there, is typed, and its agent works on the platform of this Python."""
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} is at hand")
+    sdk = Installed(tmp_path_factory.mktemp("other") / "home", wheel, "", python)
+    timed = (
+        "import sys, time; at = time.perf_counter(); import agents_sdk; print(sys.version, time.perf_counter() - at)"
+    )
+    said = sdk.run("python", "-P", "-c", timed).stdout
+    assert said.startswith(f"{version}.")
+    print(f"import of agents_sdk, with its seconds: {said}")
+    check_types(sdk)
+    sdk.environment["BACKPLANE_DATA_DIR"] = running.environment["BACKPLANE_DATA_DIR"]
+    assert total(sdk) == [120.0, "north", "order"]
+
+
+def test_a_backup_is_restored_as_its_page_says(running: Installed) -> None:
+    """The old directory is gone. A run that had ended is read, one under way goes on, and a replay is identical."""
+    data, restored = Path(running.environment["BACKPLANE_DATA_DIR"]), running.home / "restored"
+    with agents_of(running):
+        ended = run_of(running, 100)
+    under_way = json.loads(running.run("backplane", "start", "orders", "--input", "200", "--json").stdout)["run_id"]
+    backup, restore = console_blocks(BACKUP_PAGE.read_text(), "## A local platform")
+    paths = {"/path/to/data": data, "/path/to/restored": restored, "backplane-backup.tgz": running.home / "backup.tgz"}
+
+    for line in backup:
+        shell(running, line, paths)
+    shutil.rmtree(data)
+    running.environment["BACKPLANE_DATA_DIR"] = str(restored)
+    for line in restore:
+        shown = shell(running, line, paths)
+
+    assert "identical" in shown
+    assert total_of(running, ended) == [120.0, "north", "order"]
+    with agents_of(running):
+        assert_eventually(lambda: has_total(running, under_way, [240.0, "north", "order"]), AGENTS_S)
+
+
+def console_blocks(page: str, heading: str) -> list[list[str]]:
+    """The commands of each block of a section of a page."""
+    section = page.partition(f"{heading}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+    return [[line.removeprefix("$ ") for line in block.splitlines()] for block in blocks]
+
+
+def shell(installed: Installed, line: str, paths: dict[str, Path]) -> str:
+    """What a command of a page prints, with these paths in the places of its own."""
+    for named, path in paths.items():
+        line = line.replace(named, str(path))
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        cwd=installed.project,
+        env=installed.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def total(installed: Installed) -> Any:
+    """What a run of the project's agent wrote, with the agent and the commands of this environment."""
+    with agents_of(installed):
+        return total_of(installed, run_of(installed, 100))
+
+
+@contextmanager
+def agents_of(installed: Installed) -> Iterator[None]:
+    """The project's agent works meanwhile, in this environment."""
+    command = [str(installed.bin / "backplane"), "agents", "run", "agents.py"]
+    said = installed.home / "agents.log"
     with said.open("wb") as log:
-        agents = subprocess.Popen(command, env=whole.environment, cwd=whole.project, stdout=log, stderr=log)
+        agents = subprocess.Popen(command, env=installed.environment, cwd=installed.project, stdout=log, stderr=log)
     try:
-        assert_eventually(lambda: ready(said))
-        started = ["start", "orders", "--input", "100", "--wait", "--json"]
-        outcome = json.loads(whole.run("backplane", *started).stdout)
-        assert outcome["status"] == "completed"
-        value = json.loads(whole.run("backplane", "state", "get", outcome["run_id"], "total", "--json").stdout)["value"]
-        assert value == [120.0, "north", "order"]
+        assert_eventually(lambda: ready(said), AGENTS_S)
+        yield
     finally:
         agents.terminate()
         agents.wait(30)
+
+
+def run_of(installed: Installed, amount: int) -> str:
+    """The id of a run that completed."""
+    outcome = json.loads(
+        installed.run("backplane", "start", "orders", "--input", str(amount), "--wait", "--json").stdout
+    )
+    assert outcome["status"] == "completed"
+    return str(outcome["run_id"])
+
+
+def total_of(installed: Installed, run_id: str) -> Any:
+    """The value that the run's agent wrote."""
+    return json.loads(installed.run("backplane", "state", "get", run_id, "total", "--json").stdout)["value"]
+
+
+def has_total(installed: Installed, run_id: str, value: Any) -> None:
+    assert total_of(installed, run_id) == value
 
 
 def ready(log: Path) -> None:
