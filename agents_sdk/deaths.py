@@ -52,7 +52,7 @@ _HEADER: Final = struct.Struct("<qqqq")
 _VERSION: Final = 1
 
 
-class Noted(NamedTuple):
+class DeathCount(NamedTuple):
     """Knowledge of a piece of work."""
 
     points: int = 0
@@ -69,16 +69,16 @@ class Noted(NamedTuple):
         return self.points >= LIMIT and not self.deadly
 
 
-NOTHING: Final = Noted()
+NOTHING: Final = DeathCount()
 
 
-def after_death(under_way: dict[bytes, tuple[Noted, int]], points: int, at: int) -> dict[bytes, Noted]:
+def after_death(under_way: dict[bytes, tuple[DeathCount, int]], points: int, at: int) -> dict[bytes, DeathCount]:
     """Knowledge of the work that was under way at a death; given the earlier knowledge and how far each was. Pure."""
     risen = {}
     for name, (one, far) in under_way.items():
         before = one.points if far <= one.furthest else 0
         deaths = min(one.deaths + 1, 255)
-        risen[name] = Noted(min(before + points, 255), deaths, one.deadly, max(far, one.furthest), at)
+        risen[name] = DeathCount(min(before + points, 255), deaths, one.deadly, max(far, one.furthest), at)
     reached = [name for name, one in risen.items() if one.points >= LIMIT]
     return {
         name: one._replace(deadly=one.deadly or one.points >= HOPELESS or reached == [name])
@@ -111,7 +111,7 @@ class Deaths:
             raise
         self._clock = clock
         self._place: dict[bytes, int] = {}
-        self._known: dict[bytes, Noted] = {}
+        self._known: dict[bytes, DeathCount] = {}
         self._free: list[int] = []
         self._alone = asyncio.Lock()
         self._load(
@@ -124,12 +124,12 @@ class Deaths:
         me = os.getpid(), process_began()
         # The same process after ``exec`` has not died. Where its start is not known, process ids have to do.
         died = version == _VERSION and (pid, began) != me
-        under_way: dict[bytes, tuple[Noted, int]] = {}
+        under_way: dict[bytes, tuple[DeathCount, int]] = {}
         for number in range(1, SLOTS + 1):
             name, running, points, deaths, deadly, far, furthest, last = _SLOT.unpack_from(
                 self._notes, number * _SLOT.size
             )
-            noted = Noted(points, deaths, bool(deadly), furthest, last)
+            noted = DeathCount(points, deaths, bool(deadly), furthest, last)
             old = self._clock() - last > KEPT_S
             if version != _VERSION or not any(name) or (not running and old):
                 self._free.append(number)
@@ -146,7 +146,7 @@ class Deaths:
             self._write(name, running=False)
         _HEADER.pack_into(self._notes, 0, *me, memory_kills, _VERSION)
 
-    def of(self, name: str) -> Noted:
+    def of(self, name: str) -> DeathCount:
         """Knowledge of a piece of work."""
         return self._known.get(_digest(name), NOTHING)
 

@@ -22,7 +22,7 @@ from agents_sdk.core.tools import Format
 from agents_sdk.discovery import LIMIT, CapabilityMatch
 from agents_sdk.errors import InvalidCommand, RunFinished, UnknownRun
 from agents_sdk.scope import Scope
-from agents_sdk.state import History, Listed, Listing, State, Version
+from agents_sdk.state import History, KeyVersion, Listing, State, Version
 from agents_sdk.toolbox import Toolbox, called
 from agents_sdk.topics import RUNS, STATE
 from agents_sdk.values import time_limit
@@ -181,7 +181,7 @@ class RunState(State):
         """As State."""
 
         def keys(kept: Kept) -> Reply:
-            found = [Listed(key, of[-1].version) for key, of in sorted(kept.items()) if key.startswith(prefix)]
+            found = [KeyVersion(key, of[-1].version) for key, of in sorted(kept.items()) if key.startswith(prefix)]
             live = [listed for listed in found if kept[listed.key][-1].value]
             return _reply(value=msgspec.json.encode(live).decode())
 

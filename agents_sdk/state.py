@@ -52,7 +52,7 @@ class Version(msgspec.Struct, frozen=True):
     deleted: bool
 
 
-class Listed(msgspec.Struct, frozen=True):
+class KeyVersion(msgspec.Struct, frozen=True):
     """A key and its current version."""
 
     key: str
@@ -67,7 +67,7 @@ class Found(msgspec.Struct, frozen=True):
     value: msgspec.Raw = msgspec.Raw()
 
 
-Listing: TypeAlias = list[Listed]
+Listing: TypeAlias = list[KeyVersion]
 History: TypeAlias = list[Version]
 
 

@@ -15,7 +15,7 @@ WINDOW: Final = 256
 """So 64 processes may be busy in one run at once. At 5 ms a command it allows 50,000 a second."""
 
 
-class _Waiting(NamedTuple):
+class _Waiter(NamedTuple):
     turn: asyncio.Future[int]
     counts: bool
 
@@ -29,7 +29,7 @@ class _Run:
         self.begun = 0
         self.under_way: dict[int, None] = {}
         """Numbers of those that count, oldest first."""
-        self.queue: deque[_Waiting] = deque()
+        self.queue: deque[_Waiter] = deque()
         self.admitted = 0
         """Of the queue, those whose turn it is and that have not run yet: nobody may overtake them."""
 
@@ -64,7 +64,7 @@ class Turns:
             run = self._runs[run_id] = _Run()
         if not run.queue and not run.admitted and (not counts or run.has_room(self._window)):
             return run.begin(counts)
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), counts)
+        waiting = _Waiter(asyncio.get_running_loop().create_future(), counts)
         run.queue.append(waiting)
         self.waiting += 1
         try:

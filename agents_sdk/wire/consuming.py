@@ -70,7 +70,7 @@ def come(consumer: Consumer, wait_s: float, most: int) -> list[Message]:
 def _class() -> type[Any]:
     from confluent_kafka import Consumer
 
-    class Passing(Consumer):
+    class SkippingConsumer(Consumer):
         """Consumer, but for the batches that it cannot read."""
 
         _passed: Callable[[UnreadableBatch], None] | None = None
@@ -95,7 +95,7 @@ def _class() -> type[Any]:
                 self._passed(batch)
             return True
 
-    return Passing
+    return SkippingConsumer
 
 
 def _pass_over(reader: Consumer, config: Mapping[str, Any], message: Any) -> UnreadableBatch | None:

@@ -51,7 +51,7 @@ class ForeignSchemas:
         self._fruitful = True
         """The last reading found something new."""
         self._failure: BackplaneError | None = None
-        self._reading: _Reading | None = None
+        self._reading: _RegistryReader | None = None
         self._certain_at = -FRESH_S
         """When the last reading for ``certain`` began that was answered."""
 
@@ -92,7 +92,7 @@ class ForeignSchemas:
         why = f"; the registry was not read: {failure.message}" if failure is not None else ""
         raise LookupError(f"no schema of ours had the id {schema_id} when the registry was read last{why}")
 
-    def _start(self) -> _Reading | None:
+    def _start(self) -> _RegistryReader | None:
         """The reading of what is registered that is under way, or begins now; None where there was one a moment ago."""
         with self._lock:
             now = self._clock()
@@ -100,7 +100,7 @@ class ForeignSchemas:
                 return self._reading
             wait_s = WAIT_S if self._fruitful or now >= self._asked + QUIET_S else 0.0
             self._asked = now
-            begun = self._reading = _Reading(threading.Event(), now + wait_s)
+            begun = self._reading = _RegistryReader(threading.Event(), now + wait_s)
         if self._patient:
             self._run(begun.done)
         else:
@@ -137,7 +137,7 @@ class ForeignSchemas:
             self._read.add(place)
 
 
-class _Reading(NamedTuple):
+class _RegistryReader(NamedTuple):
     """Of what is registered."""
 
     done: threading.Event

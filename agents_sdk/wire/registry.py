@@ -64,7 +64,7 @@ class SchemaRejected(BackplaneError):
     hint = "compare with `backplane schemas diff`"
 
 
-class Registered(NamedTuple):
+class SubjectVersion(NamedTuple):
     """One version of a subject."""
 
     version: int
@@ -114,7 +114,7 @@ def registry_client() -> type[SchemaRegistryClient]:
     of the time that a process needs to open a registry."""
     absent = [name for name in _OAUTH if name not in sys.modules]
     for name in absent:
-        sys.modules[name] = _Unwanted(name)
+        sys.modules[name] = _ModuleStub(name)
     try:
         from confluent_kafka.schema_registry import SchemaRegistryClient
     finally:
@@ -123,7 +123,7 @@ def registry_client() -> type[SchemaRegistryClient]:
     return SchemaRegistryClient
 
 
-class _Unwanted(ModuleType):
+class _ModuleStub(ModuleType):
     """In place of a module of which names are imported and not used."""
 
     def __getattr__(self, name: str) -> Any:
@@ -206,7 +206,7 @@ class Registry:
             raise LookupError(message)  # not the caller's type error: the id leads nowhere
         return loaded
 
-    def versions(self, name: str) -> list[Registered]:
+    def versions(self, name: str) -> list[SubjectVersion]:
         """All versions of a subject, the oldest first; empty when there is no such subject."""
         return [self.version(name, number) for number in self.numbers(name)]
 
@@ -215,14 +215,14 @@ class Registry:
         found: list[int] = self._ask(lambda: self._client.get_versions(name), missing=[])
         return sorted(found)
 
-    def version(self, name: str, number: int) -> Registered:
+    def version(self, name: str, number: int) -> SubjectVersion:
         """One version of a subject. Raises SchemaRejected when there is none."""
 
-        def one() -> Registered:
+        def one() -> SubjectVersion:
             found = self._client.get_version(name, number)
-            return Registered(number, _known(found.schema_id), json.loads(found.schema.schema_str or "{}"))
+            return SubjectVersion(number, _known(found.schema_id), json.loads(found.schema.schema_str or "{}"))
 
-        registered: Registered = self._ask(one)
+        registered: SubjectVersion = self._ask(one)
         return registered
 
     def subjects(self) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from agents_sdk.topics import RUNS
 from backplane.ledger.committer import Committer, Fenced, Group
-from backplane.ledger.outgoing import Outgoing
+from backplane.ledger.outgoing import OutgoingRecord
 from backplane.platform.platform import LocalPlatform
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ def kafka(broker: LocalPlatform) -> dict[str, str]:
 
 
 def group(size: int = 1) -> Group:
-    return Group(lambda: [Outgoing(RUNS, b"k", b"v", [])] * size, size, 1, urgent=True)
+    return Group(lambda: [OutgoingRecord(RUNS, b"k", b"v", [])] * size, size, 1, urgent=True)
 
 
 async def opened(kafka: dict[str, str], committed: list[int]) -> tuple[Committer, asyncio.Task[None]]:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(300)
 DELIVERED = next(example for example in examples("MessageEvent") if example.case == "delivered")
 
 
-class Told(NamedTuple):
+class DryRun(NamedTuple):
     """What a dry run said of an empty broker, and what was there after it."""
 
     topics: list[Change]
@@ -52,15 +52,15 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def dry(empty: Settings) -> Told:
+def dry(empty: Settings) -> DryRun:
     """Asked before anything is applied, whichever test comes first."""
     topics, schemas = apply_topics(empty, dry_run=True), apply_schemas(empty, dry_run=True)
     left = topics_admin.existing(topics_admin.connect(empty), empty)
-    return Told(topics, schemas, {name for name in left if name.startswith("bp.")}, registered(empty))
+    return DryRun(topics, schemas, {name for name in left if name.startswith("bp.")}, registered(empty))
 
 
 @pytest.fixture(scope="module")
-def applied(empty: Settings, dry: Told) -> Settings:
+def applied(empty: Settings, dry: DryRun) -> Settings:
     """The same broker and registry, on which both were applied."""
     apply_topics(empty)
     apply_schemas(empty)
@@ -92,7 +92,7 @@ def add(**about: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda schema: schema["fields"].append({"name": "region", "type": "string", "doc": "Where.", **about})
 
 
-def test_dry_run_tells_everything_and_does_nothing(dry: Told) -> None:
+def test_dry_run_tells_everything_and_does_nothing(dry: DryRun) -> None:
     """On an empty broker a dry run names each topic and each schema, and makes none."""
     assert {change.name for change in dry.topics} == {file.topic for file in load_all() if not file.template}
     assert {change.name for change in dry.schemas if change.action == "register schema"} == {

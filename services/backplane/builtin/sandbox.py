@@ -25,7 +25,7 @@ BACKSTOP_SECONDS: Final = 40
 INT_LIMIT: Final = 2**63
 
 
-class _Printed:
+class _PrintBuffer:
     """Collects what is printed, up to a limit."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class _Printed:
 def code_execution(params: Mapping[str, Any], context: ProviderContext) -> dict[str, Any]:
     """Value, printed text and error of the snippet."""
     pool = context.resources.get("monty", _start)
-    printed = _Printed()
+    printed = _PrintBuffer()
     value, error = None, None
     try:
         with pool.checkout(limits=_limits(params), os_policy=_policy(params)) as session:

@@ -55,10 +55,10 @@ class View(NamedTuple):
     def standing(self, contract: RegisteredCapability) -> list[tuple[str, str]]:
         """(provider, why it cannot be asked; "" when it can) in declared order."""
         from backplane.manifests.model import environment
-        from backplane.manifests.switches import Registered
+        from backplane.manifests.switches import RegistryTopics
 
         if self.catalogue is not None:
-            return Registered(self.catalogue, self.registry).standing(contract, time.monotonic())
+            return RegistryTopics(self.catalogue, self.registry).standing(contract, time.monotonic())
         providers = contract.capability.providers
         lacks = [(each.name, each.missing(environment(), self.data_dir)) for each in providers]
         return [(name, f"lacks {lack}" if lack else "") for name, lack in lacks]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agents_sdk.settings import Settings
     from backplane.manifests.publish import Change
     from backplane.manifests.registry import RegisteredCapability, Registry
-    from backplane.manifests.switches import Registered
+    from backplane.manifests.switches import RegistryTopics
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 
@@ -229,7 +229,7 @@ def known(registry: Registry, name: str) -> RegisteredCapability:
         raise CommandError("not_found", error.message, error.hint) from error
 
 
-def read(settings: Settings) -> Registered:
+def read(settings: Settings) -> RegistryTopics:
     """The registry as it is now; what this release cannot read of it is left out, and said."""
     from agents_sdk.wire.registry import connect_codec
     from backplane.manifests import switches

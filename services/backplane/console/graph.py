@@ -54,7 +54,7 @@ class PlacedBox(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Drawing:
+class GraphLayout:
     """Boxes and lines in a space of width × height."""
 
     width: int
@@ -67,7 +67,7 @@ class Drawing:
 
 
 @dataclass
-class Gathered:
+class GraphParts:
     """Every thing once, and which rests on which."""
 
     boxes: dict[str, Box] = field(default_factory=dict)
@@ -75,9 +75,9 @@ class Gathered:
     """Box → boxes that it rests on."""
 
 
-def gathered(root: Node, box_of: Mapping[str, Box]) -> Gathered:
+def gathered(root: Node, box_of: Mapping[str, Box]) -> GraphParts:
     """The tree's nodes by their ids, things that stand in several places joined."""
-    found = Gathered()
+    found = GraphParts()
     waiting = [root]
     while waiting:
         node = waiting.pop()
@@ -94,7 +94,7 @@ def identity(node: Node) -> str:
     return node.event.event_id if node.event else node.state
 
 
-def draw(things: Gathered, root: str, opened: Collection[str] = ()) -> Drawing:
+def draw(things: GraphParts, root: str, opened: Collection[str] = ()) -> GraphLayout:
     """The boxes laid out from ``root``; ``opened`` are ids of folds that are not to be folded."""
     things = _acyclic(things, root)
     columns = _columns(things, root)
@@ -111,9 +111,9 @@ def draw(things: Gathered, root: str, opened: Collection[str] = ()) -> Drawing:
     return _placed(ordered, boxes, edges, sum(1 for box in things.boxes if box in folds) - len(set(folds.values())))
 
 
-def _acyclic(things: Gathered, root: str) -> Gathered:
+def _acyclic(things: GraphParts, root: str) -> GraphParts:
     """Without the lines that lead back to what they come from: requests and answers may name each other."""
-    kept = Gathered({}, defaultdict(list))
+    kept = GraphParts({}, defaultdict(list))
     state: dict[str, int] = {}
     stack: list[tuple[str, int]] = [(root, 0)]
     while stack:
@@ -134,7 +134,7 @@ def _acyclic(things: Gathered, root: str) -> Gathered:
     return kept
 
 
-def _columns(things: Gathered, root: str) -> list[list[str]]:
+def _columns(things: GraphParts, root: str) -> list[list[str]]:
     graph: rustworkx.PyDiGraph[str, None] = rustworkx.PyDiGraph()
     index = dict(zip(things.boxes, graph.add_nodes_from(list(things.boxes)), strict=True))
     graph.add_edges_from([(index[a], index[b], None) for a, others in things.edges.items() for b in others])
@@ -142,7 +142,7 @@ def _columns(things: Gathered, root: str) -> list[list[str]]:
     return [[graph[node] for node in sorted(generation)] for generation in rustworkx.topological_generations(graph)]
 
 
-def _folds(things: Gathered, column_of: Mapping[str, int], opened: Collection[str]) -> dict[str, Box]:
+def _folds(things: GraphParts, column_of: Mapping[str, int], opened: Collection[str]) -> dict[str, Box]:
     """Box → the fold it is in, for those that are in one."""
     groups: dict[tuple[int, str, str, str], list[Box]] = defaultdict(list)
     for name, box in things.boxes.items():
@@ -186,7 +186,7 @@ def _ordered(columns: list[list[str]], edges: Iterable[tuple[str, str]]) -> list
 
 def _placed(
     columns: list[list[str]], boxes: Mapping[str, Box], edges: Iterable[tuple[str, str]], folded: int
-) -> Drawing:
+) -> GraphLayout:
     tallest = max((len(column) for column in columns), default=1)
     height = tallest * (BOX_HEIGHT + ROW_GAP) - ROW_GAP
     at: dict[str, tuple[int, int]] = {}
@@ -196,7 +196,7 @@ def _placed(
             at[box] = MARGIN + number * (BOX_WIDTH + COLUMN_GAP), MARGIN + top + row * (BOX_HEIGHT + ROW_GAP)
     lines = [_line(at[a], at[b]) for a, b in sorted(edges)]
     width = len(columns) * (BOX_WIDTH + COLUMN_GAP) - COLUMN_GAP + 2 * MARGIN
-    return Drawing(
+    return GraphLayout(
         width, height + 2 * MARGIN, [PlacedBox(boxes[box], *place) for box, place in at.items()], lines, folded
     )
 

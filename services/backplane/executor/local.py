@@ -166,7 +166,7 @@ class _Outbox:
         raise SettledElsewhere(f"{route} is unsafe now")
 
 
-class _Opened(LocalCaller):
+class _OwnConnections(LocalCaller):
     """With the connections it was opened with."""
 
     def __init__(self, names: Collection[str], live: LiveRegistry, fleet: Fleet, transport: Transport) -> None:
@@ -190,7 +190,7 @@ def local_calls(names: Collection[str]) -> OpenLocalCalls:
         live.follow(lambda: None)
         store = ArtifactStore(settings.data_dir, settings.artifacts.url)
         fleet = Fleet(settings.data_dir, environment(), live.registry.switch, store, policy_of(settings))
-        caller = _Opened(names, live, fleet, transport)
+        caller = _OwnConnections(names, live, fleet, transport)
         for name in names:
             if why := caller.unfit(name):
                 log.warning("calls of %s are left to executors: %s", name, why)

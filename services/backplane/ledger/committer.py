@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from backplane.ledger.inboxes import NEW_S, LookAgain, Topics
 from backplane.ledger.notices import Notices
-from backplane.ledger.outgoing import Outgoing
+from backplane.ledger.outgoing import OutgoingRecord
 from backplane.runtime import clients
 
 log = logging.getLogger("backplane.ledger")
@@ -60,7 +60,7 @@ BY_KEY: Final = -1
 class Group(NamedTuple):
     """All that one batch of commands caused; ``encode`` gives the records, so that it costs the writer's thread."""
 
-    encode: Callable[[], list[Outgoing]]
+    encode: Callable[[], list[OutgoingRecord]]
     size: int
     next_offset: int
     urgent: bool
@@ -183,7 +183,7 @@ class Committer:
             await asyncio.sleep(NEW_S)
         self._timed(time.perf_counter() - began)
 
-    def _write_once(self, records: list[Outgoing]) -> bool:
+    def _write_once(self, records: list[OutgoingRecord]) -> bool:
         """Whether they are written; not while one of their topics is looked for. Raises Fenced, KafkaException."""
         try:
             self._write_possible(self._possible(records))
@@ -196,7 +196,7 @@ class Committer:
                 raise Fenced(str(failure.args[0])) from failure
             raise
 
-    def _write_possible(self, records: list[Outgoing]) -> None:
+    def _write_possible(self, records: list[OutgoingRecord]) -> None:
         """Writes all records in one transaction. A record that a topic does not take goes where its ``instead`` says,
         and the transaction is written again. A record without ``instead`` is needed. Raises KafkaException."""
         for last in (False, False, True):
@@ -211,11 +211,11 @@ class Committer:
                 self._producer.abort_transaction(COMMIT_TIMEOUT_S)
                 records = self._without_failed(records)
 
-    def _possible(self, records: list[Outgoing]) -> list[Outgoing]:
+    def _possible(self, records: list[OutgoingRecord]) -> list[OutgoingRecord]:
         """The records that their topics take, by the broker's word; in the place of others, what is written instead."""
-        kept: list[Outgoing] = []
+        kept: list[OutgoingRecord] = []
         for record in records:
-            found: Outgoing | None = record
+            found: OutgoingRecord | None = record
             while found is not None and found.instead is not None and not found.by_key:
                 problem = self._topics.problem(found.topic, self.partition)
                 if not problem:
@@ -225,7 +225,7 @@ class Committer:
                 kept.append(found)
         return kept
 
-    def _instead(self, record: Outgoing, why: str) -> Outgoing | None:
+    def _instead(self, record: OutgoingRecord, why: str) -> OutgoingRecord | None:
         assert record.instead is not None
         self._notices.report(
             f"topic {record.topic}",
@@ -235,7 +235,7 @@ class Committer:
         )
         return record.instead(why)
 
-    def _without_failed(self, records: list[Outgoing]) -> list[Outgoing]:
+    def _without_failed(self, records: list[OutgoingRecord]) -> list[OutgoingRecord]:
         failed, self._failed = self._failed, {}
         self._topics.forget()
         kept = []
@@ -253,7 +253,7 @@ class Committer:
         if error is not None:
             self._failed[number] = error
 
-    def _write(self, records: list[Outgoing]) -> None:
+    def _write(self, records: list[OutgoingRecord]) -> None:
         producer = self._producer
         self._failed = {}
         producer.begin_transaction()

@@ -22,7 +22,7 @@ PUT_OFF_S: Final = 5.0
 """After a snapshot that could not be taken."""
 
 
-class Keeping:
+class SnapshotBuilder:
     """Contents of the next snapshot, and whether it is due."""
 
     def __init__(self, partition: int, snapshots: Snapshots, drained: Callable[[], Awaitable[None]]) -> None:

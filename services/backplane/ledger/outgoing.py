@@ -42,7 +42,7 @@ class TooLarge(Exception):
     """The consequences of the command are larger than a record may be."""
 
 
-class Outgoing(NamedTuple):
+class OutgoingRecord(NamedTuple):
     """One record to be written."""
 
     topic: str
@@ -51,7 +51,7 @@ class Outgoing(NamedTuple):
     headers: Sequence[tuple[str, bytes]]
     by_key: bool = False
     """It lies where its key belongs, as a client's record would; else in the committer's own partition."""
-    instead: Callable[[str], Outgoing | None] | None = None
+    instead: Callable[[str], OutgoingRecord | None] | None = None
     """The record that is written in place of this one, given the reason; None of it: nothing. Without one the record is
     needed."""
 
@@ -77,10 +77,10 @@ class Outbox:
         self._signer = signer
         self._limit = limit
 
-    def records(self, facts: Iterable[Fact], first: int = 0) -> list[Outgoing]:
+    def records(self, facts: Iterable[Fact], first: int = 0) -> list[OutgoingRecord]:
         """All records that these facts are, in their order; ``first``: the number of the first one among the facts of
         its command. Raises TooLarge, and whatever a field that cannot be encoded makes the codec raise."""
-        out: list[Outgoing] = []
+        out: list[OutgoingRecord] = []
         for number, fact in enumerate(facts, first):
             self._fact(fact, Place(fact.command_offset, number), out)
         for record in out:
@@ -89,12 +89,12 @@ class Outbox:
                 raise TooLarge(f"a record for {record.topic} would have {size} bytes; {self._limit} is the limit")
         return out
 
-    def said(self, command: Command) -> Outgoing:
+    def said(self, command: Command) -> OutgoingRecord:
         """A command of the ledger's own."""
         value = self._signer.encode(command)
-        return Outgoing(COMMANDS, command.run_id.encode(), value, command_headers(command), by_key=True)
+        return OutgoingRecord(COMMANDS, command.run_id.encode(), value, command_headers(command), by_key=True)
 
-    def letter(self, record: Record, stage: str, why: BaseException | tuple[str, str]) -> Outgoing:
+    def letter(self, record: Record, stage: str, why: BaseException | tuple[str, str]) -> OutgoingRecord:
         """The dead letter of a record of bp.commands. Raises nothing."""
         letter = DeadLetter.of(COMMANDS, self._partition, record.offset, GROUP, why, stage=stage)
         try:
@@ -118,16 +118,16 @@ class Outbox:
         return self._letter(None, None, dead_letter_headers(short))
 
     @staticmethod
-    def _letter(key: bytes | None, value: bytes | None, headers: Headers, topic: str = COMMANDS) -> Outgoing:
-        return Outgoing(dead_letter(topic), key, value, headers, instead=_nothing)
+    def _letter(key: bytes | None, value: bytes | None, headers: Headers, topic: str = COMMANDS) -> OutgoingRecord:
+        return OutgoingRecord(dead_letter(topic), key, value, headers, instead=_nothing)
 
-    def _fact(self, fact: Fact, place: Place, out: list[Outgoing]) -> None:
+    def _fact(self, fact: Fact, place: Place, out: list[OutgoingRecord]) -> None:
         value = self._codec.encode(fact)
         key = fact.run_id.encode() or None
         headers = fact_headers(fact)
         topic = TOPIC_OF_FACT[type(fact)]
         proven = self._proofs.fact(fact, key, value, place) if self._proofs is not None else []
-        out.append(Outgoing(topic, key, value, headers + proven))
+        out.append(OutgoingRecord(topic, key, value, headers + proven))
         out += [self.said(command) for command in issued(fact)]
         if isinstance(fact, CallEvent):
             self._dead_call(fact, key, value, headers, out)
@@ -152,13 +152,13 @@ class Outbox:
 
     def _delivery(
         self, fact: MessageEvent, key: bytes | None, value: bytes, headers: Headers, place: Place
-    ) -> Outgoing:
+    ) -> OutgoingRecord:
         topic = inbox(fact.recipient)
         if self._proofs is not None:  # by which its recipient knows that the ledger put it in the inbox
             generations = valid(self._book(), fact.recipient, fact.at)
             headers = headers + self._proofs.delivery(fact, key, value, place, generations)
 
-        def instead(why: str) -> Outgoing | None:
+        def instead(why: str) -> OutgoingRecord | None:
             letter = DeadLetter(
                 topic=topic,
                 partition=self._partition,
@@ -169,10 +169,10 @@ class Outbox:
             )
             return self._letter(key, value, dead_letter_headers(letter, headers), topic)
 
-        return Outgoing(topic, key, value, headers, instead=instead)
+        return OutgoingRecord(topic, key, value, headers, instead=instead)
 
     def _dead_call(
-        self, fact: CallEvent, key: bytes | None, value: bytes, headers: Headers, out: list[Outgoing]
+        self, fact: CallEvent, key: bytes | None, value: bytes, headers: Headers, out: list[OutgoingRecord]
     ) -> None:
         """The letter of a failed call, and beside it the fact that it was redriven or discarded."""
         if fact.kind in kinds.CALL_LETTER_ENDS:
@@ -190,7 +190,7 @@ class Outbox:
             out.append(self._letter(key, value, dead_letter_headers(letter, headers), CALLS))
 
 
-def size_of(record: Outgoing) -> int:
+def size_of(record: OutgoingRecord) -> int:
     """Bytes of a record on the wire, before compression; a little more rather than less."""
     headers = sum(len(name) * 4 + len(value or b"") + 10 for name, value in record.headers)
     return OVERHEAD + len(record.key or b"") + len(record.value or b"") + headers

@@ -42,10 +42,10 @@ from backplane.ledger.alarms import Alarms
 from backplane.ledger.answers import Answers
 from backplane.ledger.aside import SKIPPED, Aside, put_aside_fact, skipped, skips
 from backplane.ledger.committer import Committer, Group
-from backplane.ledger.keeping import Keeping
+from backplane.ledger.keeping import SnapshotBuilder
 from backplane.ledger.marks import Marks
 from backplane.ledger.notices import Notices
-from backplane.ledger.outgoing import BEHIND_ALL, Outbox, Outgoing, unheard
+from backplane.ledger.outgoing import BEHIND_ALL, Outbox, OutgoingRecord, unheard
 from backplane.ledger.proofs import proofs_of
 from backplane.ledger.recovery import put_aside_at, recover, stands
 from backplane.ledger.snapshots import FACTS_BETWEEN, Snapshots
@@ -132,7 +132,7 @@ class PartitionLedger:
         self._snapshots = snapshots
         self._next = 0
         self._partitions = settings.topics.partitions
-        self._keeping = Keeping(number, snapshots, self._drained)
+        self._keeping = SnapshotBuilder(number, snapshots, self._drained)
         self._turn = asyncio.Lock()
         """Held by code that changes the book, or needs it unchanged."""
         self._answers = Answers(number, codec, replies, limit, proofs, lambda: self.book)
@@ -248,7 +248,7 @@ class PartitionLedger:
             stop = deadly.offset
         self._next = max(self._next, stop)
         facts: list[Fact] = []
-        out: list[Outgoing] = []
+        out: list[OutgoingRecord] = []
         began = time.perf_counter()
         for record in records:
             self._marks.begin(self.number, record.offset)
@@ -263,13 +263,13 @@ class PartitionLedger:
         if records or out:
             await self._hand_over(facts, out)
 
-    async def _hand_over(self, facts: list[Fact], out: list[Outgoing]) -> None:
+    async def _hand_over(self, facts: list[Fact], out: list[OutgoingRecord]) -> None:
         size = sum(len(record.value or b"") for record in out)
         waited_for = any(urgent(fact) for fact in facts)
         await self.committer.put(Group(lambda: out, len(facts), self._next, waited_for, size))
         self._keeping.more(len(facts))
 
-    def _put_aside(self, record: Record, facts: list[Fact], out: list[Outgoing]) -> None:
+    def _put_aside(self, record: Record, facts: list[Fact], out: list[OutgoingRecord]) -> None:
         """The partition stands still before a record at which workers died, and says so."""
         aside = self.aside = Aside(record, self._marks.died[self.number][1], time.time())
         if record.offset != self._aside_recorded:  # else a worker of before has written it
@@ -340,7 +340,7 @@ class PartitionLedger:
             async with self._turn:
                 await self._keeping.take_if_due(self.book, FACTS_BETWEEN)
 
-    def _take(self, record: Record, out: list[Outgoing]) -> list[Fact]:
+    def _take(self, record: Record, out: list[OutgoingRecord]) -> list[Fact]:
         """One record of bp.commands: what it causes is in the book, in ``out`` and among the answers. Any fault of it
         is a refusal and a dead letter, and no more. Raises nothing."""
         try:
@@ -352,7 +352,7 @@ class PartitionLedger:
         except Exception as error:
             log.exception("partition %d offset %d cannot be read", self.number, record.offset)
             return self._refuse(record, "decode", "internal_error", error, out)
-        made: list[tuple[list[Fact], list[Outgoing]]] = []
+        made: list[tuple[list[Fact], list[OutgoingRecord]]] = []
         step = apply(
             self.book, command, record.offset, appended_at(record), proof,
             check=lambda facts: made.append((facts, self._outbox.records(facts))),
@@ -368,7 +368,9 @@ class PartitionLedger:
             log.exception("partition %d offset %d: not all was done that follows", self.number, record.offset)
         return step.facts
 
-    def _refuse(self, record: Record, stage: str, code: str, why: BaseException, out: list[Outgoing]) -> list[Fact]:
+    def _refuse(
+        self, record: Record, stage: str, code: str, why: BaseException, out: list[OutgoingRecord]
+    ) -> list[Fact]:
         """A refusal about no run, and a dead letter."""
         message = str(why) if isinstance(why, Undecodable) else f"{stage}: {type(why).__name__}: {why}"
         fact = undecodable(record.key, record.offset, appended_at(record), code, message)
@@ -378,7 +380,7 @@ class PartitionLedger:
         out.append(self._outbox.letter(record, stage, why))
         return [fact]
 
-    def _follow_up(self, record: Record, command: Command, step: Step, out: list[Outgoing]) -> None:
+    def _follow_up(self, record: Record, command: Command, step: Step, out: list[OutgoingRecord]) -> None:
         """Consequences of the facts besides the book: letters, timers, runs that the next snapshot has to have, and the
         answers."""
         if step.failure is not None:

@@ -47,7 +47,7 @@ DEPTH: Final = 50
 Schema = Any
 
 
-class Broken(NamedTuple):
+class BreakingChange(NamedTuple):
     """Changes that break callers of the old manifest."""
 
     path: str
@@ -58,18 +58,24 @@ class Broken(NamedTuple):
         return f"{self.path}: {self.message}"
 
 
-def broken(old: Capability, new: Capability) -> list[Broken]:
+def broken(old: Capability, new: Capability) -> list[BreakingChange]:
     """All that forbids ``new`` to take the place of ``old``."""
     params = _Comparison(_closed(old.params), _closed(new.params), open_objects=False)
     result = _Comparison(new.result, old.result, open_objects=True)
     found = [
-        *(Broken(path, f"params that were right no longer are: {why}") for path, why in params.misfits("params")),
-        *(Broken(path, f"a result may no longer be what it was: {why}") for path, why in result.misfits("result")),
+        *(
+            BreakingChange(path, f"params that were right no longer are: {why}")
+            for path, why in params.misfits("params")
+        ),
+        *(
+            BreakingChange(path, f"a result may no longer be what it was: {why}")
+            for path, why in result.misfits("result")
+        ),
     ]
     effects = ("read", "idempotent", "unsafe")
     if effects.index(new.side_effects) > effects.index(old.side_effects):
         message = f"callers rely on {old.side_effects!r}; {new.side_effects!r} is a capability of another name"
-        found.append(Broken("side_effects", message))
+        found.append(BreakingChange("side_effects", message))
     return found
 
 

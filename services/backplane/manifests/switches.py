@@ -38,7 +38,7 @@ class NotBelieved(BackplaneError):
     code = "auth"
 
 
-class Registered(NamedTuple):
+class RegistryTopics(NamedTuple):
     """The contents of the registry's topics."""
 
     catalogue: Catalogue
@@ -56,7 +56,7 @@ class Registered(NamedTuple):
         return state_of(self.registry.switch(contract.capability.name).state, self.standing(contract, now))
 
 
-def read(settings: Settings, codec: Codec) -> Registered:
+def read(settings: Settings, codec: Codec) -> RegistryTopics:
     """The registry as it is now. Blocks. Raises Unreachable, TopicsNotApplied, KeyUnusable."""
     from agents_sdk.follower import read_catalogue
 
@@ -67,7 +67,7 @@ def read(settings: Settings, codec: Codec) -> Registered:
             registry.put(contract_of(held))
         except Unreadable as error:
             unreadable.append(f"manifest {name} version {held.version} cannot be read: {error}")
-    return Registered(catalogue, registry, tuple(unreadable))
+    return RegistryTopics(catalogue, registry, tuple(unreadable))
 
 
 def why_not(catalogue: Catalogue, capability: str, provider: str, now: float) -> str:

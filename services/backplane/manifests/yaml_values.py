@@ -49,7 +49,7 @@ def compose(text: str) -> yaml.Node | None:
 
 def value_of(node: yaml.Node, most: int = MAX_VALUES) -> Any:
     """The node as a plain value. Raises Problem."""
-    return _Reading(most).value(node)
+    return _ValueReader(most).value(node)
 
 
 def _refuse_depth(text: str) -> None:
@@ -64,7 +64,7 @@ def _refuse_depth(text: str) -> None:
             depth -= 1
 
 
-class _Reading:
+class _ValueReader:
     def __init__(self, most: int) -> None:
         self._left = self._most = most
         self._above: list[int] = []

@@ -55,7 +55,7 @@ Say = Callable[[str, str], None]
 
 
 @dataclass
-class _Running:
+class _RunningPart:
     part: Part
     state: State
     child: Child | None = None
@@ -100,7 +100,7 @@ class Supervisor:
         self._users = users
         self._listener = say
         self._nodes = {part.name: part.node for part in parts}
-        self._running = {part.name: _Running(part, State()) for part in parts}
+        self._running = {part.name: _RunningPart(part, State()) for part in parts}
         self._wake = asyncio.Event()
         self._stops = 0
         self._interrupted = False
@@ -255,12 +255,12 @@ class Supervisor:
             if each.part.ready is not None or each.part.probe is not None:
                 each.probe = asyncio.create_task(self._ask_until_ready(each))
 
-    def _child(self, each: _Running, launch: Launch, *, waits: bool = False) -> Child:
+    def _child(self, each: _RunningPart, launch: Launch, *, waits: bool = False) -> Child:
         env = {**base_environment(), **launch.env, ENDED: each.ended, **({SPARE: "1"} if waits else {})}
         return Child(launch.argv, env, self._layout.log(each.part.name), each.part.nice, waits=waits)
 
     @staticmethod
-    def _spare_of(each: _Running) -> Child | None:
+    def _spare_of(each: _RunningPart) -> Child | None:
         """The spare process of a part, which begins its work now; None where there is none."""
         spare, each.spare = each.spare, None
         return spare if spare is not None and spare.begin(each.ended) else None
@@ -279,7 +279,7 @@ class Supervisor:
                 except PlatformError:  # the part works without it
                     each.spare_at = now + SPARE_AGAIN_S
 
-    async def _ask_until_ready(self, each: _Running) -> None:
+    async def _ask_until_ready(self, each: _RunningPart) -> None:
         ready = each.part.probe(self._site) if each.part.probe is not None else each.part.ready
         assert ready is not None
         port = self._site.ports[each.part.ports[0]]
@@ -320,7 +320,7 @@ class Supervisor:
             deadline = began + STOP_LIMIT_S * number / len(waves)
             await self._stop_wave([self._running[name] for name in wave], deadline)
 
-    async def _stop_wave(self, wave: Sequence[_Running], deadline: float) -> None:
+    async def _stop_wave(self, wave: Sequence[_RunningPart], deadline: float) -> None:
         children = [each.child for each in wave if each.child is not None]
         for child in children:
             child.send(signal.SIGTERM)
@@ -336,7 +336,7 @@ class Supervisor:
                 each.state = State(Phase.STOPPED, now, each.state.restarts, last_exit=each.state.last_exit)
 
     @staticmethod
-    def _drop(each: _Running) -> None:
+    def _drop(each: _RunningPart) -> None:
         if each.probe is not None:
             each.probe.cancel()
         if each.child is not None:
@@ -376,7 +376,7 @@ class Supervisor:
     def _alive(self) -> bool:
         return any(each.child is not None for each in self._running.values())
 
-    def _describe(self, each: _Running) -> dict[str, Any]:
+    def _describe(self, each: _RunningPart) -> dict[str, Any]:
         return {
             "state": each.state.phase.value,
             "pid": each.child.pid if each.child else None,

@@ -59,7 +59,7 @@ class AllowedAddresses:
         return proxy.url
 
 
-class _Checked:
+class _CheckedBackend:
     """A network backend of httpcore that connects to allowed addresses only."""
 
     def __init__(self, inner: Any, way: AllowedAddresses) -> None:
@@ -130,5 +130,5 @@ def _made(library: ModuleType, way: AllowedAddresses, proxy: str | None, options
     made = library.AsyncHTTPTransport(proxy=proxy, trust_env=False, **options)
     if proxy is None:
         pool = made._pool
-        pool._network_backend = _Checked(pool._network_backend, way)
+        pool._network_backend = _CheckedBackend(pool._network_backend, way)
     return made

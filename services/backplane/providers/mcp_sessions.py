@@ -156,7 +156,7 @@ def _bounded(response: httpx2.Response, *, refused: bool, endless: bool) -> Any:
 
     stream: Any = response.stream
 
-    class Bounded(httpx2.AsyncByteStream):
+    class BoundedBody(httpx2.AsyncByteStream):
         """A body up to its limit; a stream of events goes on for as long as it likes, each event within its own."""
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -172,7 +172,7 @@ def _bounded(response: httpx2.Response, *, refused: bool, endless: bool) -> Any:
         async def aclose(self) -> None:
             await stream.aclose()
 
-    return Bounded()
+    return BoundedBody()
 
 
 class Server:

@@ -17,7 +17,7 @@ CHARACTERS_PER_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Booked:
+class _WindowUse:
     window: Window
     entry: Entry
 
@@ -50,7 +50,7 @@ class Throttle:
 async def _wait(wanted: list[tuple[Window | None, int, str]], until: float) -> Entry | Failure | None:
     """Books all or nothing, and waits for the last of them; the first one's entry."""
     loop = asyncio.get_running_loop()
-    booked: list[_Booked] = []
+    booked: list[_WindowUse] = []
     for window, amount, what in wanted:
         if window is None:
             continue
@@ -59,7 +59,7 @@ async def _wait(wanted: list[tuple[Window | None, int, str]], until: float) -> E
             _cancel(booked)
             message = f"its {what} per minute are used up for another {entry:.1f} s, longer than this attempt has"
             return Failure(error_class="rate_limited", code="rate_used_up", message=message, retry_after=entry)
-        booked.append(_Booked(window, entry))
+        booked.append(_WindowUse(window, entry))
     wait = max((each.entry.at for each in booked), default=0.0) - loop.time()
     if wait > 0:
         try:
@@ -70,6 +70,6 @@ async def _wait(wanted: list[tuple[Window | None, int, str]], until: float) -> E
     return booked[0].entry if booked else None
 
 
-def _cancel(booked: list[_Booked]) -> None:
+def _cancel(booked: list[_WindowUse]) -> None:
     for each in booked:
         each.window.cancel(each.entry)

@@ -53,7 +53,7 @@ class Batch(NamedTuple):
     """The next batch starts here, unless something was left out between the two."""
 
 
-class Untouched(FaustCodec):
+class PassThroughCodec(FaustCodec):
     """Passes the value through: a batch is no bytes to be decoded."""
 
     def _loads(self, s: Any) -> Any:
@@ -63,7 +63,7 @@ class Untouched(FaustCodec):
         return s
 
 
-UNTOUCHED: Final = Untouched()
+UNTOUCHED: Final = PassThroughCodec()
 
 
 class FetchPosition:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from agents_sdk import schemas, topics
 from agents_sdk.errors import BackplaneError
 from agents_sdk.wire import topic_files, topics_admin
-from agents_sdk.wire.registry import LEVEL, Registered, Registry, subject
+from agents_sdk.wire.registry import LEVEL, Registry, SubjectVersion, subject
 from agents_sdk.wire.topic_files import Topic
 from agents_sdk.wire.topics_admin import ExistingTopic, NewTopicSpec
 from backplane.topics.compatibility import Difference, Schema, broken_by
@@ -151,7 +151,7 @@ def _plan(registry: Registry, name: str, record: str) -> _Plan:
     return _Plan(name, record, registry.level(name), missing, tuple(refused))
 
 
-def refusals(record: str, version: int, local: Mapping[int, Schema], registered: Sequence[Registered]) -> list[str]:
+def refusals(record: str, version: int, local: Mapping[int, Schema], registered: Sequence[SubjectVersion]) -> list[str]:
     """Why this version of a record must not be registered: all its breaks with the registered versions and the local
     ones before it. Empty: it may.
     """

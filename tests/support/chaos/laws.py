@@ -41,7 +41,7 @@ WRITES: Final = ("StateWritten", "StateDeleted")
 
 
 @dataclass(frozen=True)
-class Told:
+class ClientReport:
     """What a client asked, and what it was told; times are wall clock, in seconds."""
 
     command: Command
@@ -141,7 +141,7 @@ def _gaps(found: list[int]) -> str:
     return "" if found == list(range(1, len(found) + 1)) else f"1..{len(found)} expected, not {found[:20]}"
 
 
-def told_the_truth(told: list[Told], log: Log) -> list[str]:
+def told_the_truth(told: list[ClientReport], log: Log) -> list[str]:
     """Whatever a client was told is what was committed, by event id, version, run_seq, value; and what was
     acknowledged changed something once."""
     by_event = {fact.event_id: fact for _, fact in log.facts}
@@ -156,7 +156,7 @@ def told_the_truth(told: list[Told], log: Log) -> list[str]:
     return wrong
 
 
-def _mistake(told: Told, by_event: Mapping[str, Fact], caused: list[Fact]) -> str:
+def _mistake(told: ClientReport, by_event: Mapping[str, Fact], caused: list[Fact]) -> str:
     command, reply = told.command, told.reply
     if command.kind in ABOUT_NO_RUN:
         return ""
@@ -199,7 +199,7 @@ def _state_mistake(fact: StateEvent, command: Command, reply: Reply) -> str:
     return ""
 
 
-def counters(told: list[Told], log: Log, key: str) -> list[str]:
+def counters(told: list[ClientReport], log: Log, key: str) -> list[str]:
     """A compare-and-set counter ends at the number of acknowledged increments."""
     acknowledged: Counter[RunId] = Counter()
     for each in told:

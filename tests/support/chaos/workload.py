@@ -12,7 +12,7 @@ from agents_sdk import AsyncBackplane, CallFailed, VersionConflict
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import Reply
 from tests.support.chaos.agents import SIDES
-from tests.support.chaos.laws import Told
+from tests.support.chaos.laws import ClientReport
 
 CLIENT_RUNS: Final = 28
 AGENT_RUNS: Final = 12
@@ -28,7 +28,7 @@ PAUSE_S: Final = 0.15
 class Result:
     """What the clients know."""
 
-    told: list[Told] = field(default_factory=list)
+    told: list[ClientReport] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     """Runs that a client was told have ended."""
     relays: dict[str, int] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Workload:
         async def witnessed(command: Command, timeout: float | None, **options: Any) -> Reply:
             asked = time.time()
             reply = await request(command, timeout and max(timeout, PATIENCE_S), **options)
-            self.result.told.append(Told(command, reply, asked, time.time()))
+            self.result.told.append(ClientReport(command, reply, asked, time.time()))
             return reply
 
         transport.request = witnessed  # type: ignore[method-assign]  # every answer passes here

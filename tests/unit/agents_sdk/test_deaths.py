@@ -19,8 +19,8 @@ from agents_sdk.deaths import (
     LIMIT,
     NOTHING,
     SLOTS,
+    DeathCount,
     Deaths,
-    Noted,
     after_death,
     points_of,
 )
@@ -46,7 +46,7 @@ def opened(path: Path, ended: str = "", memory_kills: int = 0) -> Iterator[Death
         yield deaths
 
 
-def seen(path: Path, name: str, ended: str = "", memory_kills: int = 0) -> Noted:
+def seen(path: Path, name: str, ended: str = "", memory_kills: int = 0) -> DeathCount:
     """What the next process knows of a piece of work."""
     with opened(path, ended, memory_kills) as deaths:
         return deaths.of(name)
@@ -185,7 +185,7 @@ def test_whatever_runs_beside_it_deadly_work_is_found_and_nothing_else(seed: int
     """Worlds with one piece of work that kills, and others that come, end and are begun again; suspected work runs by
     itself, as ``apart`` has it."""
     chance = random.Random(seed)
-    known: dict[bytes, Noted] = {}
+    known: dict[bytes, DeathCount] = {}
     bad, deaths = b"bad", 0
     while not known.get(bad, NOTHING).deadly:
         others = {str(chance.randrange(30)).encode() for _ in range(chance.randrange(20))}

@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backplane.console.graph import BOX_HEIGHT, BOX_WIDTH, COLUMN_LIMIT, Box, Gathered, draw, stem
+from backplane.console.graph import BOX_HEIGHT, BOX_WIDTH, COLUMN_LIMIT, Box, GraphParts, draw, stem
 
 
 def box(name: str, agent: str = "", kind: str = "state") -> Box:
@@ -15,7 +15,7 @@ def box(name: str, agent: str = "", kind: str = "state") -> Box:
 
 
 @st.composite
-def things(draw_: st.DrawFn) -> Gathered:
+def things(draw_: st.DrawFn) -> GraphParts:
     """Up to 40 things, each resting on some that may themselves rest on it: cycles included."""
     count = draw_(st.integers(1, 40))
     names = [f"n{number}" for number in range(count)]
@@ -26,11 +26,11 @@ def things(draw_: st.DrawFn) -> Gathered:
         if a != b and b not in edges[a]:
             edges[a].append(b)
     agents = {name: draw_(st.sampled_from(["", "a", "b"])) for name in names}
-    return Gathered({name: box(name, agents[name]) for name in names}, edges)
+    return GraphParts({name: box(name, agents[name]) for name in names}, edges)
 
 
 @given(things())
-def test_no_thing_is_lost_and_none_covers_another(given_things: Gathered) -> None:
+def test_no_thing_is_lost_and_none_covers_another(given_things: GraphParts) -> None:
     """Every thing is a box, or in one that says how many it holds."""
     drawing = draw(given_things, "n0")
     shown = [one.box for one in drawing.boxes]
@@ -49,7 +49,7 @@ def test_no_thing_is_lost_and_none_covers_another(given_things: Gathered) -> Non
 
 
 @given(things())
-def test_lines_lead_to_the_right(given_things: Gathered) -> None:
+def test_lines_lead_to_the_right(given_things: GraphParts) -> None:
     """What a thing rests on stands behind it."""
     for line in draw(given_things, "n0").lines:
         start, end = line[1:].split("C")[0], line.split(" ")
@@ -59,7 +59,9 @@ def test_lines_lead_to_the_right(given_things: Gathered) -> None:
 def test_two_thousand_things_stay_a_drawing() -> None:
     """Folded to a screenful; a fold that is opened shows what fits and keeps the rest in one box."""
     names = [f"note/{number}@1" for number in range(2_000)]
-    everything = Gathered({"root": box("root"), **{name: box(name, "scout") for name in names}}, {"root": list(names)})
+    everything = GraphParts(
+        {"root": box("root"), **{name: box(name, "scout") for name in names}}, {"root": list(names)}
+    )
     drawing = draw(everything, "root")
     (fold,) = [one.box for one in drawing.boxes if one.box.kind == "fold"]
     opened = draw(everything, "root", [fold.id])

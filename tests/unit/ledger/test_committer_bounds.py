@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from backplane.ledger.committer import MAX_WAITING, MAX_WAITING_BYTES, REFUSALS, Committer, Fenced, Group
 from backplane.ledger.inboxes import GRACE_S
-from backplane.ledger.outgoing import Outgoing
+from backplane.ledger.outgoing import OutgoingRecord
 from backplane.runtime import clients
 
 
@@ -121,8 +121,8 @@ def test_what_passes_makes_no_dead_letter(monkeypatch: pytest.MonkeyPatch, code:
     made = Committer({}, 0, lambda offset: None)
     made._write_once(
         [
-            Outgoing("bp.inbox.a", b"k", b"v", (), instead=lambda why: Outgoing("dlq", b"k", b"v", ())),
-            Outgoing("bp.messages", b"k", b"v", ()),
+            OutgoingRecord("bp.inbox.a", b"k", b"v", (), instead=lambda why: OutgoingRecord("dlq", b"k", b"v", ())),
+            OutgoingRecord("bp.messages", b"k", b"v", ()),
         ]
     )
     assert producer.written[-1] == [("dlq" if code in REFUSALS else "bp.inbox.a"), "bp.messages"]
@@ -143,12 +143,12 @@ async def test_an_inbox_that_is_looked_for_holds_up_no_other_partition(monkeypat
     monkeypatch.setattr(clients, "producer", lambda *_, **__: Lacking(None, None))
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     seeking, other = (Committer({}, number, lambda offset: None) for number in (0, 1))
-    missing = Outgoing("bp.inbox.a", b"k", b"v", (), instead=lambda why: None)
+    missing = OutgoingRecord("bp.inbox.a", b"k", b"v", (), instead=lambda why: None)
     tasks = [asyncio.create_task(each.run()) for each in (seeking, other)]
     try:
         await seeking.put(Group(lambda: [missing], 1, 1, True))
         await asyncio.sleep(0.05)
-        await other.put(Group(lambda: [Outgoing("bp.messages", b"k", b"v", ())], 1, 1, True))
+        await other.put(Group(lambda: [OutgoingRecord("bp.messages", b"k", b"v", ())], 1, 1, True))
         async with asyncio.timeout(GRACE_S / 2):
             await other.drained()
         async with asyncio.timeout(GRACE_S * 2):

@@ -22,7 +22,7 @@ from backplane.ledger.accept import accepted
 from backplane.ledger.committer import Group
 from backplane.ledger.marks import Marks
 from backplane.ledger.notices import Notices
-from backplane.ledger.outgoing import Outbox, Outgoing, TooLarge, size_of
+from backplane.ledger.outgoing import Outbox, OutgoingRecord, TooLarge, size_of
 from backplane.ledger.partition import PartitionLedger
 from backplane.metrics.exposition import Metrics
 from backplane.runtime.batch import Batch, Record
@@ -43,7 +43,7 @@ class Written:
     """A committer that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.records: list[Outgoing] = []
+        self.records: list[OutgoingRecord] = []
 
     async def put(self, group: Group) -> None:
         self.records += group.encode()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents_sdk import schemas
-from agents_sdk.wire.registry import Registered
+from agents_sdk.wire.registry import SubjectVersion
 from backplane.topics.apply import refusals
 from backplane.topics.compatibility import breaking, broken_by, differences, is_zero
 
@@ -106,12 +106,12 @@ def test_every_older_version_counts() -> None:
 def test_refusal_names_file_version_and_id() -> None:
     """The refusal says which file breaks which registered version, and shows all differences."""
     local = {1: schemas.avro("RunEvent"), 2: changed("RunEvent", added(default="EU"))}
-    told = refusals("RunEvent", 2, local, [Registered(4, 17, schemas.avro("RunEvent"))])
+    told = refusals("RunEvent", 2, local, [SubjectVersion(4, 17, schemas.avro("RunEvent"))])
     assert "RunEvent.v2.avsc is incompatible with RunEvent.v1.avsc" in told[0]
-    told = refusals("RunEvent", 2, {2: local[2]}, [Registered(4, 17, schemas.avro("RunEvent"))])
+    told = refusals("RunEvent", 2, {2: local[2]}, [SubjectVersion(4, 17, schemas.avro("RunEvent"))])
     assert told[0] == "  RunEvent.v2.avsc is incompatible with registered version 4 (id 17):"
     assert '+ region: string = "EU"  <-' in told[1]
-    assert refusals("RunEvent", 1, local, [Registered(4, 17, schemas.avro("RunEvent"))]) == []
+    assert refusals("RunEvent", 1, local, [SubjectVersion(4, 17, schemas.avro("RunEvent"))]) == []
 
 
 def test_zero_is_null_zero_or_empty() -> None:

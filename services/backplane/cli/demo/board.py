@@ -43,7 +43,7 @@ class Board(Protocol):
         """The events of the run."""
 
 
-class Doing:
+class AgentBoard:
     """Work of each agent, folded from the facts."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Doing:
                 return "", "", ""
 
 
-class Silent:
+class NoBoard:
     """For programs: they read the end."""
 
     def __enter__(self) -> Self:
@@ -102,13 +102,13 @@ class Silent:
         """Nothing."""
 
 
-class Plain(Silent):
+class Plain(NoBoard):
     """For a pipe or a log: lines."""
 
     KINDS: Final = (DecisionEvent, AttemptEvent)
 
     def __init__(self) -> None:
-        self._doing = Doing()
+        self._doing = AgentBoard()
 
     def said(self, text: str) -> None:
         """A line."""
@@ -121,7 +121,7 @@ class Plain(Silent):
             message(f"  {agent:<15} {self._doing.now[agent][1]}")
 
 
-class Live(Silent):
+class Live(NoBoard):
     """For a person at a terminal."""
 
     MARKS: Final = {
@@ -135,7 +135,7 @@ class Live(Silent):
         from rich.console import Console
         from rich.live import Live as RichLive
 
-        self._doing = Doing()
+        self._doing = AgentBoard()
         self._live = RichLive(console=Console(stderr=True), transient=True, refresh_per_second=12)
 
     def __enter__(self) -> Self:
@@ -186,7 +186,7 @@ class Live(Silent):
 def board(as_json: bool) -> Board:
     """The one that fits the reader of stderr."""
     if as_json:
-        return Silent()
+        return NoBoard()
     import os
 
     return Live() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Plain()
