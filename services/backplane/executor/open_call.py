@@ -50,9 +50,7 @@ class OpenCall:
         targets: Sequence[Target],
         began: float,
     ) -> None:
-        self.fact, self.contract = fact, contract
-        self.targets = targets
-        self.began = began
+        self.fact, self.contract, self.targets, self.began = fact, contract, targets, began
         self.policy = plan.policy_of(contract, config, fact.timeout_ms)
         self.degraded = plan.degraded_result(contract, config)
         self.tried: list[PastAttempt] = []

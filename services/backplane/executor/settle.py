@@ -236,10 +236,8 @@ class Settler:
         timeout = min(provider.timeout_seconds, call.policy.deadline - (call.asked_at - call.began))
         refused = ceiling.refusal(provider, timeout, call.fact.budget_nano_usd, call.cost, target.params)
         if refused is not None:
-            message, most = refused
-            over = PastAttempt(
-                route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=message, own=True
-            )
+            why, most = refused
+            over = PastAttempt(route=step.route, error_class="quota", code=ceiling.OVER_BUDGET, message=why, own=True)
             call.tried.append(over)
             call.asked = min(call.asked or most, most)
             return
