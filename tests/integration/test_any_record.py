@@ -115,7 +115,7 @@ def letters(settings: Settings, places: list[tuple[int, int]]) -> list[tuple[Enc
         assert set(places) <= set(found)
         return [found[place] for place in places]
 
-    return assert_eventually(look)
+    return assert_eventually(look, 60)
 
 
 def refusals(settings: Settings, codec: Codec) -> dict[tuple[int, int], RefusalEvent]:
@@ -240,7 +240,7 @@ async def test_foreign_record_in_a_fact_topic_stops_neither_the_ledger_nor_its_n
 
 
 @pytest.mark.parametrize("codec_name", ["gzip", "zstd"])
-async def test_a_madethat_was_the_last_command_costs_a_takeover_no_memory(
+async def test_a_bomb_that_was_the_last_command_costs_a_takeover_no_memory(
     codec_name: str, settings: Settings, ledger: LedgerProcess, raw: RawProducer
 ) -> None:
     """Who takes a partition over looks at the last command that was decided; it reads it within its bounds."""
