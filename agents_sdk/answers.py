@@ -11,7 +11,7 @@ from agents_sdk import values
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
-from agents_sdk.core.words import Why
+from agents_sdk.core.words import Why, attributed, ended
 from agents_sdk.errors import (
     REFUSALS,
     BackplaneError,
@@ -52,6 +52,11 @@ class RunResult:
     instruction of the platform."""
     said_by: str = ""
     """The speaker: an agent or a client."""
+
+    @property
+    def summary(self) -> str:
+        """How the run ended, in one line for people, with the words of others in quotes."""
+        return attributed(ended(self.status, self.reason), self.said, self.said_by)
 
 
 def checked(reply: Reply) -> Reply:
@@ -105,8 +110,7 @@ def child_error(run_id: str, reply: Reply) -> ChildFailed | ChildCancelled:
     """The error of a child run that ended without a result."""
     error = ChildCancelled if reply.status == "cancelled" else ChildFailed
     why = _why(reply)
-    reason = f": {why.reason}" if why.reason else ""
-    return error(f"run {run_id} {reply.status}{reason}", run_id=run_id, status=reply.status, **why._asdict())
+    return error(f"run {run_id} {ended(reply.status, why.reason)}", run_id=run_id, status=reply.status, **why._asdict())
 
 
 def request_failed(reply: Reply, agent: str, name: str) -> RequestFailed:

@@ -28,5 +28,24 @@ class Why(NamedTuple):
 
 def attributed(reason: str, said: str, said_by: str) -> str:
     """Both in one line for people: the platform's sentence, then who said what, in quotes."""
-    words = f"{said_by or 'somebody'} said {quoted(said)}" if said else ""
-    return "; ".join(text for text in (reason, words) if text)
+    return f"{reason}{speaker(reason, said_by)} {quoted(said)}" if said else reason
+
+
+def speaker(reason: str, said_by: str) -> str:
+    """The clause between a sentence and the words of somebody: who said them. A speaker whom the sentence names at its
+    beginning, perhaps after a status, or at its end is not named again."""
+    name = repr(said_by)
+    if said_by and reason.endswith(name):
+        return ", who said"
+    if said_by and any(part.startswith(f"{name} ") for part in (reason, reason.partition(": ")[2])):
+        return " and said"
+    return f"{'; ' if reason else ''}{said_by or 'somebody'} said"
+
+
+def ended(status: str, reason: str) -> str:
+    """How a run ended, in one line for people: its status, and why. The sentence that somebody ended the run says the
+    status itself: ``cancelled by 'tester'``."""
+    by = reason.removesuffix(f" {status} the run")
+    if by != reason and by[:1] in ("'", '"'):
+        return f"{status} by {by}"
+    return f"{status}: {reason}" if reason else status

@@ -9,6 +9,6 @@ def summary_of(topic: str) -> str:
         run = backplane.start_run("hello", {"topic": topic}, budget="0.10 USD")
         outcome = run.wait(timeout=60)
         if outcome.status != "completed":
-            raise RuntimeError(f"run {run.id} {outcome.status}: {outcome.reason}")
+            raise RuntimeError(f"run {run.id} {outcome.summary}")
         found: str = run.state.get("summary")
         return found

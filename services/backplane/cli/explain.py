@@ -58,14 +58,14 @@ def _fact(event: Event) -> dict[str, Any]:
 
 def _page(about: RunRow, found: PostMortem) -> Iterator[Text]:
     from agents_sdk.core.money import dollars
-    from agents_sdk.core.words import attributed
+    from agents_sdk.core.words import attributed, ended
     from backplane.cli.data_text import Text
     from backplane.insight.wording import duration, ending
 
-    ended = ending(about.status, found)
-    words = attributed(about.reason, about.said, about.said_by)
-    reason = f": {words}" if words and found.verdict in ("failed", "cancelled") else ""
-    yield Text.assemble((found.run_id, "bold"), f"  {about.workflow}  ", (f"{ended}{reason}", "bold"))
+    end = ending(about.status, found)
+    if found.verdict in ("failed", "cancelled"):
+        end = attributed(ended(about.status, about.reason), about.said, about.said_by)
+    yield Text.assemble((found.run_id, "bold"), f"  {about.workflow}  ", (end, "bold"))
     if found.first_cause is None:
         return
     yield from _part("First cause", [_line(found.first_cause)])

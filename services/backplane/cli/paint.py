@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from agents_sdk.core import kinds
 from agents_sdk.core.money import dollars
-from agents_sdk.core.words import attributed
+from agents_sdk.core.words import attributed, ended
 from backplane.cli.data_text import Text
 from backplane.insight.answers import Event, RunRow
 from backplane.insight.causation import CausationNode
@@ -121,8 +121,9 @@ def _add(table: Table, line: Line, start: int, lanes: dict[str, str], depth: int
 def _header(about: RunRow) -> Text:
     text = Text.assemble((about.run_id, "bold"), "  ", (about.workflow, "bold"), "  ")
     text.append(about.status, STATUS.get(about.status, ""))
-    if reason := attributed(about.reason, about.said, about.said_by):
-        text.append(f"  {reason}", "red")
+    words = attributed(ended(about.status, about.reason), about.said, about.said_by).removeprefix(about.status)
+    if words:
+        text.append(f" {words}", "red")
     if about.parent_run_id:
         text.append(f"  started by {about.parent_run_id}", "dim")
     return text

@@ -45,10 +45,7 @@ def resume(
         outcome = {name: getattr(ended, name) for name in ("status", "result", "code", "reason", "said", "said_by")}
         print_json({**document, **outcome})
     else:
-        from agents_sdk.core.words import attributed
-
-        why = attributed(ended.reason, ended.said, ended.said_by)
-        message(f"{ended.status}{f': {why}' if why else ''}")
+        message(ended.summary)
         print_json(ended.result)
     if ended.status != "completed":
         raise typer.Exit(ExitCode.FAILURE)

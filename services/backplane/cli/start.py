@@ -48,10 +48,7 @@ def start(
         fields = ("run_id", "status", "result", "code", "reason", "said", "said_by", "state_hash")
         print_json({field: getattr(ended, field) for field in fields})
     else:
-        from agents_sdk.core.words import attributed
-
-        reason = attributed(ended.reason, ended.said, ended.said_by)
-        message(f"{ended.status}{f': {reason}' if reason else ''}")
+        message(ended.summary)
         print_json(ended.result)
         why = "" if ended.status == "completed" else f", why with `backplane explain {run.id}`"
         message(f"see it with `backplane run {run.id}`{why}")

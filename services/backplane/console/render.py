@@ -14,8 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agents_sdk.core.money import dollars
+from agents_sdk.core.words import ended, speaker
 from agents_sdk.wire.instants import utc
 from backplane.console.graph import cut
+from backplane.insight.answers import RunRow
 from backplane.insight.wording import counted, duration, in_words
 
 FOLDER: Final = Path(__file__).parent
@@ -49,9 +51,22 @@ def environment() -> Environment:
         "cut": cut,
         "mark": mark,
         "coded": coded,
+        "why": why,
     }
-    made.globals |= {"asset": asset, "link": link, "path": path, "counted": counted, "in_words": in_words}
+    made.globals |= {
+        "asset": asset,
+        "link": link,
+        "path": path,
+        "counted": counted,
+        "in_words": in_words,
+        "speaker": speaker,
+    }
     return made
+
+
+def why(run: RunRow) -> str:
+    """Why a run ended, as it goes on after the status: ``by 'tester'``, or a sentence."""
+    return ended(run.status, run.reason).removeprefix(run.status).lstrip(": ")
 
 
 def link(where: str, **query: Any) -> str:

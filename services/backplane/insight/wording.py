@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core import kinds
 from agents_sdk.core.money import dollars
-from agents_sdk.core.words import attributed
+from agents_sdk.core.words import attributed, ended
 from backplane.insight.answers import Event
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ def _resumed(event: Event, _: Context) -> Line:
 def _ended(event: Event, _: Context) -> Line:
     word = event.kind.removeprefix("Run").lower()
     reason = "nothing left to do" if event.reason == "idle" else event.reason
-    words = attributed(reason, event.said, event.said_by)
-    why = f": {words}" if words else ""
-    return Line(event.at, event.agent, "■", f"run {word}{why}", "good" if word == "completed" else "bad")
+    words = attributed(f"run {ended(word, reason)}", event.said, event.said_by)
+    return Line(event.at, event.agent, "■", words, "good" if word == "completed" else "bad")
 
 
 def _delivered(event: Event, context: Context) -> Line:
@@ -238,9 +237,10 @@ def _child_cancelled(event: Event, _: Context) -> Line:
 
 
 def _child_ended(event: Event, _: Context) -> Line:
-    why = f": {_why(event)}" if event.reason != "idle" and _why(event) else ""
+    how = ended(event.status, "" if event.reason == "idle" else event.reason)
     tone = "good" if event.status == "completed" else "bad"
-    return Line(event.at, event.agent, "□", f"{event.child_run_id} {event.status}{why}", tone)
+    told = attributed(f"{event.child_run_id} {how}", event.said, event.said_by)
+    return Line(event.at, event.agent, "□", told, tone)
 
 
 def _stopped(event: Event, _: Context) -> Line:

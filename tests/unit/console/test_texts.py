@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,6 +27,7 @@ from backplane.console.previews import (
     paths_in,
     shown,
 )
+from backplane.insight.answers import RunRow
 
 ROOT = Path(__file__).parents[3]
 CONSOLE = ROOT / "services/backplane/console"
@@ -158,3 +161,20 @@ def test_nothing_is_fetched_from_outside() -> None:
         assert "://" not in text, file.name
         forbidden = ("style=", "<style", "onclick", "innerHTML =", "|safe", "insertAdjacent")
         assert [word for word in forbidden if word in text] == [], file.name
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said", "shown"),
+    [
+        ("cancelled", "'t' cancelled the run", "enough", "by &#39;t&#39;, who said enough"),
+        ("cancelled", "'t' cancelled the run", "", "by &#39;t&#39;"),
+        ("failed", "agent 'w' failed 3 times", "<b>", "agent &#39;w&#39; failed 3 times; t said &lt;b&gt;"),
+        ("cancelled", "", "enough", "t said enough"),
+    ],
+)
+def test_why_a_run_ended_is_said_once_beside_its_status(status: str, reason: str, said: str, shown: str) -> None:
+    """The one who ended it, and what was said about it."""
+    blank: dict[str, Any] = dict.fromkeys(RunRow.__struct_fields__, "")
+    run = RunRow(**{**blank, "status": status, "reason": reason, "said": said, "said_by": "t"})
+    page = render.environment().from_string('{% import "parts.html.j2" as parts with context %}{{ parts.why(run) }}')
+    assert re.sub(r"</?(span|q)[^>]*>", "", page.render(run=run)) == shown

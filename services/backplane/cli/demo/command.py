@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from agents_sdk.core.words import attributed
+from agents_sdk.core.words import attributed, ended
 from backplane.cli import extras
 from backplane.cli.output import CommandError, DataDir, ExitCode, JsonFlag, message, print_json
 
@@ -167,8 +167,8 @@ def _part(ending: Ending, seconds: float, first_event_s: float, own: bool, where
     )
     up = f"`backplane up --detach{where}`, then " if own else ""
     if ending.run.status != "completed":
-        why = attributed(ending.run.reason, ending.run.said, ending.run.said_by)
-        message(f"error: the run {ending.run.status}: {why}")
+        how = ended(ending.run.status, ending.run.reason)
+        message(f"error: the run {attributed(how, ending.run.said, ending.run.said_by)}")
         message(f"hint: another --topic or --corpus may do better; {up}`backplane run last{where}` tells the run again")
         return
     message(f"Next: {up}`backplane lineage last page{where}`.")
