@@ -1,15 +1,15 @@
 """Follows the registry's topics: reads them to their end once, and hands on each change from then on.
 
-SHELL around a confluent_kafka consumer in a thread of its own; what the records mean: ``agents_sdk.core.catalogue``.
+SHELL around a ``ReaderThread``; what the records mean: ``agents_sdk.core.catalogue``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agents_sdk.core.catalogue import Catalogue
@@ -18,8 +18,7 @@ from agents_sdk.registrar import Trust, trust
 from agents_sdk.topics import TOPIC_OF_REGISTRY
 from agents_sdk.wire.codec import Undecodable
 from agents_sdk.wire.consuming import come
-from agents_sdk.wire.consuming import consumer as make_consumer
-from agents_sdk.wire.quiet import POLLED
+from agents_sdk.wire.reader_thread import POLL_S, ReaderThread, follower
 from agents_sdk.wire.topic_ids import topic_ids
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, mapped
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backplane.registry")
 
-POLL_S: Final = 0.2
-"""How long closing may take; a record wakes the thread at once."""
 BATCH: Final = 500
 OPEN_WAIT_MS: Final = 10
 """The opener waits for the first fetch of each topic; held back for 500 ms each they were half of a start."""
@@ -59,8 +56,7 @@ class Follower:
         self._topics = [topic_ids(settings.kafka).watch(topic) for topic in KIND_OF]
         self._codec = codec
         self._trust = trust
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: ReaderThread[Message] | None = None
         self._consumer: Consumer | None = None
 
     def open(self) -> None:
@@ -89,20 +85,9 @@ class Follower:
 
     def _reader(self, wait_ms: int) -> Consumer:
         """``wait_ms``: how long the broker holds a fetch of topics in which nothing is new."""
-        return make_consumer(
-            {
-                **POLLED,
-                "group.id": "bp.registry",  # librdkafka wants one; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",  # of a topic that was made again
-                "fetch.wait.max.ms": wait_ms,
-                "fetch.queue.backoff.ms": 5,
-                "topic.metadata.refresh.interval.ms": 60_000,
-                **self._settings.kafka,
-            }
-        )
+        # a topic that was made again is read from its beginning
+        ends: dict[str, Any] = {"enable_partition_eof": True, "auto_offset_reset": "earliest"}
+        return follower(self._settings.kafka, "bp.registry", wait_ms, **ends)
 
     def _go_on(self) -> None:
         from confluent_kafka import TopicPartition
@@ -114,14 +99,13 @@ class Follower:
         """Goes on reading from where ``open`` ended; ``changed`` is called on the running loop, after ``catalogue`` has
         taken what came."""
         loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, args=(loop, changed), name="bp-registry", daemon=True)
-        self._thread.start()
+        self._thread = ReaderThread("bp-registry", loop, _read, partial(self._hand_over, changed), BATCH)
+        self._thread.start(self._open_again, self._look_for_new_topics)
 
     def close(self) -> None:
         """Ends reading."""
-        self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.close()
         else:
             self._let_go()
 
@@ -162,22 +146,12 @@ class Follower:
             if time.monotonic() > deadline:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
-    def _run(self, loop: asyncio.AbstractEventLoop, changed: Changed) -> None:
+    def _open_again(self) -> Consumer:
         assert self._consumer is not None
         self._consumer.close()
         consumer = self._consumer = self._reader(FOLLOW_WAIT_MS)
         self._go_on()
-        try:
-            while not self._stop.is_set():
-                self._look_for_new_topics()
-                batch = [each for each in come(consumer, POLL_S, BATCH) if each.error() is None]
-                if batch:
-                    loop.call_soon_threadsafe(self._hand_over, batch, changed)
-        except RuntimeError as error:
-            # the loop was closed under us: nobody is left to hear it
-            log.debug("follower of the registry stopped: %s", error)
-        finally:
-            consumer.close()
+        return consumer
 
     def _look_for_new_topics(self) -> None:
         """A topic that was deleted and made again is read from its beginning. The known state goes on to count, for as
@@ -188,7 +162,7 @@ class Follower:
             self.next |= dict.fromkeys(anew, 0)
             self._go_on()
 
-    def _hand_over(self, batch: list[Message], changed: Changed) -> None:
+    def _hand_over(self, changed: Changed, batch: list[Message]) -> None:
         changed([taken for taken in map(self._take, batch) if taken is not None])
 
     def _take(self, message: Any) -> tuple[type[Record], str] | None:
@@ -224,9 +198,13 @@ class Follower:
         return kind, key
 
 
+def _read(message: Message) -> Message | None:
+    return message if message.error() is None else None
+
+
 def read_catalogue(settings: Settings, codec: Codec) -> Catalogue:
     """The registry as it is now, as far as it is to be believed. Blocks. Raises Unreachable, TopicsNotApplied."""
-    follower = Follower(settings, codec, trust(settings))
-    follower.open()
-    follower.close()
-    return follower.catalogue
+    reader = Follower(settings, codec, trust(settings))
+    reader.open()
+    reader.close()
+    return reader.catalogue

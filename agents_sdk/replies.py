@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -12,21 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from agents_sdk.core.facts import Reply
 from agents_sdk.topics import OWN_REPLIES, REPLIES, replies_of
 from agents_sdk.wire.codec import Codec, Undecodable
-from agents_sdk.wire.consuming import come
-from agents_sdk.wire.consuming import consumer as make_consumer
-from agents_sdk.wire.quiet import POLLED
+from agents_sdk.wire.reader_thread import ReaderThread, follower
 from agents_sdk.wire.topics_admin import TIMEOUT_S, TopicsNotApplied, listed, mapped
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer
-
     from agents_sdk.settings import Settings
 
 log = logging.getLogger("backplane.sdk")
 
 BATCH: Final = 1_000
-POLL_S: Final = 0.2
-"""How long closing may take; an answer wakes the thread at once."""
+WAIT_MS: Final = 500
 
 
 class ReplyReader:
@@ -43,11 +37,7 @@ class ReplyReader:
         """``arrived`` is called on ``loop`` with the values of the answers that came."""
         self._settings = settings
         self._key = client_id.encode()
-        self._loop = loop
-        self._arrived = arrived
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bp-replies", daemon=True)
-        self._consumer: Consumer | None = None
+        self._thread = ReaderThread("bp-replies", loop, self._ours, arrived, BATCH)
         self.partition = 0
 
     def open(self) -> None:
@@ -58,18 +48,7 @@ class ReplyReader:
         """
         from confluent_kafka import KafkaException, TopicPartition
 
-        consumer = self._consumer = make_consumer(
-            {
-                **POLLED,
-                "group.id": "bp.replies",  # librdkafka wants one; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "fetch.wait.max.ms": 500,
-                "fetch.queue.backoff.ms": 5,
-                "topic.metadata.refresh.interval.ms": 60_000,
-                **self._settings.kafka,
-            }
-        )
+        consumer = follower(self._settings.kafka, "bp.replies", WAIT_MS)
         try:
             topic, partition, self.partition = self._place(listed(consumer, self._settings).topics)
             # the end as a number, now: OFFSET_END is looked up later, when the first answer may have come
@@ -81,7 +60,7 @@ class ReplyReader:
         except BaseException:
             consumer.close()
             raise
-        self._thread.start()
+        self._thread.start(lambda: consumer)
 
     def _place(self, known: Mapping[str, Any]) -> tuple[str, int, int]:
         """Topic and partition to read, and their form for the ledger. A user with a topic of its own name may read no
@@ -97,25 +76,7 @@ class ReplyReader:
 
     def close(self) -> None:
         """Stops the thread and closes the consumer."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        consumer = self._consumer
-        assert consumer is not None
-        try:
-            while not self._stop.is_set():
-                values = [
-                    value for message in come(consumer, POLL_S, BATCH) if (value := self._ours(message)) is not None
-                ]
-                if values:
-                    self._loop.call_soon_threadsafe(self._arrived, values)
-        except RuntimeError as error:
-            # the loop was closed under us: nobody is left to hear it
-            log.debug("reply reader stopped: %s", error)
-        finally:
-            consumer.close()
+        self._thread.close()
 
     def _ours(self, message: Any) -> bytes | None:
         if message.error() is not None:
