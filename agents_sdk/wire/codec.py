@@ -128,8 +128,9 @@ class Codec:
             raise Undecodable("undecodable", message) from error
 
     def writer(self, schema_id: int) -> tuple[type[Record], dict[str, Any]]:
-        """The record that this schema is of, and the schema as registered. Raises Undecodable."""
-        return self._writer(schema_id, self._fetch)
+        """The record that this schema is of, and the schema as registered; for records of the platform's own. Raises
+        Undecodable, and Unreachable."""
+        return self._writer(schema_id, self._certain)
 
     def _writer(self, schema_id: int, fetch: SchemaSource) -> tuple[type[Record], dict[str, Any]]:
         name = self._names.get(schema_id)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from agents_sdk.errors import BackplaneError, Unreachable
+from agents_sdk.errors import BackplaneError
 from agents_sdk.settings_model import Settings
 from agents_sdk.wire.codec import RECORDS
 from agents_sdk.wire.registry import Registry, subject, topic_of
@@ -36,12 +36,8 @@ of alien ids, a record of a new version is refused, and known by the time that i
 class ForeignSchemas:
     """A ``SchemaSource`` for a codec. Safe to use from several threads."""
 
-    def __init__(
-        self, settings: Settings, *, patient: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """``patient``: where the registry does not answer, Unreachable is raised; else the id is unknown."""
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._patient = patient
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[int, dict[str, Any]] = {}
@@ -50,7 +46,8 @@ class ForeignSchemas:
         self._asked = -AGAIN_S
         self._fruitful = True
         """The last reading found something new."""
-        self._failure: BackplaneError | None = None
+        self._failure = ""
+        """Why the last reading did not end; empty: it did."""
         self._reading: _RegistryReader | None = None
         self._certain_at = -FRESH_S
         """When the last reading for ``certain`` began that was answered."""
@@ -76,7 +73,7 @@ class ForeignSchemas:
         return found
 
     def __call__(self, schema_id: int, /) -> dict[str, Any]:
-        """The schema with this id. Raises LookupError when it is none of ours, Unreachable as the constructor says."""
+        """The schema with this id. Raises LookupError when it is none of ours, or the registry does not answer."""
         found = self._known.get(schema_id)
         if found is not None:
             return found
@@ -86,10 +83,7 @@ class ForeignSchemas:
             found = self._known.get(schema_id)
             if found is not None:
                 return found
-        failure = self._failure
-        if failure is not None and self._patient:
-            raise failure
-        why = f"; the registry was not read: {failure.message}" if failure is not None else ""
+        why = f"; the registry was not read: {self._failure}" if self._failure else ""
         raise LookupError(f"no schema of ours had the id {schema_id} when the registry was read last{why}")
 
     def _start(self) -> _RegistryReader | None:
@@ -101,10 +95,7 @@ class ForeignSchemas:
             wait_s = WAIT_S if self._fruitful or now >= self._asked + QUIET_S else 0.0
             self._asked = now
             begun = self._reading = _RegistryReader(threading.Event(), now + wait_s)
-        if self._patient:
-            self._run(begun.done)
-        else:
-            threading.Thread(target=self._run, args=(begun.done,), name="bp-schemas", daemon=True).start()
+        threading.Thread(target=self._run, args=(begun.done,), name="bp-schemas", daemon=True).start()
         return begun
 
     def _run(self, done: threading.Event) -> None:
@@ -112,13 +103,10 @@ class ForeignSchemas:
         try:
             with Registry(self._settings) as registry:
                 self._read_all(registry)
-            self._failure = None
-        except BackplaneError as error:
-            log.warning("schemas of other versions are not read: %s", error.message)
-            self._failure = error
+            self._failure = ""
         except Exception as error:  # noqa: BLE001 — the thread's edge: whatever a registry may answer
-            log.warning("schemas of other versions are not read: %s: %s", type(error).__name__, error)
-            self._failure = Unreachable(f"the registry cannot be read: {error}", server="registry")
+            self._failure = error.message if isinstance(error, BackplaneError) else f"{type(error).__name__}: {error}"
+            log.warning("schemas of other versions are not read: %s", self._failure)
         finally:
             self._fruitful = len(self._known) > before
             self._reading = None

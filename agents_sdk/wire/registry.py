@@ -90,10 +90,9 @@ def text(schema: dict[str, Any]) -> str:
     return json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
 
 
-def connect_codec(settings: Settings, *, patient: bool = False) -> Codec:
+def connect_codec(settings: Settings) -> Codec:
     """A codec that writes with the ids of this checkout's schemas and reads every version that the registry has of
-    them. ``patient``: while the registry does not answer, a version that is not known yet raises Unreachable; else it
-    is unknown.
+    them.
 
     Raises:
         SchemasNotApplied: the registry does not have one of them.
@@ -101,7 +100,7 @@ def connect_codec(settings: Settings, *, patient: bool = False) -> Codec:
     """
     from agents_sdk.wire.foreign_schemas import ForeignSchemas
 
-    foreign = ForeignSchemas(settings, patient=patient)
+    foreign = ForeignSchemas(settings)
     with Registry(settings) as registry:
         ids = registry.ids(RECORDS)
         foreign.read(registry)

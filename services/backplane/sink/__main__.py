@@ -169,7 +169,7 @@ def _open(settings: Settings, engine: Engine | None, audit: Audit) -> IngestPort
     from backplane.store.migrate import migrate
     from backplane.store.queries import connect_store
 
-    codec = connect_codec(settings, patient=True)
+    codec = connect_codec(settings)
     database = settings.clickhouse.database
     client = engine.client() if engine is not None else connect_store(settings, database="")
     rebuild_if_asked(client, settings)
@@ -182,7 +182,7 @@ def _open(settings: Settings, engine: Engine | None, audit: Audit) -> IngestPort
         time.sleep(SETTLE_S)
     if engine is None:
         _wait_for_others(writer)
-    opened = IngestPorts(Writer(client, database, stages, shared=engine is None), codec.decode)
+    opened = IngestPorts(Writer(client, database, stages, shared=engine is None), codec.decode_own)
     audit.start()
     return opened
 

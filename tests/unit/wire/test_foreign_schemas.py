@@ -206,7 +206,7 @@ def _read(fetch: ForeignSchemas) -> None:
     assert not fetch._fruitful
 
 
-def test_registry_that_is_away_makes_ids_unknown_but_for_the_patient(server: Server) -> None:
+def test_registry_that_is_away_makes_ids_of_others_unknown(server: Server) -> None:
     """A ledger refuses what it cannot read; a sink, which would lose facts, waits."""
     server.status = 503
     codec = Codec(dict.fromkeys(RECORDS, 1), ForeignSchemas(server.settings))
@@ -214,7 +214,7 @@ def test_registry_that_is_away_makes_ids_unknown_but_for_the_patient(server: Ser
         codec.decode(b"\0\0\0\0\x47" + b"x")
     assert unknown.value.code == "unknown_schema"
     with pytest.raises(Unreachable):
-        ForeignSchemas(server.settings, patient=True)(71)
+        ForeignSchemas(server.settings).certain(71)
 
 
 def test_thousands_of_alien_ids_cost_the_platforms_own_readers_one_reading(server: Server) -> None:
