@@ -53,7 +53,7 @@ from backplane.providers.fleet import Fleet
 from backplane.recovery.breakers import Breakers
 from backplane.runtime import clients
 from backplane.runtime.again import until_done
-from backplane.runtime.app import batches, done, make_app, on_crash, serve_health, serve_metrics, watched
+from backplane.runtime.app import done, make_app, on_crash, serve_health, serve_metrics, take_batches, watched
 from backplane.runtime.batch import Batch, BatchConsumer, Record
 from backplane.runtime.clients import QUICK_MS
 from backplane.runtime.log import read_range
@@ -342,16 +342,7 @@ def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int)
     app.task(executor.watch_topic)
     on_crash(app, executor.deaths.ending)
 
-    @app.agent(batches(app, CALLS), name="bp.executor.calls")
-    async def calls(stream: Any) -> None:
-        async for batch in stream:
-            try:
-                await executor.take(batch)
-            except Exception as error:
-                # going on would skip records; a successor reads them again
-                log.exception("partition %d cannot go on", batch.partition)
-                await app.crash(error)
-                raise
+    take_batches(app, CALLS, "bp.executor.calls", executor.take, log)
 
     @app.on_partitions_assigned.connect
     async def assigned(_: Any, /, *args: Any, signal: Any, **__: Any) -> None:

@@ -33,7 +33,16 @@ from backplane.ledger.snapshots import Snapshots
 from backplane.metrics import catalogue
 from backplane.metrics.exposition import Metrics
 from backplane.runtime import clients
-from backplane.runtime.app import batches, done, make_app, serve, serve_health, serve_metrics, watched
+from backplane.runtime.app import (
+    done,
+    ending,
+    make_app,
+    serve,
+    serve_health,
+    serve_metrics,
+    take_batches,
+    watched,
+)
 from backplane.runtime.batch import Batch, BatchConsumer
 from backplane.runtime.clients import MESSAGE_MAX_BYTES
 from backplane.runtime.reread import reread
@@ -91,14 +100,8 @@ class Ledger:
             self.notices,
             await asyncio.wrap_future(self._limit),
         )
-        try:
+        async with ending(self._app, log, "partition %d cannot be taken over", partition):
             await opened.open()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            log.exception("partition %d cannot be taken over", partition)
-            await self._app.crash(error)
-            raise
         self._committing[partition] = asyncio.get_running_loop().create_task(self._commit(opened))
         self._ringing[partition] = asyncio.get_running_loop().create_task(opened.alarms.run())
         self._saving[partition] = asyncio.get_running_loop().create_task(self._save(opened))
@@ -216,15 +219,7 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
     app.task(watched)
     app.task(ledger.watch_topic)
 
-    @app.agent(batches(app, COMMANDS), name="bp.ledger.commands")
-    async def commands(stream: Any) -> None:
-        async for batch in stream:
-            try:
-                await ledger.process(batch)
-            except Exception as error:
-                log.exception("partition %d cannot go on", batch.partition)
-                await app.crash(error)
-                raise
+    take_batches(app, COMMANDS, "bp.ledger.commands", ledger.process, log)
 
     @app.on_partitions_assigned.connect
     async def assigned(_: Any, /, *args: Any, signal: Any, **__: Any) -> None:

@@ -8,7 +8,8 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -23,7 +24,7 @@ from agents_sdk.wire.eviction import evict
 from backplane.access.gate import Gate
 from backplane.metrics.exposition import CONTENT_TYPE, Metrics
 from backplane.runtime import brokers
-from backplane.runtime.batch import UNTOUCHED, BatchConsumer, BatchTransport
+from backplane.runtime.batch import UNTOUCHED, Batch, BatchConsumer, BatchTransport
 from backplane.runtime.http_guard import HANDLER_ARGS, guarded
 from backplane.runtime.reached import away, begin_again
 
@@ -112,6 +113,30 @@ def batches(app: faust.App, topic: str) -> Any:
     """The channel of a topic whose messages are Batches; hand it to ``app.agent``."""
     cast(BatchTransport, app.transport).batched.add(topic)
     return app.topic(topic, value_serializer=UNTOUCHED, key_serializer=UNTOUCHED, internal=False)
+
+
+def take_batches(
+    app: faust.App, topic: str, name: str, take: Callable[[Batch], Awaitable[None]], log: logging.Logger
+) -> None:
+    """Gives each batch of the topic to ``take``, in order. An error ends the worker: to go on would skip records, which
+    a successor reads again. ``name`` is that of faust's agent."""
+
+    @app.agent(batches(app, topic), name=name)
+    async def taking(stream: Any) -> None:
+        async for batch in stream:
+            async with ending(app, log, "partition %d cannot go on", batch.partition):
+                await take(batch)
+
+
+@asynccontextmanager
+async def ending(app: faust.App, log: logging.Logger, message: str, partition: int) -> AsyncIterator[None]:
+    """Around work without which a worker must not go on: what it raises is logged, and ends the worker."""
+    try:
+        yield
+    except Exception as error:
+        log.exception(message, partition)
+        await app.crash(error)
+        raise
 
 
 def done(app: faust.App, topic: str, partition: int, offset: int) -> None:
