@@ -176,7 +176,7 @@ async def test_lost_answer_is_asked_for_again(backplane: AsyncBackplane, monkeyp
             lost.extend(values)
 
     assert backplane.transport._replies is not None
-    monkeypatch.setattr(backplane.transport._replies, "_arrived", lossy)
+    monkeypatch.setattr(backplane.transport._replies._thread, "_arrived", lossy)
 
     assert await run.state.set("k", 1) == 1
     assert len(lost) == 1

@@ -7,7 +7,7 @@ cause; those with one cause in the order given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agents_sdk.core import kinds
@@ -29,6 +29,14 @@ def cause_of(event: Event) -> str:
     if event.kind == kinds.MESSAGE_DELIVERED and event.attempt <= 1:
         return event.message_id or event.causation_id
     return event.causation_id
+
+
+def handler_of(event: Event, by_id: Mapping[str, Event]) -> str:
+    """The delivery whose handler the event happened in; empty for clients and the executor. ``by_id``: the run's
+    events."""
+    cause = by_id.get(event.causation_id)
+    handled = cause is not None and cause.kind == kinds.MESSAGE_DELIVERED and cause.recipient == event.agent
+    return cause.delivery_id if cause is not None and handled else ""
 
 
 def tree(events: Sequence[Event]) -> Iterator[CausationNode]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from agents_sdk.core import kinds
 from backplane.insight.answers import Event
+from backplane.insight.causation import handler_of
 from backplane.insight.lineage import DEPTH, Node
 from backplane.sink.edges import state_reference
 
@@ -41,7 +42,7 @@ class Impact:
                     self._readers.setdefault(used, []).append(event)
             elif event.kind == kinds.MESSAGE_DELIVERED:
                 self._deliveries.setdefault(event.message_id, []).append(event)
-            if handler := self._handler_of(event):
+            if handler := handler_of(event, self._by_id):
                 self._handlers.setdefault(handler, []).append(event)
 
     def of_state(self, key: str, version: int = 0, depth: int = DEPTH) -> Node | None:
@@ -64,18 +65,10 @@ class Impact:
         node = Node(relation="called", event=outcome or request, agent=request.agent, rests_on=[])
         if outcome is not None:
             seen = {request.event_id}
-            for other in self._handlers.get(self._handler_of(request), []):
+            for other in self._handlers.get(handler_of(request, self._by_id), []):
                 if other.run_seq > outcome.run_seq:
                     node.rests_on += self._led_to(other, seen, depth)
         return node
-
-    def _handler_of(self, event: Event) -> str:
-        cause = self._by_id.get(event.causation_id)
-        return (
-            cause.delivery_id
-            if cause and cause.kind == kinds.MESSAGE_DELIVERED and cause.recipient == event.agent
-            else ""
-        )
 
     def _written(self, writer: Event, seen: set[str], depth: int) -> Node:
         node = Node(
@@ -95,7 +88,7 @@ class Impact:
 
     def _after(self, event: Event, seen: set[str], depth: int) -> Iterator[Node]:
         """Acts of the handler of ``event`` after it."""
-        for other in self._handlers.get(self._handler_of(event), []):
+        for other in self._handlers.get(handler_of(event, self._by_id), []):
             if other.run_seq > event.run_seq:
                 yield from self._led_to(other, seen, depth)
 

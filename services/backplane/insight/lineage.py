@@ -17,6 +17,7 @@ import msgspec
 from agents_sdk.core import kinds
 from agents_sdk.core.artifacts import KEYS
 from backplane.insight.answers import Event
+from backplane.insight.causation import handler_of
 from backplane.sink.edges import state_reference
 
 DEPTH = 12
@@ -86,7 +87,7 @@ class Lineage:
             if event.kind in kinds.STATE_WRITES:
                 self._writers[event.key, event.version] = event
                 self._newest[event.key] = event.version
-            if handler := self._handler_of(event):
+            if handler := handler_of(event, self._by_id):
                 self._handlers.setdefault(handler, []).append(event)
             if event.call_id:
                 self._calls.setdefault(event.call_id, []).append(event)
@@ -119,15 +120,6 @@ class Lineage:
         node.rests_on = list(self._before(event, {event_id}, depth))
         return node
 
-    def _handler_of(self, event: Event) -> str:
-        """The delivery whose handler the event happened in; empty for clients and the executor."""
-        cause = self._by_id.get(event.causation_id)
-        return (
-            cause.delivery_id
-            if cause and cause.kind == kinds.MESSAGE_DELIVERED and cause.recipient == event.agent
-            else ""
-        )
-
     def _written(self, writer: Event, relation: str, seen: set[str], depth: int) -> Node:
         node = Node(relation=relation, event=writer, agent=writer.agent, state=f"{writer.key}@{writer.version}")
         if writer.event_id in seen or not depth:
@@ -139,7 +131,7 @@ class Lineage:
 
     def _before(self, event: Event, seen: set[str], depth: int) -> Iterator[Node]:
         """Acts of the handler of ``event`` before it."""
-        handler = self._handler_of(event)
+        handler = handler_of(event, self._by_id)
         if handler:
             yield from self._done_in(handler, lambda other: other.run_seq < event.run_seq, event.at, seen, depth)
         elif event.causation_id not in self._by_id:

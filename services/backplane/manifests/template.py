@@ -40,6 +40,17 @@ def expression(text: str) -> Callable[[Any], Any]:
     return lambda value: compiled.search(value, options=OPTIONS)
 
 
+def required(text: str) -> str:
+    """The text, which is a JMESPath: the check of a field. Raises TemplateError."""
+    expression(text)
+    return text
+
+
+def readable(text: str) -> str:
+    """The text, which is a JMESPath or empty: the check of a field. Raises TemplateError."""
+    return required(text) if text else text
+
+
 def template(tree: Any) -> Rendered:
     """The tree as a function of a scope. Raises TemplateError when an expression in it cannot be read."""
     if isinstance(tree, Mapping):

@@ -18,7 +18,7 @@ from backplane.manifests.model.pages import Pages
 from backplane.manifests.model.part import ErrorClass, Part
 from backplane.manifests.model.provider import AnyProvider
 from backplane.manifests.model.reference import Reference, SecretReference
-from backplane.manifests.template import expression, template, url_path
+from backplane.manifests.template import expression, readable, required, template, url_path
 
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
 """A response above this is a broken provider, not an answer; results above the platform's value limit fail anyway."""
@@ -79,11 +79,7 @@ class Upload(Part):
     file: str
     """JMESPath over the params, of the reference to an artifact; null: there is none to send."""
 
-    @field_validator("file")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        expression(value)
-        return value
+    _is_readable = field_validator("file")(required)
 
 
 class Poll(Part):
@@ -96,11 +92,7 @@ class Poll(Part):
     interval_seconds: float = Field(default=2.0, gt=0)
     """Between two looks; a Retry-After goes before it."""
 
-    @field_validator("done")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        expression(value)
-        return value
+    _is_readable = field_validator("done")(required)
 
 
 class ArtifactRule(Part):
@@ -193,12 +185,7 @@ class Response(Part):
     max_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
     """Of all responses of an attempt together, artifacts aside; on the wire and after decompression."""
 
-    @field_validator("json_text", "result", "model", "tier", *TOKENS)
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        if value:
-            expression(value)
-        return value
+    _is_readable = field_validator("json_text", "result", "model", "tier", *TOKENS)(readable)
 
 
 class ErrorRule(Part):
@@ -211,12 +198,7 @@ class ErrorRule(Part):
     message: str = ""
     """JMESPath of the provider's own words."""
 
-    @field_validator("body", "message")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        if value:
-            expression(value)
-        return value
+    _is_readable = field_validator("body", "message")(readable)
 
     @model_validator(mode="after")
     def _leaves_something(self) -> ErrorRule:
@@ -235,12 +217,7 @@ class Reconcile(Part):
     result: str = ""
     """The result, over the same; without it a call that happened fails as ``result_lost``."""
 
-    @field_validator("happened", "result")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        if value:
-            expression(value)
-        return value
+    _is_readable = field_validator("happened", "result")(readable)
 
 
 class HttpProvider(AnyProvider):
@@ -263,12 +240,7 @@ class HttpProvider(AnyProvider):
     reconcile: Reconcile | None = None
     errors: list[ErrorRule] = Field(default_factory=list)
 
-    @field_validator("accepts")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        if value:
-            expression(value)
-        return value
+    _is_readable = field_validator("accepts")(readable)
 
     @model_validator(mode="after")
     def _is_one_way(self) -> HttpProvider:

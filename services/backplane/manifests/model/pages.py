@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from backplane.manifests.model.part import Part
-from backplane.manifests.template import expression, template
+from backplane.manifests.template import readable, template
 
 
 class Pages(Part):
@@ -37,12 +37,7 @@ class Pages(Part):
     """A template: how many items are enough."""
     max_pages: int = Field(default=10, ge=1, le=1000)
 
-    @field_validator("items", "next", "more")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        if value:
-            expression(value)
-        return value
+    _is_readable = field_validator("items", "next", "more")(readable)
 
     @field_validator("limit")
     @classmethod

@@ -13,7 +13,7 @@ from backplane.manifests.model.auth import SecretAuth
 from backplane.manifests.model.part import NAME, ErrorClass, Part
 from backplane.manifests.model.price import Price
 from backplane.manifests.model.reference import Reference, SecretReference
-from backplane.manifests.template import expression, template
+from backplane.manifests.template import required, template
 
 
 class Rate(Part):
@@ -129,11 +129,7 @@ class SubprocessProvider(AnyProvider):
     max_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     """Of one answer."""
 
-    @field_validator("result")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        expression(value)
-        return value
+    _is_readable = field_validator("result")(required)
 
     def references(self) -> Sequence[Reference | SecretReference]:
         """Its variables."""
@@ -176,11 +172,7 @@ class McpProvider(AnyProvider):
     max_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     errors: list[ToolErrorRule] = Field(default_factory=list)
 
-    @field_validator("result")
-    @classmethod
-    def _is_readable(cls, value: str) -> str:
-        expression(value)
-        return value
+    _is_readable = field_validator("result")(required)
 
     @field_validator("arguments")
     @classmethod
