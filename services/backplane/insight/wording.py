@@ -239,8 +239,8 @@ def _child_cancelled(event: Event, _: Context) -> Line:
 def _child_ended(event: Event, _: Context) -> Line:
     how = ended(event.status, "" if event.reason == "idle" else event.reason)
     tone = "good" if event.status == "completed" else "bad"
-    told = attributed(f"{event.child_run_id} {how}", event.said, event.said_by)
-    return Line(event.at, event.agent, "□", told, tone)
+    words = attributed(f"{event.child_run_id} {how}", event.said, event.said_by)
+    return Line(event.at, event.agent, "□", words, tone)
 
 
 def _stopped(event: Event, _: Context) -> Line:
