@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import weakref
+from functools import partial
 
 import pytest
 
@@ -57,3 +61,22 @@ async def test_nobody_waits_for_a_writer_that_was_ended(kafka: dict[str, str]) -
     with pytest.raises(Fenced):
         await asyncio.wait_for(old.drained(), 30)
     writing.cancel()
+
+
+async def test_a_writer_that_was_ended_is_freed(kafka: dict[str, str]) -> None:
+    """Also in the middle of a transaction: librdkafka's callbacks hold the writer, and its records hold the book."""
+    old, writing = await opened(kafka, [])
+    producer = old._producer
+    producer.begin_transaction()
+    producer.produce(RUNS, b"v", b"k", 0, partial(old._undelivered, 0))
+    there = weakref.ref(old)
+    old.end(Fenced("given back"))
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+    del old, writing, producer
+
+    async with asyncio.timeout(30):
+        while there() is not None:
+            await asyncio.sleep(0.05)
+            gc.collect()

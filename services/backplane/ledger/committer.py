@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -96,6 +97,7 @@ class Committer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._ended: BaseException | None = None
+        self._writing = threading.Lock()
         self._producer: Producer = clients.producer(
             kafka,
             **{
@@ -154,8 +156,22 @@ class Committer:
         """Nothing is written any more: a waiter for a commit would wait for ever, and with it the worker's other
         partitions."""
         self._ended = why
+        self._waiting.clear()
         self._room.set()
         self._idle.set()
+        with contextlib.suppress(RuntimeError):  # the process ends, and its threads with it
+            asyncio.get_running_loop().run_in_executor(None, self._let_go)
+
+    def _let_go(self) -> None:
+        """Lets the producer's records go. librdkafka keeps a callback of each, and with it all that this holds: a cycle
+        that the garbage collector does not see. Measured: 1.8 GB in an hour with a hundred takeovers. A transaction
+        that is being written comes to its end first; its thread does this then."""
+        if self._writing.acquire(blocking=False):
+            try:
+                self._producer.purge()
+                self._producer.flush(COMMIT_TIMEOUT_S)
+            finally:
+                self._writing.release()
 
     async def _run(self) -> None:
         while True:
@@ -186,7 +202,9 @@ class Committer:
     def _write_once(self, records: list[OutgoingRecord]) -> bool:
         """Whether they are written; not while one of their topics is looked for. Raises Fenced, KafkaException."""
         try:
-            self._write_possible(self._possible(records))
+            with self._writing:
+                self._check()
+                self._write_possible(self._possible(records))
             return True
         except LookAgain:
             return False
@@ -195,6 +213,9 @@ class Committer:
             if failure.args[0].fatal():
                 raise Fenced(str(failure.args[0])) from failure
             raise
+        finally:
+            if self._ended is not None:
+                self._let_go()
 
     def _write_possible(self, records: list[OutgoingRecord]) -> None:
         """Writes all records in one transaction. A record that a topic does not take goes where its ``instead`` says,
