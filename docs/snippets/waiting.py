@@ -7,12 +7,12 @@ south = Agent("south_reporter", workflows=["report"], writes=["south"])
 editor_in_chief = Agent("editor_in_chief", workflows=["report"], reads=["north", "south"], writes=["front_page"])
 
 
-@north.on("run.started")
+@north.on("report.wanted")
 async def report_north(ctx: Context, event: Event) -> None:
     await ctx.state.set("north", "snow")
 
 
-@south.on("run.started")
+@south.on("report.wanted")
 async def report_south(ctx: Context, event: Event) -> None:
     await ctx.state.set("south", "sun")
 
@@ -25,8 +25,9 @@ async def compose(ctx: Context, event: Event) -> None:
 
 
 async def start() -> str:
-    """Starts a run and says what its editor waits for; the id of the run."""
+    """Starts a run. Its editor waits before the reporters begin. Returns the id of the run."""
     async with AsyncBackplane.connect(name="newsroom") as backplane:
         run = await backplane.start_run("report")
         await run.declare_dependency("editor_in_chief", ["north_reporter", "south_reporter"], deadline_seconds=60)
+        await run.publish("report.wanted")
         return run.id

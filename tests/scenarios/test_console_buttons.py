@@ -118,7 +118,7 @@ def test_a_run_is_cancelled_and_resumed_by_clicks(platform: LocalPlatform, base:
         page.get_by_role("button", name="Cancel the run").click()
         page.get_by_role("button", name="Resume the run").wait_for()
         assert page.locator(".id-line q").inner_text() == reason
-        assert "console said" in page.locator(".id-line").inner_text()
+        assert "by 'console', who said" in page.locator(".id-line").inner_text()
         ended = started.wait(30)
         assert (ended.status, ended.code, ended.said, ended.said_by) == ("cancelled", "asked", reason, "console")
         assert reason not in ended.reason
