@@ -122,7 +122,7 @@ async def test_poisonous_records_are_buried_and_stop_nobody(
     """What is no command is a fact and a dead letter, byte for byte and with its cause, and the next command of its
     partition is answered."""
     sound = codec.encode(command(state=StateBody(key="k", value="1")))
-    fact = codec.encode(undecodable(b"k", 0, 0, "x", "a fact, which is no command"))
+    fact = codec.encode(undecodable(0, b"k", 0, 0, "x", "a fact, which is no command"))
     bodies = {
         b"\xffnonsense": "undecodable",
         b"": "undecodable",

@@ -287,10 +287,11 @@ def test_no_command_however_malformed_stops_the_ledger_or_touches_another_run(
 @LAW
 def test_undecodable_records_give_the_same_fact_each_time(key: bytes | None, offset: int, at: int, text: str) -> None:
     """The fact depends on the record's place alone, and differs from place to place."""
-    fact = undecodable(key, offset, at, "undecodable", text)
-    assert CODEC.encode(fact) == CODEC.encode(undecodable(key, offset, at, "undecodable", text))
-    assert fact.event_id != undecodable(key, offset + 1, at, "undecodable", text).event_id
-    assert fact.event_id != undecodable((key or b"") + b"x", offset, at, "undecodable", text).event_id
+    fact = undecodable(3, key, offset, at, "undecodable", text)
+    assert CODEC.encode(fact) == CODEC.encode(undecodable(3, key, offset, at, "undecodable", text))
+    assert fact.event_id != undecodable(2, key, offset, at, "undecodable", text).event_id
+    assert fact.event_id != undecodable(3, key, offset + 1, at, "undecodable", text).event_id
+    assert fact.event_id != undecodable(3, (key or b"") + b"x", offset, at, "undecodable", text).event_id
     book = PartitionState()
     evolve(book, fact)
     assert book == PartitionState(applied=offset)

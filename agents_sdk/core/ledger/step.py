@@ -252,11 +252,11 @@ def _waits_for_child(run: Run, facts: list[Fact]) -> list[AddressedReply]:
     ]
 
 
-def undecodable(key: bytes | None, offset: int, at: int, code: str, message: str) -> RefusalEvent:
-    """The fact about a record of bp.commands that is no command. Its id derives from its place in the log (the key
-    stands for the partition)."""
+def undecodable(partition: int, key: bytes | None, offset: int, at: int, code: str, message: str) -> RefusalEvent:
+    """The fact about a record of bp.commands that is no command. Its id derives from its place in the log. The key does
+    not stand for the partition: a client may write any key to any partition."""
     shown = (key or b"")[:200].decode(errors="replace")
-    name = ids.derive("undecodable", f"{at}/{offset}/{shown}")
+    name = ids.derive("undecodable", f"{at}/{partition}/{offset}/{shown}")
     return of_no_command(name, offset, at, code, message, {"key": shown})
 
 

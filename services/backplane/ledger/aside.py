@@ -57,7 +57,7 @@ def skips(partition: int, aside: Aside, book: PartitionState, command: Command, 
     return command.agent == OPERATOR
 
 
-def skipped(record: Record, at: int, reason: str) -> RefusalEvent:
+def skipped(partition: int, record: Record, at: int, reason: str) -> RefusalEvent:
     """The refusal of the record that is skipped."""
-    refusal = undecodable(record.key, record.offset, at, SKIPPED, "skipped by an operator")
+    refusal = undecodable(partition, record.key, record.offset, at, SKIPPED, "skipped by an operator")
     return msgspec.structs.replace(refusal, said=reason, said_by=OPERATOR)

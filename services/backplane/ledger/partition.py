@@ -312,7 +312,7 @@ class PartitionLedger:
             return ""
 
     async def _skip(self, record: Record, reason: str) -> None:
-        fact = skipped(record, appended_at(record), reason)
+        fact = skipped(self.number, record, appended_at(record), reason)
         out = [*self._outbox.records([fact]), self._outbox.letter(record, "skip", (SKIPPED, reason))]
         evolve(self.book, fact)
         self.aside = None
@@ -373,7 +373,7 @@ class PartitionLedger:
     ) -> list[Fact]:
         """A refusal about no run, and a dead letter."""
         message = str(why) if isinstance(why, Undecodable) else f"{stage}: {type(why).__name__}: {why}"
-        fact = undecodable(record.key, record.offset, appended_at(record), code, message)
+        fact = undecodable(self.number, record.key, record.offset, appended_at(record), code, message)
         evolve(self.book, fact)
         self.book.applied = max(self.book.applied, record.offset)
         out += self._outbox.records([fact])

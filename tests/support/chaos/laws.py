@@ -83,7 +83,7 @@ def _decide_again(
     for one, command in log.commands[partition]:
         at = one.at_ms * 1000
         if isinstance(command, Undecodable):
-            expected.append(undecodable(one.key, one.offset, at, command.code, str(command)))
+            expected.append(undecodable(one.partition, one.key, one.offset, at, command.code, str(command)))
             continue
         step = apply(book, command, one.offset, at, proved.get(one.offset, Proof.GOOD))
         expected += step.facts

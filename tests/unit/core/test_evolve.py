@@ -119,7 +119,7 @@ def test_a_snapshot_comes_back_equal_and_shares_nothing() -> None:
 
 def test_an_undecodable_record_is_a_refusal_that_only_advances_the_book() -> None:
     """Its id comes from its place; its message and key are cut."""
-    fact: Any = undecodable(b"\xff" * 999, 4, 5, "undecodable", "x" * 9_999)
+    fact: Any = undecodable(0, b"\xff" * 999, 4, 5, "undecodable", "x" * 9_999)
     assert (fact.code, len(fact.message), fact.run_seq) == ("undecodable", 2_000, 0)
     book = PartitionState()
     evolve(book, fact)
