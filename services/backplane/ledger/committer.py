@@ -159,19 +159,15 @@ class Committer:
         self._waiting.clear()
         self._room.set()
         self._idle.set()
-        with contextlib.suppress(RuntimeError):  # the process ends, and its threads with it
-            asyncio.get_running_loop().run_in_executor(None, self._let_go)
+        threading.Thread(target=self._let_go, name=f"ended-{self.partition}", daemon=True).start()
 
     def _let_go(self) -> None:
-        """Lets the producer's records go. librdkafka keeps a callback of each, and with it all that this holds: a cycle
-        that the garbage collector does not see. Measured: 1.8 GB in an hour with a hundred takeovers. A transaction
-        that is being written comes to its end first; its thread does this then."""
-        if self._writing.acquire(blocking=False):
-            try:
-                self._producer.purge()
-                self._producer.flush(COMMIT_TIMEOUT_S)
-            finally:
-                self._writing.release()
+        """Hears of all records on their way. librdkafka keeps a callback of each until then, and with it all that this
+        holds: a cycle that the garbage collector does not see. Measured: 1.8 GB in an hour with a hundred takeovers. No
+        record is on its way for longer than its transaction may take. A purge would be faster, and has aborted a
+        process."""
+        with self._writing:
+            self._producer.flush(2 * TRANSACTION_TIMEOUT_MS / 1_000)
 
     async def _run(self) -> None:
         while True:
@@ -213,9 +209,6 @@ class Committer:
             if failure.args[0].fatal():
                 raise Fenced(str(failure.args[0])) from failure
             raise
-        finally:
-            if self._ended is not None:
-                self._let_go()
 
     def _write_possible(self, records: list[OutgoingRecord]) -> None:
         """Writes all records in one transaction. A record that a topic does not take goes where its ``instead`` says,
