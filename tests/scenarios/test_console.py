@@ -62,6 +62,7 @@ def browser() -> Iterator[Any]:
         yield running
 
 
+@pytest.mark.timeout(300)  # a hundred and fifty pages, of a second each on a busy machine
 def test_every_link_leads_to_a_page(base: str, run: str) -> None:
     """From the first page on; none is broken, none asks for what is not there."""
     found = links(base, ["/", f"/runs/{run}"], 150)
