@@ -16,13 +16,20 @@ from backplane.ledger.outgoing import OutgoingRecord
 from backplane.runtime import clients
 
 
+class Flushed:
+    """A producer with no record on its way."""
+
+    def flush(self, timeout: float) -> int:
+        return 0
+
+
 @pytest.mark.parametrize(
     ("size", "taken", "fits"), [(1, 1_000_000, MAX_WAITING_BYTES // 1_000_000 + 1), (500, 100, MAX_WAITING // 500 + 1)]
 )
 async def test_what_waits_to_be_written_is_bounded(
     monkeypatch: pytest.MonkeyPatch, size: int, taken: int, fits: int
 ) -> None:
-    monkeypatch.setattr(clients, "producer", lambda *_, **__: None)
+    monkeypatch.setattr(clients, "producer", lambda *_, **__: Flushed())
     made: Any = Committer({}, 0, lambda offset: None)
 
     async def put_all() -> None:
@@ -38,7 +45,7 @@ async def test_what_waits_to_be_written_is_bounded(
     writing.cancel()
 
 
-class Standing:
+class Standing(Flushed):
     """A producer whose transactions end as it is told."""
 
     def __init__(self, commit: KafkaError | None, abort: KafkaError | None) -> None:
