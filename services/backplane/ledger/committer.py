@@ -155,6 +155,8 @@ class Committer:
     def end(self, why: BaseException) -> None:
         """Nothing is written any more: a waiter for a commit would wait for ever, and with it the worker's other
         partitions."""
+        if self._ended is not None:
+            return
         self._ended = why
         self._waiting.clear()
         self._room.set()

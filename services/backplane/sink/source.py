@@ -97,7 +97,8 @@ class FactSource:
         """Goes to the record after ``stored`` of every partition. ``stamps``: the broker's timestamps of these records,
         in ms, by which a topic that was made again is recognized. Raises KafkaException where Kafka does not answer."""
         self._stored = dict(stored)
-        self._compare(stamps or {})
+        if stamps:
+            self._compare(stamps)
         if self._guard is not None:
             self._remember(self._guard)
         self._discover()
