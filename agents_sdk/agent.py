@@ -3,12 +3,14 @@
 Wrong use raises ValueError or TypeError at the line that does it, not when the agent runs.
 """
 
+# long because: one declaration with all that an agent may say of itself
+
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from agents_sdk.core.commands import RegistrationBody
 from agents_sdk.core.ledger.retry import most_specific
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = "Callable[[Context, Event], Awaitable[Any]]"
 H = TypeVar("H", bound="Handler")
+
+OnDivergence: TypeAlias = Literal["park", "restart", "fail"]
 
 NAME: Final = re.compile(r"[a-z0-9_]+([.-][a-z0-9_]+)*", re.ASCII)
 """Names of agents and of messages; the ledger's rule as well."""
@@ -58,6 +62,7 @@ class Agent:
         supervisor: str = "",
         budget: str | None = None,
         call_budgets: Mapping[str, str] | None = None,
+        on_divergence: OnDivergence = "park",
     ) -> None:
         """``reads`` and ``writes`` are globs of state keys, ``capabilities`` of capabilities, ``publishes`` of message
         names. ``workflows`` are globs of the workflows it takes part in, ``starts`` of those it starts runs of,
@@ -69,6 +74,8 @@ class Agent:
         ``escalation.raised`` with the whole story. Without one it is the operator's, and a failure the run's.
         ``budget``, such as ``"1.00 USD"``, is what it may spend in one run, with the runs that it starts there.
         ``call_budgets`` are globs of capabilities with what one call of them may cost where it says nothing itself.
+        ``on_divergence`` is for a delivery whose next attempt asks for something else than is recorded. ``park`` waits
+        for a person. ``restart`` begins from nothing, where that repeats no effects. ``fail`` fails it.
         """
         self.name = _checked_name(name, "agent")
         if name.startswith(RESERVED):
@@ -90,6 +97,9 @@ class Agent:
         self._budget_nano_usd = nano_usd("budget", budget)
         self.call_budgets = _nano_usd_each("call_budgets", call_budgets or {})
         """In nano-USD."""
+        if on_divergence not in get_args(OnDivergence):
+            raise ValueError(f"on_divergence is {on_divergence!r}; use one of {', '.join(get_args(OnDivergence))}")
+        self.on_divergence: OnDivergence = on_divergence
         self._handlers: dict[str, Handler] = {}
 
     def on(self, name: str, *more: str, retry: Retry | None = None) -> Callable[[H], H]:
@@ -149,6 +159,7 @@ class Agent:
             retries={name: retry.policy() for name, retry in {"": self.retry, **self._retries}.items()},
             starts=list(self.starts) or [NOTHING],
             controls=list(self.controls) or [NOTHING],
+            on_divergence="" if self.on_divergence == "park" else self.on_divergence,
         )
 
     def __repr__(self) -> str:

@@ -1,18 +1,23 @@
 """``ctx``: what a handler does things with.
 
-Handlers are durable. Every command of a handler has an id that derives from its delivery and from the command's place
-in the order of the handler's calls. When a delivery is handled again, after a crash, the ledger gives the answers of
-the first time. Nothing happens twice. So a handler must make its calls in the same order each time. Plain ``await`` and
-``ctx.gather`` do; tasks of one's own do not and are refused.
+Handlers are durable. Every command of a handler has an id that derives from its delivery. The rest of it is the
+command's place in the order of the handler's calls, or the name that the handler gave it. When a delivery is handled again, after
+a crash, the ledger gives the answers of the first time. Nothing happens twice. So a handler must ask for the same in
+the same places each time: plain ``await`` and ``ctx.gather`` do. Where it asks for something else, it has diverged, and
+its delivery is parked. ``ctx.named`` gives commands a place that no other command moves, in any task.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
 
@@ -20,9 +25,11 @@ from agents_sdk import operations
 from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent, Reply
-from agents_sdk.core.tools import Format
+from agents_sdk.core.ledger.fingerprints import ASKS
+from agents_sdk.core.ledger.rules import DURABLE
+from agents_sdk.core.tools import Format, read_call
 from agents_sdk.discovery import LIMIT, CapabilityMatch
-from agents_sdk.errors import DeliverySettled
+from agents_sdk.errors import DeliverySettled, Diverged
 from agents_sdk.operations import CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
 from agents_sdk.state import State, memory_run
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
     from agents_sdk.local import LocalCalls
     from agents_sdk.recovery import Rank, RecoveryConfig
 
+log = logging.getLogger("backplane.agents")
+
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
@@ -40,8 +49,8 @@ C = TypeVar("C")
 
 
 class HandlerStopped(BaseException):
-    """The delivery was handled to its end by somebody else. Not an Exception, so that a handler which catches those
-    ends as well."""
+    """The delivery was handled to its end by somebody else, or this attempt diverged. Not an Exception, so that a
+    handler which catches those ends as well."""
 
 
 class HandlerExited(RuntimeError):
@@ -49,15 +58,16 @@ class HandlerExited(RuntimeError):
 
 
 class _Branch:
-    """A place in the order of a handler's calls: the n-th call of this branch has the id ``<prefix><n>``."""
+    """A place in the order of a handler's calls: the n-th call of this branch has the id ``<prefix><n>``. It belongs to
+    one task, unless it is ``named``."""
 
     __slots__ = ("context", "count", "prefix", "task")
 
-    def __init__(self, context: Context, prefix: str) -> None:
+    def __init__(self, context: Context, prefix: str, *, named: bool = False) -> None:
         self.context = context
         self.prefix = prefix
         self.count = 0
-        self.task = asyncio.current_task()
+        self.task = None if named else asyncio.current_task()
 
     def next(self) -> str:
         name = f"{self.prefix}{self.count}"
@@ -72,14 +82,77 @@ WAITS: Final = frozenset({kinds.ASK, kinds.AWAIT_CHILD})
 """Kinds that are answered when other handlers are done, perhaps of the same agent."""
 
 
+NAME_CHARS: Final = 200
+"""Of the name of a step."""
+PLACE_CHARS: Final = 900
+"""Of all names around a step together."""
+
+
+class Attempt:
+    """What all branches of one attempt at a delivery share."""
+
+    __slots__ = ("asked", "commands", "delivery", "diverged", "got", "names", "step")
+
+    def __init__(self, delivery: MessageEvent, got: Callable[[int], None] | None) -> None:
+        self.delivery = delivery
+        self.got = got
+        self.commands = 0
+        self.asked: set[str] = set()
+        """Ids of its commands about its run that have a fingerprint."""
+        self.names: Counter[str] = Counter()
+        self.diverged: Diverged | None = None
+        """How it asked for something else than is recorded; None while it has not."""
+        self.step = ""
+        """The place of its last id."""
+
+    def prefix_of(self, name: str, within: str) -> str:
+        """The prefix of the steps under a name; the second time that a name is used it has a number as well. Raises
+        ValueError."""
+        if not 0 < len(name) <= NAME_CHARS:
+            raise ValueError(f"the name of a step is {name!r}; use 1 to {NAME_CHARS} characters")
+        whole = f"{within}@{name.replace('%', '%25').replace('/', '%2F')}/"
+        if len(whole) > PLACE_CHARS:
+            raise ValueError(f"the names around step {name!r} have more than {PLACE_CHARS} characters together")
+        self.names[whole] += 1
+        times = self.names[whole]
+        return whole if times == 1 else f"{within}~{times}{whole.removeprefix(within)}"
+
+    def next(self, branch: _Branch) -> str:
+        """The name that the id of the branch's next command derives from; none of before a restart has it."""
+        self.commands += 1
+        if self.got is not None:
+            self.got(self.commands)
+        self.step = branch.next()
+        return f"restart/{self.delivery.restarts}/{self.step}" if self.delivery.restarts else self.step
+
+
 class _HandlerScope(Scope):
     """A scope whose refusals of a settled delivery stop the handler, and which says when the handler waits."""
 
-    __slots__ = ("waiting",)
+    __slots__ = ("attempt", "waiting")
+    attempt: Attempt
     waiting: Callable[[], AbstractContextManager[None]]
+
+    def about(self, run_id: str) -> Self:
+        """As Scope, in the same attempt."""
+        return self._in_attempt(super().about(run_id))
+
+    def under(self, next_id: Callable[[], str]) -> Self:
+        """The same sender about the same run, whose commands have other places."""
+        other = self._in_attempt(super().about(self.run_id))
+        other.next_id = next_id
+        return other
+
+    def _in_attempt(self, other: Self) -> Self:
+        other.attempt, other.waiting, other.local, other.step = self.attempt, self.waiting, self.local, self.step
+        return other
 
     async def sent(self, command: Command, timeout: float | None = REQUEST_TIMEOUT_S) -> Reply:
         """As Scope. Raises HandlerStopped."""
+        if self.attempt.diverged is not None:
+            raise HandlerStopped(str(self.attempt.diverged))
+        if command.run_id == self.attempt.delivery.run_id and command.kind in ASKS:
+            self.attempt.asked.add(command.command_id)
         try:
             if command.kind not in WAITS:
                 return await super().sent(command, timeout)
@@ -87,6 +160,10 @@ class _HandlerScope(Scope):
                 return await super().sent(command, timeout)
         except DeliverySettled as settled:
             raise HandlerStopped(str(settled)) from settled
+        except Diverged as diverged:
+            self.attempt.diverged = diverged
+            log.warning("agent %s: delivery %s diverged: %s", self.agent, self.delivery_id, diverged)
+            raise HandlerStopped(str(diverged)) from diverged
         except asyncio.CancelledError:
             if command.kind == kinds.ASK:
                 self._withdraw(command)
@@ -118,7 +195,7 @@ class Context(RunVerbs):
     ) -> None:
         """``waiting`` is entered while the handler waits for others; ``local`` makes calls in this process. The ids of
         its commands derive from the secret ``ids_key``; ``got`` gets the number of each before it is sent."""
-        self._got, self._commands = got, 0
+        self._attempt = Attempt(delivery, got)
         self._delivery_id = delivery.delivery_id
         self._began = delivery.run_seq
         self._root = _Branch(self, "")
@@ -133,9 +210,23 @@ class Context(RunVerbs):
             next_id=self._next_id,
             ids_key=ids_key,
         )
-        scope.waiting = waiting
-        scope.local = local
+        scope.attempt, scope.waiting, scope.local = self._attempt, waiting, local
+        scope.step = partial(getattr, self._attempt, "step")
         super().__init__(scope)
+
+    def named(self, name: str) -> Context:
+        """This context for one step: its commands have their ids by the name and not by their place. So a command that
+        is inserted, removed or moved changes nothing for them, and they may be sent in any task::
+
+            await ctx.named("draft").state.set("draft", text)
+
+        A name that is used again in the same attempt has a number as well, by the order of its use. Raises ValueError
+        for a name of no or of more than 200 characters."""
+        other = copy(self)
+        other._root = _Branch(other, self._attempt.prefix_of(name, self._root.prefix), named=True)
+        assert isinstance(self._scope, _HandlerScope)
+        RunVerbs.__init__(other, self._scope.under(other._next_id))
+        return other
 
     @property
     def run_id(self) -> str:
@@ -162,15 +253,17 @@ class Context(RunVerbs):
         budget: str | None = None,
         rank: Rank | None = None,
         retry_failed: bool = False,
+        name: str = "",
     ) -> Coroutine[Any, Any, CallResult]:
         """As ``RunVerbs.execute``. When the message is handled again, the call is not made again: its recorded outcome
         is given, a failure too.
 
         ``retry_failed`` makes it again where it failed in an earlier attempt, as a call of its own that names the
-        failed one. It does so ten times at most, and never where the effect of the call may have happened.
+        failed one. It does so ten times at most, and never where the effect of the call may have happened. ``name``
+        gives the call its id, as ``named``.
         """
         return operations.execute(
-            self._scope,
+            self.named(name)._scope if name else self._scope,
             capability,
             params,
             timeout_seconds,
@@ -187,10 +280,12 @@ class Context(RunVerbs):
         *,
         budget: str | None = None,
         retry_failed: bool = False,
+        name: str = "",
     ) -> Coroutine[Any, Any, CallResult]:
-        """As ``RunVerbs.execute_with_recovery``; ``retry_failed`` as in ``execute``."""
+        """As ``RunVerbs.execute_with_recovery``; ``retry_failed`` and ``name`` as in ``execute``."""
         again_before = self._began if retry_failed else 0
-        return operations.execute_with_recovery(self._scope, capability, params, config, budget, again_before)
+        scope = self.named(name)._scope if name else self._scope
+        return operations.execute_with_recovery(scope, capability, params, config, budget, again_before)
 
     async def discover(self, need: str, *, limit: int = LIMIT) -> list[CapabilityMatch]:
         """The capabilities that fit a need in words, best first, each with its description and the schema of its
@@ -212,8 +307,10 @@ class Context(RunVerbs):
         of OpenAI's ``tool_calls``, a block ``tool_use`` of Anthropic's or the params of MCP's ``tools/call``. Its shape
         shows its form where ``format`` does not say. A call that fails, is not allowed or cannot be read is an answer
         for the model as well, which may do better. Several at once: ``await ctx.gather(*map(ctx.call_tool, calls))``.
-        Raises TypeError for what is no tool call, RunFinished, Unanswered, Unreachable."""
-        return await called(self, call, format, timeout_seconds)
+        The call's own id names the command, so tool calls may be made in any task. Raises TypeError for what is no tool
+        call, RunFinished, Unanswered, Unreachable."""
+        name = read_call(call, format).id[:NAME_CHARS] if self._attempt.delivery.rules >= DURABLE else ""
+        return await called(self.named(name) if name else self, call, format, timeout_seconds)
 
     def _tools(self) -> Toolbox:
         if self._toolbox is None:
@@ -266,15 +363,18 @@ class Context(RunVerbs):
         branch = _branch.get()
         if branch is None or branch.context is not self:
             branch = self._root
-        if asyncio.current_task() is not branch.task:
+        if branch.task is not None and asyncio.current_task() is not branch.task:
             raise RuntimeError(
                 "a handler's operations were called from a task of its own, where their order is left to chance;"
-                " await them in the handler, or run coroutines side by side with ctx.gather(…)"
+                " await them in the handler, name them by ctx.named(…), or run coroutines side by side with"
+                " ctx.gather(…)"
             )
         return branch
 
     def _next_id(self) -> str:
-        self._commands += 1
-        if self._got is not None:
-            self._got(self._commands)
-        return self._scope.id_of(self._delivery_id, self._current().next())
+        return self._scope.id_of(self._delivery_id, self._attempt.next(self._current()))
+
+
+def attempt_of(context: Context) -> Attempt:
+    """The attempt that a context belongs to."""
+    return context._attempt

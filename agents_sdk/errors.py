@@ -11,6 +11,7 @@
     │   ├── ContractViolated  the value does not fit the contract of its key or message
     │   ├── IdentityRefused   Unauthenticated  Forged  KeyRevoked  StaleCommand  ReplayedCommand: see to the key
     │   ├── DeliverySettled   this delivery was handled before: stop, there is nothing left to do
+    │   ├── Diverged          this attempt asked for something else than is recorded: stop, its delivery is parked
     │   ├── Overloaded        more is open than the limit allows: wait until some has ended
     │   ├── InternalError     the ledger failed at it, a fault of ours: it is in the dead letters
     │   └── InvalidCommand    a field is missing or malformed
@@ -231,6 +232,19 @@ class DeliverySettled(Refused):
     code = "delivery_settled"
 
 
+class Diverged(Refused):
+    """An attempt at a delivery asked for something else than an earlier one, in the same place. Nothing else of it has
+    an effect. ``difference`` names agent, handler, attempt and place, what was recorded and what is asked now."""
+
+    code = "diverged"
+
+    @property
+    def difference(self) -> dict[str, Any]:
+        """What was recorded and what is asked; empty for a command that came after."""
+        found = self.fields.get("difference")
+        return found if isinstance(found, dict) else {}
+
+
 class Overloaded(Refused):
     """More is open, or waits, than the limit allows; ``fields`` has ``open`` and ``limit``. Wait until some has ended,
     then send it again."""
@@ -346,6 +360,7 @@ REFUSALS: Final[dict[str, type[Refused]]] = {
         Oversize,
         ContractViolated,
         DeliverySettled,
+        Diverged,
         InvalidCommand,
         Overloaded,
         InternalError,

@@ -84,10 +84,14 @@ def send(
     return _event_id(scope.ask(kinds.SEND_MESSAGE, body))
 
 
-def redrive(scope: Scope, delivery_id: str) -> Coroutine[Any, Any, str]:
-    """Puts a dead letter of the run in its agent's inbox again; the id of the fact. Raises InvalidCommand (no such dead
-    letter, or redriven too often), ScopeDenied, RunFinished, UnknownRun, Unanswered, Unreachable."""
-    return _event_id(scope.ask(kinds.REDRIVE, MessageBody(name="", dead_delivery_id=DeliveryId(delivery_id))))
+def redrive(
+    scope: Scope, delivery_id: str, restart: bool = False, repeat_effects: bool = False
+) -> Coroutine[Any, Any, str]:
+    """Puts a dead letter, or a parked delivery, in its agent's inbox again; the id of the fact. Raises InvalidCommand
+    (no such dead letter, redriven too often, or a restart that repeats effects), ScopeDenied, RunFinished, UnknownRun,
+    Unanswered, Unreachable."""
+    body = MessageBody(name="", dead_delivery_id=DeliveryId(delivery_id), restart=restart, repeat_effects=repeat_effects)
+    return _event_id(scope.ask(kinds.REDRIVE, body))
 
 
 def discard(scope: Scope, delivery_id: str, reason: str, agent: str = "", name: str = "") -> Coroutine[Any, Any, str]:

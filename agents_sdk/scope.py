@@ -51,6 +51,11 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def _nowhere() -> str:
+    """The place of a client's command, which has none."""
+    return ""
+
+
 def check_bounds(kind: CommandKind, body: Body) -> None:
     """Returns where each field of the body is within its bound. Raises InvalidCommand, or Oversize for a long text;
     ``fields`` has ``field``, ``limit`` and ``value`` (shortened) or ``size``."""
@@ -72,7 +77,7 @@ class Scope:
 
     __slots__ = (
         *("agent", "causation_id", "correlation_id", "delivery_id", "ids_key", "local", "next_id", "requests"),
-        "run_id",
+        *("run_id", "step"),
     )
 
     def __init__(
@@ -98,6 +103,8 @@ class Scope:
         """The roots of ids that follow from others; see ``id_of``."""
         self.local: LocalCalls | None = None
         """Makes calls in this process; None: executors make all."""
+        self.step: Callable[[], str] = _nowhere
+        """The place, among the commands of a handler, of the id that ``next_id`` gave last."""
 
     def about(self, run_id: str) -> Self:
         """The same sender, in the same order of calls, about another run."""
@@ -127,6 +134,7 @@ class Scope:
         check_bounds(kind, body)
         return Command(
             command_id=CommandId(command_id or self.next_id()),
+            step="" if command_id else self.step(),
             kind=kind,
             run_id=RunId(self.run_id),
             agent=self.agent,

@@ -174,11 +174,17 @@ class RunVerbs:
         """
         return operations.ask(self._scope, agent, data, name, timeout, type_)
 
-    def redrive(self, delivery_id: str) -> Coroutine[Any, Any, str]:
+    def redrive(
+        self, delivery_id: str, *, restart: bool = False, repeat_effects: bool = False
+    ) -> Coroutine[Any, Any, str]:
         """Puts a dead letter in its agent's inbox again, with new attempts; returns the id of the fact.
         ``delivery_id`` as ``event.data["delivery_id"]`` of ``escalation.raised`` has it. Raises ScopeDenied (an agent
-        that is not its supervisor), InvalidCommand (no such dead letter, or redriven too often)."""
-        return operations.redrive(self._scope, delivery_id)
+        that is not its supervisor), InvalidCommand (no such dead letter, or redriven too often).
+
+        A delivery that is parked after a divergence goes on with what is recorded, by an agent that was corrected.
+        With ``restart`` it begins from nothing: refused where that would repeat effects, unless ``repeat_effects``
+        allows it."""
+        return operations.redrive(self._scope, delivery_id, restart, repeat_effects)
 
     def redrive_call(self, call_id: str) -> Coroutine[Any, Any, CallResult]:
         """Makes a failed call again and returns its result. ``call_id`` as ``event.data["call_id"]`` of
@@ -193,7 +199,8 @@ class RunVerbs:
         return operations.repeat_call(self._scope, failed)
 
     def discard(self, delivery_id: str, reason: str, *, agent: str = "", name: str = "") -> Coroutine[Any, Any, str]:
-        """Gives a dead letter of the run up, for a reason, also when the run has ended; returns the id of the fact.
+        """Gives a dead letter of the run up, for a reason, also when the run has ended, or fails a parked delivery;
+        returns the id of the fact.
         ``agent`` and ``name`` say whose message it was, for the record. Raises ScopeDenied (an agent that is not its
         supervisor), InvalidCommand (no reason, no such letter)."""
         return operations.discard(self._scope, delivery_id, reason, agent, name)

@@ -10,6 +10,8 @@ Order of work on a delivery, which is the delivery guarantee:
 5. only then is the record finished; the offset committed is the lowest unfinished one.
 """
 
+# long because: the order of work on a delivery is the guarantee, and has to be read as a whole
+
 from __future__ import annotations
 
 import asyncio
@@ -23,15 +25,18 @@ from typing import TYPE_CHECKING, Any, Final
 from agents_sdk.agent import Agent, Handler
 from agents_sdk.answers import checked, open_attempt, wait_seconds
 from agents_sdk.burial import Burial
-from agents_sdk.context import Context, HandlerStopped
+from agents_sdk.context import Context, HandlerStopped, attempt_of
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent, Reply
+from agents_sdk.core.ids import canonical
 from agents_sdk.core.kinds import CommandKind
+from agents_sdk.core.ledger.divergence import HANDLER_DIVERGED
 from agents_sdk.deaths import Deaths, noted
 from agents_sdk.errors import (
     BackplaneError,
     DeliverySettled,
+    Diverged,
     InvalidCommand,
     Overloaded,
     Oversize,
@@ -64,7 +69,7 @@ TELL_AGAIN_S: Final = 1.0
 TELL_AGAIN_LIMIT_S: Final = 30.0
 CLOCKS_APART_US: Final = 5_000_000
 """How far this machine's clock may lag the broker's without a message being handled that has expired."""
-SETTLED: Final = (DeliverySettled, RunFinished, UnknownRun)
+SETTLED: Final = (DeliverySettled, Diverged, RunFinished, UnknownRun)
 """Refusals that mean: nothing is left to do about this delivery."""
 UNTOLD: Final = (InvalidCommand, Oversize, ScopeDenied)
 """Refusals of what is said itself. Any other says nothing of the delivery: this process is not believed as yet, the
@@ -277,12 +282,18 @@ class Worker:
     async def _handle(self, record: InboxRecord, delivery: MessageEvent) -> MessageEvent | None:
         """Makes one attempt and tells how it ended; the attempt that follows, if one does."""
         handler = self.agent.handler_for(delivery.name)
+        context = self._context(delivery)
+        attempt = attempt_of(context)
         try:
             if handler is None:
                 known = ", ".join(self.agent.subscriptions)
                 raise UnknownMessage(f"this version of {self.agent.name!r} has no handler for it; it handles {known}")
-            answer = self._answer(delivery, await self._timed(handler, record, delivery))
+            answer = self._answer(delivery, await self._timed(handler, record, delivery, context))
+            if attempt.diverged is not None:  # a handler that catches everything
+                raise HandlerStopped(str(attempt.diverged))
         except HandlerStopped:
+            if attempt.diverged is not None and not attempt.diverged.fields.get("parked"):
+                return await self._diverged(delivery, attempt.diverged)
             log.info("agent %s: delivery %s was handled before", self.agent.name, delivery.delivery_id)
             return None
         except asyncio.CancelledError as cancelled:
@@ -297,18 +308,21 @@ class Worker:
             log.log(level, "agent %s: handler of %s failed", self.agent.name, delivery.name, exc_info=error)
             return await self._failed(delivery, error)
         try:
-            return await self._tell(kinds.COMPLETE_HANDLER, f"complete/{delivery.attempt}", delivery, result=answer)
+            name, asked = f"complete/{delivery.attempt}", len(attempt.asked)
+            return await self._tell(kinds.COMPLETE_HANDLER, name, delivery, result=answer, counted=True, commands=asked)
         except UNTOLD as error:
             return await self._failed(delivery, error)
 
-    async def _timed(self, handler: Handler, record: InboxRecord, delivery: MessageEvent) -> Any:
+    def _context(self, delivery: MessageEvent) -> Context:
+        got = partial(self._deaths.got, delivery.delivery_id) if self._deaths is not None else None
+        waiting, key = partial(self._waiting, delivery.run_id), self._ids_key
+        return Context(self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, key, got)
+
+    async def _timed(self, handler: Handler, record: InboxRecord, delivery: MessageEvent, context: Context) -> Any:
         """Runs the handler, within the agent's timeout if it has one. The ledger hears of it before, so that it can
         give the handler up where this process cannot. Raises HandlerTimedOut, ProcessDied, and what the handler
         raises."""
         seconds = self.agent.handler_timeout_seconds
-        got = partial(self._deaths.got, delivery.delivery_id) if self._deaths is not None else None
-        waiting, key = partial(self._waiting, delivery.run_id), self._ids_key
-        context = Context(self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, key, got)
         event = event_of(delivery)
         if seconds is None:
             async with noted(self._deaths, delivery.delivery_id):
@@ -354,7 +368,13 @@ class Worker:
             again = f"{name}/untellable"
             return await self._tell(kinds.FAIL_HANDLER, again, delivery, error_type="Error", error_message=UNTELLABLE)
 
-    async def _tell(self, kind: CommandKind, name: str, delivery: MessageEvent, **fields: str) -> MessageEvent | None:
+    async def _diverged(self, delivery: MessageEvent, diverged: Diverged) -> MessageEvent | None:
+        """Tells the run of a divergence in a memory, which lies in another partition."""
+        difference = canonical(diverged.difference)
+        name = f"diverged/{delivery.attempt}"
+        return await self._tell(kinds.FAIL_HANDLER, name, delivery, error_type=HANDLER_DIVERGED, difference=difference)
+
+    async def _tell(self, kind: CommandKind, name: str, delivery: MessageEvent, **fields: Any) -> MessageEvent | None:
         """Tells the ledger how an attempt ended: its word is what ends a delivery. The attempt that follows."""
         body = HandlerBody(attempt=delivery.attempt, **fields)
         reply = await self._heard(self._scope(delivery).command(kind, body, self._id_of(delivery, name)))

@@ -44,29 +44,29 @@ AUTHORS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(
             (
                 *("workflow", "state_hash", "complete_when", "reply_to", "child_run_id", "resumed_from"),
-                *("completed", "published", "tags", "started_by", "said_by"),
+                *("completed", "published", "tags", "started_by", "said_by", "fingerprint"),
             ),
             NAME,
         ),
     },
     "StateEvent": {
         **dict.fromkeys(("value", "operand"), PAYLOAD),
-        **dict.fromkeys(("key", "value_hash", "reducer"), NAME),
+        **dict.fromkeys(("key", "value_hash", "reducer", "fingerprint"), NAME),
     },
     "MessageEvent": {
-        **dict.fromkeys(("code", "cause", "reason"), PLATFORM),
+        **dict.fromkeys(("code", "cause", "reason", "difference"), PLATFORM),
         **dict.fromkeys(("said", "error_type", "error_message", "traceback"), of("said_by")),
         **dict.fromkeys(("data", "result"), PAYLOAD),
         **dict.fromkeys(
             (
                 *("name", "message_id", "delivery_id", "workflow", "sender", "recipient", "request_id", "reply_to"),
-                *("origin", "said_by"),
+                *("origin", "said_by", "fingerprint"),
             ),
             NAME,
         ),
     },
     "DependencyEvent": dict.fromkeys(
-        ("dependency_id", "downstream", "depends_on", "trigger_when", "name", "satisfied_by"), NAME
+        ("dependency_id", "downstream", "depends_on", "trigger_when", "name", "satisfied_by", "fingerprint"), NAME
     ),
     "CallEvent": {
         **dict.fromkeys(("error_class", "error_code", "error_message"), PLATFORM),
@@ -77,7 +77,7 @@ AUTHORS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(
             (
                 *("call_id", "capability", "provider", "reply_to", "redrive_of", "redriven_as", "artifacts"),
-                "said_by",
+                *("said_by", "fingerprint"),
             ),
             NAME,
         ),
@@ -92,18 +92,18 @@ AUTHORS: Final[dict[str, dict[str, str]]] = {
     "BreakerEvent": dict.fromkeys(("capability", "provider", "error_class", "caused_by", "executor"), NAME),
     "DecisionEvent": {
         **dict.fromkeys(("action", "rationale"), of("agent")),
-        "context_used": NAME,
+        **dict.fromkeys(("context_used", "fingerprint"), NAME),
     },
     "RefusalEvent": {
         **dict.fromkeys(("command_kind", "code", "message", "detail"), PLATFORM),
         "said": of("said_by"),
-        "said_by": NAME,
+        **dict.fromkeys(("said_by", "fingerprint"), NAME),
     },
     "AgentEvent": dict.fromkeys(
         (
             *("name", "subscriptions", "workflows", "reads", "writes", "capabilities", "publishes", "supervisor"),
             *("call_budgets", "retries", "starts", "controls", "supervisors", "contracts", "roles", "policy"),
-            *("not_granted", "operator"),
+            *("not_granted", "operator", "on_divergence"),
         ),
         NAME,
     ),
@@ -123,7 +123,7 @@ EXCEPTIONS: Final = {("MessageEvent", kinds.MESSAGE_DISCARDED, "reason"): of("ag
 """(record, kind, field) → whose words, where one kind differs from its record."""
 
 STORY: Final[dict[str, str]] = {
-    **dict.fromkeys(("cause", "code", "reason", "error_class"), PLATFORM),
+    **dict.fromkeys(("cause", "code", "reason", "error_class", "difference"), PLATFORM),
     **dict.fromkeys(("agent", "name", "sender", "delivery_id", "call_id", "dependency_id", "provider"), NAME),
     **dict.fromkeys(("error_code", "error_message"), f"{PLATFORM}, or as words_of says"),
     **dict.fromkeys(("said", "error_type", "data", "params", "depends_on", "missing"), "as words_of says"),

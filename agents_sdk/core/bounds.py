@@ -1,7 +1,7 @@
 """Bounds of the fields of a command, declared once. The ledger's core refuses more, and the SDK refuses it before
 anything is sent. Pure.
 
-Law: each field of each record in ``schemas/avro/Command.v1.avsc`` has a bound here. So the consequences of a command
+Law: each field of each record in ``schemas/avro/Command.v2.avsc`` has a bound here. So the consequences of a command
 (the sums, times and records that the ledger makes of it) stay within 64 bits. They stay within the size of a record.
 """
 
@@ -125,6 +125,7 @@ ENVELOPE: Final[dict[str, Bound]] = {
     "reply_partition": _COUNT,
     "issued_at": _LONG,
     "key_generation": _LONG,
+    "step": _ID,
     "signature": Text(1_024),
 }
 """Fields of Command beside the bodies."""
@@ -176,6 +177,8 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "request_id": _ID,
         "sender": _WORD,
         "reason": _PROSE,
+        "restart": Flag(),
+        "repeat_effects": Flag(),
     },
     "handler": {
         "attempt": _COUNT,
@@ -183,6 +186,9 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "error_message": ShortenedText(),
         "result": Json(),
         "traceback": ShortenedText(),
+        "counted": Flag(),
+        "commands": _COUNT,
+        "difference": ShortenedText(),
     },
     "dependency": {
         "downstream": _WORD,
@@ -272,6 +278,7 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "starts": _GLOBS,
         "controls": _GLOBS,
         "operator": _WORD,
+        "on_divergence": _WORD,
     },
     "timer": {"name": Text(ID_LIMIT + 100), "due_at": WholeNumber(0, 2 * TIME_LIMIT)},
     "contract": {

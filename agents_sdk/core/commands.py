@@ -1,7 +1,9 @@
 """The commands: requests to the ledger, imperative. One envelope, one body per family of kinds.
 
-Field by field these are the Avro record ``schemas/avro/Command.v1.avsc``; a test proves the two equal.
+Field by field these are the Avro record ``schemas/avro/Command.v2.avsc``; a test proves the two equal.
 """
+
+# long because: the bodies of all commands, in the order of the schema
 
 from __future__ import annotations
 
@@ -66,6 +68,8 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     request_id: CommandId = CommandId("")
     sender: str = ""
     reason: str = ""
+    restart: bool = False
+    repeat_effects: bool = False
 
 
 class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -76,6 +80,9 @@ class HandlerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_message: str = ""
     result: str = ""
     traceback: str = ""
+    counted: bool = False
+    commands: int = 0
+    difference: str = ""
 
 
 class DependencyBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -184,6 +191,7 @@ class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     starts: list[str] = msgspec.field(default_factory=list)
     controls: list[str] = msgspec.field(default_factory=list)
     operator: str = ""
+    on_divergence: str = ""
 
 
 class TimerBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -306,6 +314,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     grant: GrantBody | None = None
     issued_at: int = 0
     key_generation: int = 0
+    step: str = ""
     signature: bytes = b""
 
 

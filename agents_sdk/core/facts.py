@@ -66,6 +66,7 @@ class RunEvent(Fact, frozen=True, kw_only=True, gc=False):
     code: str = ""
     said: str = ""
     said_by: str = ""
+    fingerprint: str = ""
 
 
 class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -83,6 +84,7 @@ class StateEvent(Fact, frozen=True, kw_only=True, gc=False):
     reducer: str = ""
     operand: str = ""
     expires_at: int = 0
+    fingerprint: str = ""
 
 
 class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -99,6 +101,8 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     - RequestSent: its sender waits for the answer. RequestAwaited: the asker asks again.
     - RequestWithdrawn: the asker waits no longer. RequestCancelled: its run ended first.
     - RequestAnswered, RequestFailed, RequestExpired.
+    - MessageParked: an attempt asked for something else than is recorded.
+    - MessageContinued, MessageRestarted: a new attempt goes on with what is recorded, or begins from nothing.
     """
 
     name: str
@@ -125,6 +129,10 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     code: str = ""
     said: str = ""
     said_by: str = ""
+    fingerprint: str = ""
+    difference: str = ""
+    restarts: int = 0
+    rules: int = 0
 
 
 class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -139,6 +147,7 @@ class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
     satisfied_by: list[str] = msgspec.field(default_factory=list)
     count: int = 0
     deadline_at: int = 0
+    fingerprint: str = ""
 
 
 class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -180,6 +189,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     said: str = ""
     said_by: str = ""
+    fingerprint: str = ""
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -233,6 +243,7 @@ class DecisionEvent(Fact, frozen=True, kw_only=True, gc=False):
     action: str
     rationale: str = ""
     context_used: list[str] = msgspec.field(default_factory=list)
+    fingerprint: str = ""
 
 
 class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -244,6 +255,7 @@ class RefusalEvent(Fact, frozen=True, kw_only=True, gc=False):
     detail: str = ""
     said: str = ""
     said_by: str = ""
+    fingerprint: str = ""
 
 
 class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -275,6 +287,7 @@ class AgentEvent(Fact, frozen=True, kw_only=True, gc=False):
     policy: str = ""
     not_granted: list[str] = msgspec.field(default_factory=list)
     operator: str = ""
+    on_divergence: str = ""
 
 
 class ContractEvent(Fact, frozen=True, kw_only=True, gc=False):

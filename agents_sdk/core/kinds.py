@@ -174,6 +174,9 @@ REQUEST_FAILED: Final = "RequestFailed"
 REQUEST_EXPIRED: Final = "RequestExpired"
 REQUEST_CANCELLED: Final = "RequestCancelled"
 MESSAGE_DISCARDED: Final = "MessageDiscarded"
+MESSAGE_PARKED: Final = "MessageParked"
+MESSAGE_CONTINUED: Final = "MessageContinued"
+MESSAGE_RESTARTED: Final = "MessageRestarted"
 # DependencyEvent
 DEPENDENCY_DECLARED: Final = "DependencyDeclared"
 DEPENDENCY_SATISFIED: Final = "DependencySatisfied"
@@ -247,6 +250,9 @@ FactKind: TypeAlias = Literal[
     "RequestExpired",
     "RequestCancelled",
     "MessageDiscarded",
+    "MessageParked",
+    "MessageContinued",
+    "MessageRestarted",
     "DependencyDeclared",
     "DependencySatisfied",
     "DependencyExpired",
@@ -298,7 +304,7 @@ MESSAGES_OUT: Final = (MESSAGE_PUBLISHED, MESSAGE_SENT)
 """Each is a message as its sender sent it; the deliveries follow."""
 INBOX: Final = (MESSAGE_DELIVERED, DELIVERY_CANCELLED)
 """The records of an agent's inbox."""
-LETTER_ENDS: Final = (MESSAGE_REDRIVEN, MESSAGE_DISCARDED)
+LETTER_ENDS: Final = (MESSAGE_REDRIVEN, MESSAGE_DISCARDED, MESSAGE_CONTINUED, MESSAGE_RESTARTED)
 """Each uses the dead letter of a delivery up."""
 CALL_LETTER_ENDS: Final = (CALL_REDRIVEN, CALL_DISCARDED)
 """Each uses the dead letter of a call up."""

@@ -55,6 +55,11 @@ def delivery_moves() -> list[Move]:
         *(Move(kind, "open", "open") for kind in (*_like("MessageDelivered"), "HandlerStarted", "HandlerFailed")),
         *(Move(kind, "open", OUTCOMES[kind]) for kind in _like("HandlerCompleted")),
         Move("DeliveryCancelled", "open", "cancelled"),
+        *(Move(kind, "open", "parked") for kind in _like("MessageParked")),
+        Move("MessageContinued", "parked", "open"),
+        *(Move(kind, before, "open") for kind in _like("MessageRestarted") for before in ("parked", "open")),
+        Move("MessageDeadLettered", "parked", "dead_letter"),
+        Move("DeliveryCancelled", "parked", "cancelled"),
         *(Move(kind, "dead_letter", "redriven") for kind in _like("MessageRedriven")),
         Move("MessageDiscarded", "dead_letter", "discarded"),
     ]

@@ -28,6 +28,7 @@ SAME: Final = {
 """``ctx`` is not the run, so its verbs about the run's end name it; ``run`` is, so its verbs do not."""
 ONLY_AGENTS: Final = {
     "agent": "the name that is handling the delivery; a client's name was given to ``connect``",
+    "named": "names the steps of a handler that runs again; a client's commands run once",
     "gather": "keeps the order of a handler's commands when it runs again; a client uses asyncio.gather",
 }
 ONLY_CLIENTS: Final = {
@@ -43,8 +44,11 @@ ONLY_CLIENTS: Final = {
     "comms": "deprecated",
 }
 MORE_PARAMETERS: Final = {
-    "execute": ({"retry_failed"}, "a handler runs again, and may ask for its failed calls again; a client does not"),
-    "execute_with_recovery": ({"retry_failed"}, "as execute"),
+    "execute": (
+        {"retry_failed", "name"},
+        "a handler runs again, may ask for its failed calls again, and may name a call; a client does not",
+    ),
+    "execute_with_recovery": ({"retry_failed", "name"}, "as execute"),
 }
 INSTANCE: Final = {"state", "artifacts", "recipients"}
 """Attributes that ``__init__`` sets."""

@@ -69,7 +69,10 @@ def registered(book: PartitionState, name: str, facts: list[Fact]) -> Answer:
 def attempt_to_make(delivery: Delivery, now: int) -> str:
     """The handler's news of its open attempt: the fields of its MessageDelivered, and ``wait_us``, how long after
     ``now`` it is to be made."""
-    told = {"attempt": delivery.attempt, "event_id": delivery.events[-1], "at": delivery.at, "run_seq": delivery.seq}
+    told: dict[str, Any] = {"attempt": delivery.attempt, "event_id": delivery.events[-1], "at": delivery.at}
+    told["run_seq"] = delivery.seq
+    if delivery.restarts:
+        told["restarts"] = delivery.restarts
     if delivery.not_before:
         told |= {"not_before": delivery.not_before, "wait_us": max(delivery.not_before - now, 0)}
     return ids.canonical(told)

@@ -44,6 +44,8 @@ def bury(
     cause: str,
     error: dict[str, Any],
     scribe: FactBuilder,
+    *,
+    difference: str = "",
 ) -> None:
     """MessageDeadLettered, and the news for the asker, the supervisor, or the operator."""
     letter = scribe.write(
@@ -54,18 +56,19 @@ def bury(
         attempt=delivery.attempt,
         cause=cause,
         **error,
+        difference=difference,
     )
     if delivery.request_id:
         requests.fail(run, delivery_id, delivery, cause, error, scribe)
         return
-    story = _story(run, delivery_id, delivery, cause, error, scribe)
+    story = story_of(run, delivery_id, delivery, cause, error, scribe)
     last = delivery.name == ESCALATION and delivery.sender == LEDGER
     told = escalate(book, run, letter.event_id, story, scribe, last=last)
     if told == OPERATOR and cause not in (EXPIRED, REMOVED):
         end(run, scribe, kinds.RUN_FAILED, why=_why(run, delivery, cause, error, scribe))
 
 
-def _story(
+def story_of(
     run: Run, delivery_id: DeliveryId, delivery: Delivery, cause: str, error: dict[str, Any], scribe: FactBuilder
 ) -> dict[str, Any]:
     """The failure, as its supervisor or the operator reads it."""
@@ -84,7 +87,7 @@ def _story(
         # what the ledger itself says, of a deadline for instance, is its own
         own = ("code", "reason", "said_by") if apart(run) else error if scribe.agent == LEDGER else ()
         story[WORDS_OF] = {
-            **{field: delivery.recipient for field in error if field not in own},
+            **{field: error.get("said_by", delivery.recipient) for field in error if field not in own},
             "data": delivery.sender,
         }
     return story
@@ -95,8 +98,8 @@ def _why(run: Run, delivery: Delivery, cause: str, error: dict[str, Any], scribe
     reason = f"agent {delivery.recipient!r} failed {delivery.attempt} times on {delivery.name!r}"
     said = ": ".join(text for field in ("error_type", "error_message") if (text := error.get(field, "")))
     if apart(run):
-        own = error.get("reason", "")
-        return Why(cause, f"{reason}: {own}" if own else reason, said, delivery.recipient if said else "")
+        own, speaker = error.get("reason", ""), error.get("said_by", delivery.recipient)
+        return Why(cause, f"{reason}: {own}" if own else reason, said, speaker if said else "")
     said = f"{error['error_type']}: {error['error_message']}"
     # in quotes where deliveries say whose words they are: the rest of the reason is the platform's
     return Why(reason=f"{reason}; it said {quoted(said)}" if scribe.marks else f"{reason}: {said}")

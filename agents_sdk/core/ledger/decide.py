@@ -5,6 +5,8 @@ from chance, I/O, logging. Law: the same book, command, offset, time and proof a
 is changed by asking.
 """
 
+# long because: one way of a command through all checks to its decider
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,10 +24,11 @@ from agents_sdk.core.ledger import (
     calls,
     children,
     contracts,
-    dead_letters,
     deadlines,
     dependencies,
     discards,
+    divergence,
+    fingerprints,
     handlers,
     identity,
     memory,
@@ -45,7 +48,7 @@ from agents_sdk.core.ledger import (
 )
 from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.ending import ENDS_WORK, complete_when_idle, end
-from agents_sdk.core.ledger.rules import RULES, apart, check, subscribers
+from agents_sdk.core.ledger.rules import DURABLE, RULES, apart, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
 from agents_sdk.core.ledger.state import Call, ChildWait, PartitionState, Request, Run, current
 from agents_sdk.core.words import Why
@@ -93,12 +96,21 @@ def decide(book: PartitionState, command: Command, offset: int, at: int, proof: 
     if known is not None:
         scribe.parent_run_id, scribe.root_run_id = known.parent_run_id, known.root_run_id
     scribe.marks = book.rights_required
+    if run is not None:
+        scribe.rules = run.rules if run.rules >= DURABLE else 0
+        if divergence.marked(run, command):
+            scribe.fingerprint = fingerprints.of(command)
     try:
         identity.check(book, command, at, proof)
         rights.check_standing(book, command)
+        if run is not None and command.delivery_id:
+            divergence.check_attempt(run, command)
         if not _repeated(book, run, command, scribe):
             _check_first_time(book, command)
             _decide(book, run, command, scribe)
+    except divergence.Diverged as diverged:
+        assert run is not None
+        _write_diverged(book, run, command, diverged, scribe)
     except Refusal as refusal:
         scribe.facts.clear()
         scribe.seq = run.seq if run and refusal.code not in CODES else None
@@ -138,7 +150,7 @@ def _in_run(book: PartitionState, run: Run, command: Command, scribe: FactBuilde
     _check_payloads(book, command)
     DECIDERS[kind](book, run, command, scribe)
     dependencies.trigger(run, scribe)
-    if kind in ENDS_WORK:
+    if kind in ENDS_WORK or (kind == kinds.DISCARD and _buries(scribe)):
         complete_when_idle(run, scribe)
 
 
@@ -154,6 +166,8 @@ def _repeated(book: PartitionState, run: Run | None, command: Command, scribe: F
         known = finished.answer_to(command_id, sender) if finished is not None else None
         return identity.repeated(book, command) or known is not None
     own = run.answered_as(command_id, command.agent) if book.rights_required else command_id
+    if scribe.fingerprint:
+        divergence.check_same(run, command, own, scribe.fingerprint)
     if own in run.answers or own != command_id:
         return own in run.answers
     asked = (
@@ -188,6 +202,23 @@ def _check_first_time(book: PartitionState, command: Command) -> None:
         and seen_commands.seen(book.spent, command.command_id, command.agent)
     ):
         raise seen_commands.replayed(command)
+
+
+def _write_diverged(
+    book: PartitionState, run: Run, command: Command, diverged: divergence.Diverged, scribe: FactBuilder
+) -> None:
+    """The refusal, and what becomes of the delivery: its run may have nothing left to do where it fails."""
+    scribe.facts.clear()
+    scribe.seq = run.seq
+    _refuse(scribe, command, diverged)
+    divergence.settle(book, run, command, diverged, scribe)
+    if scribe.facts[-1].kind not in kinds.RUN_ENDS and _buries(scribe):
+        dependencies.trigger(run, scribe)
+        complete_when_idle(run, scribe)
+
+
+def _buries(scribe: FactBuilder) -> bool:
+    return any(fact.kind == kinds.MESSAGE_DEAD_LETTERED for fact in scribe.facts)
 
 
 def _refuse(scribe: FactBuilder, command: Command, refusal: Refusal) -> None:
@@ -262,6 +293,7 @@ def _start_run(book: PartitionState, run: Run | None, command: Command, scribe: 
     _check_payloads(book, command)
     deadline_at = body.deadline_at if body.parent_run_id else timers.due_at(scribe.at, body.deadline_ms)
     scribe.seq = 0
+    scribe.rules = min(body.rules, RULES) if body.rules >= DURABLE else 0
     scribe.parent_run_id = body.parent_run_id
     scribe.root_run_id = body.root_run_id if body.parent_run_id else command.run_id
     recipients = [] if body.resumed_from else list(subscribers(book, "run.started", body.workflow))
@@ -371,9 +403,9 @@ DECIDERS: Final[dict[str, Decider]] = {
     kinds.SEND_MESSAGE: messages.send,
     kinds.ASK: requests.ask,
     kinds.WITHDRAW_REQUEST: requests.withdraw,
-    kinds.REDRIVE: dead_letters.redrive,
+    kinds.REDRIVE: divergence.redrive,
     kinds.RESEND: resuming.resend,
-    **dict.fromkeys(DISCARDS, discards.discard),
+    **dict.fromkeys(DISCARDS, divergence.discard),
     kinds.START_HANDLER: handlers.start,
     kinds.COMPLETE_HANDLER: handlers.complete,
     kinds.FAIL_HANDLER: handlers.fail,

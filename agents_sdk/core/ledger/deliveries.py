@@ -53,6 +53,7 @@ def deliver(
         data=data,
         attempt=1,
         origin=origin if scribe.marks and origin != sender else "",
+        rules=scribe.rules,
         **more,
     )
 

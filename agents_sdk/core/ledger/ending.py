@@ -126,6 +126,8 @@ def _cancel_delivery(
 ) -> None:
     short = why._replace(reason=why.reason[:TEXT_LIMIT], said=why.said[:TEXT_LIMIT])
     asked = {"request_id": delivery.request_id, "cause": RUN_ENDED, **told(run, short)} if run.rules else {}
+    if isinstance(delivery, Delivery) and delivery.parked:
+        asked["difference"] = delivery.parked  # its letter is one no more
     _write_about(run, kinds.DELIVERY_CANCELLED, delivery_id, delivery, scribe, **asked)
 
 

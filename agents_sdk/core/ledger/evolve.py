@@ -48,6 +48,7 @@ from agents_sdk.core.ledger.answers import answer_to, attempt_to_make, of_child,
 from agents_sdk.core.ledger.calls import attempt_key
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.deliveries import ENDED_RUN
+from agents_sdk.core.ledger.divergence import DIVERGED
 from agents_sdk.core.ledger.rules import BOUNDED_HISTORY
 from agents_sdk.core.ledger.state import (
     DEAD_LIMIT,
@@ -233,13 +234,19 @@ def _remember(book: PartitionState, run: Run, fact: Fact, own: CommandId, change
     """Keeps the answer that the fact is, under its own name, for as long as its command may come again."""
     if fact.kind in UNANSWERED or (type(fact) is MessageEvent and fact.cause == ENDED_RUN):
         return
+    if type(fact) is RefusalEvent and fact.code == DIVERGED:
+        return  # the id is that of another command, or will be that of the attempt which goes on
+    delivery_id = _delivery_of(run, fact)
+    if delivery_id and fact.causation_id in run.deliveries[delivery_id].superseded:
+        return  # it follows from a divergence, and is no answer to the command that diverged
     if type(fact) is CallEvent:  # an outcome, seen by its reporter: what it says is for the caller, unless it is that
         told = outcome(fact) if fact.local else Answer(event_id=fact.event_id, run_seq=fact.run_seq)
     else:
         told = answer_to(book, run, fact)
     told.agent = fact.agent
+    told.fingerprint = getattr(fact, "fingerprint", "")
     changes.put(run.answers, own, told)
-    _retain(run, own, _delivery_of(run, fact), changes)
+    _retain(run, own, delivery_id, changes)
 
 
 def _retain(run: Run, command_id: CommandId, delivery_id: DeliveryId, changes: Changes) -> None:
@@ -329,6 +336,8 @@ def _delivered(run: Run, fact: MessageEvent, changes: Changes) -> None:
         at=fact.at,
         not_before=fact.not_before,
         seq=fact.run_seq,
+        superseded=earlier.superseded if earlier else [],
+        restarts=fact.restarts,
     )
     changes.put(run.deliveries, fact.delivery_id, delivery)
     ended = run.answers.get(fact.command_id) if fact.attempt > 1 else None
@@ -356,6 +365,27 @@ def _settled(run: Run, fact: MessageEvent, changes: Changes) -> None:
             _forget(run, command_id, changes)
 
 
+def _parked(run: Run, fact: MessageEvent, changes: Changes) -> None:
+    delivery = run.deliveries[fact.delivery_id]
+    changes.assign(delivery, "parked", fact.difference)
+    changes.assign(delivery, "superseded", list(delivery.events))
+
+
+def _restarted(run: Run, fact: MessageEvent, changes: Changes) -> None:
+    """What the handler's commands have led to stays; what is still open ends for nobody."""
+    delivery = run.deliveries[fact.delivery_id]
+    changes.assign(delivery, "superseded", list(delivery.events))
+    for command_id in changes.drop(run.issued, fact.delivery_id) or ():
+        _forget(run, command_id, changes)
+        if command_id in run.calls:
+            changes.assign(run.calls[command_id], "delivery_id", "")
+        if command_id in run.requests:
+            changes.assign(run.requests[command_id], "asked_in", "")
+    for wait in run.child_waits.values():
+        if wait.delivery_id == fact.delivery_id:
+            changes.assign(wait, "delivery_id", "")
+
+
 def _redriven(run: Run, fact: MessageEvent, changes: Changes) -> None:
     key = redriven_key(changes.take(run.dead, fact.delivery_id))
     changes.put(run.redriven, key, run.redriven.get(key, 0) + 1)
@@ -380,6 +410,7 @@ def _asked(run: Run, fact: MessageEvent, changes: Changes) -> None:
         deadline_at=fact.deadline_at,
         reply_to=fact.reply_to,
         reply_partition=fact.reply_partition,
+        fingerprint=fact.fingerprint,
     )
     changes.put(run.requests, fact.request_id, request)
     if delivery_id:  # a client's is known while it is open, and retained from its end on
@@ -414,7 +445,7 @@ def _request_settled(run: Run, fact: MessageEvent, changes: Changes) -> None:
     request = changes.take(run.requests, fact.request_id)
     if request.asked_in not in run.settled:
         told = request_outcome(fact, request)
-        told.agent = request.asker
+        told.agent, told.fingerprint = request.asker, request.fingerprint
         changes.put(run.answers, fact.request_id, told)
         if not request.asked_in:
             changes.append(run.recent, fact.request_id)
@@ -476,6 +507,7 @@ def _call_requested(run: Run, fact: CallEvent, changes: Changes) -> None:
         timeout_ms=fact.timeout_ms,
         redrives=fact.redrives,
         local=fact.event_id if fact.local else "",
+        fingerprint=fact.fingerprint,
     )
     changes.put(run.calls, fact.call_id, call)
     budgets.drawn(run, fact.agent, fact.budget_nano_usd, changes)
@@ -500,9 +532,10 @@ def _call_settled(run: Run, fact: CallEvent, changes: Changes) -> None:
     changes.assign(run, "open_calls", run.open_calls - 1)
     told = outcome(fact)
     told.agent = call.agent
+    told.fingerprint = call.fingerprint
     changes.put(run.answers, command_id, told)
     if fact.local and fact.command_id in run.answers:  # the answer that its attempt began
-        changes.put(run.answers, fact.command_id, told)
+        changes.put(run.answers, fact.command_id, msgspec.structs.replace(told, fingerprint=""))
     if not call.delivery_id:
         changes.append(run.recent, command_id)
     elif call.delivery_id in run.settled:
@@ -549,7 +582,8 @@ def _child_started(run: Run, fact: RunEvent, changes: Changes) -> None:
 
 
 def _child_awaited(run: Run, fact: RunEvent, changes: Changes) -> None:
-    wait = ChildWait(fact.child_run_id, _delivery_of(run, fact), fact.reply_to, fact.reply_partition, fact.agent)
+    delivery_id = _delivery_of(run, fact)
+    wait = ChildWait(fact.child_run_id, delivery_id, fact.reply_to, fact.reply_partition, fact.agent, fact.fingerprint)
     known = run.children[fact.child_run_id].outcome
     if known is None:
         changes.put(run.child_waits, fact.command_id, wait)
@@ -568,7 +602,9 @@ def _child_ended(run: Run, fact: RunEvent, changes: Changes) -> None:
 
 def _told_of_child(run: Run, command_id: CommandId, wait: ChildWait, known: Answer, changes: Changes) -> None:
     if not wait.delivery_id or wait.delivery_id not in run.settled:
-        changes.put(run.answers, command_id, msgspec.structs.replace(known, agent=wait.agent))
+        changes.put(
+            run.answers, command_id, msgspec.structs.replace(known, agent=wait.agent, fingerprint=wait.fingerprint)
+        )
         _retain(run, command_id, wait.delivery_id, changes)
 
 
@@ -581,6 +617,8 @@ FOLDS: Final[dict[str, Callable[[Run, Any, Changes], None]]] = {
     kinds.MESSAGE_DELIVERED: _delivered,
     kinds.HANDLER_COMPLETED: _settled,
     kinds.MESSAGE_DEAD_LETTERED: _settled,
+    kinds.MESSAGE_PARKED: _parked,
+    kinds.MESSAGE_RESTARTED: _restarted,
     kinds.MESSAGE_REDRIVEN: _redriven,
     kinds.MESSAGE_DISCARDED: _discarded,
     kinds.CALL_DISCARDED: _discarded,

@@ -9,7 +9,7 @@ from agents_sdk.core.bounds import YEAR_MS
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ids import DeliveryId
-from agents_sdk.core.ledger import dead_letters, payloads, requests, retry, timers
+from agents_sdk.core.ledger import dead_letters, divergence, payloads, requests, retry, timers
 from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
 from agents_sdk.core.ledger.references import check_artifacts
 from agents_sdk.core.ledger.rules import apart
@@ -58,6 +58,7 @@ def complete(book: PartitionState, run: Run, command: Command, scribe: FactBuild
     """CompleteHandler → HandlerCompleted, and RequestAnswered where somebody waits for the result. A result that cannot
     be recorded fails the attempt: a refusal would leave the delivery open and its asker waiting."""
     delivery, body = _handled(run, command)
+    divergence.check_all_asked(run, command, body)
     if body.result:
         try:
             payloads.check(book.limits, "result", body.result)
@@ -76,6 +77,9 @@ def complete(book: PartitionState, run: Run, command: Command, scribe: FactBuild
 def fail(book: PartitionState, run: Run, command: Command, scribe: FactBuilder) -> None:
     """FailHandler → HandlerFailed, then the next attempt or the dead letter."""
     _, body = _handled(run, command)
+    if body.difference and body.error_type == divergence.HANDLER_DIVERGED:
+        divergence.told(book, run, command, body, scribe)
+        return
     error = {"error_type": body.error_type[:ERROR_TYPE_LIMIT], "error_message": body.error_message[:TEXT_LIMIT]}
     if apart(run):
         error["said_by"] = command.agent
@@ -122,4 +126,6 @@ def fail_attempt(
         attempt=attempt + 1,
         deadline_at=delivery.deadline_at,
         not_before=scribe.at + wait * timers.MICROS_A_MS if wait else 0,
+        restarts=delivery.restarts,
+        rules=scribe.rules,
     )

@@ -89,6 +89,7 @@ ENVELOPE: Final[dict[str, str]] = {
     "reply_partition": ANSWER,
     "issued_at": TEXT,
     "key_generation": OWN_NAME,
+    "step": TEXT,
     "signature": OWN_NAME,
 }
 """Of every command; ``run_id`` needs what ``RUN_RIGHT`` says of the kind."""
@@ -156,12 +157,17 @@ BY_BODY: Final[dict[str, dict[str, str | Mapping[str, str]]]] = {
         "deadline_ms": TEXT,
         "dead_delivery_id": {kinds.REDRIVE: SUPERVISOR, kinds.DISCARD: SUPERVISOR},
         "request_id": {kinds.WITHDRAW_REQUEST: ASKER},
+        "restart": TEXT,
+        "repeat_effects": TEXT,
     },
     "handler": {
         "attempt": TEXT,
         "error_type": TEXT,
         "error_message": TEXT,
         "traceback": TEXT,
+        "counted": TEXT,
+        "commands": TEXT,
+        "difference": TEXT,
         "result": {kinds.COMPLETE_HANDLER: ARTIFACTS},
     },
     "dependency": {

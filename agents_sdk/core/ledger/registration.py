@@ -11,7 +11,7 @@ from agents_sdk.core import kinds
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent
 from agents_sdk.core.identity import OPERATOR, reserved
-from agents_sdk.core.ledger import budgets, retry, rights, room, seen_commands
+from agents_sdk.core.ledger import budgets, divergence, retry, rights, room, seen_commands
 from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
 from agents_sdk.core.ledger.state import PartitionState
 
@@ -37,6 +37,9 @@ def register(book: PartitionState, command: Command, scribe: FactBuilder) -> Non
     for pattern, amount in spec.call_budgets.items():
         budgets.check(amount, f"call_budgets[{pattern[:500]!r}]")
     retry.check(spec.retries)
+    if spec.on_divergence not in ("", *divergence.ON_DIVERGENCE):
+        message = f"on_divergence is one of {', '.join(divergence.ON_DIVERGENCE)}, not {spec.on_divergence!r}"
+        raise Refusal("invalid_command", message, field="on_divergence")
     fields = msgspec.structs.asdict(spec)
     del fields["operator"]
     fields["max_deliveries"] = spec.max_deliveries or 3

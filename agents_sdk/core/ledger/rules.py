@@ -20,12 +20,14 @@ RIGHTS: Final = (
     *("starts", "controls", "supervisors"),
 )
 """Wishes of a declaration, and rights of a grant: lists of globs."""
-RULES = 3
+RULES = 4
 """Which version of the ledger's rules new runs are decided by. A run keeps the one that it was started under, so that
 its record replays as it was. 1: an end of a run names all that it leaves open, the handler that ended it too.
-2: the kept versions of a key are bounded in size as well. 3: the words of others stand in fields of their own."""
+2: the kept versions of a key are bounded in size as well. 3: the words of others stand in fields of their own.
+4: the commands of handlers are held against what is recorded of them."""
 BOUNDED_HISTORY = 2
 WORDS_APART = 3
+DURABLE = 4
 """From these rules on."""
 
 

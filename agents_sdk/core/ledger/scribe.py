@@ -21,7 +21,10 @@ F = TypeVar("F", bound=Fact)
 class FactBuilder:
     """Collects ``facts`` for one command; ``seq`` is the last sequence number of its run, None for no run."""
 
-    __slots__ = ("_command", "_offset", "at", "facts", "marks", "parent_run_id", "root_run_id", "seq")
+    __slots__ = (
+        *("_command", "_offset", "at", "facts", "fingerprint", "marks", "parent_run_id", "root_run_id", "rules"),
+        "seq",
+    )
 
     def __init__(self, command: Command, offset: int, at: int, seq: int | None) -> None:
         self._command = command
@@ -32,6 +35,10 @@ class FactBuilder:
         self.facts: list[Fact] = []
         self.marks = False
         """Whether deliveries say whose doing they are."""
+        self.fingerprint = ""
+        """Of the command, which its first fact keeps; empty for one that has none."""
+        self.rules = 0
+        """Version of the rules that decide the run, from the fourth on: deliveries say it."""
         self.parent_run_id = RunId("")
         self.root_run_id = RunId("")
         """Where the run of the command stands in its tree; both empty where the command is about no run."""
@@ -81,6 +88,8 @@ class FactBuilder:
         if child_run_id is not None:
             fields["child_run_id"] = child_run_id
         command, seq = self._command, self._next_seq()
+        if self.fingerprint and not self.facts:
+            fields["fingerprint"] = self.fingerprint
         fact = record(
             event_id=self._event_id(seq),
             kind=kind,

@@ -65,6 +65,8 @@ class Answer(msgspec.Struct, gc=False):
     detail: str = ""
     agent: str = ""
     """The sender of the command, which alone gets the answer; empty: not known, of a snapshot from before."""
+    fingerprint: str = ""
+    """Of the command, where a handler sent it: see ``fingerprints``."""
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -87,6 +89,12 @@ class Delivery(msgspec.Struct, gc=False):
     """When it is to be made, microseconds UTC; 0: at once."""
     seq: int = 0
     """Of the fact that put it there."""
+    parked: str = ""
+    """How an attempt diverged, as JSON; it waits for a decision. Empty: it does not."""
+    superseded: list[str] = []
+    """Those of ``events`` whose attempts have no further effect: a divergence ended them."""
+    restarts: int = 0
+    """How often it began from nothing again."""
 
 
 class Request(msgspec.Struct, gc=False):
@@ -104,6 +112,7 @@ class Request(msgspec.Struct, gc=False):
     reply_partition: int
     withdrawn: bool = False
     """Its asker waits no longer."""
+    fingerprint: str = ""
 
 
 class WaitingClient(msgspec.Struct, gc=False):
@@ -156,6 +165,7 @@ class Call(msgspec.Struct, gc=False):
     leased_until: dict[int, int] = {}
     fencing_token: int = 0
     """Of claims by executors that tell: assignment, end of the lease (broker's clock, µs UTC); and the newest token."""
+    fingerprint: str = ""
 
 
 class Child(msgspec.Struct, gc=False):
@@ -178,6 +188,7 @@ class ChildWait(msgspec.Struct, gc=False):
     reply_to: str
     reply_partition: int
     agent: str = ""
+    fingerprint: str = ""
 
 
 class Dependency(msgspec.Struct, gc=False):
@@ -342,6 +353,8 @@ class AgentSpec(msgspec.Struct, frozen=True, gc=False):
     """Empty: all."""
     controls: tuple[str, ...] = ()
     """Empty: the workflows it takes part in."""
+    on_divergence: str = ""
+    """``park``, ``restart`` or ``fail``; empty: park. See ``divergence``."""
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

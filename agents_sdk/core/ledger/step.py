@@ -31,6 +31,7 @@ from agents_sdk.core.ledger.answers import (
 )
 from agents_sdk.core.ledger.changes import Changes
 from agents_sdk.core.ledger.decide import decide
+from agents_sdk.core.ledger.divergence import DIVERGED
 from agents_sdk.core.ledger.evolve import evolve
 from agents_sdk.core.ledger.issued import issued
 from agents_sdk.core.ledger.refusals import passed_over
@@ -310,7 +311,7 @@ def _addressed(command: Command) -> bool:
 
 def _own_answer(book: PartitionState, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
     """The present answer to the command's sender; None where it comes later."""
-    if facts and isinstance(facts[0], RefusalEvent) and not facts[0].run_seq:
+    if facts and isinstance(facts[0], RefusalEvent) and (not facts[0].run_seq or facts[0].code == DIVERGED):
         # About no live run: nothing remembers it. It comes first, since a forged command may have the id of a true one,
         # and its forger must not get that one's answer.
         return refused(facts[0])

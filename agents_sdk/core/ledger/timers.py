@@ -103,6 +103,8 @@ STOPS: Final[dict[str, tuple[Callable[[Any], str], ...]]] = {
     kinds.STATE_DELETED: (_of_key,),
     kinds.STATE_EXPIRED: (_of_key,),
     kinds.HANDLER_FAILED: (lambda fact: handler(fact.delivery_id, fact.attempt),),
+    kinds.MESSAGE_PARKED: (lambda fact: handler(fact.delivery_id, fact.attempt),),
+    kinds.MESSAGE_RESTARTED: (lambda fact: handler(fact.delivery_id, fact.attempt),),
     kinds.HANDLER_COMPLETED: _OF_DELIVERY,
     kinds.MESSAGE_DEAD_LETTERED: _OF_DELIVERY,
     kinds.DEPENDENCY_SATISFIED: (lambda fact: dependency(fact.dependency_id),),

@@ -1,5 +1,7 @@
 """``backplane dlq``: what could not be handled, why, and how it is put back."""
 
+# long because: a command of the command line has each of its options in its signature
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -71,6 +73,8 @@ def show(
         {
             **dict(zip(COLUMNS, _row(one), strict=True)),
             "not_redrivable": one.not_redrivable(),
+            "parked": one.parked,
+            "difference": one.difference or None,
             "redrives": one.about.redrive_count,
             "group": one.about.group,
             "stage": one.about.stage,
@@ -94,24 +98,36 @@ def redrive(
     limit: Annotated[int, typer.Option("--max", min=1, help="At most so many.")] = 100,
     rate: Annotated[float, typer.Option(min=0.01, help="At most so many a second.")] = 10.0,
     newest: Newest = NEWEST,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Begin parked deliveries from nothing; refused where effects repeat."),
+    ] = False,
+    repeat_effects: Annotated[
+        bool,
+        typer.Option("--repeat-effects", help="With --restart: messages, children and unsafe calls may repeat."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be put back, and change nothing.")] = False,
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
     """Put dead letters back: a message in its agent's inbox, with attempts again; a failed call as a new call. Calls
-    come one after the other; any other record returns to its topic. The exit code is 7 where one was refused, because
-    the run of a message has ended for instance."""
+    come one after the other; any other record returns to its topic. A parked delivery goes on with what is recorded,
+    by an agent that was corrected; with --restart it begins from nothing. The exit code is 7 where one was refused,
+    because the run of a message has ended for instance."""
     from backplane.cli.client import connected
     from backplane.dlq.letters import grouped
-    from backplane.dlq.redrive import paced
+    from backplane.dlq.redrive import Manner, paced
     from backplane.dlq.redrive import redrive as put_back
 
     if not (letters or by or cause or topic or run):
         raise CommandError("usage", "which letters?", "name some, or use --cause, --topic or --run; --by cause: all")
+    if repeat_effects and not restart:
+        raise CommandError("usage", "--repeat-effects is about a restart", "use it with --restart")
     _known(by)
     settings, wanted = _wanted(letters, newest, data_dir, cause=cause, topic=topic, run=run, limit=limit)
     with connected(data_dir) as backplane:
-        outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run, pace=paced(rate)))
+        manner = Manner(restart=restart, repeat_effects=repeat_effects)
+        outcomes = list(put_back(backplane, settings, wanted, dry_run=dry_run, pace=paced(rate), manner=manner))
     if by:
         kinds = sorted({one.done for one in outcomes})
         done = {kind: [one.letter for one in outcomes if one.done == kind] for kind in kinds}
@@ -140,8 +156,9 @@ def discard(
     as_json: JsonFlag = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Give dead letters up: they are listed no more, and the reason is a fact. Nothing is deleted. The exit code is 7
-    where one was refused."""
+    """Give dead letters up: they are listed no more, and the reason is a fact. Nothing is deleted. A parked delivery
+    fails instead: it is dead then, and its supervisor hears of it, or its run fails. The exit code is 7 where one was
+    refused."""
     from backplane.cli.client import connected
     from backplane.dlq.redrive import Outcome
     from backplane.dlq.redrive import discard as give_up
@@ -161,6 +178,32 @@ def discard(
     refused = sum(one.done == "refused" for one in outcomes)
     message(f"dead letters: {len(outcomes) - refused} {'to be ' if dry_run else ''}discarded, {refused} refused")
     if refused:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@app.command()
+def fail(
+    letters: Annotated[list[str], typer.Argument(metavar="ID...", help="Parked deliveries.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays on record.")] = "",
+    as_json: JsonFlag = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Fail parked deliveries: each is a dead letter then, and its supervisor hears of it, or its run fails. The exit
+    code is 7 where one was refused, because it is not parked for instance."""
+    from backplane.cli.client import connected
+    from backplane.dlq.redrive import Outcome
+    from backplane.dlq.redrive import discard as give_up
+
+    if not reason.strip():
+        raise CommandError("usage", "why do they fail?", "say it with --reason; it stays on record")
+    settings, codec = _reading(data_dir)
+    wanted = _named(letters, settings, codec)
+    outcomes = [Outcome(one, "refused", "it is not parked; see `discard`") for one in wanted if not one.parked]
+    with connected(data_dir) as backplane:
+        outcomes += give_up(backplane, settings, [one for one in wanted if one.parked], reason)
+    rows = [(o.letter.id, o.done, o.letter.cause, o.letter.agent, o.letter.run, o.why) for o in outcomes]
+    print_rows(("id", "done", "cause", "agent", "run", "why"), rows, as_json=as_json)
+    if any(one.done == "refused" for one in outcomes):
         raise typer.Exit(ExitCode.REFUSED)
 
 

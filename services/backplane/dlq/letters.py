@@ -1,7 +1,8 @@
 """Content of the records of a dead-letter topic, and which letters are still open. Pure.
 
-Lives here: the letters as values, and the fold that leaves out what was redriven or discarded. Not here: Kafka. Two
-kinds of records use a letter up, both in the letter's own topic and partition. One is a fact that it was redriven or
+Lives here: the letters as values, and the fold that leaves out what was redriven or discarded. Not here: Kafka. A
+parked delivery is a letter too, until somebody decides or its run ends; it may be parked more than once. Two kinds of
+records use a letter up, both in the letter's own topic and partition. One is a fact that it was redriven or
 discarded; the ledger writes it in the transaction that delivers or calls again. The other is a mark, an empty record
 that names the offset of a letter whose record was written again.
 """
@@ -30,6 +31,8 @@ CAUSE_OF_STAGE: Final = {"decode": "undecodable", "decide": "refused"}
 LARGE_BYTES: Final = 4_096
 """Of value and headers: a letter above it is listed without them."""
 TEXT_CHARS: Final = 500
+ENDS: Final = (*kinds.LETTER_ENDS, kinds.DELIVERY_CANCELLED)
+"""Kinds in a dead-letter topic after which the letter of their delivery is none any more."""
 GROUPS: Final = ("cause", "topic", "agent", "run", "error")
 
 
@@ -62,6 +65,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery that nobody handled; it is redriven by the ledger."""
     call_id: str = ""
     """A call that nobody answered; it is redriven by the ledger."""
+    parked: bool = False
+    """A delivery that waits for a decision, since an attempt at it diverged."""
     cut: bool = False
     """Value, record and headers are left where they lie, and texts are shortened: a list of letters has bounds."""
 
@@ -79,6 +84,15 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     def message(self) -> str:
         """The failure, for people."""
         return self.about.message
+
+    @property
+    def difference(self) -> dict[str, Any]:
+        """How an attempt at a parked delivery diverged; empty for any other letter, or one that is cut."""
+        text = getattr(self.record, "difference", "")
+        try:
+            return msgspec.json.decode(text, type=dict[str, Any]) if text else {}
+        except msgspec.DecodeError:
+            return {}
 
     def not_redrivable(self) -> str:
         """Why it cannot be put back; empty where it can."""
@@ -101,7 +115,7 @@ def letters(
     """The letters among the records that were neither redriven nor discarded, in the order given. ``decode`` gives
     None for what is no record of ours. Only those ``wanted``; not ``whole``: large ones are cut."""
     found: list[Letter] = []
-    done: set[str] = set()
+    done: dict[str, int] = {}
     marked: set[tuple[str, int, int]] = set()
     for raw in records:
         mark = _mark(raw)
@@ -109,19 +123,21 @@ def letters(
             marked.add((raw.topic, raw.partition, mark))
             continue
         record = decode(raw.value)
-        if isinstance(record, MessageEvent) and record.kind in kinds.LETTER_ENDS:
-            done.add(record.delivery_id)
+        if isinstance(record, MessageEvent) and record.kind in ENDS:
+            done[record.delivery_id] = len(found)  # of letters before it: a delivery may be parked again
             continue
         if isinstance(record, CallEvent) and record.kind in kinds.CALL_LETTER_ENDS:
-            done.add(record.call_id)
+            done[record.call_id] = len(found)
             continue
+        if isinstance(record, MessageEvent) and record.kind == kinds.MESSAGE_DEAD_LETTERED:
+            done[record.delivery_id] = len(found)  # it was parked before, and is dead now
         if wanted is None or wanted(raw):
             letter = _letter(raw, record)
             found.append(letter if whole else _bounded(letter))
     return [
         letter
-        for letter in found
-        if (letter.delivery_id or letter.call_id) not in done
+        for index, letter in enumerate(found)
+        if index >= done.get(letter.delivery_id or letter.call_id, 0)
         and (letter.raw.topic, letter.raw.partition, letter.raw.offset) not in marked
     ]
 
@@ -141,10 +157,10 @@ def _letter(raw: Raw, record: object | None) -> Letter:
     about = read_dead_letter(raw.headers) or DeadLetter(topic=raw.topic.removeprefix(DEAD_LETTER_PREFIX))
     cause = CAUSE_OF_STAGE.get(about.stage, about.stage or "unknown")
     common: dict[str, Any] = {"raw": raw, "about": about, "record": record}
-    if isinstance(record, MessageEvent) and record.kind == kinds.MESSAGE_DEAD_LETTERED:
+    if isinstance(record, MessageEvent) and record.kind in (kinds.MESSAGE_DEAD_LETTERED, kinds.MESSAGE_PARKED):
         return Letter(
             **common, cause=record.cause or cause, run=record.run_id, agent=record.recipient, name=record.name,
-            delivery_id=record.delivery_id,
+            delivery_id=record.delivery_id, parked=record.kind == kinds.MESSAGE_PARKED,
         )  # fmt: skip
     if isinstance(record, CallEvent) and record.kind == kinds.CALL_FAILED and about.stage == "execute":
         cause = cause_of(record.error_class, record.error_code)

@@ -22,7 +22,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     letter: Letter
     done: str
-    """redriven, discarded, would be (a dry run), or refused."""
+    """redriven, continued or restarted (parked deliveries), discarded, would be (a dry run), or refused."""
     why: str = ""
 
 
@@ -44,11 +44,29 @@ def paced(rate: float) -> Callable[[], None]:
     return wait
 
 
+class Manner(msgspec.Struct, frozen=True):
+    """How parked deliveries go on."""
+
+    restart: bool = False
+    """From nothing, in place of going on with what is recorded."""
+    repeat_effects: bool = False
+    """Also where that repeats effects."""
+
+
+GO_ON: Final = Manner()
+
+
 def redrive(
-    backplane: Backplane, settings: Settings, chosen: Iterable[Letter], *, dry_run: bool, pace: Callable[[], object]
+    backplane: Backplane,
+    settings: Settings,
+    chosen: Iterable[Letter],
+    *,
+    dry_run: bool,
+    pace: Callable[[], object],
+    manner: Manner = GO_ON,
 ) -> Iterator[Outcome]:
     """The result for each letter. A refusal, the end of its run for one, leaves the letter as it is. ``pace`` is called
-    before each one that is put back, and returns when its turn has come.
+    before each one that is put back, and returns when its turn has come. ``manner`` is for parked deliveries.
 
     Raises:
         Unanswered, Unreachable.
@@ -57,6 +75,8 @@ def redrive(
 
     for letter in chosen:
         why = letter.not_redrivable()
+        if manner.restart and not letter.parked:
+            why = "it is not parked; only a parked delivery is restarted"
         if not why and not dry_run:
             pace()
         if why:
@@ -64,7 +84,7 @@ def redrive(
         elif dry_run:
             yield Outcome(letter, "would be")
         elif letter.delivery_id:
-            yield _by_the_ledger(backplane, letter)
+            yield _by_the_ledger(backplane, letter, manner)
         elif letter.call_id:
             yield _call(backplane, settings, letter)
         else:
@@ -73,7 +93,11 @@ def redrive(
 
 
 def discard(backplane: Backplane, settings: Settings, chosen: Iterable[Letter], reason: str) -> Iterator[Outcome]:
-    """Gives letters up; that is a fact, with the reason. Raises Unanswered, Unreachable."""
+    """Gives letters up, and fails parked deliveries; that is a fact, with the reason.
+
+    Raises:
+        Unanswered, Unreachable.
+    """
     from backplane.dlq.log import mark
 
     for letter in chosen:
@@ -88,14 +112,18 @@ def discard(backplane: Backplane, settings: Settings, chosen: Iterable[Letter], 
         except Refused as refused:
             yield Outcome(letter, "refused", refused.message)
         else:
-            yield Outcome(letter, "discarded")
+            yield Outcome(letter, "failed" if letter.parked else "discarded")
 
 
-def _by_the_ledger(backplane: Backplane, letter: Letter) -> Outcome:
+def _by_the_ledger(backplane: Backplane, letter: Letter, manner: Manner) -> Outcome:
     try:
-        backplane.run(letter.run).redrive(letter.delivery_id)
+        backplane.run(letter.run).redrive(
+            letter.delivery_id, restart=manner.restart, repeat_effects=manner.repeat_effects
+        )
     except Refused as refused:
         return Outcome(letter, "refused", refused.message)
+    if letter.parked:
+        return Outcome(letter, "restarted" if manner.restart else "continued")
     return Outcome(letter, "redriven")
 
 

@@ -159,6 +159,16 @@ def _redriven(event: Event, _: Context) -> Line:
     return Line(event.at, event.agent, "↻", f"puts {event.name} in the inbox of {event.recipient} again", "warn")
 
 
+def _parked(event: Event, _: Context) -> Line:
+    text = f"{event.name} is parked: attempt {event.attempt} asked for something else than is recorded"
+    return Line(event.at, event.recipient, "⏸", text, "bad")
+
+
+def _goes_on(event: Event, _: Context) -> Line:
+    how = "from nothing" if event.kind == kinds.MESSAGE_RESTARTED else "with what is recorded"
+    return Line(event.at, event.agent, "↻", f"lets {event.recipient} go on with {event.name}, {how}", "warn")
+
+
 def _discarded(event: Event, _: Context) -> Line:
     what = f"the call of {event.capability}" if event.call_id else f"{event.name} for {event.recipient}"
     return Line(event.at, event.agent, "✗", f"discards {what}: {event.reason}", "warn")
@@ -290,6 +300,9 @@ WORDS: Final[dict[str, Callable[[Event, Context], Line]]] = {
     kinds.ESCALATION_RAISED: _escalated,
     kinds.MESSAGE_REDRIVEN: _redriven,
     kinds.MESSAGE_DISCARDED: _discarded,
+    kinds.MESSAGE_PARKED: _parked,
+    kinds.MESSAGE_CONTINUED: _goes_on,
+    kinds.MESSAGE_RESTARTED: _goes_on,
     kinds.CALL_DISCARDED: _discarded,
     kinds.DEPENDENCY_EXPIRED: _expired,
     kinds.REQUEST_CANCELLED: _not_waited,

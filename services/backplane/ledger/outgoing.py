@@ -135,9 +135,11 @@ class Outbox:
             return
         if fact.kind in kinds.INBOX:
             out.append(self._delivery(fact, key, value, headers, place))
+            if fact.kind == kinds.DELIVERY_CANCELLED and fact.difference:  # it was parked: nobody has to decide now
+                out.append(self._letter(key, value, headers, inbox(fact.recipient)))
         elif fact.kind in kinds.LETTER_ENDS:  # beside the letter it is about, so that who lists them knows
             out.append(self._letter(key, value, headers, inbox(fact.recipient)))
-        elif fact.kind == kinds.MESSAGE_DEAD_LETTERED:
+        elif fact.kind in (kinds.MESSAGE_DEAD_LETTERED, kinds.MESSAGE_PARKED):
             letter = DeadLetter(
                 topic=inbox(fact.recipient),
                 partition=self._partition,

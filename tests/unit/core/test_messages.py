@@ -98,7 +98,7 @@ def test_a_redelivered_handler_gets_the_first_answers_again(desk: Desk) -> None:
     first = desk.deliver("one")
     told = answer(desk.within(first, "SetState", 0, key="k", value="1"))
     second: Any = desk.fail(first).facts[-1]
-    step = desk.within(second, "SetState", 0, key="k", value="2")
+    step = desk.within(second, "SetState", 0, key="k", value="1")
     assert (step.facts, answer(step)) == ([], told)
     desk.complete(second)
     assert answer(desk.within(second, "SetState", 0, key="k", value="3")).code == "delivery_settled"

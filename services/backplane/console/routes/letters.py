@@ -13,7 +13,7 @@ from backplane.console.access import many_of, own_form
 from backplane.console.desk import ConsoleContext, desk_of
 from backplane.dlq.letters import GROUPS, Letter, chosen, grouped
 from backplane.dlq.log import read_named
-from backplane.dlq.redrive import Outcome, discard, paced, redrive
+from backplane.dlq.redrive import Manner, Outcome, discard, paced, redrive
 
 router = APIRouter()
 SHOWN: Final = 300
@@ -69,7 +69,8 @@ async def put_back(request: Request) -> Response:
     names = await many_of(request, "letter")
     really = form.get("really") == "1"
     desk = desk_of(request)
-    outcomes = await asyncio.to_thread(_redriven, desk, names[:MAX_REDRIVE], really)
+    manner = Manner(restart=form.get("manner") == "restart", repeat_effects=form.get("repeat_effects") == "1")
+    outcomes = await asyncio.to_thread(_redriven, desk, names[:MAX_REDRIVE], really, manner)
     return desk.page(request, "redrive.html.j2", outcomes=outcomes, really=really, verb="")
 
 
@@ -97,7 +98,7 @@ def _discarded(desk: ConsoleContext, names: list[str], reason: str) -> list[Outc
     return outcomes
 
 
-def _redriven(desk: ConsoleContext, names: list[str], really: bool) -> list[Outcome]:
+def _redriven(desk: ConsoleContext, names: list[str], really: bool, manner: Manner) -> list[Outcome]:
     from agents_sdk.blocking import Backplane
 
     wanted = _named(desk, names)
@@ -111,7 +112,7 @@ def _redriven(desk: ConsoleContext, names: list[str], really: bool) -> list[Outc
             for why in (letter.not_redrivable(),)
         ]
     with Backplane.connect(desk.settings, name="console") as backplane:
-        outcomes = list(redrive(backplane, desk.settings, wanted, dry_run=False, pace=paced(RATE)))
+        outcomes = list(redrive(backplane, desk.settings, wanted, dry_run=False, pace=paced(RATE), manner=manner))
     desk.letters(fresh=True)
     return outcomes
 

@@ -1,0 +1,86 @@
+"""The fingerprint of a handler's command: its kind, its target, and a hash of what it asks for. Pure.
+
+A handler that runs again must ask for the same again. The ledger keeps the fingerprint with the answer and compares it
+when the command comes again. Limits are no part of it: a timeout, a deadline, a time to live and a budget may depend on
+the attempt. Nor is anything that the sender's process decides: who makes a local call, where the answer goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final
+
+from agents_sdk.core import kinds
+from agents_sdk.core.commands import BODY_OF_KIND, Command
+
+TARGET_LIMIT: Final = 200
+"""Characters of a target that a fingerprint shows; the hash covers all of it."""
+HASH_CHARS: Final = 16
+"""Of a SHA-256: 64 bits. They find a mistake, and nobody gains by a collision with a command of its own."""
+
+Asks = Callable[[Any], tuple[str, tuple[str, ...]]]
+
+
+def _names(*names: str) -> str:
+    """One text for several names; no two lists of names have the same."""
+    return "".join(f"{len(name)}:{name}" for name in names)
+
+
+ASKS: Final[dict[str, Asks]] = {
+    kinds.SET_STATE: lambda state: (state.key, (state.value, str(state.expected_version) if state.guarded else "")),
+    kinds.DELETE_STATE: lambda state: (state.key, (str(state.expected_version),) if state.guarded else ()),
+    kinds.GET_STATE: lambda state: (state.key, (f"{state.version}/{state.at}",) if state.version or state.at else ()),
+    kinds.GET_STATES: lambda state: ("", (_names(*state.keys),)),
+    kinds.LIST_STATE: lambda state: (state.key, ()),
+    kinds.GET_HISTORY: lambda state: (state.key, ()),
+    kinds.PUBLISH: lambda message: (message.name, (message.data,)),
+    kinds.SEND_MESSAGE: lambda message: (f"{message.recipient}/{message.name}", (message.data,)),
+    kinds.ASK: lambda message: (f"{message.recipient}/{message.name}", (message.data,)),
+    kinds.REDRIVE: lambda message: (message.dead_delivery_id, (f"{message.restart}/{message.repeat_effects}",)),
+    kinds.DISCARD: lambda message: (message.dead_delivery_id, (message.reason,)),
+    kinds.DECLARE_DEPENDENCY: lambda on: (
+        on.downstream,
+        (_names(*on.depends_on), on.trigger_when, on.name, str(on.count)),
+    ),
+    kinds.RECORD_DECISION: lambda decision: (decision.action, (decision.rationale, _names(*decision.context_used))),
+    kinds.CALL_CAPABILITY: lambda call: (call.capability, (call.params, call.config, call.dead_call_id)),
+    kinds.REDRIVE_CALL: lambda call: (call.dead_call_id, ()),
+    kinds.DISCARD_CALL: lambda call: (call.dead_call_id, (call.reason,)),
+    kinds.START_CHILD: lambda run: (
+        run.workflow,
+        (run.input, run.complete_when, run.child_run_id, _names(*run.tags)),
+    ),
+    kinds.AWAIT_CHILD: lambda run: (run.child_run_id, ()),
+    kinds.CANCEL_CHILD: lambda run: (run.child_run_id, (run.reason,)),
+    kinds.COMPLETE_RUN: lambda run: ("", (run.result,)),
+    kinds.FAIL_RUN: lambda run: ("", (run.reason,)),
+    kinds.CANCEL_RUN: lambda run: ("", (run.reason,)),
+}
+"""Kind that a handler sends → its target, and what else it asks for. Kinds that are not here are the SDK's own reports:
+their content may differ between two processes that handle one delivery."""
+
+
+def of(command: Command) -> str:
+    """``<kind> <target> <hash>``, the hash only where there is more than a target; empty for a kind of no handler."""
+    asks = ASKS.get(command.kind)
+    body = getattr(command, BODY_OF_KIND[command.kind]) if asks is not None else None
+    if asks is None or body is None:
+        return ""
+    target, content = asks(body)
+    if not content and len(target) <= TARGET_LIMIT:
+        return f"{command.kind} {target}"
+    said = "\0".join((target, *content)).encode("utf-8", "surrogatepass")
+    return f"{command.kind} {target[:TARGET_LIMIT]} {sha256(said).hexdigest()[:HASH_CHARS]}"
+
+
+def kind_of(fingerprint: str) -> str:
+    """The kind of the command that it is of."""
+    return fingerprint.partition(" ")[0]
+
+
+def target_of(fingerprint: str) -> str:
+    """The target of the command that it is of, shortened; it may hold spaces itself."""
+    target = fingerprint.partition(" ")[2]
+    head, _, last = target.rpartition(" ")
+    return head if len(last) == HASH_CHARS and not set(last) - set("0123456789abcdef") else target
