@@ -1,8 +1,8 @@
 """``ctx``: what a handler does things with.
 
 Handlers are durable. Every command of a handler has an id that derives from its delivery. The rest of it is the
-command's place in the order of the handler's calls, or the name that the handler gave it. When a delivery is handled again, after
-a crash, the ledger gives the answers of the first time. Nothing happens twice. So a handler must ask for the same in
+command's place in the order of the handler's calls, or the name that the handler gave it. After a crash a delivery is
+handled again, and the ledger gives the answers of the first time. Nothing happens twice. So a handler must ask for the same in
 the same places each time: plain ``await`` and ``ctx.gather`` do. Where it asks for something else, it has diverged, and
 its delivery is parked. ``ctx.named`` gives commands a place that no other command moves, in any task.
 """
@@ -89,7 +89,7 @@ PLACE_CHARS: Final = 900
 
 
 class Attempt:
-    """What all branches of one attempt at a delivery share."""
+    """One attempt at a delivery, as all its branches share it."""
 
     __slots__ = ("asked", "commands", "delivery", "diverged", "got", "names", "step")
 
@@ -216,7 +216,7 @@ class Context(RunVerbs):
 
     def named(self, name: str) -> Context:
         """This context for one step: its commands have their ids by the name and not by their place. So a command that
-        is inserted, removed or moved changes nothing for them, and they may be sent in any task::
+        is inserted, removed or moved changes nothing for them. They may be sent in any task. For example::
 
             await ctx.named("draft").state.set("draft", text)
 

@@ -240,7 +240,7 @@ class Diverged(Refused):
 
     @property
     def difference(self) -> dict[str, Any]:
-        """What was recorded and what is asked; empty for a command that came after."""
+        """The recorded command and the one that is asked for; empty for a command that came after."""
         found = self.fields.get("difference")
         return found if isinstance(found, dict) else {}
 

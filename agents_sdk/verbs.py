@@ -199,8 +199,8 @@ class RunVerbs:
         return operations.repeat_call(self._scope, failed)
 
     def discard(self, delivery_id: str, reason: str, *, agent: str = "", name: str = "") -> Coroutine[Any, Any, str]:
-        """Gives a dead letter of the run up, for a reason, also when the run has ended, or fails a parked delivery;
-        returns the id of the fact.
+        """Gives a dead letter of the run up, for a reason, also when the run has ended; returns the id of the fact. A
+        parked delivery fails by it.
         ``agent`` and ``name`` say whose message it was, for the record. Raises ScopeDenied (an agent that is not its
         supervisor), InvalidCommand (no reason, no such letter)."""
         return operations.discard(self._scope, delivery_id, reason, agent, name)

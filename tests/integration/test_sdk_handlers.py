@@ -70,7 +70,7 @@ async def test_failing_handler_is_retried_and_then_ends_the_run_with_its_error(s
     @agent.on("go")
     async def go(ctx: Context, event: Event) -> None:
         attempts.append(event.attempt)
-        await ctx.state.set("tried", event.attempt)
+        await ctx.state.set("tried", value=True)
         raise LookupError("the shelf is empty")
 
     async with running(settings, agent), AsyncBackplane.connect(settings) as backplane:

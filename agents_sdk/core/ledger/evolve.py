@@ -372,7 +372,7 @@ def _parked(run: Run, fact: MessageEvent, changes: Changes) -> None:
 
 
 def _restarted(run: Run, fact: MessageEvent, changes: Changes) -> None:
-    """What the handler's commands have led to stays; what is still open ends for nobody."""
+    """The effects of the handler's commands stay; calls and requests that are still open end for nobody."""
     delivery = run.deliveries[fact.delivery_id]
     changes.assign(delivery, "superseded", list(delivery.events))
     for command_id in changes.drop(run.issued, fact.delivery_id) or ():

@@ -2,7 +2,7 @@
 
 A handler that runs again must ask for the same again. The ledger keeps the fingerprint with the answer and compares it
 when the command comes again. Limits are no part of it: a timeout, a deadline, a time to live and a budget may depend on
-the attempt. Nor is anything that the sender's process decides: who makes a local call, where the answer goes.
+the attempt. The choices of the sender's process are none either: who makes a local call, where the answer goes.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from agents_sdk import schemas
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import AgentEvent, Fact, RefusalEvent, Reply, StateEvent
@@ -41,7 +42,8 @@ def test_fact_headers_are_cloudevents_and_trace_context(example: Example) -> Non
     assert said["ce_specversion"] == "1.0"
     assert (said["ce_id"], said["content-type"]) == (fact.event_id, "application/avro")
     assert said["ce_type"] == f"backplane.{example.record}.{fact.kind}"
-    assert said["ce_dataschema"] == f"urn:backplane:schema:{example.record}:1"
+    version = schemas.latest_version(example.record)
+    assert said["ce_dataschema"] == f"urn:backplane:schema:{example.record}:{version}"
     assert said.get("correlation_id", "") == (fact.correlation_id if fact.run_id else "")
     assert said.get("causation_id", "") == fact.causation_id
     assert said.get("ce_partitionkey", "") == fact.run_id
