@@ -2,9 +2,9 @@
 
 Handlers are durable. Every command of a handler has an id that derives from its delivery. The rest of it is the
 command's place in the order of the handler's calls, or the name that the handler gave it. After a crash a delivery is
-handled again, and the ledger gives the answers of the first time. Nothing happens twice. So a handler must ask for the same in
-the same places each time: plain ``await`` and ``ctx.gather`` do. Where it asks for something else, it has diverged, and
-its delivery is parked. ``ctx.named`` gives commands a place that no other command moves, in any task.
+handled again, and the ledger gives the answers of the first time. Nothing happens twice. So a handler must ask for the
+same in the same places each time: plain ``await`` and ``ctx.gather`` do. Where it asks for something else, it has
+diverged, and its delivery is parked. ``ctx.named`` gives commands a place that no other command moves, in any task.
 """
 
 from __future__ import annotations

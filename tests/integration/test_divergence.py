@@ -10,17 +10,23 @@ from typing import Any
 
 import pytest
 
-from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings
+from agents_sdk import Agent, AsyncBackplane, Context, Event, Settings, worker
 from agents_sdk.agent import OnDivergence
 from agents_sdk.history import read_run
 from agents_sdk.wire.registry import connect_codec
 from backplane.dlq.letters import Letter
 from backplane.dlq.log import read_letters
-from tests.support.eventually import assert_soon
+from tests.support.eventually import assert_eventually
 from tests.support.live_agents import own, running
 
 pytestmark = pytest.mark.timeout(300)
 Step = Callable[[Context], Awaitable[Any]]
+
+
+@pytest.fixture(autouse=True)
+def no_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that stops does not wait for its handlers: they are interrupted."""
+    monkeypatch.setattr(worker, "DRAIN_S", 0.1)
 
 
 def agent_of(name: str, step: Step, *, on_divergence: OnDivergence = "park", supervisor: str = "") -> Agent:
@@ -63,7 +69,7 @@ async def parked(settings: Settings, run_id: str) -> Letter:
         found[:] = letters_of(settings, run_id)
         assert found
 
-    await asyncio.to_thread(assert_soon, there)
+    await asyncio.to_thread(assert_eventually, there)
     return found[0]
 
 
