@@ -30,7 +30,7 @@ EXAMPLES: Final = ROOT / "examples"
 SNIPPETS: Final = ROOT / "docs" / "snippets"
 FILES: Final = (
     *(EXAMPLES / f"{name}.py" for name in ("hello", "unsafe_tool", "budget", "memory", "ask", "mcp_tool")),
-    *(SNIPPETS / f"{name}.py" for name in ("fallback", "waiting", "long_running")),
+    *(SNIPPETS / f"{name}.py" for name in ("fallback", "waiting", "long_running", "code_changed")),
 )
 
 
@@ -171,6 +171,13 @@ def test_a_long_run_outlives_the_failure_of_a_step(
     outcome = outcome_of("campaign", "null", agents, capsys)
 
     assert state_of(outcome["run_id"], "outcome", capsys) == {"language": "fr", "writes": 1}
+
+
+def test_the_steps_of_the_editor_are_named(agents: Child, here: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The handler of the page about changed code does its work."""
+    outcome = outcome_of("column", '{"topic": "snow"}', agents, capsys)
+
+    assert state_of(outcome["run_id"], "draft", capsys) == "snow, in plain words"
 
 
 async def test_the_test_of_the_documentation_passes(agents: Child, here: None) -> None:

@@ -8,9 +8,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from agents_sdk.context import Context, HandlerStopped
+from agents_sdk.context import Context, HandlerStopped, attempt_of
 from agents_sdk.core import ids
 from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import MessageEvent, Reply
@@ -271,3 +272,58 @@ async def test_a_config_that_is_none_is_refused_before_anything_is_sent(config: 
 
     assert refused.value.fields["field"] == field
     assert answers.sent == []
+
+
+async def test_a_named_step_has_the_id_of_its_name_in_any_task() -> None:
+    """What comes before or beside it does not count, and counted steps do not count it."""
+    answers = Answers()
+    ctx = Context(answers, "research", DELIVERY)
+    await ctx.state.get("first")
+    await asyncio.create_task(ctx.named("draft").state.set("k", 1))
+    await ctx.named("draft").state.set("k", 2)
+    await ctx.named("a/b").named("c").state.get("k")
+    await ctx.execute("search", name="look")
+    await ctx.state.get("second")
+    steps = ["0", "@draft/0", "~2@draft/0", "@a%2Fb/@c/0", "@look/0", "1"]
+    assert [command.step for command in answers.sent] == steps
+    assert [command.command_id for command in answers.sent] == numbered(*steps)
+    assert len(attempt_of(ctx).asked) == 6
+    for name in ("", "x" * 201):
+        with pytest.raises(ValueError, match="the name of a step"):
+            ctx.named(name)
+
+
+async def test_after_a_restart_no_id_is_one_of_before() -> None:
+    """Memories in other partitions keep the answers of before under their ids."""
+    answers = Answers()
+    restarted = msgspec.structs.replace(DELIVERY, restarts=2)
+    ctx = Context(answers, "research", restarted)
+    await ctx.state.get("k")
+    await ctx.memory("shelf").get("k")
+    assert [command.step for command in answers.sent] == ["0", "1"]
+    assert [command.command_id for command in answers.sent] == numbered("restart/2/0", "restart/2/1")
+    assert len(attempt_of(ctx).asked) == 1, "of its own run"
+
+
+@pytest.mark.parametrize(("rules", "step"), [(4, "@call-7/0"), (0, "0")])
+async def test_a_tool_call_is_named_by_its_own_id(rules: int, step: str) -> None:
+    """In runs by rules of before it has its place, as its first attempt had."""
+    answers = Answers()
+    ctx = Context(answers, "research", msgspec.structs.replace(DELIVERY, rules=rules))
+    await ctx.call_tool({"type": "tool_use", "id": "call-7", "name": "search", "input": {}})
+    assert [command.step for command in answers.sent] == [step]
+
+
+async def test_a_divergence_stops_the_handler_and_all_that_it_wants_to_send() -> None:
+    """Nothing more leaves the process, whatever the handler catches."""
+    answers = Answers(status="refused", code="diverged", message="other", detail='{"difference":{"place":"0"}}')
+    ctx = Context(answers, "research", DELIVERY)
+    for key in ("first", "second"):
+        with pytest.raises(HandlerStopped):
+            await ctx.state.set(key, 1)
+    with pytest.raises(HandlerStopped):
+        await ctx.named("other").memory("shelf").get("k")
+    assert len(answers.sent) == 1
+    diverged = attempt_of(ctx).diverged
+    assert diverged is not None
+    assert diverged.difference == {"place": "0"}

@@ -137,3 +137,21 @@ def test_a_list_has_bounds_whatever_the_letters_hold() -> None:
     mark = Raw("dlq.bp.commands", 1, 9, 0, b"run", None, [(MARK, b"3")])
     assert letters([big, mark], lambda _: None, whole=False) == []
     assert [one.raw.offset for one in letters([big, small], lambda _: None, lambda one: one.offset == 4)] == [4]
+
+
+def test_a_parked_delivery_is_a_letter_until_somebody_decides() -> None:
+    """With its difference; it may be parked again, and what buries it is a letter of its own."""
+    (letter,) = read(raw(0, b"parked"))
+    assert (letter.parked, letter.cause, letter.delivery_id) == (True, "diverged", DEAD.delivery_id)
+    assert (letter.difference["recorded"].split()[0], letter.difference["asked"]) == ("SetState", "GetState config")
+    for decided in (b"continued", b"restarted"):
+        assert read(raw(0, b"parked"), raw(1, decided)) == []
+        (again,) = read(raw(0, b"parked"), raw(1, decided), raw(2, b"parked"))
+        assert again.raw.offset == 2
+    (dead,) = read(raw(0, b"parked"), raw(1, b"dead-lettered"))
+    assert (dead.raw.offset, dead.parked) == (1, False)
+    ended = msgspec.structs.replace(RECORDS[b"parked"], kind="DeliveryCancelled")
+    assert (
+        letters([raw(0, b"parked"), raw(1, b"x")], lambda value: ended if value == b"x" else RECORDS[value or b""])
+        == []
+    )
