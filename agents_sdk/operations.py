@@ -90,7 +90,9 @@ def redrive(
     """Puts a dead letter, or a parked delivery, in its agent's inbox again; the id of the fact. Raises InvalidCommand
     (no such dead letter, redriven too often, or a restart that repeats effects), ScopeDenied, RunFinished, UnknownRun,
     Unanswered, Unreachable."""
-    body = MessageBody(name="", dead_delivery_id=DeliveryId(delivery_id), restart=restart, repeat_effects=repeat_effects)
+    body = MessageBody(
+        name="", dead_delivery_id=DeliveryId(delivery_id), restart=restart, repeat_effects=repeat_effects
+    )
     return _event_id(scope.ask(kinds.REDRIVE, body))
 
 

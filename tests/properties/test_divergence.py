@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from agents_sdk.core import ids
 from agents_sdk.core.facts import MessageEvent, StateEvent
+from agents_sdk.core.ids import RunId
 from tests.support.ledger_desk import Desk
+
+RUN: Final = RunId("r")
 
 
 class Step(NamedTuple):
@@ -101,11 +104,11 @@ class World:
 
     @property
     def open(self) -> bool:
-        return self.delivery.delivery_id in self.desk.book.runs["r"].deliveries
+        return self.delivery.delivery_id in self.desk.book.runs[RUN].deliveries
 
     @property
     def parked(self) -> bool:
-        return self.open and bool(self.desk.book.runs["r"].deliveries[self.delivery.delivery_id].parked)
+        return self.open and bool(self.desk.book.runs[RUN].deliveries[self.delivery.delivery_id].parked)
 
     def send(self, delivery: Any, code: tuple[Step, ...], number: int) -> str:
         """Sends the command of this number; the answer's code or value."""
@@ -191,7 +194,7 @@ def test_the_result_is_that_of_one_attempt_or_a_divergence(processes: list[Turn]
                 assert told == answers
                 assert world.writes() == oracle.writes()
     event("parked at the end" if world.parked else "open" if world.open else "handled")
-    assert world.desk.book.runs["r"].pending["one"] == world.open
+    assert world.desk.book.runs[RUN].pending["one"] == world.open
 
 
 @settings(deadline=None, max_examples=200)

@@ -19,6 +19,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, HandlerBody, MessageBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.identity import LEDGER
+from agents_sdk.core.ids import CallId, CommandId, DeliveryId
 from agents_sdk.core.ledger import contracts, dead_letters, discards, fingerprints
 from agents_sdk.core.ledger.agents import absent
 from agents_sdk.core.ledger.deliveries import about
@@ -73,12 +74,12 @@ def check_attempt(run: Run, command: Command) -> None:
     raise Refusal(DIVERGED, f"delivery {command.delivery_id} {state} after a divergence", parked=True)
 
 
-def check_same(run: Run, command: Command, own: str, asked: str) -> None:
+def check_same(run: Run, command: Command, own: CommandId, asked: str) -> None:
     """Returns when the command of this id asks for what is recorded under it. Raises Diverged. ``own`` is the name that
     its answer is kept under, ``asked`` its fingerprint."""
     known: Answer | Call | Request | ChildWait | None = (
         run.answers.get(own)
-        or run.calls.get(command.command_id)
+        or run.calls.get(CallId(command.command_id))
         or run.requests.get(command.command_id)
         or run.child_waits.get(command.command_id)
     )
@@ -99,12 +100,12 @@ def check_all_asked(run: Run, command: Command, body: HandlerBody) -> None:
         raise _diverged(run, command, str(body.commands), left_out, NOTHING, event_id)
 
 
-def _recorded(run: Run, delivery_id: str) -> list[tuple[str, str]]:
+def _recorded(run: Run, delivery_id: DeliveryId) -> list[tuple[str, str]]:
     """Fingerprint and fact of each recorded command of the delivery's handler, in order."""
     found = []
     for command_id in run.issued.get(delivery_id, ()):
         answer = run.answers.get(command_id)
-        known = answer or run.calls.get(command_id) or run.requests.get(command_id)
+        known = answer or run.calls.get(CallId(command_id)) or run.requests.get(command_id)
         if known is not None and known.fingerprint:
             found.append((known.fingerprint, answer.event_id if answer is not None else ""))
     return found
@@ -174,7 +175,7 @@ def told(book: PartitionState, run: Run, command: Command, body: HandlerBody, sc
 
 
 def _park(
-    book: PartitionState, run: Run, delivery_id: str, delivery: Delivery, reason: str, difference: str,
+    book: PartitionState, run: Run, delivery_id: DeliveryId, delivery: Delivery, reason: str, difference: str,
     scribe: FactBuilder,
 ) -> None:  # fmt: skip
     error = _error(run, reason)
@@ -194,13 +195,13 @@ def _park(
     dead_letters.escalate(book, run, parked.event_id, story, scribe, last=last)
 
 
-def _error(run: Run, reason: str) -> dict[str, str]:
+def _error(run: Run, reason: str) -> dict[str, Any]:
     if not apart(run):
         return {"error_type": HANDLER_DIVERGED, "error_message": reason[:TEXT_LIMIT]}
     return {"code": DIVERGED, "reason": reason[:TEXT_LIMIT]}
 
 
-def _again(run: Run, delivery_id: str, delivery: Delivery, restarts: int, scribe: FactBuilder) -> None:
+def _again(run: Run, delivery_id: DeliveryId, delivery: Delivery, restarts: int, scribe: FactBuilder) -> None:
     """The next attempt, for an agent that may have been corrected."""
     scribe.write(
         MessageEvent,
@@ -214,7 +215,7 @@ def _again(run: Run, delivery_id: str, delivery: Delivery, restarts: int, scribe
     )
 
 
-def _restart(run: Run, delivery_id: str, delivery: Delivery, difference: str, scribe: FactBuilder) -> None:
+def _restart(run: Run, delivery_id: DeliveryId, delivery: Delivery, difference: str, scribe: FactBuilder) -> None:
     """MessageRestarted: nothing of what is recorded counts any more, and the ids of the next attempt are others."""
     restarts = delivery.restarts + 1
     fields = about(run, delivery_id, delivery)
@@ -231,7 +232,13 @@ def _restart(run: Run, delivery_id: str, delivery: Delivery, difference: str, sc
 
 
 def fail(
-    book: PartitionState, run: Run, delivery_id: str, reason: str, difference: str, said_by: str, scribe: FactBuilder
+    book: PartitionState,
+    run: Run,
+    delivery_id: DeliveryId,
+    reason: str,
+    difference: str,
+    said_by: str,
+    scribe: FactBuilder,
 ) -> None:
     """MessageDeadLettered, with all that follows from a message that nobody could handle."""
     delivery = run.deliveries[delivery_id]
@@ -242,11 +249,11 @@ def fail(
     dead_letters.bury(book, run, delivery_id, delivery, DIVERGED, error, scribe, difference=difference)
 
 
-def effects(book: PartitionState, run: Run, delivery_id: str) -> list[str]:
+def effects(book: PartitionState, run: Run, delivery_id: DeliveryId) -> list[str]:
     """The recorded commands of the delivery's handler with effects that a restart would repeat, as people read them."""
     found = []
     for command_id in run.issued.get(delivery_id, ()):
-        answer, call = run.answers.get(command_id), run.calls.get(command_id)
+        answer, call = run.answers.get(command_id), run.calls.get(CallId(command_id))
         known = call or run.requests.get(command_id) or answer
         if known is None or (answer is not None and answer.status == "refused"):
             continue

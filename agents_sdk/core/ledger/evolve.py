@@ -377,8 +377,9 @@ def _restarted(run: Run, fact: MessageEvent, changes: Changes) -> None:
     changes.assign(delivery, "superseded", list(delivery.events))
     for command_id in changes.drop(run.issued, fact.delivery_id) or ():
         _forget(run, command_id, changes)
-        if command_id in run.calls:
-            changes.assign(run.calls[command_id], "delivery_id", "")
+        call = run.calls.get(CallId(command_id))
+        if call is not None:
+            changes.assign(call, "delivery_id", "")
         if command_id in run.requests:
             changes.assign(run.requests[command_id], "asked_in", "")
     for wait in run.child_waits.values():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
 
-from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command
+from agents_sdk.core.commands import BODIES, BODY_OF_KIND, Command, RunBody
 from agents_sdk.core.facts import EXECUTE_LOCALLY
+from agents_sdk.core.ids import CommandId, RunId
 from agents_sdk.core.ledger import PartitionState, divergence, fingerprints, timers
 from tests.support.ledger_desk import EXECUTOR, Desk, answer, detail, kinds
+
+RUN: Final = RunId("r")
 
 
 @pytest.fixture
@@ -37,12 +40,13 @@ def parked(desk: Desk, agent: str = "one") -> Any:
 
 def test_the_examples_that_gave_answers_of_other_commands(desk: Desk) -> None:
     """A read where a write is recorded, a call where a write is, and an inserted step: each is refused, by name."""
-    for again in (
+    others: tuple[dict[str, Any], ...] = (
         {"kind": "GetState", "key": "config"},
         {"kind": "CallCapability", "capability": "search"},
         {"kind": "SetState", "key": "draft", "value": '"b"'},
         {"kind": "SetState", "key": "other", "value": '"a"'},
-    ):
+    )
+    for again in others:
         delivery = desk.deliver("one")
         first = desk.within(delivery, "SetState", 0, key="draft", value='"a"', step="0")
         step = desk.within(delivery, again.pop("kind"), 0, step="0", **again)
@@ -61,17 +65,18 @@ def test_the_examples_that_gave_answers_of_other_commands(desk: Desk) -> None:
 def test_nothing_else_of_a_diverged_attempt_has_an_effect(desk: Desk) -> None:
     """Whatever it sends, named or counted, and however it ends; the run waits and is not idle."""
     delivery = parked(desk)
-    for kind, fields in {
+    commands: dict[str, dict[str, Any]] = {
         "SetState": {"key": "x", "value": "1"},
         "Publish": {"name": "told"},
         "CompleteRun": {},
         "StartHandler": {"attempt": 1},
         "FailHandler": {"attempt": 1, "error_type": "E"},
         "CompleteHandler": {"attempt": 1},
-    }.items():
+    }
+    for kind, fields in commands.items():
         step = desk.within(delivery, kind, "new", **fields)
         assert (kinds(step), answer(step).code) == (["CommandRefused"], "diverged")
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RUN]
     assert (delivery.delivery_id in run.deliveries, run.deliveries[delivery.delivery_id].parked != "") == (True, True)
     assert run.pending["one"] == 1
     assert "x" not in run.state
@@ -90,7 +95,7 @@ def test_a_corrected_agent_goes_on_with_what_is_recorded(desk: Desk) -> None:
     assert answer(desk.within(second, "SetState", 0, key="draft", value='"a"')).version == 1
     assert answer(desk.within(second, "SetState", 1, key="x", value="2")).version == 1
     assert kinds(desk.within(second, "CompleteHandler", counted=True, commands=2, attempt=2))[0] == "HandlerCompleted"
-    assert desk.book.runs["r"].state["x"][-1].value == "2"
+    assert desk.book.runs[RUN].state["x"][-1].value == "2"
 
 
 def test_a_restart_begins_from_nothing_once(desk: Desk) -> None:
@@ -104,7 +109,7 @@ def test_a_restart_begins_from_nothing_once(desk: Desk) -> None:
     assert answer(desk.within(delivery, "SetState", 0, key="draft", value='"a"')).code == "diverged"
     assert answer(desk.within(second, "GetState", 0, key="config")).status == "ok"
     assert kinds(desk.within(second, "CompleteHandler", counted=True, commands=1, attempt=2))[0] == "HandlerCompleted"
-    run = desk.book.runs["r"]
+    run = desk.book.runs[RUN]
     assert not [kept for kept in run.answers.values() if kept.fingerprint.startswith("SetState")]
 
 
@@ -160,7 +165,7 @@ def test_an_open_call_of_a_restarted_delivery_ends_for_nobody(desk: Desk) -> Non
     desk.within(delivery, "GetState", 0, key="config")
     desk.send("Redrive", name="", dead_delivery_id=delivery.delivery_id, restart=True)
     assert kinds(desk.send("CompleteCall", agent=EXECUTOR, call_id=call, result="1", provider="p")) == ["CallCompleted"]
-    assert desk.book.runs["r"].open_calls == 0
+    assert desk.book.runs[RUN].open_calls == 0
 
 
 def test_the_supervisor_hears_of_it_and_may_decide(desk: Desk) -> None:
@@ -184,7 +189,7 @@ def test_a_parked_delivery_is_failed_for_a_reason(desk: Desk) -> None:
     assert kinds(step) == ["MessageDeadLettered", "EscalationRaised", "RunFailed"]
     dead: Any = step.facts[0]
     assert (dead.cause, dead.error_message, dead.said_by) == ("diverged", "never mind", "client")
-    assert desk.book.finished["r"].said_by == "client"
+    assert desk.book.finished[RUN].said_by == "client"
 
 
 def test_an_agent_may_decide_beforehand(desk: Desk) -> None:
@@ -279,11 +284,11 @@ def test_a_parked_delivery_still_expires_and_ends_with_its_run(desk: Desk) -> No
     desk.within(sent, "GetState", 0, key="config")
     delivery = parked(desk)
     name, due = f"{timers.MESSAGE}/{sent.delivery_id}", sent.deadline_at
-    fired = timers.fired("r", "", name, due)
+    fired = timers.fired(RUN, "", name, due)
     step = desk.put(fired, at=due)
     assert kinds(step)[0] == "MessageDeadLettered"
     ended = desk.put(msgspec.structs.replace(desk.sent[-1], command_id="end", kind="CancelRun", agent="client",
-                     timer=None, run=BODIES["run"]()), at=due + 1)  # fmt: skip
+                     timer=None, run=RunBody()), at=due + 1)  # fmt: skip
     cancelled: Any = next(f for f in ended.facts if getattr(f, "delivery_id", "") == delivery.delivery_id)
     assert (cancelled.kind, bool(cancelled.difference)) == ("DeliveryCancelled", True)
 
@@ -293,10 +298,10 @@ def test_a_handler_that_takes_too_long_is_not_failed_while_it_is_parked(desk: De
     desk.register("timed", handler_timeout_ms=100)
     delivery = desk.deliver("timed")
     desk.within(delivery, "StartHandler", attempt=1)
-    assert any(name.startswith(timers.HANDLER) for name in desk.book.runs["r"].timers)
+    assert any(name.startswith(timers.HANDLER) for name in desk.book.runs[RUN].timers)
     desk.within(delivery, "SetState", 0, key="draft", value='"a"')
     desk.within(delivery, "GetState", 0, key="config")
-    assert not any(name.startswith(timers.HANDLER) for name in desk.book.runs["r"].timers)
+    assert not any(name.startswith(timers.HANDLER) for name in desk.book.runs[RUN].timers)
 
 
 def test_a_divergence_in_a_memory_is_told_by_the_process(desk: Desk) -> None:
@@ -343,7 +348,7 @@ def test_each_field_that_is_asked_changes_the_fingerprint(kind: str) -> None:
     shape = BODIES[BODY_OF_KIND[kind]]
     required: dict[str, Any] = {field.name: "x" for field in msgspec.structs.fields(shape) if field.required}
     fields: dict[str, Any] = {BODY_OF_KIND[kind]: shape(**required)}
-    plain = Command(command_id="c", kind=kind, run_id="r", agent="a", correlation_id="", **fields)
+    plain = Command(command_id=CommandId("c"), kind=kind, run_id=RUN, agent="a", correlation_id="", **fields)
     changed = {
         field.name
         for field in msgspec.structs.fields(shape)
