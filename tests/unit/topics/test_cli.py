@@ -45,7 +45,7 @@ def test_asyncapi_needs_no_platform(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["topics", "show", "bp.runz"], 3, "bp.runz"),
         (["schemas", "show", "Run"], 3, "RunEvent"),
-        (["schemas", "show", "RunEvent", "--version", "9"], 3, "latest is 1"),
+        (["schemas", "show", "RunEvent", "--version", "9"], 3, "latest is 2"),
         (["topics", "apply"], 5, "backplane up"),
         (["schemas", "apply", "--dry-run"], 5, "backplane up"),
     ],
