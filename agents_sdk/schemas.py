@@ -29,6 +29,11 @@ def latest_version(record: str) -> int:
     return max(int(path.stem.rsplit(".v", 1)[1]) for path in (root() / "avro").glob(f"{record}.v*.avsc"))
 
 
+def latest(record: str) -> dict[str, Any]:
+    """The newest Avro schema of a record, as ``avro``."""
+    return avro(record, latest_version(record))
+
+
 def records() -> Iterator[str]:
     """Names of all records, each once, sorted."""
     yield from sorted({path.name.split(".")[0] for path in (root() / "avro").glob("*.avsc")})

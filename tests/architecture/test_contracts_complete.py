@@ -29,7 +29,7 @@ COUNTS = re.compile(r"_(nano_usd|us|ms|tokens)$")
 
 
 def latest(record: str) -> dict[str, Any]:
-    return schemas.avro(record, schemas.latest_version(record))
+    return schemas.latest(record)
 
 
 def all_records(schema: dict[str, Any]) -> list[dict[str, Any]]:

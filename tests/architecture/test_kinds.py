@@ -46,7 +46,7 @@ NO_KINDS: Final = frozenset({"Unreadable"})
 
 def latest(record: str) -> dict[str, Any]:
     """The newest schema of a record."""
-    return schemas.avro(record, schemas.latest_version(record))
+    return schemas.latest(record)
 
 
 def strings(path: Path) -> Iterator[tuple[int, str]]:

@@ -65,9 +65,7 @@ def _produce(stage: Stage, count: int) -> float:
 def _produce_avro(stage: Stage, count: int) -> float:
     """As ``_produce``, each record encoded by fastavro from a dict with the schema of a state fact."""
     producer = _producer(stage)
-    schema = fastavro.parse_schema(
-        without_logical_types(schemas.avro("StateEvent", schemas.latest_version("StateEvent")))
-    )
+    schema = fastavro.parse_schema(without_logical_types(schemas.latest("StateEvent")))
     facts = [
         msgspec.structs.asdict(written(f"run-{number:032}", number, number, 0, PAYLOAD_BYTES)) for number in range(100)
     ]

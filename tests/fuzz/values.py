@@ -52,7 +52,7 @@ class Values:
         self.known: list[str] = []
         self._codec = codec
         self._client = client
-        self._schemas = {name: schemas.avro(name, schemas.latest_version(name)) for name in RECORDS}
+        self._schemas = {name: schemas.latest(name) for name in RECORDS}
         self._samples = {name: [each.build() for each in examples(name)] for name in RECORDS}
 
     def record(self, name: str) -> Any:

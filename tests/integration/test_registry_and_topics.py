@@ -75,7 +75,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 
     def edit(record: str, change: Callable[[dict[str, Any]], Any], *, version: int | None = None) -> None:
         number = version or schemas.latest_version(record) + 1
-        schema = copy.deepcopy(schemas.avro(record, schemas.latest_version(record)))
+        schema = copy.deepcopy(schemas.latest(record))
         change(schema)
         (root / "avro" / f"{record}.v{number}.avsc").write_text(json.dumps(schema))
 
@@ -140,7 +140,7 @@ def test_many_at_once_do_no_harm(applied: Settings) -> None:
 
 def test_every_subject_is_fully_transitive(applied: Settings) -> None:
     """The registry itself refuses what breaks a reader, whoever registers it."""
-    broken = copy.deepcopy(schemas.avro("RunEvent", schemas.latest_version("RunEvent")))
+    broken = copy.deepcopy(schemas.latest("RunEvent"))
     broken["fields"].append({"name": "region", "type": "string"})
     with Registry(applied) as registry:
         assert {registry.level(subject(topic_of(record))) for record in schemas.records()} == {LEVEL}

@@ -54,7 +54,7 @@ def structs(schema: dict[str, Any], struct: type[Any]) -> st.SearchStrategy[Any]
 
 
 def any_command() -> st.SearchStrategy[Any]:
-    schema = schemas.avro("Command", schemas.latest_version("Command"))
+    schema = schemas.latest("Command")
     bodies = {f["name"]: f["type"][1] for f in schema["fields"] if isinstance(f["type"], list)}
 
     def of_kind(kind: str) -> st.SearchStrategy[Any]:
@@ -76,9 +76,7 @@ def outcome(data: bytes | None) -> str:
 
 
 def any_record() -> st.SearchStrategy[Any]:
-    plain = [
-        structs(schemas.avro(name, schemas.latest_version(name)), RECORDS[name]) for name in NAMES if name != "Command"
-    ]
+    plain = [structs(schemas.latest(name), RECORDS[name]) for name in NAMES if name != "Command"]
     return st.one_of(*plain, any_command())
 
 
@@ -95,7 +93,7 @@ def test_wire_format_is_confluents(record: Record) -> None:
     name = type(record).__name__
     assert data[:5] == b"\x00" + IDS[name].to_bytes(4, "big")
     assert CODEC.encode(record) == data
-    body = fastavro.parse_schema(codec_module.without_logical_types(schemas.avro(name, schemas.latest_version(name))))
+    body = fastavro.parse_schema(codec_module.without_logical_types(schemas.latest(name)))
     assert fastavro.schemaless_reader(io.BytesIO(data[5:]), body) is not None
 
 
@@ -125,7 +123,7 @@ def test_flipped_and_cut_records_are_undecodable_and_nothing_else(record: Record
 
 def newer(record: str) -> dict[str, Any]:
     """Version 2 as a later release could make it: a field more, with a zero default, and a kind more."""
-    schema = copy.deepcopy(schemas.avro(record, schemas.latest_version(record)))
+    schema = copy.deepcopy(schemas.latest(record))
     schema["fields"].insert(1, {"name": "added_later", "type": "long", "default": 0, "doc": "New."})
     return schema
 
@@ -150,7 +148,7 @@ def test_older_reader_reads_a_newer_writer(example: Example) -> None:
 @pytest.mark.parametrize("example", list(examples()), ids=lambda example: f"{example.record}-{example.case}")
 def test_newer_reader_reads_an_older_writer(example: Example) -> None:
     """What was written before a field was added is read with the field's default."""
-    schema = copy.deepcopy(schemas.avro(example.record, schemas.latest_version(example.record)))
+    schema = copy.deepcopy(schemas.latest(example.record))
     gone = [f["name"] for f in schema["fields"] if "default" in f and f["name"] not in example.datum]
     schema["fields"] = [field for field in schema["fields"] if field["name"] not in gone]
     data = written_by(schema, example.datum)

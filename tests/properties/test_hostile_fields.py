@@ -28,7 +28,7 @@ from tests.support.ledger_desk import Desk
 from tests.support.ledger_strategies import CHOICES, play
 
 NOW: Final = 1_700_000_000_000_000
-COMMAND: Final = schemas.avro("Command", schemas.latest_version("Command"))
+COMMAND: Final = schemas.latest("Command")
 WHOLES: Final = (-(2**63), -(2**62), -(2**31) - 1, -2, -1, 0, 1, 2**31, 2**53 + 1, 2**62, 2**63 - 1)
 LONG: Final = 4_000_000
 """Characters: a command of this size is near what a record may have."""

@@ -32,7 +32,7 @@ KINDS = {record: str(record.__doc__).replace(",", " ").replace(".", " ").split()
 def facts_of(record: type[Fact]) -> st.SearchStrategy[Fact]:
     """Anything that the record's Avro schema allows, its kinds more often than chance would have it."""
     fields = {}
-    for field in schemas.avro(record.__name__, schemas.latest_version(record.__name__))["fields"]:
+    for field in schemas.latest(record.__name__)["fields"]:
         kind = field["type"]["type"] if isinstance(field["type"], dict) else field["type"]
         kind = f"map of {field['type']['values']}" if kind == "map" else kind
         fields[field["name"]] = BY_TYPE[kind]

@@ -29,9 +29,7 @@ class Registry(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         names = {f"/apis/ccompat/v7/schemas/ids/{number}": name for name, number in IDS.items()}
         name = names.get(self.path.partition("?")[0])
-        body = json.dumps(
-            {"schema": json.dumps(schemas.avro(name, schemas.latest_version(name)))} if name else {"error_code": 40403}
-        ).encode()
+        body = json.dumps({"schema": json.dumps(schemas.latest(name))} if name else {"error_code": 40403}).encode()
         self.send_response(200 if name else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -83,7 +81,7 @@ def _plain(record: type[Fact]) -> str:
     """Every field as JSON can hold it: times in microseconds, whole numbers as numbers."""
     times = {
         field["name"]
-        for field in schemas.avro(record.__name__, schemas.latest_version(record.__name__))["fields"]
+        for field in schemas.latest(record.__name__)["fields"]
         if isinstance(field["type"], dict) and field["type"].get("logicalType") == "timestamp-micros"
     }
     named = {name: f"toUnixTimestamp64Micro({name})" if name in times else name for name in record.__struct_fields__}

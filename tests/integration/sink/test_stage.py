@@ -29,7 +29,7 @@ OLDER, NEWER = 500, 501
 
 def foreign(schema_id: int, /) -> dict[str, Any]:
     """A writer that lacks a field of today's, and one that has another."""
-    schema = schemas.avro("DecisionEvent", schemas.latest_version("DecisionEvent"))
+    schema = schemas.latest("DecisionEvent")
     fields = schema["fields"]
     if schema_id == OLDER:
         return {**schema, "fields": [field for field in fields if field["name"] != "context_used"]}

@@ -22,7 +22,7 @@ DAY = 86_400_000_000
 TIMES = {
     field["name"]
     for record in TOPIC_OF_FACT
-    for field in schemas.avro(record.__name__, schemas.latest_version(record.__name__))["fields"]
+    for field in schemas.latest(record.__name__)["fields"]
     if isinstance(field["type"], dict) and field["type"].get("logicalType") == "timestamp-micros"
 }
 
@@ -153,7 +153,7 @@ def test_the_oddest_fact_comes_back_as_it_was(database: Database, record: type[F
     """The ends of every number's range, and text that is special to SQL, to tabs, to C and to UTF-8."""
     text = "\0\\N\t\n'\"`{x}ü🙂\u2028"
     fields: dict[str, Any] = {}
-    for field in schemas.avro(record.__name__, schemas.latest_version(record.__name__))["fields"]:
+    for field in schemas.latest(record.__name__)["fields"]:
         kind = field["type"]["type"] if isinstance(field["type"], dict) else field["type"]
         words = kind == "map" and field["type"]["values"] == "string"
         span = {"int": 31, "long": 63}.get(kind)
