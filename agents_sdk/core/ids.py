@@ -6,6 +6,7 @@ Not here: anything that makes an id from a clock or from chance.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NewType
 
 import msgspec
@@ -52,6 +53,7 @@ def canonical(value: Any) -> str:
     return _encoder.encode(value).decode()
 
 
+@lru_cache(maxsize=1)
 def sha256(text: str) -> str:
-    """SHA-256 of the UTF-8 bytes, hex."""
+    """SHA-256 of the UTF-8 bytes, hex. The last one is kept: a write is hashed for its fingerprint and for its fact."""
     return hashlib.sha256(text.encode()).hexdigest()

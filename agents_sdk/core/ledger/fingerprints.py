@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
-from agents_sdk.core import kinds
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import BODY_OF_KIND, Command
 
 TARGET_LIMIT: Final = 200
@@ -28,7 +28,10 @@ def _names(*names: str) -> str:
 
 
 ASKS: Final[dict[str, Asks]] = {
-    kinds.SET_STATE: lambda state: (state.key, (state.value, str(state.expected_version) if state.guarded else "")),
+    kinds.SET_STATE: lambda state: (
+        state.key,
+        (state.value, str(state.expected_version)) if state.guarded else (state.value,),
+    ),
     kinds.DELETE_STATE: lambda state: (state.key, (str(state.expected_version),) if state.guarded else ()),
     kinds.GET_STATE: lambda state: (state.key, (f"{state.version}/{state.at}",) if state.version or state.at else ()),
     kinds.GET_STATES: lambda state: ("", (_names(*state.keys),)),
@@ -70,8 +73,16 @@ def of(command: Command) -> str:
     target, content = asks(body)
     if not content and len(target) <= TARGET_LIMIT:
         return f"{command.kind} {target}"
-    said = "\0".join((target, *content)).encode("utf-8", "surrogatepass")
-    return f"{command.kind} {target[:TARGET_LIMIT]} {sha256(said).hexdigest()[:HASH_CHARS]}"
+    # one text alone is hashed as it is: a write needs the same hash for its fact
+    short = len(content) == 1 and len(target) <= TARGET_LIMIT
+    return f"{command.kind} {target[:TARGET_LIMIT]} {_hash(content[0] if short else chr(0).join((target, *content)))}"
+
+
+def _hash(text: str) -> str:
+    try:
+        return ids.sha256(text)[:HASH_CHARS]
+    except UnicodeEncodeError:  # half a character, which no record can hold
+        return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_CHARS]
 
 
 def kind_of(fingerprint: str) -> str:
