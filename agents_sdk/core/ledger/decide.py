@@ -50,7 +50,7 @@ from agents_sdk.core.ledger.deliveries import deliver
 from agents_sdk.core.ledger.ending import ENDS_WORK, complete_when_idle, end
 from agents_sdk.core.ledger.rules import DURABLE, RULES, apart, check, subscribers
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
-from agents_sdk.core.ledger.state import Call, ChildWait, PartitionState, Request, Run, current
+from agents_sdk.core.ledger.state import Call, ChildWait, PartitionState, Request, Run, WaitingClient, current
 from agents_sdk.core.words import Why
 
 Decider = Callable[[PartitionState, Run, Command, FactBuilder], None]
@@ -166,10 +166,12 @@ def _repeated(book: PartitionState, run: Run | None, command: Command, scribe: F
         known = finished.answer_to(command_id, sender) if finished is not None else None
         return identity.repeated(book, command) or known is not None
     own = run.answered_as(command_id, command.agent) if book.rights_required else command_id
-    if scribe.fingerprint:
-        divergence.check_same(run, command, own, scribe.fingerprint)
-    if own in run.answers or own != command_id:
-        return own in run.answers
+    known = run.answers.get(own)
+    if known is not None:
+        divergence.check_same(run, command, known, scribe.fingerprint)
+        return True
+    if own != command_id:
+        return False
     asked = (
         run.calls.get(CallId(command_id))
         or run.requests.get(command_id)
@@ -178,6 +180,8 @@ def _repeated(book: PartitionState, run: Run | None, command: Command, scribe: F
     )
     if asked is None:
         return False
+    if not isinstance(asked, WaitingClient):
+        divergence.check_same(run, command, asked, scribe.fingerprint)
     if isinstance(asked, Call) and calls.is_callers(asked, command):
         return True
     elsewhere = (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition)

@@ -19,7 +19,7 @@ from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, HandlerBody, MessageBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.identity import LEDGER
-from agents_sdk.core.ids import CallId, CommandId, DeliveryId
+from agents_sdk.core.ids import CallId, DeliveryId
 from agents_sdk.core.ledger import contracts, dead_letters, discards, fingerprints
 from agents_sdk.core.ledger.agents import absent
 from agents_sdk.core.ledger.deliveries import about
@@ -74,16 +74,10 @@ def check_attempt(run: Run, command: Command) -> None:
     raise Refusal(DIVERGED, f"delivery {command.delivery_id} {state} after a divergence", parked=True)
 
 
-def check_same(run: Run, command: Command, own: CommandId, asked: str) -> None:
-    """Returns when the command of this id asks for what is recorded under it. Raises Diverged. ``own`` is the name that
-    its answer is kept under, ``asked`` its fingerprint."""
-    known: Answer | Call | Request | ChildWait | None = (
-        run.answers.get(own)
-        or run.calls.get(CallId(command.command_id))
-        or run.requests.get(command.command_id)
-        or run.child_waits.get(command.command_id)
-    )
-    if known is None or not known.fingerprint or known.fingerprint == asked:
+def check_same(run: Run, command: Command, known: Answer | Call | Request | ChildWait, asked: str) -> None:
+    """Returns when the command asks for what is recorded under its id. ``asked`` is its fingerprint, empty
+    for a command that has none. Raises Diverged."""
+    if not asked or not known.fingerprint or known.fingerprint == asked:
         return
     event_id = known.event_id if isinstance(known, Answer) else ""
     raise _diverged(run, command, _place(run, command), known.fingerprint, asked, event_id)

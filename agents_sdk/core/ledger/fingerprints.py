@@ -8,7 +8,7 @@ the attempt. The choices of the sender's process are none either: who makes a lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any, Final
 
 from agents_sdk.core import ids, kinds
@@ -17,9 +17,9 @@ from agents_sdk.core.commands import BODY_OF_KIND, Command
 TARGET_LIMIT: Final = 200
 """Characters of a target that a fingerprint shows; the hash covers all of it."""
 HASH_CHARS: Final = 16
-"""Of a SHA-256: 64 bits. They find a mistake, and nobody gains by a collision with a command of its own."""
+"""64 bits. They find a mistake, and nobody gains by a collision with a command of its own."""
 
-Asks = Callable[[Any], tuple[str, tuple[str, ...]]]
+Asks = Callable[[Any], tuple[str, str]]
 
 
 def _names(*names: str) -> str:
@@ -30,59 +30,62 @@ def _names(*names: str) -> str:
 ASKS: Final[dict[str, Asks]] = {
     kinds.SET_STATE: lambda state: (
         state.key,
-        (state.value, str(state.expected_version)) if state.guarded else (state.value,),
+        f"{state.expected_version}\0{state.value}" if state.guarded else state.value,
     ),
-    kinds.DELETE_STATE: lambda state: (state.key, (str(state.expected_version),) if state.guarded else ()),
-    kinds.GET_STATE: lambda state: (state.key, (f"{state.version}/{state.at}",) if state.version or state.at else ()),
-    kinds.GET_STATES: lambda state: ("", (_names(*state.keys),)),
-    kinds.LIST_STATE: lambda state: (state.key, ()),
-    kinds.GET_HISTORY: lambda state: (state.key, ()),
-    kinds.PUBLISH: lambda message: (message.name, (message.data,)),
-    kinds.SEND_MESSAGE: lambda message: (f"{message.recipient}/{message.name}", (message.data,)),
-    kinds.ASK: lambda message: (f"{message.recipient}/{message.name}", (message.data,)),
-    kinds.REDRIVE: lambda message: (message.dead_delivery_id, (f"{message.restart}/{message.repeat_effects}",)),
-    kinds.DISCARD: lambda message: (message.dead_delivery_id, (message.reason,)),
+    kinds.DELETE_STATE: lambda state: (state.key, str(state.expected_version) if state.guarded else ""),
+    kinds.GET_STATE: lambda state: (state.key, f"{state.version}/{state.at}" if state.version or state.at else ""),
+    kinds.GET_STATES: lambda state: ("", _names(*state.keys)),
+    kinds.LIST_STATE: lambda state: (state.key, ""),
+    kinds.GET_HISTORY: lambda state: (state.key, ""),
+    kinds.PUBLISH: lambda message: (message.name, message.data),
+    kinds.SEND_MESSAGE: lambda message: (f"{message.recipient}/{message.name}", message.data),
+    kinds.ASK: lambda message: (f"{message.recipient}/{message.name}", message.data),
+    kinds.REDRIVE: lambda message: (message.dead_delivery_id, f"{message.restart}/{message.repeat_effects}"),
+    kinds.DISCARD: lambda message: (message.dead_delivery_id, message.reason),
     kinds.DECLARE_DEPENDENCY: lambda on: (
         on.downstream,
-        (_names(*on.depends_on), on.trigger_when, on.name, str(on.count)),
+        _names(*on.depends_on, on.trigger_when, on.name, str(on.count)),
     ),
-    kinds.RECORD_DECISION: lambda decision: (decision.action, (decision.rationale, _names(*decision.context_used))),
-    kinds.CALL_CAPABILITY: lambda call: (call.capability, (call.params, call.config, call.dead_call_id)),
-    kinds.REDRIVE_CALL: lambda call: (call.dead_call_id, ()),
-    kinds.DISCARD_CALL: lambda call: (call.dead_call_id, (call.reason,)),
-    kinds.START_CHILD: lambda run: (
-        run.workflow,
-        (run.input, run.complete_when, run.child_run_id, _names(*run.tags)),
+    kinds.RECORD_DECISION: lambda decision: (decision.action, _names(decision.rationale, *decision.context_used)),
+    kinds.CALL_CAPABILITY: lambda call: (
+        call.capability,
+        _names(call.params, call.config, call.dead_call_id) if call.config or call.dead_call_id else call.params,
     ),
-    kinds.AWAIT_CHILD: lambda run: (run.child_run_id, ()),
-    kinds.CANCEL_CHILD: lambda run: (run.child_run_id, (run.reason,)),
-    kinds.COMPLETE_RUN: lambda run: ("", (run.result,)),
-    kinds.FAIL_RUN: lambda run: ("", (run.reason,)),
-    kinds.CANCEL_RUN: lambda run: ("", (run.reason,)),
+    kinds.REDRIVE_CALL: lambda call: (call.dead_call_id, ""),
+    kinds.DISCARD_CALL: lambda call: (call.dead_call_id, call.reason),
+    kinds.START_CHILD: lambda run: (run.workflow, _names(run.input, run.complete_when, run.child_run_id, *run.tags)),
+    kinds.AWAIT_CHILD: lambda run: (run.child_run_id, ""),
+    kinds.CANCEL_CHILD: lambda run: (run.child_run_id, run.reason),
+    kinds.COMPLETE_RUN: lambda run: ("", run.result),
+    kinds.FAIL_RUN: lambda run: ("", run.reason),
+    kinds.CANCEL_RUN: lambda run: ("", run.reason),
 }
-"""Kind that a handler sends → its target, and what else it asks for. Kinds that are not here are the SDK's own reports:
-their content may differ between two processes that handle one delivery."""
+"""Kind that a handler sends → its target, and one text of all else that it asks for. Kinds that are not here are the
+SDK's own reports: their content may differ between two processes that handle one delivery."""
 
 
 def of(command: Command) -> str:
     """``<kind> <target> <hash>``, the hash only where there is more than a target; empty for a kind of no handler."""
-    asks = ASKS.get(command.kind)
-    body = getattr(command, BODY_OF_KIND[command.kind]) if asks is not None else None
+    kind = command.kind
+    asks = ASKS.get(kind)
+    body = getattr(command, BODY_OF_KIND[kind]) if asks is not None else None
     if asks is None or body is None:
         return ""
-    target, content = asks(body)
-    if not content and len(target) <= TARGET_LIMIT:
-        return f"{command.kind} {target}"
-    # one text alone is hashed as it is: a write needs the same hash for its fact
-    short = len(content) == 1 and len(target) <= TARGET_LIMIT
-    return f"{command.kind} {target[:TARGET_LIMIT]} {_hash(content[0] if short else chr(0).join((target, *content)))}"
+    target, text = asks(body)
+    if len(target) > TARGET_LIMIT:
+        target, text = target[:TARGET_LIMIT], _names(target, text)
+    return f"{kind} {target} {_hash(kind, text)}" if text else f"{kind} {target}"
 
 
-def _hash(text: str) -> str:
+def _hash(kind: str, text: str) -> str:
+    """Of all of the text. A write shares the hash that its fact has; the others take the cheaper one."""
     try:
-        return ids.sha256(text)[:HASH_CHARS]
+        if kind == kinds.SET_STATE:
+            return ids.sha256(text)[:HASH_CHARS]
+        said = text.encode()
     except UnicodeEncodeError:  # half a character, which no record can hold
-        return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_CHARS]
+        said = text.encode("utf-8", "surrogatepass")
+    return blake2b(said, digest_size=HASH_CHARS // 2).hexdigest()
 
 
 def kind_of(fingerprint: str) -> str:
