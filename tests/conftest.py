@@ -41,6 +41,7 @@ KILLED: Final = (
     "test_agents_are_killed.py",
     "test_answers_survive.py",
     "test_askers_are_killed.py",
+    "test_changed_code.py",
     "test_families_of_runs.py",
     "test_overload.py",
     "test_topics_made_again.py",

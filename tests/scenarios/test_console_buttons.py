@@ -14,8 +14,8 @@ import pytest
 
 from agents_sdk.blocking import Backplane
 from backplane.platform.platform import LocalPlatform
-from tests.support.browser import Window, chromium
-from tests.support.console_agents import LATE, agents
+from tests.support.browser import NARROW, Window, chromium
+from tests.support.console_agents import LATE, PARKED, agents
 from tests.support.eventually import assert_eventually
 
 
@@ -158,3 +158,73 @@ def test_a_dead_letter_is_given_up_by_a_click(platform: LocalPlatform, base: str
         started.cancel()
         assert window.complaints == []
         window.close()
+
+
+def test_a_parked_delivery_is_continued_restarted_and_failed_by_clicks(
+    platform: LocalPlatform, base: str, browser: Any, tmp_path: Path
+) -> None:
+    """The page shows what was recorded and what was asked, and each button does what it says; a restart that would
+    repeat effects is refused until it is allowed."""
+    file, name = tmp_path / "parking.py", "parking_console_agent"
+    window = Window(browser, base)
+    page = window.page
+
+    def code(of: str) -> Path:
+        file.write_text(PARKED.replace("{code}", of))
+        return file
+
+    def letter_of(run_id: str) -> str:
+        window.open(f"/dead-letters?cause=diverged&run={run_id}")
+        assert page.locator("tbody tr").count() == 1
+        return str(page.locator("tbody a.place").get_attribute("href"))
+
+    def has(run: Any, key: str) -> None:
+        assert run.state.get(key) == 1
+
+    with Backplane.connect(platform.settings, name="viewer") as backplane:
+        with agents(platform, code("first"), killed=True):
+            runs = [backplane.start_run("parks", complete_when="explicit") for _ in range(3)]
+            for run, publishes in zip(runs, (False, True, False), strict=True):
+                run.send(name, "go", publishes)
+            for run in runs:
+                assert_eventually(lambda run=run: has(run, "draft"), limit_s=60)
+        continued, restarted, failed = runs
+        with agents(platform, code("other")):
+            found: dict[str, str] = {}
+            for run in runs:
+                assert_eventually(lambda run=run: found.update({run.id: letter_of(run.id)}), limit_s=60)
+            for size in (NARROW, {"width": 1440, "height": 900}):
+                page.set_viewport_size(size)
+                window.open(found[restarted.id])
+                card = page.locator("section.card", has_text="Why it is parked").inner_text()
+                assert {name, "go", "GetState config"} <= set(card.replace("\t", "\n").split("\n"))
+                assert "SetState draft" in card
+                assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+                assert window.hindrances() == []
+                window.shot(f"parked-{size['width']}")
+            page.get_by_role("button", name="Restart it from nothing").click()
+            page.get_by_text("a restart would repeat 1 effects").wait_for()
+            window.open(found[restarted.id])
+            page.get_by_label("also where effects repeat").check()
+            page.get_by_role("button", name="Restart it from nothing").click()
+            page.locator("tbody").get_by_text("restarted").wait_for()
+            assert_eventually(lambda: has(restarted, "other"), limit_s=60)
+
+            window.open(found[failed.id])
+            page.get_by_label("Reason").fill("not worth it")
+            page.get_by_role("button", name="Fail it").click()
+            page.locator("tbody").get_by_text("failed").wait_for()
+            ended = failed.wait(60)
+            assert (ended.status, ended.code, ended.said) == ("failed", "diverged", "not worth it")
+        with agents(platform, code("corrected")):
+            window.open(found[continued.id])
+            page.get_by_role("button", name="Continue it").click()
+            page.locator("tbody").get_by_text("continued").wait_for()
+            assert_eventually(lambda: has(continued, "corrected"), limit_s=60)
+        assert continued.state.entry("draft").version == 1
+        for run in (continued, restarted):
+            window.open(f"/dead-letters?run={run.id}")
+            assert page.locator("tbody tr").count() == 0
+            run.cancel()
+    assert window.complaints == []
+    window.close()

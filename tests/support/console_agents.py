@@ -23,9 +23,34 @@ async def note(ctx, event):
 """
 
 
+PARKED: Final = """
+import asyncio
+
+from agents_sdk import Agent
+
+parking = Agent("parking_console_agent", workflows=["parks"], reads=["*"], writes=["*"], publishes=["*"])
+CODE = "{code}"
+
+
+@parking.on("go")
+async def go(ctx, event):
+    if CODE == "other":
+        await ctx.state.get("config")
+        await ctx.state.set("other", 1)
+        return
+    await ctx.state.set("draft", 1)
+    if event.data:
+        await ctx.publish("told")
+    if CODE == "first":
+        await asyncio.Event().wait()
+    await ctx.state.set("corrected", 1)
+"""
+"""Its second code takes another path than the first, and the third goes on as the first."""
+
+
 @contextmanager
-def agents(platform: LocalPlatform, module: Path) -> Iterator[None]:
-    """A process with the agents of a module, from ready to ended."""
+def agents(platform: LocalPlatform, module: Path, *, killed: bool = False) -> Iterator[None]:
+    """A process with the agents of a module, from ready to ended; ``killed``: its end is SIGKILL."""
     argv = [sys.executable, "-m", "backplane.cli.app", "agents", "run", str(module)]
     where = ["--data-dir", str(platform.settings.data_dir)]
     process = subprocess.Popen([*argv, *where], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -38,6 +63,6 @@ def agents(platform: LocalPlatform, module: Path) -> Iterator[None]:
             said += line
         yield
     finally:
-        process.terminate()
+        process.kill() if killed else process.terminate()
         process.wait(20)
         process.stderr.close()
