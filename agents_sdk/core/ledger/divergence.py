@@ -40,6 +40,15 @@ RESTART_LIMIT: Final = 10
 """Restarts of one delivery that nobody asked for; the next divergence parks it."""
 EFFECTS_SHOWN: Final = 10
 NOTHING: Final = "nothing"
+VALUE_VARIES: Final = (
+    "a value that each attempt makes for itself (its number, the time, chance, the text of a model) has to come from"
+    " the record: use the result of a recorded call or step"
+)
+PATH_VARIES: Final = (
+    "name the steps that stay by ctx.named and go on with the corrected agent, restart the delivery, or fail it;"
+    " on_divergence of the agent decides beforehand"
+)
+"""Next steps, where the same is asked for with another value, and where the code takes another path."""
 LASTING: Final = frozenset(
     {
         *(kinds.PUBLISH, kinds.SEND_MESSAGE, kinds.ASK, kinds.START_CHILD, kinds.CANCEL_CHILD),
@@ -124,10 +133,9 @@ def _diverged(run: Run, command: Command, place: str, recorded: str, asked: str,
         **({"memory": run.run_id} if is_memory(run.run_id) else {}),
     }
     message = f"at place {place!r} {_shown(recorded)} is recorded, and this attempt asks for {_shown(asked)}"
-    if fingerprints.kind_of(recorded) == fingerprints.kind_of(asked) and fingerprints.target_of(
-        recorded
-    ) == fingerprints.target_of(asked):
-        message += " with other content"
+    same = [fingerprints.kind_of, fingerprints.target_of]
+    varies = all(part(recorded) == part(asked) for part in same)
+    message += f" with other content; {VALUE_VARIES}" if varies else f"; {PATH_VARIES}"
     return Diverged(message, difference, parked=delivery is not None and delivery.recipient == command.agent)
 
 

@@ -363,3 +363,43 @@ def test_each_field_that_is_asked_changes_the_fingerprint(kind: str) -> None:
 
 def other(field: msgspec.structs.FieldInfo) -> Any:
     return {str: "other", int: 5, bool: True}.get(field.type, ["other"])
+
+
+def test_a_divergence_says_what_to_do(desk: Desk) -> None:
+    """A value that varies has to come from the record; a path that varies is named, restarted or failed."""
+    for number, (kind, fields, says) in enumerate(
+        (
+            ("SetState", {"key": "draft", "value": '"b"'}, ("with other content", "from the record", "of a model")),
+            ("GetState", {"key": "config"}, ("ctx.named", "restart", "fail it", "on_divergence")),
+        )
+    ):
+        delivery = desk.deliver("one")
+        desk.within(delivery, "SetState", 0, key="draft", value='"a"')
+        message = answer(desk.within(delivery, kind, 0, **fields)).message
+        assert all(text in message for text in says), (number, message)
+
+
+def test_no_two_commands_have_one_fingerprint() -> None:
+    """Each field that is asked for is part of it, also where a text of one field could be that of two."""
+    pairs: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+        ("SetState", {"key": "k", "value": "1"}, {"key": "k", "value": "1", "guarded": True}),
+        ("DeleteState", {"key": "k"}, {"key": "k", "guarded": True}),
+        ("GetState", {"key": "k"}, {"key": "k", "version": 1}),
+        ("GetStates", {"key": "", "keys": ["a", "b"]}, {"key": "", "keys": ["a1:b"]}),
+        ("CallCapability", {"capability": "c", "params": "{}"}, {"capability": "c", "params": "{}", "config": "{}"}),
+        ("Publish", {"name": "n" * 200, "data": "1"}, {"name": "n" * 201, "data": "1"}),
+        ("Publish", {"name": "n" * 201, "data": "1"}, {"name": "n" * 202, "data": "1"}),
+        ("StartChild", {"workflow": "w", "tags": ["a", "b"]}, {"workflow": "w", "tags": ["ab"]}),
+    )
+    for kind, one, other in pairs:
+        shape = BODIES[BODY_OF_KIND[kind]]
+        made = [
+            fingerprints.of(
+                Command(
+                    command_id=CommandId("c"), kind=kind, run_id=RUN, agent="a", correlation_id="",
+                    **{BODY_OF_KIND[kind]: shape(**fields)},
+                )
+            )
+            for fields in (one, other)
+        ]  # fmt: skip
+        assert made[0] != made[1], (kind, made)
