@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,18 +182,22 @@ def test_a_parked_delivery_is_continued_restarted_and_failed_by_clicks(
     def has(run: Any, key: str) -> None:
         assert run.state.get(key) == 1
 
+    def found_letter(run: Any) -> None:
+        found[run.id] = letter_of(run.id)
+
+    found: dict[str, str] = {}
+
     with Backplane.connect(platform.settings, name="viewer") as backplane:
         with agents(platform, code("first"), killed=True):
             runs = [backplane.start_run("parks", complete_when="explicit") for _ in range(3)]
             for run, publishes in zip(runs, (False, True, False), strict=True):
                 run.send(name, "go", publishes)
             for run in runs:
-                assert_eventually(lambda run=run: has(run, "draft"), limit_s=60)
+                assert_eventually(partial(has, run, "draft"), limit_s=60)
         continued, restarted, failed = runs
         with agents(platform, code("other")):
-            found: dict[str, str] = {}
             for run in runs:
-                assert_eventually(lambda run=run: found.update({run.id: letter_of(run.id)}), limit_s=60)
+                assert_eventually(partial(found_letter, run), limit_s=60)
             for size in (NARROW, {"width": 1440, "height": 900}):
                 page.set_viewport_size(size)
                 window.open(found[restarted.id])

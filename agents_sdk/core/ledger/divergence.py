@@ -94,13 +94,17 @@ def check_same(run: Run, command: Command, known: Answer | Call | Request | Chil
 
 def check_all_asked(run: Run, command: Command, body: HandlerBody) -> None:
     """Returns when the attempt that completes has asked for all that is recorded. Raises Diverged, which names the
-    first command that it left out, by its order."""
+    first command after as many as it asked for; where steps are named, another one may be missing, so all are listed.
+    """
     if not body.counted or command.delivery_id not in run.deliveries:
         return
     recorded = _recorded(run, command.delivery_id)
     if len(recorded) > body.commands:
         left_out, event_id = recorded[body.commands]
-        raise _diverged(run, command, str(body.commands), left_out, NOTHING, event_id)
+        diverged = _diverged(run, command, str(body.commands), left_out, NOTHING, event_id)
+        listed = ", ".join(_shown(fingerprint) for fingerprint, _ in recorded[:EFFECTS_SHOWN])
+        diverged.message += f"; {len(recorded)} commands are recorded, of which it asked for {body.commands}: {listed}"
+        raise diverged
 
 
 def _recorded(run: Run, delivery_id: DeliveryId) -> list[tuple[str, str]]:
