@@ -19,6 +19,7 @@ from backplane.platform.platform import LocalPlatform
 from tests.benchmarks import (
     calls,
     console,
+    fingerprints,
     floors,
     insight,
     ledger,
@@ -40,6 +41,7 @@ MEASUREMENTS: Final[dict[str, Callable[[Stage], Figures]]] = {
     "state_read": ledger.state_read,
     "ledger": ledger.throughput,
     "proofs": proofs.measure,
+    "fingerprints": fingerprints.measure,
     "message": messages.measure,
     "call": calls.measure,
     "call_local": calls.local,
