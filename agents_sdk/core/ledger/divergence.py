@@ -93,9 +93,8 @@ def check_same(run: Run, command: Command, known: Answer | Call | Request | Chil
 
 
 def check_all_asked(run: Run, command: Command, body: HandlerBody) -> None:
-    """Returns when the attempt that completes has asked for all that is recorded. Raises Diverged, which names the
-    first command after as many as it asked for; where steps are named, another one may be missing, so all are listed.
-    """
+    """Returns when the attempt that completes has asked for all that is recorded. Raises Diverged. Its place is the
+    number of commands that were asked for. Where steps are named, any of them may be missing, so it lists all."""
     if not body.counted or command.delivery_id not in run.deliveries:
         return
     recorded = _recorded(run, command.delivery_id)
