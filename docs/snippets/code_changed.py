@@ -2,10 +2,10 @@
 
 from agents_sdk import Agent, Context, Event
 
-editor = Agent("editor", workflows=["column"], writes=["draft", "title"], reads=["style"], on_divergence="park")
+columnist = Agent("columnist", workflows=["column"], writes=["draft", "title"], reads=["style"], on_divergence="park")
 
 
-@editor.on("run.started")
+@columnist.on("run.started")
 async def edit(ctx: Context, event: Event) -> None:
     style = await ctx.named("style").state.get("style")  # inserted later: no other step has moved
     text = f"{event.data['topic']}, in {style or 'plain'} words"

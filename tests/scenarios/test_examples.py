@@ -173,7 +173,7 @@ def test_a_long_run_outlives_the_failure_of_a_step(
     assert state_of(outcome["run_id"], "outcome", capsys) == {"language": "fr", "writes": 1}
 
 
-def test_the_steps_of_the_editor_are_named(agents: Child, here: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_steps_of_the_columnist_are_named(agents: Child, here: None, capsys: pytest.CaptureFixture[str]) -> None:
     """The handler of the page about changed code does its work."""
     outcome = outcome_of("column", '{"topic": "snow"}', agents, capsys)
 
