@@ -9,9 +9,11 @@ import weakref
 from functools import partial
 
 import pytest
+from confluent_kafka.cimpl import NewTopic
 
 from agents_sdk.topics import RUNS
-from backplane.ledger.committer import Committer, Fenced, Group
+from agents_sdk.wire.topics_admin import connect
+from backplane.ledger.committer import Committer, Fenced, Group, _undelivered
 from backplane.ledger.outgoing import OutgoingRecord
 from backplane.platform.platform import LocalPlatform
 
@@ -33,8 +35,16 @@ async def opened(kafka: dict[str, str], committed: list[int]) -> tuple[Committer
     return committer, asyncio.create_task(committer.run())
 
 
+async def freed(there: weakref.ref[Committer]) -> None:
+    """Its records hold the whole book."""
+    async with asyncio.timeout(30):
+        while there() is not None:
+            await asyncio.sleep(0.05)
+            gc.collect()
+
+
 async def test_nobody_waits_for_a_writer_that_was_fenced(kafka: dict[str, str]) -> None:
-    """A successor takes the partition: who waits for the old writer's commit is told, and so is who comes later."""
+    """A successor takes the partition: each waiter for the old writer hears of it, now and later. It is freed."""
     committed: list[int] = []
     old, writing = await opened(kafka, committed)
     await old.put(group())
@@ -52,6 +62,9 @@ async def test_nobody_waits_for_a_writer_that_was_fenced(kafka: dict[str, str]) 
     await new.put(group())
     await asyncio.wait_for(new.drained(), 30)
     successor.cancel()
+    there = weakref.ref(old)
+    del old, writing
+    await freed(there)
 
 
 async def test_nobody_waits_for_a_writer_that_was_ended(kafka: dict[str, str]) -> None:
@@ -68,7 +81,8 @@ async def test_a_writer_that_was_ended_is_freed(kafka: dict[str, str]) -> None:
     old, writing = await opened(kafka, [])
     producer = old._producer
     producer.begin_transaction()
-    producer.produce(RUNS, b"v", b"k", 0, partial(old._undelivered, 0))
+    old._failed = {}
+    producer.produce(RUNS, b"v", b"k", 0, partial(_undelivered, old._failed, 0))
     there = weakref.ref(old)
     old.end(Fenced("given back"))
     writing.cancel()
@@ -76,7 +90,36 @@ async def test_a_writer_that_was_ended_is_freed(kafka: dict[str, str]) -> None:
         await writing
     del old, writing, producer
 
-    async with asyncio.timeout(30):
-        while there() is not None:
-            await asyncio.sleep(0.05)
-            gc.collect()
+    await freed(there)
+
+
+async def test_a_writer_whose_topic_is_deleted_under_it_ends_or_writes_elsewhere(broker: LocalPlatform) -> None:
+    """Within seconds, and it is freed: the broker takes no part of a transaction of which it knows one topic no more,
+    and librdkafka gives its producer up when that is aborted."""
+    admin, name = connect(broker.settings), "bp.inbox.deleted"
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+    committer, writing = await opened(broker.settings.kafka, [])
+    elsewhere: list[str] = []
+
+    def letter(why: str) -> OutgoingRecord:
+        elsewhere.append(why)
+        return OutgoingRecord(RUNS, b"k", b"v", [])
+
+    def delivery() -> Group:
+        records = [OutgoingRecord(RUNS, b"k", b"v", []), OutgoingRecord(name, b"k", b"v", [], instead=letter)]
+        return Group(lambda: list(records), 2, 1, urgent=True)
+
+    await committer.put(delivery())
+    await committer.drained()
+    admin.delete_topics([name])[name].result(30)
+    await committer.put(delivery())
+    with contextlib.suppress(Fenced):
+        await asyncio.wait_for(committer.drained(), 30)
+        assert elsewhere
+    there = weakref.ref(committer)
+    committer.end(Fenced("given back"))
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Fenced):
+        await writing
+    del committer, writing
+    await freed(there)

@@ -102,7 +102,7 @@ class Family:
 def test_a_family_of_runs_ends_as_one_whatever_is_late_or_comes_twice() -> None:
     found = look(lambda: Family(again=2))
     assert not found.wrong, " → ".join(found.history)
-    assert found.histories >= LIMIT // 2
+    assert found.complete or found.histories >= LIMIT // 2
 
 
 def test_the_search_finds_a_child_that_begins_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_all_readers_of_the_registry_agree_whoever_writes_late() -> None:
     """A zombie operator's word, which says that it is older, counts for nobody, also when the topic was compacted."""
     found = look(Switches)
     assert not found.wrong, " → ".join(found.history)
-    assert found.histories >= LIMIT // 2
+    assert found.complete or found.histories >= LIMIT // 2
 
 
 def test_the_search_finds_that_compaction_keeps_a_zombies_word() -> None:
@@ -353,7 +353,7 @@ def test_facts_are_stored_once_however_sinks_die_and_answers_are_lost() -> None:
     """One sink at a time, whose successor begins when nothing is under way."""
     found = look(Sinks, depth=DEPTH + 3)
     assert not found.wrong, " → ".join(found.history)
-    assert found.histories >= LIMIT // 2
+    assert found.complete or found.histories >= LIMIT // 2
 
 
 def test_the_search_finds_what_a_successor_that_does_not_wait_does() -> None:
@@ -370,7 +370,7 @@ def test_two_sinks_on_one_server_store_each_fact_once() -> None:
     """Nobody waits for anybody, and inserts of the dead land late."""
     found = look(lambda: Sinks(waits=False, both=True, fenced=True), depth=DEPTH + 5)
     assert not found.wrong, " → ".join(found.history)
-    assert found.histories >= LIMIT // 2
+    assert found.complete or found.histories >= LIMIT // 2
 
 
 def test_the_search_finds_a_sink_that_does_not_look_after_its_insert(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,7 +251,7 @@ def test_a_delivery_has_one_effect_and_one_end_whoever_handles_it(failing: str) 
     """Two processes, one of before; alarms of two ledgers; anything said twice."""
     found = look(lambda: Handlers(failing=failing, leaps=1, again=1))
     assert not found.wrong, " → ".join(found.history)
-    assert found.histories >= LIMIT // 2
+    assert found.complete or found.histories >= LIMIT // 2
 
 
 def test_a_breaker_is_probed_by_one_at_a_time() -> None:

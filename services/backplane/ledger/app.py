@@ -51,6 +51,8 @@ log = logging.getLogger("backplane.ledger")
 
 LOOK_S: Final = 1.0
 """Between two looks whether bp.commands is still the same topic."""
+CONFIRM_S: Final = 1.0
+"""Three heartbeats: a worker that lost a partition to another one has heard of it by then."""
 
 
 class Ledger:
@@ -79,6 +81,7 @@ class Ledger:
         self._committing: dict[int, asyncio.Task[None]] = {}
         self._ringing: dict[int, asyncio.Task[None]] = {}
         self._saving: dict[int, asyncio.Task[None]] = {}
+        self._reopening: dict[int, asyncio.Task[None]] = {}
 
     def assign(self, partition: int) -> None:
         """Begins to open a partition."""
@@ -113,12 +116,24 @@ class Ledger:
         except Fenced as fenced:
             log.warning("partition %d is no longer ours: %s", opened.number, fenced)
             self.revoke(opened.number)
+            self._reopening[opened.number] = asyncio.get_running_loop().create_task(self._reopen(opened.number))
         except asyncio.CancelledError:
             raise
         except Exception as error:
             # facts that cannot be written make the book a lie: stop, and let the successor fold the truth
             log.exception("partition %d cannot be written", opened.number)
             await self._app.crash(error)
+
+    async def _reopen(self, partition: int) -> None:
+        """Opens a partition again whose writer has ended, where the group still gives it to this worker. Not each end
+        is a successor's work: the broker ends a slow transaction, and librdkafka gives a producer up for errors of its
+        own. Commands that were read and not written are decided then: no later one may come, and no timer rings in a
+        closed partition."""
+        await asyncio.sleep(CONFIRM_S)
+        del self._reopening[partition]
+        if TP(COMMANDS, partition) in self._app.consumer.assignment():
+            read = cast(BatchConsumer, self._app.consumer).delivered(COMMANDS, partition)
+            await self.process(Batch(COMMANDS, partition, [], read, read))
 
     async def _save(self, opened: PartitionLedger) -> None:
         with contextlib.suppress(Fenced):
@@ -139,7 +154,7 @@ class Ledger:
         for opened in self.opened():
             if opened.number == partition:
                 opened.committer.end(Fenced("the partition was given back"))
-        for tasks in (self.open, self._committing, self._ringing, self._saving):
+        for tasks in (self.open, self._committing, self._ringing, self._saving, self._reopening):
             task = tasks.pop(partition, None)
             if task is not None:
                 task.cancel()
@@ -153,7 +168,8 @@ class Ledger:
     def ready(self) -> bool:
         """Every partition of this worker is open, and takes only what it should."""
         opened = self.opened()
-        return self.joined and len(opened) == len(self.open) and all(part.safe for part in opened)
+        opening = len(self.open) + len(self._reopening)
+        return self.joined and len(opened) == opening and all(part.safe for part in opened)
 
     def inboxes(self) -> dict[str, int]:
         """Agent → its deliveries that are not handled yet; counted each time, over all runs."""

@@ -246,6 +246,11 @@ class BatchConsumer(driver.Consumer):
             return 0
         return max((self.highwater(tp) or 0) - reading.position, 0) + max(reading.stop - finished, 0)
 
+    def delivered(self, topic: str, partition: int) -> int:
+        """The offset after the last record that was given out; -1 where none was since the partition was assigned."""
+        reading = cast(_ConsumerThread, self._thread).readings.get(TP(topic, partition))
+        return -1 if reading is None else reading.stop
+
     def done(self, topic: str, partition: int, offset: int) -> None:
         """All records below ``offset`` are finished; the next commit says so. Going back is ignored."""
         tp = self._new_topicpartition(topic, partition)
