@@ -12,20 +12,9 @@ import pytest
 
 from agents_sdk import schemas
 from agents_sdk.core import identity, kinds
+from agents_sdk.topics import TOPIC_OF_FACT
 
 ROOT: Final = Path(__file__).parents[2]
-RECORDS: Final = (
-    "Run",
-    "State",
-    "Message",
-    "Dependency",
-    "Decision",
-    "Call",
-    "Attempt",
-    "Breaker",
-    "Agent",
-    "Contract",
-)
 KINDS: Final = frozenset((*kinds.COMMANDS, *kinds.FACTS))
 HOME: Final = ROOT / "agents_sdk/core/kinds.py"
 CLASSES: Final = {
@@ -76,9 +65,7 @@ def asked_of_kind(text: str) -> set[str]:
 def test_kinds_are_those_of_the_schemas() -> None:
     """Same words, same order, so a difference of one word is shown as that word."""
     assert list(kinds.COMMANDS) == latest("Command")["kinds"]
-    assert sorted(kinds.FACTS) == sorted(
-        kind for record in (*RECORDS, "Refusal") for kind in latest(f"{record}Event")["kinds"]
-    )
+    assert sorted(kinds.FACTS) == sorted(kind for record in TOPIC_OF_FACT for kind in latest(record.__name__)["kinds"])
 
 
 def test_each_kind_has_a_constant_of_its_name() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents_sdk.core.ids import CallId
-from agents_sdk.recovery import Retry
+from agents_sdk.recovery import Backoff, Retry
 from backplane.recovery.decide import (
     MESSAGE_LIMIT,
     OUTCOME_UNKNOWN,
@@ -33,7 +34,7 @@ seconds = st.floats(0, 30, allow_nan=False)
 retries = st.builds(
     Retry,
     max_attempts=st.integers(1, 5),
-    backoff=st.sampled_from(["exponential", "linear", "constant"]),
+    backoff=st.sampled_from(get_args(Backoff)),
     wait_initial_seconds=st.floats(0, 2),
     wait_max_seconds=st.floats(0, 5),
 )

@@ -12,11 +12,11 @@ else. If it cannot be settled, the call ends: it is never tried again, anywhere,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from agents_sdk.recovery import Retry
+from agents_sdk.recovery import Backoff, Retry
 from backplane.manifests.model import ErrorClass
 
 PASSING: Final[frozenset[ErrorClass]] = frozenset({"transient", "rate_limited", "outage"})
@@ -24,6 +24,12 @@ PASSING: Final[frozenset[ErrorClass]] = frozenset({"transient", "rate_limited", 
 MESSAGE_LIMIT: Final = 2_000
 """Characters; the limit of the facts' error_message."""
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
+WAITS: Final[dict[Backoff, Callable[[int], float]]] = {
+    "exponential": lambda number: 2.0 ** (number - 1),
+    "linear": float,
+    "constant": lambda _: 1.0,
+}
+"""Backoff → the wait after the ``number``-th failure, as a multiple of the first."""
 
 Verdict: TypeAlias = Literal["", "happened", "not_happened", "unknown"]
 """A provider's answer about an attempt of unknown outcome; empty: it was not asked."""
@@ -198,8 +204,7 @@ def _nobody(routes: Sequence[Route]) -> Fail:
 
 def backoff(retry: Retry, number: int, jitter: float) -> float:
     """Seconds to wait after the ``number``-th failure of a provider (from 1), as Retry says; chance passed in."""
-    factor = {"exponential": 2.0 ** (number - 1), "linear": float(number), "constant": 1.0}[retry.backoff]
-    return jitter * min(retry.wait_max_seconds, retry.wait_initial_seconds * factor)
+    return jitter * min(retry.wait_max_seconds, retry.wait_initial_seconds * WAITS[retry.backoff](number))
 
 
 def _wait_for_same(route: Route, tried: Sequence[PastAttempt], jitter: float, another: bool) -> float | None:
