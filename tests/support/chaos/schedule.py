@@ -78,13 +78,14 @@ class Killer:
                 self.kill(planned.victims[0])
 
     def kill(self, victim: str) -> None:
-        """SIGKILL."""
+        """SIGKILL. Its moment is taken before: a successor that is started at once began after it."""
+        at = time.time()
         if victim in self._agents:
             self._agents[victim].kill()
             self._agents[victim].start()
         else:
             self._platform.kill(victim)
-        self.hits.append(Hit(time.time(), victim))
+        self.hits.append(Hit(at, victim))
 
     async def back(self, part: str, *, ready: bool = True) -> None:
         """Waits until the part is ready again, or until its new process at least answers."""
