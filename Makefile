@@ -122,7 +122,13 @@ coverage: $(STAMP) ## Branches of the core that no test without a server takes
 
 .PHONY: chaos
 chaos: $(STAMP) ## Freezes, delays, guests, slow disks, wrong clocks and kills, by seeds: SEEDS=1-100, FAULTS=24
-	SEEDS=$${SEEDS:-1-100} $(PYTEST) -q -s tests/faults/test_weather.py
+	FAULT_PAUSE=0.15 SEEDS=$${SEEDS:-1-100} $(PYTEST) -q -s tests/faults/test_weather.py
+
+.PHONY: kills
+kills: $(STAMP) ## Kills among more work than `make test` gives them; SEED=…
+	FAULT_DELIVERIES=2000 FAULT_READS=10000 FAULT_FACTS=1000000 FAULT_KILLS=15 FAULT_PAUSE=0.15 \
+	  FAULT_REQUESTS=600 FAULT_ROUNDS=9 UNSAFE_CALLS=1000 $(PYTEST) -q -s tests/faults \
+	  --ignore tests/faults/test_weather.py --ignore tests/faults/test_soak.py --ignore tests/faults/test_fuzz.py
 
 .PHONY: soak
 soak: $(STAMP) ## Mixed load under faults for MINUTES=60; says how the memory of each part grows

@@ -17,8 +17,8 @@ from tests.support.prepared import Prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 SEED: Final = int(os.environ.get("SEED", "1"))
-KILLS: Final = 15
-"""About 25 s of them."""
+KILLS: Final = int(os.environ.get("FAULT_KILLS", "10"))
+"""Each part alone, in pairs and together has its turn in ten."""
 ASLEEP_S: Final = 8.0
 """Longer than a member's session of 6 s."""
 BEFORE_S: Final = 2.0

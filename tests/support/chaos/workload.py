@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ END_LIMIT_S: Final = 200.0
 """For a run to end after the last kill."""
 PATIENCE_S: Final = 150.0
 """For one answer: what is tested here is that answers are right; a busy machine may take its time."""
-PAUSE_S: Final = 0.15
+PAUSE_S: Final = float(os.environ.get("FAULT_PAUSE", "0.3"))
+"""Between two steps of a client, on average. Half of it keeps two processors busy: the long forms do that."""
 
 
 @dataclass
