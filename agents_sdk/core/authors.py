@@ -77,7 +77,7 @@ AUTHORS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(
             (
                 *("call_id", "capability", "provider", "reply_to", "redrive_of", "redriven_as", "artifacts"),
-                *("said_by", "fingerprint"),
+                *("said_by", "fingerprint", "effect"),
             ),
             NAME,
         ),

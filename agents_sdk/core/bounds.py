@@ -34,6 +34,8 @@ ID_LIMIT: Final = 1_024
 NAME_LIMIT: Final = 500
 WORD_LIMIT: Final = 200
 KEY_LIMIT: Final = 512
+STEP_LIMIT: Final = 190
+"""Of the name of a step, which is a word with a prefix in its facts."""
 PROSE_LIMIT: Final = 65_536
 CONFIG_LIMIT: Final = 65_536
 SCHEMA_LIMIT: Final = 262_144
@@ -260,6 +262,23 @@ BODY_BOUNDS: Final[dict[str, dict[str, Bound]]] = {
         "fencing_token": _WHOLE,
         "said": ShortenedText(),
         "said_by": _NAME,
+    },
+    "effect": {
+        "name": Text(STEP_LIMIT),
+        "params": Json(),
+        "mode": _WORD,
+        "unsafe": Flag(),
+        "holder": _NAME,
+        "lease_ms": _WAIT,
+        "call_id": _ID,
+        "attempt": _COUNT,
+        "result": Json(),
+        "error_code": _WORD,
+        "error_message": ShortenedText(),
+        "attempts": _COUNT,
+        "latency_us": _WHOLE,
+        "started_at": _TIME,
+        "usages": Text(CONFIG_LIMIT),
     },
     "registration": {
         "name": _WORD,

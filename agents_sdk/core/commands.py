@@ -172,6 +172,26 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     said_by: str = ""
 
 
+class EffectBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """RecordStep, SettleStep: an effect of the author's own, made in the handler's process."""
+
+    name: str
+    params: str = ""
+    mode: str = ""
+    unsafe: bool = False
+    holder: str = ""
+    lease_ms: int = 0
+    call_id: CallId = CallId("")
+    attempt: int = 0
+    result: str = ""
+    error_code: str = ""
+    error_message: str = ""
+    attempts: int = 0
+    latency_us: int = 0
+    started_at: int = 0
+    usages: str = ""
+
+
 class RegistrationBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """RegisterAgent, RemoveAgent."""
 
@@ -274,6 +294,7 @@ Body = (
     | CallBody
     | AttemptBody
     | OutcomeBody
+    | EffectBody
     | RegistrationBody
     | TimerBody
     | ContractBody
@@ -305,6 +326,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     call: CallBody | None = None
     attempt: AttemptBody | None = None
     outcome: OutcomeBody | None = None
+    effect: EffectBody | None = None
     registration: RegistrationBody | None = None
     timer: TimerBody | None = None
     contract: ContractBody | None = None
@@ -328,6 +350,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "call": CallBody,
     "attempt": AttemptBody,
     "outcome": OutcomeBody,
+    "effect": EffectBody,
     "registration": RegistrationBody,
     "timer": TimerBody,
     "contract": ContractBody,
@@ -375,6 +398,8 @@ BODY_OF_KIND: Final = {
     kinds.RECORD_ATTEMPT: "attempt",
     kinds.COMPLETE_CALL: "outcome",
     kinds.FAIL_CALL: "outcome",
+    kinds.RECORD_STEP: "effect",
+    kinds.SETTLE_STEP: "effect",
     kinds.REGISTER_AGENT: "registration",
     kinds.REMOVE_AGENT: "registration",
     kinds.TIMER_FIRED: "timer",

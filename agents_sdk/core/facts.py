@@ -133,6 +133,7 @@ class MessageEvent(Fact, frozen=True, kw_only=True, gc=False):
     difference: str = ""
     restarts: int = 0
     rules: int = 0
+    first_at: int = 0
 
 
 class DependencyEvent(Fact, frozen=True, kw_only=True, gc=False):
@@ -158,6 +159,8 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     - CallAwaited: a restarted caller asks again for the answer.
     - CallCancelled: its run ended first.
     - CallRedriven: the failed call is made again. CallDiscarded: an operator gave it up.
+
+    A step of a handler, which is the author's own effect, is a call too: ``effect`` is set, and no executor makes it.
     """
 
     call_id: CallId
@@ -190,6 +193,7 @@ class CallEvent(Fact, frozen=True, kw_only=True, gc=False):
     said: str = ""
     said_by: str = ""
     fingerprint: str = ""
+    effect: str = ""
 
 
 class AttemptEvent(Fact, frozen=True, kw_only=True, gc=False):

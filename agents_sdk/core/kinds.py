@@ -58,6 +58,9 @@ RECORD_ATTEMPT: Final = "RecordAttempt"
 # outcome
 COMPLETE_CALL: Final = "CompleteCall"
 FAIL_CALL: Final = "FailCall"
+# effect
+RECORD_STEP: Final = "RecordStep"
+SETTLE_STEP: Final = "SettleStep"
 # registration
 REGISTER_AGENT: Final = "RegisterAgent"
 REMOVE_AGENT: Final = "RemoveAgent"
@@ -131,6 +134,8 @@ CommandKind: TypeAlias = Literal[
     "SkipRecord",
     "GrantRights",
     "RequireGrants",
+    "RecordStep",
+    "SettleStep",
 ]
 COMMANDS: Final[tuple[CommandKind, ...]] = get_args(CommandKind)
 

@@ -4,6 +4,8 @@ ALTER TABLE {database}.events {cluster}
     ADD COLUMN IF NOT EXISTS fingerprint String CODEC(ZSTD(3)) COMMENT 'what a handler''s command asked for: kind, target and hash of its content',
     ADD COLUMN IF NOT EXISTS difference String CODEC(ZSTD(3)) COMMENT 'how an attempt diverged from what is recorded, JSON',
     ADD COLUMN IF NOT EXISTS restarts Int32 CODEC(T64, LZ4) COMMENT 'how often a delivery was restarted from nothing',
+    ADD COLUMN IF NOT EXISTS first_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'of a further attempt at a delivery: when the first one was delivered',
+    ADD COLUMN IF NOT EXISTS effect LowCardinality(String) COMMENT 'of a step of a handler: safe or unsafe; empty: a call of a capability',
     ADD COLUMN IF NOT EXISTS on_divergence LowCardinality(String) COMMENT 'park, restart or fail, as an agent declares it; empty: park';
 
 CREATE OR REPLACE VIEW {database}.v_messages {cluster} AS

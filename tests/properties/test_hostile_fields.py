@@ -143,7 +143,9 @@ def full_desk() -> Desk:
               command_id="dependency", deadline_ms=10**6)  # fmt: skip
     desk.fail(desk.deliver("beta"))
     desk.send("StartRun", run_id="again", workflow="w", complete_when="idle", resumed_from="before", rules=1)
-    desk.deliver("alpha")
+    delivered = desk.deliver("alpha")
+    desk.within(delivered, "RecordStep", command_id="claimed", name="pay", mode="claim", unsafe=True, holder="h",
+                lease_ms=1)  # fmt: skip
     desk.send("OpenBreaker", agent="bp.executor", run_id="breaker/s/p/timeout", capability="s", provider="p",
               error_class="timeout", open_ms=5)  # fmt: skip
     return desk
@@ -191,6 +193,11 @@ SOUND: Final[dict[str, dict[str, Any]]] = {
     "RecordAttempt": {"agent": "bp.executor", "call_id": "call", "attempt": 1, "cost_nano_usd": 5},
     "CompleteCall": {"agent": "bp.executor", "call_id": "call", "result": "1"},
     "FailCall": {"agent": "bp.executor", "call_id": "call", "error_class": "timeout", "report": '{"attempts":[]}'},
+    "RecordStep": {"agent": "alpha", "delivery_id": DELIVERY, "name": "draft", "mode": "end", "result": "1",
+                   "usages": '[{"model":"m","provider":"p","input_tokens":5,"cost_nano_usd":7}]'},
+    "SettleStep": {"agent": "alpha", "delivery_id": RUN.calls[CallId("claimed")].delivery_id, "name": "pay",
+                   "mode": "end", "result": "1",
+                   "call_id": "claimed", "holder": "h", "unsafe": True},
     "RegisterAgent": {"run_id": "", "agent": "gamma", "name": "gamma", "reads": ["*"]},
     "RemoveAgent": {"run_id": "", "agent": "bp.operator", "name": "alpha"},
     "TimerFired": {"agent": "bp.ledger", "name": "run", "due_at": RUN.timers["run"]},

@@ -71,6 +71,8 @@ def attempt_to_make(delivery: Delivery, now: int) -> str:
     ``now`` it is to be made."""
     told: dict[str, Any] = {"attempt": delivery.attempt, "event_id": delivery.events[-1], "at": delivery.at}
     told["run_seq"] = delivery.seq
+    if delivery.first_at:
+        told["first_at"] = delivery.first_at
     if delivery.restarts:
         told["restarts"] = delivery.restarts
     if delivery.not_before:
@@ -154,6 +156,8 @@ def outcome(fact: CallEvent) -> Answer:
     }
     if fact.report:
         detail["report"] = msgspec.Raw(fact.report.encode())
+    if fact.effect:
+        detail["at"] = fact.at
     if fact.kind == kinds.CALL_COMPLETED:
         answer.value = fact.result
         detail["degraded"] = fact.degraded

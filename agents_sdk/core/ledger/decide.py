@@ -28,6 +28,7 @@ from agents_sdk.core.ledger import (
     dependencies,
     discards,
     divergence,
+    effects,
     fingerprints,
     handlers,
     identity,
@@ -78,6 +79,7 @@ PAYLOADS_OF_KIND: Final = {
     kinds.SEND_MESSAGE: ("data",),
     kinds.ASK: ("data",),
     kinds.CALL_CAPABILITY: ("params", "config"),
+    **dict.fromkeys((kinds.RECORD_STEP, kinds.SETTLE_STEP), ("params", "result")),
 }
 """Fields of the body that hold JSON. Not here: CompleteCall and CompleteHandler, which settle all the same."""
 
@@ -149,6 +151,7 @@ def _in_run(book: PartitionState, run: Run, command: Command, scribe: FactBuilde
         raise Refusal("scope", f"only {only} may send {kind}, not {command.agent!r}", rule=only.removeprefix("bp."))
     _check_payloads(book, command)
     DECIDERS[kind](book, run, command, scribe)
+    effects.settle_left(book, run, scribe)
     dependencies.trigger(run, scribe)
     if kind in ENDS_WORK or (kind == kinds.DISCARD and _buries(scribe)):
         complete_when_idle(run, scribe)
@@ -182,7 +185,7 @@ def _repeated(book: PartitionState, run: Run | None, command: Command, scribe: F
         return False
     if not isinstance(asked, WaitingClient):
         divergence.check_same(run, command, asked, scribe.fingerprint)
-    if isinstance(asked, Call) and calls.is_callers(asked, command):
+    if isinstance(asked, Call) and (asked.effect or calls.is_callers(asked, command)):
         return True
     elsewhere = (asked.reply_to, asked.reply_partition) != (command.reply_to, command.reply_partition)
     if command.reply_to and (elsewhere or (isinstance(asked, Request) and asked.withdrawn)):
@@ -421,5 +424,7 @@ DECIDERS: Final[dict[str, Decider]] = {
     kinds.RECORD_ATTEMPT: calls.record_attempt,
     kinds.COMPLETE_CALL: calls.with_attempt(calls.complete),
     kinds.FAIL_CALL: calls.with_attempt(calls.fail),
+    kinds.RECORD_STEP: effects.record,
+    kinds.SETTLE_STEP: effects.settle,
     kinds.TIMER_FIRED: deadlines.fire,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from agents_sdk.core import kinds
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ids import DeliveryId
+from agents_sdk.core.ledger.rules import DURABLE
 from agents_sdk.core.ledger.scribe import FactBuilder, Refusal
 from agents_sdk.core.ledger.state import Delivery, PartitionState, Run
 
@@ -86,3 +87,9 @@ def known_agent(book: PartitionState, name: str) -> str:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise Refusal("unknown_agent", f"no agent is registered as {name!r}{hint}", agent=name, nearest=near)
     return name
+
+
+def first_at(run: Run, delivery: Delivery) -> int:
+    """When the first attempt at a delivery was put in the inbox, for its next one. Runs by older rules do not tell it:
+    0."""
+    return (delivery.first_at or delivery.at) if run.rules >= DURABLE else 0

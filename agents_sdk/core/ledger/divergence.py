@@ -22,7 +22,7 @@ from agents_sdk.core.identity import LEDGER
 from agents_sdk.core.ids import CallId, DeliveryId
 from agents_sdk.core.ledger import contracts, dead_letters, discards, fingerprints
 from agents_sdk.core.ledger.agents import absent
-from agents_sdk.core.ledger.deliveries import about
+from agents_sdk.core.ledger.deliveries import about, first_at
 from agents_sdk.core.ledger.memory import is_memory
 from agents_sdk.core.ledger.reducers import REPLACE
 from agents_sdk.core.ledger.references import check_discard, check_supervisor
@@ -217,6 +217,7 @@ def _again(run: Run, delivery_id: DeliveryId, delivery: Delivery, restarts: int,
         deadline_at=delivery.deadline_at,
         restarts=restarts,
         rules=scribe.rules,
+        first_at=first_at(run, delivery),
     )
 
 

@@ -338,6 +338,7 @@ def _delivered(run: Run, fact: MessageEvent, changes: Changes) -> None:
         seq=fact.run_seq,
         superseded=earlier.superseded if earlier else [],
         restarts=fact.restarts,
+        first_at=fact.first_at,
     )
     changes.put(run.deliveries, fact.delivery_id, delivery)
     ended = run.answers.get(fact.command_id) if fact.attempt > 1 else None
@@ -507,7 +508,8 @@ def _call_requested(run: Run, fact: CallEvent, changes: Changes) -> None:
         config=fact.config,
         timeout_ms=fact.timeout_ms,
         redrives=fact.redrives,
-        local=fact.event_id if fact.local else "",
+        local=fact.event_id if fact.local and not fact.effect else "",
+        effect=fact.effect,
         fingerprint=fact.fingerprint,
     )
     changes.put(run.calls, fact.call_id, call)
@@ -535,7 +537,7 @@ def _call_settled(run: Run, fact: CallEvent, changes: Changes) -> None:
     told.agent = call.agent
     told.fingerprint = call.fingerprint
     changes.put(run.answers, command_id, told)
-    if fact.local and fact.command_id in run.answers:  # the answer that its attempt began
+    if fact.local and fact.command_id != command_id and fact.command_id in run.answers:  # which its attempt began
         changes.put(run.answers, fact.command_id, msgspec.structs.replace(told, fingerprint=""))
     if not call.delivery_id:
         changes.append(run.recent, command_id)

@@ -53,6 +53,7 @@ ASKS: Final[dict[str, Asks]] = {
     ),
     kinds.REDRIVE_CALL: lambda call: (call.dead_call_id, ""),
     kinds.DISCARD_CALL: lambda call: (call.dead_call_id, call.reason),
+    kinds.RECORD_STEP: lambda step: (step.name, _names("unsafe", step.params) if step.unsafe else step.params),
     kinds.START_CHILD: lambda run: (run.workflow, _names(run.input, run.complete_when, run.child_run_id, *run.tags)),
     kinds.AWAIT_CHILD: lambda run: (run.child_run_id, ""),
     kinds.CANCEL_CHILD: lambda run: (run.child_run_id, run.reason),

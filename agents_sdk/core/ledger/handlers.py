@@ -10,7 +10,7 @@ from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent
 from agents_sdk.core.ids import DeliveryId
 from agents_sdk.core.ledger import dead_letters, divergence, payloads, requests, retry, timers
-from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about
+from agents_sdk.core.ledger.deliveries import HANDLER_FAILED, HANDLER_TIMEOUT, TIMED_OUT, about, first_at
 from agents_sdk.core.ledger.references import check_artifacts
 from agents_sdk.core.ledger.rules import apart
 from agents_sdk.core.ledger.scribe import TEXT_LIMIT, FactBuilder, Refusal
@@ -128,4 +128,5 @@ def fail_attempt(
         not_before=scribe.at + wait * timers.MICROS_A_MS if wait else 0,
         restarts=delivery.restarts,
         rules=scribe.rules,
+        first_at=first_at(run, delivery),
     )

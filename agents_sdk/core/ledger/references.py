@@ -196,6 +196,11 @@ BY_BODY: Final[dict[str, dict[str, str | Mapping[str, str]]]] = {
     },
     "attempt": dict.fromkeys(BODIES["attempt"].__struct_fields__, PLATFORM),
     "outcome": dict.fromkeys(BODIES["outcome"].__struct_fields__, PLATFORM),
+    "effect": {
+        **dict.fromkeys(BODIES["effect"].__struct_fields__, TEXT),
+        **dict.fromkeys(("params", "result"), ARTIFACTS),
+        "call_id": {kinds.SETTLE_STEP: ASKER},
+    },
     "registration": {
         **dict.fromkeys(BODIES["registration"].__struct_fields__, ASKED),
         "name": OWN_NAME,

@@ -95,6 +95,8 @@ class Delivery(msgspec.Struct, gc=False):
     """Those of ``events`` whose attempts have no further effect: a divergence ended them."""
     restarts: int = 0
     """How often it began from nothing again."""
+    first_at: int = 0
+    """When its first attempt was put in the inbox; 0: this is the first."""
 
 
 class Request(msgspec.Struct, gc=False):
@@ -166,6 +168,8 @@ class Call(msgspec.Struct, gc=False):
     fencing_token: int = 0
     """Of claims by executors that tell: assignment, end of the lease (broker's clock, µs UTC); and the newest token."""
     fingerprint: str = ""
+    effect: str = ""
+    """Of a handler's own step: safe or unsafe; see ``effects``."""
 
 
 class Child(msgspec.Struct, gc=False):

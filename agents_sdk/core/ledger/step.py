@@ -18,7 +18,7 @@ from agents_sdk.core.commands import Command
 from agents_sdk.core.facts import CallEvent, Fact, MessageEvent, RefusalEvent, Reply, RunEvent
 from agents_sdk.core.identity import Proof
 from agents_sdk.core.ids import CallId, CommandId, RunId
-from agents_sdk.core.ledger import calls, sizes
+from agents_sdk.core.ledger import calls, effects, sizes
 from agents_sdk.core.ledger.answers import (
     execute_locally,
     of_child,
@@ -156,7 +156,7 @@ def _applied(
     changes.assign(book, "applied", max(book.applied, offset))
     stage[0] = "answers"
     run = run or book.runs.get(command.run_id)
-    replies = _replies(book, run, command, facts, outcomes, proof is Proof.GOOD)
+    replies = _replies(book, run, command, at, facts, outcomes, proof is Proof.GOOD)
     stage[0] = "issued"
     follow = [issued(fact) for fact in facts]
     stage[0] = "timers"
@@ -223,7 +223,7 @@ def _outcomes(run: Run, facts: list[Fact]) -> list[AddressedReply]:
     told = []
     for fact in facts:
         waiting: Call | Request
-        if type(fact) is CallEvent and fact.kind in kinds.CALL_OUTCOMES:
+        if type(fact) is CallEvent and fact.kind in kinds.CALL_OUTCOMES and fact.call_id in run.calls:
             waiting, answer, asked = run.calls[fact.call_id], outcome(fact), CommandId(fact.call_id)
         elif type(fact) is MessageEvent and fact.kind in kinds.REQUEST_ENDS:
             waiting, asked = run.requests[fact.request_id], fact.request_id
@@ -285,13 +285,14 @@ def _replies(
     book: PartitionState,
     run: Run | None,
     command: Command,
+    at: int,
     facts: list[Fact],
     outcomes: list[AddressedReply],
     proven: bool,
 ) -> list[AddressedReply]:
     replies = []
     if _addressed(command):
-        answer = _own_answer(book, run, command, facts)
+        answer = _own_answer(book, run, command, at, facts)
         if answer is not None:
             own = reply(answer, command.command_id, command.run_id, command.reply_to, command.issued_at)
             replies.append(_to_sender(command, own, proven=proven))
@@ -309,7 +310,7 @@ def _addressed(command: Command) -> bool:
     return fits and 0 <= command.reply_partition <= bounds.COUNT_LIMIT
 
 
-def _own_answer(book: PartitionState, run: Run | None, command: Command, facts: list[Fact]) -> Answer | None:
+def _own_answer(book: PartitionState, run: Run | None, command: Command, at: int, facts: list[Fact]) -> Answer | None:
     """The present answer to the command's sender; None where it comes later."""
     if facts and isinstance(facts[0], RefusalEvent) and (not facts[0].run_seq or facts[0].code == DIVERGED):
         # About no live run: nothing remembers it. It comes first, since a forged command may have the id of a true one,
@@ -329,6 +330,8 @@ def _own_answer(book: PartitionState, run: Run | None, command: Command, facts: 
     call = run.calls.get(CallId(command.command_id)) if run is not None else None
     if call is not None and calls.is_callers(call, command):
         return execute_locally(call)
+    if call is not None and call.effect:
+        return effects.claimed(call, at)
     if command.kind == kinds.REGISTER_AGENT and command.registration is not None:
         return registered(book, command.registration.name, facts)
     if facts:

@@ -223,8 +223,8 @@ class CallEngine:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _take(self, owned: _Partition, offset: int, fact: CallEvent | None) -> None:
-        if fact is None or (fact.kind != kinds.CALL_REQUESTED and fact.kind not in kinds.CALL_ENDS):
-            owned.progress.skip(offset)
+        if fact is None or fact.effect or (fact.kind != kinds.CALL_REQUESTED and fact.kind not in kinds.CALL_ENDS):
+            owned.progress.skip(offset)  # of a step, which its handler makes, there is nothing to do
         elif fact.kind in kinds.CALL_ENDS:
             owned.progress.skip(offset)
             self._outcome(owned, fact.call_id)

@@ -69,6 +69,8 @@ FREE: Final = {
     "RedriveCall": "by the supervisor of the agent whose call failed, or an operator; see test_failed_calls",
     "Discard": "by the supervisor of the agent that failed, or an operator; see test_discards",
     "DiscardCall": "by the supervisor of the agent whose call failed, or an operator; see test_discards",
+    "RecordStep": "what a handler does by itself is on the record; only its delivery's agent may, see test_effects",
+    "SettleStep": "as RecordStep",
     "StartChild": "as StartRun",
     "AwaitChild": "as AwaitRun, of a run that this run started itself",
     "CancelChild": "as CancelRun, of a run that this run started itself",
