@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         RunFinished,
         ScopeDenied,
         StaleCommand,
+        StepFailed,
+        StepOutcomeUnknown,
         Unanswered,
         Unauthenticated,
         UnknownAgent,
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
     from agents_sdk.runner import AgentsRunner
     from agents_sdk.settings import NotConfigured, Settings, load_settings
     from agents_sdk.state import Entry
+    from agents_sdk.step_functions import step
+    from agents_sdk.steps import NotDone
 
 __all__ = [
     "Agent",
@@ -87,6 +91,7 @@ __all__ = [
     "KeyRevoked",
     "MessageContract",
     "NotConfigured",
+    "NotDone",
     "OutcomeUnknown",
     "Overloaded",
     "Oversize",
@@ -104,6 +109,8 @@ __all__ = [
     "Settings",
     "StaleCommand",
     "StateContract",
+    "StepFailed",
+    "StepOutcomeUnknown",
     "Unanswered",
     "Unauthenticated",
     "UnknownAgent",
@@ -112,9 +119,11 @@ __all__ = [
     "Unreachable",
     "VersionConflict",
     "load_settings",
+    "step",
 ]
 
 _HOME: Final = {
+    "NotDone": "steps",
     "Agent": "agent",
     "AgentsRunner": "runner",
     "AsyncBackplane": "client",
@@ -134,6 +143,7 @@ _HOME: Final = {
     "Settings": "settings",
     "StateContract": "contracts",
     "load_settings": "settings",
+    "step": "step_functions",
 }
 """Where each name is, unless in ``errors``."""
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
@@ -22,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 import msgspec
 
 from agents_sdk import operations
-from agents_sdk.core import kinds
+from agents_sdk.attempts import NAME_CHARS, Attempt
+from agents_sdk.branches import Branch, branch, name_tasks, within
+from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, MessageBody
 from agents_sdk.core.facts import MessageEvent, Reply
 from agents_sdk.core.ledger.fingerprints import ASKS
@@ -33,6 +33,8 @@ from agents_sdk.errors import DeliverySettled, Diverged
 from agents_sdk.operations import CallResult
 from agents_sdk.scope import REQUEST_TIMEOUT_S, Requests, Scope
 from agents_sdk.state import State, memory_run
+from agents_sdk.step_verbs import StepVerbs
+from agents_sdk.steps import check_outside, current_context
 from agents_sdk.toolbox import Toolbox, called
 from agents_sdk.verbs import RunVerbs
 
@@ -57,76 +59,11 @@ class HandlerExited(RuntimeError):
     """A handler wanted to end its process, which is not its own."""
 
 
-class _Branch:
-    """A place in the order of a handler's calls: the n-th call of this branch has the id ``<prefix><n>``. It belongs to
-    one task, unless it is ``named``."""
-
-    __slots__ = ("context", "count", "prefix", "task")
-
-    def __init__(self, context: Context, prefix: str, *, named: bool = False) -> None:
-        self.context = context
-        self.prefix = prefix
-        self.count = 0
-        self.task = None if named else asyncio.current_task()
-
-    def next(self) -> str:
-        name = f"{self.prefix}{self.count}"
-        self.count += 1
-        return name
-
-
-_branch: ContextVar[_Branch | None] = ContextVar("backplane_branch", default=None)
-
-
 WAITS: Final = frozenset({kinds.ASK, kinds.AWAIT_CHILD})
 """Kinds that are answered when other handlers are done, perhaps of the same agent."""
 
 
-NAME_CHARS: Final = 200
-"""Of the name of a step."""
-PLACE_CHARS: Final = 900
-"""Of all names around a step together."""
-
-
-class Attempt:
-    """One attempt at a delivery, as all its branches share it."""
-
-    __slots__ = ("asked", "commands", "delivery", "diverged", "got", "names", "step")
-
-    def __init__(self, delivery: MessageEvent, got: Callable[[int], None] | None) -> None:
-        self.delivery = delivery
-        self.got = got
-        self.commands = 0
-        self.asked: set[str] = set()
-        """Ids of its commands about its run that have a fingerprint."""
-        self.names: Counter[str] = Counter()
-        self.diverged: Diverged | None = None
-        """How it asked for something else than is recorded; None while it has not."""
-        self.step = ""
-        """The place of its last id."""
-
-    def prefix_of(self, name: str, within: str) -> str:
-        """The prefix of the steps under a name; the second time that a name is used it has a number as well. Raises
-        ValueError."""
-        if not 0 < len(name) <= NAME_CHARS:
-            raise ValueError(f"the name of a step is {name!r}; use 1 to {NAME_CHARS} characters")
-        whole = f"{within}@{name.replace('%', '%25').replace('/', '%2F')}/"
-        if len(whole) > PLACE_CHARS:
-            raise ValueError(f"the names around step {name!r} have more than {PLACE_CHARS} characters together")
-        self.names[whole] += 1
-        times = self.names[whole]
-        return whole if times == 1 else f"{within}~{times}{whole.removeprefix(within)}"
-
-    def next(self, branch: _Branch) -> str:
-        """The name that the id of the branch's next command derives from; none of before a restart has it."""
-        self.commands += 1
-        if self.got is not None:
-            self.got(self.commands)
-        self.step = branch.next()
-        return f"restart/{self.delivery.restarts}/{self.step}" if self.delivery.restarts else self.step
-
-
-class _HandlerScope(Scope):
+class HandlerScope(Scope):
     """A scope whose refusals of a settled delivery stop the handler, and which says when the handler waits."""
 
     __slots__ = ("attempt", "waiting")
@@ -179,7 +116,7 @@ class _HandlerScope(Scope):
         self.requests.send(msgspec.structs.replace(said, reply_to="", reply_partition=0))
 
 
-class Context(RunVerbs):
+class Context(StepVerbs, RunVerbs):
     """One handling of one delivery. Made by the runner, in the task of the handler."""
 
     def __init__(
@@ -192,15 +129,18 @@ class Context(RunVerbs):
         local: LocalCalls | None = None,
         ids_key: bytes = b"",
         got: Callable[[int], None] | None = None,
+        *,
+        first: bool = False,
     ) -> None:
         """``waiting`` is entered while the handler waits for others; ``local`` makes calls in this process. The ids of
-        its commands derive from the secret ``ids_key``; ``got`` gets the number of each before it is sent."""
-        self._attempt = Attempt(delivery, got)
+        its commands derive from the secret ``ids_key``; ``got`` gets the number of each before it is sent.
+        ``first``: certainly no other attempt at the delivery was made before."""
+        self._attempt = Attempt(delivery, got, first=first, id_of=partial(ids.keyed, ids_key))
         self._delivery_id = delivery.delivery_id
         self._began = delivery.run_seq
-        self._root = _Branch(self, "")
+        self._root = Branch(self, "")
         self._toolbox = toolbox
-        scope = _HandlerScope(
+        scope = HandlerScope(
             requests,
             delivery.run_id,
             agent,
@@ -222,9 +162,13 @@ class Context(RunVerbs):
 
         A name that is used again in the same attempt has a number as well, by the order of its use. Raises ValueError
         for a name of no or of more than 200 characters."""
+        return self._under(name, self._root.prefix)
+
+    def _under(self, name: str, within: str) -> Context:
         other = copy(self)
-        other._root = _Branch(other, self._attempt.prefix_of(name, self._root.prefix), named=True)
-        assert isinstance(self._scope, _HandlerScope)
+        at = self._here().at
+        other._root = Branch(other, self._attempt.prefix_of(name, within), named=True, at=at)
+        assert isinstance(self._scope, HandlerScope)
         RunVerbs.__init__(other, self._scope.under(other._next_id))
         return other
 
@@ -342,37 +286,61 @@ class Context(RunVerbs):
         """Awaits all at once and returns their results in order. Each may be an operation of ``ctx`` or a coroutine
         that uses ``ctx`` itself. Each has an order of calls of its own, so the ids do not depend on who is faster.
         Waits for all to end; if some raised, the error of the first of them in order is raised."""
-        return self._gathered(f"{self._current().next()}.", awaitables)
+        here = self._current()
+        return self._gathered(here, f"{here.next()}.", awaitables)
 
-    async def _gathered(self, prefix: str, awaitables: Iterable[Awaitable[Any]]) -> tuple[Any, ...]:
-        branches = (self._in_branch(f"{prefix}{index}.", one) for index, one in enumerate(awaitables))
-        results = await asyncio.gather(*branches, return_exceptions=True)
+    async def _gathered(self, here: Branch, prefix: str, awaitables: Iterable[Awaitable[Any]]) -> tuple[Any, ...]:
+        branches = [Branch(self, f"{prefix}{index}.", at=here.at) for index, _ in enumerate(awaitables)]
+        run = (self._in_branch(each, one) for each, one in zip(branches, awaitables, strict=True))
+        results = await asyncio.gather(*run, return_exceptions=True)
+        here.at = max((here.at, *(each.at for each in branches)))
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return tuple(results)
 
-    async def _in_branch(self, prefix: str, awaitable: Awaitable[Any]) -> Any:
-        _branch.set(_Branch(self, prefix))
+    async def _in_branch(self, own: Branch, awaitable: Awaitable[Any]) -> Any:
+        own.task = asyncio.current_task()
+        branch.set(own)
         try:
             return await awaitable
         except SystemExit as exited:  # in a task of its own it would end the process, and with it all other handlers
             raise HandlerExited(f"the handler called sys.exit({exited.code!r})") from exited
 
-    def _current(self) -> _Branch:
-        branch = _branch.get()
-        if branch is None or branch.context is not self:
-            branch = self._root
-        if branch.task is not None and asyncio.current_task() is not branch.task:
+    def _here(self) -> Branch:
+        """The branch of the running task; the handler's own where it has none."""
+        found = branch.get()
+        return found if found is not None and found.context is self and found.here() else self._root
+
+    def _current(self) -> Branch:
+        found = self._here()
+        if not found.here():
             raise RuntimeError(
-                "a handler's operations were called from a task of its own, where their order is left to chance;"
-                " await them in the handler, name them by ctx.named(…), or run coroutines side by side with"
+                "a handler's operations were called from a task that has no place in their order, so it is left to"
+                " chance; await them in the handler, name them by ctx.named(…), or run coroutines side by side with"
                 " ctx.gather(…)"
             )
-        return branch
+        return found
 
     def _next_id(self) -> str:
+        check_outside()
         return self._scope.id_of(self._delivery_id, self._attempt.next(self._current()))
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """The handler runs in this task."""
+        name_tasks(asyncio.get_running_loop())
+        token = current_context.set(self)
+        try:
+            with within(self._root):
+                yield
+        finally:
+            current_context.reset(token)
+
+
+def entered(context: Context) -> AbstractContextManager[None]:
+    """Around the handler, in its task: tasks that it starts have branches, and ``@step`` finds the context."""
+    return context._entered()
 
 
 def attempt_of(context: Context) -> Attempt:

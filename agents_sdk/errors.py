@@ -17,6 +17,8 @@
     │   └── InvalidCommand    a field is missing or malformed
     ├── CallFailed            the capability call ended without a result; everything that was tried is recorded
     │   ├── OutcomeUnknown    its effect may have happened: look at the provider before calling again
+    │   ├── StepFailed        a step of the handler raised: the error is recorded
+    │   │   └── StepOutcomeUnknown  an OutcomeUnknown too: look whether its effect happened
     │   └── CallOverBudget    a BudgetExceeded too: an attempt might have cost more than the call had left
     ├── ChildFailed           a child run failed: go on without it, start another one, or let the error end the handler
     ├── ChildCancelled        a child run was cancelled, by its starter or by somebody else
@@ -289,6 +291,19 @@ class CallOverBudget(CallFailed, BudgetExceeded):
 class OutcomeUnknown(CallFailed):
     """Whether the effect of an unsafe call happened is not known, and its provider could not say. ``fields`` as
     CallFailed; ``call_id`` is the idempotency key the provider was given."""
+
+    code = "outcome_unknown"
+
+
+class StepFailed(CallFailed):
+    """The function of a step raised, with its last try. The error is on the record, so each attempt of the handler gets
+    it. ``fields``: step, call_id, error_type, said, said_by, attempts."""
+
+    code = "step_failed"
+
+
+class StepOutcomeUnknown(StepFailed, OutcomeUnknown):
+    """Whether the effect of an unsafe step happened is not known, and nothing could say."""
 
     code = "outcome_unknown"
 

@@ -15,6 +15,7 @@ Order of work on a delivery, which is the delivery guarantee:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agents_sdk.agent import Agent, Handler
 from agents_sdk.answers import checked, open_attempt, wait_seconds
 from agents_sdk.burial import Burial
-from agents_sdk.context import Context, HandlerStopped, attempt_of
+from agents_sdk.context import Context, HandlerStopped, attempt_of, entered
 from agents_sdk.core import ids, kinds
 from agents_sdk.core.commands import Command, HandlerBody
 from agents_sdk.core.facts import MessageEvent, Reply
@@ -198,7 +199,7 @@ class Worker:
                 self._lanes.finish(run_id)  # somebody else gets it
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = self._loop.create_task(work)
+        task: asyncio.Task[None] = self._loop.create_task(work, context=contextvars.Context())  # of no handler's
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -282,7 +283,7 @@ class Worker:
     async def _handle(self, record: InboxRecord, delivery: MessageEvent) -> MessageEvent | None:
         """Makes one attempt and tells how it ended; the attempt that follows, if one does."""
         handler = self.agent.handler_for(delivery.name)
-        context = self._context(delivery)
+        context = self._context(record, delivery)
         attempt = attempt_of(context)
         try:
             if handler is None:
@@ -313,10 +314,13 @@ class Worker:
         except UNTOLD as error:
             return await self._failed(delivery, error)
 
-    def _context(self, delivery: MessageEvent) -> Context:
+    def _context(self, record: InboxRecord, delivery: MessageEvent) -> Context:
+        first = delivery.attempt == 1 and not record.earlier
         got = partial(self._deaths.got, delivery.delivery_id) if self._deaths is not None else None
         waiting, key = partial(self._waiting, delivery.run_id), self._ids_key
-        return Context(self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, key, got)
+        return Context(
+            self._transport, self.agent.name, delivery, self._toolbox, waiting, self._local, key, got, first=first
+        )
 
     async def _timed(self, handler: Handler, record: InboxRecord, delivery: MessageEvent, context: Context) -> Any:
         """Runs the handler, within the agent's timeout if it has one. The ledger hears of it before, so that it can
@@ -325,13 +329,15 @@ class Worker:
         seconds = self.agent.handler_timeout_seconds
         event = event_of(delivery)
         if seconds is None:
-            async with noted(self._deaths, delivery.delivery_id):
-                return await handler(context, event)
+            with entered(context):
+                async with noted(self._deaths, delivery.delivery_id):
+                    return await handler(context, event)
         self._transport.send(self._start(record, delivery))
         await asyncio.sleep(0)  # so that it is on its way even if the handler never lets go of the event loop
         try:
-            async with noted(self._deaths, delivery.delivery_id), asyncio.timeout(seconds) as limit:
-                return await handler(context, event)
+            with entered(context):
+                async with noted(self._deaths, delivery.delivery_id), asyncio.timeout(seconds) as limit:
+                    return await handler(context, event)
         except TimeoutError as error:
             if limit.expired():
                 raise HandlerTimedOut(f"the handler took longer than {seconds:g} s") from error

@@ -16,7 +16,7 @@ from backplane.cli.extras import EXTRA_OF
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OPTIONAL_IN_THE_SDK: Final = {"tantivy", "aiokafka"}
+OPTIONAL_IN_THE_SDK: Final = {"tantivy", "aiokafka", "genai_prices"}
 """Imported where they are used: with an error that names the extra, or not at all where it is missing."""
 THROUGH: Final = {
     "httpx2": "mcp",

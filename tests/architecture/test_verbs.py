@@ -29,6 +29,10 @@ SAME: Final = {
 ONLY_AGENTS: Final = {
     "agent": "the name that is handling the delivery; a client's name was given to ``connect``",
     "named": "names the steps of a handler that runs again; a client's commands run once",
+    **dict.fromkeys(
+        ("step", "step_with", "model", "sleep", "now", "uuid", "random"),
+        "is the same when a handler runs again; a client runs once, and has Python's own",
+    ),
     "gather": "keeps the order of a handler's commands when it runs again; a client uses asyncio.gather",
 }
 ONLY_CLIENTS: Final = {

@@ -30,7 +30,7 @@ EXAMPLES: Final = ROOT / "examples"
 SNIPPETS: Final = ROOT / "docs" / "snippets"
 FILES: Final = (
     *(EXAMPLES / f"{name}.py" for name in ("hello", "unsafe_tool", "budget", "memory", "ask", "mcp_tool")),
-    *(SNIPPETS / f"{name}.py" for name in ("fallback", "waiting", "long_running", "code_changed")),
+    *(SNIPPETS / f"{name}.py" for name in ("fallback", "waiting", "long_running", "code_changed", "own_model")),
 )
 
 

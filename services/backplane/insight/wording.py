@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from agents_sdk.core import kinds
+from agents_sdk.core.ledger.effects import PREFIX
 from agents_sdk.core.money import dollars
 from agents_sdk.core.words import attributed, ended
 from backplane.insight.answers import Event
@@ -203,7 +204,9 @@ def _called(event: Event, context: Context) -> Line:
     about = context.calls.get(event.call_id, [])
     tried = [other for other in about if other.kind in kinds.ATTEMPT_OUTCOMES]
     outcome = next((other for other in about if other.kind in kinds.CALL_OUTCOMES), None)
-    line = Line(event.at, event.agent, "⚙", f"calls {event.capability}")
+    own = event.capability.startswith(PREFIX)
+    does = f"makes its step {event.capability.removeprefix(PREFIX)!r}" if own else f"calls {event.capability}"
+    line = Line(event.at, event.agent, "⚙", does)
     line.cost_nano_usd = sum(other.cost_nano_usd for other in tried)
     line.under = [_tried(attempt) for attempt in tried] if len(tried) > 1 or not outcome else []
     if outcome is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
+from agents_sdk import prices
 from backplane.manifests.model import Price
 from backplane.recovery.outcome import COUNTS, Answer, AttemptOutcome, Usage
 
@@ -41,7 +41,9 @@ def charge(price: Price | None, outcome: AttemptOutcome) -> Charge:
     if not price.genai_prices:
         return Charge(fixed, price.id)
     if not usage.input_tokens and not usage.output_tokens:
-        return Charge(fixed, f"{_list()}/{price.genai_prices}")  # nothing to price by model: a failure before tokens
+        return Charge(
+            fixed, f"{prices.list_name()}/{price.genai_prices}"
+        )  # nothing to price by model: a failure before tokens
     by_model = _of_model(price.genai_prices, outcome.model, usage)
     return Charge(fixed + by_model.nano_usd, by_model.price_id) if by_model.price_id else Charge(fixed)
 
@@ -89,30 +91,8 @@ _RATES: Final[dict[str, tuple[str, ...]]] = {
 
 def _of_model(provider: str, model: str, usage: Usage) -> Charge:
     """The price of the tokens by the package's list; unpriced for a model or provider it does not have."""
-    from genai_prices import Usage as Tokens  # 0.2 s to import
-    from genai_prices import calc_price
-
-    known = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_tokens": usage.cached_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
-        "input_audio_tokens": usage.input_audio_tokens,
-        "output_audio_tokens": usage.output_audio_tokens,
-        "output_reasoning_tokens": usage.reasoning_tokens,
-    }
-    tokens = Tokens(**{name: number for name, number in known.items() if number})
-    try:
-        price = usual = calc_price(tokens, model, provider_id=provider)
-        if usage.tier:
-            context = {"processing": usage.tier, "service_tier": usage.tier, "speed": usage.tier}
-            price = calc_price(tokens, model, provider_id=provider, price_context=context)
-    except (LookupError, ValueError):
-        return Charge()
-    named = f"{_list()}/{price.provider.id}/{price.model.id}"
-    named += f"/{usage.tier}" if price.total_price != usual.total_price else ""
-    return Charge(round(price.total_price * NANO), named)
+    counts = {name: getattr(usage, name) for name in prices.NAMES}
+    return Charge(*prices.by_list(provider, model, counts, usage.tier))
 
 
 def most_by_model(provider: str, model: str, read: int, written: int) -> int | None:
@@ -131,11 +111,3 @@ def most_by_model(provider: str, model: str, read: int, written: int) -> int | N
             return None
         found.append(math.ceil(price.total_price * NANO))
     return max(found, default=None)
-
-
-@cache
-def _list() -> str:
-    """The list is part of the package, so its version names it."""
-    from importlib.metadata import version
-
-    return f"genai-prices-{version('genai-prices')}"
