@@ -39,6 +39,11 @@ $(STAMP): requirements.lock pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
 	@touch $@
 
+.PHONY: frameworks
+frameworks: $(STAMP) ## Handlers of pydantic-ai, LangGraph and OpenAI Agents under cut-offs: RUNS=15 SEED=1
+	$(UV) pip install --quiet --python $(BIN)/python --target $(VENV)/frameworks --group frameworks
+	PYTHONPATH=$(VENV)/frameworks $(BIN)/python -m pytest -q -s -p no:xdist tests/unit/agents_sdk/test_frameworks.py
+
 .PHONY: lock
 lock: ## Resolve the dependencies anew: requirements.lock and the jars
 	$(UV) pip compile --quiet pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
