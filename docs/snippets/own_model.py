@@ -2,7 +2,9 @@
 
 from agents_sdk import Agent, Context, Event, Retry, step
 
-columnist = Agent("columnist", workflows=["own-model"], writes=["draft"])
+__all__ = ["essayist"]  # the agents of this module
+
+essayist = Agent("essayist", workflows=["own-model"], writes=["draft"])
 
 
 async def ask_model(topic: str, model: str) -> dict[str, object]:
@@ -18,7 +20,7 @@ async def title(topic: str) -> str:
     return topic.title()
 
 
-@columnist.on("run.started")
+@essayist.on("run.started")
 async def write(ctx: Context, event: Event) -> None:
     topic = event.data["topic"]
     draft = await ctx.model("draft", ask_model, topic, model="gpt-4o-mini", prompt="writer@3")
