@@ -227,3 +227,24 @@ def test_what_a_handler_is_told_of_children_is_kept_until_its_delivery_is_handle
     (report,) = follows(desk.send("CompleteRun", run_id=other))
     assert [t.reply.command_id for t in desk.put(report).replies] == [open_wait]
     assert (open_wait in run.answers, run.child_waits) == (False, {})
+
+
+def test_a_wait_for_a_child_that_ended_is_held_against_what_is_asked_in_its_place(desk: Desk) -> None:
+    """The answer of the one is not given to the other, whether it came while it was waited for or before."""
+    (first, _), (second, _) = start(desk), start(desk)
+    delivery = desk.deliver("one")
+    desk.within(delivery, "AwaitChild", 0, child_run_id=first)
+    (report,) = follows(desk.send("CompleteRun", run_id=first))
+    desk.put(report)
+    step = desk.within(delivery, "AwaitChild", 0, child_run_id=second)
+    assert answer(step).code == "diverged"
+
+
+def test_a_diverged_command_leaves_the_wait_for_a_child_open(desk: Desk) -> None:
+    """Its refusal is no answer to the wait whose id it came under: the attempt that goes on waits for the child."""
+    child, _ = start(desk)
+    delivery = desk.deliver("one")
+    desk.within(delivery, "AwaitChild", 0, child_run_id=child)
+    assert answer(desk.within(delivery, "GetState", 0, key="config")).code == "diverged"
+    second: Any = desk.send("Redrive", name="", dead_delivery_id=delivery.delivery_id).facts[-1]
+    assert desk.within(second, "AwaitChild", 0, child_run_id=child).replies == []
