@@ -367,12 +367,10 @@ def test_interrupted_on_the_way_up_it_ends_with_all_it_started(alone: Path, numb
         [*DEMO, "--data-dir", str(alone)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert_eventually(lambda: _kafka_starts(alone), limit_s=60)
-    began = time.monotonic()
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert time.monotonic() - began < 15
     assert (out, "Traceback" in err) == ("", False)
     _nobody(alone)
 

@@ -136,7 +136,7 @@ def test_slow_registry_is_waited_for_once(server: Server, monkeypatch: pytest.Mo
         with pytest.raises(LookupError):
             fetch(schema_id)
     assert_eventually(lambda: _one_reading(server.asked))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "each waits for itself: 100 s"
     server.open.set()
 
 
