@@ -180,6 +180,19 @@ def test_the_steps_of_the_columnist_are_named(agents: Child, here: None, capsys:
     assert state_of(outcome["run_id"], "draft", capsys) == "snow, in plain words"
 
 
+def test_the_own_model_of_the_essayist_is_paid_for(
+    agents: Child, here: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its two steps ask a model, and their cost is in the books of the run."""
+    outcome = outcome_of("own-model", '{"topic": "snow"}', agents, capsys)
+
+    assert state_of(outcome["run_id"], "draft", capsys)["text"] == "All about snow."
+
+    capsys.readouterr()
+    assert run(["cost", outcome["run_id"], "--by", "model", "--json"]) == ExitCode.OK
+    assert "gpt-4o-mini" in capsys.readouterr().out
+
+
 async def test_the_test_of_the_documentation_passes(agents: Child, here: None) -> None:
     """As pytest would run it."""
     await importlib.import_module("test_hello").test_the_summary_names_each_source()
