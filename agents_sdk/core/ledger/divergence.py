@@ -42,7 +42,7 @@ EFFECTS_SHOWN: Final = 10
 NOTHING: Final = "nothing"
 VALUE_VARIES: Final = (
     "a value that each attempt makes for itself (its number, the time, chance, the text of a model) has to come from"
-    " the record: use the result of a recorded call or step"
+    " the record: ctx.step keeps what a function gives, and ctx.now, ctx.uuid and ctx.random are the same each time"
 )
 PATH_VARIES: Final = (
     "name the steps that stay by ctx.named and go on with the corrected agent, restart the delivery, or fail it;"
