@@ -58,7 +58,7 @@ class Story:
         held = self.world.desk.book.runs[RunId(ctx.run_id)].deliveries.get(DeliveryId(happened.delivery_id))
         if held is None or held.attempt != happened.attempt:
             self.known_to_be_over.append(self.begun[-1])
-        await ctx.state.set(f"done.{number}", happened.attempt)
+        await ctx.state.set(f"done.{number}", True)
         await ctx.publish("worked", number)
         if happened.attempt <= self.failing[ctx.run_id, number]:
             raise ValueError(number)
