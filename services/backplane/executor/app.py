@@ -56,6 +56,7 @@ from backplane.runtime.again import until_done
 from backplane.runtime.app import done, make_app, on_crash, serve_health, serve_metrics, take_batches, watched
 from backplane.runtime.batch import Batch, BatchConsumer, Record
 from backplane.runtime.clients import QUICK_MS
+from backplane.runtime.freed_memory import give_back_each_minute
 from backplane.runtime.log import read_range
 from backplane.runtime.partitions import first_since
 from backplane.runtime.places import last_place
@@ -339,6 +340,7 @@ def create(settings: Settings, codec: Codec, live: LiveRegistry, http_port: int)
     executor = Executor(app, settings, codec, live)
     metrics = Metrics("executor")
     app.task(watched)
+    app.task(give_back_each_minute)
     app.task(executor.watch_topic)
     on_crash(app, executor.deaths.ending)
 

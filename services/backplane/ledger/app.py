@@ -45,6 +45,7 @@ from backplane.runtime.app import (
 )
 from backplane.runtime.batch import Batch, BatchConsumer
 from backplane.runtime.clients import MESSAGE_MAX_BYTES
+from backplane.runtime.freed_memory import give_back_each_minute
 from backplane.runtime.reread import reread
 
 log = logging.getLogger("backplane.ledger")
@@ -233,6 +234,7 @@ def create(settings: Settings, codec: Codec, http_port: int) -> faust.App:
     app = make_app(GROUP, settings, http_port)
     ledger = Ledger(app, settings, codec)
     app.task(watched)
+    app.task(give_back_each_minute)
     app.task(ledger.watch_topic)
 
     take_batches(app, COMMANDS, "bp.ledger.commands", ledger.process, log)
