@@ -177,7 +177,7 @@ def test_inbox_is_like_bp_commands_and_shares_the_id_of_messages(applied: Settin
     assert there["bp.inbox.tester"] == there["bp.commands"]
     assert topics_admin.configs(admin, applied, ["bp.inbox.tester"])["bp.inbox.tester"]["retention.ms"] == "2592000000"
     now = registered(applied)
-    assert now["bp.inbox.tester-value"] == now["bp.messages-value"]
+    assert now["bp.inbox.tester-value"] == now["bp.messages-value"][-1:], "the newest version alone"
     assert apply_topics(applied) == apply_schemas(applied) == []
 
 
@@ -226,7 +226,7 @@ def test_incompatible_change_is_refused_with_the_difference(
         with pytest.raises(SchemasIncompatible) as refused:
             apply_schemas(applied, dry_run)
         assert "bp.runs-value:" in str(refused.value)
-        assert "RunEvent.v2.avsc is incompatible with" in str(refused.value)
+        assert f"RunEvent.v{schemas.latest_version('RunEvent')}.avsc is incompatible with" in str(refused.value)
         assert said in str(refused.value)
         assert "bp.agents-value" not in str(refused.value)
     assert registered(applied) == before
@@ -238,7 +238,7 @@ def test_edited_released_file_is_held_against_what_is_registered(
     """A change made in place, without a new version, is found by what the registry has."""
     before = registered(applied)
     edited("RunEvent", lambda schema: schema["fields"].pop(3), version=1)
-    with pytest.raises(SchemasIncompatible, match=r"registered version 1 \(id \d+\)"):
+    with pytest.raises(SchemasIncompatible, match=r"registered version \d+ \(id \d+\)"):
         apply_schemas(applied)
     assert registered(applied) == before
 

@@ -143,7 +143,11 @@ def test_every_right_of_the_table_is_tried() -> None:
         ("StartRun", "input"): references.ARTIFACTS,
         ("CompleteRun", "result"): references.ARTIFACTS,
         ("CompleteHandler", "result"): references.ARTIFACTS,
-    }, "see test_what_a_run_is_started_and_ended_with"
+        ("RecordStep", "params"): references.ARTIFACTS,
+        ("RecordStep", "result"): references.ARTIFACTS,
+        ("SettleStep", "params"): references.ARTIFACTS,
+        ("SettleStep", "result"): references.ARTIFACTS,
+    }, "see test_what_a_run_is_started_and_ended_with, test_what_a_step_is_asked_and_ends_with"
 
 
 def test_what_a_run_is_started_and_ended_with() -> None:
@@ -158,6 +162,25 @@ def test_what_a_run_is_started_and_ended_with() -> None:
     step = desk.within(delivery, "CompleteHandler", attempt=1, result=DESCRIPTOR)
     assert kinds(step)[0] == "HandlerFailed"
     assert code(prepared(controls=["w"]).send("CompleteRun", agent="narrow", result=DESCRIPTOR)) == "scope"
+
+
+@pytest.mark.parametrize("field", ["params", "result"])
+def test_what_a_step_is_asked_and_ends_with(field: str) -> None:
+    """Arguments and results of the author's own effects are held as any other payload."""
+    whole = {"name": "draft", "mode": "end", "params": "{}", "result": "1"}
+    claim = {**whole, "mode": "claim", "unsafe": True, "holder": "first", "lease_ms": 1_000, "result": ""}
+    for may_read in (False, True):
+        desk = prepared(**({"reads": ["artifacts/*"]} if may_read else {}))
+        desk.send("Ask", agent="client", name="go", recipient="narrow", reply_to="asker")
+        delivery = desk.facts[-1]
+        assert code(desk.within(delivery, "RecordStep", 1, **claim)) == ""
+        end = {**whole, "unsafe": True, "holder": "first", "call_id": desk.sent[-1].command_id, "attempt": 1}
+        steps = [
+            desk.within(delivery, "RecordStep", 2, **{**whole, field: DESCRIPTOR}),
+            desk.within(delivery, "SettleStep", 3, **{**end, field: DESCRIPTOR}),
+        ]
+        assert [code(step) for step in steps] == (["", ""] if may_read else ["scope", "scope"])
+        assert may_read or [rule(step) for step in steps] == ["reads", "reads"]
 
 
 def test_going_on_from_an_ended_run_is_to_control_it() -> None:

@@ -181,7 +181,11 @@ def main() -> None:
     from agents_sdk import core_dumps
 
     core_dumps.forbid()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # The interpreter remembers an interrupt that met an exec of text, as an import of a dataclass has it. Caught or
+    # not, it would end by the signal and not by this code. The next exec forgets it.
+    exec("")  # noqa: S102 — nothing is executed
+    sys.exit(code)
 
 
 if __name__ == "__main__":

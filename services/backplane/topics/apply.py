@@ -84,8 +84,8 @@ def apply_topics(settings: Settings, dry_run: bool = False) -> list[Change]:
 
 
 def apply_schemas(settings: Settings, dry_run: bool = False) -> list[Change]:
-    """Registers the schemas that are missing, all versions in order, and sets every subject to FULL_TRANSITIVE; the
-    changes, empty when all was right.
+    """Registers the schemas that are missing and sets every subject to FULL_TRANSITIVE; the changes, empty when all was
+    right. They are all versions in their order, and of an inbox the newest.
 
     Raises:
         SchemasIncompatible: a schema would break readers; the text has the differences, field by field.
@@ -115,9 +115,15 @@ def _subjects(registry: Registry) -> dict[str, str]:
     """Subject → record: those of our topics, and those of the inboxes there are."""
     files = topic_files.load_all()
     records = {subject(file.topic): file.record for file in files if file.has_subject and not file.template}
-    inbox = topic_files.find(topics.inbox(topic_files.AGENT))
-    inboxes = (name for name in registry.subjects() if inbox.matches(name.removesuffix("-value")))
-    return records | dict.fromkeys(inboxes, inbox.record)
+    return records | dict.fromkeys(filter(_is_inbox, registry.subjects()), _inbox().record)
+
+
+def _inbox() -> Topic:
+    return topic_files.find(topics.inbox(topic_files.AGENT))
+
+
+def _is_inbox(subject_name: str) -> bool:
+    return _inbox().matches(subject_name.removesuffix("-value"))
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,9 @@ class _Plan:
 def _plan(registry: Registry, name: str, record: str) -> _Plan:
     versions = range(1, schemas.latest_version(record) + 1)
     local = {version: schemas.avro(record, version) for version in versions}
-    missing = tuple(version for version in versions if registry.lookup(name, local[version]) is None)
+    # An agent makes its inbox with the newest version alone: an older one is not needed, and may not fit after it.
+    needed = versions[-1:] if _is_inbox(name) else versions
+    missing = tuple(version for version in needed if registry.lookup(name, local[version]) is None)
     refused: list[str] = []
     if missing:
         registered = registry.versions(name)

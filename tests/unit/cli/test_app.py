@@ -214,3 +214,21 @@ def test_error_without_a_code_is_internal_and_says_how_to_see_more() -> None:
     about = described(ValueError("odd"))
 
     assert about == {"code": "internal", "message": "ValueError: odd", "hint": "run it again with --debug to see where"}
+
+
+def test_an_interrupt_that_was_caught_ends_by_the_exit_code(tmp_path: Path) -> None:
+    """Also one that met an exec of text, as an import of a dataclass has it: Python would end by the signal."""
+    code = """
+from backplane.cli import app
+
+def interrupted(argv):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return 130
+
+app.run = interrupted
+app.main()
+"""
+    (tmp_path / "interrupted.py").write_text(code)
+    assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False).returncode == 130
